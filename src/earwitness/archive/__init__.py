@@ -1,0 +1,1 @@
+"""The data set on disk, and the published layout."""

@@ -1,0 +1,95 @@
+"""The row: one call and direction. Field names are the contract, the same in JSON, CSV and Parquet."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+def _column(definition: str, unit: str = "", source: str = "", default: Any = None) -> Any:
+    """A field of the row with what the data dictionary says of it."""
+    return dataclasses.field(
+        default=default, metadata={"definition": definition, "unit": unit, "source": source}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One direction of one call. None means: not measured (the outcome says why)."""
+
+    call_id: str = _column("Identity of the call; both directions share it", default="")
+    started_at: str = _column("Start of the call, UTC", "ISO 8601, ns", default="")
+    network: str = _column("lab, public, or the data set a row was imported from", default="lab")
+    path: str = _column("direct, tor, vpn, vpn-tor, onion ...", default="")
+    hops: int | None = _column("Relays in the circuit; 0 without Tor", "relays")
+    circuit: str = _column("Relays, first hop first: nickname@place joined by ' > '", default="")
+    codec: str = _column("g711u, g711a, gsm, speex, opus, with options as asked (opus:24000)", default="")
+    from_place: str = _column("City of the caller", default="")
+    to_place: str = _column("City of the callee", default="")
+    phone: str = _column("Which phone placed the call", default="builtin")
+    seed: int | None = _column("Seed of everything random in this call")
+    outcome: str = _column("How the call ended, see outcomes", default="")
+    outcome_detail: str = _column("One line: what was tried, on what, what happened, what to do", default="")
+    direction: str = _column("to_callee (caller speaks) or to_caller", default="")
+    packets_sent: int | None = _column("RTP packets captured leaving the speaker's end", "packets")
+    packets_received: int | None = _column("Distinct RTP packets captured at the listener's end", "packets")
+    packets_duplicate: int | None = _column("Packets received again", "packets", "RFC 3550 A.3")
+    packets_reordered: int | None = _column(
+        "Packets with a lower sequence number than one that arrived before", "packets", "RFC 4737 type-P-reordered"
+    )
+    loss_ratio: float | None = _column("1 - packets_received / packets_sent", "ratio 0..1", "RFC 7680")
+    late_ratio: float | None = _column(
+        "Packets received after their playout instant / packets_sent", "ratio 0..1", "late discard, RFC 3611 4.7.1"
+    )
+    concealed_ratio: float | None = _column("Playout time filled by concealment within speech", "ratio 0..1")
+    jitter_mean_ms: float | None = _column(
+        "Mean over packets of the interarrival jitter estimate", "ms", "RFC 3550 6.4.1"
+    )
+    jitter_p95_ms: float | None = _column("95th percentile of the same series", "ms", "RFC 3550 6.4.1")
+    jitter_max_ms: float | None = _column("Maximum of the same series", "ms", "RFC 3550 6.4.1")
+    gap_max_ms: float | None = _column(
+        "Longest time between arrivals in excess of the time between the packets' RTP timestamps plus one ptime,"
+        " so that pauses of silence suppression do not count",
+        "ms",
+    )
+    owd_min_ms: float | None = _column("Least one-way delay", "ms", "RFC 7679")
+    owd_p50_ms: float | None = _column("Median one-way delay", "ms", "RFC 7679")
+    owd_p95_ms: float | None = _column("95th percentile one-way delay", "ms", "RFC 7679")
+    owd_p99_ms: float | None = _column("99th percentile one-way delay", "ms", "RFC 7679")
+    owd_error_ms: float | None = _column("Bound on the error of every one-way delay in this row", "ms", "RFC 7679 3.7")
+    mouth_to_ear_ms: float | None = _column(
+        "Packetisation + codec look-ahead + network + mean playout delay", "ms", "ITU-T G.114, G.107"
+    )
+    playout_buffer: str = _column("Jitter buffer that rendered the audio", default="")
+    post_dial_delay_ms: float | None = _column(
+        "INVITE sent to the first 180 or 200 received", "ms", "RFC 6076 4.3 (session request delay)"
+    )
+    path_setup_ms: float | None = _column("Time to open the path (circuit and streams, tunnel)", "ms")
+    answer_delay_ms: float | None = _column("INVITE sent to 200 received", "ms")
+    first_media_ms: float | None = _column("INVITE sent to first RTP packet received at this direction's ear", "ms")
+    send_deviation_p99_ms: float | None = _column(
+        "99th percentile deviation of sending times from the ptime grid at the speaker", "ms"
+    )
+    rtcp_rtt_ms: float | None = _column("Median round-trip time from RTCP reports", "ms", "RFC 3550 6.4.1")
+    pesq_raw: float | None = _column("PESQ raw score, narrowband", "P.862 score -0.5..4.5", "ITU-T P.862")
+    mos_lqo: float | None = _column("PESQ mapped to MOS-LQO, narrowband", "MOS 1..5", "ITU-T P.862.1")
+    mos_lqo_wb: float | None = _column("Wideband PESQ, where the speech is 16 kHz", "MOS 1..5", "ITU-T P.862.2")
+    mos_cqe: float | None = _column("E-model conversational quality estimate", "MOS 1..4.5", "ITU-T G.107, G.113")
+    r_factor: float | None = _column("E-model transmission rating", "R 0..100", "ITU-T G.107")
+    verdict: str = _column("good, acceptable, poor, bad, or failed: for a person", default="")
+    verdict_reason: str = _column("What made it so, in one sentence", default="")
+    speech: str = _column("Name of the reference speech", default="")
+    instrument_ok: bool | None = _column("Whether the instrument's own timing was good enough to trust this row")
+    schema_version: int = _column("Version of this table's layout", default=SCHEMA_VERSION)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain JSON values, in column order."""
+        return dataclasses.asdict(self)
+
+
+def columns() -> list[dataclasses.Field[Any]]:
+    """The row's columns with their metadata, in order."""
+    return list(dataclasses.fields(Row))

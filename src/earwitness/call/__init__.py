@@ -1,0 +1,1 @@
+"""One measured call, start to finish."""

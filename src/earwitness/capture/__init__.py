@@ -1,0 +1,1 @@
+"""Live capture with kernel timestamps."""

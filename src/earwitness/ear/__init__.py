@@ -1,0 +1,1 @@
+"""The ear: jitter buffers, concealment and rendering; pure."""

@@ -1,0 +1,99 @@
+"""The one shape of every error that a user sees, and the typed endings of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+
+class EarwitnessError(Exception):
+    """Something that was tried did not work.
+
+    The four parts make one line: what was tried, on what, what happened, what to do. The command line
+    prints that line and exits with `exit_code`; there is never a traceback for one of these.
+    """
+
+    exit_code = 1
+
+    def __init__(self, tried: str, on: object, happened: object, remedy: str) -> None:
+        self.tried = tried
+        self.on = str(on)
+        self.happened = str(happened)
+        self.remedy = remedy
+        super().__init__(tried, self.on, self.happened, remedy)
+
+    def __str__(self) -> str:
+        line = f"{self.tried} {self.on}: {self.happened}; {self.remedy}"
+        return " ".join(line.split())
+
+
+class InputError(EarwitnessError):
+    """A file or argument given by the user cannot be used."""
+
+    exit_code = 2
+
+
+class Outcome(StrEnum):
+    """How a call ended. A call never vanishes: it ends as one of these."""
+
+    COMPLETED = "completed"
+    TOOL_MISSING = "tool_missing"
+    """A program or permission that the call needs is not on this machine."""
+    LAB_FAILED = "lab_failed"
+    """The private network did not come up, or died."""
+    SPEECH_UNUSABLE = "speech_unusable"
+    """The reference speech is empty, silent, or not audio."""
+    PORT_TAKEN = "port_taken"
+    """A local port that the call needs is in use."""
+    PATH_FAILED = "path_failed"
+    """The path (tunnel, listener, forwarder) did not open."""
+    CIRCUIT_FAILED = "circuit_failed"
+    """Tor could not build the circuit asked for."""
+    STREAM_REFUSED = "stream_refused"
+    """The circuit stood, but a stream over it was refused (exit policy, connection refused, timeout)."""
+    PATH_LOST = "path_lost"
+    """The path closed under the call."""
+    REGISTER_FAILED = "register_failed"
+    """The registrar did not answer, or refused for a reason other than credentials."""
+    AUTH_FAILED = "auth_failed"
+    """The SIP server refused the credentials."""
+    NO_ANSWER = "no_answer"
+    """The callee did not answer the INVITE in time, or nobody was there."""
+    CALL_REJECTED = "call_rejected"
+    """The callee answered with a final refusal (486, 488, 603 ...)."""
+    NO_MEDIA = "no_media"
+    """The call was answered but no RTP arrived at either end."""
+    ONE_WAY_MEDIA = "one_way_media"
+    """RTP arrived at one end only."""
+    CAPTURE_EMPTY = "capture_empty"
+    """Media flowed, but a capture holds none of it."""
+    SCORER_REFUSED = "scorer_refused"
+    """The audio was rendered, but a scorer could not score it."""
+    STORAGE_FAILED = "storage_failed"
+    """The data set could not be written (disk full, permission)."""
+    INTERRUPTED = "interrupted"
+    """The user stopped the call."""
+    FAILED = "failed"
+    """None of the above; the detail says what is known."""
+
+
+class CallFailure(EarwitnessError):
+    """A call that ended as anything but completed: the outcome, the stage it reached, and the evidence."""
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        stage: str,
+        *,
+        on: object,
+        happened: object,
+        remedy: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(stage, on, happened, remedy)
+        self.outcome = outcome
+        self.stage = stage
+        self.evidence: dict[str, Any] = dict(evidence or {})

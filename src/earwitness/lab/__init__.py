@@ -1,0 +1,1 @@
+"""The lab: owned namespaces and the wide-area emulator."""

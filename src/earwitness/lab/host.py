@@ -1,0 +1,29 @@
+"""A host: somewhere that a phone, a tor or a tunnel end can run, with a network namespace of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+
+class Host(Protocol):
+    """One network host. In the lab it is a namespace with one TUN device into the emulated wide-area network."""
+
+    name: str
+    """Unique in its lab: `caller`, `callee`, `relay3`."""
+    place: str
+    """City, as in the place table."""
+    address: str
+    """IPv4 address on the network."""
+    interface: str
+    """The network device that carries `address`; captures of the direct path listen here."""
+
+    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a process in this host's network namespace. It dies with the process that called this."""
+        ...
+
+    def inside(self) -> AbstractContextManager[None]:
+        """Put the calling *thread* into the host's network namespace, for opening sockets or TUN devices there."""
+        ...

@@ -1,0 +1,69 @@
+"""What a path is: how datagrams travel between two hosts, and what it is made of."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from earwitness.lab.host import Host
+
+
+@dataclass(frozen=True)
+class PhonePorts:
+    """The UDP ports that the phones at both ends use (4000 and 4001 as in the published study)."""
+
+    sip: int = 5060
+    rtp: int = 4000
+    rtcp: int = 4001
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One relay of a circuit, first hop first in its circuit."""
+
+    nickname: str
+    fingerprint: str
+    address: str
+    place: str = ""
+    country: str = ""
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of an open path, as the phone there sees it.
+
+    The phone binds to `address` and dials the other end's `address`; every UDP datagram between the two
+    travels the path. Captures listen on `interface`.
+    """
+
+    host: Host
+    address: str
+    interface: str
+
+
+@dataclass
+class OpenPath:
+    """A path that carries datagrams now."""
+
+    name: str
+    caller: End
+    callee: End
+    circuit_id: str = ""
+    hops: tuple[Hop, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else a reader of the record should know: options, stream ids, set-up times in ms, configuration."""
+
+    def failure(self) -> str | None:
+        """Why the path no longer carries datagrams, or None while it does."""
+        return None
+
+
+class Path(Protocol):
+    """A way for datagrams between two hosts. Opening raises `CallFailure` with the outcome and evidence."""
+
+    name: str
+
+    def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AbstractAsyncContextManager[OpenPath]:
+        """Open the path, and close all of it on leaving."""
+        ...

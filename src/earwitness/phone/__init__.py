@@ -1,0 +1,1 @@
+"""Phones that place and answer calls."""

@@ -1,0 +1,1 @@
+"""Reference speech and codecs."""

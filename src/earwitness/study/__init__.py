@@ -1,0 +1,1 @@
+"""Many calls: plan, journal, run, resume, analyse."""

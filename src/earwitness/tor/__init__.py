@@ -1,0 +1,1 @@
+"""Tor: control port and the embedded private network."""

@@ -1,0 +1,138 @@
+"""`Trace`: what was sent and when each packet arrived, the one value that every part of Earwitness shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+
+UNKNOWN: int = int(np.iinfo(np.int64).min)
+"""A time that was not observed (`sent_ns` of a capture at the receiver alone)."""
+
+LOST: int = UNKNOWN
+"""`arrived_ns` of a packet that never arrived."""
+
+
+@dataclass(frozen=True, eq=False)
+class Payloads:
+    """The RTP payload bytes of a trace's packets, back to back.
+
+    `data` (total,) uint8; packet i is `data[start[i] : start[i] + captured[i]]`. `captured[i]` is less than
+    the trace's `size[i]` where a snap length cut the packet, and 0 where nothing was kept.
+    """
+
+    data: U8
+    start: I64
+    captured: I32
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __getitem__(self, index: int) -> bytes:
+        begin = int(self.start[index])
+        return self.data[begin : begin + int(self.captured[index])].tobytes()
+
+    def take(self, rows: I64) -> Payloads:
+        """The payloads of these rows, sharing `data`."""
+        return Payloads(self.data, self.start[rows], self.captured[rows])
+
+    @staticmethod
+    def of(payloads: Sequence[bytes]) -> Payloads:
+        """Pack a sequence of payloads, one per packet."""
+        captured = np.array([len(payload) for payload in payloads], dtype=np.int32)
+        start = np.zeros(len(payloads), dtype=np.int64)
+        if len(payloads):
+            start[1:] = np.cumsum(captured[:-1], dtype=np.int64)
+        return Payloads(np.frombuffer(b"".join(payloads), dtype=np.uint8), start, captured)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One RTP stream in one direction, one row per packet; immutable.
+
+    Rows are in order of arrival as captured; packets that never arrived (`arrived_ns == LOST`) come last, in
+    sequence order. All arrays have shape (n,).
+
+    - `sequence`: RTP sequence number, extended over wraps (RFC 3550 A.1).
+    - `timestamp`: RTP timestamp in units of `clock_rate`, extended over wraps.
+    - `payload_type`, `marker`: as in the RTP header (RFC 3550 5.1).
+    - `size`: RTP payload bytes on the wire (whatever the snap length kept).
+    - `sent_ns`, `arrived_ns`: integer nanoseconds on `sent_clock` and `arrived_clock`; `UNKNOWN` / `LOST`.
+      Two times may be subtracted only where the clocks have the same name.
+    - `payloads`: payload bytes where known.
+    - `source`: where the trace came from; `notes`: what a reader should know (truncated file, stray SSRC ...).
+    """
+
+    sequence: I64
+    timestamp: I64
+    payload_type: U8
+    marker: Bool
+    size: I32
+    sent_ns: I64
+    arrived_ns: I64
+    clock_rate: int
+    ssrc: int = 0
+    sent_clock: str = "unknown"
+    arrived_clock: str = "capture"
+    payloads: Payloads | None = None
+    source: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        n = len(self.sequence)
+        columns = (self.timestamp, self.payload_type, self.marker, self.size, self.sent_ns, self.arrived_ns)
+        if any(len(column) != n for column in columns) or (self.payloads is not None and len(self.payloads) != n):
+            raise ValueError(f"columns of a trace differ in length: {n}, {[len(c) for c in columns]}")
+        if self.clock_rate <= 0:
+            raise ValueError(f"RTP clock rate must be positive, not {self.clock_rate}")
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def arrived(self) -> Bool:
+        """Which packets arrived, (n,) bool."""
+        return self.arrived_ns != LOST
+
+    @property
+    def one_clock(self) -> bool:
+        """Whether sent and arrival times were read from the same clock, so that they may be subtracted."""
+        return self.sent_clock == self.arrived_clock
+
+    def take(self, rows: NDArray[Any]) -> Trace:
+        """The rows chosen by an index or boolean array (n,), in that order."""
+        index = np.arange(len(self), dtype=np.int64)[rows]
+        return replace(
+            self,
+            sequence=self.sequence[index],
+            timestamp=self.timestamp[index],
+            payload_type=self.payload_type[index],
+            marker=self.marker[index],
+            size=self.size[index],
+            sent_ns=self.sent_ns[index],
+            arrived_ns=self.arrived_ns[index],
+            payloads=None if self.payloads is None else self.payloads.take(index),
+        )
+
+    def with_arrivals(self, arrived_ns: I64, clock: str | None = None, note: str | None = None) -> Trace:
+        """The same packets with other arrival times (a what-if), rows put back in order of arrival.
+
+        `arrived_ns` (n,) int64, `LOST` where a packet does not arrive.
+        """
+        changed = replace(
+            self,
+            arrived_ns=np.asarray(arrived_ns, dtype=np.int64),
+            arrived_clock=clock or self.arrived_clock,
+            notes=self.notes if note is None else (*self.notes, note),
+        )
+        lost = changed.arrived_ns == LOST
+        order = np.lexsort((np.where(lost, changed.sequence, 0), changed.arrived_ns, lost))
+        return changed.take(order)
