@@ -11,9 +11,7 @@ SCHEMA_VERSION = 1
 
 def _column(definition: str, unit: str = "", source: str = "", default: Any = None) -> Any:
     """A field of the row with what the data dictionary says of it."""
-    return dataclasses.field(
-        default=default, metadata={"definition": definition, "unit": unit, "source": source}
-    )
+    return dataclasses.field(default=default, metadata={"definition": definition, "unit": unit, "source": source})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ class Trace:
     @property
     def arrived(self) -> Bool:
         """Which packets arrived, (n,) bool."""
-        return self.arrived_ns != LOST
+        return np.not_equal(self.arrived_ns, LOST)
 
     @property
     def one_clock(self) -> bool:

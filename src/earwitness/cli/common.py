@@ -1,0 +1,41 @@
+"""What every command shares: JSON or a table on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+progress = Console(stderr=True, highlight=False)
+"""Where progress, notes and errors go."""
+
+output = Console(highlight=False)
+"""Where results go."""
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
+
+
+def print_records(records: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line; non-finite numbers become null."""
+    for record in records:
+        sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it: numpy scalars to Python's, NaN and infinities to None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
