@@ -1,0 +1,1 @@
+"""Benchmarks: the project's timing and quality bars, measured. `python -m bench [name ...]` runs them."""

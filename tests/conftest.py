@@ -1,0 +1,19 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The published study's data, where it is on this machine."""
+    folder = Path(os.environ.get("EARWITNESS_PUBLISHED", REPOSITORY.parent / "shared" / "published"))
+    if not (folder / "05-data").is_dir():
+        pytest.skip(f"the published data set is not at {folder}; set EARWITNESS_PUBLISHED to where it is")
+    return folder
