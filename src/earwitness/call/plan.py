@@ -1,0 +1,104 @@
+"""What a call is asked to be: the options of `earwitness call`, as one value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from earwitness.errors import InputError
+
+PATHS = ("direct", "tor")
+
+INJECTIONS = ("callee-absent", "exit-refuses", "port-taken", "kill-guard", "kill-middle", "kill-exit")
+"""Faults that the lab can cause on purpose, so that the instrument itself can be checked."""
+
+
+@dataclass(frozen=True)
+class Injection:
+    """A fault caused on purpose, in the lab only."""
+
+    what: str
+    after_s: float = 0.0
+    """Seconds of media before it strikes, where it strikes in mid-call."""
+
+    @staticmethod
+    def parse(text: str) -> Injection:
+        """Read `what` or `what@SECONDS`."""
+        match = re.fullmatch(r"([a-z-]+)(?:@(\d+(?:\.\d+)?))?", text)
+        if match is None or match[1] not in INJECTIONS:
+            raise InputError("injecting", text, "no such fault", f"choose of {', '.join(INJECTIONS)}, @SECONDS after it")
+        return Injection(match[1], float(match[2] or 3.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallPlan:
+    """One call to place. Two plans that are equal but for `path` and its options differ in one thing only."""
+
+    path: str = "tor"
+    hops: int = 3
+    """Relays in the circuit, where the path has one."""
+    guard: str | None = None
+    middle: str | None = None
+    exit: str | None = None
+    """Relays by nickname, fingerprint or city; None: chosen by the seed."""
+    codec: str = "g711u"
+    """As `earwitness.speech.codecs.registry.codec` reads it."""
+    from_place: str = "Frankfurt"
+    to_place: str = "New York"
+    """Cities of the caller and the callee (two of the published study's places)."""
+    speech: str = ""
+    """Name of a shipped reference or a WAV file; empty: the default one."""
+    seconds: float | None = None
+    """How long to speak; None: the speech once. Longer than the speech: it is looped."""
+    silence_suppression: bool = False
+    """Send nothing in pauses, as the published study's phones did."""
+    buffer: str = ""
+    """Jitter buffer that renders the audio; empty: the default one."""
+    concealment: str = ""
+    """What fills a missing frame; empty: the buffer's own or the codec's."""
+    sip_server: str | None = None
+    """`lab` (Kamailio, started for the run) or HOST[:PORT]; None: the phones call each other."""
+    seed: int = 1
+    link: str = ""
+    """Impairments on top of geography, between caller and callee, as `earwitness.lab.wan` reads them."""
+    tail_s: float = 1.5
+    """Seconds the call is kept after the last word, so that late packets still come in."""
+    inject: Injection | None = None
+
+    def __post_init__(self) -> None:
+        if self.path not in PATHS:
+            raise InputError("planning a call over", self.path, "no such path", f"choose of {', '.join(PATHS)}")
+        if not 2 <= self.hops <= 8:
+            raise InputError("planning a circuit of", f"{self.hops} hops", "tor carries 2 to 8", "give --hops 2 to 8")
+        if self.seconds is not None and not 4.0 <= self.seconds <= 3600.0:
+            raise InputError(
+                "planning a call of", f"{self.seconds:g} s", "PESQ needs about 4 s of speech", "give --seconds 4 to 3600"
+            )
+
+    @property
+    def title(self) -> str:
+        """For a person: path, hops and codec."""
+        hops = f" {self.hops} hops" if self.over_tor else ""
+        return f"{self.path}{hops}, {self.codec}"
+
+    @property
+    def over_tor(self) -> bool:
+        """Whether the path has a Tor circuit."""
+        return self.path not in ("direct", "vpn")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CallPlan:
+        """The inverse of `to_dict`; unknown keys are an InputError."""
+        known = {field.name for field in fields(cls)}
+        if extra := sorted(set(values) - known):
+            raise InputError("reading the plan of a call with", ", ".join(extra), "no such options", "leave them out")
+        given = dict(values)
+        if given.get("inject"):
+            given["inject"] = Injection(**given["inject"])
+        return cls(**given)
