@@ -1,0 +1,184 @@
+"""The look of every figure for paper: a column wide, legible in grey and to colour-blind readers, reproducible bytes.
+
+Draw inside `with paper():` (or decorate the drawing function with `@paper()`), begin with `figure()`, end with `save()`:
+
+    with paper():
+        drawing, axes = figure()
+        axes.plot(x, y, **path_style("tor", 3).line())
+        save(drawing, folder / "delay-cdf")
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Width = Literal["column", "page"]
+
+WIDTH_INCHES: dict[str, float] = {"column": 3.3, "page": 7.0}
+"""Text widths of a two-column conference paper, inches."""
+
+SETTINGS: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so that every machine draws the same
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.6,  # long enough to tell a dash-dot from a dash
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.6,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#d9d9d9",
+    "grid.linewidth": 0.4,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # TrueType, embedded and selectable; submission systems refuse type 3
+    "ps.fonttype": 42,
+    "svg.hashsalt": "earwitness",
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How one series is told from the others: by colour, and without colour by dash, marker and hatch."""
+
+    label: str
+    colour: str
+    dash: str | tuple[float, tuple[float, ...]]
+    marker: str
+    hatch: str
+
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments for `Axes.plot`, `step` and `ecdf`."""
+        return {"label": self.label, "color": self.colour, "linestyle": self.dash}
+
+    def points(self) -> dict[str, Any]:
+        """Keyword arguments for `Axes.plot` or `scatter` of single points."""
+        return {"label": self.label, "color": self.colour, "marker": self.marker, "linestyle": "none"}
+
+    def bar(self) -> dict[str, Any]:
+        """Keyword arguments for `Axes.bar` and box patches."""
+        return {"label": self.label, "facecolor": self.colour, "edgecolor": "black", "hatch": self.hatch}
+
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), safe for the three common colour-vision deficiencies.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, YELLOW, BLACK, GREY = "#E69F00", "#56B4E9", "#F0E442", "#000000", "#7F7F7F"
+
+DASH: tuple[str | tuple[float, tuple[float, ...]], ...] = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (1, 1)),
+    (0, (4, 1.5, 1, 1.5)),
+    (0, (7, 1.5)),
+    (0, (4, 1.5, 1, 1.5, 1, 1.5)),
+)
+SOLID, DASHED, DOTTED, DASHDOT, LONG, DASHDOTDOT = DASH
+
+_PATHS: dict[str, Mark] = {
+    "direct": Mark("direct", BLUE, SOLID, "o", ""),
+    "tor": Mark("Tor, 3 hops", VERMILION, DASHED, "s", "////"),
+    "tor-2": Mark("Tor, 2 hops", GREEN, DASHDOT, "^", "...."),
+    "vpn": Mark("VPN", PURPLE, DOTTED, "D", "xxxx"),
+    "vpn-tor": Mark("VPN over Tor", ORANGE, LONG, "v", "\\\\\\\\"),
+    "onion": Mark("onion service", BLACK, DASHDOTDOT, "P", "++++"),
+}
+
+_CODECS: dict[str, Mark] = {
+    "g711u": Mark("G.711 μ-law", BLUE, SOLID, "o", ""),
+    "g711a": Mark("G.711 A-law", SKY, DASHDOTDOT, "P", "++++"),
+    "gsm": Mark("GSM 06.10", VERMILION, DASHED, "s", "////"),
+    "speex": Mark("Speex", PURPLE, DOTTED, "D", "xxxx"),
+    "opus": Mark("Opus", GREEN, DASHDOT, "^", "...."),
+}
+
+_SPARE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+_SPARE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_SPARE_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "||||")
+
+
+def series_style(index: int, label: str) -> Mark:
+    """A mark for the `index`-th of any other series (places, buffers ...); the seven marks repeat after 42."""
+    pick = index % len(_SPARE_COLOURS)
+    dash = DASH[index % len(DASH)]
+    return Mark(label, _SPARE_COLOURS[pick], dash, _SPARE_MARKERS[pick], _SPARE_HATCHES[pick])
+
+
+def path_style(path: str, hops: int | None = None) -> Mark:
+    """The mark of a path; a Tor circuit of other than 3 hops has its own. Unknown paths get a stable spare mark."""
+    if path == "tor" and hops not in (None, 3):
+        if hops == 2:
+            return _PATHS["tor-2"]
+        return series_style(4 + int(hops or 0), f"Tor, {hops} hops")
+    return _PATHS.get(path) or series_style(sum(path.encode()), path)
+
+
+def codec_style(codec: str) -> Mark:
+    """The mark of a codec by name, whatever its options (`opus:24000` is opus)."""
+    name = codec.split(":", 1)[0]
+    return _CODECS.get(name) or series_style(sum(name.encode()), name)
+
+
+@contextmanager
+def paper() -> Iterator[None]:
+    """The settings of every figure, for the time of drawing and saving; also a decorator."""
+    # fontTools tells of every table that it leaves out of the embedded subset.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change a figure
+        matplotlib.rcParams.update(cast("Any", SETTINGS))
+        yield
+
+
+def figure(width: Width = "column", height: float | None = None) -> tuple[Figure, Axes]:
+    """An empty figure of a paper's column or page, with one set of axes.
+
+    `height` in inches; by default the golden section of the width (page figures: a third of it).
+    """
+    drawing = canvas(width, height)
+    return drawing, drawing.add_subplot()
+
+
+def panels(rows: int, columns: int, width: Width = "page", height: float | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` x `columns` axes, row by row."""
+    drawing = canvas(width, height)
+    return drawing, list(drawing.subplots(rows, columns, squeeze=False).flat)
+
+
+def canvas(width: Width = "column", height: float | None = None) -> Figure:
+    """An empty figure without axes."""
+    inches = WIDTH_INCHES[width]
+    with paper():
+        drawing = Figure(figsize=(inches, height or inches * (0.618 if width == "column" else 0.36)))
+        FigureCanvasAgg(drawing)
+    return drawing
+
+
+def save(drawing: Figure, stem: Path | str) -> list[Path]:
+    """Write `stem`.pdf and `stem`.png (300 dpi) and return both paths; the same drawing gives the same bytes."""
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    pdf, png = stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png")
+    with paper():
+        drawing.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": "earwitness"})
+        drawing.savefig(png, metadata={"Software": None})
+    return [pdf, png]
