@@ -46,12 +46,25 @@ class Row:
     jitter_mean_ms: float | None = _column(
         "Mean over packets of the interarrival jitter estimate", "ms", "RFC 3550 6.4.1"
     )
+    jitter_median_ms: float | None = _column("Median of the same series", "ms", "RFC 3550 6.4.1")
     jitter_p95_ms: float | None = _column("95th percentile of the same series", "ms", "RFC 3550 6.4.1")
     jitter_max_ms: float | None = _column("Maximum of the same series", "ms", "RFC 3550 6.4.1")
+    jitter_range_ms: float | None = _column("Maximum less minimum of the same series", "ms", "RFC 3550 6.4.1")
+    jitter_iqr_ms: float | None = _column("Interquartile range of the same series", "ms", "RFC 3550 6.4.1")
+    jitter_sd_ms: float | None = _column("Standard deviation (n - 1) of the same series", "ms", "RFC 3550 6.4.1")
     gap_max_ms: float | None = _column(
         "Longest time between arrivals in excess of the time between the packets' RTP timestamps plus one ptime,"
         " so that pauses of silence suppression do not count",
         "ms",
+    )
+    gaps_150ms: int | None = _column(
+        "Times between arrivals above 150 ms, pauses of silence suppression counted: the published study's delay spikes",
+        "packets",
+    )
+    spikes_150ms: int | None = _column(
+        "Times between arrivals that exceed the time between the packets' RTP timestamps by more than 150 ms:"
+        " delay spikes of the network alone",
+        "packets",
     )
     owd_min_ms: float | None = _column("Least one-way delay", "ms", "RFC 7679")
     owd_p50_ms: float | None = _column("Median one-way delay", "ms", "RFC 7679")
@@ -80,6 +93,18 @@ class Row:
     verdict: str = _column("good, acceptable, poor, bad, or failed: for a person", default="")
     verdict_reason: str = _column("What made it so, in one sentence", default="")
     speech: str = _column("Name of the reference speech", default="")
+    source_capture: str = _column("Capture an imported row was read from, relative to the imported folder", default="")
+    source_recording: str = _column(
+        "Recording an imported row was scored from, relative to the imported folder", default=""
+    )
+    codec_claimed: str = _column(
+        "Codec by the imported folder's name; `codec` is the one found in the packets", default=""
+    )
+    iteration: int | None = _column("Number of an imported call within its series")
+    reading: str = _column(
+        "as-published where jitter and PESQ were computed the way the published study did; else empty", default=""
+    )
+    doubts: str = _column("What is doubtful about an imported row, joined by '; '", default="")
     instrument_ok: bool | None = _column("Whether the instrument's own timing was good enough to trust this row")
     schema_version: int = _column("Version of this table's layout", default=SCHEMA_VERSION)
 
