@@ -58,7 +58,7 @@ class Row:
         "ms",
     )
     gaps_150ms: int | None = _column(
-        "Times between arrivals above 150 ms, pauses of silence suppression counted: the published study's delay spikes",
+        "Times between arrivals above 150 ms, pauses of silence suppression counted: the study's delay spikes",
         "packets",
     )
     spikes_150ms: int | None = _column(
