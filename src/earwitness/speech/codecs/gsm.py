@@ -1,0 +1,92 @@
+"""GSM 06.10 full rate (13 kbit/s), by libgsm. Source: ETSI EN 300 961, RFC 3551 4.5.8."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm
+from earwitness.speech.codecs.native import checked_frame, declare, load
+
+FRAME_SAMPLES = 160
+FRAME_BYTES = 33
+"""33 octets: a 4-bit signature 0xD and 260 bits of parameters."""
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    library = load("libgsm.so.1", "libgsm1")
+    declare(library, "gsm_create", ctypes.c_void_p)
+    declare(library, "gsm_destroy", None, ctypes.c_void_p)
+    declare(library, "gsm_encode", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+    declare(library, "gsm_decode", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    return library
+
+
+class _GsmCoder:
+    """One libgsm state, an encoder or a decoder; freed with this object."""
+
+    def __init__(self) -> None:
+        self._library = _library()
+        self._state = self._library.gsm_create()
+        weakref.finalize(self, self._library.gsm_destroy, self._state)
+
+    def encode(self, frame: Pcm) -> bytes:
+        frame = checked_frame(frame, FRAME_SAMPLES, "GSM")
+        out = ctypes.create_string_buffer(FRAME_BYTES)
+        self._library.gsm_encode(self._state, frame.ctypes.data, out)
+        return out.raw
+
+    def decode(self, frame: bytes) -> Pcm:
+        samples: Pcm = self.decode_many([frame])[0]
+        return samples
+
+    def decode_many(self, frames: Sequence[bytes]) -> Pcm:
+        out = np.empty((len(frames), FRAME_SAMPLES), dtype=np.int16)
+        address, stride, decode, state = out.ctypes.data, out.strides[0], self._library.gsm_decode, self._state
+        for index, frame in enumerate(frames):
+            # libgsm reads 33 bytes whatever it is given, so the length is checked before.
+            if len(frame) != FRAME_BYTES or decode(state, frame, address + index * stride) != 0:
+                raise MalformedFrame("GSM", frame, f"a frame has {FRAME_BYTES} bytes and begins with the bits 1101")
+        return out
+
+    def conceal(self) -> Pcm | None:
+        return None
+
+    def recover(self, next_frame: bytes) -> Pcm | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Gsm:
+    """GSM 06.10 at 8 kHz; one 33-byte frame in a 20 ms packet."""
+
+    name: str = "gsm"
+    spec: str = "gsm"
+    encoding_name: str = "GSM"
+    payload_type: int = 3
+    clock_rate: int = 8000
+    sample_rate: int = 8000
+    frame_samples: int = FRAME_SAMPLES
+    packet_ms: int = 20
+    channels: int = 1
+    fmtp: str = ""
+    lookahead_samples: int = 0
+
+    def encoder(self) -> Encoder:
+        """A fresh encoder."""
+        return _GsmCoder()
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder."""
+        return _GsmCoder()
+
+    def split(self, payload: bytes) -> list[bytes]:
+        """Frames of 33 bytes (20 ms)."""
+        whole = len(payload) - len(payload) % FRAME_BYTES
+        return [payload[at : at + FRAME_BYTES] for at in range(0, whole, FRAME_BYTES)]

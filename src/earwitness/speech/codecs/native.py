@@ -1,0 +1,41 @@
+"""Loading the reference implementations of codecs (shared libraries of the system) through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from functools import cache
+
+import numpy as np
+
+from earwitness.errors import EarwitnessError
+from earwitness.speech.codecs.base import Pcm
+
+
+class CodecLibraryMissing(EarwitnessError):
+    """A codec's shared library is not on this machine."""
+
+
+@cache
+def load(soname: str, debian_package: str) -> ctypes.CDLL:
+    """The shared library `soname`; raises `CodecLibraryMissing` with the line that installs it."""
+    try:
+        return ctypes.CDLL(soname)
+    except OSError as error:
+        raise CodecLibraryMissing(
+            "load the codec library", soname, error, f"apt-get install {debian_package}"
+        ) from error
+
+
+def declare(library: ctypes.CDLL, function: str, result: object, *arguments: object) -> None:
+    """State the C prototype of a function, so that ctypes converts and checks its arguments."""
+    entry = getattr(library, function)
+    entry.restype = result
+    entry.argtypes = arguments
+
+
+def checked_frame(frame: Pcm, samples: int, codec: str) -> Pcm:
+    """`frame` as contiguous int16 of exactly `samples` samples; anything else is the caller's mistake."""
+    if frame.shape != (samples,) or frame.dtype != np.int16:
+        raise ValueError(f"{codec} encodes {samples} int16 samples at a time, not {frame.dtype} {frame.shape}")
+    return np.ascontiguousarray(frame)

@@ -1,0 +1,214 @@
+"""Opus for voice, by libopus. Source: RFC 6716 (codec), RFC 7587 (RTP payload)."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+import numpy as np
+
+from earwitness.errors import EarwitnessError
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm
+from earwitness.speech.codecs.native import checked_frame, declare, load
+
+SAMPLE_RATES = (8000, 12000, 16000, 24000, 48000)
+
+_APPLICATION_VOIP = 2048
+_SET_BITRATE, _SET_COMPLEXITY, _SET_FEC, _SET_LOSS, _SET_DTX, _SET_SIGNAL = 4002, 4010, 4012, 4014, 4016, 4024
+_GET_LOOKAHEAD = 4027
+_SIGNAL_VOICE = 3001
+_MAX_PACKET = 1275
+_MAX_FRAMES = 48
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    library = load("libopus.so.0", "libopus0")
+    pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+    declare(library, "opus_encoder_create", pointer, ctypes.c_int32, number, number, ctypes.POINTER(number))
+    declare(library, "opus_encoder_destroy", None, pointer)
+    declare(library, "opus_encode", ctypes.c_int32, pointer, pointer, number, text, ctypes.c_int32)
+    declare(library, "opus_decoder_create", pointer, ctypes.c_int32, number, ctypes.POINTER(number))
+    declare(library, "opus_decoder_destroy", None, pointer)
+    declare(library, "opus_decode", number, pointer, text, ctypes.c_int32, pointer, number, number)
+    declare(library, "opus_packet_get_nb_samples", number, text, ctypes.c_int32, ctypes.c_int32)
+    declare(library, "opus_strerror", ctypes.c_char_p, number)
+    library.opus_encoder_ctl.restype = number
+    return library
+
+
+def _message(code: int) -> str:
+    return str(_library().opus_strerror(code).decode())
+
+
+def _opened(state: int | None, code: int, what: str) -> int:
+    if code != 0 or not state:
+        raise EarwitnessError("open", what, _message(code), "use one of the rates " + ", ".join(map(str, SAMPLE_RATES)))
+    return state
+
+
+class _OpusEncoder:
+    """One libopus encoder, freed with this object."""
+
+    def __init__(self, codec: Opus) -> None:
+        library = self._library = _library()
+        self._frame_samples = codec.frame_samples
+        code = ctypes.c_int()
+        state = library.opus_encoder_create(codec.sample_rate, 1, _APPLICATION_VOIP, ctypes.byref(code))
+        self._state = ctypes.c_void_p(_opened(state, code.value, "Opus encoder"))
+        weakref.finalize(self, library.opus_encoder_destroy, self._state)
+        settings = {
+            _SET_BITRATE: codec.bitrate,
+            _SET_COMPLEXITY: codec.complexity,
+            _SET_FEC: int(codec.fec),
+            _SET_LOSS: codec.expected_loss_percent,
+            _SET_DTX: 0,
+            _SET_SIGNAL: _SIGNAL_VOICE,
+        }
+        for request, value in settings.items():
+            result = library.opus_encoder_ctl(self._state, ctypes.c_int(request), ctypes.c_int32(value))
+            if result != 0:
+                raise EarwitnessError("set up", codec.spec, _message(result), "use values in Opus's ranges")
+
+    def encode(self, frame: Pcm) -> bytes:
+        frame = checked_frame(frame, self._frame_samples, "Opus")
+        out = ctypes.create_string_buffer(_MAX_PACKET)
+        size = self._library.opus_encode(self._state, frame.ctypes.data, self._frame_samples, out, _MAX_PACKET)
+        if size < 0:
+            raise EarwitnessError("encode", "an Opus frame", _message(size), "report this as a bug")
+        return out.raw[:size]
+
+    def lookahead(self) -> int:
+        """Samples by which decoded audio lags the input (OPUS_GET_LOOKAHEAD)."""
+        value = ctypes.c_int32()
+        self._library.opus_encoder_ctl(self._state, ctypes.c_int(_GET_LOOKAHEAD), ctypes.byref(value))
+        return value.value
+
+
+class _OpusDecoder:
+    """One libopus decoder, freed with this object. Stereo packets are mixed down."""
+
+    def __init__(self, sample_rate: int, frame_samples: int) -> None:
+        library = self._library = _library()
+        self._sample_rate, self._frame_samples = sample_rate, frame_samples
+        code = ctypes.c_int()
+        state = library.opus_decoder_create(sample_rate, 1, ctypes.byref(code))
+        self._state = ctypes.c_void_p(_opened(state, code.value, "Opus decoder"))
+        weakref.finalize(self, library.opus_decoder_destroy, self._state)
+
+    def decode(self, frame: bytes) -> Pcm:
+        """One packet; it may hold more or less than 20 ms when another phone made it."""
+        samples = self._library.opus_packet_get_nb_samples(frame, len(frame), self._sample_rate)
+        if samples <= 0:
+            raise MalformedFrame("Opus", frame, _message(samples))
+        return self._run(frame, samples, fec=False)
+
+    def decode_many(self, frames: Sequence[bytes]) -> Pcm:
+        samples = self._frame_samples
+        out = np.empty((len(frames), samples), dtype=np.int16)
+        decode, state, address, stride = self._library.opus_decode, self._state, out.ctypes.data, out.strides[0]
+        for index, frame in enumerate(frames):
+            # A null or empty packet would ask libopus for concealment, so it is refused here.
+            count = decode(state, frame, len(frame), address + index * stride, samples, 0) if frame else -4
+            if count != samples:
+                happened = _message(count) if count < 0 else f"holds {count} samples where {samples} were expected"
+                raise MalformedFrame("Opus", frame, happened)
+        return out
+
+    def conceal(self) -> Pcm | None:
+        return self._run(None, self._frame_samples, fec=False)
+
+    def recover(self, next_frame: bytes) -> Pcm | None:
+        return self._run(next_frame, self._frame_samples, fec=True) if has_fec(next_frame) else None
+
+    def _run(self, packet: bytes | None, samples: int, fec: bool) -> Pcm:
+        out = np.empty(samples, dtype=np.int16)
+        count = self._library.opus_decode(
+            self._state, packet, 0 if packet is None else len(packet), out.ctypes.data, samples, int(fec)
+        )
+        if count < 0:
+            raise MalformedFrame("Opus", packet or b"", _message(count))
+        return out[:count]
+
+
+def has_fec(packet: bytes) -> bool:
+    """Whether a mono packet of one frame carries the frame before it at a lower rate (LBRR, RFC 6716 4.2.4).
+
+    Only SILK and hybrid frames can. The SILK header's voice-activity bits, one per 20 ms, come first and the
+    LBRR flag follows; they are coded with probability 1/2, so they stand in the first byte as plain bits.
+    """
+    if len(packet) < 2 or packet[0] & 0x80 or packet[0] & 0x03:
+        return False
+    configuration = packet[0] >> 3
+    frames_of_20_ms = 1 if configuration >= 12 else max(1, (1, 1, 2, 3)[configuration & 3])
+    return bool((packet[1] >> (7 - frames_of_20_ms)) & 1)
+
+
+@dataclass(frozen=True)
+class Opus:
+    """Opus, mono, application VoIP, variable bit rate, DTX off; one frame in a 20 ms packet.
+
+    `bitrate` bit/s (6,000-510,000); `fec` puts a low-rate copy of each frame into the next, which the encoder
+    does only where `expected_loss_percent` is above 0; `complexity` 0-10. `sample_rate` is the audio's; the
+    RTP clock is 48 kHz always (RFC 7587 4.1).
+    """
+
+    bitrate: int = 24000
+    fec: bool = False
+    complexity: int = 9
+    expected_loss_percent: int = 0
+    sample_rate: int = 8000
+    payload_type: int = 120
+    name: str = "opus"
+    encoding_name: str = "opus"
+    clock_rate: int = 48000
+    packet_ms: int = 20
+    channels: int = 2
+
+    @property
+    def spec(self) -> str:
+        """`opus:BITRATE` with the options that are not the default."""
+        options = [str(self.bitrate)]
+        options += ["fec=1"] if self.fec else []
+        options += [f"complexity={self.complexity}"] if self.complexity != 9 else []
+        options += [f"loss={self.expected_loss_percent}"] if self.expected_loss_percent else []
+        options += [f"rate={self.sample_rate}"] if self.sample_rate != 8000 else []
+        return "opus:" + ",".join(options)
+
+    @property
+    def frame_samples(self) -> int:
+        """20 ms at the audio's rate."""
+        return self.sample_rate // 50
+
+    @property
+    def fmtp(self) -> str:
+        """What we ask the far end's encoder for (RFC 7587 6.1)."""
+        return (
+            f"maxplaybackrate={self.sample_rate};sprop-maxcapturerate={self.sample_rate};"
+            f"maxaveragebitrate={self.bitrate};useinbandfec={int(self.fec)};usedtx=0"
+        )
+
+    @property
+    def lookahead_samples(self) -> int:
+        """6.5 ms with this library, in samples of the audio's rate."""
+        return _lookahead(self.sample_rate)
+
+    def encoder(self) -> Encoder:
+        """A fresh encoder."""
+        return _OpusEncoder(self)
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder."""
+        return _OpusDecoder(self.sample_rate, self.frame_samples)
+
+    def split(self, payload: bytes) -> list[bytes]:
+        """The packet itself: Opus has its own inner framing."""
+        return [payload] if payload else []
+
+
+@cache
+def _lookahead(sample_rate: int) -> int:
+    return _OpusEncoder(Opus(sample_rate=sample_rate)).lookahead()
