@@ -1,0 +1,129 @@
+"""Capture at one end of a call: a process of the host, kernel timestamps, one clock for both ends."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.capture.clock import ClockStep, sample_clocks
+from earwitness.errors import CallFailure, Outcome
+from earwitness.lab.host import Host
+
+SNAP_LENGTH = 65_536
+"""Whole packets: the ear needs every byte of payload."""
+
+
+def epoch_offset_ns() -> int:
+    """An offset that makes CLOCK_MONOTONIC + offset the time since 1970, ns. Take one for the whole call."""
+    realtime, monotonic = sample_clocks()
+    return realtime - monotonic
+
+
+def call_clock_ns(offset_ns: int) -> int:
+    """Now, on the clock of the call that was given this offset."""
+    return time.monotonic_ns() + offset_ns
+
+
+@dataclass(frozen=True)
+class CaptureSummary:
+    """What a capture says of itself at its end."""
+
+    path: Path
+    packets: int
+    dropped: int
+    """Packets that the kernel had no room for: anything but 0 makes loss figures unsound."""
+    clock_steps: tuple[ClockStep, ...]
+    """Times at which the wall clock was set; they were taken out of the stamps."""
+
+
+class CaptureProcess:
+    """A running capture. Made by `start`; `async with` or `stop` ends it and gives its summary."""
+
+    def __init__(self, path: Path, child: JsonChild) -> None:
+        self.path = path
+        self.summary: CaptureSummary | None = None
+        self._child = child
+
+    @classmethod
+    async def start(
+        cls,
+        host: Host,
+        interface: str,
+        out: Path,
+        *,
+        epoch_offset_ns: int,
+        ports: Sequence[int] = (),
+        snap_length: int = SNAP_LENGTH,
+    ) -> CaptureProcess:
+        """Capture IPv4 UDP (of `ports`, if given) and ICMP, both directions, into a nanosecond pcap.
+
+        Returns once no packet can be missed. Stamps are on CLOCK_MONOTONIC + `epoch_offset_ns`. Raises CallFailure:
+        STORAGE_FAILED where `out` cannot be written, TOOL_MISSING without permission, PATH_FAILED without the device.
+        """
+        argv = [sys.executable, "-m", "earwitness.capture.agent", interface, str(out)]
+        argv += ["--epoch-offset-ns", str(epoch_offset_ns), "--snap-length", str(snap_length)]
+        for port in ports:
+            argv += ["--port", str(port)]
+        child = await JsonChild.start(host, argv, f"capture on {interface} of {host.name}")
+        try:
+            event = await child.receive(timeout_s=30.0)
+            if event["event"] != "ready":
+                raise _failure(interface, out, event)
+        except BaseException:
+            await child.close(0.5)
+            raise
+        return cls(out, child)
+
+    async def stop(self) -> CaptureSummary:
+        """End the capture, with everything that came in until now; more calls give the same summary.
+
+        Raises CallFailure (STORAGE_FAILED where it could not write, else FAILED) when it did not end well; the
+        packets it wrote until then can be read.
+        """
+        if self.summary is not None:
+            return self.summary
+        try:
+            self._child.close_stdin()
+            event = await self._child.receive(timeout_s=10.0)
+        except ChildGone as gone:
+            raise CallFailure(
+                Outcome.FAILED, "ending the capture", on=self.path, happened=gone.happened, remedy=gone.remedy
+            ) from gone
+        finally:
+            await self._child.close()
+        if event["event"] != "summary":
+            raise _failure("", self.path, event)
+        steps = tuple(ClockStep(step["at_ns"], step["by_ns"]) for step in event["clock_steps"])
+        self.summary = CaptureSummary(self.path, event["packets"], event["dropped"], steps)
+        return self.summary
+
+    async def __aenter__(self) -> CaptureProcess:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.stop()
+        else:
+            await self._child.close(2.0)
+
+
+def _failure(interface: str, out: Path, event: dict[str, object]) -> CallFailure:
+    """The typed ending for what a capture process said went wrong."""
+    number, happened = event.get("errno"), str(event.get("happened", event))
+    if number in (errno.EPERM, errno.EACCES) and not event.get("on"):
+        outcome, on, remedy = Outcome.TOOL_MISSING, interface, "run as root or in the lab's user namespace"
+    elif number in (errno.ENODEV, errno.ENXIO):
+        outcome, on, remedy = Outcome.PATH_FAILED, interface, "see whether the path is still open"
+    elif number is not None:
+        outcome, on, remedy = Outcome.STORAGE_FAILED, str(out), "free space there, or give another --out"
+    else:
+        outcome, on, remedy = Outcome.FAILED, str(out), "see its evidence"
+    return CallFailure(outcome, "capturing", on=on, happened=happened, remedy=remedy, evidence=dict(event))

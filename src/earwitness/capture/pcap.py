@@ -1,0 +1,51 @@
+"""The classic pcap file with nanosecond stamps, written so that a killed capture is still a readable file."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from types import TracebackType
+
+MAGIC_NANOSECONDS = 0xA1B23C4D
+LINKTYPE_ETHERNET = 1
+LINKTYPE_RAW = 101
+"""The packet starts with its IP header (TUN devices)."""
+
+
+class PcapWriter:
+    """Writes packets one by one, each with a single unbuffered write, so that no record is ever half there.
+
+    Raises OSError where the file cannot be written (disk full, permission).
+    """
+
+    def __init__(self, path: Path, link_type: int, snap_length: int) -> None:
+        self.path = path
+        self.packets = 0
+        self._snap_length = snap_length
+        self._file = path.open("wb", buffering=0)
+        self._write(struct.pack("<IHHiIII", MAGIC_NANOSECONDS, 2, 4, 0, 0, snap_length, link_type))
+
+    def packet(self, time_ns: int, data: bytes, length: int | None = None) -> None:
+        """Add one packet: ns since the epoch, its bytes as captured, and its length on the wire."""
+        kept = data[: self._snap_length]
+        wire = len(data) if length is None else length
+        self._write(struct.pack("<IIII", time_ns // 10**9, time_ns % 10**9, len(kept), wire) + kept)
+        self.packets += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> PcapWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, record: bytes) -> None:
+        written = self._file.write(record)
+        if written != len(record):  # a raw file may write less when the disk is nearly full; the next write says why
+            self._file.truncate(self._file.tell() - (written or 0))
+            raise OSError(28, "no space left on device", str(self.path))
