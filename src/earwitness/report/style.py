@@ -1,6 +1,6 @@
 """The look of every figure for paper: a column wide, legible in grey and to colour-blind readers, reproducible bytes.
 
-Draw inside `with paper():` (or decorate the drawing function with `@paper()`), begin with `figure()`, end with `save()`:
+Draw inside `with paper():` (or decorate the drawing function with `@paper()`), then `figure()`, `save()`:
 
     with paper():
         drawing, axes = figure()

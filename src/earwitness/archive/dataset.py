@@ -1,0 +1,223 @@
+"""The data set: a directory of calls, each there whole or not at all, and an index that can always be made again."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+
+from earwitness import __version__
+from earwitness.archive import layout
+from earwitness.archive.index import Problem, survey, to_frame, write_index
+from earwitness.archive.record import CallRecord, read_record, write_record
+from earwitness.archive.schema import SCHEMA_VERSION
+from earwitness.archive.staging import commit, locked, remove_stale, staged, write_atomically
+from earwitness.archive.stored import StoredCall
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+
+
+class Dataset:
+    """A data set directory. Several processes may add calls at the same time.
+
+    The records under calls/ are the truth; calls.parquet and calls.csv are made from them. Use as a context manager
+    (or call `close`) when adding calls, so that the index holds every call at the end; in between it is brought up
+    to date at least each time the data set has grown by 2 %, so that the work stays proportional to the calls.
+    """
+
+    def __init__(self, path: Path, durable: bool = True) -> None:
+        self.path = path
+        self.durable = durable
+        self._added = 0
+        self._indexed = 0
+
+    @classmethod
+    def open(cls, directory: Path | str) -> Dataset:
+        """Open an existing data set for reading or adding; raises InputError where there is none."""
+        path = Path(directory)
+        about = path / layout.DATASET_FILE
+        try:
+            plain = json.loads(about.read_bytes())
+            version = plain["schema_version"]
+        except FileNotFoundError:
+            raise InputError("opening the data set", path, "there is none", "give the directory of one") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError("opening the data set", path, f"{about.name} is damaged: {error}", "restore it") from None
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            remedy = f"use Earwitness {plain.get('earwitness', 'of a later version')} or later"
+            raise InputError("opening the data set", path, f"its layout is version {version}", remedy)
+        return cls(path)
+
+    @classmethod
+    def open_or_create(cls, directory: Path | str, *, durable: bool = True) -> Dataset:
+        """Open a data set for adding calls, making it where there is none; removes what killed runs left half done.
+
+        `durable`: wait until each call is on the disk (off: for imports that can be repeated).
+        Raises InputError for a directory that holds other things, CallFailure where it cannot be written.
+        """
+        path = Path(directory)
+        with storing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            with locked(path):
+                if not (path / layout.DATASET_FILE).exists():
+                    others = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+                    if others - {layout.CALLS, layout.INDEX_CSV, layout.INDEX_PARQUET, layout.REPORT}:
+                        happened = f"the directory holds other things ({', '.join(sorted(others)[:3])})"
+                        raise InputError("making a data set in", path, happened, "give a new or empty directory")
+                    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+                    about = {"schema_version": SCHEMA_VERSION, "created_at": now, "earwitness": __version__}
+                    write_atomically(path / layout.DATASET_FILE, json.dumps(about).encode() + b"\n")
+            dataset = cls.open(path)
+            dataset.durable = durable
+            remove_stale(path)
+        return dataset
+
+    @contextmanager
+    def new_call(self, call_id: str) -> Iterator[Path]:
+        """A folder to write a call into. When the block ends well, the call is in the data set, all of it, in one step.
+
+        The block must write record.json (`earwitness.archive.record.write_record`). When it raises, or the record is
+        not right, nothing of it stays. A full or unwritable disk is a `CallFailure(STORAGE_FAILED)`.
+        """
+        target = self.path / layout.CALLS / layout.check_call_id(call_id, self.path)
+        if target.exists():
+            raise InputError("storing the call", target, "there is one of that name", "give the call another name")
+        with storing(target), staged(self.path, call_id) as folder:
+            yield folder
+            record = read_record(folder)
+            if record.call_id != call_id:
+                raise InputError(
+                    "storing the call", target, f"its record is of {record.call_id!r}", "report this fault"
+                )
+            commit(folder, target, self.durable)
+        self._added += 1
+        if self._added > self._indexed // 50:
+            self._refresh_quietly()
+
+    def add_failed(self, record: CallRecord, evidence: Iterable[Path] = ()) -> StoredCall:
+        """Store a call that failed: its record and whatever files it left (those that exist are copied)."""
+        with self.new_call(record.call_id) as folder:
+            for path in evidence:
+                if path.is_file():
+                    shutil.copyfile(path, folder / path.name)
+            write_record(folder, record)
+        return self.call(record.call_id)
+
+    def reindex(self) -> list[Problem]:
+        """Make the index again from all records; returns the folders that could not be read."""
+        return self._write_index(use_index=False)
+
+    def refresh(self) -> list[Problem]:
+        """Bring the index up to date with the calls that are there; returns the folders that could not be read."""
+        return self._write_index(use_index=True)
+
+    def rows(self) -> pd.DataFrame:
+        """One row a call and direction, in order of start; typed columns, a missing value is pandas.NA.
+
+        Right even where the index on disk is behind. `frame.attrs["problems"]` lists the folders left out and why.
+        """
+        table, problems = survey(self.path)
+        frame = to_frame(table)
+        frame.attrs["problems"] = problems
+        return frame
+
+    def problems(self) -> list[Problem]:
+        """The call folders that cannot be read, and why; reads every record."""
+        return survey(self.path, use_index=False)[1]
+
+    def calls(self) -> Iterator[StoredCall]:
+        """The calls in order of start; folders that cannot be read are left out (`problems` tells which)."""
+        ids = survey(self.path)[0].column("call_id").to_pylist()
+        for call_id in dict.fromkeys(ids):
+            yield StoredCall(self.path / layout.CALLS / call_id)
+
+    def call(self, call_id: str) -> StoredCall:
+        """One call by name; raises InputError where there is none."""
+        folder = self.path / layout.CALLS / layout.check_call_id(call_id, self.path)
+        if not folder.is_dir():
+            raise InputError("looking for the call", folder, "there is none", "see calls.csv for the names")
+        return StoredCall(folder)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.calls())
+
+    def close(self) -> None:
+        """Bring the index up to date; raises CallFailure where it cannot be written (no call is lost)."""
+        if self._added:
+            self.refresh()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._refresh_quietly()
+
+    def _write_index(self, use_index: bool) -> list[Problem]:
+        with storing(self.path / layout.INDEX_PARQUET), locked(self.path):
+            table, problems = survey(self.path, use_index)
+            write_index(self.path, table)
+        self._added = 0
+        self._indexed = table.num_rows // 2
+        return problems
+
+    def _refresh_quietly(self) -> None:
+        """Refresh; where that fails the stored call still counts, and `close` or the next call tries again."""
+        try:
+            self.refresh()
+        except EarwitnessError:
+            self._added = max(self._added, 1)
+
+
+@contextmanager
+def storing(target: Path) -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk met under `target` into a `CallFailure(STORAGE_FAILED)` of one line."""
+    try:
+        yield
+    except EarwitnessError:
+        raise
+    except Exception as error:
+        happened = _storage_trouble(error, target)
+        if happened is None:
+            raise
+        remedy = (
+            "free some space" if "space" in happened or "quota" in happened.lower() else "give a writable directory"
+        )
+        raise CallFailure(
+            Outcome.STORAGE_FAILED, "storing", on=target, happened=happened, remedy=f"{remedy} and run it again"
+        ) from error
+
+
+def _storage_trouble(error: BaseException, target: Path) -> str | None:
+    """What the disk refused, where that is what `error` comes from."""
+    link: BaseException | None = error
+    while link is not None:
+        number = link.errno if isinstance(link, OSError) else None
+        named = str(getattr(link, "filename", None) or "")
+        if number in _FULL or (number in _REFUSED and named.startswith(str(_base(target)))):
+            return os.strerror(number or 0)
+        link = link.__cause__ or link.__context__
+    # Writers that hide errno (libsndfile, Arrow) fail all the same when the disk is full.
+    space = os.statvfs(_base(target))
+    free = space.f_bfree if os.geteuid() == 0 else space.f_bavail
+    return os.strerror(errno.ENOSPC) if free == 0 else None
+
+
+def _base(target: Path) -> Path:
+    """The nearest folder above `target` that exists."""
+    return next((parent for parent in target.parents if parent.exists()), Path("/"))

@@ -1,0 +1,53 @@
+"""Names of everything in a data set directory."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from earwitness.errors import InputError
+
+DATASET_FILE = "dataset.json"
+CALLS = "calls"
+STAGING = ".staging"
+LOCK = ".lock"
+INDEX_PARQUET = "calls.parquet"
+INDEX_CSV = "calls.csv"
+REPORT = "report.html"
+
+RECORD = "record.json"
+CAPTURES = {"caller": "caller.pcap", "callee": "callee.pcap"}
+REFERENCE = "reference.wav"
+TRUTH = "truth.parquet"
+
+DIRECTIONS = ("to_callee", "to_caller")
+"""The caller speaks; the callee speaks."""
+
+SPEAKER = {"to_callee": "caller", "to_caller": "callee"}
+LISTENER = {"to_callee": "callee", "to_caller": "caller"}
+
+_CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,119}")
+
+
+def trace_file(direction: str) -> str:
+    """`to_callee.trace.parquet`."""
+    return f"{direction}.trace.parquet"
+
+
+def heard_file(direction: str) -> str:
+    """`to_callee.wav`: what the listener of this direction heard."""
+    return f"{direction}.wav"
+
+
+def ledger_file(direction: str) -> str:
+    """`to_callee.ledger.parquet`."""
+    return f"{direction}.ledger.parquet"
+
+
+def check_call_id(call_id: str, directory: Path) -> str:
+    """The call id, if it can be the name of a folder on every system."""
+    if not _CALL_ID.fullmatch(call_id):
+        raise InputError(
+            "storing a call in", directory, f"{call_id!r} cannot be the name of a call", "use letters, digits and ._+-"
+        )
+    return call_id

@@ -1,0 +1,178 @@
+"""The record of one call: what was asked, what it ran on, how it ended, and its rows. JSON, versioned, checked."""
+
+# ruff: noqa: RUF009 -- `_says` makes a dataclass field, as `field` does
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from earwitness.archive.codec import Mismatch, from_plain, to_plain
+from earwitness.archive.layout import CALLS, RECORD
+from earwitness.archive.schema import Row
+from earwitness.errors import InputError, Outcome
+
+RECORD_VERSION = 1
+
+
+def _says(definition: str, **options: Any) -> Any:
+    return field(metadata={"definition": definition}, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """A clock that times in this record and its traces were read from."""
+
+    kind: str = _says("What it is: CLOCK_REALTIME kernel timestamps, CLOCK_MONOTONIC ...")
+    host: str = _says("Machine it runs on", default="")
+    error_ms: float | None = _says("Bound on its error against the call's other clocks; null: not known", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relay:
+    """One relay of the circuit."""
+
+    nickname: str = _says("Name the relay gives itself")
+    fingerprint: str = _says("Identity, 40 hexadecimal digits", default="")
+    address: str = _says("IP address", default="")
+    place: str = _says("City", default="")
+    country: str = _says("Country", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circuit:
+    """The circuit that carried the call, first hop first. Without Tor it has no relays."""
+
+    id: str = _says("Circuit id at the caller's tor (control-spec CIRC events)", default="")
+    relays: tuple[Relay, ...] = _says("Relays, guard first", default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One end of the call."""
+
+    place: str = _says("City", default="")
+    host: str = _says("Host in the lab, or machine", default="")
+    address: str = _says("IP address its phone uses on the path", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speech:
+    """The reference speech."""
+
+    name: str = _says("Name of the shipped reference, or of the file given", default="")
+    attribution: str = _says("Who spoke, and the licence", default="")
+    seconds: float | None = _says("Length", default=None)
+    sample_rate: int | None = _says("Hz", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """How the audio of one direction was rendered, so that sound, packets and reference can be laid side by side."""
+
+    origin_ns: int = _says("Time of sample 0 of the heard audio, on the arrival clock of the trace")
+    reference_at_ms: float | None = _says(
+        "Where in the heard audio the first sample of the reference plays", default=None
+    )
+    buffer: str = _says("Jitter buffer", default="")
+    concealment: str = _says("What filled a missing frame", default="")
+    playout_delay_mean_ms: float | None = _says("Mean time a frame waited in the buffer", default=None)
+    shares: Mapping[str, float] = _says("Share of playing time by fate (played, concealed ...)", default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallRecord:
+    """Everything known of one call but its packets and its sound."""
+
+    record_version: int = _says("Version of this layout", default=RECORD_VERSION)
+    call_id: str = _says("Identity of the call; the name of its folder")
+    started_at: str = _says("Start of the call, UTC, ISO 8601 with nanoseconds")
+    command: tuple[str, ...] = _says("Command line that placed the call", default=())
+    versions: Mapping[str, str] = _says("Versions of earwitness, tor, Python, kernel ...", default_factory=dict)
+    seed: int | None = _says("Seed of everything random in this call", default=None)
+    clocks: Mapping[str, Clock] = _says("Clocks by the name that traces use", default_factory=dict)
+    network: str = _says("lab, public, or the data set the call was imported from", default="lab")
+    plan: Mapping[str, Any] = _says("What was asked: the options of `earwitness call`", default_factory=dict)
+    path: str = _says("direct, tor, vpn, vpn-tor, onion ...", default="")
+    path_details: Mapping[str, Any] = _says(
+        "What the path says of itself: options, streams, set-up", default_factory=dict
+    )
+    circuit: Circuit = _says("The circuit", default_factory=Circuit)
+    caller: Endpoint = _says("Who called", default_factory=Endpoint)
+    callee: Endpoint = _says("Who was called", default_factory=Endpoint)
+    codec: str = _says("Codec with options, as asked", default="")
+    phone: str = _says("Which phone", default="builtin")
+    speech: Speech = _says("The reference", default_factory=Speech)
+    outcome: Outcome = _says("How the call ended")
+    outcome_detail: str = _says("One line: what was tried, on what, what happened, what to do", default="")
+    stage: str = _says("Stage the call had reached when it failed", default="")
+    evidence: Mapping[str, Any] = _says("What the failure left: log lines, reply codes, counts", default_factory=dict)
+    milestones: Mapping[str, int] = _says(
+        "Instants of the call by name (invite_sent, ringing, answered, first_media_to_callee, bye ...):"
+        " ns on the clock named by `milestones_clock`",
+        default_factory=dict,
+    )
+    milestones_clock: str = _says("Name in `clocks`", default="")
+    listening: Mapping[str, Listening] = _says("By direction: how the audio was rendered", default_factory=dict)
+    rows: tuple[Row, ...] = _says("One a direction: the columns of the table below", default=())
+    notes: tuple[str, ...] = _says("What a reader should know", default=())
+
+    def to_json(self) -> str:
+        """The record as it is written, in field order."""
+        return json.dumps(to_plain(self), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, notes: list[str] | None = None) -> CallRecord:
+        """Read and check a record; raises `Mismatch` (a ValueError) with the place that is wrong.
+
+        Keys of a later Earwitness of the same record version are left out and told in `notes`.
+        """
+        try:
+            plain = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise Mismatch(f"not JSON: {error}") from None
+        version = plain.get("record_version") if isinstance(plain, Mapping) else None
+        if not isinstance(version, int) or isinstance(version, bool):
+            raise Mismatch("record_version: missing")
+        if version > RECORD_VERSION:
+            raise Mismatch(
+                f"record_version {version} was written by a newer Earwitness; this one reads {RECORD_VERSION}"
+            )
+        if version < RECORD_VERSION:
+            raise Mismatch(f"record_version {version} is older than any that was ever released")
+        record = from_plain(cls, plain, notes)
+        record.check()
+        return record
+
+    def check(self) -> None:
+        """Raise `Mismatch` where fields contradict one another."""
+        seen = [row.direction for row in self.rows]
+        if len(set(seen)) < len(seen):
+            raise Mismatch(f"rows: a direction twice: {', '.join(seen)}")
+        for i, row in enumerate(self.rows):
+            if row.call_id != self.call_id:
+                raise Mismatch(f"rows[{i}].call_id: {row.call_id!r} in the record of {self.call_id!r}")
+
+
+def write_record(folder: Path, record: CallRecord) -> Path:
+    """Write `record` into a call's folder; raises `Mismatch` for a record that could not be read back."""
+    text = record.to_json()
+    CallRecord.from_json(text)
+    path = folder / RECORD
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def read_record(folder: Path, notes: list[str] | None = None) -> CallRecord:
+    """Read the record of a call's folder; an InputError says what is wrong with it."""
+    path = folder / RECORD
+    try:
+        record = CallRecord.from_json(path.read_bytes(), notes)
+        if folder.parent.name == CALLS and record.call_id != folder.name:
+            raise Mismatch(f"call_id: {record.call_id!r} in the folder {folder.name!r}")
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError("reading the record", path, what, "restore the folder, or remove it") from None
+    return record

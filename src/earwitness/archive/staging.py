@@ -1,0 +1,121 @@
+"""A folder that a call is written in before it is stored, owned by one process, and the way it gets its place.
+
+An owner holds an advisory lock (flock) for as long as it lives; the kernel releases it however the process ends. So
+a folder whose lock can be had belongs to a dead owner, also where process ids cannot be compared (pid namespaces).
+The folder's name carries the owner's process id and start time, for a person to read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from earwitness.archive.layout import LOCK, STAGING
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the data set's advisory lock; other processes and threads wait."""
+    descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def staged(root: Path, call_id: str) -> Iterator[Path]:
+    """A new folder of this process inside the data set; whatever is still there on leaving is removed."""
+    with locked(root):
+        folder = root / STAGING / f"{os.getpid()}-{_start_time()}-{secrets.token_hex(3)}-{call_id}"
+        folder.mkdir(parents=True)
+        owner = _owner_file(folder)
+        descriptor = os.open(owner, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        owner.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def remove_stale(root: Path) -> list[str]:
+    """Remove the staging folders whose owners are dead; returns the names of what was removed."""
+    staging = root / STAGING
+    if not staging.is_dir():
+        return []
+    removed = []
+    with locked(root):
+        for folder in sorted(path for path in staging.iterdir() if path.is_dir()):
+            if not _has_owner(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                _owner_file(folder).unlink(missing_ok=True)
+                removed.append(folder.name)
+        for orphan in staging.glob("*.owner"):
+            if not (staging / orphan.stem).exists() and not _is_locked(orphan):
+                orphan.unlink(missing_ok=True)
+    return removed
+
+
+def commit(folder: Path, target: Path, durable: bool) -> None:
+    """Move a finished folder to its place in one step, after everything in it is on the disk."""
+    if durable:
+        for parent, _, files in os.walk(folder):
+            for name in files:
+                _sync(Path(parent, name))
+            _sync(Path(parent))
+    target.parent.mkdir(exist_ok=True)
+    folder.rename(target)
+    if durable:
+        _sync(target.parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one step: readers see the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}")
+    try:
+        temporary.write_bytes(content)
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _owner_file(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".owner")
+
+
+def _has_owner(folder: Path) -> bool:
+    return _owner_file(folder).exists() and _is_locked(_owner_file(folder))
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another open file holds the lock."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _start_time() -> str:
+    """This process's start in clock ticks since boot (proc(5), /proc/pid/stat field 22)."""
+    return Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

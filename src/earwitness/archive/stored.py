@@ -1,0 +1,108 @@
+"""One call as it is stored: its record, and its packets and sound when they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from earwitness.archive.index import rows_of
+from earwitness.archive.layout import CAPTURES, REFERENCE, TRUTH, heard_file, ledger_file, trace_file
+from earwitness.archive.record import CallRecord, read_record
+from earwitness.archive.schema import Row
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.trace.model import Trace
+
+Sound = tuple[NDArray[np.int16], int]
+"""Samples (n,) and their rate in Hz."""
+
+
+@dataclass(frozen=True)
+class StoredCall:
+    """A call's folder. Everything is read when asked for; an InputError says what is missing or damaged."""
+
+    folder: Path
+
+    @property
+    def call_id(self) -> str:
+        """Identity of the call."""
+        return self.folder.name
+
+    @cached_property
+    def record(self) -> CallRecord:
+        """What was asked, what it ran on, how it ended."""
+        return read_record(self.folder)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """One a direction."""
+        return rows_of(self.record)
+
+    def has(self, name: str) -> bool:
+        """Whether the file `name` (see `earwitness.archive.layout`) is there."""
+        return (self.folder / name).is_file()
+
+    def trace(self, direction: str) -> Trace:
+        """The packets of one direction."""
+        from earwitness.trace.table import read_trace
+
+        path = self._file(trace_file(direction))
+        try:
+            return read_trace(path)
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            raise self._damaged(path, error) from None
+
+    def heard(self, direction: str) -> Sound:
+        """What the listener of this direction heard."""
+        return self._sound(heard_file(direction))
+
+    def reference(self) -> Sound:
+        """What was said."""
+        return self._sound(REFERENCE)
+
+    def ledger(self, direction: str) -> pd.DataFrame:
+        """The ear's account of one direction, a row a frame."""
+        return self._table(ledger_file(direction))
+
+    def truth(self) -> pd.DataFrame:
+        """The emulator's own log of the call's packets (lab only)."""
+        return self._table(TRUTH)
+
+    def capture(self, side: str) -> Path:
+        """The capture made at `caller` or `callee`."""
+        return self._file(CAPTURES[side])
+
+    def _file(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.is_file():
+            raise InputError("reading", path, "the call has no such file", "see its record for how the call ended")
+        return path
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self._file(name)
+        try:
+            frame: pd.DataFrame = pq.read_table(path).to_pandas()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise self._damaged(path, error) from None
+        return frame
+
+    def _sound(self, name: str) -> Sound:
+        from earwitness.speech.wav import read_wav
+
+        path = self._file(name)
+        try:
+            return read_wav(path)
+        except EarwitnessError:
+            raise
+        except (OSError, ValueError) as error:
+            raise self._damaged(path, error) from None
+
+    @staticmethod
+    def _damaged(path: Path, error: Exception) -> InputError:
+        return InputError("reading", path, error, "the file is damaged; make it again from the captures")

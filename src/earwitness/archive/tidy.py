@@ -1,0 +1,195 @@
+"""One frame for every study: a row an end of a call, whatever the layout it was stored in.
+
+The published tables (one row a call) and our data sets (one row a call and direction) become the same columns, so that
+each analysis and figure is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from earwitness.archive.published_csv import (
+    CODECS,
+    COLUMNS,
+    ENDS,
+    JITTER,
+    ROW_COLUMN,
+    SCORES,
+    place_name,
+    read_published_csv,
+)
+from earwitness.errors import InputError
+
+MEASURES = (
+    *ROW_COLUMN.values(),
+    "gaps_150ms",
+    "spikes_150ms",
+    "rtcp_rtt_ms",
+    "owd_p50_ms",
+    "loss_ratio",
+    "late_ratio",
+    "mouth_to_ear_ms",
+)
+
+TIDY: tuple[str, ...] = (
+    "source",
+    "call",
+    "condition",
+    "path",
+    "hops",
+    "codec",
+    "place",
+    "end",
+    "iteration",
+    "outcome",
+    "doubts",
+    *MEASURES,
+)
+"""Columns of the tidy frame. `end` is the listener: caller (direction to_caller) or callee."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Every end of every call of a study.
+
+    `frame` has the columns `TIDY`; measures are float64, NaN where not measured. `sources` names what was read and
+    `skipped` what was not, each with its reason.
+    """
+
+    frame: pd.DataFrame
+    sources: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def of(self, condition: str) -> pd.DataFrame:
+        """The ends of one condition (`Non-Tor`, `Tor, 2 hops` ...)."""
+        return self.frame[self.frame["condition"] == condition]
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions present, plainest path first."""
+        order = self.frame[["condition", "path", "hops"]].drop_duplicates("condition")
+        key = order["path"].map({"vpn": 0, "direct": 0}).fillna(1) * 100 - order["hops"].fillna(0)
+        return [str(name) for name in order.assign(key=key).sort_values(["key", "condition"])["condition"]]
+
+
+def read_ends(folder: Path) -> Ends:
+    """The ends of all calls under `folder`: a data set of ours, or the study's CSV tables wherever they are in it.
+
+    A published table is known by its columns; `two-hop` in its name tells 2 hops, else Tor is 3. Raises `InputError`
+    where there is neither.
+    """
+    if (folder / "calls.parquet").is_file():
+        return read_dataset_ends(folder)
+    if not folder.is_dir():
+        raise InputError("reading a study from", folder, "no such folder", "give a data set or the published artifact")
+    frames, sources, skipped = [], [], []
+    for path in sorted(folder.rglob("*.csv")):
+        with path.open("rb") as file:
+            header = file.readline().decode("utf-8", "replace")
+        if not set(COLUMNS) <= {name.strip() for name in header.split(",")}:
+            continue
+        name = path.relative_to(folder).as_posix()
+        try:
+            frames.append(tidy_published(read_published_csv(path), name))
+            sources.append(name)
+        except InputError as error:
+            skipped.append((name, error.happened))
+    if not frames:
+        raise InputError(
+            "reading a study from",
+            folder,
+            "no calls.parquet and no CSV with the published columns",
+            "give a data set or the published artifact",
+        )
+    return Ends(pd.concat(frames, ignore_index=True), tuple(sources), tuple(skipped))
+
+
+def tidy_published(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """A published table (one row a call) as ends; rows of the caller first, then the callee's, each in table order."""
+    tor = table["tor_status"].astype(str).str.strip().str.lower().eq("tor")
+    two = "two-hop" in source.lower() or "2-hop" in source.lower()
+    hops = np.where(tor, 2 if two else 3, 0)
+    common = {
+        "source": source,
+        "call": [f"{source}#{row}" for row in range(len(table))],
+        "condition": np.where(tor, f"Tor, {2 if two else 3} hops", "Non-Tor"),
+        "path": np.where(tor, "vpn-tor", "vpn"),
+        "hops": hops,
+        "codec": [CODECS.get(str(name).strip().lower(), str(name)) for name in table["codec"]],
+        "place": [place_name(str(name)) for name in table["location"]],
+        "iteration": table["iteration_no"].to_numpy(),
+        "doubts": "",
+    }
+    frames = []
+    for end in ENDS:
+        measures = {ROW_COLUMN[name]: table[f"{end}_{name}"].to_numpy(dtype=float) for name in (*SCORES, *JITTER)}
+        score = measures["mos_lqo"]
+        outcome = np.where(score > 0, "completed", np.where(np.isnan(score), "not measured", "scorer_refused"))
+        frames.append(pd.DataFrame({**common, "end": end, "outcome": outcome, **measures}))
+    return _complete(pd.concat(frames, ignore_index=True))
+
+
+def read_dataset_ends(folder: Path) -> Ends:
+    """The ends of one of our data sets, from its index `calls.parquet`."""
+    path = folder / "calls.parquet"
+    try:
+        index = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "reading the index", path, error, "run `earwitness report` on the data set to rebuild it"
+        ) from error
+    return Ends(
+        tidy_rows(({str(k): v for k, v in row.items()} for row in index.to_dict("records")), folder.name), (path.name,)
+    )
+
+
+def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
+    """Rows of ours (one a call and direction, as dictionaries) as ends."""
+    table = pd.DataFrame(list(rows))
+    if table.empty:
+        return _complete(pd.DataFrame({name: [] for name in TIDY}))
+    table = table.reindex(columns=[*dict.fromkeys([*table.columns, "hops", "iteration", "doubts", *MEASURES])])
+    hops = pd.to_numeric(table["hops"], errors="coerce").fillna(0).astype(int)
+    places = table["from_place"].fillna("").str.cat(table["to_place"].fillna(""), sep=" – ").str.strip(" –")
+    return _complete(
+        pd.DataFrame(
+            {
+                "source": source,
+                "call": table["call_id"],
+                "condition": [
+                    condition(network, path, count)
+                    for network, path, count in zip(table["network"], table["path"], hops, strict=True)
+                ],
+                "path": table["path"],
+                "hops": hops,
+                "codec": table["codec"].fillna(""),
+                "place": places,
+                "end": np.where(table["direction"] == "to_caller", "caller", "callee"),
+                "iteration": table["iteration"],
+                "outcome": table["outcome"],
+                "doubts": table["doubts"].fillna(""),
+                **{name: pd.to_numeric(table[name], errors="coerce") for name in MEASURES},
+            }
+        )
+    )
+
+
+def condition(network: str, path: str, hops: int) -> str:
+    """The label under which calls are compared: the study's words for its calls, the path and its hops for ours."""
+    if network == "published":
+        return f"Tor, {hops} hops" if hops else "Non-Tor"
+    if hops:
+        return f"{path}, {hops} hop{'s' if hops != 1 else ''}"
+    return path
+
+
+def _complete(frame: pd.DataFrame) -> pd.DataFrame:
+    """All columns of `TIDY`, measures as float64."""
+    frame = frame.reindex(columns=list(TIDY))
+    return frame.astype(dict.fromkeys(MEASURES, "float64"))
