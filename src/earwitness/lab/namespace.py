@@ -1,0 +1,130 @@
+"""A host that is a network namespace with one TUN device into the emulator."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earwitness.errors import EarwitnessError
+from earwitness.lab import syscalls, tun
+
+NETNS_DIR = Path("/run/netns")
+"""Where `ip netns` looks; private to the sandbox."""
+INTERFACE = "lab0"
+NETMASK = "255.255.0.0"
+MTU = 1500
+DEVICE_QUEUE_PACKETS = 5000
+"""Long enough that the device never drops before the emulator has read: what is lost, the emulator decides."""
+
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+"""Forks for threads other than the main one: a child dies with the *thread* that forked it, and this one stays."""
+
+
+@dataclass(frozen=True)
+class NamespaceHost:
+    """One host of the lab; a `earwitness.lab.host.Host`."""
+
+    name: str
+    place: str
+    address: str
+    number: int
+    """The emulator's number for this host, and in the truth log."""
+    interface: str = INTERFACE
+
+    @property
+    def namespace_path(self) -> Path:
+        """The named network namespace, so that `ip netns exec NAME` works inside the sandbox."""
+        return NETNS_DIR / self.name
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Put the calling thread into this host's network namespace.
+
+        A socket or device opened inside stays there for its life. Do not `await` inside.
+        """
+        with _thread_namespace_kept():
+            descriptor = os.open(self.namespace_path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
+            finally:
+                os.close(descriptor)
+            yield
+
+    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a process here; `options` are `subprocess.Popen`'s. It is killed when this process ends.
+
+        Raises:
+            EarwitnessError: the program is not there, or did not start.
+        """
+        if threading.current_thread() is threading.main_thread():
+            return self._spawn(argv, options)
+        return _spawner.submit(self._spawn, argv, options).result()
+
+    def _spawn(self, argv: Sequence[str], options: dict[str, Any]) -> subprocess.Popen[bytes]:
+        parent = os.getpid()
+
+        def die_with_us() -> None:
+            syscalls.die_with_parent(signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        try:
+            with self.inside():
+                return subprocess.Popen(argv, preexec_fn=die_with_us, **options)
+        except OSError as error:
+            raise EarwitnessError(
+                "starting", argv[0], f"on host {self.name}: {error}", "run `earwitness doctor` to see what is missing"
+            ) from error
+
+
+def create_host(name: str, place: str, address: str, number: int) -> tuple[NamespaceHost, int]:
+    """Make the namespace, its loopback and its TUN device.
+
+    Returns:
+        The host, and the TUN descriptor, which is to be handed to the emulator and closed here.
+
+    Raises:
+        OSError: not inside a sandbox, or the kernel refused.
+    """
+    host = NamespaceHost(name=name, place=place, address=address, number=number)
+    NETNS_DIR.mkdir(parents=True, exist_ok=True)
+    host.namespace_path.touch(exist_ok=False)
+    with _thread_namespace_kept():
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        syscalls.mount("/proc/thread-self/ns/net", str(host.namespace_path), flags=syscalls.MS_BIND)
+        tun.bring_up("lo")
+        _without_ipv6()
+        descriptor = tun.open_tun(INTERFACE)
+        try:
+            tun.configure(INTERFACE, address, NETMASK, mtu=MTU, queue_packets=DEVICE_QUEUE_PACKETS)
+        except OSError:
+            os.close(descriptor)
+            raise
+    return host, descriptor
+
+
+def _without_ipv6() -> None:
+    """The emulated network is IPv4: no router solicitations on it."""
+    with contextlib.suppress(FileNotFoundError):
+        Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+
+
+@contextlib.contextmanager
+def _thread_namespace_kept() -> Iterator[None]:
+    """Put the calling thread back into the network namespace it was in."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        try:
+            syscalls.setns(home, syscalls.CLONE_NEWNET)
+        finally:
+            os.close(home)

@@ -1,0 +1,117 @@
+"""The way back: sockets and processes in the network that the sandbox was started from.
+
+A helper of the sandbox's init, which never left the original network namespace, serves requests on a unix socket
+in the sandbox's state directory (a path works across network namespaces). A socket keeps the namespace it was
+made in for life, so `open_socket` is all that most callers need: bind or connect it as usual. It works without
+root, where entering the original namespace from the inside is not permitted. What `spawn` starts is in the
+sandbox's process namespace and ends with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from earwitness.errors import EarwitnessError
+
+_SOCKET_NAME = "outside.sock"
+_LARGEST_REQUEST = 65_536
+_STREAMS = 3
+
+
+def open_socket(state_dir: Path, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A fresh, unbound socket of the original network.
+
+    Raises:
+        EarwitnessError: the helper is gone, or the kernel refused.
+    """
+    answer, descriptors = _ask(state_dir, {"socket": [int(family), int(kind)]}, [])
+    if not descriptors:
+        raise _refused("opening a socket in", answer)
+    return socket.socket(fileno=descriptors[0])
+
+
+def spawn(state_dir: Path, argv: Sequence[str], stdin: int = 0, stdout: int = 1, stderr: int = 2) -> int:
+    """Start a process in the original network, with our environment and working directory and the streams given.
+
+    Returns:
+        Its process id (not a child of the caller: watch it with `os.pidfd_open`).
+
+    Raises:
+        EarwitnessError: it did not start.
+    """
+    request = {"argv": list(argv), "environment": dict(os.environ), "directory": str(Path.cwd())}
+    answer, _ = _ask(state_dir, request, [stdin, stdout, stderr])
+    if "pid" not in answer:
+        raise _refused("starting a process in", answer)
+    return int(str(answer["pid"]))
+
+
+def start_server(state_dir: Path) -> None:
+    """Fork the helper; it serves until the sandbox ends."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(state_dir / _SOCKET_NAME))
+    listener.listen(8)
+    if os.fork() == 0:
+        try:
+            _serve(listener)
+        finally:
+            os._exit(1)
+    listener.close()
+
+
+def _serve(listener: socket.socket) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what was spawned; the kernel reaps
+    signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            text, descriptors, _, _ = socket.recv_fds(connection, _LARGEST_REQUEST, _STREAMS)
+            try:
+                answer, passed = _answer(json.loads(text), descriptors)
+            except (OSError, ValueError, KeyError) as error:
+                answer, passed = {"error": str(error)}, []
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            socket.send_fds(connection, [json.dumps(answer).encode()], [item.fileno() for item in passed])
+            for item in passed:
+                item.close()
+
+
+def _answer(request: dict[str, object], streams: list[int]) -> tuple[dict[str, object], list[socket.socket]]:
+    if "socket" in request:
+        family, kind = request["socket"]  # type: ignore[misc]
+        return {}, [socket.socket(family, kind)]
+    process = subprocess.Popen(
+        request["argv"],  # type: ignore[arg-type]
+        env=request["environment"],  # type: ignore[arg-type]
+        cwd=str(request["directory"]),
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=streams[2],
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []),
+    )
+    return {"pid": process.pid}, []
+
+
+def _ask(state_dir: Path, request: dict[str, object], streams: list[int]) -> tuple[dict[str, object], list[int]]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        try:
+            connection.connect(str(state_dir / _SOCKET_NAME))
+            socket.send_fds(connection, [json.dumps(request).encode()], streams)
+            text, descriptors, _, _ = socket.recv_fds(connection, _LARGEST_REQUEST, 1)
+        except OSError as error:
+            raise _refused("reaching", {"error": error}) from error
+    return json.loads(text or b"{}"), descriptors
+
+
+def _refused(tried: str, answer: dict[str, object]) -> EarwitnessError:
+    return EarwitnessError(
+        tried, "the original network", answer.get("error", "no answer"), "run inside the sandbox; see earwitness.lab"
+    )

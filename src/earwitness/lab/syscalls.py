@@ -1,0 +1,87 @@
+"""The Linux system calls that Python 3.11 has no function for (namespaces, mounts, prctl), through libc."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWUTS = 0x0400_0000
+CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+
+MS_BIND = 0x1000
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REC = 0x4000
+MS_SLAVE = 0x8_0000
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
+_MCL_CURRENT = 1
+_MCL_FUTURE = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+_libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
+_libc.unshare.argtypes = [ctypes.c_int]
+_libc.mlockall.argtypes = [ctypes.c_int]
+
+
+def _checked(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def unshare(flags: int) -> None:
+    """Move the calling thread into new namespaces (unshare(2)); `CLONE_NEWPID` takes effect for its children.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    _checked(_libc.unshare(flags), "unshare")
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Move the calling thread into the namespace that `descriptor` refers to (setns(2)).
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    _checked(_libc.setns(descriptor, kind), "setns")
+
+
+def mount(source: str, target: str, filesystem: str = "", flags: int = 0, data: str = "") -> None:
+    """Mount `source` on `target` (mount(2)).
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    arguments = [os.fsencode(text) if text else None for text in (source, target, filesystem)]
+    _checked(_libc.mount(*arguments, flags, os.fsencode(data) if data else None), f"mount {target}")
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Send this process `signal_number` when the *thread* that forked it ends (prctl(2), PR_SET_PDEATHSIG).
+
+    The parent may be gone before this runs: the caller checks afterwards that it is still there.
+    """
+    _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl PR_SET_PDEATHSIG")
+
+
+def set_timer_slack_ns(slack_ns: int) -> None:
+    """How late the kernel may make this thread's timers, to wake several at once; 50,000 ns if never set."""
+    _checked(_libc.prctl(_PR_SET_TIMERSLACK, slack_ns, 0, 0, 0), "prctl PR_SET_TIMERSLACK")
+
+
+def lock_memory() -> None:
+    """Keep every page of this process in memory, now and later (mlockall(2)).
+
+    Raises:
+        OSError: beyond the locked-memory limit, without the capability.
+    """
+    _checked(_libc.mlockall(_MCL_CURRENT | _MCL_FUTURE), "mlockall")

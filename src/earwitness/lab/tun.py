@@ -1,0 +1,68 @@
+"""Network devices by ioctl: a TUN device, its address, a link brought up (linux/if_tun.h, netdevice(7))."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+
+TUN_CLONE_DEVICE = "/dev/net/tun"
+
+_TUNSETIFF = 0x400454CA
+_IFF_TUN = 0x0001
+_IFF_NO_PI = 0x1000
+_IFF_UP = 0x1
+_SIOCSIFADDR = 0x8916
+_SIOCSIFNETMASK = 0x891C
+_SIOCGIFFLAGS = 0x8913
+_SIOCSIFFLAGS = 0x8914
+_SIOCSIFMTU = 0x8922
+_SIOCSIFTXQLEN = 0x8943
+
+
+def open_tun(name: str) -> int:
+    """Create the TUN device `name` in the calling thread's network namespace.
+
+    Returns:
+        Its descriptor, non-blocking: each read is one whole IP packet. The device goes when the last copy closes.
+
+    Raises:
+        OSError: no permission, or the name is taken.
+    """
+    descriptor = os.open(TUN_CLONE_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def bring_up(name: str) -> None:
+    """Bring the device `name` up in the calling thread's network namespace."""
+    with _control_socket() as control:
+        flags = struct.unpack("16sH22x", fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sH22x", name.encode(), 0)))
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), flags[1] | _IFF_UP))
+
+
+def configure(name: str, address: str, netmask: str, *, mtu: int, queue_packets: int) -> None:
+    """Give the device `name` an IPv4 address and bring it up; the kernel adds the route to its subnet."""
+    with _control_socket() as control:
+        fcntl.ioctl(control, _SIOCSIFMTU, _integer_request(name, mtu))
+        fcntl.ioctl(control, _SIOCSIFTXQLEN, _integer_request(name, queue_packets))
+        fcntl.ioctl(control, _SIOCSIFADDR, _address_request(name, address))
+        fcntl.ioctl(control, _SIOCSIFNETMASK, _address_request(name, netmask))
+    bring_up(name)
+
+
+def _control_socket() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def _integer_request(name: str, value: int) -> bytes:
+    return struct.pack("16si20x", name.encode(), value)
+
+
+def _address_request(name: str, address: str) -> bytes:
+    return struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, socket.inet_aton(address))
