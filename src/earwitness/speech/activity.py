@@ -1,0 +1,53 @@
+"""Which frames hold speech: a simple, causal, deterministic detector for silence suppression.
+
+Energy against an adaptive noise floor, with a hangover, in the manner of the detectors of softphones; it does
+not aim at the accuracy of G.729 Annex B. It errs towards sending: a soft onset is better sent than lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class ActivityRule:
+    """When a frame counts as speech. Levels in dBov."""
+
+    margin_db: float = 9.0
+    """Speech is this much above the noise floor ..."""
+    least_dbov: float = -56.0
+    """... and never softer than this: 30 dB below P.862's active level."""
+    floor_rise_db_per_s: float = 5.0
+    """How fast the floor may rise to a new noise; it falls at once."""
+    highest_floor_dbov: float = -40.0
+    """Steady sound above this is taken as speech."""
+    hangover_ms: int = 200
+    """Sending goes on so long after the last frame with speech, so that word ends are kept."""
+
+
+def speech_frames(
+    samples: Pcm, sample_rate: int, frame_ms: int = 20, rule: ActivityRule | None = None
+) -> NDArray[np.bool_]:
+    """Which whole frames of (n,) int16 are to be sent, (n // frame samples,) bool.
+
+    Causal: a frame's answer depends on it and on earlier frames only, so a live sender gets the same.
+    """
+    rule = rule or ActivityRule()
+    length = sample_rate * frame_ms // 1000
+    whole = len(samples) // length
+    frames = samples[: whole * length].reshape(whole, length).astype(np.float64) / 32768.0
+    levels = 10.0 * np.log10(np.mean(frames * frames, axis=1) + 1e-10)
+    hangover = rule.hangover_ms // frame_ms
+    rise = rule.floor_rise_db_per_s * frame_ms / 1000.0
+    active = np.zeros(whole, dtype=np.bool_)
+    floor, since = rule.highest_floor_dbov, hangover + 1
+    for index, level in enumerate(levels.tolist()):
+        floor = min(level, floor + rise, rule.highest_floor_dbov)
+        since = 0 if level > max(floor + rule.margin_db, rule.least_dbov) else since + 1
+        active[index] = since <= hangover
+    return active

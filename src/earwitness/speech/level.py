@@ -1,0 +1,85 @@
+"""Active speech level. Source: ITU-T P.56 (12/2011), method B."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from earwitness.speech.wav import to_int16
+
+Pcm = NDArray[np.int16]
+
+_TIME_CONSTANT_S = 0.03
+_HANGOVER_S = 0.2
+_MARGIN_DB = 15.9
+_THRESHOLDS = 2.0 ** np.arange(-15, 0)
+"""P.56's c_j: half of full scale downwards in steps of 6.02 dB, for 16-bit samples."""
+
+SILENCE_DBOV = -100.0
+"""Level given for a signal without any activity."""
+
+
+@dataclass(frozen=True)
+class SpeechLevel:
+    """Levels are in dBov: 0 is the power of a full-scale square wave (ITU-T G.100.1)."""
+
+    active_dbov: float
+    """Level of the active parts only."""
+    mean_dbov: float
+    """Level of the whole, pauses included."""
+    activity: float
+    """Active share of the time, 0..1."""
+
+
+def speech_level(samples: Pcm, sample_rate: int) -> SpeechLevel:
+    """P.56 method B of (n,) int16. A silent signal has activity 0 and `SILENCE_DBOV`."""
+    x = np.asarray(samples, dtype=np.float64) / 32768.0
+    power = float(np.dot(x, x))
+    if power == 0.0:
+        return SpeechLevel(SILENCE_DBOV, SILENCE_DBOV, 0.0)
+    counts = _active_samples(_envelope(x, sample_rate), int(np.ceil(_HANGOVER_S * sample_rate)))
+    mean_dbov = _db(power / len(x))
+    # With each higher threshold fewer samples count as active: their level A rises more slowly than the
+    # threshold C. The active level is where A - C has come down to the margin, between two thresholds.
+    reached = counts > 0
+    level = 10.0 * np.log10(power / counts[reached])
+    above = level - 20.0 * np.log10(_THRESHOLDS[reached]) - _MARGIN_DB
+    below = np.flatnonzero(above <= 0)
+    if not len(below) or below[0] == 0:
+        # Louder or softer than any threshold can tell: the nearest one.
+        active_dbov = float(level[-1] if not len(below) else level[0]) if len(level) else mean_dbov
+    else:
+        j = int(below[0])
+        share = above[j - 1] / (above[j - 1] - above[j])
+        active_dbov = float(level[j - 1] + share * (level[j] - level[j - 1]))
+    return SpeechLevel(active_dbov, mean_dbov, min(1.0, float(10.0 ** ((mean_dbov - active_dbov) / 10.0))))
+
+
+def at_level(samples: Pcm, sample_rate: int, dbov: float = -26.0) -> Pcm:
+    """The same speech with its active level at `dbov`; -26 dBov is what P.862 asks of a reference."""
+    gain = 10.0 ** ((dbov - speech_level(samples, sample_rate).active_dbov) / 20.0)
+    return to_int16(np.asarray(samples, dtype=np.float64) * gain)
+
+
+def _envelope(x: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
+    """The magnitude, smoothed exponentially twice."""
+    g = float(np.exp(-1.0 / (sample_rate * _TIME_CONSTANT_S)))
+    once = lfilter([1.0 - g], [1.0, -g], np.abs(x))
+    return np.asarray(lfilter([1.0 - g], [1.0, -g], once), dtype=np.float64)
+
+
+def _active_samples(envelope: NDArray[np.float64], hangover: int) -> NDArray[np.float64]:
+    """For each threshold, how many samples are at or above it, or within the hangover after such a one."""
+    index = np.arange(len(envelope))
+    counts = np.zeros(len(_THRESHOLDS))
+    for j, threshold in enumerate(_THRESHOLDS):
+        last = np.maximum.accumulate(np.where(envelope >= threshold, index, -hangover - 1))
+        counts[j] = np.count_nonzero(index - last <= hangover)
+    return counts
+
+
+def _db(power: float) -> float:
+    return float(10.0 * np.log10(power))
