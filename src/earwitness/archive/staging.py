@@ -41,9 +41,10 @@ def staged(root: Path, call_id: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        owner.unlink(missing_ok=True)
-        os.close(descriptor)
+        with locked(root):  # or another process's clean-up would meet it half removed
+            shutil.rmtree(folder, ignore_errors=True)
+            owner.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def remove_stale(root: Path) -> list[str]:
