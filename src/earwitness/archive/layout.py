@@ -40,8 +40,13 @@ def heard_file(direction: str) -> str:
 
 
 def ledger_file(direction: str) -> str:
-    """`to_callee.ledger.parquet`."""
+    """`to_callee.ledger.parquet`: what became of every frame."""
     return f"{direction}.ledger.parquet"
+
+
+def playing_file(direction: str) -> str:
+    """`to_callee.playing.parquet`: what filled every frame length of the heard audio."""
+    return f"{direction}.playing.parquet"
 
 
 def check_call_id(call_id: str, directory: Path) -> str:

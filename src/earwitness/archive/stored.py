@@ -13,7 +13,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from earwitness.archive.index import rows_of
-from earwitness.archive.layout import CAPTURES, REFERENCE, TRUTH, heard_file, ledger_file, trace_file
+from earwitness.archive.layout import (
+    CAPTURES,
+    REFERENCE,
+    TRUTH,
+    heard_file,
+    ledger_file,
+    playing_file,
+    trace_file,
+)
 from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError
@@ -21,6 +29,12 @@ from earwitness.trace.model import Trace
 
 Sound = tuple[NDArray[np.int16], int]
 """Samples (n,) and their rate in Hz."""
+
+
+def write_ledger(folder: Path, direction: str, frames: pd.DataFrame, playing: pd.DataFrame) -> None:
+    """Write both tables of an ear's ledger into a call's folder."""
+    for name, table in ((ledger_file(direction), frames), (playing_file(direction), playing)):
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / name, compression="zstd")
 
 
 @dataclass(frozen=True)
@@ -67,8 +81,12 @@ class StoredCall:
         return self._sound(REFERENCE)
 
     def ledger(self, direction: str) -> pd.DataFrame:
-        """The ear's account of one direction, a row a frame."""
+        """What became of every frame of one direction (`earwitness.ear.ledger.Ledger.frames`)."""
         return self._table(ledger_file(direction))
+
+    def playing(self, direction: str) -> pd.DataFrame:
+        """What filled every frame length of the heard audio (`earwitness.ear.ledger.Ledger.playing`)."""
+        return self._table(playing_file(direction))
 
     def truth(self) -> pd.DataFrame:
         """The emulator's own log of the call's packets (lab only)."""

@@ -1,0 +1,160 @@
+"""The data dictionary, made from the schema: `python -m earwitness.archive.dictionary > docs/data-dictionary.md`."""
+
+# ruff: noqa: E501 -- a row of a Markdown table is one line
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from typing import Any
+
+from earwitness.archive.record import RECORD_VERSION, CallRecord, Circuit, Clock, Endpoint, Listening, Relay, Speech
+from earwitness.archive.schema import SCHEMA_VERSION, Row
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+
+_NAMES = {str: "text", int: "integer", float: "number", bool: "true/false", Any: "any"}
+
+_INTRODUCTION = f"""# Data dictionary
+
+Made by `make docs` from the code that writes the data; do not edit. Layout version {SCHEMA_VERSION}, record version {RECORD_VERSION}.
+
+A data set is a directory:
+
+| file | what it is |
+| --- | --- |
+| `dataset.json` | `schema_version`, `created_at`, `earwitness` (the version that made it) |
+| `calls.parquet`, `calls.csv` | the index: the rows below, one a call and direction, in order of start. Made from the records; `earwitness report` and every other reader see new calls even before the index does |
+| `calls/<call_id>/record.json` | the record: what was asked, what it ran on, how it ended, its rows |
+| `calls/<call_id>/caller.pcap`, `callee.pcap` | captures at both ends, nanosecond pcap, SIP, RTP and RTCP |
+| `calls/<call_id>/{{to_callee,to_caller}}.trace.parquet` | every RTP packet of the direction |
+| `calls/<call_id>/{{to_callee,to_caller}}.wav` | what the listener of the direction heard, 16-bit mono |
+| `calls/<call_id>/reference.wav` | what was said |
+| `calls/<call_id>/{{to_callee,to_caller}}.ledger.parquet` | what became of every frame |
+| `calls/<call_id>/{{to_callee,to_caller}}.playing.parquet` | what filled every frame length of the heard audio |
+| `calls/<call_id>/truth.parquet` | the emulator's own log of the call's packets (lab only) |
+| `report.html` | the report, where one was written |
+| `.staging/`, `.lock` | calls being written, and the lock of the index; nothing for readers |
+
+A call is there whole or not at all. In `to_callee` the caller speaks and the callee listens; in `to_caller` the other way round.
+A value that was not measured is null in JSON and Parquet and empty in CSV; the outcome says why. Numbers are never rounded on writing.
+Units are in the names: `_ms` milliseconds, `_ns` integer nanoseconds, `_ratio` 0..1.
+"""
+
+_TABLES = """## Traces: `*.trace.parquet`
+
+One row per RTP packet sent or received, in order of arrival, lost packets last in order of sequence.
+
+| column | type | unit | definition | source |
+| --- | --- | --- | --- | --- |
+| `sequence` | integer | | RTP sequence number, extended over wraps | RFC 3550 A.1 |
+| `timestamp` | integer | ticks of `clock_rate` | RTP timestamp, extended over wraps | RFC 3550 5.1 |
+| `payload_type`, `marker` | integer, true/false | | as in the RTP header | RFC 3550 5.1 |
+| `size` | integer | bytes | RTP payload on the wire, whatever the capture kept of it | |
+| `sent_ns` | integer | ns on `sent_clock` | captured leaving the speaker's end; the least int64 where it was not observed | |
+| `arrived_ns` | integer | ns on `arrived_clock` | captured at the listener's end; the least int64 for a packet that never arrived | |
+
+The file's metadata holds what is one a trace: `clock_rate` (Hz), `ssrc`, the names of both clocks, `source`, `notes`, and the payload bytes where
+they were kept. Two times may be subtracted only where the clocks have the same name. `earwitness.trace.table` reads and writes it.
+
+## Ledgers: `*.ledger.parquet` and `*.playing.parquet`
+
+`ledger`: one row per codec frame that was sent, in order of timestamp.
+
+| column | type | unit | definition |
+| --- | --- | --- | --- |
+| `packet`, `part` | integer | | row of the trace (-1: known only from a hole in the sequence numbers), and which frame of the packet |
+| `sequence`, `timestamp` | integer | | of the packet; of the frame |
+| `sent_ns`, `arrived_ns` | integer | ns on the arrival clock | null where not observed |
+| `due_ns` | integer | ns | when its instant to play was, or would have been |
+| `played_ns` | integer | ns | when it was played; null where it was not |
+| `audio_ms` | number | ms | where it begins in the heard audio |
+| `fate` | text | | played; stretched (faster or slower than spoken); late (arrived after its instant); discarded (in time, thrown away by the buffer); duplicate; lost |
+| `playout_delay_ms` | number | ms | played - arrived |
+| `delay_ms` | number | ms | played - spoken |
+
+`playing`: one row per frame length of the heard audio, in order.
+
+| column | type | unit | definition |
+| --- | --- | --- | --- |
+| `played_ns` | integer | ns on the arrival clock | when it was played |
+| `audio_ms` | number | ms | where it begins in the heard audio |
+| `source` | text | | frame; stretched; concealed; pause (the speaker was silent, nothing was missing) |
+| `packet`, `part`, `timestamp` | integer | | which frame filled it, where one did |
+| `media_ms` | number | ms | how much of the speaker's time passes in it |
+
+## Ground truth: `truth.parquet`
+
+The lab's emulator writes one row per packet that it carried for the call: when it came in, when it went out, or why it was dropped. It is written by the
+emulator alone, so the measurement can be checked against it. The columns are those of `earwitness.lab.truth`.
+"""
+
+
+def dictionary() -> str:
+    """The data dictionary as Markdown."""
+    parts = [_INTRODUCTION, "## Rows: `calls.parquet`, `calls.csv`, and `rows` in the record\n", _row_table()]
+    parts += ["## Outcomes\n", _outcomes(), "## Record: `record.json`\n", _record_table(CallRecord)]
+    for name, kind in (
+        ("clocks.<name>", Clock),
+        ("circuit", Circuit),
+        ("circuit.relays[]", Relay),
+        ("caller`, `callee", Endpoint),
+        ("speech", Speech),
+        ("listening.<direction>", Listening),
+    ):
+        parts += [f"### `{name}`\n", _record_table(kind)]
+    parts.append(_TABLES)
+    return "\n".join(parts)
+
+
+def _row_table() -> str:
+    lines = ["| column | type | unit | definition | source |", "| --- | --- | --- | --- | --- |"]
+    hints = typing.get_type_hints(Row)
+    for field in dataclasses.fields(Row):
+        about = field.metadata
+        cells = (_type(hints[field.name]), about["unit"], about["definition"], about["source"])
+        lines.append(f"| `{field.name}` | {' | '.join(map(_cell, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _record_table(kind: type) -> str:
+    lines = ["| key | type | definition |", "| --- | --- | --- |"]
+    hints = typing.get_type_hints(kind)
+    lines += [
+        f"| `{field.name}` | {_cell(_type(hints[field.name]))} | {_cell(field.metadata['definition'])} |"
+        for field in dataclasses.fields(kind)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _outcomes() -> str:
+    """The endings of a call, each with the sentence that stands under it in `earwitness.errors`."""
+    return (
+        "`outcome` is one of: "
+        + ", ".join(f"`{outcome}`" for outcome in Outcome)
+        + ". `completed` is the only good one; the others are typed failures, defined in `earwitness/errors.py`, and"
+        " `outcome_detail` says what was tried, on what, what happened and what to do.\n"
+        f"Exit codes of the command line: {EarwitnessError.exit_code} something did not work, {InputError.exit_code}"
+        f" a file or argument cannot be used, {CallFailure.exit_code} a call failed, 130 interrupted.\n"
+    )
+
+
+def _type(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _NAMES:
+        return _NAMES[hint]
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    if len(arguments) == 2 and type(None) in arguments:
+        return f"{_type(arguments[0])} or null"
+    if origin is not None and arguments:
+        return f"object of {_type(arguments[1])}"
+    return "text" if hint is Outcome else "object"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(dictionary())
