@@ -1,0 +1,176 @@
+"""What became of every frame that was sent, and what filled every instant of playing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.ear.base import CONCEAL, PAUSE, Fate
+from earwitness.ear.replay import Replay
+from earwitness.trace.model import LOST, UNKNOWN, Trace
+
+I64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+FATES = tuple(Fate)
+"""What a fate code is an index into."""
+
+CODE = {fate: code for code, fate in enumerate(FATES)}
+
+_LARGEST_HOLE = 3000
+"""Sequence numbers that jump further are a restart, not a loss (RFC 3550 A.1, MAX_DROPOUT)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """Every frame and every pull of a replay, accounted for.
+
+    Of the frames (m,): `fate` (code into `FATES`), `pull` that played it (-1: none), `due_ns` when its instant to play
+    was (`UNKNOWN`: never came). Of the pulls (k,): `source`, the fate code of what filled it (played, stretched,
+    concealed or pause).
+    """
+
+    fate: NDArray[np.int8]
+    pull: I64
+    due_ns: I64
+    source: NDArray[np.int8]
+
+    def frames_with(self, *fates: Fate) -> int:
+        """How many of the trace's frames had one of these fates."""
+        return int(np.isin(self.fate, [CODE[fate] for fate in fates]).sum())
+
+    def pulls_from(self, *sources: Fate) -> int:
+        """How many frame lengths of playing came from one of these sources."""
+        return int(np.isin(self.source, [CODE[source] for source in sources]).sum())
+
+
+def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
+    """When the first sample of each packet was spoken, (n,) int64 on the arrival clock, and how that is known.
+
+    `sent`: sending times are on the arrival clock; a packet leaves when its last sample has been spoken.
+    `fastest packet`: they are not; RTP timestamps give the spacing, and the packet that took least time is taken to
+    have arrived the moment it was complete. Delays are then less than the true ones by the least network delay.
+    """
+    arrived = trace.arrived
+    if trace.one_clock and bool(np.all(trace.sent_ns[arrived] != UNKNOWN)):
+        return trace.sent_ns - packet_ns, "sent"
+    clock = trace.timestamp * 1_000_000_000 // trace.clock_rate
+    least = int(np.min(trace.arrived_ns[arrived] - clock[arrived])) if bool(np.any(arrived)) else 0
+    return clock + least - packet_ns, "fastest packet"
+
+
+def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Account:
+    """What became of every frame, and what filled every pull.
+
+    A frame that was not played is `lost` if it never arrived, `duplicate` if its sequence number had arrived before,
+    `late` if playing had passed it when it arrived, else `discarded` (by the buffer, or as the recording ended, or
+    because the decoder refused it).
+    """
+    frames = played.frames
+    ticks = frames.stream.frame_ticks
+    m, k = len(frames), len(played)
+    arrived_ns = trace.arrived_ns[frames.packet]
+    lost = arrived_ns == LOST
+    duplicate = _repeats(trace)[frames.packet]
+    stretched_pull = (played.frame >= 0) & (played.end - played.start != ticks)
+
+    pull = np.full(m, -1, dtype=np.int64)
+    passed = np.searchsorted(np.maximum.accumulate(played.end), frames.timestamp, side="right")
+    due_ns = np.full(m, UNKNOWN, dtype=np.int64)
+    came_due = passed < k
+    due_ns[came_due] = played.pulled_ns[passed[came_due]]
+    missed = np.zeros(m, dtype=np.bool_)
+    missed[came_due] = arrived_ns[came_due] > played.asked_ns[passed[came_due]]
+    if bool(np.any(stretched_pull)):
+        # Media is played by position, not by frame: a frame is played by the pull in which it begins.
+        there = ~lost & ~duplicate & came_due & ~missed
+        there[there] = played.frame[passed[there]] >= 0
+        pull[there] = passed[there]
+    else:
+        handed = np.flatnonzero(played.frame >= 0)
+        pull[played.frame[handed]] = handed
+    pull[list(malformed)] = -1
+    was_played = pull >= 0
+    due_ns[was_played] = played.pulled_ns[pull[was_played]]
+
+    fate = np.full(m, CODE[Fate.DISCARDED], dtype=np.int8)
+    fate[missed] = CODE[Fate.LATE]
+    fate[duplicate] = CODE[Fate.DUPLICATE]
+    fate[lost] = CODE[Fate.LOST]
+    fate[was_played] = np.where(stretched_pull[pull[was_played]], CODE[Fate.STRETCHED], CODE[Fate.PLAYED])
+
+    source = np.where(stretched_pull, CODE[Fate.STRETCHED], CODE[Fate.PLAYED]).astype(np.int8)
+    gap = played.frame < 0
+    source[gap] = np.where(_silent(trace, played)[gap], CODE[Fate.PAUSE], CODE[Fate.CONCEALED])
+    refused = np.isin(played.frame, malformed)
+    source[refused] = CODE[Fate.CONCEALED]
+    return Account(fate, pull, due_ns, source)
+
+
+def _repeats(trace: Trace) -> Bool:
+    """Packets whose sequence number arrived before, (n,)."""
+    order = np.lexsort((trace.arrived_ns, trace.arrived_ns == LOST, trace.sequence))
+    again: Bool = np.zeros(len(trace), dtype=np.bool_)
+    ordered = trace.sequence[order]
+    again[order[1:]] = ordered[1:] == ordered[:-1]
+    again &= trace.arrived_ns != LOST
+    return again
+
+
+def _silent(trace: Trace, played: Replay) -> Bool:
+    """Pulls without a frame in which the speaker was silent, as the whole trace tells, (k,).
+
+    Silence suppression leaves a hole in the timestamps and none in the sequence numbers; a loss leaves both.
+    """
+    frames, ticks = played.frames, played.frames.stream.frame_ticks
+    k = len(played)
+    silent: Bool = played.frame == PAUSE
+    unsure: Bool = played.frame == CONCEAL
+    handed = np.flatnonzero(played.frame >= 0)
+    if not len(handed) or not bool(np.any(unsure)):
+        silent |= unsure
+        return silent
+    after = np.searchsorted(handed, np.arange(k))
+    has_before, has_after = after > 0, after < len(handed)
+    before_frame = played.frame[handed[np.maximum(after - 1, 0)]]
+    after_frame = played.frame[handed[np.minimum(after, len(handed) - 1)]]
+    step = trace.sequence[frames.packet[after_frame]] - trace.sequence[frames.packet[before_frame]]
+    jump = frames.timestamp[after_frame] - frames.timestamp[before_frame]
+    between = has_before & has_after
+    sent_here = (played.end > played.start) & np.isin(played.start, frames.timestamp)
+    silent |= unsure & between & (step <= 1) & (jump != ticks)
+    # Packets are missing around here; the pull itself may still lie in a pause, if they are all known.
+    known = np.unique(trace.sequence)
+    counted = np.searchsorted(known, trace.sequence[frames.packet[after_frame]]) - np.searchsorted(
+        known, trace.sequence[frames.packet[before_frame]]
+    )
+    silent |= unsure & between & (step > 1) & (counted == step) & (played.end > played.start) & ~sent_here
+    silent |= unsure & ~between & ~sent_here
+    return silent
+
+
+def inferred_losses(trace: Trace) -> tuple[I64, I64]:
+    """Sequence numbers that the trace does not have between those it has, and the timestamps they likely had.
+
+    A capture at the receiver alone shows a lost packet only as a hole. Returns two (h,) int64 arrays.
+    """
+    sequence, first = np.unique(trace.sequence, return_index=True)
+    hole = np.diff(sequence) - 1
+    at = np.flatnonzero((hole > 0) & (hole < _LARGEST_HOLE))
+    if not len(at):
+        empty = np.zeros(0, dtype=np.int64)
+        return empty, empty
+    step = _usual_step(trace)
+    count = hole[at]
+    nth = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count) + 1
+    return np.repeat(sequence[at], count) + nth, np.repeat(trace.timestamp[first][at], count) + nth * step
+
+
+def _usual_step(trace: Trace) -> int:
+    """The most frequent difference of timestamps between consecutive packets, ticks."""
+    sequence, first = np.unique(trace.sequence, return_index=True)
+    step = np.diff(trace.timestamp[first])[np.diff(sequence) == 1]
+    values, counts = np.unique(step[step > 0], return_counts=True)
+    return int(values[np.argmax(counts)]) if len(values) else 0

@@ -1,0 +1,102 @@
+"""A fixed jitter buffer: every frame plays a constant time after the first packet's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
+from earwitness.errors import InputError
+
+_RESTART_SECONDS = 10
+"""Timestamps this far from where they should be are a new timeline, which is held for the delay afresh."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Playout delay fixed at the first packet of the stream (`fixed:60`).
+
+    The first packet to arrive is held for `delay_ms`; from then on one frame is taken at each tick, in the order of
+    the RTP timestamps, whether it is there or not. So a frame is played `delay_ms` after its arrival if it took as
+    long as the first one, earlier if it took longer. That is what a phone with a fixed buffer does: it knows neither
+    the network's least delay nor what is still to come, and when the first packet was a slow one, all of the
+    call is played that much later. A frame that comes after its instant is late and dropped.
+    """
+
+    delay_ms: float
+    concealment: str = "wsola"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.delay_ms <= 10_000:
+            raise InputError(
+                "making a fixed buffer of", f"{self.delay_ms} ms", "out of range", "give 0 to 10000 milliseconds"
+            )
+
+    @property
+    def spec(self) -> str:
+        """As on the command line."""
+        return f"fixed:{self.delay_ms:g}"
+
+    def clock_offset_ns(self, frame_ns: int) -> int:
+        """The phone's clock ticks so that the first packet plays after exactly `delay_ms`."""
+        return round(self.delay_ms * 1e6) % frame_ns
+
+    def open(self, stream: Stream) -> FixedPlayout:
+        """Start a stream."""
+        return FixedPlayout(stream, round(self.delay_ms * 1e6))
+
+
+class FixedPlayout:
+    """A stream passing through a fixed buffer."""
+
+    def __init__(self, stream: Stream, delay_ns: int) -> None:
+        self._ticks = stream.frame_ticks
+        self._delay_ns = delay_ns
+        self._restart = _RESTART_SECONDS * stream.clock_rate
+        self._begin_ns: int | None = None
+        self._next = 0
+        self._end = 0
+        self._held: dict[int, tuple[int, int]] = {}
+        self._last_sequence = 0
+
+    def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
+        """Keep the packet's frames until their instant, unless it has passed."""
+        if self._begin_ns is None:
+            self._begin_ns = now_ns + self._delay_ns
+            self._next = timestamp
+            self._last_sequence = sequence - 1
+        ticks = self._ticks
+        if abs(timestamp - self._next) > self._restart:
+            self._begin_ns = now_ns + self._delay_ns
+            self._next = self._end = timestamp
+            self._held.clear()
+        # A sender may restart its timestamps off the grid; a frame then plays at the slot that it begins in.
+        timestamp -= (timestamp - self._next) % ticks
+        for index in range(frame, frame + count):
+            if timestamp >= self._next and timestamp not in self._held:
+                self._held[timestamp] = (index, sequence)
+            timestamp += ticks
+        if timestamp > self._end:
+            self._end = timestamp
+
+    def pull(self, now_ns: int) -> Pull:
+        """The frame whose turn it is, if it is here."""
+        start = self._next
+        if self._begin_ns is None or now_ns < self._begin_ns:
+            return PAUSE, start, start
+        end = self._next = start + self._ticks
+        held = self._held.pop(start, None)
+        if held is not None:
+            self._last_sequence = held[1]
+            return held[0], start, end
+        return (PAUSE if self._in_pause() else CONCEAL), start, end
+
+    def _in_pause(self) -> bool:
+        """Whether the next packet here follows the last one played, so that nothing is missing between them."""
+        if not self._held:
+            return False
+        return self._held[min(self._held)][1] <= self._last_sequence + 1
+
+    @property
+    def drained(self) -> bool:
+        """Whether the last frame put has been pulled."""
+        return self._next >= self._end

@@ -1,0 +1,94 @@
+"""The codec frames of a trace: which packet each came in, its timestamp, and its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.ear.base import Stream
+from earwitness.errors import InputError
+from earwitness.speech.codecs.base import Codec
+from earwitness.trace.model import LOST, Trace
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Every codec frame of the packets in a trace, packet by packet in the trace's order.
+
+    Arrays of shape (m,): `packet` the row in the trace, `part` the place in the packet, `timestamp` the RTP
+    timestamp (extended). `first` (n,) is the index of each packet's first frame, `count` (n,) how many it has.
+    """
+
+    stream: Stream
+    packet: I64
+    part: I64
+    timestamp: I64
+    first: I64
+    count: I64
+
+    def __len__(self) -> int:
+        return len(self.packet)
+
+
+def frame_ticks(codec: Codec) -> int:
+    """RTP ticks in one codec frame."""
+    return codec.frame_samples * codec.clock_rate // codec.sample_rate
+
+
+def frames_per_packet(codec: Codec) -> int:
+    """Codec frames in one packet of the codec's ptime."""
+    return max(1, codec.packet_ms * codec.sample_rate // (1000 * codec.frame_samples))
+
+
+def frames_of(trace: Trace, codec: Codec) -> Frames:
+    """The frames in each packet of a trace.
+
+    How many frames a packet holds is read from the first whole payload of each size; where the capture cut them
+    all, from a payload of zeros of that size. Packets of another payload type than most (telephone events, comfort
+    noise) hold no frames. Raises InputError where the trace's RTP clock is not the codec's.
+    """
+    if trace.clock_rate != codec.clock_rate:
+        raise InputError(
+            "reading the frames of",
+            trace.source or "the trace",
+            f"its RTP clock is {trace.clock_rate} Hz and {codec.name}'s is {codec.clock_rate} Hz",
+            "name the codec of this stream with --codec",
+        )
+    ticks = frame_ticks(codec)
+    count = np.ones(len(trace), dtype=np.int64)
+    types = np.bincount(trace.payload_type) if len(trace) else np.zeros(1)
+    speech = trace.payload_type == np.argmax(types)
+    count[~speech] = 0
+    for size in np.unique(trace.size[speech]):
+        rows = np.flatnonzero((trace.size == size) & speech)
+        payload = bytes(int(size))
+        if trace.payloads is not None:
+            whole = rows[trace.payloads.captured[rows] == size]
+            if len(whole):
+                payload = trace.payloads[int(whole[0])]
+        count[rows] = len(codec.split(payload)) if size else 0
+    first = np.cumsum(count) - count
+    packet = np.repeat(np.arange(len(trace), dtype=np.int64), count)
+    part = np.arange(len(packet), dtype=np.int64) - first[packet]
+    stream = Stream(trace.clock_rate, ticks, frames_per_packet(codec))
+    return Frames(stream, packet, part, trace.timestamp[packet] + part * ticks, first, count)
+
+
+def arrivals(trace: Trace, frames: Frames) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+    """The packets that arrived, in order of arrival, as plain lists for the inner loop.
+
+    Returns arrival times (ns), first frames, timestamps, frame counts and sequence numbers.
+    """
+    rows = np.flatnonzero(trace.arrived_ns != LOST)
+    rows = rows[np.argsort(trace.arrived_ns[rows], kind="stable")]
+    return (
+        trace.arrived_ns[rows].tolist(),
+        frames.first[rows].tolist(),
+        trace.timestamp[rows].tolist(),
+        frames.count[rows].tolist(),
+        trace.sequence[rows].tolist(),
+    )

@@ -1,0 +1,179 @@
+"""What was heard: a trace, a codec and a phone's ear in; the sound and its ledger out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from earwitness.ear.account import Account, account, inferred_losses, spoken_ns
+from earwitness.ear.base import Fate, JitterBuffer
+from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.ear.conceal import concealer
+from earwitness.ear.frames import frames_of
+from earwitness.ear.ledger import ledger_table
+from earwitness.ear.payload import REFERENCE_OFFSET, frame_bytes
+from earwitness.ear.render import render
+from earwitness.ear.replay import Replay, replay
+from earwitness.speech.codecs.base import Codec
+from earwitness.trace.model import Trace
+
+Pcm = NDArray[np.int16]
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What one ear heard of one direction of a call.
+
+    `audio` (k,) int16 at `sample_rate`; sample i was played at `origin_ns` + i / sample_rate on the arrival clock.
+    """
+
+    audio: Pcm
+    sample_rate: int
+    origin_ns: int
+    codec: str
+    buffer: str
+    concealment: str
+    trace: Trace = field(repr=False)
+    played: Replay = field(repr=False)
+    account: Account = field(repr=False)
+    packet_ns: int
+    """Speech in one packet of the codec's ptime, ns."""
+    audio_delay_ns: int
+    """Held back inside the phone after the buffer: decoder and concealment, ns."""
+    lookahead_ns: int
+    """The codec's look-ahead, ns."""
+
+    @cached_property
+    def ledger(self) -> pd.DataFrame:
+        """A row for each frame that was sent and each frame length that was concealed or silent; see `ledger_table`."""
+        return ledger_table(self.trace, self.played, self.account, self.packet_ns, self.audio_delay_ns)
+
+    @cached_property
+    def playout_delay_ms(self) -> F64:
+        """Played minus arrived, for each frame that was played, ms."""
+        row, when = self._when_played
+        return (when - self.trace.arrived_ns[self.played.frames.packet[row]]) / 1e6
+
+    @cached_property
+    def frame_delay_ms(self) -> F64:
+        """Mouth to ear of each frame that was played, ms: heard minus spoken, with the codec's look-ahead."""
+        row, when = self._when_played
+        frames = self.played.frames
+        spoken, _ = spoken_ns(self.trace, self.packet_ns)
+        begun = spoken[frames.packet[row]] + frames.part[row] * frames.stream.frame_ns
+        return (when - begun + self.lookahead_ns) / 1e6
+
+    @cached_property
+    def _when_played(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        row = np.flatnonzero(self.account.pull >= 0)
+        return row, self.played.pulled_ns[self.account.pull[row]] + self.audio_delay_ns
+
+    @property
+    def mouth_to_ear_basis(self) -> str:
+        """`sent`: true mouth-to-ear delay; `fastest packet`: without the least network delay, which one capture
+        cannot show."""
+        return spoken_ns(self.trace, self.packet_ns)[1]
+
+    @property
+    def playout_delay_mean_ms(self) -> float:
+        """Mean time that played frames waited in the phone, ms; NaN if none was played."""
+        return _mean(self.playout_delay_ms)
+
+    @property
+    def playout_delay_p95_ms(self) -> float:
+        """95th percentile of the same."""
+        return _p95(self.playout_delay_ms)
+
+    @property
+    def mouth_to_ear_mean_ms(self) -> float:
+        """Mean over played frames of mouth-to-ear delay, ms (see `mouth_to_ear_basis`); NaN if none was played."""
+        return _mean(self.frame_delay_ms)
+
+    @property
+    def mouth_to_ear_p95_ms(self) -> float:
+        """95th percentile of the same."""
+        return _p95(self.frame_delay_ms)
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Shares, each 0..1.
+
+        Of the frames that were sent (known or inferred from holes in the sequence numbers, duplicates aside):
+        `played_ratio`, `late_ratio`, `lost_ratio`, `discarded_ratio`, which sum to 1. Of the playing time that was not
+        the speaker's silence: `concealed_ratio`, `stretched_ratio`. Of all playing time: `pause_ratio`.
+        """
+        counted = self.account
+        inferred = len(inferred_losses(self.trace)[0]) * self.played.frames.stream.frames_per_packet
+        sent = len(counted.fate) - counted.frames_with(Fate.DUPLICATE) + inferred
+        speech = counted.pulls_from(Fate.PLAYED, Fate.STRETCHED, Fate.CONCEALED)
+        return {
+            "played_ratio": _ratio(counted.frames_with(Fate.PLAYED, Fate.STRETCHED), sent),
+            "late_ratio": _ratio(counted.frames_with(Fate.LATE), sent),
+            "lost_ratio": _ratio(counted.frames_with(Fate.LOST) + inferred, sent),
+            "discarded_ratio": _ratio(counted.frames_with(Fate.DISCARDED), sent),
+            "concealed_ratio": _ratio(counted.pulls_from(Fate.CONCEALED), speech),
+            "stretched_ratio": _ratio(counted.pulls_from(Fate.STRETCHED), speech),
+            "pause_ratio": _ratio(counted.pulls_from(Fate.PAUSE), len(counted.source)),
+        }
+
+
+def hear(
+    trace: Trace,
+    codec: Codec,
+    buffer: JitterBuffer | str,
+    *,
+    concealment: str | None = None,
+    reference: Pcm | None = None,
+    reference_offset: int = REFERENCE_OFFSET,
+    clock_ns: Sequence[int] | NDArray[np.int64] | None = None,
+    seed: int = 0,
+) -> Heard:
+    """Render what a phone with this buffer would have played of a trace.
+
+    `concealment` is one of `earwitness.ear.conceal.CONCEALMENTS`; by default what a phone with this buffer has.
+    `reference` (r,) int16 at the codec's rate: the speech that the far phone looped, needed only where a snap
+    length cut the packets (see `payload.frame_bytes`). `clock_ns`: the phone's own playing clock where known (see
+    `replay`). `seed`: of the comfort noise, which is all that is random here.
+    Deterministic: the same values in give the same bytes out. Raises InputError where the trace is empty, is not of
+    this codec, or cannot be decoded.
+    """
+    ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
+    way = concealment or ear.concealment
+    frames = frames_of(trace, codec)
+    played = replay(trace, frames, ear, clock_ns)
+    source = frame_bytes(trace, frames, codec, reference, reference_offset)
+    decoder = codec.decoder()
+    joined = concealer(way, codec, decoder)
+    rendered = render(trace, played, decoder, source, joined)
+    return Heard(
+        audio=rendered.audio,
+        sample_rate=codec.sample_rate,
+        origin_ns=int(played.pulled_ns[0]),
+        codec=codec.spec,
+        buffer=ear.spec,
+        concealment=way,
+        trace=trace,
+        played=played,
+        account=account(trace, played, rendered.malformed),
+        packet_ns=codec.packet_ms * 1_000_000,
+        audio_delay_ns=joined.delay * 1_000_000_000 // codec.sample_rate,
+        lookahead_ns=codec.lookahead_samples * 1_000_000_000 // codec.sample_rate,
+    )
+
+
+def _mean(values: F64) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _p95(values: F64) -> float:
+    return float(np.percentile(values, 95)) if len(values) else float("nan")
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

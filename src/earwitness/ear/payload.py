@@ -1,0 +1,94 @@
+"""Where a frame's bytes come from: the capture, or the reference where a snap length cut them off."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.ear.frames import Frames
+from earwitness.errors import InputError
+from earwitness.speech.codecs.base import Codec, MalformedFrame
+from earwitness.trace.model import Trace
+
+Pcm = NDArray[np.int16]
+
+REFERENCE_OFFSET = 160
+"""RTP timestamp, in samples, of the packet that carries the reference's first sample, for a phone that starts its
+file and its timestamps with the call (as PJSIP does, one 20 ms frame late)."""
+
+
+class FrameBytes(Protocol):
+    """The encoded frames of a trace, by index."""
+
+    def __call__(self, frame: int) -> bytes:
+        """The bytes of frame `frame`; raises MalformedFrame where they cannot be had."""
+        ...
+
+
+def frame_bytes(
+    trace: Trace, frames: Frames, codec: Codec, reference: Pcm | None = None, offset: int = REFERENCE_OFFSET
+) -> FrameBytes:
+    """The frames' bytes: from the capture where it has whole packets, else re-made from the reference.
+
+    `reference` (r,) int16 at the codec's sample rate is what the speaker's phone played in a loop; the frame with RTP
+    timestamp t begins at sample (t * sample_rate / clock_rate - offset) mod r of it. Raises InputError where packets
+    were cut and there is no reference.
+    """
+    if not len(trace):
+        return Captured(trace, frames, codec)
+    if trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)):
+        return Captured(trace, frames, codec)
+    if reference is None:
+        have = "no payload bytes are in it"
+        if trace.payloads is not None:
+            kept = int(np.max(trace.payloads.captured))
+            have = f"a snap length cut its packets to {kept} of {int(np.max(trace.size))} payload bytes"
+        raise InputError(
+            "decoding", trace.source or "the trace", have, "give the speech that was played with --reference"
+        )
+    return Remade(frames, codec, reference, offset)
+
+
+class Captured:
+    """Frames as they are in the capture."""
+
+    def __init__(self, trace: Trace, frames: Frames, codec: Codec) -> None:
+        self._payloads = trace.payloads
+        self._packet: list[int] = frames.packet.tolist()
+        self._part: list[int] = frames.part.tolist()
+        self._split = codec.split
+        self._row = -1
+        self._parts: list[bytes] = []
+
+    def __call__(self, frame: int) -> bytes:
+        """The bytes of one frame."""
+        row = self._packet[frame]
+        if row != self._row:
+            assert self._payloads is not None
+            self._row, self._parts = row, self._split(self._payloads[row])
+        part = self._part[frame]
+        if part >= len(self._parts):
+            raise MalformedFrame("packet", b"".join(self._parts), f"it has no frame number {part + 1}")
+        return self._parts[part]
+
+
+class Remade:
+    """Frames encoded again from the looped reference, in the order of their timestamps, once."""
+
+    def __init__(self, frames: Frames, codec: Codec, reference: Pcm, offset: int) -> None:
+        if not len(reference):
+            raise InputError("encoding", "the reference", "it has no samples", "give a WAV file with speech")
+        length, ticks = codec.frame_samples, frames.stream.frame_ticks
+        _, first, which = np.unique(frames.timestamp // ticks, return_index=True, return_inverse=True)
+        begin = frames.timestamp[first] * codec.sample_rate // codec.clock_rate
+        looped = np.concatenate((reference, np.resize(reference, length)))
+        encode = codec.encoder().encode
+        starts = ((begin - offset) % len(reference)).tolist()
+        self._encoded = [encode(looped[start : start + length]) for start in starts]
+        self._which: list[int] = which.tolist()
+
+    def __call__(self, frame: int) -> bytes:
+        """The bytes of one frame."""
+        return self._encoded[self._which[frame]]

@@ -1,0 +1,100 @@
+"""A trace through a jitter buffer: arrivals and the playing clock, merged in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.ear.base import JitterBuffer, Playout, Pull
+from earwitness.ear.frames import Frames, arrivals
+from earwitness.errors import InputError
+from earwitness.trace.model import Trace
+
+I64 = NDArray[np.int64]
+
+_LONGEST_NS = 4 * 3600 * 1_000_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """What a buffer handed out. Arrays of shape (k,), one entry per pull: when it was asked for, when it began to play
+    (the frames of one tick are asked for together and play one after the other), the frame (or `CONCEAL`, `PAUSE`),
+    and the RTP timestamps of the media it covers."""
+
+    frames: Frames
+    asked_ns: I64
+    pulled_ns: I64
+    frame: I64
+    start: I64
+    end: I64
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+def replay(trace: Trace, frames: Frames, buffer: JitterBuffer, clock_ns: Sequence[int] | I64 | None = None) -> Replay:
+    """Play a trace through a buffer.
+
+    `clock_ns`: the instants, on the arrival clock, at which the phone's sound device asked for a packet's length of
+    sound (`frames_per_packet` frames), where they are known (a phone's own outgoing stream shows them). Without,
+    the clock is exact, starts at the first arrival (plus what the buffer asks for) and runs until all is played.
+    A packet that arrives at the very instant of a tick is there in time.
+    Raises InputError where nothing arrived.
+    """
+    times, first, timestamps, counts, sequences = arrivals(trace, frames)
+    if not times:
+        raise InputError(
+            "replaying", trace.source or "the trace", "no packet arrived", "give a capture with RTP in this direction"
+        )
+    stream = frames.stream
+    playout = buffer.open(stream)
+    put, pull = playout.put, playout.pull
+    pulls: list[Pull] = []
+    take = pulls.append
+    burst = stream.frames_per_packet
+    position, total = 0, len(times)
+    if clock_ns is None:
+        ticks = _own_clock(times, buffer, stream.frame_ns, burst)
+    else:
+        ticks = np.asarray(clock_ns, dtype=np.int64).tolist()
+    for now in ticks:
+        while position < total and times[position] <= now:
+            put(times[position], first[position], timestamps[position], counts[position], sequences[position])
+            position += 1
+        if burst == 1:
+            take(pull(now))
+        else:
+            for _ in range(burst):
+                take(pull(now))
+    ends = ticks
+    if clock_ns is None:
+        ends = [*ticks, *_until_drained(playout, ticks[-1], stream.frame_ns * burst, burst, pulls)]
+    table = np.array(pulls, dtype=np.int64).reshape(-1, 3)
+    asked = np.repeat(np.array(ends, dtype=np.int64), burst)
+    within = np.tile(np.arange(burst, dtype=np.int64) * stream.frame_ns, len(ends))
+    return Replay(frames, asked, asked + within, table[:, 0], table[:, 1], table[:, 2])
+
+
+def _own_clock(times: list[int], buffer: JitterBuffer, frame_ns: int, burst: int) -> list[int]:
+    """Exact ticks from the first arrival to just after the last."""
+    tick_ns = frame_ns * burst
+    begin = times[0] + buffer.clock_offset_ns(tick_ns)
+    if times[-1] - times[0] > _LONGEST_NS:
+        raise InputError(
+            "replaying", "the trace", "its arrivals span more than four hours", "cut the capture into calls"
+        )
+    return list(range(begin, max(times[-1], begin) + tick_ns, tick_ns))
+
+
+def _until_drained(playout: Playout, last_ns: int, tick_ns: int, burst: int, pulls: list[Pull]) -> list[int]:
+    """Keep pulling after the last arrival until nothing is left; the instants of those ticks."""
+    ticks: list[int] = []
+    now = last_ns
+    while not playout.drained and now - last_ns < _LONGEST_NS:
+        now += tick_ns
+        ticks.append(now)
+        pulls.extend(playout.pull(now) for _ in range(burst))
+    return ticks

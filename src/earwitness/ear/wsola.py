@@ -1,0 +1,116 @@
+"""Waveform-similarity extension: the last sound drawn out over a gap, and joined to what comes after it.
+
+WSOLA after Verhelst and Roelands (ICASSP 1993), used for packet-loss concealment as PJMEDIA does: find the stretch
+of recent sound most like the end of what we have, cross-fade to what followed it there, and go on. The output is
+held back by one cross-fade, so that a gap can begin with one; continued extension fades out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.int16]
+F32 = NDArray[np.float32]
+
+
+class Extension:
+    """A sound that can be drawn out where frames are missing. Mutable, for one stream.
+
+    Sizes are in samples: `frame` the frame length, history 1.5 frames, `overlap_ms` of cross-fade (which is also the
+    template that is compared, and the delay that this adds); extension fades linearly to silence in `fade_ms`.
+    """
+
+    def __init__(self, frame: int, sample_rate: int, *, overlap_ms: int = 5, fade_ms: int = 80) -> None:
+        self.frame = frame
+        self.overlap = min(overlap_ms * sample_rate // 1000, frame)
+        self.fade = fade_ms * sample_rate // 1000
+        self.history = frame * 3 // 2
+        self._nearest, self._farthest = frame // 2, self.history
+        self._fade_left = self.fade
+        self._lost = False
+        # What is known of the sound: `history` samples already played, then those yet to play.
+        self._sound: Pcm = np.zeros(self.history + self.overlap, dtype=np.int16)
+        rising = np.arange(self.overlap, dtype=np.float64)
+        self._window: F32 = (0.5 - 0.5 * np.cos(2.0 * np.pi * rising / (2 * self.overlap - 1))).astype(np.float32)
+        self._ramp: F32 = _falling_ramp(self.overlap)
+
+    @property
+    def delay(self) -> int:
+        """Samples by which good frames come out later than they go in."""
+        return self.overlap
+
+    def good(self, samples: Pcm) -> Pcm:
+        """One or more whole frames that are there, (k * frame,) int16; returns as many samples to play."""
+        if self._lost:
+            samples = self._join(samples)
+        self._lost = False
+        self._fade_left = self.fade
+        known = np.concatenate((self._sound, samples))
+        out = known[self.history : self.history + len(samples)]
+        self._sound = known[len(samples) :]
+        return out
+
+    def missing(self, count: int) -> Pcm:
+        """`count` frames that are not there; returns (count * frame,) int16 to play instead."""
+        return np.concatenate([self._one_missing() for _ in range(count)])
+
+    def _one_missing(self) -> Pcm:
+        self._lost = True
+        wanted = self.history + self.frame + 2 * self.overlap
+        while len(self._sound) < wanted:
+            self._extend()
+        out = self._sound[self.history : self.history + self.frame].copy()
+        self._sound = self._sound[self.frame :]
+        self._fade_out(out)
+        return out
+
+    def _extend(self) -> None:
+        """Add one matched stretch of earlier sound to the end of the sound."""
+        sound, overlap = self._sound, self.overlap
+        end = len(sound) - overlap
+        first = end - self._farthest
+        region = sound[first : end - self._nearest + overlap - 1].astype(np.float64)
+        likeness = np.correlate(region, sound[end:].astype(np.float64), "valid")
+        best = int(np.argmax(likeness))
+        start = first + (best if likeness[best] > 0 else 0)
+        earlier = sound[start:]
+        joined = sound[end:] * self._window[::-1] + earlier[:overlap] * self._window
+        self._sound = np.concatenate((sound[:end], joined.astype(np.int16), earlier[overlap:]))
+
+    def _fade_out(self, samples: Pcm) -> None:
+        """Continue the fade over these samples, in place."""
+        left = self._fade_left
+        if left == 0:
+            samples[:] = 0
+            return
+        gain = np.arange(left, left - len(samples), -1, dtype=np.float32)
+        np.maximum(gain, 0, out=gain)
+        samples[:] = (samples * gain / np.float32(self.fade)).astype(np.int16)
+        self._fade_left = max(0, left - len(samples))
+
+    def _join(self, samples: Pcm) -> Pcm:
+        """Bring the sound back after a gap: the rest of the extension fades, the new frame rises, they cross."""
+        overlap = self.overlap
+        sound = self._sound[: self.history + 2 * overlap].copy()
+        self._fade_out(sound[-2 * overlap :])
+        samples = samples.copy()
+        begin = self._fade_left * overlap // self.fade
+        if begin < overlap:
+            gain = np.arange(begin, overlap, dtype=np.float32)
+            head = samples[: overlap - begin]
+            samples[: overlap - begin] = (head * gain / np.float32(overlap)).astype(np.int16)
+        crossed = sound[-overlap:] * self._ramp + samples[:overlap] * (np.float32(1) - self._ramp)
+        samples[:overlap] = crossed.astype(np.int16)
+        self._sound = sound[:-overlap]
+        return samples
+
+
+def _falling_ramp(count: int) -> F32:
+    """1 falling to nearly 0 by repeated single-precision subtraction."""
+    ramp = np.empty(count, dtype=np.float32)
+    step, value = np.float32(1.0 / count), np.float32(1.0)
+    for index in range(count):
+        ramp[index] = value
+        value = np.float32(value - step)
+    return ramp
