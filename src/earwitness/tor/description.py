@@ -1,0 +1,82 @@
+"""A Tor network as those who use it see it: its relays, and the clients to go through. It survives JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from earwitness.errors import InputError
+from earwitness.tor.control import ControlAddress
+from earwitness.tor.relays import Relay
+
+
+@dataclass(frozen=True)
+class TorClient:
+    """A tor that takes SOCKS streams: on which host, its control port, its SOCKS address there, its process id."""
+
+    host: str
+    control: ControlAddress
+    socks: tuple[str, int] = ("127.0.0.1", 9050)
+    pid: int = 0
+
+
+@dataclass(frozen=True)
+class TorNetwork:
+    """What a path needs to know of a Tor network, private or public."""
+
+    name: str
+    relays: tuple[Relay, ...]
+    clients: Mapping[str, TorClient]
+    pids: Mapping[str, int] = field(default_factory=dict)
+    """Process id of each relay by nickname, in the sandbox's pid namespace; empty for a public network."""
+
+    def client(self, host_name: str) -> TorClient:
+        """The client on a host. Raises `InputError` when there is none."""
+        if host_name not in self.clients:
+            there_are = ", ".join(sorted(self.clients)) or "none"
+            raise InputError("looking for the Tor client on", host_name, "there is none", f"there are: {there_are}")
+        return self.clients[host_name]
+
+    def relay(self, name: str) -> Relay:
+        """The relay with this nickname or fingerprint. Raises `InputError` when there is none."""
+        for relay in self.relays:
+            if name.removeprefix("$").upper() == relay.fingerprint or name == relay.nickname:
+                return relay
+        there_are = ", ".join(relay.nickname for relay in self.relays[:20])
+        raise InputError("looking for the relay", name, "there is none", f"there are: {there_are}")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for another process to join the network."""
+        return {
+            "name": self.name,
+            "relays": [{**vars(relay), "flags": sorted(relay.flags)} for relay in self.relays],
+            "clients": {
+                host: {"control": str(client.control), "socks": list(client.socks), "pid": client.pid}
+                for host, client in self.clients.items()
+            },
+            "pids": dict(self.pids),
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> TorNetwork:
+        """What `to_json` wrote. Raises `InputError` for anything else."""
+        try:
+            return TorNetwork(
+                name=value["name"],
+                relays=tuple(Relay(**{**relay, "flags": frozenset(relay["flags"])}) for relay in value["relays"]),
+                clients={
+                    host: TorClient(
+                        host,
+                        ControlAddress.parse(client["control"]),
+                        (client["socks"][0], client["socks"][1]),
+                        client["pid"],
+                    )
+                    for host, client in value["clients"].items()
+                },
+                pids=dict(value["pids"]),
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise InputError(
+                "reading the description of a Tor network:", type(value).__name__, repr(error), "start the lab again"
+            ) from error

@@ -1,0 +1,233 @@
+"""`PrivateTor`: a whole Tor network of real `tor` processes, one a host, from keys to the first usable circuit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.lab.host import Host
+from earwitness.tor.control import ControlAddress, TorControl
+from earwitness.tor.description import TorClient, TorNetwork
+from earwitness.tor.keys import make_authority, need_tor
+from earwitness.tor.process import TorProcess, stop_all
+from earwitness.tor.relays import Relay
+from earwitness.tor.select import CircuitRequest, choose
+from earwitness.tor.together import together
+from earwitness.tor.torrc import SOCKS_PORT, Authority, Node, TorOptions
+
+Progress = Callable[[str, float], None]
+BOOT_TIMEOUT_S = 90.0
+_POLL_S = 0.1
+_CIRCUIT_TRY_S = 5.0
+
+
+class PrivateTor:
+    """Directory authorities, relays and clients on the given hosts; an async context manager.
+
+    Args:
+        authorities: hosts of the directory authorities (3 by default in the lab).
+        relays: hosts of the relays; a relay's nickname is its host's name.
+        clients: hosts with a client: caller and callee.
+        state: directory for keys, logs and sockets; its path should be short (a unix socket's has at most 107 bytes).
+        countries: country of each place, for choosing relays by it.
+        progress: told the stage in words, and the fraction done (0 to 1).
+
+    Entering returns when every client has built a circuit of its own through the network. It raises
+    `CallFailure`: `TOOL_MISSING` without tor; `LAB_FAILED` with the last log lines when a tor dies or time runs out.
+    """
+
+    def __init__(
+        self,
+        *,
+        authorities: Sequence[Host],
+        relays: Sequence[Host],
+        clients: Sequence[Host],
+        state: Path,
+        options: TorOptions | None = None,
+        countries: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+        timeout_s: float = BOOT_TIMEOUT_S,
+    ) -> None:
+        self.options = options or TorOptions()
+        self.boot_s: dict[str, float] = {}
+        """Seconds from the start to the end of each stage of the boot."""
+        self._authorities = tuple(authorities)
+        self._relays = tuple(relays)
+        self._clients = tuple(clients)
+        self._state = state
+        self._countries = dict(countries or {})
+        self._progress = progress or (lambda _stage, _fraction: None)
+        self._timeout_s = timeout_s
+        self._running: list[TorProcess] = []
+        self._network: TorNetwork | None = None
+
+    @property
+    def network(self) -> TorNetwork:
+        """What is there, once the network is up."""
+        if self._network is None:
+            raise EarwitnessError("using the private Tor network", self._state, "it is not up", "start it first")
+        return self._network
+
+    @property
+    def relays(self) -> tuple[Relay, ...]:
+        """The relays (authorities left out) with their consensus flags and places."""
+        return self.network.relays
+
+    def client(self, host_name: str) -> TorClient:
+        """The client on a host: control socket and SOCKS address."""
+        return self.network.client(host_name)
+
+    def process(self, nickname: str) -> TorProcess:
+        """The tor of this nickname; `.kill()` is how a test loses a relay."""
+        for tor in self._running:
+            if tor.node.nickname == nickname:
+                return tor
+        raise EarwitnessError("looking for the tor", nickname, "there is none", "see the names of the lab's hosts")
+
+    def check(self) -> None:
+        """Raise `CallFailure` (`LAB_FAILED`) if any tor of the network has died."""
+        for tor in self._running:
+            tor.check()
+
+    async def __aenter__(self) -> PrivateTor:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._boot()
+        except TimeoutError as error:
+            failure = self._too_late()
+            await self.stop()
+            raise failure from error
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End all processes: SIGTERM, 3 s, SIGKILL."""
+        running, self._running, self._network = self._running, [], None
+        await stop_all(running)
+
+    # -- the boot, in order ------------------------------------------------------------------------
+
+    async def _boot(self) -> None:
+        need_tor()
+        begun = time.monotonic()
+
+        def done(stage: str, next_stage: str, fraction: float) -> None:
+            self.boot_s[stage] = time.monotonic() - begun
+            self._progress(next_stage, fraction)
+
+        self._progress("making the authorities' keys", 0.0)
+        authorities = await self._make_keys()
+        done("keys", "starting authorities and relays", 0.1)
+        self._start_relays(authorities)
+        done("started", "waiting for the first consensus", 0.2)
+        relays = await self._first_consensus()
+        done("consensus", "starting the clients", 0.6)
+        clients = self._start_clients(authorities)
+        done("clients", "building the first circuits", 0.7)
+        await together(*(self._first_circuit(client, relays) for client in clients.values()))
+        self.boot_s["circuit"] = time.monotonic() - begun
+        pids = {tor.node.nickname: tor.process.pid for tor in self._running}
+        self._network = TorNetwork("lab", relays, clients, pids)
+        self._progress("the Tor network is up", 1.0)
+
+    async def _make_keys(self) -> tuple[Authority, ...]:
+        make = (make_authority(host.name, host.address, self._state / host.name) for host in self._authorities)
+        return tuple(await together(*make))
+
+    def _start_relays(self, authorities: tuple[Authority, ...]) -> None:
+        names = [host.name for host in self._relays]
+        exits = set(names[1::2] if self.options.exits is None else self.options.exits)
+        if unknown := (exits | set(self.options.refusing)) - set(names):
+            raise EarwitnessError("making exits of", sorted(unknown), "no such relay", f"there are: {', '.join(names)}")
+        exits |= set(self.options.refusing)
+        addresses = [host.address for host in self._relays if host.name in exits]
+        for host in self._authorities:
+            self._start(host, self._node(host, authorities).authority(addresses), authorities)
+        for host in self._relays:
+            node = self._node(host, authorities)
+            torrc = node.relay(is_exit=host.name in exits, refuses=host.name in self.options.refusing)
+            self._start(host, torrc, authorities)
+
+    def _start_clients(self, authorities: tuple[Authority, ...]) -> dict[str, TorClient]:
+        clients: dict[str, TorClient] = {}
+        for host in self._clients:
+            tor = self._start(host, self._node(host, authorities).client(), authorities)
+            clients[host.name] = TorClient(host.name, tor.control, ("127.0.0.1", SOCKS_PORT), tor.process.pid)
+        return clients
+
+    def _node(self, host: Host, authorities: tuple[Authority, ...]) -> Node:
+        return Node(host.name, host.address, self._state / host.name, authorities, self.options.extra)
+
+    def _start(self, host: Host, torrc: str, authorities: tuple[Authority, ...]) -> TorProcess:
+        tor = TorProcess.start(host, self._node(host, authorities), torrc)
+        self._running.append(tor)
+        return tor
+
+    async def _first_consensus(self) -> tuple[Relay, ...]:
+        """Wait until an authority holds a consensus with every relay in it and running."""
+        wanted = {host.name: host for host in self._relays}
+        authority = self._running[0]
+        async with AsyncExitStack() as stack:
+            control = await stack.enter_async_context(TorControl.connect(await self._socket(authority)))
+            while True:
+                self.check()
+                seen = {relay.nickname: relay for relay in await control.relays() if "Running" in relay.flags}
+                if wanted.keys() <= seen.keys():
+                    break
+                await asyncio.sleep(_POLL_S)
+        return tuple(self._placed(seen[name], host) for name, host in wanted.items())
+
+    def _placed(self, relay: Relay, host: Host) -> Relay:
+        return replace(relay, place=host.place, country=self._countries.get(host.place, ""))
+
+    async def _first_circuit(self, client: TorClient, relays: tuple[Relay, ...]) -> None:
+        """Ready is: the client built a real circuit of three hops, and knows enough to build its own."""
+        tor = self.process(client.host)
+        async with TorControl.connect(await self._socket(tor)) as control:
+            attempt = 0
+            while True:
+                self.check()
+                try:
+                    hops = choose(CircuitRequest(hops=min(3, len(relays)), seed=attempt), relays)
+                    circuit = await control.build_circuit([hop.fingerprint for hop in hops], timeout_s=_CIRCUIT_TRY_S)
+                except CallFailure:
+                    # Not known yet to the client (tor refuses at once), or a relay that is still settling.
+                    attempt += 1
+                    await asyncio.sleep(_POLL_S)
+                    continue
+                await control.close_circuit(circuit.id)
+                while await control.info("status/enough-dir-info") != "1":
+                    await asyncio.sleep(_POLL_S)
+                return
+
+    async def _socket(self, tor: TorProcess) -> ControlAddress:
+        """Its control socket, once it is there."""
+        while not tor.node.control_socket.is_socket():
+            tor.check()
+            await asyncio.sleep(0.02)
+        return tor.control
+
+    def _too_late(self) -> CallFailure:
+        reached = max(self.boot_s, key=lambda stage: self.boot_s[stage], default="nothing")
+        logs = {tor.node.nickname: tor.last_words()[-4:] for tor in self._running}
+        return CallFailure(
+            Outcome.LAB_FAILED,
+            "starting the private Tor network in",
+            on=self._state,
+            happened=f"not ready after {self._timeout_s:g} s; the last stage done was: {reached}",
+            remedy="try again when the machine is less busy",
+            evidence={"boot_s": dict(self.boot_s), "logs": logs},
+        )

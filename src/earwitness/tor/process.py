@@ -1,0 +1,100 @@
+"""One tor process that we own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.lab.host import Host
+from earwitness.tor.control import ControlAddress
+from earwitness.tor.torrc import Node
+
+_LOG_LINES = 12
+
+
+class TorProcess:
+    """A running tor: its node, its host, its process. Ended by `stop`, or with the process that started it."""
+
+    def __init__(self, host: Host, node: Node, process: subprocess.Popen[bytes]) -> None:
+        self.host = host
+        self.node = node
+        self.process = process
+
+    @classmethod
+    def start(cls, host: Host, node: Node, torrc: str, environment: Mapping[str, str] | None = None) -> TorProcess:
+        """Write the torrc and start tor on the host."""
+        node.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        node.directory.chmod(0o700)
+        node.torrc.write_text(torrc)
+        argv = ["tor", "-f", str(node.torrc), "--defaults-torrc", str(node.directory / "none"), "--hush"]
+        with (node.directory / "output.log").open("wb") as output:
+            process = host.popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+            )
+        return cls(host, node, process)
+
+    @property
+    def control(self) -> ControlAddress:
+        """Where it listens for controllers."""
+        return ControlAddress(path=self.node.control_socket)
+
+    def last_words(self) -> list[str]:
+        """The last lines of its log, for an error."""
+        lines: list[str] = []
+        for file in (self.node.log, self.node.directory / "output.log"):
+            if file.is_file():
+                lines += file.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        return lines
+
+    def check(self) -> None:
+        """Raise `CallFailure` (`LAB_FAILED`) with its last log lines if it has died."""
+        code = self.process.poll()
+        if code is None:
+            return
+        words = self.last_words()
+        told = [line for line in words if "[err]" in line or "[warn]" in line] or words
+        raise CallFailure(
+            Outcome.LAB_FAILED,
+            "running tor",
+            on=self.node.nickname,
+            happened=f"it ended with {_ending(code)}: {told[-1] if told else 'it logged nothing'}",
+            remedy=f"see {self.node.log}",
+            evidence={"node": self.node.nickname, "exit_code": code, "log": words},
+        )
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it lives."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+async def stop_all(processes: list[TorProcess], patience_s: float = 3.0) -> None:
+    """SIGTERM to all, then SIGKILL to those that have not ended (SIGTERM does not always end a tor)."""
+    for tor in processes:
+        tor.signal(signal.SIGTERM)
+    waits = round(patience_s / 0.02)
+    for _ in range(waits):
+        if all(tor.process.poll() is not None for tor in processes):
+            return
+        await asyncio.sleep(0.02)
+    for tor in processes:
+        tor.signal(signal.SIGKILL)
+    for tor in processes:
+        tor.process.wait()
+
+
+def _ending(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

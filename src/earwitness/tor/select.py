@@ -1,0 +1,115 @@
+"""Which relays a circuit goes through: by name, fingerprint, city or country, else by a seeded draw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from earwitness.errors import InputError
+from earwitness.tor.relays import Relay
+
+
+@dataclass(frozen=True)
+class CircuitRequest:
+    """What a circuit should be.
+
+    `guard`, `middle` and `exit` are each a nickname, a fingerprint (with or without `$`), a city, or a
+    country (name or two-letter code); None draws one. With two hops there is no middle; with more than three,
+    `middle` may name several, with commas, in order. The draw is weighted by consensus bandwidth, and is the
+    same for the same seed and relays.
+    """
+
+    hops: int = 3
+    guard: str | None = None
+    middle: str | None = None
+    exit: str | None = None
+    seed: int = 0
+
+
+def choose(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Relay, ...]:
+    """The relays of the circuit, guard first: all different, the last an exit; authorities are not drawn.
+
+    Raises `InputError` saying what there is when nothing matches.
+    """
+    middles = [part.strip() for part in request.middle.split(",")] if request.middle else []
+    if request.hops < 2:
+        raise InputError(
+            "choosing a circuit of", f"{request.hops} hops", "a circuit has at least 2", "use --hops 2 or more"
+        )
+    if len(middles) > request.hops - 2:
+        raise InputError(
+            "choosing a circuit of",
+            f"{request.hops} hops",
+            f"it has {request.hops - 2} middle relays, not {len(middles)}",
+            "use --hops 3 or more, or leave --middle away",
+        )
+    usable = sorted((relay for relay in relays if not relay.is_authority), key=lambda relay: relay.fingerprint)
+    random = np.random.default_rng(request.seed)
+    wishes: list[str | None] = [request.guard, *middles, *[None] * (request.hops - 2 - len(middles)), request.exit]
+    roles = ["guard", *["middle"] * (request.hops - 2), "exit"]
+    candidates = [_candidates(role, wish, usable, random) for role, wish in zip(roles, wishes, strict=True)]
+    chosen = _distinct(candidates)
+    if chosen is None:
+        raise InputError(
+            "choosing a circuit of",
+            f"{request.hops} hops",
+            "there are not enough different relays for it",
+            _what_there_is(usable),
+        )
+    return chosen
+
+
+def matches(wish: str, relay: Relay) -> bool:
+    """Whether a relay is what a wish names: nickname, fingerprint, city or country, in any case."""
+    text = wish.strip().casefold()
+    if re.fullmatch(r"\$?[0-9a-f]{40}", text):
+        return relay.fingerprint.casefold() == text.removeprefix("$")
+    return text in {relay.nickname.casefold(), relay.place.casefold(), relay.country.casefold()} - {""}
+
+
+def _candidates(role: str, wish: str | None, relays: Sequence[Relay], random: np.random.Generator) -> list[Relay]:
+    """The relays fit for a hop, in drawn order: the first is the draw, the rest take its place where it is taken."""
+    fit = [relay for relay in relays if wish is None or matches(wish, relay)]
+    if not fit:
+        raise InputError(
+            f"choosing a relay as {role}:", wish or "any", "no relay has that name or place", _what_there_is(relays)
+        )
+    if role == "exit" and not (fit := [relay for relay in fit if relay.is_exit]):
+        exits = [relay for relay in relays if relay.is_exit]
+        raise InputError("choosing a relay as exit:", wish or "any", "it is no exit", _what_there_is(exits))
+    # A guard named by the user may lack the flag: tor builds the circuit all the same, and the user asked for it.
+    if role == "guard" and wish is None and not (fit := [relay for relay in fit if relay.is_guard]):
+        raise InputError("choosing a relay as guard:", "any", "no relay is a guard", _what_there_is(relays))
+    weights = np.array([max(relay.bandwidth, 1) for relay in fit], dtype=float)
+    order = random.choice(len(fit), size=len(fit), replace=False, p=weights / weights.sum())
+    return [fit[int(index)] for index in order]
+
+
+def _distinct(candidates: Sequence[Sequence[Relay]]) -> tuple[Relay, ...] | None:
+    """One relay a hop, all different, the most constrained hop first; None where that cannot be."""
+    order = sorted(range(len(candidates)), key=lambda hop: len(candidates[hop]))
+    chosen: dict[int, Relay] = {}
+
+    def fill(depth: int) -> bool:
+        if depth == len(order):
+            return True
+        hop = order[depth]
+        taken = {relay.fingerprint for relay in chosen.values()}
+        for relay in candidates[hop]:
+            if relay.fingerprint not in taken:
+                chosen[hop] = relay
+                if fill(depth + 1):
+                    return True
+                del chosen[hop]
+        return False
+
+    return tuple(chosen[hop] for hop in range(len(candidates))) if fill(0) else None
+
+
+def _what_there_is(relays: Sequence[Relay], most: int = 12) -> str:
+    named = [f"{relay.nickname} ({relay.place or relay.country or relay.address})" for relay in relays]
+    more = f" and {len(named) - most} more" if len(named) > most else ""
+    return "there are " + (", ".join(named[:most]) + more if named else "none")

@@ -1,0 +1,229 @@
+"""Our streams, and only ours, onto our circuit, and the proof of it (control-spec 3.14 ATTACHSTREAM).
+
+While `attaching` is open, tor leaves new streams to its controllers. Ours are known by their SOCKS user name, and
+each goes to the circuit asked for; every other stream is handed back to tor at once. A stream of ours that
+tor detaches (the exit refused it) is closed there and then, before it can be tried on another circuit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiostem.event import EventStream
+from aiostem.exceptions import AiostemError
+from aiostem.structures import StreamCloseReasonInt
+
+from earwitness.errors import EarwitnessError
+from earwitness.tor.control import Circuit, TorControl
+
+USER_PREFIX = "earwitness-"
+"""SOCKS user names that begin so belong to some call; no call touches another's streams."""
+
+_LEAVE = "__LeaveStreamsUnattached"
+_LOCK_TIMEOUT_S = 30.0
+_SWEEP_EVERY_S = 0.5
+
+
+@dataclass
+class TorStream:
+    """One stream of ours, as the control events tell it."""
+
+    id: int
+    label: str
+    """The SOCKS password it was opened with: which of the path's flows it carries."""
+    source_port: int = 0
+    status: str = "NEW"
+    reason: str = ""
+    remote_reason: str = ""
+    circuits: list[int] = field(default_factory=list)
+    """Each circuit that tor said the stream was on, in order, once each."""
+    closed_ns: int = 0
+
+    @property
+    def ended(self) -> str | None:
+        """Why it is gone, or None while it stands. For an END cell of the exit, the exit's reason."""
+        if self.status not in ("FAILED", "CLOSED", "DETACHED"):
+            return None
+        return self.remote_reason or self.reason or self.status
+
+
+class StreamWatch:
+    """Follows the streams of one SOCKS user name, and attaches them to one circuit."""
+
+    def __init__(self, control: TorControl, circuit: Circuit, username: str) -> None:
+        if not username.startswith(USER_PREFIX):
+            raise ValueError(f"a SOCKS user name of ours begins with {USER_PREFIX!r}, not {username!r}")
+        self.username = username
+        self.circuit = circuit
+        self.streams: dict[int, TorStream] = {}
+        self.refused: list[str] = []
+        """What tor said when it refused to attach a stream of ours."""
+        self._control = control
+        self._attaching = False
+
+    @contextmanager
+    def following(self) -> Iterator[StreamWatch]:
+        """Follow our streams' events for as long as the path is open."""
+        self._control.on_stream(self._on_stream)
+        try:
+            yield self
+        finally:
+            self._control.off_stream(self._on_stream)
+
+    @asynccontextmanager
+    async def attaching(self) -> AsyncIterator[None]:
+        """While this is open, new streams of ours go to our circuit. The configuration is put back afterwards."""
+        async with _turn(self._control) as turn:
+            before = "0" if turn.left_changed else await self._control.configuration(_LEAVE)
+            await self._control.configure(_LEAVE, "1")
+            self._attaching = True
+            sweeper = asyncio.ensure_future(self._sweep_for_ever())
+            try:
+                yield
+            finally:
+                self._attaching = False
+                sweeper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sweeper
+                # A control connection that is gone took tor with it, or tor outlives us with the setting: the next
+                # holder of the turn finds our mark and puts it back.
+                with suppress(AiostemError, EarwitnessError):
+                    await self._control.configure(_LEAVE, before or "0")
+                    turn.restored = True
+                    for number in await self._unattached():
+                        await self._hand_back(number)
+
+    async def verify(self) -> dict[str, int]:
+        """Ask tor which circuit each of our streams is on now: label -> circuit id.
+
+        Raises `EarwitnessError` where one is on any circuit but ours, now or at any earlier moment.
+        """
+        now: dict[int, int] = {}
+        for line in (await self._control.info("stream-status")).splitlines():
+            fields = line.split()
+            if len(fields) >= 3 and int(fields[0]) in self.streams:
+                now[int(fields[0])] = int(fields[2])
+        for number, stream in self.streams.items():
+            strays = [
+                circuit for circuit in [*stream.circuits, now.get(number, 0)] if circuit not in (0, self.circuit.id)
+            ]
+            if strays:
+                raise EarwitnessError(
+                    "keeping stream",
+                    f"{stream.label} on circuit {self.circuit.id}",
+                    f"tor had it on circuit {strays[0]}",
+                    "let no other controller attach streams while a call opens",
+                )
+        return {stream.label: now[number] for number, stream in self.streams.items() if number in now}
+
+    def by_label(self) -> dict[str, TorStream]:
+        """The newest stream of each label."""
+        return {stream.label: stream for stream in self.streams.values()}
+
+    def _on_stream(self, event: EventStream) -> None:
+        number, status = event.stream, str(event.status)
+        known = self.streams.get(number)
+        if known is None:
+            if status != "NEW":
+                return
+            if event.socks_username != self.username:
+                if self._attaching and not (event.socks_username or "").startswith(USER_PREFIX):
+                    self._control.spawn(self._hand_back(number))
+                return
+            known = TorStream(number, label=event.socks_password or "")
+            if event.source_addr is not None:
+                known.source_port = event.source_addr.port
+            self.streams[number] = known
+            self._control.spawn(self._attach(number))
+        known.status = status
+        if event.circuit and event.circuit not in known.circuits:
+            known.circuits.append(event.circuit)
+        if status in ("FAILED", "CLOSED", "DETACHED"):
+            known.reason = str(event.reason or known.reason)
+            known.remote_reason = str(event.remote_reason or known.remote_reason)
+            known.closed_ns = known.closed_ns or time.monotonic_ns()
+        if status == "DETACHED" or (event.circuit and event.circuit != self.circuit.id):
+            self._control.spawn(self._close(number))
+
+    async def _attach(self, number: int) -> None:
+        try:
+            reply = await self._control.request(self._control.controller.attach_stream(number, self.circuit.id))
+            reply.raise_for_status()
+        except (AiostemError, EarwitnessError) as error:
+            self.refused.append(f"attaching stream {number} to circuit {self.circuit.id}: {error}")
+            await self._close(number)
+
+    async def _hand_back(self, number: int) -> None:
+        """Circuit 0: tor chooses. It refuses for its own internal streams, which it attaches by itself."""
+        with suppress(AiostemError, EarwitnessError):
+            await self._control.request(self._control.controller.attach_stream(number, 0))
+
+    async def _close(self, number: int) -> None:
+        with suppress(AiostemError, EarwitnessError):
+            await self._control.request(self._control.controller.close_stream(number, StreamCloseReasonInt.MISC))
+
+    async def _sweep_for_ever(self) -> None:
+        """Streams whose event could not be read must not hang: hand back those that stay unattached."""
+        seen: set[int] = set()
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY_S)
+            unattached = await self._unattached()
+            for number in unattached & seen:
+                await self._hand_back(number)
+            seen = unattached
+
+    async def _unattached(self) -> set[int]:
+        """The streams without a circuit that are not known as ours."""
+        status = (line.split() for line in (await self._control.info("stream-status")).splitlines())
+        return {int(f[0]) for f in status if len(f) >= 3 and f[2] == "0"} - self.streams.keys()
+
+
+@dataclass
+class _Turn:
+    """Whose turn it is to change the setting."""
+
+    left_changed: bool
+    """The one before us died with the setting changed."""
+    restored: bool = False
+    """To be set when the setting is back as it was."""
+
+
+@asynccontextmanager
+async def _turn(control: TorControl) -> AsyncIterator[_Turn]:
+    """One call at a time changes how this tor attaches streams: a lock file, with a mark while it is changed."""
+    name = hashlib.sha256(str(control.address).encode()).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"earwitness-{os.getuid()}-{name}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise EarwitnessError(
+                        "waiting for another call to finish opening at",
+                        control.address,
+                        f"still busy after {_LOCK_TIMEOUT_S:g} s",
+                        "end that call, or try again",
+                    ) from None
+                await asyncio.sleep(0.02)
+        turn = _Turn(left_changed=os.pread(descriptor, 1, 0) == b"1")
+        os.pwrite(descriptor, b"1", 0)
+        try:
+            yield turn
+        finally:
+            if turn.restored:
+                os.pwrite(descriptor, b"0", 0)
+    finally:
+        os.close(descriptor)

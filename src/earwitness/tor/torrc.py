@@ -1,0 +1,169 @@
+"""The configuration files of a private Tor network (tor(1); why each value is what it is)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+OR_PORT = 9001
+DIR_PORT = 9030
+SOCKS_PORT = 9050
+
+
+@dataclass(frozen=True)
+class TorOptions:
+    """What can be said of a private network beyond who is in it.
+
+    `exits`: nicknames of the relays that are exits; None makes every second relay one. `refusing`: nicknames
+    of exits whose policy refuses every stream (they keep the Exit flag: for tests of refusal). `extra`: lines
+    for every torrc. `relay_nodelay`: force TCP_NODELAY on the relays' sockets. `nodes_nodelay`: on the clients' too.
+    """
+
+    exits: tuple[str, ...] | None = None
+    refusing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    relay_nodelay: bool = False
+
+
+@dataclass(frozen=True)
+class Authority:
+    """What the others must know of a directory authority before it starts."""
+
+    nickname: str
+    address: str
+    fingerprint: str
+    v3_identity: str
+
+    def line(self) -> str:
+        """Its `DirAuthority` line."""
+        return (
+            f"DirAuthority {self.nickname} orport={OR_PORT} no-v2 v3ident={self.v3_identity} "
+            f"{self.address}:{DIR_PORT} {self.fingerprint}"
+        )
+
+
+@dataclass(frozen=True)
+class Node:
+    """One tor of the network: where it runs and where it keeps its state."""
+
+    nickname: str
+    address: str
+    directory: Path
+    authorities: tuple[Authority, ...]
+    extra: tuple[str, ...] = field(default=())
+
+    @property
+    def control_socket(self) -> Path:
+        """Its control socket; a unix socket works across network namespaces."""
+        return self.directory / "control"
+
+    @property
+    def log(self) -> Path:
+        """Its notice log."""
+        return self.directory / "notice.log"
+
+    @property
+    def torrc(self) -> Path:
+        """Its configuration file."""
+        return self.directory / "torrc"
+
+    def _common(self) -> list[str]:
+        return [
+            # Small-network defaults: private addresses, no distinct-subnet rule, quick retries.
+            "TestingTorNetwork 1",
+            *(authority.line() for authority in self.authorities),
+            f"DataDirectory {self.directory}",
+            f"Nickname {self.nickname}",
+            f"Log notice file {self.log}",
+            "SafeLogging 0",
+            f"ControlSocket {self.control_socket}",
+            "CookieAuthentication 1",
+            # The default of 60 % of each position is over-careful where all relays come at once.
+            "PathsNeededToBuildCircuits 0.67",
+            # Learned timeouts would differ from run to run; a wide-area circuit in the lab builds in < 2 s.
+            "LearnCircuitBuildTimeout 0",
+            "CircuitBuildTimeout 20",
+            # Cells and queueing time a second and circuit, for whoever asks (control-spec CELL_STATS).
+            "TestingEnableCellStatsEvent 1",
+            # SIGTERM ends a relay at once; the default waits 30 s for its users.
+            "ShutdownWaitLength 0",
+            *self.extra,
+        ]
+
+    def relay(self, *, is_exit: bool, refuses: bool = False) -> str:
+        """The torrc of a relay."""
+        lines = [
+            *self._common(),
+            "SocksPort 0",
+            f"Address {self.address}",
+            f"OutboundBindAddress {self.address}",
+            f"ORPort {self.address}:{OR_PORT} IPv4Only",
+            # Nobody outside could test it.
+            "AssumeReachable 1",
+            # There is no name server in the lab; addresses are literal.
+            "ServerDNSDetectHijacking 0",
+            "ServerDNSTestAddresses",
+            "ServerDNSAllowBrokenConfig 1",
+            "DirCache 1",
+        ]
+        if is_exit and not refuses:
+            # A policy of only the private range makes automatic circuits hang: they look for a general exit.
+            lines += ["ExitRelay 1", "ExitPolicyRejectPrivate 0", "ExitPolicy accept *:*"]
+        elif is_exit:
+            # A descriptor that rejects everything would cost it the flag; one far-away port keeps it an exit.
+            lines += [
+                "ExitRelay 1",
+                "ExitPolicyRejectPrivate 0",
+                "ExitPolicy accept 192.0.2.1:80",
+                "ExitPolicy reject *:*",
+            ]
+        else:
+            lines += ["ExitRelay 0", "ExitPolicy reject *:*"]
+        return _text(lines)
+
+    def authority(self, exits: Sequence[str]) -> str:
+        """The torrc of a directory authority; `exits` are the addresses that get the Exit flag."""
+        lines = [
+            self.relay(is_exit=False),
+            f"DirPort {self.address}:{DIR_PORT} IPv4Only",
+            "AuthoritativeDirectory 1",
+            "V3AuthoritativeDirectory 1",
+            "ContactInfo none",
+            # Flags by decree: a network that is seconds old has earned none.
+            *(["TestingDirAuthVoteExit " + ",".join(exits), "TestingDirAuthVoteExitIsStrict 1"] if exits else []),
+            "TestingDirAuthVoteGuard *",
+            "TestingDirAuthVoteHSDir *",
+            "TestingMinExitFlagThreshold 0",
+            "TestingAuthDirTimeToLearnReachability 0",
+            "AuthDirMaxServersPerAddr 0",
+            # The first consensus as soon as tor permits, then a calm rhythm.
+            "TestingV3AuthInitialVotingInterval 5",
+            "TestingV3AuthInitialVoteDelay 2",
+            "TestingV3AuthInitialDistDelay 2",
+            "V3AuthVotingInterval 20",
+            "V3AuthVoteDelay 4",
+            "V3AuthDistDelay 4",
+            # One missed vote must not end the network.
+            "V3AuthNIntervalsValid 12",
+        ]
+        return _text(lines)
+
+    def client(self) -> str:
+        """The torrc of a client."""
+        lines = [
+            *self._common(),
+            f"SocksPort 127.0.0.1:{SOCKS_PORT}",
+            "ClientOnly 1",
+            "ORPort 0",
+            # The callee's address is a private one.
+            "ClientRejectInternalAddresses 0",
+            "ClientDNSRejectInternalAddresses 0",
+            # Linked circuits would double the background circuits of an idle client and carry none of ours.
+            "ConfluxEnabled 0",
+        ]
+        return _text(lines)
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "\n".join(line.rstrip("\n") for line in lines) + "\n"
