@@ -1,0 +1,58 @@
+"""The study's figures, drawn from the tidy frame: of the published calls, or of any data set of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from earwitness.report.reproduce_drawing import NotDrawn, Study
+from earwitness.report.reproduce_network import draw_jitter_cdf, draw_owd_box, draw_spikes, draw_throughput
+from earwitness.report.reproduce_quality import (
+    draw_codec_box,
+    draw_hops,
+    draw_pesq_cdf,
+    draw_pesq_jitter,
+    draw_place_cdf,
+)
+from earwitness.report.style import paper, save
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure: its files (PDF, PNG), what it shows and of how many calls."""
+
+    name: str
+    title: str
+    caption: str
+    files: tuple[Path, ...]
+
+
+def draw_figures(study: Study, folder: Path) -> tuple[list[Drawn], list[tuple[str, str]]]:
+    """Draw every figure that the study has data for into `folder`; returns them and (title, reason) of the others."""
+    drawn, not_drawn = [], []
+    for name, title, draw in FIGURES:
+        with paper():
+            try:
+                drawing, caption = draw(study)
+            except NotDrawn as reason:
+                not_drawn.append((title, str(reason)))
+                continue
+            drawn.append(Drawn(name, title, caption, tuple(save(drawing, folder / name))))
+    return drawn, not_drawn
+
+
+FIGURES: tuple[tuple[str, str, Callable[[Study], tuple[Figure, str]]], ...] = (
+    ("pesq-cdf", "PESQ with and without Tor", draw_pesq_cdf),
+    ("codec-box", "PESQ by codec", draw_codec_box),
+    ("place-cdf", "PESQ by place", draw_place_cdf),
+    ("jitter-cdf", "Mean jitter", draw_jitter_cdf),
+    ("spikes-jitter", "Delay spikes against jitter", draw_spikes),
+    ("pesq-jitter", "PESQ against jitter", draw_pesq_jitter),
+    ("owd-box", "Half the round trip, beside Tor Metrics' latencies", draw_owd_box),
+    ("throughput-cdf", "Throughput", draw_throughput),
+    ("hops", "Three hops against two", draw_hops),
+)
+"""Name of the files, title, and how it is drawn."""
