@@ -1,0 +1,115 @@
+"""Reference speech: what is said in a call. It ships with the package, or is a sound file of the user's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.errors import InputError
+from earwitness.speech.level import speech_level
+from earwitness.speech.wav import decode_audio, read_wav, resample
+
+Pcm = NDArray[np.int16]
+
+DEFAULT_SPEECH = "allison-10s"
+LEAST_ACTIVE_S = 3.0
+"""P.862.3 asks for at least 3.2 s of active speech; a little less is let pass."""
+LEAST_DBOV = -55.0
+MOST_CLIPPED = 0.001
+
+_REMEDY = "give a recording with at least 3 s of speech at about -26 dBov, not clipped, or one of: "
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """Speech to be said: (n,) int16 mono at `sample_rate`."""
+
+    name: str
+    """The shipped name, or the user's path as given."""
+    samples: Pcm
+    sample_rate: int
+    attribution: str
+    """Who spoke and on what terms; empty for a user's own file."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return len(self.samples) / self.sample_rate
+
+
+def speech_names() -> tuple[str, ...]:
+    """The names of the speech that ships with the package."""
+    return tuple(_manifest())
+
+
+def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = None) -> Speech:
+    """The speech called `name`, or in the sound file at that path, at `sample_rate` Hz.
+
+    Shipped speech is stored at 8 and 16 kHz at -26 dBov (P.56); other rates are made from the 16 kHz one. A
+    user's file is converted to mono and to the rate; its level stays as it is. With `seconds` it is cut, or
+    repeated from the start, to exactly that length. Raises `InputError` where there is no such speech or it cannot serve as a
+    reference: silent, too short, clipped, or not audio.
+    """
+    if str(name) in _manifest():
+        found = _shipped(str(name), sample_rate)
+    elif Path(name).exists():
+        samples, rate = read_wav(name)
+        check_usable(samples, rate, str(name))
+        found = Speech(str(name), resample(samples, rate, sample_rate), sample_rate, "")
+    else:
+        raise InputError(
+            "find the speech", name, "no speech has that name and no file is there", _REMEDY + ", ".join(speech_names())
+        )
+    if seconds is None:
+        return found
+    wanted = round(seconds * sample_rate)
+    if wanted < LEAST_ACTIVE_S * sample_rate:
+        raise InputError("shorten the speech", name, f"{seconds} s is too short", "ask for at least 3 s")
+    return Speech(found.name, np.resize(found.samples, wanted), sample_rate, found.attribution)
+
+
+def check_usable(samples: Pcm, sample_rate: int, name: str) -> None:
+    """Raise `InputError` where these samples cannot serve as a reference for PESQ."""
+    level = speech_level(samples, sample_rate)
+    clipped = float(np.mean(np.abs(samples.astype(np.int32)) >= 32767)) if len(samples) else 0.0
+    problem = ""
+    if level.activity == 0.0 or level.active_dbov < LEAST_DBOV:
+        problem = "it is silent" if level.activity == 0.0 else f"it is too quiet ({level.active_dbov:.0f} dBov)"
+    elif level.activity * len(samples) / sample_rate < LEAST_ACTIVE_S:
+        problem = f"only {level.activity * len(samples) / sample_rate:.1f} s of it is active"
+    elif clipped > MOST_CLIPPED:
+        problem = f"{clipped:.1%} of its samples are clipped"
+    elif _is_steady(samples, sample_rate):
+        problem = "it is a steady sound (tone or noise), not speech"
+    if problem:
+        raise InputError("use as speech", name, problem, _REMEDY + ", ".join(speech_names()))
+
+
+def _is_steady(samples: Pcm, sample_rate: int) -> bool:
+    """Whether the level over 20 ms hardly changes. Speech swings by 20 dB and more between its loud and soft parts."""
+    frame = sample_rate // 50
+    frames = samples[: len(samples) // frame * frame].reshape(-1, frame).astype(np.float64)
+    levels = 10.0 * np.log10(np.mean(frames * frames, axis=1) + 1.0)
+    return bool(np.percentile(levels, 95) - np.percentile(levels, 10) < 6.0)
+
+
+@cache
+def _manifest() -> dict[str, dict[str, Any]]:
+    text = (files("earwitness.speech") / "data" / "manifest.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def _shipped(name: str, sample_rate: int) -> Speech:
+    stored = 8000 if sample_rate == 8000 else 16000
+    data = files("earwitness.speech") / "data" / f"{name}-{stored // 1000}k.flac"
+    samples, rate = decode_audio(data.read_bytes(), name)
+    facts = _manifest()[name]
+    attribution = f"{facts['speaker']}, {facts['licence']} ({facts['licence_url']}), copyright {facts['copyright']}"
+    return Speech(name, resample(samples, rate, sample_rate), sample_rate, attribution)
