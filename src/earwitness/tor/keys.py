@@ -1,4 +1,9 @@
-"""The keys that a directory authority must have before anybody starts, made by tor's own tools."""
+"""The keys that must be there before anybody starts, made by tor's own tools.
+
+An authority's fingerprints stand in everybody's configuration. A relay could make its keys when it starts, but
+then eleven of them compute while the first vote is already near; with its keys there, it is up and
+published in a fraction of a second.
+"""
 
 from __future__ import annotations
 
@@ -38,21 +43,27 @@ async def make_authority(nickname: str, address: str, directory: Path) -> Author
     """
     keys = directory / "keys"
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-    directory.chmod(0o700)
     certificate = ["tor-gencert", "--create-identity-key", "-m", str(_LIFETIME_MONTHS)]
     certificate += ["-a", f"{address}:{DIR_PORT}", "--passphrase-fd", "0"]
-    fingerprint = ["tor", "--list-fingerprint", "--hush", "--ignore-missing-torrc", "-f", str(directory / "none")]
-    fingerprint += ["--defaults-torrc", str(directory / "none")]
-    fingerprint += ["--DataDirectory", str(directory), "--ORPort", str(OR_PORT), "--Address", address]
-    fingerprint += ["--Nickname", nickname]
     passphrase = secrets.token_hex(16).encode() + b"\n"
-    await together(_run(certificate, keys, passphrase), _run(fingerprint, directory, b""))
+    fingerprint, _ = await together(make_relay(nickname, address, directory), _run(certificate, keys, passphrase))
     (keys / "authority_identity_key").unlink()
     identity = _find(r"^fingerprint ([0-9A-F]{40})$", keys / "authority_certificate")
-    return Authority(nickname, address, _find(r" ([0-9A-F]{40})\s*$", directory / "fingerprint"), identity)
+    return Authority(nickname, address, fingerprint, identity)
 
 
-async def _run(argv: list[str], directory: Path, stdin: bytes) -> None:
+async def make_relay(nickname: str, address: str, directory: Path) -> str:
+    """Make the keys of one relay under `directory`/keys; its fingerprint. Raises `CallFailure` with what tor said."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.chmod(0o700)
+    argv = ["tor", "--list-fingerprint", "--hush", "--ignore-missing-torrc", "-f", str(directory / "none")]
+    argv += ["--defaults-torrc", str(directory / "none"), "--DataDirectory", str(directory)]
+    argv += ["--ORPort", str(OR_PORT), "--Address", address, "--Nickname", nickname]
+    await _run(argv, directory, b"")
+    return _find(r" ([0-9A-F]{40})\s*$", directory / "fingerprint")
+
+
+async def _run(argv: list[str], directory: Path, stdin: bytes) -> str:
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=directory,
@@ -77,6 +88,7 @@ async def _run(argv: list[str], directory: Path, stdin: bytes) -> None:
             remedy="see that the state directory is writable and not full",
             evidence={"output": lines[-20:]},
         )
+    return said.decode(errors="replace")
 
 
 def _find(pattern: str, file: Path) -> str:

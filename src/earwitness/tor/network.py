@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -14,16 +14,18 @@ from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.lab.host import Host
 from earwitness.tor.control import ControlAddress, TorControl
 from earwitness.tor.description import TorClient, TorNetwork
-from earwitness.tor.keys import make_authority, need_tor
+from earwitness.tor.keys import make_authority, make_relay, need_tor
 from earwitness.tor.process import TorProcess, stop_all
 from earwitness.tor.relays import Relay
 from earwitness.tor.select import CircuitRequest, choose
 from earwitness.tor.together import together
-from earwitness.tor.torrc import SOCKS_PORT, Authority, Node, TorOptions
+from earwitness.tor.torrc import FIRST_VOTE_TO_CONSENSUS_S, SOCKS_PORT, Authority, Node, TorOptions
 
 Progress = Callable[[str, float], None]
 BOOT_TIMEOUT_S = 90.0
 _POLL_S = 0.1
+_TIME_TO_PUBLISH_S = 2.5
+"""From the start of the relays to the first vote: what is not published by then waits a whole interval."""
 _CIRCUIT_TRY_S = 5.0
 
 
@@ -128,7 +130,7 @@ class PrivateTor:
             self.boot_s[stage] = time.monotonic() - begun
             self._progress(next_stage, fraction)
 
-        self._progress("making the authorities' keys", 0.0)
+        self._progress("making keys", 0.0)
         authorities = await self._make_keys()
         done("keys", "starting authorities and relays", 0.1)
         self._start_relays(authorities)
@@ -144,8 +146,17 @@ class PrivateTor:
         self._progress("the Tor network is up", 1.0)
 
     async def _make_keys(self) -> tuple[Authority, ...]:
+        """Keys of authorities and relays, all at once; what the others must know of the authorities."""
         make = (make_authority(host.name, host.address, self._state / host.name) for host in self._authorities)
-        return tuple(await together(*make))
+        relays = (make_relay(host.name, host.address, self._state / host.name) for host in self._relays)
+        relay_keys = asyncio.ensure_future(together(*relays))
+        try:
+            authorities = await together(*make)
+            await relay_keys
+        finally:
+            relay_keys.cancel()
+            await asyncio.gather(relay_keys, return_exceptions=True)
+        return tuple(authorities)
 
     def _start_relays(self, authorities: tuple[Authority, ...]) -> None:
         names = [host.name for host in self._relays]
@@ -154,8 +165,10 @@ class PrivateTor:
             raise EarwitnessError("making exits of", sorted(unknown), "no such relay", f"there are: {', '.join(names)}")
         exits |= set(self.options.refusing)
         addresses = [host.address for host in self._relays if host.name in exits]
+        first_consensus_s = math.ceil(time.time() + _TIME_TO_PUBLISH_S) + FIRST_VOTE_TO_CONSENSUS_S
         for host in self._authorities:
-            self._start(host, self._node(host, authorities).authority(addresses), authorities)
+            torrc = self._node(host, authorities).authority(addresses, first_consensus_s=first_consensus_s)
+            self._start(host, torrc, authorities)
         for host in self._relays:
             node = self._node(host, authorities)
             torrc = node.relay(is_exit=host.name in exits, refuses=host.name in self.options.refusing)
@@ -177,17 +190,17 @@ class PrivateTor:
         return tor
 
     async def _first_consensus(self) -> tuple[Relay, ...]:
-        """Wait until an authority holds a consensus with every relay in it and running."""
+        """Wait until every authority holds a consensus with every relay in it and running."""
         wanted = {host.name: host for host in self._relays}
-        authority = self._running[0]
-        async with AsyncExitStack() as stack:
-            control = await stack.enter_async_context(TorControl.connect(await self._socket(authority)))
-            while True:
-                self.check()
-                seen = {relay.nickname: relay for relay in await control.relays() if "Running" in relay.flags}
-                if wanted.keys() <= seen.keys():
-                    break
-                await asyncio.sleep(_POLL_S)
+        seen: dict[str, Relay] = {}
+        for authority in self._running[: len(self._authorities)]:
+            async with TorControl.connect(await self._socket(authority)) as control:
+                while True:
+                    self.check()
+                    seen = {relay.nickname: relay for relay in await control.relays() if "Running" in relay.flags}
+                    if wanted.keys() <= seen.keys():
+                        break
+                    await asyncio.sleep(_POLL_S)
         return tuple(self._placed(seen[name], host) for name, host in wanted.items())
 
     def _placed(self, relay: Relay, host: Host) -> Relay:

@@ -9,6 +9,9 @@ from pathlib import Path
 OR_PORT = 9001
 DIR_PORT = 9030
 SOCKS_PORT = 9050
+VOTING_INTERVAL_S = 20
+"""Between two consensuses; it divides a day, as it must."""
+FIRST_VOTE_TO_CONSENSUS_S = 4
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,12 @@ class Node:
             lines += ["ExitRelay 0", "ExitPolicy reject *:*"]
         return _text(lines)
 
-    def authority(self, exits: Sequence[str]) -> str:
-        """The torrc of a directory authority; `exits` are the addresses that get the Exit flag."""
+    def authority(self, exits: Sequence[str], *, first_consensus_s: int) -> str:
+        """The torrc of a directory authority.
+
+        `exits` are the addresses that get the Exit flag; the first consensus is to be valid from Unix time
+        `first_consensus_s` on, and voted on `FIRST_VOTE_TO_CONSENSUS_S` before that.
+        """
         lines = [
             self.relay(is_exit=False),
             f"DirPort {self.address}:{DIR_PORT} IPv4Only",
@@ -137,11 +144,13 @@ class Node:
             "TestingMinExitFlagThreshold 0",
             "TestingAuthDirTimeToLearnReachability 0",
             "AuthDirMaxServersPerAddr 0",
-            # The first consensus as soon as tor permits, then a calm rhythm.
-            "TestingV3AuthInitialVotingInterval 5",
+            # The shortest phases that tor permits, and intervals counted from the first consensus, whose time we
+            # choose: an authority that starts just before a round number would vote at once, without any relay.
+            f"TestingV3AuthInitialVotingInterval {VOTING_INTERVAL_S}",
             "TestingV3AuthInitialVoteDelay 2",
             "TestingV3AuthInitialDistDelay 2",
-            "V3AuthVotingInterval 20",
+            f"TestingV3AuthVotingStartOffset {first_consensus_s % VOTING_INTERVAL_S}",
+            f"V3AuthVotingInterval {VOTING_INTERVAL_S}",
             "V3AuthVoteDelay 4",
             "V3AuthDistDelay 4",
             # One missed vote must not end the network.
