@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 """Forks for threads other than the main one: a child dies with the *thread* that forked it, and this one stays."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class NamespaceHost:
     """One host of the lab; a `earwitness.lab.host.Host`."""
 
@@ -64,25 +64,38 @@ class NamespaceHost:
         Raises:
             EarwitnessError: the program is not there, or did not start.
         """
-        if threading.current_thread() is threading.main_thread():
-            return self._spawn(argv, options)
-        return _spawner.submit(self._spawn, argv, options).result()
-
-    def _spawn(self, argv: Sequence[str], options: dict[str, Any]) -> subprocess.Popen[bytes]:
-        parent = os.getpid()
-
-        def die_with_us() -> None:
-            syscalls.die_with_parent(signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-
         try:
-            with self.inside():
-                return subprocess.Popen(argv, preexec_fn=die_with_us, **options)
+            return start_owned(argv, within=self.inside, **options)
         except OSError as error:
             raise EarwitnessError(
                 "starting", argv[0], f"on host {self.name}: {error}", "run `earwitness doctor` to see what is missing"
             ) from error
+
+
+def start_owned(
+    argv: Sequence[str],
+    within: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    **options: Any,
+) -> subprocess.Popen[bytes]:
+    """`subprocess.Popen`, started in the context `within`, and killed when this process ends, however it ends.
+
+    Raises:
+        OSError: it did not start.
+    """
+    parent = os.getpid()
+
+    def die_with_us() -> None:
+        syscalls.die_with_parent(signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    def spawn() -> subprocess.Popen[bytes]:
+        with within():
+            return subprocess.Popen(argv, preexec_fn=die_with_us, **options)
+
+    if threading.current_thread() is threading.main_thread():
+        return spawn()
+    return _spawner.submit(spawn).result()
 
 
 def create_host(name: str, place: str, address: str, number: int) -> tuple[NamespaceHost, int]:

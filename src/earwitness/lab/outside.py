@@ -16,6 +16,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from earwitness.errors import EarwitnessError
 
@@ -84,13 +85,13 @@ def _serve(listener: socket.socket) -> None:
                 item.close()
 
 
-def _answer(request: dict[str, object], streams: list[int]) -> tuple[dict[str, object], list[socket.socket]]:
+def _answer(request: dict[str, Any], streams: list[int]) -> tuple[dict[str, Any], list[socket.socket]]:
     if "socket" in request:
-        family, kind = request["socket"]  # type: ignore[misc]
+        family, kind = request["socket"]
         return {}, [socket.socket(family, kind)]
     process = subprocess.Popen(
-        request["argv"],  # type: ignore[arg-type]
-        env=request["environment"],  # type: ignore[arg-type]
+        request["argv"],
+        env=request["environment"],
         cwd=str(request["directory"]),
         stdin=streams[0],
         stdout=streams[1],
@@ -100,7 +101,7 @@ def _answer(request: dict[str, object], streams: list[int]) -> tuple[dict[str, o
     return {"pid": process.pid}, []
 
 
-def _ask(state_dir: Path, request: dict[str, object], streams: list[int]) -> tuple[dict[str, object], list[int]]:
+def _ask(state_dir: Path, request: dict[str, Any], streams: list[int]) -> tuple[dict[str, Any], list[int]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         try:
             connection.connect(str(state_dir / _SOCKET_NAME))
@@ -108,10 +109,11 @@ def _ask(state_dir: Path, request: dict[str, object], streams: list[int]) -> tup
             text, descriptors, _, _ = socket.recv_fds(connection, _LARGEST_REQUEST, 1)
         except OSError as error:
             raise _refused("reaching", {"error": error}) from error
-    return json.loads(text or b"{}"), descriptors
+    answer: dict[str, Any] = json.loads(text or b"{}")
+    return answer, descriptors
 
 
-def _refused(tried: str, answer: dict[str, object]) -> EarwitnessError:
+def _refused(tried: str, answer: dict[str, Any]) -> EarwitnessError:
     return EarwitnessError(
         tried, "the original network", answer.get("error", "no answer"), "run inside the sandbox; see earwitness.lab"
     )

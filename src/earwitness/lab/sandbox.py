@@ -31,7 +31,7 @@ from typing import NoReturn
 
 from earwitness.errors import EarwitnessError
 from earwitness.lab import outside, syscalls, tun
-from earwitness.lab.chain import child_main, die_with, execute, fork_owned, run_chain, tell, wait_for
+from earwitness.lab.chain import child_main, die_with, execute, run_chain, tell, wait_for
 
 STATE_DIR = Path("/run/earwitness")
 """Private to the sandbox: sockets, tor's data, the emulator's log."""
@@ -46,9 +46,13 @@ _CAP_SYS_ADMIN = 21
 def in_sandbox() -> bool:
     """Whether this process runs inside (the marker names the pid namespace: a stray file does not count)."""
     try:
-        return _MARKER.read_text() == os.readlink("/proc/self/ns/pid")
+        return _MARKER.read_text() == _pid_namespace()
     except OSError:
         return False
+
+
+def _pid_namespace() -> str:
+    return str(Path("/proc/self/ns/pid").readlink())
 
 
 def rerun_inside() -> int:
@@ -160,7 +164,7 @@ def _init(argv: Sequence[str], report: int, guard: int, directory: Path) -> NoRe
     syscalls.mount("proc", "/proc", "proc", nothing_special)
     _private_run()
     STATE_DIR.mkdir(mode=0o700)
-    _MARKER.write_text(os.readlink("/proc/self/ns/pid"))
+    _MARKER.write_text(_pid_namespace())
     socket.sethostname("earwitness")
     outside.start_server(STATE_DIR)
     command = os.fork()

