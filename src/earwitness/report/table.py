@@ -1,0 +1,139 @@
+"""The table in the terminal: a row a call and direction, coloured by verdict, readable in 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from earwitness.archive.layout import SPEAKER
+from earwitness.archive.schema import Row
+from earwitness.report.words import (
+    NOTHING,
+    VERDICT_COLOURS,
+    VERDICT_SYMBOLS,
+    codec_label,
+    direction_label,
+    number,
+    path_label,
+    percent,
+)
+
+_MEASURES: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
+    ("MOS\nLQO", "listening quality, PESQ (P.862.1)", lambda row: number(row.mos_lqo, 2)),
+    ("MOS\nCQE", "conversation, E-model (G.107)", lambda row: number(row.mos_cqe, 2)),
+    ("ear\nms", "mouth to ear", lambda row: number(row.mouth_to_ear_ms)),
+    ("p50\nms", "one-way delay, median", lambda row: number(row.owd_p50_ms)),
+    ("p95\nms", "one-way delay, 95th percentile", lambda row: number(row.owd_p95_ms)),
+    ("jitter\nms", "mean, RFC 3550", lambda row: number(row.jitter_mean_ms, 1)),
+    ("lost\n%", "never came", lambda row: percent(row.loss_ratio).removesuffix(" %")),
+    ("late\n%", "came too late to be played", lambda row: percent(row.late_ratio).removesuffix(" %")),
+)
+
+_BLANK = [NOTHING] * len(_MEASURES)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A call that is not finished: what it is, and what it is doing."""
+
+    title: str
+    stage: str
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Rows as a rich table; a failed call takes one row."""
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False, expand=False)
+    made.add_column("path", no_wrap=True, max_width=12)
+    made.add_column("codec", no_wrap=True, max_width=14)
+    made.add_column("speaks", no_wrap=True, max_width=14, min_width=9)
+    for heading, _, _ in _MEASURES:
+        made.add_column(heading, justify="right", no_wrap=True)
+    made.add_column("verdict", no_wrap=True)
+    previous = ""
+    for row in rows:
+        colour = VERDICT_COLOURS.get(row.verdict, "")
+        same = row.call_id == previous
+        if same and row.outcome != "completed":
+            continue
+        previous = row.call_id
+        title = ("", "") if same else (path_label(row.path, row.hops), codec_label(row.codec, short=True))
+        if row.outcome != "completed":
+            made.add_row(*map(Text, title), Text(row.outcome.replace("_", " "), style=colour), *_BLANK, _verdict(row))
+            continue
+        cells = [Text(measure(row)) for _, _, measure in _MEASURES]
+        cells[0].stylize(colour)
+        speaker = row.from_place if row.direction == "to_callee" else row.to_place
+        made.add_row(*map(Text, title), Text(speaker or SPEAKER[row.direction]), *cells, _verdict(row))
+    return made
+
+
+def report(rows: Sequence[Row]) -> RenderableType:
+    """The table, and under it one line for every verdict that is not good and every call that failed."""
+    notes: list[Text] = []
+    told = set()
+    for row in rows:
+        failed = row.outcome != "completed"
+        if (not failed and row.verdict in ("good", "")) or (failed and row.call_id in told):
+            continue
+        told.add(row.call_id)
+        where = f"{path_label(row.path, row.hops)} · {codec_label(row.codec)}"
+        where += "" if failed else f", {direction_label(row)}"
+        reason = (row.outcome_detail if failed else row.verdict_reason) or row.outcome
+        style = VERDICT_COLOURS.get(row.verdict, "")
+        notes.append(
+            Text.assemble((f"{VERDICT_SYMBOLS.get(row.verdict, '·')} ", style), (f"{where}: ", "bold"), reason)
+        )
+    made = table(rows)
+    return Group(made, Text(""), *notes) if notes else made
+
+
+class LiveTable:
+    """A table that grows while calls run. On what is no terminal nothing is drawn until the end."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._rows: list[Row] = []
+        self._pending: dict[str, Pending] = {}
+
+    def stage(self, call: str, title: str, stage: str) -> None:
+        """Say what the call `call` (any key) is doing now."""
+        self._pending[call] = Pending(title, stage)
+        self.update()
+
+    def finished(self, call: str, rows: Iterable[Row]) -> None:
+        """Put the rows of a finished call in place of its progress."""
+        self._pending.pop(call, None)
+        self._rows.extend(rows)
+        self.update()
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The calls that have begun and not finished."""
+        return tuple(self._pending)
+
+    def update(self) -> None:
+        """Draw again."""
+        parts: list[RenderableType] = [table(self._rows)] if self._rows else []
+        parts += [
+            Spinner("dots", Text.assemble((call.title, "bold"), "  ", (call.stage, "dim")))
+            for call in self._pending.values()
+        ]
+        self._live.update(Group(*parts), refresh=True)
+
+
+@contextmanager
+def live_table(console: Console) -> Iterator[LiveTable]:
+    """A live table on `console` (progress belongs on standard error) that is gone when the block ends."""
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+        yield LiveTable(live)
+
+
+def _verdict(row: Row) -> Text:
+    return Text(f"{VERDICT_SYMBOLS.get(row.verdict, ' ')} {row.verdict}", style=VERDICT_COLOURS.get(row.verdict, ""))

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from earwitness.archive.schema import Row
+from earwitness.report.table import live_table, report
+
+
+def _row(i: int, path: str, hops: int | None, codec: str, direction: str) -> Row:
+    return Row(
+        call_id=f"{i}{codec}",
+        path=path,
+        hops=hops,
+        codec=codec,
+        direction=direction,
+        outcome="completed",
+        from_place="Frankfurt",
+        to_place="New York",
+        mos_lqo=4.4 - i,
+        mos_cqe=4.1 - i,
+        mouth_to_ear_ms=120 + 1000.0 * i,
+        owd_p50_ms=45.2,
+        owd_p95_ms=1234.0,
+        jitter_mean_ms=30.4,
+        loss_ratio=0.0001,
+        late_ratio=0.123 * i,
+        verdict=["good", "acceptable", "bad"][i],
+        verdict_reason="12 % of the packets came too late for a buffer of 60 ms",
+    )
+
+
+def _rows() -> list[Row]:
+    directions = ("to_callee", "to_caller")
+    paths: list[tuple[str, int | None]] = [("direct", None), ("tor", 3), ("tor", 2)]
+    made = [
+        _row(i, path, hops, codec, direction)
+        for i, (path, hops) in enumerate(paths)
+        for codec in ("g711u", "opus:24000")
+        for direction in directions
+    ]
+    detail = "extending the circuit to [bold]relay3[/bold]: no such relay; choose another"
+    failed = Row(call_id="f", path="tor", hops=3, codec="gsm", outcome="circuit_failed", outcome_detail=detail)
+    return made + [replace(failed, verdict="failed", direction=direction) for direction in directions]
+
+
+def _printed(width: int = 100) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(report(_rows()))
+    return stream.getvalue()
+
+
+def test_it_fits_a_hundred_columns_a_line_a_row() -> None:
+    lines = _printed().splitlines()
+    end = lines.index("")
+    assert end == 2 + 12 + 1, "a row was wrapped, or a failed call took more than one row"
+    assert "…" not in "".join(lines[:end])
+    assert lines[2].split()[:5] == ["direct", "G.711", "μ-law", "Frankfurt", "4.40"]
+
+
+def test_a_failed_call_is_told_once_and_its_text_is_no_markup() -> None:
+    text = _printed(200)
+    assert text.count("extending the circuit to [bold]relay3[/bold]: no such relay; choose another") == 1
+
+
+def test_good_calls_need_no_explanation() -> None:
+    notes = _printed(200).split("\n\n", 1)[1]
+    assert "direct" not in notes
+    assert notes.count("came too late for a buffer") == 8
+
+
+def test_live_progress_ends_in_rows() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=100, force_terminal=True)
+    with live_table(console) as live:
+        live.stage("1", "tor 3 hops, g711u", "building the circuit")
+        assert live.pending == ("1",)
+        live.finished("1", _rows()[:2])
+        assert live.pending == ()
+    assert "building the circuit" in stream.getvalue()
+    assert "New York" in stream.getvalue()
