@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,7 @@ _POLL_S = 0.1
 _TIME_TO_PUBLISH_S = 2.5
 """From the start of the relays to the first vote: what is not published by then waits a whole interval."""
 _CIRCUIT_TRY_S = 5.0
+_DIRECTORY_FILES = ("cached-certs", "cached-microdesc-consensus", "cached-microdescs", "cached-microdescs.new")
 
 
 class PrivateTor:
@@ -177,9 +179,22 @@ class PrivateTor:
     def _start_clients(self, authorities: tuple[Authority, ...]) -> dict[str, TorClient]:
         clients: dict[str, TorClient] = {}
         for host in self._clients:
+            self._hand_directory_to(host)
             tor = self._start(host, self._node(host, authorities).client(), authorities)
             clients[host.name] = TorClient(host.name, tor.control, ("127.0.0.1", SOCKS_PORT), tor.process.pid)
         return clients
+
+    def _hand_directory_to(self, host: Host) -> None:
+        """Give a client the directory as an authority has it, as if it had run a minute ago.
+
+        The relays themselves fetch it only in the next seconds; a client that asks one of them too early gets
+        nothing and asks again after ten seconds (measured: half of the boots).
+        """
+        source, target = self._state / self._authorities[0].name, self._state / host.name
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in _DIRECTORY_FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, target / name)
 
     def _node(self, host: Host, authorities: tuple[Authority, ...]) -> Node:
         return Node(host.name, host.address, self._state / host.name, authorities, self.options.extra)
