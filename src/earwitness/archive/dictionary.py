@@ -30,8 +30,7 @@ A data set is a directory:
 | `calls/<call_id>/{{to_callee,to_caller}}.trace.parquet` | every RTP packet of the direction |
 | `calls/<call_id>/{{to_callee,to_caller}}.wav` | what the listener of the direction heard, 16-bit mono |
 | `calls/<call_id>/reference.wav` | what was said |
-| `calls/<call_id>/{{to_callee,to_caller}}.ledger.parquet` | what became of every frame |
-| `calls/<call_id>/{{to_callee,to_caller}}.playing.parquet` | what filled every frame length of the heard audio |
+| `calls/<call_id>/{{to_callee,to_caller}}.ledger.parquet` | what became of every frame, and what filled every gap in the playing |
 | `calls/<call_id>/truth.parquet` | the emulator's own log of the call's packets (lab only) |
 | `report.html` | the report, where one was written |
 | `.staging/`, `.lock` | calls being written, and the lock of the index; nothing for readers |
@@ -57,31 +56,23 @@ One row per RTP packet sent or received, in order of arrival, lost packets last 
 The file's metadata holds what is one a trace: `clock_rate` (Hz), `ssrc`, the names of both clocks, `source`, `notes`, and the payload bytes where
 they were kept. Two times may be subtracted only where the clocks have the same name. `earwitness.trace.table` reads and writes it.
 
-## Ledgers: `*.ledger.parquet` and `*.playing.parquet`
+## Ledgers: `*.ledger.parquet`
 
-`ledger`: one row per codec frame that was sent, in order of timestamp.
+One row per codec frame that was sent, and one per frame length of playing that no frame filled, in order of the time that they were played or due.
 
 | column | type | unit | definition |
 | --- | --- | --- | --- |
-| `packet`, `part` | integer | | row of the trace (-1: known only from a hole in the sequence numbers), and which frame of the packet |
-| `sequence`, `timestamp` | integer | | of the packet; of the frame |
-| `sent_ns`, `arrived_ns` | integer | ns on the arrival clock | null where not observed |
-| `due_ns` | integer | ns | when its instant to play was, or would have been |
-| `played_ns` | integer | ns | when it was played; null where it was not |
+| `packet` | integer | | row of the trace; -1 for a frame known only from a hole in the sequence numbers, and for a gap in the playing |
+| `part` | integer | | which frame of the packet |
+| `sequence` | integer | | of the packet; -1 where there is none |
+| `timestamp` | integer | RTP ticks | of the frame's first sample |
+| `sent_ns`, `arrived_ns` | integer | ns on the arrival clock | null where it did not happen or is not known |
+| `due_ns` | integer | ns on the arrival clock | when its instant to play was, or would have been |
+| `played_ns` | integer | ns on the arrival clock | when it was played; null where it was not |
 | `audio_ms` | number | ms | where it begins in the heard audio |
-| `fate` | text | | played; stretched (faster or slower than spoken); late (arrived after its instant); discarded (in time, thrown away by the buffer); duplicate; lost |
+| `fate` | text | | of a frame: played; stretched (faster or slower than spoken); late (arrived after its instant); discarded (in time, thrown away by the buffer); duplicate; lost. Of a gap: concealed; pause (the speaker was silent, nothing was missing) |
 | `playout_delay_ms` | number | ms | played - arrived |
-| `delay_ms` | number | ms | played - spoken |
-
-`playing`: one row per frame length of the heard audio, in order.
-
-| column | type | unit | definition |
-| --- | --- | --- | --- |
-| `played_ns` | integer | ns on the arrival clock | when it was played |
-| `audio_ms` | number | ms | where it begins in the heard audio |
-| `source` | text | | frame; stretched; concealed; pause (the speaker was silent, nothing was missing) |
-| `packet`, `part`, `timestamp` | integer | | which frame filled it, where one did |
-| `media_ms` | number | ms | how much of the speaker's time passes in it |
+| `delay_ms` | number | ms | played - spoken: mouth to ear without the codec's look-ahead |
 
 ## Ground truth: `truth.parquet`
 

@@ -40,13 +40,8 @@ def heard_file(direction: str) -> str:
 
 
 def ledger_file(direction: str) -> str:
-    """`to_callee.ledger.parquet`: what became of every frame."""
+    """`to_callee.ledger.parquet`: what became of every frame, and what filled every gap."""
     return f"{direction}.ledger.parquet"
-
-
-def playing_file(direction: str) -> str:
-    """`to_callee.playing.parquet`: what filled every frame length of the heard audio."""
-    return f"{direction}.playing.parquet"
 
 
 def check_call_id(call_id: str, directory: Path) -> str:

@@ -19,7 +19,6 @@ from earwitness.archive.layout import (
     TRUTH,
     heard_file,
     ledger_file,
-    playing_file,
     trace_file,
 )
 from earwitness.archive.record import CallRecord, read_record
@@ -31,10 +30,11 @@ Sound = tuple[NDArray[np.int16], int]
 """Samples (n,) and their rate in Hz."""
 
 
-def write_ledger(folder: Path, direction: str, frames: pd.DataFrame, playing: pd.DataFrame) -> None:
-    """Write both tables of an ear's ledger into a call's folder."""
-    for name, table in ((ledger_file(direction), frames), (playing_file(direction), playing)):
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / name, compression="zstd")
+def write_ledger(folder: Path, direction: str, ledger: pd.DataFrame) -> None:
+    """Write an ear's ledger into a call's folder."""
+    pq.write_table(
+        pa.Table.from_pandas(ledger, preserve_index=False), folder / ledger_file(direction), compression="zstd"
+    )
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,8 @@ class StoredCall:
         return self._sound(REFERENCE)
 
     def ledger(self, direction: str) -> pd.DataFrame:
-        """What became of every frame of one direction (`earwitness.ear.ledger.Ledger.frames`)."""
+        """What became of every frame of one direction (`earwitness.ear.ledger`); absent times are NA."""
         return self._table(ledger_file(direction))
-
-    def playing(self, direction: str) -> pd.DataFrame:
-        """What filled every frame length of the heard audio (`earwitness.ear.ledger.Ledger.playing`)."""
-        return self._table(playing_file(direction))
 
     def truth(self) -> pd.DataFrame:
         """The emulator's own log of the call's packets (lab only)."""
@@ -105,7 +101,8 @@ class StoredCall:
     def _table(self, name: str) -> pd.DataFrame:
         path = self._file(name)
         try:
-            frame: pd.DataFrame = pq.read_table(path).to_pandas()
+            table = pq.read_table(path)
+            frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._damaged(path, error) from None
         return frame
