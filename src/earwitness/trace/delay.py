@@ -1,0 +1,80 @@
+"""One-way delay where one clock saw both ends (RFC 7679), and delay variation where it did not (RFC 5481)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from earwitness.trace.model import UNKNOWN, Trace
+from earwitness.trace.series import F64, NAN, quantiles
+
+
+@dataclass(frozen=True)
+class DelayStatistics:
+    """Statistics of a delay series, ms; NaN where there is none."""
+
+    min_ms: float
+    mean_ms: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+NO_DELAY = DelayStatistics(NAN, NAN, NAN, NAN, NAN, NAN)
+
+
+def one_way_delay_ms(trace: Trace) -> F64:
+    """One-way delay of each row of a trace, ms, (n,); NaN where the packet was lost or its sending not seen.
+
+    Raises `ValueError` where the two times are of different clocks: estimate the offset first (`clock`).
+    """
+    if not trace.one_clock:
+        raise ValueError(f"sent on clock {trace.sent_clock!r}, arrived on {trace.arrived_clock!r}: not one clock")
+    known = trace.arrived & (trace.sent_ns != UNKNOWN)
+    delay = np.full(len(trace), NAN)
+    delay[known] = (trace.arrived_ns[known] - trace.sent_ns[known]) / 1e6
+    return delay
+
+
+def relative_delay_ms(trace: Trace) -> F64:
+    """Delay of each packet that arrived, but for an unknown constant, ms, (k,) in order of arrival.
+
+    Against the sending time where it was seen, on whatever clock; else against the RTP timestamp, which takes the
+    sender to have paced its packets by its own sampling clock. The drift between the two clocks stays in it.
+    """
+    here = trace.take(trace.arrived)
+    if len(here) and not (here.sent_ns == UNKNOWN).any():
+        return np.asarray((here.arrived_ns - here.sent_ns) / 1e6)
+    if not len(here):
+        return np.zeros(0)
+    ticks = here.timestamp - here.timestamp[0]
+    return np.asarray((here.arrived_ns - here.arrived_ns[0]) / 1e6 - ticks * (1e3 / trace.clock_rate))
+
+
+def pdv_ms(trace: Trace) -> F64:
+    """Packet delay variation: each packet's delay over the least of the stream (RFC 5481 4.2), ms, (k,)."""
+    delay = relative_delay_ms(trace)
+    return delay - delay.min() if len(delay) else delay
+
+
+def ipdv_ms(trace: Trace) -> F64:
+    """Inter-packet delay variation: delay less that of the packet sent before (RFC 5481 4.1), ms, (k,).
+
+    Over pairs of consecutive sequence numbers that both arrived, in order of sending.
+    """
+    here = trace.take(trace.arrived)
+    delay = relative_delay_ms(trace)
+    _, first = np.unique(here.sequence, return_index=True)
+    together = np.diff(here.sequence[first]) == 1
+    return np.asarray(np.diff(delay[first])[together])
+
+
+def delay_statistics(delay_ms: F64) -> DelayStatistics:
+    """Statistics of a delay series, (n,) ms; NaN entries are left out."""
+    known = delay_ms[~np.isnan(delay_ms)]
+    if not len(known):
+        return NO_DELAY
+    least, median, p95, p99, most = quantiles(known, 0.0, 0.5, 0.95, 0.99, 1.0)
+    return DelayStatistics(least, float(known.mean()), median, p95, p99, most)

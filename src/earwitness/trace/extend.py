@@ -1,0 +1,58 @@
+"""RTP sequence numbers and timestamps without their wraps (RFC 3550 A.1), for a whole stream at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from earwitness.trace.model import I64
+
+MAX_DROPOUT = 3000
+"""RFC 3550 A.1: a jump further ahead than this is no loss but a restart, if the next packets agree."""
+MAX_MISORDER = 100
+"""RFC 3550 A.1: a step further back than this is no reordering but a restart, if the next packets agree."""
+
+
+def extend(values: I64, bits: int) -> I64:
+    """Values (n,) modulo 2**bits, in order of arrival, unwrapped: each is taken to be near the one before it.
+
+    The result is congruent to `values`, starts at the first value (one cycle higher where a packet from before a wrap
+    came after it) and is never negative.
+    """
+    if not len(values):
+        return values.astype(np.int64)
+    half, cycle = np.int64(1 << (bits - 1)), np.int64(1 << bits)
+    steps = ((np.diff(values) + half) & (cycle - 1)) - half
+    extended = np.empty(len(values), dtype=np.int64)
+    extended[0] = values[0]
+    np.cumsum(steps, out=extended[1:])
+    extended[1:] += values[0]
+    lowest = extended.min()
+    return extended if lowest >= 0 else extended + (-lowest + cycle - 1) // cycle * cycle
+
+
+def extend_sequence(sequence: I64) -> I64:
+    """RTP sequence numbers (n,) in order of arrival, extended over wraps, strays and restarts.
+
+    A single packet far from its neighbours is a stray: it becomes very old, so that it counts as neither loss nor
+    progress. Two or more in a row that go on from a far place are a restart of the numbering: it continues upwards, so
+    that no number occurs twice.
+    """
+    extended = extend(sequence, 16)
+    jumps = np.flatnonzero((np.diff(extended) > MAX_DROPOUT) | (np.diff(extended) < -MAX_MISORDER)) + 1
+    if not len(jumps):
+        return extended
+    begins = [0, *jumps.tolist()]
+    ends = [*jumps.tolist(), len(sequence)]
+    highest = int(extended[: ends[0]].max())
+    for begin, end in zip(begins[1:], ends[1:], strict=True):
+        step = ((int(sequence[begin]) - highest + 0x8000) & 0xFFFF) - 0x8000
+        near = -MAX_MISORDER <= step <= MAX_DROPOUT
+        if not near and end - begin == 1:
+            extended[begin] = highest + (step - 0x10000 if step > 0 else step)
+            continue
+        if not near and step < 0:
+            step += 0x10000
+        extended[begin:end] += highest + step - extended[begin]
+        highest = max(highest, int(extended[begin:end].max()))
+    lowest = int(extended.min())
+    return extended if lowest >= 0 else extended + -(lowest // 0x10000) * 0x10000

@@ -1,0 +1,90 @@
+"""Loss, duplication and reordering, counted from sequence numbers (RFC 3550 A.3, RFC 4737, RFC 7680)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from earwitness.trace.model import Trace
+from earwitness.trace.series import NAN, Arrivals, arrivals, runs
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What arrived, of what was sent.
+
+    `expected` counts distinct packets: those known to be sent (a trace with lost rows), else those between the lowest
+    and highest sequence number seen, so that losses before the first and after the last arrival cannot be known.
+    """
+
+    expected: int
+    received: int
+    """Distinct packets that arrived."""
+    duplicates: int
+    """Arrivals of packets that had arrived before."""
+    reordered: int
+    """Distinct packets with a lower sequence number than one that arrived before (RFC 4737 type-P-reordered)."""
+    reordering_extent_max: int
+    """Furthest that a reordered packet came behind the first arrival that it should have preceded, in arrivals
+    (RFC 4737 4.2)."""
+    restarts: int
+    """Times that the sender began its numbering anew; the jump is not loss."""
+    longest_burst: int
+    """Most consecutive packets lost."""
+    burst_ratio: float
+    """ITU-T G.107 BurstR: mean length of loss bursts over that under random loss, 1 / (1 - ratio); 1 without loss."""
+
+    @property
+    def lost(self) -> int:
+        """Distinct packets that did not arrive."""
+        return self.expected - self.received
+
+    @property
+    def ratio(self) -> float:
+        """Lost over expected (RFC 7680); NaN where nothing was expected."""
+        return self.lost / self.expected if self.expected else NAN
+
+
+def loss(trace: Trace, here: Arrivals | None = None) -> Loss:
+    """Count what arrived, what came twice or late, and what is missing."""
+    here = arrivals(trace) if here is None else here
+    sequence = here.sequence
+    behind = np.flatnonzero(~here.advances)
+    reordered = duplicates = extent = 0
+    received = len(sequence) - len(behind)
+    if len(behind):
+        _, first = np.unique(sequence, return_index=True)
+        new = np.zeros(len(sequence), dtype=bool)
+        new[first] = True
+        late = behind[new[behind]]
+        received, reordered, duplicates = int(new.sum()), len(late), len(sequence) - int(new.sum())
+        if len(late):
+            # The first arrival with a higher number: the running maximum is sorted, so it can be searched.
+            highest = np.maximum.accumulate(sequence)
+            extent = int((late - np.searchsorted(highest, sequence[late], side="right")).max())
+
+    gone = np.sort(trace.sequence[~trace.arrived]) if len(here) < len(trace) else np.zeros(0, dtype=np.int64)
+    if len(gone):
+        distinct = np.unique(trace.sequence)
+        expected = len(distinct)
+        lengths = runs(~np.isin(distinct, sequence))
+    elif len(sequence):
+        steps = np.diff(np.unique(sequence) if len(behind) else sequence)
+        jumps = here.restarts[1:] if not len(behind) else np.isin(np.unique(sequence)[1:], sequence[here.restarts])
+        lengths = steps[(steps > 1) & ~jumps] - 1
+        expected = received + int(lengths.sum())
+    else:
+        expected, lengths = 0, np.zeros(0, dtype=np.int64)
+    missing = expected - received
+    ratio = 1.0 if not missing or missing == expected else float(lengths.mean()) * (1 - missing / expected)
+    return Loss(
+        expected=expected,
+        received=received,
+        duplicates=duplicates,
+        reordered=reordered,
+        reordering_extent_max=extent,
+        restarts=int(here.restarts.sum()),
+        longest_burst=int(lengths.max()) if len(lengths) else 0,
+        burst_ratio=ratio,
+    )

@@ -1,0 +1,49 @@
+"""What an RTP payload type number means: static assignments, and the guesses that we make and say so."""
+
+from __future__ import annotations
+
+from earwitness.trace.sdp import Encoding
+
+STATIC: dict[int, Encoding] = {
+    0: Encoding("PCMU", 8000),
+    3: Encoding("GSM", 8000),
+    4: Encoding("G723", 8000),
+    5: Encoding("DVI4", 8000),
+    6: Encoding("DVI4", 16000),
+    7: Encoding("LPC", 8000),
+    8: Encoding("PCMA", 8000),
+    9: Encoding("G722", 8000),
+    10: Encoding("L16", 44100, 2),
+    11: Encoding("L16", 44100),
+    12: Encoding("QCELP", 8000),
+    13: Encoding("CN", 8000),
+    14: Encoding("MPA", 90000),
+    15: Encoding("G728", 8000),
+    16: Encoding("DVI4", 11025),
+    17: Encoding("DVI4", 22050),
+    18: Encoding("G729", 8000),
+    25: Encoding("CelB", 90000),
+    26: Encoding("JPEG", 90000),
+    28: Encoding("nv", 90000),
+    31: Encoding("H261", 90000),
+    32: Encoding("MPV", 90000),
+    33: Encoding("MP2T", 90000),
+    34: Encoding("H263", 90000),
+}
+"""RFC 3551 tables 4 and 5. G722's RTP clock is 8,000 Hz by that RFC although it samples at 16,000."""
+
+GUESSED: dict[int, Encoding] = {97: Encoding("speex", 8000), 120: Encoding("opus", 48000, 2)}
+"""Dynamic numbers of the published study's phone (PJSUA), used only where nothing in the capture tells."""
+
+CLOCK_RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 90000)
+"""RTP clocks in use, Hz: what a measured clock is rounded to."""
+
+COMFORT_NOISE = (13, 19)
+"""Comfort noise (RFC 3389), and the number that was once reserved for it."""
+
+_OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a", "gsm": "gsm", "speex": "speex", "opus": "opus"}
+
+
+def codec_name(encoding: Encoding) -> str:
+    """The codec's name in our data (`g711u`, `g711a`, `gsm`, `speex`, `opus`), else SDP's name in lower case."""
+    return _OUR_NAMES.get(encoding.name.lower(), encoding.name.lower())

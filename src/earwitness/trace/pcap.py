@@ -1,0 +1,140 @@
+"""Capture containers: pcap (draft-ietf-opsawg-pcap) to records; pcapng is in `pcapng`.
+
+One pass finds where each packet lies; the headers are then read all at once. A length that cannot be ends the
+reading with a `CaptureProblem`; nothing here allocates more than the file's own size plus a few words a packet.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.errors import InputError
+from earwitness.trace import pcapng
+from earwitness.trace.bytewindow import window
+from earwitness.trace.model import I32, I64, U8
+from earwitness.trace.problem import CaptureProblem, ProblemKind
+from earwitness.trace.records import MAX_PACKET, Records
+
+MAPPED_FROM = 64 * 2**20
+"""Files from this size on are mapped instead of read, so that memory does not grow with them."""
+
+_MAGIC = {
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+}
+_PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "gzip-compressed; decompress it first (gunzip)",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed; decompress it first (unzstd)",
+    b"\xa1\xb2\xcd\x34": "a modified pcap; convert it (editcap -F pcap)",
+    b"\x34\xcd\xb2\xa1": "a modified pcap; convert it (editcap -F pcap)",
+    b"snoop": "a snoop capture; convert it (editcap -F pcap)",
+}
+
+
+def read_records(path: str | Path) -> Records:
+    """The packets of a pcap or pcapng file.
+
+    Raises `InputError` where the file cannot be opened or is no capture; damage further in becomes problems.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as handle:
+            size = handle.seek(0, 2)
+            handle.seek(0)
+            if size >= MAPPED_FROM:
+                data = np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+            else:
+                data = np.frombuffer(handle.read(), dtype=np.uint8)
+    except (OSError, ValueError) as error:
+        raise InputError("read capture", file, error, "give a readable pcap or pcapng file") from error
+    return parse_records(data, str(file))
+
+
+def parse_records(data: U8, name: str = "capture") -> Records:
+    """The packets of a pcap or pcapng file given as its bytes, (n,) uint8. Raises `InputError` if it is neither."""
+    head = data[:24].tobytes()
+    if head[:4] == _PCAPNG_MAGIC:
+        return pcapng.parse_pcapng(data, name)
+    if head[:4] in _MAGIC:
+        if len(head) < 24:
+            raise InputError("read capture", name, f"ends within its header ({len(head)} bytes)", "capture again")
+        order, unit_ns = _MAGIC[head[:4]]
+        return _parse_pcap(data, name, order, unit_ns)
+    for magic, advice in _OTHER_FORMATS.items():
+        if head.startswith(magic):
+            raise InputError("read capture", name, f"is {advice}", "give a pcap or pcapng file")
+    happened = "is empty" if not head else f"is not a capture (begins {head[:4].hex(' ')})"
+    raise InputError("read capture", name, happened, "give a pcap or pcapng file")
+
+
+def _parse_pcap(data: U8, name: str, order: str, unit_ns: int) -> Records:
+    _, _, _, _, snap_length, link_field = struct.unpack(order + "HHiIII", data[4:24].tobytes())
+    offsets, problems = _walk(data, order, max(snap_length, MAX_PACKET) if snap_length < 2**24 else MAX_PACKET)
+    fields = [(key, order + "u4") for key in ("seconds", "fraction", "captured", "length")]
+    header: NDArray[Any] = window(data, offsets, 16).view(np.dtype(fields))[:, 0]
+    seconds, fraction = header["seconds"].astype(np.int64), header["fraction"].astype(np.int64)
+    if not len(offsets) and not problems:
+        problems.append(CaptureProblem(ProblemKind.EMPTY, "a header and no packet", 24))
+    odd = fraction * unit_ns >= 1_000_000_000
+    if odd.any():
+        detail = f"{int(odd.sum())} packets with a fraction of a second that is a second or more; left out"
+        problems.append(CaptureProblem(ProblemKind.BAD_TIME, detail, int(offsets[odd][0])))
+        offsets, header, seconds, fraction = offsets[~odd], header[~odd], seconds[~odd], fraction[~odd]
+    captured: I32 = header["captured"].astype(np.int32)
+    length: I64 = header["length"].astype(np.int64)
+    lying = length < captured
+    if lying.any():
+        detail = f"{int(lying.sum())} packets said to be shorter than what was kept of them; the kept length is used"
+        problems.append(CaptureProblem(ProblemKind.BAD_LENGTH, detail, int(offsets[lying][0])))
+        length = np.maximum(length, captured)
+    return Records(
+        data=data,
+        start=offsets + 16,
+        captured=captured,
+        length=length,
+        time_ns=seconds * 1_000_000_000 + fraction * unit_ns,
+        interface=np.zeros(len(offsets), dtype=np.int32),
+        link_types=(link_field & 0x03FF_FFFF,),
+        resolution_ns=float(unit_ns),
+        format="pcap",
+        problems=tuple(problems),
+    )
+
+
+def _walk(data: U8, order: str, limit: int) -> tuple[I64, list[CaptureProblem]]:
+    """Where each record begins; stops at the first length that cannot be."""
+    captured_of = struct.Struct(order + "I").unpack_from
+    view, end, position = data.data, len(data), 24
+    offsets: list[int] = []
+    problems: list[CaptureProblem] = []
+    while position + 16 <= end:
+        (captured,) = captured_of(view, position + 8)
+        following = position + 16 + captured
+        if following > end:
+            if captured > limit:
+                detail = f"packet {len(offsets) + 1} claims {captured} bytes; nothing after it can be read"
+                problems.append(CaptureProblem(ProblemKind.CORRUPT, detail, position))
+            else:
+                detail = f"the file ends within packet {len(offsets) + 1}"
+                problems.append(CaptureProblem(ProblemKind.TRUNCATED, detail, position))
+            break
+        if captured > limit:
+            detail = f"packet {len(offsets) + 1} claims {captured} bytes; nothing after it can be trusted"
+            problems.append(CaptureProblem(ProblemKind.CORRUPT, detail, position))
+            break
+        offsets.append(position)
+        position = following
+    else:
+        if position != end:
+            detail = f"the file ends within the header of packet {len(offsets) + 1}"
+            problems.append(CaptureProblem(ProblemKind.TRUNCATED, detail, position))
+    return np.array(offsets, dtype=np.int64), problems

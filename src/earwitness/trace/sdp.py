@@ -1,0 +1,156 @@
+"""Just enough SIP (RFC 3261) and SDP (RFC 8866) to name the codecs and ports of the RTP in a capture.
+
+A capture's messages are often cut by the snap length, so this reads what is there and expects nothing to be whole;
+a SIP library's strict parser refuses exactly those. It is not a SIP stack: the phone has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_METHODS = (
+    b"INVITE", b"ACK", b"BYE", b"CANCEL", b"REGISTER", b"OPTIONS", b"PRACK",
+    b"SUBSCRIBE", b"NOTIFY", b"PUBLISH", b"INFO", b"REFER", b"MESSAGE", b"UPDATE",
+)  # fmt: skip
+_COMPACT = {
+    "i": "call-id",
+    "f": "from",
+    "t": "to",
+    "v": "via",
+    "m": "contact",
+    "c": "content-type",
+    "l": "content-length",
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One `a=rtpmap` (RFC 8866 6.6): what a payload type number means."""
+
+    name: str
+    clock_rate: int
+    channels: int = 1
+
+
+@dataclass(frozen=True)
+class Media:
+    """One audio `m=` section: where its RTP is to be sent, and what the numbers mean."""
+
+    address: str
+    port: int
+    payload_types: tuple[int, ...]
+    encodings: Mapping[int, Encoding] = field(default_factory=dict)
+    ptime_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class SipMessage:
+    """One SIP message of a capture: a request (`method`, `status` 0) or a response (`status`, its CSeq's method).
+
+    `truncated` tells that the snap length cut it, so that headers and SDP may be missing.
+    """
+
+    time_ns: int
+    source: str
+    destination: str
+    method: str
+    status: int
+    call_id: str
+    media: tuple[Media, ...]
+    truncated: bool
+
+
+def looks_like_sip(payload: bytes) -> bool:
+    """Whether a datagram begins like a SIP request or response."""
+    if payload.startswith(b"SIP/2.0 "):
+        return True
+    method, _, rest = payload.partition(b" ")
+    return method in _METHODS and rest[:4].lower().startswith((b"sip:", b"sips", b"tel:"))
+
+
+def parse_sip(payload: bytes, time_ns: int, source: str, destination: str, truncated: bool) -> SipMessage:
+    """Read what is there of one SIP message. Never raises."""
+    text = payload.decode("utf-8", errors="replace")
+    head, _, body = text.replace("\r\n", "\n").partition("\n\n")
+    first, *lines = head.split("\n")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        key = name.strip().lower()
+        if colon:
+            headers.setdefault(_COMPACT.get(key, key), value.strip())
+    status, method = 0, first.partition(" ")[0]
+    if method == "SIP/2.0":
+        code = first[8:11]
+        status = int(code) if code.isascii() and code.isdigit() else 0
+        method = headers.get("cseq", "").partition(" ")[2].strip()
+    media = tuple(parse_sdp(body)) if "m=" in body else ()
+    return SipMessage(time_ns, source, destination, method, status, headers.get("call-id", ""), media, truncated)
+
+
+def parse_sdp(body: str) -> list[Media]:
+    """The audio sections of a session description, as far as they go. Never raises."""
+    session_address = ""
+    media: list[Media] = []
+    current: _Section | None = None
+    for raw in body.splitlines():
+        key, equals, value = raw.strip().partition("=")
+        if not equals:
+            continue
+        if key == "m":
+            if current is not None:
+                media.append(current.done())
+            current = _Section.of(value, session_address)
+        elif key == "c":
+            address = value.split()[-1].partition("/")[0] if value.split() else ""
+            if current is None:
+                session_address = address
+            else:
+                current.address = address
+        elif key == "a" and current is not None:
+            current.attribute(value)
+    if current is not None:
+        media.append(current.done())
+    return [section for section in media if section.port]
+
+
+@dataclass
+class _Section:
+    """An `m=` section while it is being read."""
+
+    address: str
+    port: int
+    payload_types: tuple[int, ...]
+    encodings: dict[int, Encoding] = field(default_factory=dict)
+    ptime_ms: int | None = None
+
+    @staticmethod
+    def of(value: str, address: str) -> _Section:
+        kind, *words = value.split() or [""]
+        port = _number(words[0].partition("/")[0]) if words else None
+        if kind != "audio" or port is None or not 0 < port < 65536:
+            return _Section(address, 0, ())
+        numbers = [_number(word) for word in words[2:]]
+        return _Section(address, port, tuple(n for n in numbers if n is not None and n < 128))
+
+    def attribute(self, value: str) -> None:
+        name, _, rest = value.partition(":")
+        if name == "rtpmap":
+            number, _, encoding = rest.partition(" ")
+            parts = encoding.strip().split("/")
+            payload_type, clock_rate = _number(number), _number(parts[1]) if len(parts) > 1 else None
+            if payload_type is not None and payload_type < 128 and clock_rate:
+                channels = _number(parts[2]) if len(parts) > 2 else 1
+                self.encodings[payload_type] = Encoding(parts[0], clock_rate, channels or 1)
+        elif name == "ptime":
+            self.ptime_ms = _number(rest) or None
+
+    def done(self) -> Media:
+        return Media(self.address, self.port, self.payload_types, self.encodings, self.ptime_ms)
+
+
+def _number(text: str) -> int | None:
+    """A small decimal number, or None where it is none."""
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -1,0 +1,237 @@
+"""RTP streams found among UDP datagrams, by form, by what SDP says, or because the caller says so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from earwitness.trace.bytewindow import codes
+from earwitness.trace.extend import extend, extend_sequence
+from earwitness.trace.link import Datagrams, Flow
+from earwitness.trace.model import I64, UNKNOWN, Payloads, Trace
+from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC, codec_name
+from earwitness.trace.problem import CaptureProblem, ProblemKind
+from earwitness.trace.rtp import RtpHeaders
+from earwitness.trace.sdp import Encoding, Media, SipMessage
+
+MAX_STREAMS = 256
+"""No capture of calls holds more that anyone means; beyond it, streams are counted and left out."""
+_MIN_PACKETS = 3
+_NEAR = 16
+"""Steps of the sequence number that look like one stream going on."""
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What the user knows better than the capture.
+
+    `ports`: only flows from or to one of these UDP ports, and all that has RTP's form there. `ssrc`: only this one.
+    `payload_types`: what a number means, before SDP and static assignments. `clock_rate`: of every stream, Hz.
+    """
+
+    ports: Collection[int] = ()
+    ssrc: int | None = None
+    payload_types: Mapping[int, Encoding] = field(default_factory=dict)
+    clock_rate: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One RTP stream of a capture: packets of one SSRC on one flow.
+
+    `trace.arrived_ns` is when the capture saw each packet. `codec` is our name (`g711u`, `gsm` ...), empty where
+    unknown; `codec_from` tells how it is known: `option`, `sdp`, `static`, `guessed`, or `unknown`.
+    """
+
+    trace: Trace
+    flow: Flow
+    payload_type: int
+    codec: str
+    encoding: Encoding
+    codec_from: str
+
+    @property
+    def ssrc(self) -> int:
+        """Synchronisation source (RFC 3550 3)."""
+        return self.trace.ssrc
+
+    def __str__(self) -> str:
+        flow = self.flow
+        ends = f"{flow.source}:{flow.source_port} > {flow.destination}:{flow.destination_port}"
+        return f"{ends} ssrc 0x{self.ssrc:08x} {self.codec or '?'} (pt {self.payload_type}) {len(self.trace)} packets"
+
+
+def find_streams(
+    found: Datagrams,
+    headers: RtpHeaders,
+    sip: Sequence[SipMessage],
+    *,
+    options: StreamOptions,
+    clock: str,
+    source: str,
+) -> tuple[tuple[Stream, ...], list[CaptureProblem]]:
+    """The RTP streams among datagrams, the one with the most packets first. Never raises."""
+    media = [section for message in sip for section in message.media]
+    rows = np.flatnonzero(headers.looks_right)
+    if options.ssrc is not None:
+        rows = rows[headers.ssrc[rows] == options.ssrc]
+    if options.ports:
+        chosen = [flow.source_port in options.ports or flow.destination_port in options.ports for flow in found.flows]
+        rows = rows[np.array(chosen, dtype=bool)[found.flow[rows]]] if chosen else rows
+    number, distinct = codes((found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
+    groups = _groups(number, len(distinct))
+
+    told = [_told(flow, media, options) for flow in found.flows]
+    accepted: dict[int, list[I64]] = {}
+    others: dict[int, list[I64]] = {}
+    for group in groups:
+        members = rows[group]
+        flow = int(found.flow[members[0]])
+        sound = told[flow] or _goes_on(headers.sequence[members].astype(np.int64))
+        (accepted if sound else others).setdefault(flow, []).append(members)
+
+    problems: list[CaptureProblem] = []
+    for flow, members_list in others.items():
+        if flow in accepted:
+            accepted[flow].extend(members_list)
+    for flow, members_list in accepted.items():
+        members_list.sort(key=len, reverse=True)
+        if len(members_list) > 1:
+            strays = sum(len(members) for members in members_list[1:])
+            detail = (
+                f"{found.flows[flow]}: {len(members_list) - 1} more SSRCs with {strays} packets"
+                f" beside the {len(members_list[0])} of 0x{int(headers.ssrc[members_list[0][0]]):08x}"
+            )
+            problems.append(CaptureProblem(ProblemKind.STRAY_SSRC, detail))
+    ordered = sorted((m for members_list in accepted.values() for m in members_list), key=len, reverse=True)
+    if len(ordered) > MAX_STREAMS:
+        detail = f"{len(ordered)} RTP streams; the {MAX_STREAMS} with the most packets are read"
+        problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
+    build = (_stream(found, headers, members, media, options, clock, source) for members in ordered[:MAX_STREAMS])
+    return tuple(build), problems
+
+
+def _groups(number: np.ndarray, count: int) -> list[I64]:
+    """The rows of each of `count` groups, in order."""
+    if count <= 8:
+        return [np.flatnonzero(number == group) for group in range(count)]
+    order = np.argsort(number, kind="stable")
+    return np.split(order, np.searchsorted(number[order], np.arange(1, count)))
+
+
+def _told(flow: Flow, media: Sequence[Media], options: StreamOptions) -> bool:
+    """Whether SDP or the user says that RTP flows here."""
+    if options.ports:
+        return True
+    return any(section.port == flow.destination_port for section in media)
+
+
+def _goes_on(sequence: I64) -> bool:
+    """Whether sequence numbers mostly step ahead by a little, as in RTP, and not in random data of RTP's form."""
+    if len(sequence) < _MIN_PACKETS:
+        return False
+    step = np.diff(sequence) & 0xFFFF
+    return bool(np.count_nonzero((step > 0) & (step <= _NEAR)) * 2 >= len(step))
+
+
+def _stream(
+    found: Datagrams,
+    headers: RtpHeaders,
+    members: I64,
+    media: Sequence[Media],
+    options: StreamOptions,
+    clock: str,
+    source: str,
+) -> Stream:
+    """One stream as a value."""
+    notes: list[str] = []
+    times = found.time_ns[members]
+    if len(times) > 1 and (times[1:] < times[:-1]).any():
+        members = members[np.argsort(times, kind="stable")]
+        times = found.time_ns[members]
+        notes.append("the capture's packets were not in order of time; sorted")
+    timestamp = extend(headers.timestamp[members], 32)
+    flow = found.flows[int(found.flow[members[0]])]
+    payload_type = headers.payload_type[members]
+    main = int(np.bincount(payload_type).argmax())
+    encoding, codec_from = _encoding(main, flow, media, options)
+    clock_rate, clock_notes = _clock_rate(main, encoding, codec_from, options, timestamp, times)
+    if codec_from == "guessed" and encoding is not None and clock_rate != encoding.clock_rate:
+        encoding, codec_from = None, "unknown"
+    known = encoding or Encoding("", clock_rate)
+    size = headers.payload_size[members]
+    at = headers.payload_at[members]
+    trace = Trace(
+        sequence=extend_sequence(headers.sequence[members].astype(np.int64)),
+        timestamp=timestamp,
+        payload_type=payload_type,
+        marker=headers.marker[members],
+        size=size,
+        sent_ns=np.full(len(members), UNKNOWN, dtype=np.int64),
+        arrived_ns=times,
+        clock_rate=clock_rate,
+        ssrc=int(headers.ssrc[members[0]]),
+        arrived_clock=clock,
+        payloads=Payloads(
+            found.data, found.start[members] + at, np.clip(found.captured[members] - at, 0, size).astype(np.int32)
+        ),
+        source=source,
+        notes=(*notes, *clock_notes),
+    )
+    return Stream(trace, flow, main, codec_name(known), known, codec_from)
+
+
+def _encoding(
+    payload_type: int, flow: Flow, media: Sequence[Media], options: StreamOptions
+) -> tuple[Encoding | None, str]:
+    """What a payload type means on a flow, and how that is known."""
+    if payload_type in options.payload_types:
+        return options.payload_types[payload_type], "option"
+    # The number is the choice of whoever receives (RFC 3264 5.1), so that side's SDP comes first.
+    by_nearness = sorted(
+        (section for section in media if payload_type in section.encodings),
+        key=lambda s: (s.port != flow.destination_port, s.address != flow.destination, s.port != flow.source_port),
+    )
+    if by_nearness:
+        return by_nearness[0].encodings[payload_type], "sdp"
+    if payload_type in STATIC:
+        return STATIC[payload_type], "static"
+    if payload_type in GUESSED:
+        return GUESSED[payload_type], "guessed"
+    return None, "unknown"
+
+
+def _clock_rate(
+    payload_type: int,
+    encoding: Encoding | None,
+    codec_from: str,
+    options: StreamOptions,
+    timestamp: I64,
+    times: I64,
+) -> tuple[int, list[str]]:
+    """The RTP clock in Hz, and what a reader should know of how it was found."""
+    if options.clock_rate is not None:
+        return options.clock_rate, [f"RTP clock {options.clock_rate} Hz as given by option"]
+    if encoding is not None and codec_from != "guessed":
+        return encoding.clock_rate, []
+    measured = _measured_rate(timestamp, times)
+    if encoding is not None and measured in (None, encoding.clock_rate):
+        how = "unconfirmed" if measured is None else "as its timestamps go"
+        return encoding.clock_rate, [
+            f"payload type {payload_type} guessed to be {encoding.name}/{encoding.clock_rate} ({how})"
+        ]
+    if measured is not None:
+        return measured, [f"payload type {payload_type} unknown; RTP clock {measured} Hz as its timestamps go"]
+    return 8000, [f"payload type {payload_type} unknown; RTP clock guessed to be 8000 Hz"]
+
+
+def _measured_rate(timestamp: I64, times: I64) -> int | None:
+    """The usual RTP clock nearest to the timestamps' advance over the arrival times; None where none is near."""
+    seconds = float(times[-1] - times[0]) / 1e9
+    ticks = float(timestamp[-1] - timestamp[0])
+    if seconds < 1.0 or ticks <= 0:
+        return None
+    nearest = min(CLOCK_RATES, key=lambda rate: abs(np.log(ticks / seconds / rate)))
+    return nearest if abs(np.log(ticks / seconds / nearest)) < 0.08 else None

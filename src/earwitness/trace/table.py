@@ -1,0 +1,127 @@
+"""A trace as a Parquet table: exact there and back, and it says what it is.
+
+Columns are the trace's; times that are `UNKNOWN` or `LOST` are null. What is one for the whole trace (clock rate,
+clocks, SSRC, source, notes, the layout's version) is JSON in the schema's metadata under `earwitness.trace`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.trace.model import UNKNOWN, Payloads, Trace
+
+VERSION = 1
+_KEY = b"earwitness.trace"
+_COLUMNS = {
+    "sequence": pa.int64(),
+    "timestamp": pa.int64(),
+    "payload_type": pa.uint8(),
+    "marker": pa.bool_(),
+    "size": pa.int32(),
+    "sent_ns": pa.int64(),
+    "arrived_ns": pa.int64(),
+}
+
+
+def to_table(trace: Trace) -> pa.Table:
+    """The trace as an Arrow table, one row a packet; `payload` is there where the trace has payloads."""
+    columns: dict[str, Any] = {}
+    for name, kind in _COLUMNS.items():
+        values = getattr(trace, name)
+        mask = values == UNKNOWN if name.endswith("_ns") else None
+        columns[name] = pa.array(values, type=kind, mask=mask)
+    if trace.payloads is not None:
+        columns["payload"] = _binary(trace.payloads)
+    about = {
+        "version": VERSION,
+        "clock_rate": trace.clock_rate,
+        "ssrc": trace.ssrc,
+        "sent_clock": trace.sent_clock,
+        "arrived_clock": trace.arrived_clock,
+        "source": trace.source,
+        "notes": list(trace.notes),
+    }
+    return pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
+
+
+def from_table(table: pa.Table, name: str = "table") -> Trace:
+    """The trace that `to_table` made a table of; raises `InputError` where it is none, or of a newer layout."""
+    metadata = (table.schema.metadata or {}).get(_KEY)
+    if metadata is None:
+        raise InputError("read trace", name, "it is not a trace of Earwitness", "give a .trace.parquet file")
+    try:
+        about = json.loads(metadata)
+        version = int(about["version"])
+        if version > VERSION:
+            happened = f"its layout is version {version}, this program reads up to {VERSION}"
+            raise InputError("read trace", name, happened, "use a newer Earwitness")
+        arrays = {column: _column(table, column, kind) for column, kind in _COLUMNS.items()}
+        payloads = _payloads(table.column("payload")) if "payload" in table.column_names else None
+        return Trace(
+            **arrays,
+            clock_rate=int(about["clock_rate"]),
+            ssrc=int(about["ssrc"]),
+            sent_clock=str(about["sent_clock"]),
+            arrived_clock=str(about["arrived_clock"]),
+            payloads=payloads,
+            source=str(about["source"]),
+            notes=tuple(str(note) for note in about["notes"]),
+        )
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise InputError("read trace", name, f"it is damaged ({error})", "write it again") from error
+
+
+def write_trace(trace: Trace, path: str | Path) -> None:
+    """Write the trace as Parquet. Raises `EarwitnessError` where it cannot be written."""
+    try:
+        pq.write_table(to_table(trace), path, compression="zstd")
+    except (OSError, pa.ArrowException) as error:
+        raise EarwitnessError("write trace", path, error, "free space or choose another folder") from error
+
+
+def read_trace(path: str | Path) -> Trace:
+    """Read a trace that `write_trace` wrote. Raises `InputError` where it cannot be read or is none."""
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError("read trace", path, error, "give a .trace.parquet file") from error
+    return from_table(table, str(path))
+
+
+def _column(table: pa.Table, name: str, kind: pa.DataType) -> Any:
+    column = table.column(name).cast(kind).combine_chunks()
+    if name.endswith("_ns"):
+        column = column.fill_null(UNKNOWN)
+    return np.array(column.to_numpy(zero_copy_only=False))
+
+
+def _binary(payloads: Payloads) -> pa.Array:
+    """Payload bytes as one Arrow binary array, packed without a Python object a packet."""
+    offsets = np.zeros(len(payloads) + 1, dtype=np.int64)
+    np.cumsum(payloads.captured, out=offsets[1:])
+    inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - payloads.start, payloads.captured)
+    data = payloads.data[inside] if len(inside) else np.zeros(0, dtype=np.uint8)
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(payloads), [None, pa.py_buffer(offsets), pa.py_buffer(data.tobytes())]
+    )
+
+
+def _payloads(column: pa.ChunkedArray) -> Payloads:
+    array = column.cast(pa.large_binary()).combine_chunks()
+    _, offsets_buffer, data_buffer = array.buffers()
+    count = len(array)
+    offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[array.offset : array.offset + count + 1].copy()
+    data = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer is not None else np.zeros(0, dtype=np.uint8)
+    if not count:
+        return Payloads(np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32))
+    return Payloads(data, offsets[:-1], np.diff(offsets).astype(np.int32))
+
+
+__all__ = ["VERSION", "from_table", "read_trace", "to_table", "write_trace"]
