@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.fixed import Fixed
+from earwitness.ear.pjmedia import Pjmedia
 from earwitness.errors import InputError
 
-USAGE = "use fixed:MS (0 to 10000)"
+USAGE = "use fixed:MS (0 to 10000) or pjmedia[:capacity=MS,prefetch=MS,min=MS,max=MS,gap=MS,fast=MS,slow=MS]"
 
 
 def buffer(spec: str) -> JitterBuffer:
@@ -30,4 +31,25 @@ def _fixed(spec: str, rest: str) -> JitterBuffer:
     return Fixed(_milliseconds(spec, rest))
 
 
-_MAKERS: Mapping[str, Callable[[str, str], JitterBuffer]] = {"fixed": _fixed}
+_PJMEDIA = {
+    "capacity": "capacity_ms",
+    "prefetch": "prefetch_ms",
+    "min": "min_prefetch_ms",
+    "max": "max_prefetch_ms",
+    "gap": "discard_gap_ms",
+    "fast": "discard_fast_ms",
+    "slow": "discard_slow_ms",
+}
+
+
+def _pjmedia(spec: str, rest: str) -> JitterBuffer:
+    settings: dict[str, int] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        if key not in _PJMEDIA or not (value.isascii() and value.isdigit()):
+            raise InputError("use jitter buffer", repr(spec), f"cannot read {part!r}", USAGE)
+        settings[_PJMEDIA[key]] = int(value)
+    return Pjmedia(**settings)
+
+
+_MAKERS: Mapping[str, Callable[[str, str], JitterBuffer]] = {"fixed": _fixed, "pjmedia": _pjmedia}

@@ -4,6 +4,7 @@
 `repeat`   the last frame again, fading to nothing in 60 ms;
 `wsola`    the last sound drawn out by waveform similarity, fading to nothing in 80 ms;
 `codec`    the codec's own (Speex, Opus), else as `wsola`;
+`pjmedia`  as PJMEDIA conceals (`earwitness.ear.pjmedia_ear`): WSOLA 5 ms late for G.711 and GSM, else the codec's own;
 `fec`      the copy in the packet after it where there is one and it is here in time (Opus), else as `codec`.
 
 Frames that are there are played untouched, except for the first milliseconds after a gap, which are cross-faded.
@@ -16,13 +17,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.ear.pjmedia_ear import PjmediaConcealment
 from earwitness.ear.wsola import Extension
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec, Decoder
 
 Pcm = NDArray[np.int16]
 
-CONCEALMENTS = ("silence", "repeat", "wsola", "codec", "fec")
+CONCEALMENTS = ("silence", "repeat", "wsola", "codec", "fec", "pjmedia")
 """Names that `concealer` knows."""
 
 
@@ -54,6 +56,8 @@ def concealer(name: str, codec: Codec, decoder: Decoder) -> Concealer:
         return Repeat(frame, rate)
     if name == "wsola":
         return DrawnOut(frame, rate)
+    if name == "pjmedia":
+        return PjmediaConcealment(codec, decoder)
     if name in ("codec", "fec"):
         return CodecsOwn(frame, rate, decoder, fec=name == "fec")
     raise InputError("concealing with", name, "unknown concealment", f"use one of {', '.join(CONCEALMENTS)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
 from earwitness.errors import InputError
@@ -23,7 +24,7 @@ class Fixed:
     """
 
     delay_ms: float
-    concealment: str = "wsola"
+    concealment: ClassVar[str] = "wsola"
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_ms <= 10_000:

@@ -1,0 +1,34 @@
+"""A phone's playing clock, read off the stream that it sends.
+
+A softphone takes a frame from its jitter buffer and sends one in the same tick of its sound device, so its outgoing RTP
+shows when it played: packet by packet where it spoke, and on the grid in between where silence suppression kept it quiet.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.trace.model import LOST, Trace
+
+I64 = NDArray[np.int64]
+
+
+def playing_clock(outgoing: Trace, tick_ms: int = 20) -> I64:
+    """The ticks of the phone that sent `outgoing`, (k,) int64 ns on the capture's clock, in order.
+
+    The first is that of the packet with the least timestamp; the last that of the greatest. `outgoing` is the stream as
+    captured at the phone (its `arrived_ns`: when the capture saw each packet leave). Ticks without a packet are put
+    between their neighbours at even distances. Empty where there is no packet.
+    """
+    seen = outgoing.arrived_ns != LOST
+    if not bool(np.any(seen)):
+        return np.zeros(0, dtype=np.int64)
+    step = outgoing.clock_rate * tick_ms // 1000
+    tick = outgoing.timestamp[seen] // step
+    order = np.argsort(tick, kind="stable")
+    tick, first = np.unique(tick[order], return_index=True)
+    when = outgoing.arrived_ns[seen][order][first]
+    wanted = np.arange(tick[0], tick[-1] + 1)
+    begin = int(when[0])
+    return begin + np.rint(np.interp(wanted, tick, (when - begin).astype(np.float64))).astype(np.int64)
