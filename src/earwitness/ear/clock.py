@@ -1,7 +1,8 @@
 """A phone's playing clock, read off the stream that it sends.
 
-A softphone takes a frame from its jitter buffer and sends one in the same tick of its sound device, so its outgoing RTP
-shows when it played: packet by packet where it spoke, and on the grid in between where silence suppression kept it quiet.
+A softphone takes a frame from its jitter buffer and sends one in the same tick of its sound device, so its outgoing
+RTP shows when it played: packet by packet where it spoke, and on the grid in between where silence suppression kept
+it quiet.
 """
 
 from __future__ import annotations
@@ -31,4 +32,5 @@ def playing_clock(outgoing: Trace, tick_ms: int = 20) -> I64:
     when = outgoing.arrived_ns[seen][order][first]
     wanted = np.arange(tick[0], tick[-1] + 1)
     begin = int(when[0])
-    return begin + np.rint(np.interp(wanted, tick, (when - begin).astype(np.float64))).astype(np.int64)
+    after: I64 = np.rint(np.interp(wanted, tick, (when - begin).astype(np.float64))).astype(np.int64)
+    return after + begin
