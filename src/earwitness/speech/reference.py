@@ -54,8 +54,8 @@ def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = No
 
     Shipped speech is stored at 8 and 16 kHz at -26 dBov (P.56); other rates are made from the 16 kHz one. A
     user's file is converted to mono and to the rate; its level stays as it is. With `seconds` it is cut, or
-    repeated from the start, to exactly that length. Raises `InputError` where there is no such speech or it cannot serve as a
-    reference: silent, too short, clipped, or not audio.
+    repeated from the start, to exactly that length. Raises `InputError` where there is no such speech or it
+    cannot serve as a reference: silent, too short, clipped, or not audio.
     """
     if str(name) in _manifest():
         found = _shipped(str(name), sample_rate)

@@ -1,0 +1,124 @@
+"""PESQ: perceptual evaluation of speech quality. Source: ITU-T P.862, P.862.1 (MOS-LQO), P.862.2 (wideband).
+
+The score is the reference implementation's, on 16-bit samples as they are. (The `pesq` package's own Python
+function first divides both signals by their joint peak, which moves the score by up to 0.02.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import exp, log
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, measure
+
+Pcm = NDArray[np.int16]
+
+MOST_SECONDS = 90.0
+"""P.862 is validated for 8 to 30 s; beyond 96 s the reference code may overrun its list of bad intervals."""
+_SAFE_SECONDS = 20.0
+"""An utterance and the gap after it last 0.4 s at least, so that up to here there cannot be more than 50."""
+WAV_HEADER_BYTES = 44
+"""What the reference program skips of every .wav file, whatever its header says."""
+
+
+class ScorerRefused(EarwitnessError):
+    """This pair of sounds cannot be scored; `reason` says why."""
+
+    def __init__(self, reason: str, remedy: str = "score 8 to 30 s of speech, as P.862 advises") -> None:
+        super().__init__("score with", "PESQ", reason, remedy)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class PesqScore:
+    """A narrowband score."""
+
+    raw: float
+    """P.862 score, -0.5..4.5."""
+    mos_lqo: float
+    """P.862.1 mapping of it, 1.02..4.56."""
+    delay_ms: float
+    """Median over utterances of the delay that PESQ's alignment found, ms."""
+    delay_range_ms: float
+    """Largest less smallest of these delays: how much the delay moved during the call."""
+    utterances: int
+    """Utterances after splitting where the delay changes."""
+
+
+def pesq_nb(reference: Pcm, degraded: Pcm, rate: int = 8000) -> PesqScore:
+    """Narrowband PESQ of (n,) and (m,) int16 at `rate` 8,000 or 16,000 Hz; raises `ScorerRefused`."""
+    found = _measured(reference, degraded, rate, wideband=False)
+    delays = np.array(found.utterance_delays or (0,), dtype=np.float64) * 1000.0 / rate
+    return PesqScore(found.raw, found.mos_lqo, float(np.median(delays)), float(np.ptp(delays)), len(delays))
+
+
+def pesq_wb(reference: Pcm, degraded: Pcm) -> float:
+    """Wideband MOS-LQO (P.862.2) of (n,) and (m,) int16 at 16 kHz; raises `ScorerRefused`."""
+    return _measured(reference, degraded, 16000, wideband=True).mos_lqo
+
+
+def pesq_as_published(reference: Path, degraded: Path) -> PesqScore:
+    """The score as the reference program gives it for two 8 kHz WAV files, faults and all.
+
+    It skips 44 bytes of each file and takes the rest as 16-bit little-endian samples: of a longer header the
+    remainder is scored as sound, and a header that says 0 bytes of data does no harm.
+    """
+    return pesq_nb(samples_as_published(reference), samples_as_published(degraded), 8000)
+
+
+def samples_as_published(path: Path) -> Pcm:
+    """What the reference program reads of a WAV file: (n,) int16 from byte 44 on. Raises `InputError`."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError("read the recording", path, error.strerror or error, "give a WAV file") from error
+    if len(content) < WAV_HEADER_BYTES + 2:
+        raise InputError("read the recording", path, f"it has {len(content)} bytes and no sound", "give a WAV file")
+    whole = (len(content) - WAV_HEADER_BYTES) // 2
+    return np.frombuffer(content, dtype="<i2", count=whole, offset=WAV_HEADER_BYTES).astype(np.int16)
+
+
+def mos_lqo_of_raw(raw: float) -> float:
+    """P.862.1 equation 1."""
+    return 0.999 + 4.0 / (1.0 + exp(-1.4945 * raw + 4.6607))
+
+
+def raw_of_mos_lqo(mos_lqo: float) -> float:
+    """The inverse of P.862.1 equation 1, for 0.999 < mos_lqo < 4.999; raises `ValueError` outside.
+
+    From a MOS-LQO with three decimals the raw score is known to 0.0004 at a MOS of 3 and to 0.02 at 1.02.
+    """
+    if not 0.999 < mos_lqo < 4.999:
+        raise ValueError(f"no raw score maps to MOS-LQO {mos_lqo}")
+    return (4.6607 - log(4.0 / (mos_lqo - 0.999) - 1.0)) / 1.4945
+
+
+@lru_cache(maxsize=4)
+def _utterances(reference: bytes, rate: int) -> int:
+    """`count_utterances`, remembered: many calls share one reference."""
+    return count_utterances(np.frombuffer(reference, dtype=np.float32), rate)
+
+
+def _measured(reference: Pcm, degraded: Pcm, rate: int, *, wideband: bool) -> Measured:
+    """Run the reference code where that is safe, else raise `ScorerRefused`."""
+    if rate not in (8000, 16000):
+        raise ScorerRefused(f"PESQ works at 8,000 and 16,000 Hz, not {rate}", "resample both sounds first")
+    ready = []
+    for name, samples in (("reference", reference), ("degraded sound", degraded)):
+        if len(samples) / rate > MOST_SECONDS:
+            raise ScorerRefused(f"the {name} lasts {len(samples) / rate:.0f} s, more than {MOST_SECONDS:.0f}")
+        if not len(samples) or int(samples.max()) == int(samples.min()):
+            raise ScorerRefused(f"the {name} is silent", "there is nothing to score: look at loss and at the path")
+        ready.append(np.ascontiguousarray(samples, dtype=np.float32))
+    if len(reference) / rate > _SAFE_SECONDS and (count := _utterances(ready[0].tobytes(), rate)) > MAX_UTTERANCES:
+        raise ScorerRefused(f"the reference has {count} utterances, more than PESQ's {MAX_UTTERANCES}")
+    try:
+        return measure(ready[0], ready[1], rate, wideband=wideband)
+    except PesqCodeError as error:
+        raise ScorerRefused(str(error)) from error
