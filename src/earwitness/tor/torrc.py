@@ -18,12 +18,14 @@ FIRST_VOTE_TO_CONSENSUS_S = 4
 class TorOptions:
     """What can be said of a private network beyond who is in it.
 
-    `exits`: nicknames of the relays that are exits; None makes every second relay one. `refusing`: nicknames
-    of exits whose policy refuses every stream (they keep the Exit flag: for tests of refusal). `extra`: lines
-    for every torrc. `relay_nodelay`: force TCP_NODELAY on the relays' sockets. `nodes_nodelay`: on the clients' too.
+    `exits`: nicknames of the relays that are exits; None makes every second relay one. `guards`: nicknames of the
+    relays with the Guard flag; None gives it to all. `refusing`: nicknames of exits whose policy refuses
+    every stream (they keep the Exit flag: for tests of refusal). `extra`: lines for every torrc.
+    `relay_nodelay`: force TCP_NODELAY on the relays' sockets.
     """
 
     exits: tuple[str, ...] | None = None
+    guards: tuple[str, ...] | None = None
     refusing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     relay_nodelay: bool = False
@@ -125,10 +127,10 @@ class Node:
             lines += ["ExitRelay 0", "ExitPolicy reject *:*"]
         return _text(lines)
 
-    def authority(self, exits: Sequence[str], *, first_consensus_s: int) -> str:
+    def authority(self, exits: Sequence[str], guards: Sequence[str], *, first_consensus_s: int) -> str:
         """The torrc of a directory authority.
 
-        `exits` are the addresses that get the Exit flag; the first consensus is to be valid from Unix time
+        `exits` and `guards` are the addresses that get these flags; the first consensus is to be valid from Unix time
         `first_consensus_s` on, and voted on `FIRST_VOTE_TO_CONSENSUS_S` before that.
         """
         lines = [
@@ -138,8 +140,10 @@ class Node:
             "V3AuthoritativeDirectory 1",
             "ContactInfo none",
             # Flags by decree: a network that is seconds old has earned none.
-            *(["TestingDirAuthVoteExit " + ",".join(exits), "TestingDirAuthVoteExitIsStrict 1"] if exits else []),
-            "TestingDirAuthVoteGuard *",
+            f"TestingDirAuthVoteExit {','.join(exits)}",
+            "TestingDirAuthVoteExitIsStrict 1",
+            f"TestingDirAuthVoteGuard {','.join(guards)}",
+            "TestingDirAuthVoteGuardIsStrict 1",
             "TestingDirAuthVoteHSDir *",
             "TestingMinExitFlagThreshold 0",
             "TestingAuthDirTimeToLearnReachability 0",
