@@ -58,13 +58,10 @@ class Row:
         "ms",
     )
     gaps_150ms: int | None = _column(
-        "Times between arrivals above 150 ms, pauses of silence suppression counted: the study's delay spikes",
-        "packets",
+        "Times between arrivals above 150 ms, pauses of silence suppression counted: the study's delay spikes", "gaps"
     )
     spikes_150ms: int | None = _column(
-        "Times between arrivals that exceed the time between the packets' RTP timestamps by more than 150 ms:"
-        " delay spikes of the network alone",
-        "packets",
+        "Times between arrivals above 150 ms once the pauses of silence suppression are taken off", "gaps"
     )
     owd_min_ms: float | None = _column("Least one-way delay", "ms", "RFC 7679")
     owd_p50_ms: float | None = _column("Median one-way delay", "ms", "RFC 7679")

@@ -1,0 +1,39 @@
+"""`earwitness export`: a data set in another layout."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earwitness.cli.common import JsonFlag, output, print_records
+
+
+class ExportLayout(StrEnum):
+    """Layouts that a data set can be written in."""
+
+    PUBLISHED = "published"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("export")
+    def export(
+        dataset: Annotated[Path, typer.Argument(help="Data set to read.")],
+        out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
+        layout: Annotated[
+            ExportLayout, typer.Option("--layout", help="published: the published study's columns, one row a call.")
+        ] = ExportLayout.PUBLISHED,
+        json: JsonFlag = False,
+    ) -> None:
+        """Write a data set as the published study's table, so that its own scripts can read it."""
+        from earwitness.archive.published import export_published
+
+        calls = export_published(dataset, out)
+        if json:
+            print_records([{"layout": str(layout), "calls": calls, "file": str(out)}])
+        else:
+            output.print(f"{calls} calls written to {out}", markup=False, soft_wrap=True)
