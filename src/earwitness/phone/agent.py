@@ -1,0 +1,111 @@
+"""The built-in phone's process: `python -m earwitness.phone.agent`, JSON lines in and out.
+
+The first line on stdin is the setup (a password travels here and nowhere else), each further one a command
+`{"id": N, "do": NAME, "with": {...}}`. On stdout: `{"event": "ready"}`, then events as they happen, and for each
+command `{"event": "reply", "id": N, ...}`. When stdin closes the phone hangs up and exits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.phone.session import PhoneSession
+from earwitness.phone.setup import PhoneSetup
+
+
+def say(event: str, values: Mapping[str, object]) -> None:
+    """One event on stdout; nobody listening any more is no error."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+        sys.stdout.flush()
+
+
+def failure_values(error: EarwitnessError) -> dict[str, Any]:
+    """An error as JSON values, its outcome among them."""
+    outcome, evidence = Outcome.FAILED, {}
+    if isinstance(error, CallFailure):
+        outcome, evidence = error.outcome, error.evidence
+    elif isinstance(error, InputError):
+        outcome = Outcome.SPEECH_UNUSABLE if "speech" in error.tried else Outcome.FAILED
+    return {
+        "outcome": outcome.value,
+        "stage": error.tried,
+        "on": error.on,
+        "happened": error.happened,
+        "remedy": error.remedy,
+        "evidence": evidence,
+    }
+
+
+async def obey(session: PhoneSession, command: Mapping[str, Any]) -> None:
+    """Do one command and reply."""
+    number, do, given = command["id"], command["do"], dict(command.get("with", {}))
+    value: object = None
+    try:
+        if do == "register":
+            await session.register()
+        elif do == "listen":
+            session.listen(**given)
+        elif do == "call":
+            await session.call(**given)
+        elif do == "finish":
+            await session.finish(**given)
+        elif do == "hang_up":
+            await session.hang_up()
+        elif do == "report":
+            value = session.report().to_dict()
+        else:
+            raise EarwitnessError("doing", do, "the phone knows no such command", "report this as a bug")
+    except EarwitnessError as error:
+        say("reply", {"id": number, "failure": failure_values(error)})
+    else:
+        say("reply", {"id": number, "value": value})
+
+
+async def serve() -> int:
+    """The process's life; its exit status."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=1 << 20)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, reader.feed_eof)
+    line = await reader.readline()
+    if not line:
+        return 0
+    try:
+        session = await PhoneSession.open(PhoneSetup.from_dict(json.loads(line)), say)
+    except EarwitnessError as error:
+        say("failed", {"failure": failure_values(error)})
+        return 1
+    say("ready", {"uri": session.uri})
+    tasks: set[asyncio.Task[None]] = set()
+    with contextlib.suppress(OSError):
+        while line := await reader.readline():
+            task = asyncio.create_task(obey(session, json.loads(line)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+    for task in tasks:
+        task.cancel()
+    # A call that is being set up must be cancelled on the wire too: let its task do so.
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await session.close()
+    return 0
+
+
+def main() -> None:
+    """The process's entry."""
+    status = asyncio.run(serve())
+    sys.stdout.flush()
+    os._exit(status)  # threads that wait in a system call must not keep the process
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The built-in phone, as a process of a host: real SIP, RTP on a precise grid, RTCP."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.errors import CallFailure, Outcome
+from earwitness.lab.host import Host
+from earwitness.phone.report import PhoneReport
+from earwitness.phone.setup import PhoneSetup
+
+START_TIMEOUT_S = 60.0
+_GRACE_S = 8.0
+"""For hanging up and deregistering when its stdin closes."""
+
+
+class BuiltinPhone:
+    """A built-in phone that runs. `async with BuiltinPhone.start(host, setup) as phone`."""
+
+    name = "builtin"
+
+    def __init__(self, child: JsonChild, uri: str) -> None:
+        self.uri = uri
+        """What the other phone dials."""
+        self.milestones: dict[str, int] = {}
+        """Milestones so far, ns on the call's clock."""
+        self.notes: list[str] = []
+        """What the phone had to say besides, for the call's record."""
+        self.no_media = asyncio.Event()
+        """Set when the call was answered and no RTP came for `PhoneSetup.no_media_s`."""
+        self._child = child
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._confirmed = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._gone: CallFailure | None = None
+        self._listener = asyncio.create_task(self._listen_to_child())
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, host: Host, setup: PhoneSetup) -> AsyncIterator[BuiltinPhone]:
+        """Run a phone on `host`; ready, with its ports bound and its speech encoded. Hangs up on leaving.
+
+        Raises CallFailure: PORT_TAKEN, SPEECH_UNUSABLE, REGISTER_FAILED (unknown server name), FAILED.
+        """
+        argv = [sys.executable, "-m", "earwitness.phone.agent"]
+        child = await JsonChild.start(host, argv, f"phone of {host.name}")
+        phone: BuiltinPhone | None = None
+        try:
+            try:
+                child.send(setup.to_dict())
+                event = await child.receive(START_TIMEOUT_S)
+            except ChildGone as gone:
+                raise _lost(gone) from gone
+            if event["event"] != "ready":
+                raise failure_from(event["failure"])
+            phone = cls(child, event["uri"])
+            yield phone
+        finally:
+            if phone is not None:
+                phone._closing()
+            await child.close(_GRACE_S)
+
+    async def register(self) -> None:
+        """Register at the setup's server. AUTH_FAILED or REGISTER_FAILED."""
+        await self._ask("register")
+
+    async def listen(self, ring_s: float = 0.0, refuse_with: int = 0) -> None:
+        """Answer the next call after ringing `ring_s`; or refuse all with that SIP status (486 busy, 603 ...)."""
+        await self._ask("listen", ring_s=ring_s, refuse_with=refuse_with)
+
+    async def call(self, uri: str, timeout_s: float = 30.0) -> None:
+        """Dial; returns when answered, acknowledged and speaking. NO_ANSWER, CALL_REJECTED, AUTH_FAILED."""
+        await self._ask("call", uri=uri, timeout_s=timeout_s)
+
+    async def wait_answered(self, timeout_s: float) -> None:
+        """As the callee: wait until a call is set up. NO_ANSWER after `timeout_s`."""
+        if not await self._wait(self._confirmed, timeout_s):
+            raise CallFailure(
+                Outcome.NO_ANSWER,
+                "waiting for a call at",
+                on=self.uri,
+                happened=f"none was set up in {timeout_s:g} s",
+                remedy="see that the caller dials this address and that the path carries UDP",
+            )
+
+    async def finish(self, tail_s: float = 1.0) -> None:
+        """Wait until both ends have spoken and `tail_s` more, then hang up. It must exceed the path's delay."""
+        await self._ask("finish", tail_s=tail_s)
+
+    async def wait_ended(self, timeout_s: float) -> bool:
+        """Wait until the call is over; False when it still stands after `timeout_s`."""
+        return await self._wait(self._ended, timeout_s)
+
+    async def hang_up(self) -> None:
+        """End the call now, if there is one."""
+        await self._ask("hang_up")
+
+    async def report(self) -> PhoneReport:
+        """What this end has to tell; whole once the call has ended."""
+        return PhoneReport.from_dict(await self._ask("report"))
+
+    async def _ask(self, do: str, **given: object) -> Any:
+        if self._gone is not None:
+            raise self._gone
+        number = next(self._numbers)
+        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._child.send({"id": number, "do": do, "with": given})
+            return await waiting
+        except ChildGone as gone:
+            raise _lost(gone) from gone
+        finally:
+            del self._waiting[number]
+
+    async def _wait(self, happened: asyncio.Event, timeout_s: float) -> bool:
+        event = asyncio.create_task(happened.wait())
+        try:
+            await asyncio.wait({event, self._listener}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            event.cancel()
+        if not happened.is_set() and self._gone is not None:
+            raise self._gone
+        return happened.is_set()
+
+    async def _listen_to_child(self) -> None:
+        try:
+            while True:
+                self._heard(await self._child.receive())
+        except ChildGone as gone:
+            self._gone = _lost(gone)
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(self._gone)
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "reply":
+            waiting = self._waiting.get(event["id"])
+            if waiting is not None and not waiting.done():
+                if "failure" in event:
+                    waiting.set_exception(failure_from(event["failure"]))
+                else:
+                    waiting.set_result(event["value"])
+        elif kind == "milestone":
+            self.milestones[event["name"]] = event["at_ns"]
+        elif kind == "confirmed":
+            self._confirmed.set()
+        elif kind == "ended":
+            self._ended.set()
+        elif kind == "no_media":
+            self.no_media.set()
+        elif kind == "note":
+            self.notes.append(event["text"])
+
+    def _closing(self) -> None:
+        self._listener.cancel()
+
+
+def failure_from(values: dict[str, Any]) -> CallFailure:
+    """The CallFailure that the phone's process described."""
+    return CallFailure(
+        Outcome(values["outcome"]),
+        values["stage"],
+        on=values["on"],
+        happened=values["happened"],
+        remedy=values["remedy"],
+        evidence=values["evidence"],
+    )
+
+
+def _lost(gone: ChildGone) -> CallFailure:
+    return CallFailure(Outcome.FAILED, gone.tried, on=gone.on, happened=gone.happened, remedy=gone.remedy)

@@ -1,0 +1,220 @@
+"""The media of one call: RTP out on the grid, RTP in, RTCP both ways. Threads of its own; the call talks to it.
+
+Times inside are on the clock of the call: CLOCK_MONOTONIC plus the offset that the call gave to both ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from earwitness.capture.agent import SO_TIMESTAMPNS, stamp_of
+from earwitness.capture.clock import CallClock, sample_clocks
+from earwitness.errors import CallFailure, Outcome
+from earwitness.phone.grid import GridSender
+from earwitness.phone.packets import SpeechPackets
+from earwitness.phone.reception import Reception
+from earwitness.phone.reports import RtcpSession, SentSoFar
+from earwitness.phone.rtp import MalformedPacket
+
+_LOOK_EVERY_S = 0.05
+_HEADER = struct.Struct("!BBHII")
+
+
+def bind_udp(address: str, port: int, what: str) -> socket.socket:
+    """A UDP socket on this address; CallFailure: PORT_TAKEN when something else holds the port,
+    PATH_FAILED when the address is not there."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((address, port))
+    except OSError as error:
+        sock.close()
+        taken = error.errno == errno.EADDRINUSE
+        raise CallFailure(
+            Outcome.PORT_TAKEN if taken else Outcome.PATH_FAILED,
+            "binding",
+            on=f"UDP {address}:{port} for {what}",
+            happened=error.strerror or str(error),
+            remedy="end what uses that port, or choose other ports" if taken else "see whether the path is open",
+        ) from error
+    return sock
+
+
+@dataclass
+class MediaEvents:
+    """What the media tells the call, each from a thread of its own."""
+
+    first_received: Callable[[int], None] = lambda _ns: None
+    speech_ended: Callable[[], None] = lambda: None
+
+
+@dataclass
+class Media:
+    """RTP and RTCP sockets with what flows through them. `open`, then `start`, then `close`."""
+
+    address: str
+    rtp_port: int
+    epoch_offset_ns: int
+    random: Random
+    rtcp_minimum_s: float
+    events: MediaEvents
+    sender: GridSender | None = None
+    receptions: dict[int, Reception] = field(default_factory=dict)
+    rtcp: RtcpSession | None = None
+    stray: int = 0
+    """Datagrams on the RTP port that are no RTP."""
+
+    def __post_init__(self) -> None:
+        self.ssrc = self.random.getrandbits(32)
+        self._first_sequence = self.random.getrandbits(16)
+        self._first_timestamp = self.random.getrandbits(32)
+        self._clock_rate = 8000
+        self._remote_rtcp: tuple[str, int] | None = None
+        self._next_report_ns = 0
+        self._clock = CallClock(self.epoch_offset_ns)
+        self._ending = threading.Event()
+        self._receiver: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Bind both ports and listen: what comes before the call is set up is counted too."""
+        self._rtp = bind_udp(self.address, self.rtp_port, "RTP")
+        try:
+            self._rtcp = bind_udp(self.address, self.rtp_port + 1, "RTCP")
+        except CallFailure:
+            self._rtp.close()
+            raise
+        for sock in (self._rtp, self._rtcp):
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0xB8)  # expedited forwarding, RFC 3246: voice
+            sock.setblocking(False)
+        self._receiver = threading.Thread(target=self._receive_until_end, name="rtp-receiver", daemon=True)
+        self._receiver.start()
+
+    def start(
+        self, speech: SpeechPackets, remote: tuple[str, int], payload_type: int, lead_ns: int = 5_000_000
+    ) -> None:
+        """Begin to speak to `remote`, and to report; the first packet leaves `lead_ns` from now."""
+        codec = speech.codec
+        self._clock_rate = codec.clock_rate
+        for reception in self.receptions.values():
+            reception.set_clock_rate(codec.clock_rate)
+        wire = speech.rtp(payload_type, self.ssrc, self._first_sequence, self._first_timestamp)
+        self._remote_rtcp = (remote[0], remote[1] + 1)
+        self.rtcp = RtcpSession(
+            self.ssrc, f"earwitness@{self.address}", codec.clock_rate, self.random, self.rtcp_minimum_s
+        )
+        now = time.monotonic_ns()
+        self._next_report_ns = now + self.rtcp.next_interval_ns()
+        self.sender = GridSender(
+            self._rtp,
+            remote,
+            wire,
+            now + lead_ns,
+            codec.packet_ms * 1_000_000,
+            on_end=self.events.speech_ended,
+        )
+        self.sender.start()
+
+    @property
+    def first_sent_ns(self) -> int | None:
+        """When the first RTP packet left, on the call's clock."""
+        if self.sender is None or self.sender.first_sent_ns is None:
+            return None
+        return self.sender.first_sent_ns + self.epoch_offset_ns
+
+    @property
+    def packets_received(self) -> int:
+        """RTP packets of all sources."""
+        return sum(reception.packets for reception in self.receptions.values())
+
+    @property
+    def main_reception(self) -> Reception | None:
+        """The source that most packets came from."""
+        return max(self.receptions.values(), key=lambda one: one.packets, default=None)
+
+    def silence(self) -> None:
+        """Stop sending RTP and say goodbye over RTCP; what still comes is received."""
+        if self.sender is not None:
+            self.sender.halt()
+        if self.rtcp is not None and self._next_report_ns:
+            self._next_report_ns = 0
+            self._send_report(goodbye=True)
+
+    def close(self) -> None:
+        """Stop everything and free the ports."""
+        self.silence()
+        self._ending.set()
+        if self._receiver is not None:
+            self._receiver.join()
+            self._rtp.close()
+            self._rtcp.close()
+
+    def _receive_until_end(self) -> None:
+        self._clock.observe(*sample_clocks())
+        while not self._ending.is_set():
+            wait = _LOOK_EVERY_S
+            if self._next_report_ns:
+                wait = min(wait, max(0.0, (self._next_report_ns - time.monotonic_ns()) / 1e9))
+            readable, _, _ = select.select([self._rtp, self._rtcp], [], [], wait)
+            self._clock.observe(*sample_clocks())
+            for sock in readable:
+                self._drain(sock)
+            if self._next_report_ns and time.monotonic_ns() >= self._next_report_ns and self.rtcp is not None:
+                self._next_report_ns = time.monotonic_ns() + self.rtcp.next_interval_ns()
+                self._send_report()
+
+    def _drain(self, sock: socket.socket) -> None:
+        while True:
+            try:
+                data, ancillary, _, _ = sock.recvmsg(4096, 64)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # an ICMP error for something we sent before
+            realtime, monotonic = sample_clocks()
+            self._clock.observe(realtime, monotonic)
+            stamp = stamp_of(ancillary)
+            arrived_ns = self._clock.convert(realtime if stamp is None else stamp)
+            if sock is self._rtp:
+                self._receive_rtp(data, arrived_ns)
+            elif self.rtcp is not None:
+                try:
+                    self.rtcp.receive(data, arrived_ns)
+                except MalformedPacket:
+                    self.rtcp.malformed += 1
+
+    def _receive_rtp(self, data: bytes, arrived_ns: int) -> None:
+        if len(data) < _HEADER.size or data[0] >> 6 != 2:
+            self.stray += 1
+            return
+        _, _, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
+        reception = self.receptions.get(ssrc)
+        if reception is None:
+            if not self.receptions:
+                self.events.first_received(arrived_ns)
+            reception = self.receptions[ssrc] = Reception(ssrc, self._clock_rate)
+        reception.receive(sequence, timestamp, arrived_ns)
+
+    def _send_report(self, *, goodbye: bool = False) -> None:
+        assert self.rtcp is not None
+        assert self._remote_rtcp is not None
+        sender = self.sender
+        now = time.monotonic_ns()
+        sent = SentSoFar(0, 0, 0)
+        if sender is not None and sender.deviations_ns:
+            ticks = (now - sender.origin_ns) * self._clock_rate // 10**9
+            timestamp = (self._first_timestamp + ticks) & 0xFFFFFFFF
+            sent = SentSoFar(timestamp, len(sender.deviations_ns), sender.octets)
+        now_ns = now + self.epoch_offset_ns
+        data = self.rtcp.report(now_ns, sent, self.main_reception, goodbye=goodbye)
+        with contextlib.suppress(OSError):  # a report that cannot be sent is not sent; the next one tells as much
+            self._rtcp.sendto(data, self._remote_rtcp)

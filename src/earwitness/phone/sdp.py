@@ -1,0 +1,124 @@
+"""Offer and answer of one audio stream. Source: RFC 3264, RFC 8866. Text and grammar by aiosipua."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiosipua import SdpMessage, parse_sdp, serialize_sdp
+from aiosipua.sdp import Codec as OfferedCodec
+from aiosipua.sdp import ConnectionData, MediaDescription, Origin
+
+from earwitness.speech.codecs.base import Codec
+
+_PROFILES = ("RTP/AVP", "RTP/AVPF")
+
+
+class NotAcceptable(ValueError):
+    """The far end's session description has nothing in it that we can do; a UAS answers 488."""
+
+
+@dataclass(frozen=True)
+class AgreedMedia:
+    """What offer and answer agreed on, from our side."""
+
+    codec: Codec
+    send_payload_type: int
+    """The number that the far end wants this codec to have."""
+    remote: tuple[str, int]
+    """Where its RTP goes: address and port."""
+
+
+def offer(codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int) -> str:
+    """An offer of these codecs, preferred first."""
+    media = MediaDescription(
+        media="audio", port=rtp_port, formats=[str(codec.payload_type) for codec in codecs], attributes={}
+    )
+    media.attributes["rtpmap"] = [f"{codec.payload_type} {_encoding(codec)}" for codec in codecs]
+    if formats := [f"{codec.payload_type} {codec.fmtp}" for codec in codecs if codec.fmtp]:
+        media.attributes["fmtp"] = formats
+    media.attributes["ptime"] = [str(codecs[0].packet_ms)]
+    media.attributes["sendrecv"] = []
+    return _session(media, address, session_id)
+
+
+def answer(text: str, codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int) -> tuple[str, AgreedMedia]:
+    """Our answer to an offer, and what is agreed: the first offered codec that is among `codecs`.
+
+    Every other stream of the offer is refused with port 0 (RFC 3264 6). Raises NotAcceptable.
+    """
+    described = _parse(text)
+    at, media = _audio(described)
+    codec, offered = _first_common(media, codecs)
+    payload_type = offered.payload_type
+    agreed = AgreedMedia(codec, payload_type, _address(described, media))
+    own = MediaDescription(media="audio", port=rtp_port, proto=media.proto, formats=[str(payload_type)], attributes={})
+    own.attributes["rtpmap"] = [f"{payload_type} {_encoding(codec)}"]
+    if codec.fmtp:
+        own.attributes["fmtp"] = [f"{payload_type} {codec.fmtp}"]
+    own.attributes["ptime"] = [str(codec.packet_ms)]
+    own.attributes["sendrecv"] = []
+    refused = [
+        MediaDescription(media=one.media, port=0, proto=one.proto, formats=one.formats) for one in described.media
+    ]
+    refused[at] = own
+    return _session(refused, address, session_id), agreed
+
+
+def agreed_by(text: str, codecs: Sequence[Codec]) -> AgreedMedia:
+    """What an answer to our offer of `codecs` agrees on. Raises NotAcceptable."""
+    described = _parse(text)
+    _, media = _audio(described)
+    codec, answered = _first_common(media, codecs)
+    return AgreedMedia(codec, answered.payload_type, _address(described, media))
+
+
+def _parse(text: str) -> SdpMessage:
+    try:
+        return parse_sdp(text)
+    except ValueError as error:
+        raise NotAcceptable(f"a session description that cannot be read ({error})") from error
+
+
+def _audio(described: SdpMessage) -> tuple[int, MediaDescription]:
+    for at, media in enumerate(described.media):
+        if media.media == "audio" and media.port and media.proto in _PROFILES:
+            return at, media
+    kinds = ", ".join(f"{media.media} {media.proto} port {media.port}" for media in described.media)
+    raise NotAcceptable(f"no plain RTP audio stream (it has: {kinds or 'nothing'})")
+
+
+def _address(described: SdpMessage, media: MediaDescription) -> tuple[str, int]:
+    connection = media.connection or described.connection
+    if connection is None or connection.addr_type != "IP4":
+        raise NotAcceptable("no IPv4 address to send to")
+    return connection.address, media.port
+
+
+def _first_common(media: MediaDescription, codecs: Sequence[Codec]) -> tuple[Codec, OfferedCodec]:
+    for offered in media.codecs:
+        for codec in codecs:
+            same = offered.encoding_name.lower() == codec.encoding_name.lower()
+            if same and offered.clock_rate == codec.clock_rate and (offered.channels or 1) == codec.channels:
+                return codec, offered
+    names = ", ".join(f"{one.encoding_name or one.payload_type}/{one.clock_rate}" for one in media.codecs)
+    wanted = ", ".join(codec.encoding_name for codec in codecs)
+    raise NotAcceptable(f"codecs {names or 'none'}, where {wanted} was wanted")
+
+
+def _encoding(codec: Codec) -> str:
+    channels = f"/{codec.channels}" if codec.channels > 1 else ""
+    return f"{codec.encoding_name}/{codec.clock_rate}{channels}"
+
+
+def _session(media: MediaDescription | Sequence[MediaDescription], address: str, session_id: int) -> str:
+    number = str(session_id)
+    streams = [media] if isinstance(media, MediaDescription) else list(media)
+    return serialize_sdp(
+        SdpMessage(
+            origin=Origin(session_id=number, session_version=number, address=address),
+            session_name="-",
+            connection=ConnectionData(address=address),
+            media=streams,
+        )
+    )

@@ -1,0 +1,63 @@
+"""Digest authentication of SIP requests. Source: RFC 3261 22, RFC 7616; the arithmetic is aiosipua's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiosipua import SipDigestAuth, SipRequest, SipResponse, build_credentials, parse_auth, stringify_auth
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.phone.sip_transactions import ClientTransaction
+from earwitness.phone.sip_wire import Endpoint
+
+_ATTEMPTS = 3
+"""Without credentials, with them, and with a fresh nonce where the server says that ours was stale."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """How a phone is known at a SIP server. The password is shown nowhere."""
+
+    user: str
+    domain: str
+    server: Endpoint
+    password: str = field(repr=False)
+
+
+async def send_authenticated(
+    build: Callable[[], SipRequest],
+    send: Callable[[SipRequest], ClientTransaction],
+    account: Account | None,
+    tried: str,
+) -> SipResponse:
+    """Send what `build` makes (anew for each attempt), answer a challenge, and give the final response.
+
+    A password that is refused is not tried again: CallFailure AUTH_FAILED. Without an account the challenge
+    itself is the response. Raises NoResponse.
+    """
+    credentials: tuple[str, str] | None = None
+    for _ in range(_ATTEMPTS):
+        made = build()
+        if credentials is not None:
+            made.headers.set_single(*credentials)
+        transaction = send(made)
+        answer = await asyncio.shield(transaction.final)
+        if answer.status_code not in (401, 407) or account is None:
+            return answer
+        ours = "" if answer.status_code == 401 else "Proxy-"
+        challenge = parse_auth(answer.headers.get_first("Proxy-Authenticate" if ours else "WWW-Authenticate") or "")
+        if credentials is not None and challenge.params.get("stale", "").lower() != "true":
+            break
+        login = SipDigestAuth(account.user, account.password)
+        answered = build_credentials(login, challenge, made.method, made.uri)
+        if answered is None:
+            raise _refused(tried, account, f"a challenge that cannot be answered ({challenge.scheme or 'none'})")
+        credentials = (f"{ours}Authorization", stringify_auth(answered))
+    raise _refused(tried, account, "the credentials were refused")
+
+
+def _refused(tried: str, account: Account | None, happened: str) -> CallFailure:
+    on = "SIP server" if account is None else f"{account.server[0]}:{account.server[1]} as {account.user}"
+    return CallFailure(Outcome.AUTH_FAILED, tried, on=on, happened=happened, remedy="check the user and password")

@@ -1,0 +1,131 @@
+"""SIP messages: what every layer of the phone needs to make, address and show them.
+
+Grammar and digest arithmetic are aiosipua's. Its user agent is not used: it drops Record-Route as a UAS and the
+Contact of a 200 as a UAC, so that through a record-routing proxy ACK and BYE go astray.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+
+from aiosipua import SipRequest, SipResponse, parse_uri, parse_via, stringify_via
+
+from earwitness import __version__
+
+PRODUCT = f"earwitness/{__version__}"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS"
+DEFAULT_PORT = 5060
+_MAGIC_COOKIE = "z9hG4bK"
+
+REASONS = {
+    100: "Trying",
+    180: "Ringing",
+    200: "OK",
+    400: "Bad Request",
+    405: "Method Not Allowed",
+    420: "Bad Extension",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    500: "Server Internal Error",
+    603: "Decline",
+}
+
+Endpoint = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class SipLogEntry:
+    """One SIP message that the phone sent or received; credentials are left out of `text`."""
+
+    at_ns: int
+    """On the clock of the call."""
+    sent: bool
+    peer: str
+    text: str
+
+    @property
+    def first_line(self) -> str:
+        """Request line or status line."""
+        return self.text.partition("\r\n")[0]
+
+
+def new_branch() -> str:
+    """A branch that no other transaction has (RFC 3261 8.1.1.7)."""
+    return _MAGIC_COOKIE + secrets.token_hex(10)
+
+
+def new_tag() -> str:
+    """A dialogue tag (RFC 3261 19.3)."""
+    return secrets.token_hex(6)
+
+
+def redacted(message: bytes) -> str:
+    """The message as text, its credentials and challenges replaced."""
+    text = message.decode("utf-8", errors="replace")
+    return re.sub(r"(?im)^((?:proxy-)?authorization|(?:www|proxy)-authenticate):.*$", r"\1: (left out)\r", text)
+
+
+def request(method: str, uri: str, local: Endpoint) -> SipRequest:
+    """A request with Via (RFC 3581 rport), Max-Forwards and User-Agent; the rest is the caller's."""
+    made = SipRequest(method=method, uri=uri)
+    made.headers.append("Via", f"SIP/2.0/UDP {local[0]}:{local[1]};rport;branch={new_branch()}")
+    made.headers.set_single("Max-Forwards", "70")
+    made.headers.set_single("User-Agent", PRODUCT)
+    return made
+
+
+def response(to: SipRequest, status: int, tag: str = "") -> SipResponse:
+    """A response to a request (RFC 3261 8.2.6.2): Via, From, To, Call-ID, CSeq, and Record-Route, copied.
+
+    `tag` is put on To where that has none. Record-Route is copied into what can make a dialogue (12.1.1).
+    """
+    made = SipResponse(status_code=status, reason_phrase=REASONS.get(status, "Response"))
+    for name in ("Via", "Record-Route") if 100 < status < 300 else ("Via",):
+        for value in to.headers.get(name):
+            made.headers.append(name, value)
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        made.headers.set_single(name, to.headers.get_first(name) or "")
+    address = to.to_addr
+    if tag and address is not None and address.tag is None:
+        made.headers.set_single("To", f"{to.headers.get_first('To')};tag={tag}")
+    made.headers.set_single("Server", PRODUCT)
+    return made
+
+
+def branch_of(message: SipRequest | SipResponse) -> str:
+    """Branch of the top Via, or the empty string."""
+    via = message.headers.get_first("via")
+    return (parse_via(via).branch or "") if via else ""
+
+
+def mark_source(received: SipRequest, source: Endpoint) -> None:
+    """Note in the top Via where a request came from (RFC 3261 18.2.1, RFC 3581 4)."""
+    values = received.headers.get("via")
+    top = parse_via(values[0])
+    if top.host != source[0] or "rport" in top.params:
+        top.received = source[0]
+    if "rport" in top.params:
+        top.rport = str(source[1])
+    values[0] = stringify_via(top)
+
+
+def response_target(received: SipRequest) -> Endpoint:
+    """Where the response to a request goes (RFC 3261 18.2.2, RFC 3581 4)."""
+    top = parse_via(received.headers.get("via")[0])
+    port = int(top.rport) if top.rport and top.rport.isdigit() else top.port or DEFAULT_PORT
+    return top.received or top.host, port
+
+
+def endpoint_of(uri: str) -> Endpoint:
+    """Address and port that a SIP URI names; OSError when the name does not resolve."""
+    parsed = parse_uri(uri)
+    host = str(parsed.params.get("maddr") or parsed.host)
+    port = parsed.port or DEFAULT_PORT
+    family = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM)
+    return str(family[0][4][0]), port

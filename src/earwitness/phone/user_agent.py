@@ -1,0 +1,370 @@
+"""A SIP user agent for one call at a time: REGISTER, INVITE both ways, ACK, BYE, CANCEL, OPTIONS; digest.
+
+Source: RFC 3261 8 to 15 and 22. What comes back is a value or a `CallFailure` with a typed outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiosipua import SipRequest, SipResponse
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.phone.sip_dialog import Dialog, refresh_target
+from earwitness.phone.sip_digest import Account, send_authenticated
+from earwitness.phone.sip_transactions import (
+    ClientTransaction,
+    NoResponse,
+    ServerTransaction,
+    SipTransactions,
+)
+from earwitness.phone.sip_wire import ALLOW, Endpoint, endpoint_of, new_tag, response
+
+_CANCEL_PATIENCE_S = 3.0
+_NOBODY_THERE = (404, 408, 410, 480, 487, 604)
+"""Refusals that mean: nobody answered (unknown or unregistered user, time-out in a proxy, not available)."""
+
+
+@dataclass
+class IncomingInvite:
+    """An INVITE that waits for our answer."""
+
+    transaction: ServerTransaction
+    dialog: Dialog
+    tag: str
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def offer(self) -> str:
+        """Its session description, or the empty string."""
+        return self.transaction.request.text
+
+
+class UserAgent:
+    """One phone's SIP. Callbacks: `on_invite` (a call comes), `on_ended` (the far end hung up), `on_ack`."""
+
+    def __init__(self, layer: SipTransactions, user: str, account: Account | None) -> None:
+        self.layer = layer
+        self.account = account
+        self.dialog: Dialog | None = None
+        self.session_description = ""
+        """Ours, for a re-INVITE."""
+        self.on_invite: Callable[[IncomingInvite], None] | None = None
+        self.on_ended: Callable[[str], None] = lambda _why: None
+        self._user = user
+        self._incoming: IncomingInvite | None = None
+        self._registration = secrets.token_hex(12)
+        self._register_sequence = 0
+        layer.on_request = self._receive
+        layer.on_ack = self._receive_ack
+
+    @property
+    def uri(self) -> str:
+        """Our address of record, or where we are when there is no server."""
+        if self.account is not None:
+            return f"sip:{self.account.user}@{self.account.domain}"
+        return self.contact_uri
+
+    @property
+    def contact_uri(self) -> str:
+        """Where we are."""
+        return f"sip:{self._user}@{self.layer.local[0]}:{self.layer.local[1]}"
+
+    async def register(self, expires_s: int = 600) -> None:
+        """REGISTER with digest; `expires_s` 0 takes the binding back. CallFailure AUTH_FAILED or REGISTER_FAILED."""
+        account = self.account
+        if account is None:
+            raise ValueError("a phone without an account has nowhere to register")
+
+        def build() -> SipRequest:
+            self._register_sequence += 1
+            made = self.layer.new_request("REGISTER", f"sip:{account.domain}")
+            made.headers.set_single("From", f"<{self.uri}>;tag={new_tag()}")
+            made.headers.set_single("To", f"<{self.uri}>")
+            made.headers.set_single("Call-ID", self._registration)
+            made.headers.set_single("CSeq", f"{self._register_sequence} REGISTER")
+            made.headers.set_single("Contact", f"<{self.contact_uri}>")
+            made.headers.set_single("Expires", str(expires_s))
+            return made
+
+        server = f"SIP server {account.server[0]}:{account.server[1]}"
+        try:
+            answer = await self._authenticated(build, account.server, "registering")
+        except NoResponse as error:
+            raise CallFailure(
+                Outcome.REGISTER_FAILED,
+                "registering",
+                on=server,
+                happened="it did not answer",
+                remedy="see that it runs",
+            ) from error
+        if answer.status_code >= 300:
+            raise CallFailure(
+                Outcome.AUTH_FAILED if answer.status_code == 403 else Outcome.REGISTER_FAILED,
+                "registering",
+                on=server,
+                happened=f"{answer.status_code} {answer.reason_phrase}",
+                remedy="check the user and password, and what the server permits",
+            )
+
+    async def invite(
+        self,
+        uri: str,
+        offer: str,
+        timeout_s: float,
+        on_provisional: Callable[[SipResponse], None],
+        on_sending: Callable[[], None],
+    ) -> SipResponse:
+        """Call `uri`; the 2xx, acknowledged, its dialogue in `dialog`. CallFailure for any other ending.
+
+        Nobody answering within `timeout_s` is NO_ANSWER, after a CANCEL; a late 200 is acknowledged and hung up.
+        """
+        account = self.account
+        call_id, tag, sequence = secrets.token_hex(12), new_tag(), 0
+        target = account.server if account is not None else endpoint_of(uri)
+
+        def build() -> SipRequest:
+            nonlocal sequence
+            sequence += 1
+            made = self.layer.new_request("INVITE", uri)
+            made.headers.set_single("From", f"<{self.uri}>;tag={tag}")
+            made.headers.set_single("To", f"<{uri}>")
+            made.headers.set_single("Call-ID", call_id)
+            made.headers.set_single("CSeq", f"{sequence} INVITE")
+            made.headers.set_single("Contact", f"<{self.contact_uri}>")
+            made.headers.set_single("Allow", ALLOW)
+            made.headers.set_single("Content-Type", "application/sdp")
+            made.text = offer
+            on_sending()
+            return made
+
+        pending: list[ClientTransaction] = []
+        try:
+            answer = await asyncio.wait_for(
+                self._authenticated(build, target, "calling", on_provisional, pending), timeout_s
+            )
+        except (TimeoutError, NoResponse) as error:
+            await self._cancel(pending[-1])
+            raise CallFailure(
+                Outcome.NO_ANSWER,
+                "calling",
+                on=uri,
+                happened=f"no answer within {timeout_s:g} s",
+                remedy="see that the callee's phone runs and that the path carries UDP",
+            ) from error
+        except asyncio.CancelledError:
+            if pending:
+                await self._cancel(pending[-1])
+            raise
+        if answer.status_code >= 300:
+            raise CallFailure(
+                Outcome.NO_ANSWER if answer.status_code in _NOBODY_THERE else Outcome.CALL_REJECTED,
+                "calling",
+                on=uri,
+                happened=f"refused with {answer.status_code} {answer.reason_phrase}",
+                remedy="see the callee's log for its reason",
+                evidence={"status": answer.status_code},
+            )
+        self._confirm(pending[-1], answer)
+        return answer
+
+    async def bye(self, timeout_s: float) -> int | None:
+        """Hang up; the status of the response, None when none came in time."""
+        dialog, self.dialog = self.dialog, None
+        if dialog is None:
+            return None
+        target: Endpoint = ("", 0)
+
+        def build() -> SipRequest:
+            nonlocal target
+            made, target = dialog.request(self.layer, "BYE")
+            return made
+
+        first = build()
+        prepared = [first]
+        try:
+            answer = await asyncio.wait_for(
+                self._authenticated(lambda: prepared.pop() if prepared else build(), target, "hanging up"), timeout_s
+            )
+        except (TimeoutError, NoResponse):
+            return None
+        return answer.status_code
+
+    def ring(self, call: IncomingInvite) -> None:
+        """Send 180."""
+        self._respond(call, 180)
+
+    def answer(self, call: IncomingInvite, description: str) -> None:
+        """Send 200 with our session description; it is repeated until the ACK."""
+        self.dialog = call.dialog
+        self.session_description = description
+        call.transaction.on_unacknowledged = lambda: self.on_ended("the answer was never acknowledged")
+        self._respond(call, 200, description)
+
+    def refuse(self, call: IncomingInvite, status: int) -> None:
+        """Send a final refusal."""
+        self._respond(call, status)
+        self._incoming = None
+
+    def forget_call(self) -> None:
+        """The call is over: the phone is free again."""
+        self.dialog = None
+        self._incoming = None
+
+    async def _authenticated(
+        self,
+        build: Callable[[], SipRequest],
+        target: Endpoint,
+        tried: str,
+        on_provisional: Callable[[SipResponse], None] = lambda _response: None,
+        pending: list[ClientTransaction] | None = None,
+    ) -> SipResponse:
+        def send(made: SipRequest) -> ClientTransaction:
+            transaction = self.layer.send(made, target)
+            transaction.on_provisional = on_provisional
+            if pending is not None:
+                pending.append(transaction)
+            return transaction
+
+        return await send_authenticated(build, send, self.account, tried)
+
+    def _confirm(self, transaction: ClientTransaction, success: SipResponse) -> None:
+        dialog = Dialog.of_caller(transaction.request, success)
+        transaction.on_repeated_success = lambda: dialog.acknowledge(self.layer)
+        dialog.acknowledge(self.layer)
+        self.dialog = dialog
+
+    async def _cancel(self, transaction: ClientTransaction) -> None:
+        """Give up an INVITE (RFC 3261 9.1): CANCEL once a provisional response came; a 200 meanwhile is hung up."""
+        cancel_sent = False
+
+        def cancel(_response: SipResponse | None = None) -> None:
+            nonlocal cancel_sent
+            if not cancel_sent:
+                cancel_sent = True
+                self.layer.send(_cancel_of(transaction.request), transaction.target)
+
+        if transaction.final.done() and transaction.final.exception() is not None:
+            return
+        if transaction.proceeding:
+            cancel()
+        transaction.on_provisional = cancel
+        try:
+            answer = await asyncio.wait_for(asyncio.shield(transaction.final), _CANCEL_PATIENCE_S)
+        except (TimeoutError, NoResponse):
+            transaction.stop()
+            return
+        if answer.status_code < 300:
+            self._confirm(transaction, answer)
+            await self.bye(_CANCEL_PATIENCE_S)
+
+    def _respond(self, call: IncomingInvite, status: int, description: str = "") -> None:
+        made = response(call.transaction.request, status, call.tag)
+        made.headers.set_single("Contact", f"<{self.contact_uri}>")
+        if status == 200:
+            made.headers.set_single("Allow", ALLOW)
+            made.headers.set_single("Content-Type", "application/sdp")
+            made.text = description
+        call.transaction.respond(made)
+
+    def _receive(self, transaction: ServerTransaction) -> None:
+        received = transaction.request
+        to = received.to_addr
+        in_dialog = to is not None and to.tag is not None
+        if received.headers.get("Require") and received.method not in ("ACK", "CANCEL"):
+            made = response(received, 420, new_tag())
+            for option in received.headers.get("Require"):
+                made.headers.append("Unsupported", option)
+            transaction.respond(made)
+        elif received.method == "CANCEL":
+            self._receive_cancel(transaction)
+        elif in_dialog:
+            self._receive_in_dialog(transaction)
+        elif received.method == "INVITE":
+            self._receive_invite(transaction)
+        elif received.method == "OPTIONS":
+            made = response(received, 200, new_tag())
+            made.headers.set_single("Allow", ALLOW)
+            made.headers.set_single("Accept", "application/sdp")
+            transaction.respond(made)
+        elif received.method == "BYE":
+            transaction.respond(response(received, 481, new_tag()))
+        else:
+            made = response(received, 405, new_tag())
+            made.headers.set_single("Allow", ALLOW)
+            transaction.respond(made)
+
+    def _receive_invite(self, transaction: ServerTransaction) -> None:
+        if self.on_invite is None:
+            transaction.respond(response(transaction.request, 480, new_tag()))
+        elif self.dialog is not None or self._incoming is not None:
+            transaction.respond(response(transaction.request, 486, new_tag()))
+        else:
+            tag = new_tag()
+            self._incoming = IncomingInvite(transaction, Dialog.of_callee(transaction.request, tag), tag)
+            transaction.respond(response(transaction.request, 100))
+            self.on_invite(self._incoming)
+
+    def _receive_in_dialog(self, transaction: ServerTransaction) -> None:
+        received, dialog = transaction.request, self.dialog
+        if dialog is None or not dialog.holds(received):
+            transaction.respond(response(received, 481))
+            return
+        sequence = received.cseq.seq if received.cseq else 0
+        if sequence <= dialog.remote_sequence:
+            transaction.respond(response(received, 500))
+            return
+        dialog.remote_sequence = sequence
+        if received.method == "BYE":
+            transaction.respond(response(received, 200))
+            self.forget_call()
+            self.on_ended("remote")
+        elif received.method == "INVITE":  # a refresh: the session stays as it is
+            refresh_target(dialog, received)
+            made = response(received, 200)
+            made.headers.set_single("Contact", f"<{self.contact_uri}>")
+            made.headers.set_single("Content-Type", "application/sdp")
+            made.text = self.session_description
+            transaction.respond(made)
+            dialog.refresh = transaction
+        else:
+            made = response(received, 200 if received.method == "OPTIONS" else 405)
+            made.headers.set_single("Allow", ALLOW)
+            transaction.respond(made)
+
+    def _receive_cancel(self, transaction: ServerTransaction) -> None:
+        incoming = self._incoming
+        received = transaction.request
+        if incoming is None or self.layer.server_of_same_branch(received) is not incoming.transaction:
+            transaction.respond(response(received, 481, new_tag()))
+            return
+        transaction.respond(response(received, 200, incoming.tag))
+        if incoming.transaction.final_status is None:
+            self.refuse(incoming, 487)
+            incoming.cancelled.set()
+
+    def _receive_ack(self, ack: SipRequest) -> None:
+        dialog = self.dialog
+        if dialog is None or not dialog.holds(ack):
+            return
+        if dialog.refresh is not None:
+            dialog.refresh.acknowledged()
+        if self._incoming is not None:
+            self._incoming.transaction.acknowledged()
+            self._incoming.acknowledged.set()
+
+
+def _cancel_of(invite: SipRequest) -> SipRequest:
+    """CANCEL of an INVITE: same URI, top Via, From, To, Call-ID, CSeq number and Route (RFC 3261 9.1)."""
+    made = SipRequest(method="CANCEL", uri=invite.uri)
+    made.headers.append("Via", invite.headers.get("Via")[0])
+    for route in invite.headers.get("Route"):
+        made.headers.append("Route", route)
+    for name in ("Max-Forwards", "From", "To", "Call-ID", "User-Agent"):
+        made.headers.set_single(name, invite.headers.get_first(name) or "")
+    made.headers.set_single("CSeq", f"{invite.cseq.seq if invite.cseq else 0} CANCEL")
+    return made
