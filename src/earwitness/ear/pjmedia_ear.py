@@ -17,14 +17,15 @@ LONGEST_MS = 240
 class PjmediaConcealment:
     """PJMEDIA's concealment of G.711 and GSM: WSOLA, frame by frame, 5 ms late; of Speex: the codec's own.
 
-    A gap before the first good frame is silence. One that is longer than 240 ms is silence from there on, and the
-    extension stays as it was until the next good frame.
+    Before the first good frame there is nothing to draw out, but the extension already fades, so that the first frame
+    rises from silence. A gap longer than 240 ms is silence from there on, and the extension stays as it was until the
+    next good frame.
     """
 
     def __init__(self, codec: Codec, decoder: Decoder) -> None:
         self._frame = codec.frame_samples
         self._most = -(-LONGEST_MS * codec.sample_rate // (1000 * codec.frame_samples))
-        self._made = self._most
+        self._made = 0
         self._decoder = decoder
         self._extension: Extension | None = None
         if codec.name not in ("speex", "opus"):
