@@ -40,7 +40,7 @@ class PesqScore:
     """A narrowband score."""
 
     raw: float
-    """P.862 score, -0.5..4.5."""
+    """P.862 score, -0.5..4.5 for speech (the code does not stop at -0.5 for what is not)."""
     mos_lqo: float
     """P.862.1 mapping of it, 1.02..4.56."""
     delay_ms: float
