@@ -35,8 +35,8 @@ STATIC: dict[int, Encoding] = {
 GUESSED: dict[int, Encoding] = {97: Encoding("speex", 8000), 120: Encoding("opus", 48000, 2)}
 """Dynamic numbers of the published study's phone (PJSUA), used only where nothing in the capture tells."""
 
-CLOCK_RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 90000)
-"""RTP clocks in use, Hz: what a measured clock is rounded to."""
+CLOCK_RATES = (8000, 16000, 32000, 48000, 90000)
+"""RTP clocks of dynamic payload types in use, Hz: what a measured clock is rounded to."""
 
 COMFORT_NOISE = (13, 19)
 """Comfort noise (RFC 3389), and the number that was once reserved for it."""

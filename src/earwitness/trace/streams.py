@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -217,21 +218,23 @@ def _clock_rate(
     if encoding is not None and codec_from != "guessed":
         return encoding.clock_rate, []
     measured = _measured_rate(timestamp, times)
-    if encoding is not None and measured in (None, encoding.clock_rate):
-        how = "unconfirmed" if measured is None else "as its timestamps go"
-        return encoding.clock_rate, [
-            f"payload type {payload_type} guessed to be {encoding.name}/{encoding.clock_rate} ({how})"
-        ]
-    if measured is not None:
-        return measured, [f"payload type {payload_type} unknown; RTP clock {measured} Hz as its timestamps go"]
+    if encoding is not None and (measured is None or _near(measured, encoding.clock_rate)):
+        how = "unconfirmed: too short to measure" if measured is None else "its timestamps agree"
+        guess = f"payload type {payload_type} guessed to be {encoding.name}/{encoding.clock_rate} ({how})"
+        return encoding.clock_rate, [guess]
+    nearest = None if measured is None else min(CLOCK_RATES, key=lambda rate: abs(math.log(measured / rate)))
+    if nearest is not None and measured is not None and _near(measured, nearest):
+        return nearest, [f"payload type {payload_type} unknown; RTP clock {nearest} Hz by its timestamps"]
     return 8000, [f"payload type {payload_type} unknown; RTP clock guessed to be 8000 Hz"]
 
 
-def _measured_rate(timestamp: I64, times: I64) -> int | None:
-    """The usual RTP clock nearest to the timestamps' advance over the arrival times; None where none is near."""
+def _near(measured: float, rate: int) -> bool:
+    """Whether a measured clock can be this one: delays bend a short call, but clocks are factors apart."""
+    return abs(math.log(measured / rate)) < 0.25
+
+
+def _measured_rate(timestamp: I64, times: I64) -> float | None:
+    """The timestamps' advance over the arrival times, Hz; None where the stream is too short to tell."""
     seconds = float(times[-1] - times[0]) / 1e9
     ticks = float(timestamp[-1] - timestamp[0])
-    if seconds < 1.0 or ticks <= 0:
-        return None
-    nearest = min(CLOCK_RATES, key=lambda rate: abs(np.log(ticks / seconds / rate)))
-    return nearest if abs(np.log(ticks / seconds / nearest)) < 0.08 else None
+    return ticks / seconds if seconds >= 1.0 and ticks > 0 else None

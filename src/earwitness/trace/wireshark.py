@@ -1,0 +1,85 @@
+"""What Wireshark prints of an RTP stream (`tshark -z rtp,streams`, 4.0), by its definitions, which are not RFC 3550's.
+
+- Its jitter estimate is RFC 3550's, in ms and floating point; but packets with the marker bit, comfort noise (payload
+  types 13 and 19), the packet after comfort noise, and packets timestamped before the first one are left out of the
+  minimum, mean and maximum (the estimate itself goes through marked packets).
+- Its means divide by the number of *all* packets so far although some were left out, step by step, which weights what
+  came before each left-out packet a little more.
+- Lost is the last sequence number less the first, plus one, less the packets: a duplicate hides a loss, and the number
+  may be negative.
+- A clock of 44,100 or 11,025 Hz is taken as 44 or 11 ticks a ms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.trace.model import Bool, Trace
+from earwitness.trace.payload_types import COMFORT_NOISE
+from earwitness.trace.series import F64
+
+
+@dataclass(frozen=True)
+class WiresharkFigures:
+    """One line of `tshark -z rtp,streams`; ms. The minimum of delta or jitter is -1 where no packet counted."""
+
+    packets: int
+    lost: int
+    lost_percent: float
+    min_delta_ms: float
+    mean_delta_ms: float
+    max_delta_ms: float
+    min_jitter_ms: float
+    mean_jitter_ms: float
+    max_jitter_ms: float
+
+
+def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> WiresharkFigures:
+    """The figures that Wireshark 4.0 gives for the packets of a trace that arrived, knowing its RTP clock.
+
+    `capture_started_ns` is the time of the capture's first packet, from which Wireshark counts: without it the figures
+    differ in their last bits, which shows where a printed digit is a tie.
+    """
+    here = trace.take(trace.arrived)
+    n = len(here)
+    if not n:
+        return WiresharkFigures(0, 0, 0.0, -1.0, 0.0, 0.0, -1.0, 0.0, 0.0)
+    expected = int(here.sequence[-1] - here.sequence[0]) + 1
+    lost = expected - n
+    # Behind the first timestamp (as far as 32 bits tell): such packets touch nothing but the count.
+    in_time = ((here.timestamp - here.timestamp[0]) & 0xFFFF_FFFF) < 0x8000_0000
+    rows = np.flatnonzero(in_time)
+    started = int(here.arrived_ns[0]) if capture_started_ns is None else capture_started_ns
+    seconds, rest = np.divmod(here.arrived_ns[rows] - started, 1_000_000_000)
+    milliseconds = seconds * 1000.0 + rest / 1e6
+    delta = np.diff(milliseconds)
+    nominal = (here.timestamp[rows] - here.timestamp[0]) / (here.clock_rate // 1000 or 1)
+    deviation = np.abs(milliseconds[1:] - (milliseconds[:-1] + np.diff(nominal)))
+    jitter = np.array(list(accumulate(deviation.tolist(), lambda j, d: (15 * j + d) / 16, initial=0.0)))[1:]
+    counts = _counts(here, rows)
+    delta_low, delta_mean, delta_high = _figures(delta, counts, rows[1:])
+    jitter_low, jitter_mean, jitter_high = _figures(jitter, counts, rows[1:])
+    percent = 100.0 * lost / expected if expected else 0.0
+    return WiresharkFigures(n, lost, percent, delta_low, delta_mean, delta_high, jitter_low, jitter_mean, jitter_high)
+
+
+def _counts(here: Trace, rows: NDArray[np.int64]) -> Bool:
+    """Which of the packets after the first, among those in time, enter the statistics: (len(rows) - 1,)."""
+    noise = np.isin(here.payload_type, COMFORT_NOISE)
+    after_noise = np.concatenate(([False], noise[:-1]))
+    return np.asarray(~(here.marker | noise | after_noise)[rows[1:]])
+
+
+def _figures(values: F64, counts: Bool, number: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Minimum, Wireshark's mean, and maximum; `number` is how many packets came before each."""
+    chosen = values[counts]
+    if not len(chosen):
+        return -1.0, 0.0, 0.0
+    mean = 0.0
+    for value, before in zip(chosen.tolist(), number[counts].tolist(), strict=True):
+        mean = (mean * (before - 1) + value) / before
+    return float(chosen.min()), mean, max(0.0, float(chosen.max()))
