@@ -1,0 +1,168 @@
+"""The owner's side of a forwarder: start it on a host, follow what it says, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.lab.host import Host
+from earwitness.path.base import PhonePorts
+from earwitness.path.forwarder import OTHER
+
+START_TIMEOUT_S = 15.0
+_STOP_TIMEOUT_S = 2.0
+
+
+def flows(ports: PhonePorts) -> dict[str, list[int] | None]:
+    """The flows of a path for these phones: a stream each for SIP, RTP and RTCP, and one for all other ports."""
+    known = {"sip": ports.sip, "rtp": ports.rtp, "rtcp": ports.rtcp}
+    return {**{name: [port, port] for name, port in known.items()}, OTHER: None}
+
+
+class PathEnd:
+    """One running forwarder. Use `running`."""
+
+    def __init__(self, host: Host, process: subprocess.Popen[bytes], flow_names: Iterable[str], errors: Any) -> None:
+        self.host = host
+        self.process = process
+        self.flow_names = tuple(flow_names)
+        self.listening: tuple[str, int] | None = None
+        self.opened: dict[str, dict[str, Any]] = {}
+        """Flows whose stream stands, with what the forwarder said of it (times in ms)."""
+        self.source_ports: dict[str, int] = {}
+        self.refused: dict[str, dict[str, Any]] = {}
+        """Flows whose stream was refused, with the reason."""
+        self.closed: dict[str, str] = {}
+        """Flows whose stream closed later, and why."""
+        self.statistics: dict[str, Any] = {}
+        """The newest counts: datagrams sent, received and dropped by flow, packets ignored by kind."""
+        self.problem: str | None = None
+        """Why the forwarder carries nothing any more, or None while it does."""
+        self._errors = errors
+        self._ready = False
+        self._changed = asyncio.Event()
+        self._stopping = False
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, host: Host, config: Mapping[str, Any]) -> AsyncIterator[PathEnd]:
+        """Start a forwarder with this configuration (`forwarder.Config`), ready to listen or to open streams.
+
+        The TUN descriptor in the configuration is inherited. Raises `CallFailure` (`PATH_FAILED`).
+        """
+        with tempfile.TemporaryFile() as errors:
+            process = host.popen(
+                [sys.executable, "-m", "earwitness.path.forwarder"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                pass_fds=[config["tun"]],
+            )
+            end = cls(host, process, config["flows"], errors)
+            reader = asyncio.ensure_future(end._follow())
+            try:
+                end._tell(config)
+                await end.until(lambda: end._ready, START_TIMEOUT_S, "starting the forwarder on")
+                yield end
+            finally:
+                end._stopping = True
+                await end._stop(reader)
+
+    def command(self, name: str) -> None:
+        """Send a command."""
+        self._tell({"command": name})
+
+    async def until(self, holds: Callable[[], bool], timeout_s: float, stage: str) -> None:
+        """Wait until something holds. `CallFailure` (`PATH_FAILED`) when the forwarder fails or time runs out."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not holds():
+                    if self.problem is not None:
+                        raise self._failure(stage, self.problem)
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise self._failure(stage, f"nothing after {timeout_s:g} s") from error
+
+    def _tell(self, value: Mapping[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # its end is noticed by the reader
+            self.process.stdin.write(json.dumps(value).encode() + b"\n")
+            self.process.stdin.flush()
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        lines = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), self.process.stdout)
+        try:
+            while line := await lines.readline():
+                with suppress(ValueError):  # a line cut short by a kill
+                    self._hear(json.loads(line))
+                self._changed.set()
+            if not self._stopping:
+                self.problem = self.problem or f"the forwarder on {self.host.name} ended: {self._last_words()}"
+            self._changed.set()
+        finally:
+            transport.close()
+
+    def _hear(self, said: dict[str, Any]) -> None:
+        event, flow = said.pop("event"), said.get("flow", "")
+        if event == "listening":
+            self.listening, self._ready = (said["address"], said["port"]), True
+        elif event == "ready":
+            self._ready = True
+        elif event == "connecting":
+            self.source_ports[flow] = said["source_port"]
+        elif event in ("open", "accepted"):
+            self.opened[flow] = said
+        elif event == "refused":
+            self.refused[flow] = said
+        elif event == "closed":
+            self.closed[flow] = said["reason"]
+        elif event == "statistics":
+            self.statistics = said
+        elif event == "failed":
+            self.problem = f"the forwarder on {self.host.name}: {said['reason']}"
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        code = self.process.poll()
+        return lines[-1] if lines else f"exit code {code}"
+
+    def _failure(self, stage: str, happened: str) -> CallFailure:
+        return CallFailure(
+            Outcome.PATH_FAILED,
+            stage,
+            on=self.host.name,
+            happened=happened,
+            remedy="try again; if it stays, run `earwitness doctor`",
+            evidence={"host": self.host.name, "refused": self.refused, "closed": self.closed},
+        )
+
+    async def _stop(self, reader: asyncio.Task[None]) -> None:
+        """Ask, wait a little, then insist; what it counted last is kept."""
+        self.command("stop")
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await asyncio.shield(reader)
+        except TimeoutError:
+            self.process.kill()
+            reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await reader
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()

@@ -1,0 +1,289 @@
+"""One end of a path over TCP streams: a TUN device on one side, a stream a flow on the other.
+
+Run as `python -m earwitness.path.forwarder` on a host, with its TUN descriptor inherited and its configuration as
+the first JSON line on standard input; further lines are commands (`{"command": "open"}` at the caller's end,
+`{"command": "stop"}` at either). It says what happens as JSON lines on standard output. It ends with
+its standard input, so with the process that started it. Only this module and `earwitness.path.end` know this protocol.
+
+A flow is a pair of UDP ports, caller's and callee's, with a stream of its own carrying the bare payloads (RFC 4571);
+every other pair shares the flow `other`, whose frames begin with both ports (16 bits each).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hmac
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build, parse
+from earwitness.path.framing import LONGEST, frame
+from earwitness.path.link import Counters, StreamLink, tune
+from earwitness.path.socks import SocksRefused, connect_through
+
+OTHER = "other"
+GREETING_TIMEOUT_S = 20.0
+LONGEST_GREETING = 1024
+STATISTICS_EVERY_S = 1.0
+_READS_IN_A_ROW = 16
+_LARGEST_PACKET = 65_536
+_REALTIME_PRIORITY = 5
+"""Below the emulator's: an end of the path may not delay the network."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a forwarder is told. `flows`: name -> [caller's port, callee's port], or None for `other`."""
+
+    role: str
+    tun: int
+    local: str
+    remote: str
+    token: str
+    flows: dict[str, list[int] | None]
+    listen: str = ""
+    target: list[Any] = field(default_factory=list)
+    """The callee's listener as [host, port]; the host may be a name (an onion address)."""
+    socks: list[Any] = field(default_factory=list)
+    """The proxy as [host, port]; empty to connect straight."""
+    username: str = ""
+
+
+class Forwarder:
+    """Moves datagrams between the device and the streams, both ways."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.ended = asyncio.Event()
+        self._caller = config.role == "caller"
+        self._local, self._remote = address_bytes(config.local), address_bytes(config.remote)
+        self._links: dict[str, StreamLink] = {}
+        self._by_ports = {tuple(ports): name for name, ports in config.flows.items() if ports is not None}
+        self._counters = {name: Counters() for name in config.flows}
+        self._ignored: dict[str, int] = {}
+        self._strangers = 0
+        self._identification = 0
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop.add_reader(config.tun, self._on_packets)
+
+    # -- device to stream --------------------------------------------------------------------------
+
+    def _on_packets(self) -> None:
+        for _ in range(_READS_IN_A_ROW):
+            try:
+                packet = os.read(self.config.tun, _LARGEST_PACKET)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._end(f"the device failed: {error}")
+                return
+            try:
+                datagram = parse(packet)
+            except NotUdp as kind:
+                self._ignore(str(kind))
+                continue
+            if datagram.destination != self._remote:
+                self._ignore("other destination")
+                continue
+            self._send(datagram)
+
+    def _send(self, datagram: Datagram) -> None:
+        ports = (datagram.source_port, datagram.destination_port)
+        ports = ports if self._caller else ports[::-1]
+        name = self._by_ports.get(ports, OTHER)
+        payload = datagram.payload
+        if name == OTHER:
+            payload = ports[0].to_bytes(2, "big") + ports[1].to_bytes(2, "big") + payload
+            if len(payload) > LONGEST:
+                self._ignore("too long")
+                return
+        link = self._links.get(name)
+        if link is None:
+            self._counters[name].dropped_no_stream += 1
+        else:
+            link.send(payload)
+
+    # -- stream to device --------------------------------------------------------------------------
+
+    def _inject(self, name: str, payload: bytes) -> None:
+        ports = self.config.flows[name]
+        if ports is None:
+            if len(payload) < 4:
+                self._ignore("short frame")
+                return
+            ports = [int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")]
+            payload = payload[4:]
+        to_port, from_port = ports if self._caller else ports[::-1]
+        self._identification += 1
+        packet = build(Datagram(self._remote, self._local, from_port, to_port, payload), self._identification)
+        try:
+            os.write(self.config.tun, packet)
+        except OSError as error:
+            self._ignore(f"device: {error.strerror}")
+
+    # -- streams -----------------------------------------------------------------------------------
+
+    def open_all(self) -> None:
+        """The caller's end: open every flow's stream at once, and say how each went."""
+        for name in self.config.flows:
+            self._run(self._open(name))
+
+    async def _open(self, name: str) -> None:
+        begun = time.monotonic_ns()
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        tune(connection)
+        target = (str(self.config.target[0]), int(self.config.target[1]))
+        code = 0
+        try:
+            proxy = (self.config.socks[0], self.config.socks[1]) if self.config.socks else target
+            await self._loop.sock_connect(connection, proxy)
+            say("connecting", flow=name, source_port=connection.getsockname()[1])
+            if self.config.socks:
+                await connect_through(connection, target, self.config.username, name)
+            connected = time.monotonic_ns()
+            greeting = {"earwitness": 1, "token": self.config.token, "flow": name}
+            await self._loop.sock_sendall(connection, frame(json.dumps(greeting).encode()))
+            link = StreamLink(connection)
+            answer = json.loads(await link.first(GREETING_TIMEOUT_S, LONGEST_GREETING))
+            if answer != {"earwitness": 1, "accepted": name}:
+                raise ConnectionError("the other end answered with something else")
+        except (OSError, SocksRefused, TimeoutError, ValueError) as error:
+            code = error.code if isinstance(error, SocksRefused) else 0
+            connection.close()
+            say("refused", flow=name, reason=str(error) or type(error).__name__, socks_reply=code)
+            return
+        self._establish(name, link)
+        now = time.monotonic_ns()
+        say("open", flow=name, connect_ms=(connected - begun) / 1e6, greeting_ms=(now - connected) / 1e6)
+
+    async def listen(self) -> None:
+        """The callee's end: take a stream for each flow from whoever knows the token, once each."""
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setblocking(False)
+        listener.bind((self.config.listen, 0))
+        listener.listen(16)
+        say("listening", address=self.config.listen, port=listener.getsockname()[1])
+        while True:
+            connection, peer = await self._loop.sock_accept(listener)
+            tune(connection)
+            self._run(self._welcome(connection, peer[0]))
+
+    async def _welcome(self, connection: socket.socket, peer: str) -> None:
+        link = StreamLink(connection)
+        try:
+            greeting = json.loads(await link.first(GREETING_TIMEOUT_S, LONGEST_GREETING))
+            name = greeting["flow"]
+            if not hmac.compare_digest(str(greeting["token"]), self.config.token) or name not in self.config.flows:
+                raise ConnectionError("wrong token")
+            if name in self._links:
+                raise ConnectionError("this flow has its stream")
+        except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
+            connection.close()
+            self._strangers += 1
+            say("stranger", peer=peer, reason=str(error) or type(error).__name__)
+            return
+        await self._loop.sock_sendall(connection, frame(json.dumps({"earwitness": 1, "accepted": name}).encode()))
+        self._establish(name, link)
+        say("accepted", flow=name, peer=peer)
+
+    def _establish(self, name: str, link: StreamLink) -> None:
+        self._links[name] = link
+        link.serve(
+            self._counters[name], lambda datagram: self._inject(name, datagram), lambda reason: self._lost(name, reason)
+        )
+
+    def _lost(self, name: str, reason: str) -> None:
+        self._links.pop(name, None)
+        say("closed", flow=name, reason=reason)
+
+    # -- the rest ----------------------------------------------------------------------------------
+
+    def statistics(self) -> dict[str, Any]:
+        """What happened so far, by flow."""
+        return {
+            "flows": {name: asdict(counters) for name, counters in self._counters.items()},
+            "ignored": self._ignored,
+            "strangers": self._strangers,
+        }
+
+    def _ignore(self, kind: str) -> None:
+        self._ignored[kind] = self._ignored.get(kind, 0) + 1
+
+    def _end(self, reason: str) -> None:
+        say("failed", reason=reason)
+        self.ended.set()
+
+    def _run(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def say(event: str, **values: Any) -> None:
+    """One JSON line on standard output; dropped when the owner does not read."""
+    with suppress(BlockingIOError, BrokenPipeError):
+        os.write(sys.stdout.fileno(), json.dumps({"event": event, **values}).encode() + b"\n")
+
+
+async def _obey(forwarder: Forwarder, commands: asyncio.StreamReader) -> None:
+    while line := await commands.readline():
+        command = json.loads(line)["command"]
+        if command == "open":
+            forwarder.open_all()
+        elif command == "stop":
+            break
+    forwarder.ended.set()
+
+
+async def _report(forwarder: Forwarder) -> None:
+    while True:
+        await asyncio.sleep(STATISTICS_EVERY_S)
+        say("statistics", **forwarder.statistics())
+
+
+async def _main() -> None:
+    commands = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    config = Config(**json.loads(await commands.readline()))
+    forwarder = Forwarder(config)
+    tasks = [asyncio.ensure_future(_obey(forwarder, commands)), asyncio.ensure_future(_report(forwarder))]
+    try:
+        if config.role == "callee":
+            tasks.append(asyncio.ensure_future(forwarder.listen()))
+        else:
+            say("ready")
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # nothing here makes cycles at a rate that matters, and a collection costs milliseconds
+        ended = asyncio.ensure_future(forwarder.ended.wait())
+        await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks[2:]:
+            if task.done() and (error := task.exception()) is not None:
+                say("failed", reason=str(error))
+    finally:
+        for task in tasks:
+            task.cancel()
+        say("statistics", **forwarder.statistics())
+
+
+def main() -> None:
+    """Run as a process of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides; Ctrl-C reaches the whole process group
+    os.set_blocking(sys.stdout.fileno(), False)
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_REALTIME_PRIORITY))
+    asyncio.run(_main())
+
+
+if __name__ == "__main__":
+    main()
