@@ -1,0 +1,213 @@
+"""Kamailio as the lab's SIP server: a digest registrar and record-routing proxy, run on a host for one call or many."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.lab.host import Host
+
+_START_TIMEOUT_S = 15.0
+_SHARED_MEMORY_MB, _PRIVATE_MEMORY_MB = 16, 4
+_MODULE_FOLDERS = ("/usr/lib/x86_64-linux-gnu/kamailio/modules", "/usr/lib64/kamailio/modules")
+
+_CONFIGURATION = """\
+#!KAMAILIO
+# Written by Earwitness for one run: digest registrar and record-routing proxy over UDP, no media.
+debug=1
+log_stderror=yes
+children=1
+disable_tcp=yes
+auto_aliases=no
+listen=udp:{address}:{port}
+alias="{domain}"
+mpath="{modules}"
+loadmodule "kex.so"
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "maxfwd.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+loadmodule "auth.so"
+loadmodule "htable.so"
+modparam("usrloc", "db_mode", 0)
+modparam("rr", "enable_full_lr", 1)
+modparam("htable", "htable", "users=>size=6;")
+modparam("auth", "nonce_expire", 300)
+
+# The table of users: name -> MD5(name:realm:password), which pv_auth_check takes as it is (flag 1).
+event_route[htable:mod-init] {{
+{users}}}
+
+request_route {{
+    if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
+    if (is_method("CANCEL")) {{
+        if (t_check_trans()) {{ t_relay(); }}
+        exit;
+    }}
+    if (has_totag()) {{
+        if (loose_route()) {{ t_relay(); exit; }}
+        if (is_method("ACK")) {{
+            if (t_check_trans()) {{ t_relay(); }}
+            exit;
+        }}
+        sl_send_reply("404", "Not Here");
+        exit;
+    }}
+    t_check_trans();
+    if (is_method("OPTIONS") && $rU == $null) {{ sl_send_reply("200", "OK"); exit; }}
+    if (is_method("REGISTER")) {{
+        if ($au == $null || $sht(users=>$au) == $null || !pv_www_authenticate("{domain}", "$sht(users=>$au)", "1")) {{
+            www_challenge("{domain}", "1");
+            exit;
+        }}
+        if ($au != $tU) {{ sl_send_reply("403", "Not Your Name"); exit; }}
+        consume_credentials();
+        if (!save("location")) {{ sl_reply_error(); }}
+        exit;
+    }}
+    if (is_method("INVITE")) {{
+        if ($au == $null || $sht(users=>$au) == $null || !pv_proxy_authenticate("{domain}", "$sht(users=>$au)", "1")) {{
+            proxy_challenge("{domain}", "1");
+            exit;
+        }}
+        consume_credentials();
+        record_route();
+    }}
+    if (!lookup("location")) {{ sl_send_reply("480", "Temporarily Unavailable"); exit; }}
+    if (!t_relay()) {{ sl_reply_error(); }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Kamailio:
+    """A running server."""
+
+    address: str
+    port: int
+    domain: str
+    log: Path
+
+
+def configuration(address: str, port: int, domain: str, users: Mapping[str, str], modules: str) -> str:
+    """Kamailio's configuration; it holds digests of the passwords (HA1, RFC 7616 3.4.2), never a password."""
+    lines = ""
+    for user, password in users.items():
+        digest = hashlib.md5(f"{user}:{domain}:{password}".encode(), usedforsecurity=False).hexdigest()
+        lines += f'    $sht(users=>{user}) = "{digest}";\n'
+    return _CONFIGURATION.format(address=address, port=port, domain=domain, users=lines, modules=modules)
+
+
+@asynccontextmanager
+async def start(
+    host: Host,
+    state: Path,
+    users: Mapping[str, str],
+    *,
+    address: str = "",
+    port: int = 5060,
+    domain: str = "earwitness.test",
+) -> AsyncIterator[Kamailio]:
+    """Run Kamailio on `host` at `address` (the host's own when empty), its files under `state`.
+
+    `users` maps names to passwords. The configuration is 0600 and gone afterwards; the log stays. Raises
+    CallFailure: TOOL_MISSING, PORT_TAKEN, or LAB_FAILED with the last line of its log.
+    """
+    program, modules = _found()
+    address = address or host.address
+    state.mkdir(parents=True, exist_ok=True)
+    file, log = state / "kamailio.cfg", state / "kamailio.log"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(configuration(address, port, domain, users, modules))
+    argv = [program, "-DD", "-E", "-f", str(file), "-Y", str(state), "-P", str(state / "kamailio.pid")]
+    argv += ["-m", str(_SHARED_MEMORY_MB), "-M", str(_PRIVATE_MEMORY_MB)]
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with log.open("wb") as messages:
+            process = host.popen(
+                argv, stdin=subprocess.DEVNULL, stdout=messages, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        await _answers(host, process, address, port, log)
+        yield Kamailio(address, port, domain, log)
+    finally:
+        file.unlink(missing_ok=True)
+        if process is not None:
+            await asyncio.to_thread(_end, process)
+
+
+def _found() -> tuple[str, str]:
+    program = shutil.which("kamailio", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    modules = next((folder for folder in _MODULE_FOLDERS if Path(folder).is_dir()), None)
+    if program is None or modules is None:
+        raise CallFailure(
+            Outcome.TOOL_MISSING,
+            "starting",
+            on="kamailio",
+            happened="it is not installed",
+            remedy="apt install kamailio",
+        )
+    return program, modules
+
+
+async def _answers(host: Host, process: subprocess.Popen[bytes], address: str, port: int, log: Path) -> None:
+    """Wait until the server answers an OPTIONS."""
+    with host.inside():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        sock.setblocking(False)
+        sock.bind((address, 0))
+        own = sock.getsockname()
+        probe = (
+            f"OPTIONS sip:{address}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {own[0]}:{own[1]};rport;branch=z9hG4bKready\r\n"
+            f"From: <sip:probe@{own[0]}>;tag=1\r\nTo: <sip:{address}>\r\nCall-ID: ready\r\nCSeq: 1 OPTIONS\r\n"
+            "Max-Forwards: 5\r\nContent-Length: 0\r\n\r\n"
+        )
+        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        while asyncio.get_running_loop().time() < deadline and process.poll() is None:
+            sock.sendto(probe.encode(), (address, port))
+            await asyncio.sleep(0.1)
+            try:
+                if sock.recv(2048).startswith(b"SIP/2.0 200"):
+                    return
+            except (BlockingIOError, ConnectionError):
+                continue
+    lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "CRITICAL" in line]
+    taken = any("Address already in use" in line for line in lines)
+    raise CallFailure(
+        Outcome.PORT_TAKEN if taken else Outcome.LAB_FAILED,
+        "starting",
+        on=f"kamailio at {address}:{port}",
+        happened=lines[0] if lines else f"no answer in {_START_TIMEOUT_S:g} s",
+        remedy=f"see {log}",
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server; if it does not go, the whole session that it leads, which is ours, its workers with it."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(5.0)
+    except subprocess.TimeoutExpired:
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.wait()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earwitness.phone.sdp import NotAcceptable, agreed_by, answer, offer
+from earwitness.speech.codecs.registry import CODEC_NAMES, codec
+
+
+@pytest.mark.parametrize("name", CODEC_NAMES)
+def test_both_ends_agree_on_the_offered_codec(name: str) -> None:
+    text = offer([codec(name)], "10.0.0.1", 4000, 7)
+    reply, callee = answer(text, [codec(other) for other in CODEC_NAMES], "10.0.0.2", 5000, 8)
+    caller = agreed_by(reply, [codec(name)])
+    assert callee.codec.encoding_name == caller.codec.encoding_name == codec(name).encoding_name
+    assert callee.send_payload_type == caller.send_payload_type == codec(name).payload_type
+    assert callee.remote == ("10.0.0.1", 4000)
+    assert caller.remote == ("10.0.0.2", 5000)
+
+
+def test_the_offer_of_opus() -> None:
+    lines = offer([codec("opus:24000,fec=1")], "10.0.0.1", 4000, 7).splitlines()
+    assert "m=audio 4000 RTP/AVP 120" in lines
+    assert "a=rtpmap:120 opus/48000/2" in lines
+    assert any(line.startswith("a=fmtp:120 ") and "useinbandfec=1" in line for line in lines)
+    assert "a=ptime:20" in lines
+
+
+LINPHONE_LIKE = """v=0
+o=u 1 1 IN IP4 10.0.0.9
+s=Talk
+c=IN IP4 10.0.0.9
+t=0 0
+m=audio 7078 RTP/AVPF 96 97 0 101
+a=rtpmap:96 opus/48000/2
+a=rtpmap:97 speex/8000
+a=rtpmap:101 telephone-event/8000
+m=video 9078 RTP/AVPF 98
+a=rtpmap:98 VP8/90000
+"""
+
+
+def test_the_number_is_the_offerers_and_other_streams_are_refused() -> None:
+    text, agreed = answer(LINPHONE_LIKE, [codec("g711a"), codec("opus")], "10.0.0.2", 4000, 8)
+    assert (agreed.codec.name, agreed.send_payload_type, agreed.remote) == ("opus", 96, ("10.0.0.9", 7078))
+    lines = text.splitlines()
+    assert "m=audio 4000 RTP/AVPF 96" in lines
+    assert any(line.startswith("m=video 0 ") for line in lines)
+
+
+def test_static_types_need_no_rtpmap() -> None:
+    bare = "v=0\nc=IN IP4 1.2.3.4\nm=audio 4000 RTP/AVP 8 3\n"
+    _, agreed = answer(bare, [codec("gsm")], "10.0.0.2", 4000, 8)
+    assert (agreed.codec.name, agreed.send_payload_type) == ("gsm", 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "v=0\nm=audio 0 RTP/AVP 0\nc=IN IP4 1.2.3.4\n",
+        "v=0\nm=audio 4000 RTP/SAVP 0\nc=IN IP4 1.2.3.4\n",
+        "v=0\nm=audio 4000 RTP/AVP 0\n",
+        "v=0\nm=audio 4000 RTP/AVP 9\nc=IN IP4 1.2.3.4\n",
+        "v=x\nm=audio many RTP/AVP 0\n",
+    ],
+)
+def test_nothing_in_common_is_refused(text: str) -> None:
+    with pytest.raises(NotAcceptable):
+        answer(text, [codec("g711u")], "10.0.0.2", 4000, 8)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_an_offer_or_refused(text: str) -> None:
+    with contextlib.suppress(NotAcceptable):
+        answer(text, [codec("g711u")], "10.0.0.2", 4000, 8)
