@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from earwitness.speech.wav import to_int16
 
@@ -67,6 +66,8 @@ def at_level(samples: Pcm, sample_rate: int, dbov: float = -26.0) -> Pcm:
 def _envelope(x: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
     """The magnitude, smoothed exponentially twice."""
     g = float(np.exp(-1.0 / (sample_rate * _TIME_CONSTANT_S)))
+    from scipy.signal import lfilter  # half a second to import, and a phone that reads shipped speech needs no level
+
     once = lfilter([1.0 - g], [1.0, -g], np.abs(x))
     return np.asarray(lfilter([1.0 - g], [1.0, -g], once), dtype=np.float64)
 
