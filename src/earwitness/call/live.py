@@ -27,7 +27,7 @@ class EndFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveCall:
-    """One call, placed. Its captures are beside it in the call's folder. Plain values: it travels to other processes."""
+    """One call, placed; its captures are in its folder. Plain values: it travels to other processes."""
 
     call_id: str
     started_at: str

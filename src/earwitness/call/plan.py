@@ -28,7 +28,9 @@ class Injection:
         """Read `what` or `what@SECONDS`."""
         match = re.fullmatch(r"([a-z-]+)(?:@(\d+(?:\.\d+)?))?", text)
         if match is None or match[1] not in INJECTIONS:
-            raise InputError("injecting", text, "no such fault", f"choose of {', '.join(INJECTIONS)}, @SECONDS after it")
+            raise InputError(
+                "injecting", text, "no such fault", f"choose of {', '.join(INJECTIONS)}, @SECONDS after it"
+            )
         return Injection(match[1], float(match[2] or 3.0))
 
 
@@ -74,7 +76,10 @@ class CallPlan:
             raise InputError("planning a circuit of", f"{self.hops} hops", "tor carries 2 to 8", "give --hops 2 to 8")
         if self.seconds is not None and not 4.0 <= self.seconds <= 3600.0:
             raise InputError(
-                "planning a call of", f"{self.seconds:g} s", "PESQ needs about 4 s of speech", "give --seconds 4 to 3600"
+                "planning a call of",
+                f"{self.seconds:g} s",
+                "PESQ needs about 4 s of speech",
+                "give --seconds 4 to 3600",
             )
 
     @property

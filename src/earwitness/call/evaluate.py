@@ -1,0 +1,333 @@
+"""From a placed call's captures to its record: traces, what was heard, scores and rows. No network, no clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earwitness.archive.layout import (
+    CAPTURES,
+    DIRECTIONS,
+    LISTENER,
+    REFERENCE,
+    SPEAKER,
+    heard_file,
+    trace_file,
+)
+from earwitness.archive.record import CallRecord, Clock, Listening
+from earwitness.archive.schema import Row
+from earwitness.archive.stored import write_ledger
+from earwitness.call.defaults import DEFAULT_BUFFER
+from earwitness.call.live import CALL_CLOCK, LiveCall
+from earwitness.ear import Heard, hear
+from earwitness.errors import EarwitnessError, InputError, Outcome
+from earwitness.score.emodel import e_model
+from earwitness.score.loopback import loopback
+from earwitness.score.pesq import PesqScore, ScorerRefused, pesq_nb, pesq_wb
+from earwitness.score.verdict import verdict
+from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.registry import codec as codec_of
+from earwitness.speech.reference import speech as reference_speech
+from earwitness.speech.wav import resample, write_wav
+from earwitness.trace.capture import Capture, read_capture
+from earwitness.trace.model import LOST, UNKNOWN, Trace
+from earwitness.trace.pair import pair
+from earwitness.trace.table import write_trace
+from earwitness.trace.timing import Timing, summarise
+
+SAME_CLOCK_ERROR_MS = 0.1
+"""Both ends are stamped by one kernel; what is left is the conversion of stamps to the call's clock, microseconds,
+and the time between the stamp and the device."""
+
+SEND_DEVIATION_LIMIT_MS = 5.0
+EMULATOR_LATE_LIMIT_MS = 2.0
+"""A call whose own instrument was less exact than this is marked, not trusted: both are small against a 20 ms frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Spoken:
+    """What was said, at both rates that scorers want."""
+
+    narrow: np.ndarray[Any, np.dtype[np.int16]]
+    wide: np.ndarray[Any, np.dtype[np.int16]] | None
+    at_codec_rate: np.ndarray[Any, np.dtype[np.int16]]
+
+
+def evaluate(live: LiveCall, folder: Path) -> CallRecord:
+    """Hear and score both directions of a placed call; writes traces, sound and ledgers into its folder.
+
+    Whatever can be measured is measured, also of a call that failed. An outcome of `completed` becomes a failure
+    where a capture is empty or a scorer refuses. Raises only for a folder that cannot be written (OSError).
+    """
+    codec = codec_of(live.codec)
+    spoken = _spoken(live, codec, folder)
+    notes = list(live.notes)
+    captures = {end: _capture(folder / name, notes) for end, name in CAPTURES.items()}
+    rows: list[Row] = []
+    listening: dict[str, Listening] = {}
+    outcome, detail = live.outcome, live.outcome_detail
+    for direction in DIRECTIONS:
+        row = _blank_row(live, direction)
+        trace = _trace(live, direction, captures, notes)
+        if trace is not None and len(trace):
+            write_trace(trace, folder / trace_file(direction))
+            row = _timed(row, live, trace)
+            heard, trouble = _hear(live, trace, codec)
+            if heard is not None:
+                write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
+                write_ledger(folder, direction, heard.ledger)
+                listening[direction] = _listening(heard, trace)
+                row, trouble = _scored(row, live, heard, spoken, codec)
+            if trouble and outcome is Outcome.COMPLETED:
+                outcome, detail = Outcome.SCORER_REFUSED, trouble
+        elif outcome is Outcome.COMPLETED:
+            outcome = Outcome.CAPTURE_EMPTY
+            detail = (
+                f"reading the media {direction.replace('_', ' ')} from {folder.name}: no packet of it was captured;"
+                " see that the capture's interface carries the path"
+            )
+        rows.append(row)
+    rows = [_ended(row, outcome, detail) for row in rows]
+    return CallRecord(
+        call_id=live.call_id,
+        started_at=live.started_at,
+        command=live.command,
+        versions=live.versions,
+        seed=live.plan.seed,
+        clocks={
+            CALL_CLOCK: Clock(
+                kind="CLOCK_MONOTONIC + one offset to Unix time, kernel stamps converted to it",
+                host="this machine",
+                error_ms=SAME_CLOCK_ERROR_MS,
+            )
+        },
+        network=live.network,
+        plan=live.plan.to_dict(),
+        path=live.plan.path,
+        path_details=live.path_details,
+        circuit=live.circuit,
+        caller=live.caller.endpoint,
+        callee=live.callee.endpoint,
+        codec=live.codec,
+        speech=live.speech,
+        outcome=outcome,
+        outcome_detail=detail,
+        stage=live.stage,
+        evidence=live.evidence,
+        milestones=live.milestones,
+        milestones_clock=CALL_CLOCK,
+        listening=listening,
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
+def _spoken(live: LiveCall, codec: Codec, folder: Path) -> _Spoken | None:
+    """The reference at the rates needed, written beside the call; None where the call failed for want of it."""
+    try:
+        said = reference_speech(live.plan.speech or live.speech.name, codec.sample_rate, live.plan.seconds)
+        wide_rate = codec.sample_rate >= 16000
+        narrow = said.samples if codec.sample_rate == 8000 else resample(said.samples, codec.sample_rate, 8000)
+        wide = resample(said.samples, codec.sample_rate, 16000) if wide_rate else None
+    except InputError:
+        return None
+    write_wav(folder / REFERENCE, said.samples, said.sample_rate)
+    return _Spoken(narrow, wide, said.samples)
+
+
+def _capture(path: Path, notes: list[str]) -> Capture | None:
+    if not path.exists():
+        return None
+    try:
+        capture = read_capture(path, clock=CALL_CLOCK)
+    except EarwitnessError as error:
+        notes.append(str(error))
+        return None
+    notes.extend(f"{path.name}: {problem}" for problem in capture.problems)
+    return capture
+
+
+def _trace(live: LiveCall, direction: str, captures: Mapping[str, Capture | None], notes: list[str]) -> Trace | None:
+    """What was sent and what arrived, joined; from the sender's capture alone where nothing arrived."""
+    sent_at, heard_at = captures[SPEAKER[direction]], captures[LISTENER[direction]]
+    if sent_at is None or heard_at is None:
+        return None
+    sent = sent_at.sent_by(live.end(SPEAKER[direction]).endpoint.address)
+    heard = heard_at.received_by(live.end(LISTENER[direction]).endpoint.address)
+    if not sent:
+        return None
+    if not heard:
+        alone = sent[0].trace
+        return replace(
+            alone,
+            sent_ns=alone.arrived_ns,
+            arrived_ns=np.full(len(alone), LOST),
+            sent_clock=alone.arrived_clock,
+        )
+    for what, streams in (("sent", sent), ("received", heard)):
+        if len(streams) > 1:
+            notes.append(f"{direction}: {len(streams)} streams were {what}; the one with most packets is used")
+    try:
+        return pair(sent[0].trace, heard[0].trace)
+    except InputError as error:
+        notes.append(str(error))
+        return None
+
+
+def _hear(live: LiveCall, trace: Trace, codec: Codec) -> tuple[Heard | None, str]:
+    """What a phone would have played, or why there is nothing to play."""
+    if not bool(np.any(trace.arrived)):
+        return None, ""
+    try:
+        heard = hear(
+            trace,
+            codec,
+            live.plan.buffer or DEFAULT_BUFFER,
+            concealment=live.plan.concealment or None,
+            seed=live.plan.seed,
+        )
+    except EarwitnessError as error:
+        return None, str(error)
+    return heard, ""
+
+
+def _listening(heard: Heard, trace: Trace) -> Listening:
+    """How it was rendered, and where in it the first word spoken comes."""
+    frames = heard.ledger
+    played = frames[frames["audio_ms"].notna() & frames["timestamp"].notna() & (frames["packet"] >= 0)]
+    reference_at_ms = None
+    if len(played):
+        first = played.iloc[0]
+        ticks = int(first["timestamp"]) - int(trace.timestamp.min())
+        reference_at_ms = float(first["audio_ms"]) - ticks * 1000.0 / trace.clock_rate
+    return Listening(
+        origin_ns=heard.origin_ns,
+        reference_at_ms=reference_at_ms,
+        buffer=heard.buffer,
+        concealment=heard.concealment,
+        playout_delay_mean_ms=_finite(heard.playout_delay_mean_ms),
+        shares=heard.shares,
+    )
+
+
+def _blank_row(live: LiveCall, direction: str) -> Row:
+    """What is known before anything is measured."""
+    listener = live.end(LISTENER[direction])
+    marks = live.milestones
+    return Row(
+        call_id=live.call_id,
+        started_at=live.started_at,
+        network=live.network,
+        path=live.plan.path,
+        hops=live.hops,
+        circuit=" > ".join(f"{relay.nickname}@{relay.place}" for relay in live.circuit.relays),
+        codec=live.codec,
+        from_place=live.caller.endpoint.place,
+        to_place=live.callee.endpoint.place,
+        seed=live.plan.seed,
+        direction=direction,
+        speech=live.speech.name,
+        path_setup_ms=live.path_setup_ms,
+        post_dial_delay_ms=_between(marks, "invite_sent", "first_provisional")
+        or _between(marks, "invite_sent", "answered"),
+        answer_delay_ms=_between(marks, "invite_sent", "answered"),
+        first_media_ms=_between(marks, "invite_sent", f"first_media_{direction}"),
+        send_deviation_p99_ms=live.end(SPEAKER[direction]).send_deviation_p99_ms,
+        rtcp_rtt_ms=listener.rtcp_rtt_ms,
+        instrument_ok=_instrument_ok(live, direction),
+    )
+
+
+def _instrument_ok(live: LiveCall, direction: str) -> bool | None:
+    """Whether sender, emulator and captures were exact enough to trust this direction; None before there is media."""
+    deviation = live.end(SPEAKER[direction]).send_deviation_p99_ms
+    if deviation is None:
+        return None
+    late = live.emulator_late_p99_ms
+    dropped = live.caller.packets_dropped_by_kernel + live.callee.packets_dropped_by_kernel
+    return deviation <= SEND_DEVIATION_LIMIT_MS and dropped == 0 and (late is None or late <= EMULATOR_LATE_LIMIT_MS)
+
+
+def _timed(row: Row, live: LiveCall, trace: Trace) -> Row:
+    """The row with what the packets' times tell."""
+    timing: Timing = summarise(trace)
+    sent = int(np.count_nonzero(trace.sent_ns != UNKNOWN)) - timing.packets_duplicate
+    return replace(
+        row,
+        packets_sent=sent,
+        packets_received=timing.packets_received,
+        packets_duplicate=timing.packets_duplicate,
+        packets_reordered=timing.packets_reordered,
+        loss_ratio=1.0 - timing.packets_received / sent if sent else None,
+        jitter_mean_ms=_finite(timing.jitter_mean_ms),
+        jitter_median_ms=_finite(timing.jitter_median_ms),
+        jitter_p95_ms=_finite(timing.jitter_p95_ms),
+        jitter_max_ms=_finite(timing.jitter_max_ms),
+        jitter_iqr_ms=_finite(timing.jitter_iqr_ms),
+        jitter_sd_ms=_finite(timing.jitter_std_dev_ms),
+        gap_max_ms=_finite(timing.gap_max_ms),
+        gaps_150ms=timing.spikes_with_pauses,
+        spikes_150ms=timing.spikes_without_pauses,
+        owd_min_ms=_finite(timing.owd_min_ms),
+        owd_p50_ms=_finite(timing.owd_p50_ms),
+        owd_p95_ms=_finite(timing.owd_p95_ms),
+        owd_p99_ms=_finite(timing.owd_p99_ms),
+        owd_error_ms=SAME_CLOCK_ERROR_MS if math.isfinite(timing.owd_p50_ms) else None,
+    )
+
+
+def _scored(row: Row, live: LiveCall, heard: Heard, spoken: _Spoken | None, codec: Codec) -> tuple[Row, str]:
+    """The row with what the ear and the scorers tell, and why a scorer refused."""
+    row = replace(
+        row,
+        playout_buffer=heard.buffer,
+        late_ratio=heard.shares["late_ratio"],
+        concealed_ratio=heard.shares["concealed_ratio"],
+        mouth_to_ear_ms=_finite(heard.mouth_to_ear_mean_ms),
+    )
+    effective_loss = min(1.0, (row.loss_ratio or 0.0) + (row.late_ratio or 0.0))
+    model = e_model(codec.name, loss_ratio=effective_loss, mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0)
+    row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
+    if spoken is None:
+        return row, "scoring with PESQ: the reference is not to be had; give the speech that was said"
+    try:
+        narrow = heard.audio if heard.sample_rate == 8000 else resample(heard.audio, heard.sample_rate, 8000)
+        score: PesqScore = pesq_nb(spoken.narrow, narrow, 8000)
+        row = replace(row, pesq_raw=score.raw, mos_lqo=score.mos_lqo)
+        if spoken.wide is not None:
+            row = replace(row, mos_lqo_wb=pesq_wb(spoken.wide, resample(heard.audio, heard.sample_rate, 16000)))
+    except ScorerRefused as error:
+        return row, str(error)
+    judged = verdict(
+        mos_lqo=row.mos_lqo,
+        mouth_to_ear_ms=row.mouth_to_ear_ms,
+        loss_ratio=row.loss_ratio,
+        late_ratio=row.late_ratio,
+        concealed_ratio=row.concealed_ratio,
+        jitter_mean_ms=row.jitter_mean_ms,
+        codec_ceiling_mos=loopback(codec, spoken.at_codec_rate).mos_lqo,
+        mos_cqe=row.mos_cqe,
+    )
+    return replace(row, verdict=judged.word, verdict_reason=judged.reason), ""
+
+
+def _ended(row: Row, outcome: Outcome, detail: str) -> Row:
+    """The row with the call's ending; a failed call has no verdict but that."""
+    row = replace(row, outcome=str(outcome), outcome_detail=detail)
+    if outcome is not Outcome.COMPLETED:
+        row = replace(row, verdict="failed", verdict_reason=detail)
+    return row
+
+
+def _between(marks: Mapping[str, int], begin: str, end: str) -> float | None:
+    """Milliseconds between two milestones, None unless both were reached."""
+    return (marks[end] - marks[begin]) / 1e6 if begin in marks and end in marks else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,42 @@
+"""Where a call takes place: two hosts, the paths between them, and what the instrument says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Protocol
+
+from earwitness.call.plan import CallPlan
+from earwitness.lab.host import Host
+from earwitness.path.base import Path
+
+
+class Network(Protocol):
+    """The lab, or the public network."""
+
+    name: str
+    """`lab` or `public`: a column of every row."""
+
+    def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
+        """The caller's and the callee's host, in the plan's places."""
+        ...
+
+    def path(self, plan: CallPlan) -> Path:
+        """The path that the plan asks for, not open yet."""
+        ...
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the programs the network runs on."""
+        ...
+
+    def emulator_late_p99_ms(self) -> float | None:
+        """How late packets left the emulator since this was last asked; None without one."""
+        ...
+
+    def write_truth(self, since_ns: int, out: FilePath) -> None:
+        """Write what really happened to every packet since then (CLOCK_MONOTONIC) as Parquet, where that is known."""
+        ...
+
+    def lose_relay(self, nickname: str) -> None:
+        """Kill a relay, for an injected fault; raises EarwitnessError where that is not ours to do."""
+        ...

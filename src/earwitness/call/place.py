@@ -1,0 +1,234 @@
+"""Place one call: open the path, capture, register, dial, talk, hang up. What happens on the way is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from earwitness.archive import layout
+from earwitness.archive.record import Circuit, Endpoint, Relay, Speech
+from earwitness.call.live import LiveCall
+from earwitness.call.network import Network
+from earwitness.call.notebook import Notebook
+from earwitness.call.plan import CallPlan
+from earwitness.call.talk import Watch, collect, path_lost, talk
+from earwitness.capture.live import CaptureProcess, epoch_offset_ns
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.report import media_outcome
+from earwitness.phone.setup import PhoneSetup, SipServer
+from earwitness.speech.codecs.registry import codec as codec_of
+from earwitness.speech.reference import DEFAULT_SPEECH
+from earwitness.speech.reference import speech as reference_speech
+
+
+async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebook, watch: Watch) -> LiveCall:
+    """Place the call; its captures go into `folder`.
+
+    Always returns, with a typed outcome, unless it is cancelled: the notebook then holds what was known.
+    """
+    offset_ns = epoch_offset_ns()
+    notebook.started_monotonic_ns = time.monotonic_ns()
+    notebook.started_at = _utc(notebook.started_monotonic_ns + offset_ns)
+    notebook.versions = {**_versions(), **network.versions()}
+    try:
+        _prepare(plan, notebook)
+        async with AsyncExitStack() as stack:
+            opened = await _open_path(plan, network, notebook, stack, watch)
+            try:
+                await _captured_call(plan, network, opened, folder, offset_ns, notebook, watch)
+            except EarwitnessError as failure:
+                # A path that broke is the cause of whatever its phones then met.
+                raise path_lost(plan, opened) or failure from failure
+    except EarwitnessError as failure:
+        return notebook.live(_outcome_of(failure), failure)
+    except OSError as error:
+        remedy = "see the record's evidence; report this if it happens again"
+        return notebook.live(Outcome.FAILED, EarwitnessError("placing the call", plan.title, error, remedy))
+    finally:
+        notebook.emulator_late_p99_ms = network.emulator_late_p99_ms()
+    return notebook.live(Outcome.COMPLETED)
+
+
+def _prepare(plan: CallPlan, notebook: Notebook) -> None:
+    """What can be refused before anything is opened."""
+    codec = codec_of(plan.codec)
+    notebook.codec = codec.spec
+    try:
+        said = reference_speech(plan.speech or DEFAULT_SPEECH, codec.sample_rate, plan.seconds)
+    except InputError as error:
+        raise CallFailure(
+            Outcome.SPEECH_UNUSABLE, error.tried, on=error.on, happened=error.happened, remedy=error.remedy
+        ) from error
+    notebook.speech = Speech(
+        name=said.name, attribution=said.attribution, seconds=said.seconds, sample_rate=said.sample_rate
+    )
+
+
+async def _open_path(
+    plan: CallPlan, network: Network, notebook: Notebook, stack: AsyncExitStack, watch: Watch
+) -> OpenPath:
+    caller, callee = network.hosts(plan)
+    notebook.endpoints["caller"] = Endpoint(place=caller.place, host=caller.name)
+    notebook.endpoints["callee"] = Endpoint(place=callee.place, host=callee.name)
+    watch("opening the path")
+    begun_ns = time.monotonic_ns()
+    opened = await stack.enter_async_context(network.path(plan).open(caller, callee, PhonePorts()))
+    notebook.path_setup_ms = (time.monotonic_ns() - begun_ns) / 1e6
+    notebook.hops = len(opened.hops)
+    notebook.circuit = Circuit(
+        id=opened.circuit_id,
+        relays=tuple(
+            Relay(nickname=h.nickname, fingerprint=h.fingerprint, address=h.address, place=h.place, country=h.country)
+            for h in opened.hops
+        ),
+    )
+    notebook.path_details = dict(opened.details)
+    for name, end in (("caller", opened.caller), ("callee", opened.callee)):
+        notebook.endpoints[name] = Endpoint(place=end.host.place, host=end.host.name, address=end.address)
+    return opened
+
+
+async def _captured_call(
+    plan: CallPlan,
+    network: Network,
+    opened: OpenPath,
+    folder: Path,
+    offset_ns: int,
+    notebook: Notebook,
+    watch: Watch,
+) -> None:
+    """Everything between the first packet that could be captured and the last."""
+    ends = {"caller": opened.caller, "callee": opened.callee}
+    async with AsyncExitStack() as stack:
+        watch("starting captures and phones")
+        taken = _take_port(opened.callee) if plan.inject and plan.inject.what == "port-taken" else None
+        try:
+            entered = await _enter_all(
+                stack,
+                *(_capture(end, folder / layout.CAPTURES[name], offset_ns) for name, end in ends.items()),
+                *(BuiltinPhone.start(end.host, _setup(plan, name, end, offset_ns)) for name, end in ends.items()),
+            )
+        finally:
+            if taken:
+                taken.close()
+        captures: dict[str, CaptureProcess] = dict(zip(ends, entered[:2], strict=True))
+        phones: dict[str, BuiltinPhone] = dict(zip(ends, entered[2:], strict=True))
+        try:
+            await talk(plan, network, opened, phones, notebook, watch)
+        finally:
+            await collect(phones, captures, notebook)
+        outcome = media_outcome(notebook.reports["caller"], notebook.reports["callee"])
+        if outcome is not Outcome.COMPLETED:
+            raise CallFailure(
+                outcome,
+                "carrying media over",
+                on=plan.title,
+                happened="the call was answered, but RTP arrived at "
+                + ("neither end" if outcome is Outcome.NO_MEDIA else "one end only"),
+                remedy="see the captures of both ends in the call's folder",
+            )
+
+
+def _capture(end: End, out: Path, offset_ns: int) -> AbstractAsyncContextManager[CaptureProcess]:
+    return _Started(CaptureProcess.start(end.host, end.interface, out, epoch_offset_ns=offset_ns))
+
+
+class _Started(AbstractAsyncContextManager[CaptureProcess]):
+    """A capture as a context whose entering starts it."""
+
+    def __init__(self, starting: Coroutine[Any, Any, CaptureProcess]) -> None:
+        self._starting = starting
+
+    async def __aenter__(self) -> CaptureProcess:
+        self._capture = await self._starting
+        return self._capture
+
+    async def __aexit__(self, *why: Any) -> None:
+        await self._capture.__aexit__(*why)
+
+
+async def _enter_all(stack: AsyncExitStack, *contexts: AbstractAsyncContextManager[Any]) -> list[Any]:
+    """Enter all at once; where one fails, those that stood are left again and its error is raised."""
+    results = await asyncio.gather(*(context.__aenter__() for context in contexts), return_exceptions=True)
+    failed = None
+    for context, result in zip(contexts, results, strict=True):
+        if isinstance(result, BaseException):
+            failed = failed or result
+        else:
+            stack.push_async_exit(context)
+    if failed is not None:
+        raise failed
+    return list(results)
+
+
+def _setup(plan: CallPlan, name: str, end: End, offset_ns: int) -> PhoneSetup:
+    ports = PhonePorts()
+    return PhoneSetup(
+        address=end.address,
+        epoch_offset_ns=offset_ns,
+        user=name,
+        sip_port=ports.sip,
+        rtp_port=ports.rtp,
+        codec=plan.codec,
+        speech=plan.speech or DEFAULT_SPEECH,
+        seconds=plan.seconds,
+        silence_suppression=plan.silence_suppression,
+        seed=plan.seed * 2 + (name == "callee"),
+        server=_server(plan, name),
+    )
+
+
+def _server(plan: CallPlan, name: str) -> SipServer | None:
+    """The SIP account of one end: user and password come from the environment, never from the command line."""
+    if not plan.sip_server:
+        return None
+    host, _, port = plan.sip_server.partition(":")
+    prefix = f"EARWITNESS_SIP_{name.upper()}"
+    user, password = os.environ.get(f"{prefix}_USER"), os.environ.get(f"{prefix}_PASSWORD")
+    if not user or password is None:
+        raise InputError(
+            "registering at",
+            plan.sip_server,
+            f"the {name}'s account is not given",
+            f"set {prefix}_USER and {prefix}_PASSWORD in the environment",
+        )
+    return SipServer(host=host, user=user, password=password, port=int(port or 5060))
+
+
+def _take_port(end: End) -> socket.socket:
+    """Sit on the phone's SIP port, as another program would (injected fault)."""
+    with end.host.inside():
+        taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    taken.bind((end.address, PhonePorts().sip))
+    return taken
+
+
+def _outcome_of(failure: EarwitnessError) -> Outcome:
+    return failure.outcome if isinstance(failure, CallFailure) else Outcome.FAILED
+
+
+def _utc(at_ns: int) -> str:
+    seconds, nanoseconds = divmod(at_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "earwitness": version("earwitness"),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "aiosipua": version("aiosipua"),
+        "pesq": version("pesq"),
+        "numpy": version("numpy"),
+    }

@@ -1,0 +1,110 @@
+"""The call itself: register, dial, talk, hang up; and what both ends have to tell of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from earwitness.call.defaults import ANSWER_TIMEOUT_S, STREAM_WATCH_S
+from earwitness.call.network import Network
+from earwitness.call.notebook import Notebook
+from earwitness.call.plan import CallPlan
+from earwitness.capture.live import CaptureProcess
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.path.base import OpenPath
+from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.report import PhoneReport
+
+Watch = Callable[[str], None]
+"""Told the stage that a call has reached, in words."""
+
+_REPORT_TIMEOUT_S = 12.0
+
+
+async def talk(
+    plan: CallPlan,
+    network: Network,
+    opened: OpenPath,
+    phones: Mapping[str, BuiltinPhone],
+    notebook: Notebook,
+    watch: Watch,
+) -> None:
+    """Register where asked, dial, talk until both have spoken, hang up."""
+    caller, callee = phones["caller"], phones["callee"]
+    if plan.sip_server:
+        watch("registering")
+        await asyncio.gather(caller.register(), callee.register())
+    if not (plan.inject and plan.inject.what == "callee-absent"):
+        await callee.listen()
+    watch("dialling")
+    await caller.call(callee.uri, ANSWER_TIMEOUT_S)
+    seconds = notebook.speech.seconds or 0.0
+    watch(f"talking, {seconds:.0f} s")
+    finish = asyncio.create_task(caller.finish(plan.tail_s))
+    begun = time.monotonic()
+    try:
+        while not finish.done():
+            await asyncio.wait({finish}, timeout=STREAM_WATCH_S)
+            if (lost := path_lost(plan, opened)) is not None:
+                raise lost
+            if plan.inject and plan.inject.what.startswith("kill-") and time.monotonic() - begun > plan.inject.after_s:
+                _lose(plan, network, opened)
+        await finish
+    finally:
+        finish.cancel()
+
+
+def _lose(plan: CallPlan, network: Network, opened: OpenPath) -> None:
+    """Kill the relay that the injection names; killing it twice does no harm."""
+    assert plan.inject is not None
+    hop = {"kill-guard": 0, "kill-middle": 1, "kill-exit": -1}[plan.inject.what]
+    if opened.hops:
+        network.lose_relay(opened.hops[hop].nickname)
+
+
+async def collect(
+    phones: Mapping[str, BuiltinPhone], captures: Mapping[str, CaptureProcess], notebook: Notebook
+) -> None:
+    """End what still stands and keep what both ends have to tell, whatever came before."""
+    for name, phone in phones.items():
+        try:
+            async with asyncio.timeout(_REPORT_TIMEOUT_S):
+                await phone.hang_up()
+                notebook.reports[name] = await phone.report()
+        except (EarwitnessError, TimeoutError) as error:
+            notebook.notes.append(f"no report from the {name}'s phone: {error or 'it did not answer in time'}")
+            notebook.reports[name] = PhoneReport(uri=phone.uri, role="idle", milestones=dict(phone.milestones))
+        notebook.notes.extend(f"{name}'s phone: {note}" for note in phone.notes)
+    for name, capture in captures.items():
+        notebook.captured[name] = await capture.stop()
+    caller, callee = notebook.reports["caller"], notebook.reports["callee"]
+    marks = dict(caller.milestones)
+    for source, mark, target in (
+        (callee, "first_rtp_received", "first_media_to_callee"),
+        (caller, "first_rtp_received", "first_media_to_caller"),
+        (callee, "invite_received", "invite_received"),
+        (callee, "first_rtp_sent", "callee_first_rtp_sent"),
+        (callee, "speech_ended", "callee_speech_ended"),
+    ):
+        if mark in source.milestones:
+            marks[target] = source.milestones[mark]
+    notebook.milestones = dict(sorted(marks.items(), key=lambda item: item[1]))
+    steps = sum(len(summary.clock_steps) for summary in notebook.captured.values())
+    if steps:
+        notebook.notes.append("the wall clock was set during the call; the times here do not depend on it")
+
+
+def path_lost(plan: CallPlan, opened: OpenPath) -> CallFailure | None:
+    """The failure to raise when the path under the call is gone; None while it stands."""
+    reason = opened.failure()
+    if reason is None:
+        return None
+    return CallFailure(
+        Outcome.PATH_LOST,
+        "carrying the call over",
+        on=plan.title,
+        happened=reason,
+        remedy="place it again; its record keeps what was measured until then",
+        evidence={"circuit": opened.circuit_id, "hops": [hop.nickname for hop in opened.hops]},
+    )
