@@ -17,19 +17,35 @@ from earwitness.study.statistics import F64, ecdf
 
 @dataclass(frozen=True)
 class Study:
-    """What the figures are drawn from. `ends` is the tidy frame; `metrics_*` are Tor Metrics' tables."""
+    """What the figures are drawn from.
+
+    `ends` is the tidy frame, `conditions` its conditions in order. `packets` are the ends of which single packets were
+    seen (raw files), where those are not all of `ends`. `metrics_*` are Tor Metrics' tables.
+    """
 
     ends: pd.DataFrame
     conditions: tuple[str, ...]
+    packets: pd.DataFrame
     metrics_latency: pd.DataFrame | None = None
     metrics_throughput: pd.DataFrame | None = None
 
     def groups(self, needed: str, least: int = 2) -> Iterator[tuple[str, pd.DataFrame, Mark]]:
         """Each condition in which `needed` was measured at least at `least` ends, its ends, and its mark."""
-        for condition in self.conditions:
-            group = self.ends[self.ends["condition"] == condition]
-            if group[needed].notna().sum() >= least:
-                yield condition, group, condition_mark(group)
+        yield from _groups(self.ends, self.conditions, needed, least)
+
+    def packet_groups(self, needed: str) -> Iterator[tuple[str, pd.DataFrame, Mark]]:
+        """As `groups`, of the ends of which packets were seen."""
+        order = [str(name) for name in self.packets["condition"].unique()]
+        yield from _groups(self.packets, sorted(order), needed, 2)
+
+
+def _groups(
+    ends: pd.DataFrame, conditions: Sequence[str], needed: str, least: int
+) -> Iterator[tuple[str, pd.DataFrame, Mark]]:
+    for condition in conditions:
+        group = ends[ends["condition"] == condition]
+        if group[needed].notna().sum() >= least:
+            yield condition, group, condition_mark(group)
 
 
 _OUTLINE = [Stroke(linewidth=2.0, foreground="black"), Normal()]

@@ -17,7 +17,7 @@ from earwitness.report.reproduce_quality import (
     draw_pesq_jitter,
     draw_place_cdf,
 )
-from earwitness.report.style import paper, save
+from earwitness.report.style import WIDTH_INCHES, paper, save
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Drawn:
     title: str
     caption: str
     files: tuple[Path, ...]
+    wide: bool
+    """A page wide, not a column."""
 
 
 def draw_figures(study: Study, folder: Path) -> tuple[list[Drawn], list[tuple[str, str]]]:
@@ -40,7 +42,8 @@ def draw_figures(study: Study, folder: Path) -> tuple[list[Drawn], list[tuple[st
             except NotDrawn as reason:
                 not_drawn.append((title, str(reason)))
                 continue
-            drawn.append(Drawn(name, title, caption, tuple(save(drawing, folder / name))))
+            wide = drawing.get_figwidth() > WIDTH_INCHES["column"]
+            drawn.append(Drawn(name, title, caption, tuple(save(drawing, folder / name)), wide))
     return drawn, not_drawn
 
 

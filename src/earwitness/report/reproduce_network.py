@@ -48,7 +48,7 @@ def draw_jitter_cdf(study: Study) -> tuple[Figure, str]:
 
 def draw_spikes(study: Study) -> tuple[Figure, str]:
     """Delay spikes against mean jitter: as the study counted them, and with the pauses in the speech taken out."""
-    groups = list(study.groups("gaps_150ms"))
+    groups = list(study.packet_groups("gaps_150ms"))
     if not groups:
         raise NotDrawn("spikes need each packet's time of arrival, and there is no capture or trace in this study")
     drawing, axes = panels(1, 2, "page", 2.3)
@@ -77,7 +77,7 @@ def draw_spikes(study: Study) -> tuple[Figure, str]:
 def draw_owd_box(study: Study) -> tuple[Figure, str]:
     """Half the round trip of calls, beside half of Tor Metrics' circuit latency."""
     boxes: list[tuple[str, F64, Mark]] = []
-    for condition, group, mark in study.groups("rtcp_rtt_ms"):
+    for condition, group, mark in study.packet_groups("rtcp_rtt_ms"):
         values = group["rtcp_rtt_ms"].dropna().to_numpy(dtype=float) / 2.0
         boxes.append((f"{condition}\n(n = {len(values)})", values, mark))
     measured = len(boxes)

@@ -1,0 +1,179 @@
+"""`earwitness reproduce`: a study's numbers, tables and figures, from the published artifact or a data set of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from earwitness.archive.dataset import Dataset
+from earwitness.archive.published import ImportSummary, import_folder
+from earwitness.archive.published_layout import scan
+from earwitness.archive.tidy import Ends, read_ends, tidy_rows
+from earwitness.errors import InputError
+from earwitness.report.reproduce_drawing import Study
+from earwitness.report.reproduce_figures import Drawn, draw_figures
+from earwitness.report.reproduce_page import write_page
+from earwitness.report.reproduce_text import numbers_markdown
+from earwitness.study.comparison import compare_conditions, correlations
+from earwitness.study.doubts import doubtful_batches, without_doubtful
+from earwitness.study.reproduction import Finding, metrics_numbers, reproduce_numbers
+from earwitness.study.row_check import check_rows
+
+RAW = "raw-calls"
+SAMPLE = " (raw files here)"
+"""Marks a condition that the tables do not hold and the raw files do."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What was computed and written. A data set of ours has no published `numbers`."""
+
+    out: Path
+    sources: tuple[str, ...]
+    numbers: tuple[Finding, ...]
+    rows: pd.DataFrame
+    """Raw files against the published rows of the same calls (`study.row_check`); empty where there are none."""
+    tables: dict[str, pd.DataFrame]
+    figures: tuple[Drawn, ...]
+    not_drawn: tuple[tuple[str, str], ...]
+    imported: ImportSummary | None
+    files: tuple[Path, ...] = field(default=())
+
+    def counts(self) -> dict[str, int]:
+        """How many numbers agree, disagree, and could not be computed."""
+        verdicts = [number.agrees for number in self.numbers]
+        return {
+            "agree": verdicts.count("yes"),
+            "disagree": verdicts.count("no"),
+            "not computable": len(verdicts) - verdicts.count("yes") - verdicts.count("no"),
+        }
+
+
+def reproduce(
+    folder: Path,
+    out: Path,
+    *,
+    raw: bool = True,
+    executor: Executor | None = None,
+    resamples: int = 1000,
+    seed: int = 1,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Reproduction:
+    """Compute a study again and write it to `out`: tables as CSV, figures as PDF and PNG, Markdown and one HTML page.
+
+    `folder` is the published artifact (its CSV tables, wherever they are in it; its raw files too, unless `raw` is off,
+    imported once into `out`/raw-calls) or a data set of ours. Intervals come from `resamples` resamples of places from
+    `seed`, so that the same input gives the same bytes. Raises `InputError` where `folder` is neither.
+    """
+    ends = read_ends(folder)
+    ours = (folder / "calls.parquet").is_file()
+    out.mkdir(parents=True, exist_ok=True)
+    imported, rows = (None, pd.DataFrame()) if ours or not raw else _import_raw(folder, out, executor, progress)
+    packets = ends.frame if ours else tidy_rows(({str(k): v for k, v in r.items()} for r in _records(rows)), RAW)
+    sample = packets[~packets["condition"].isin(ends.conditions)] if not ours else packets.iloc[:0]
+    sample = sample.assign(condition=sample["condition"] + SAMPLE)
+    throughput = _metrics(folder, "onionperf-throughput")
+    numbers = [] if ours else _numbers(ends, packets, throughput, resamples, seed)
+    everything = pd.concat([ends.frame, sample], ignore_index=True) if len(sample) else ends.frame
+    tables = _tables(everything, packets, resamples, seed)
+    study = Study(
+        everything,
+        tuple(Ends(everything, ()).conditions),
+        packets=packets,
+        metrics_latency=_metrics(folder, "onionperf-latencies"),
+        metrics_throughput=throughput,
+    )
+    figures, not_drawn = draw_figures(study, out / "figures")
+    checked = check_rows(rows, ends.frame) if len(rows) else pd.DataFrame()
+    result = Reproduction(
+        out, ends.sources, tuple(numbers), checked, tables, tuple(figures), tuple(not_drawn), imported
+    )
+    return _write(result)
+
+
+def _import_raw(
+    folder: Path, out: Path, executor: Executor | None, progress: Callable[[int, int, str], None] | None
+) -> tuple[ImportSummary | None, pd.DataFrame]:
+    """The raw calls of the artifact, if it has any, measured the study's way; measured once, then kept in `out`."""
+    try:
+        calls = scan(folder).calls
+    except InputError:
+        return None, pd.DataFrame()
+    if not any(call.published for call in calls):
+        return None, pd.DataFrame()
+    summary = import_folder(folder, out / RAW, as_published=True, executor=executor, progress=progress)
+    return summary, Dataset.open(out / RAW).rows()
+
+
+def _records(rows: pd.DataFrame) -> list[dict[Any, Any]]:
+    return rows.astype(object).where(rows.notna(), None).to_dict("records") if len(rows) else []
+
+
+def _metrics(folder: Path, stem: str) -> pd.DataFrame | None:
+    """A table of Tor Metrics in the folder; None where there is none."""
+    for path in sorted(folder.rglob(f"{stem}*.csv")):
+        table = pd.read_csv(path)
+        if {"date", "source", "md"} <= set(table.columns):
+            return table
+    return None
+
+
+def _numbers(
+    ends: Ends, packets: pd.DataFrame, throughput: pd.DataFrame | None, resamples: int, seed: int
+) -> list[Finding]:
+    three = packets[packets["hops"] == 3] if len(packets) else packets
+    nearest = {"raw 3-hop files here": three, "2-hop table": ends.frame[ends.frame["hops"] == 2]}
+    numbers = reproduce_numbers(ends.frame, nearest, resamples=resamples, seed=seed)
+    return numbers + (metrics_numbers(throughput) if throughput is not None else [])
+
+
+def _tables(ends: pd.DataFrame, packets: pd.DataFrame, resamples: int, seed: int) -> dict[str, pd.DataFrame]:
+    doubtful = doubtful_batches(ends)
+    compared = ends
+    if len(doubtful):
+        kept = without_doubtful(ends)
+        kept = kept[kept["condition"] == "Non-Tor"]
+        compared = pd.concat([ends, kept.assign(condition="Non-Tor, doubtful calls left out")], ignore_index=True)
+    together = correlations(ends, resamples=min(resamples, 300), seed=seed)
+    if packets is not ends and len(packets):
+        of_packets = correlations(packets, resamples=min(resamples, 300), seed=seed)
+        spikes = of_packets[of_packets["measure"].isin(["gaps_150ms", "spikes_150ms"])]
+        together = pd.concat([together, spikes.assign(condition=spikes["condition"] + SAMPLE)], ignore_index=True)
+    return {
+        "conditions": compare_conditions(compared, "condition", resamples=resamples, seed=seed),
+        "codecs": compare_conditions(ends, "codec", resamples=resamples, seed=seed),
+        "places": compare_conditions(ends, "place", resamples=resamples, seed=seed),
+        "correlations": together,
+        "doubtful-batches": doubtful,
+    }
+
+
+def _write(result: Reproduction) -> Reproduction:
+    files: list[Path] = []
+    tables = dict(result.tables)
+    if result.numbers:
+        tables["numbers"] = pd.DataFrame([number.to_dict() for number in result.numbers])
+    if len(result.rows):
+        tables["rows"] = result.rows
+    for name, table in tables.items():
+        if len(table):
+            path = result.out / f"{name}.csv"
+            table.to_csv(path, index=False)
+            files.append(path)
+    if result.imported is not None:
+        path = result.out / "import.json"
+        path.write_text(json.dumps(result.imported.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        files.append(path)
+    markdown = result.out / "reproduction.md"
+    markdown.write_text(numbers_markdown(result.numbers, result.rows, result.tables), encoding="utf-8")
+    files.append(markdown)
+    files.extend(path for figure in result.figures for path in figure.files)
+    finished = Reproduction(**{**result.__dict__, "files": tuple(files)})
+    page = write_page(finished.out / "reproduction.html", finished)
+    return Reproduction(**{**finished.__dict__, "files": (*files, page)})

@@ -1,0 +1,109 @@
+"""The reproduction as one HTML page that needs nothing else: tables, figures inline, no script, no network."""
+
+from __future__ import annotations
+
+import base64
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from earwitness import __version__
+from earwitness.report.reproduce_text import (
+    corrected_text,
+    display_rows,
+    heads,
+    remark_text,
+    rows_text,
+    verdict_text,
+)
+
+if TYPE_CHECKING:
+    from earwitness.report.reproduce import Reproduction
+
+TABLE_TITLES = {
+    "conditions": (
+        "Conditions side by side",
+        "Completed ends; shares with 95 % bootstrap intervals over calls clustered by place.",
+    ),
+    "codecs": ("By codec", "Both ends, failed scores left out."),
+    "places": ("By place", "Both ends, failed scores left out. One place has no interval."),
+    "correlations": (
+        "Correlations",
+        "Of each end. The interval is Spearman's, over calls clustered by place.",
+    ),
+    "doubtful-batches": (
+        "Calls that do not look like their label",
+        "Found by comparing each batch with the others; the published numbers include them, so ours do too.",
+    ),
+}
+
+
+def write_page(path: Path, result: Reproduction) -> Path:
+    """Write the page; every text is escaped, every figure a PNG within it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template("reproduction.html.j2").render(
+        version=__version__,
+        sources=result.sources,
+        counts=result.counts(),
+        total=len(result.numbers),
+        groups=_number_groups(result),
+        row_sentences=rows_text(result.rows),
+        figures=[
+            {
+                "title": figure.title,
+                "caption": figure.caption,
+                "name": figure.name,
+                "image": _png(figure.files),
+                "wide": figure.wide,
+            }
+            for figure in result.figures
+        ],
+        not_drawn=result.not_drawn,
+        tables=[
+            {
+                "title": title,
+                "note": note,
+                "heads": heads(result.tables[name]),
+                "rows": display_rows(result.tables[name]),
+            }
+            for name, (title, note) in TABLE_TITLES.items()
+            if name in result.tables and len(result.tables[name])
+        ],
+        imported=result.imported.to_dict() if result.imported else None,
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _number_groups(result: Reproduction) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": title,
+            "rows": [
+                {
+                    "condition": number.condition,
+                    "quantity": number.quantity,
+                    "published": number.published,
+                    "recomputed": number.recomputed,
+                    "verdict": verdict_text(number),
+                    "corrected": corrected_text(number),
+                    "remark": remark_text(number),
+                }
+                for number in members
+            ],
+        }
+        for title, members in groupby(result.numbers, key=lambda number: number.group)
+    ]
+
+
+def _png(files: tuple[Path, ...]) -> str:
+    picture = next(path for path in files if path.suffix == ".png")
+    return base64.b64encode(picture.read_bytes()).decode("ascii")

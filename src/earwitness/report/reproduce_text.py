@@ -1,0 +1,143 @@
+"""The reproduction in Markdown: the table of numbers, the check of rows, and conditions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from earwitness.study.reproduction import AGREES, DIFFERS, Finding
+
+
+def verdict_text(finding: Finding) -> str:
+    """`yes`, `no`, or `not computable`."""
+    return {AGREES: "yes", DIFFERS: "no"}.get(finding.agrees, "not computable")
+
+
+def corrected_text(finding: Finding) -> str:
+    """The corrected value with its interval, `82.48 % [71.22 %, 89.47 %]`, or nothing."""
+    if not finding.corrected:
+        return ""
+    if not finding.interval_low:
+        return finding.corrected
+    return f"{finding.corrected} [{finding.interval_low}, {finding.interval_high}]"
+
+
+def remark_text(finding: Finding) -> str:
+    """Why it is so, what the corrected value is, and the nearest value at hand, in one cell."""
+    parts = [finding.why, f"Corrected: {finding.corrected_is}" if finding.corrected_is else ""]
+    parts.append(f"At hand: {finding.nearest}" if finding.nearest else "")
+    return ". ".join(part for part in parts if part)
+
+
+def rows_text(checked: pd.DataFrame) -> list[str]:
+    """The check of raw files against published rows, in sentences; empty where there was nothing to check."""
+    if checked.empty:
+        return []
+    measured = checked[checked["jitter_measured"]]
+    scored = checked[checked["pesq_agrees"].notna()]
+    wrong = scored[~scored["pesq_agrees"].astype(bool)]
+    sentences = [
+        f"{int(checked['jitter_agrees'].sum())} of {len(checked)} captures that have a published row give its six"
+        f" jitter statistics within 0.002 ms ({len(measured)} with values, the largest difference"
+        f" {measured['jitter_difference_ms'].max():.5f} ms; {len(checked) - len(measured)} without RTP, whose cells are"
+        " empty).",
+        f"{int(scored['pesq_agrees'].astype(bool).sum())} of {len(scored)} recordings that have a published row give"
+        " its PESQ raw and MOS-LQO to the third decimal.",
+    ]
+    sentences.extend(
+        f"{row['call']}, {row['end']}: {row['pesq_raw']:.3f} / {row['mos_lqo']:.3f} from the recording,"
+        f" {row['pesq_raw_published']:.3f} / {row['mos_lqo_published']:.3f} in the table."
+        for row in wrong.to_dict("records")
+    )
+    return sentences
+
+
+def numbers_markdown(numbers: Sequence[Finding], checked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
+    """Everything but the figures, as Markdown."""
+    parts: list[str] = []
+    if numbers:
+        verdicts = [verdict_text(number) for number in numbers]
+        parts.append(
+            f"{len(numbers)} numbers: {verdicts.count('yes')} agree to the printed digits, {verdicts.count('no')} do"
+            f" not, {verdicts.count('not computable')} cannot be computed from the files at hand.\n"
+        )
+        for group, members in groupby(numbers, key=lambda number: number.group):
+            parts.append(f"\n### {group}\n")
+            parts.append(
+                markdown_table(
+                    ("calls", "quantity", "published", "recomputed", "agrees", "corrected [95 %]", "why"),
+                    (
+                        (
+                            n.condition,
+                            n.quantity,
+                            n.published,
+                            n.recomputed,
+                            verdict_text(n),
+                            corrected_text(n),
+                            remark_text(n),
+                        )
+                        for n in members
+                    ),
+                )
+            )
+    sentences = rows_text(checked)
+    if sentences:
+        parts.append("\n### Raw files against the published rows\n")
+        parts.extend(f"- {sentence}" for sentence in sentences)
+    for name, table in tables.items():
+        if len(table):
+            parts.append(f"\n### {name.replace('-', ' ').capitalize()}\n")
+            parts.append(markdown_table(heads(table), display_rows(table)))
+    return "\n".join(parts) + "\n"
+
+
+_HEADS = {
+    "ends": "ends",
+    "share_at_least_3": "MOS-LQO ≥ 3.0",
+    "share_low": "from",
+    "share_high": "to",
+    "mos_lqo_q1": "Q1",
+    "mos_lqo_median": "median",
+    "mos_lqo_q3": "Q3",
+    "jitter_mean_ms_median": "mean jitter, ms",
+    "jitter_sd_ms_median": "sd of jitter, ms",
+    "gaps_150ms_mean": "gaps > 150 ms",
+    "spikes_150ms_mean": "spikes > 150 ms",
+    "half_rtt_ms_median": "RTT/2, ms",
+    "spearman_low": "from",
+    "spearman_high": "to",
+    "first_iteration": "from iteration",
+}
+
+
+def heads(table: pd.DataFrame) -> list[str]:
+    """Column names for a reader."""
+    return [_HEADS.get(str(name), str(name).replace("_", " ")) for name in table.columns]
+
+
+def display_rows(table: pd.DataFrame) -> list[list[str]]:
+    """Cells for a reader: shares in per cent, MOS and jitter to two decimals, nothing where nothing was measured."""
+    return [
+        [_cell(str(name), value) for name, value in zip(table.columns, row, strict=True)] for row in table.to_numpy()
+    ]
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float):
+        if name.startswith("share"):
+            return f"{100 * value:.1f} %"
+        return f"{value:.2f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A pipe table; pipes in cells are escaped."""
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
