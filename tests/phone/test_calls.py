@@ -170,7 +170,9 @@ def test_nobody_there(new_host: NewHost, setup_of: SetupOf) -> None:
             with pytest.raises(CallFailure) as caught:
                 await phone.call(f"sip:bob@{nobody.address}:5060", 1.0)
             report = await phone.report()
-            assert [entry.first_line.split()[0] for entry in report.sip] == ["INVITE", "INVITE"]  # once more at T1
+            gaps = [b.at_ns - a.at_ns for a, b in itertools.pairwise(report.sip)]
+            assert gaps[0] == pytest.approx(0.5e9, abs=0.1e9)  # T1, then twice that: RFC 3261 17.1.1.2
+            assert {entry.first_line.split()[0] for entry in report.sip} == {"INVITE"}
             return caught.value
 
     assert run(scenario()).outcome is Outcome.NO_ANSWER

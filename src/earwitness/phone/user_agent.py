@@ -253,8 +253,9 @@ class UserAgent:
         if transaction.proceeding:
             cancel()
         transaction.on_provisional = cancel
+        patience_s = _CANCEL_PATIENCE_S if transaction.proceeding else self.layer.timers.t1_s
         try:
-            answer = await asyncio.wait_for(asyncio.shield(transaction.final), _CANCEL_PATIENCE_S)
+            answer = await asyncio.wait_for(asyncio.shield(transaction.final), patience_s)
         except (TimeoutError, NoResponse):
             transaction.stop()
             return

@@ -1,0 +1,137 @@
+"""Registering and calling through a real Kamailio, which challenges and record-routes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.phone import kamailio
+from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.report import PhoneReport
+from earwitness.phone.setup import SipServer
+
+from .test_calls import NewHost, SetupOf, every_request_was_answered, run
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("kamailio", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None, reason="kamailio is not installed"
+)
+
+USERS = {"alice": "correct horse", "bob": "battery staple"}
+
+
+def account(server: kamailio.Kamailio, user: str, password: str = "") -> SipServer:
+    return SipServer(server.address, user, password or USERS[user], server.port, server.domain)
+
+
+def test_a_call_with_digest_through_the_proxy(new_host: NewHost, setup_of: SetupOf, tmp_path: Path) -> None:
+    caller, callee, middle = new_host("alice"), new_host("bob"), new_host("server")
+
+    async def scenario() -> tuple[PhoneReport, PhoneReport, str]:
+        async with (
+            kamailio.start(middle, tmp_path, USERS) as server,
+            BuiltinPhone.start(caller, setup_of(caller, server=account(server, "alice"))) as a,
+            BuiltinPhone.start(callee, setup_of(callee, server=account(server, "bob"))) as b,
+        ):
+            await asyncio.gather(a.register(), b.register())
+            await b.listen(ring_s=0.1)
+            assert b.uri == "sip:bob@earwitness.test"
+            await a.call(b.uri, 10)
+            await a.finish(0.3)
+            assert await b.wait_ended(5)
+            return await a.report(), await b.report(), server.address
+
+    a, b, server = run(scenario())
+    for report in (a, b):
+        every_request_was_answered(report)
+        assert {entry.peer for entry in report.sip} == {f"{server}:5060"}  # ACK and BYE by the recorded route too
+        assert (report.packets_sent, report.packets_received) == (100, 100)
+    assert a.bye_status == 200
+    assert b.ended_by == "remote"
+    ack = next(entry for entry in b.sip if entry.first_line.startswith("ACK"))
+    assert ack.first_line == f"ACK sip:bob@{callee.address}:5060 SIP/2.0"
+    text = "".join(entry.text for entry in (*a.sip, *b.sip))
+    assert "407" in text
+    assert "response=" not in text
+    assert "nonce=" not in text
+
+
+@pytest.mark.parametrize("user", ["alice", "mallory"])
+def test_a_wrong_password_is_noticed_at_once(new_host: NewHost, setup_of: SetupOf, tmp_path: Path, user: str) -> None:
+    host, middle = new_host("alice"), new_host("server")
+
+    async def scenario() -> tuple[CallFailure, CallFailure, PhoneReport]:
+        async with kamailio.start(middle, tmp_path, USERS) as server:
+            setup = setup_of(host, server=account(server, user, "wrong"))
+            async with BuiltinPhone.start(host, setup) as phone:
+                with pytest.raises(CallFailure) as registering:
+                    await phone.register()
+                with pytest.raises(CallFailure) as calling:
+                    await phone.call("sip:bob@earwitness.test", 5)
+                return registering.value, calling.value, await phone.report()
+
+    registering, calling, report = run(scenario())
+    assert registering.outcome is calling.outcome is Outcome.AUTH_FAILED
+    assert "wrong" not in str(registering)
+    assert sum(entry.first_line.startswith("REGISTER") for entry in report.sip) == 2
+    assert sum(entry.first_line.startswith("INVITE") for entry in report.sip) == 2
+
+
+def test_a_callee_that_did_not_register(new_host: NewHost, setup_of: SetupOf, tmp_path: Path) -> None:
+    host, middle = new_host("alice"), new_host("server")
+
+    async def scenario() -> CallFailure:
+        async with kamailio.start(middle, tmp_path, USERS) as server:
+            setup = setup_of(host, server=account(server, "alice"))
+            async with BuiltinPhone.start(host, setup) as phone:
+                with pytest.raises(CallFailure) as caught:
+                    await phone.call("sip:bob@earwitness.test", 5)
+                return caught.value
+
+    failure = run(scenario())
+    assert failure.outcome is Outcome.NO_ANSWER
+    assert "480" in str(failure)
+
+
+def test_no_server_there(new_host: NewHost, setup_of: SetupOf) -> None:
+    host, nobody = new_host("alice"), new_host("server")
+    server = SipServer(nobody.address, "alice", "x", domain="earwitness.test")
+
+    async def scenario() -> None:
+        async with BuiltinPhone.start(host, setup_of(host, server=server, t1_s=0.02)) as phone:
+            await phone.register()
+
+    with pytest.raises(CallFailure) as caught:
+        run(scenario())
+    assert caught.value.outcome is Outcome.REGISTER_FAILED
+
+
+def test_the_configuration_is_private_and_gone_afterwards(new_host: NewHost, tmp_path: Path) -> None:
+    middle = new_host("server")
+
+    async def scenario() -> tuple[int, str, Any]:
+        async with kamailio.start(middle, tmp_path, USERS):
+            file = tmp_path / "kamailio.cfg"
+            return stat.S_IMODE(file.stat().st_mode), file.read_text(), file
+
+    mode, text, file = run(scenario())
+    assert mode == 0o600
+    assert not file.exists()
+    assert all(password not in text for password in USERS.values())
+
+
+def test_a_taken_port_is_told(new_host: NewHost, tmp_path: Path) -> None:
+    middle = new_host("server")
+
+    async def scenario() -> None:
+        async with kamailio.start(middle, tmp_path / "a", USERS), kamailio.start(middle, tmp_path / "b", USERS):
+            raise AssertionError("both started")
+
+    with pytest.raises(CallFailure) as caught:
+        run(scenario())
+    assert caught.value.outcome is Outcome.PORT_TAKEN
