@@ -1,0 +1,41 @@
+"""What was heard against what was said, at any of our sample rates; and the codec's own ceiling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.score.pesq import PesqScore, pesq_nb, pesq_wb
+from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
+from earwitness.speech.wav import resample
+
+Pcm = NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Narrowband PESQ always; wideband MOS-LQO where the sound has 16 kHz or more, else None."""
+
+    pesq: PesqScore
+    mos_lqo_wb: float | None
+
+
+def listen(reference: Pcm, degraded: Pcm, sample_rate: int) -> Listening:
+    """Score (n,) against (m,) int16, both at `sample_rate` Hz; raises `ScorerRefused`."""
+    narrow = pesq_nb(resample(reference, sample_rate, 8000), resample(degraded, sample_rate, 8000), 8000)
+    if sample_rate < 16000:
+        return Listening(narrow, None)
+    wide = pesq_wb(resample(reference, sample_rate, 16000), resample(degraded, sample_rate, 16000))
+    return Listening(narrow, wide)
+
+
+def loopback(codec: Codec, reference: Pcm) -> Listening:
+    """What the codec itself leaves of the reference, (n,) int16 at `codec.sample_rate`: a call's ceiling.
+
+    Encoded and decoded without a network. It takes some 0.3 s for 30 s of speech: remember it where many calls
+    share codec and speech.
+    """
+    heard = decode_packets(codec, encode_packets(codec, reference))[: len(reference)]
+    return listen(reference, heard, codec.sample_rate)
