@@ -2,15 +2,15 @@
 
 A packet's arrival on one clock less its sending on the other is its delay plus the clocks' difference, theta(t), which
 is a straight line in time. Delay only ever adds: the differences of one direction lie on or above theta + D, those of
-the other on or below theta - D', where D and D' are the least one-way delays. The estimate is the middle of the widest
-strip of one slope between the two clouds (the envelope method of Moon, Skelly and Towsley, INFOCOM 1999, in both
-directions at once).
+the other on or below theta - D', where D and D' are the least one-way delays. Both edges have one slope: the envelope
+method of Moon, Skelly and Towsley (INFOCOM 1999) in both directions at once. The estimate is the middle of the widest
+strip between the two clouds; where no slope can be told from another, that of slope 0.
 
 Two errors must be told apart:
 
-- How well the envelope was reached. `bound_ms` covers it, if D = D'. It is the largest error of any line that is
-  consistent with what was seen: below (above) all points, with `REACHED` packets of each direction as near to it as the
-  lowest ones lie together, enlarged by what order statistics say of how far the true minimum may lie beyond them.
+- How well the envelope was reached. `bound_ms` covers it, if D = D'. It is the largest distance to any line that
+  is consistent with what was seen: below (above) all points, with `REACHED` packets of each direction as near to it as
+  the lowest ones lie together, enlarged by what order statistics say of how far the true minimum may lie beyond them.
 - Whether D = D'. Two captures cannot tell: a path that is 10 ms longer one way looks like a clock 5 ms off. What can be
   said is that the error is at most half of the least round trip: `asymmetry_limit_ms`.
 """
@@ -127,10 +127,12 @@ def estimate_clock(
     half_span = (last - first) / 2e9
     limit = max_skew_ppm * 1e-3
     slope = _widest(up, down, limit)
+    consistent = _consistent(up, down, slope, limit, half_span, timestamp_error_ms)
+    if consistent.slopes.min() < -0.95 * limit and consistent.slopes.max() > 0.95 * limit:
+        slope = 0.0  # Nothing was told of the skew: clocks kept by NTP have next to none.
     low_up, low_down = (float(cloud.residuals(np.array([slope])).min()) for cloud in (up, down))
     offset_ms = (low_up - low_down) / 2
     rtt_min = low_up + low_down
-    bound = _bound(up, down, slope, offset_ms, limit, half_span, timestamp_error_ms)
     reached = [int(np.count_nonzero(cloud.residuals(np.array([slope])) <= least + 1.0))
                for cloud, least in ((up, low_up), (down, low_down))]  # fmt: skip
     return ClockEstimate(
@@ -139,7 +141,7 @@ def estimate_clock(
         reference_ns=reference,
         offset_ns=base + round(offset_ms * 1e6),
         skew_ppm=slope * 1e3,
-        bound_ms=bound,
+        bound_ms=consistent.furthest(slope, offset_ms, half_span) + timestamp_error_ms,
         asymmetry_limit_ms=max(0.0, rtt_min / 2),
         rtt_min_ms=rtt_min,
         reached_out=reached[0],
@@ -211,42 +213,56 @@ def _lower_hull(cloud: _Cloud) -> _Cloud:
     return _Cloud(np.array([time[i] for i in hull]), np.array([value[i] for i in hull]))
 
 
-def _bound(
-    up: _Cloud, down: _Cloud, slope: float, offset_ms: float, limit: float, half_span: float, error_ms: float
-) -> float:
-    """The largest error, at either end of the call, of any line consistent with both clouds; see the module's text."""
+@dataclass(frozen=True)
+class _Consistent:
+    """The lines that agree with what was seen: slopes (m,) in ms/s, and between what offsets (ms) for each."""
+
+    slopes: F64
+    low: F64
+    high: F64
+    slack: float
+    """What may be missed between two slopes, ms."""
+
+    def furthest(self, slope: float, offset: float, half_span: float) -> float:
+        """The largest distance, at either end of the call, from a line to any of these, ms."""
+        worst = 0.0
+        for end in (-half_span, half_span):
+            here = (slope - self.slopes) * end + offset
+            apart = np.maximum(np.abs(here - self.low), np.abs(here - self.high)) + self.slack
+            worst = max(worst, float(apart.max(initial=0.0)))
+        return worst
+
+
+def _consistent(up: _Cloud, down: _Cloud, slope: float, limit: float, half_span: float, error_ms: float) -> _Consistent:
+    """All lines that agree with both clouds as the module's text says, `slope` being that of the widest strip.
+
+    The slopes are searched by halving intervals, leaving out those that cannot hold one: residuals change by no more
+    than the slope times half the call's length.
+    """
     sides = []
     for cloud in (up, down):
-        low = _could_be_low(cloud, limit, half_span)
         reached = min(REACHED, max(2, len(cloud.time) // 10))
-        ordered = np.sort(low.residuals(np.array([slope]))[0])
+        ordered = np.sort(cloud.residuals(np.array([slope]))[0])
         spread = float(ordered[reached - 1] - ordered[0])
-        sides.append((low, reached, spread * (1 + _beyond(reached)) + 2 * error_ms))
+        sides.append((_could_be_low(cloud, limit, half_span), reached, spread * (1 + _beyond(reached)) + 2 * error_ms))
     tolerance = max(error_ms / 4, 1e-6)
-
-    worst = 0.0
     centre, half = np.linspace(-limit, limit, 65)[:-1] + limit / 64, limit / 64
-    while len(centre):
-        low_edges, high_edges = np.zeros(len(centre)), np.zeros(len(centre))
-        possible = np.ones(len(centre), dtype=bool)
+    while True:
         slack = half * half_span
-        for sign, (cloud, reached, width) in zip((1.0, -1.0), sides, strict=True):
+        low, high = np.zeros(len(centre)), np.zeros(len(centre))
+        possible = np.ones(len(centre), dtype=bool)
+        for sign, (cloud, reached, width) in zip((1, -1), sides, strict=True):
             least, kth = _lowest(cloud, centre, reached)
             possible &= kth - least - 2 * slack <= width
             # The true line lies between the lowest point and `width` under the highest of the lowest ones.
             furthest = np.minimum(kth - width, least)
-            low_edges += (furthest if sign > 0 else -least) / 2
-            high_edges += (least if sign > 0 else -furthest) / 2
-        centre, low_edges, high_edges = centre[possible], low_edges[possible], high_edges[possible]
-        if slack <= tolerance or len(centre) > _MOST_INTERVALS or not len(centre):
-            for end in (-half_span, half_span):
-                drift = (slope - centre) * end + offset_ms
-                apart = np.maximum(np.abs(drift - low_edges), np.abs(drift - high_edges)) + 2 * slack
-                worst = max(worst, float(apart.max(initial=0.0)))
-            break
+            low += (furthest if sign > 0 else -least) / 2
+            high += (least if sign > 0 else -furthest) / 2
+        centre, low, high = centre[possible], low[possible], high[possible]
+        if slack <= tolerance or len(centre) > _MOST_INTERVALS:
+            return _Consistent(centre, low, high, 2 * slack)
         half /= 2
         centre = np.concatenate((centre - half, centre + half))
-    return worst + error_ms
 
 
 def _lowest(cloud: _Cloud, slopes: F64, reached: int) -> tuple[F64, F64]:

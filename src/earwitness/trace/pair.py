@@ -105,7 +105,7 @@ def _edges(sent: Trace, rows: I64, arrived: NDArray[np.bool_], any_received: boo
     if not came.any():
         return []
     head, tail = int(came.argmax()), int(came[::-1].argmax())
-    named = (("first", "began later", head), ("last", "ended earlier", tail))
+    named = (("first", "begun later", head), ("last", "ended earlier", tail))
     return [
         f"the {which} {count} packets sent never arrived: the receiver's capture may have {when}"
         for which, when, count in named
