@@ -1,0 +1,73 @@
+"""The report: one HTML file that needs nothing else, works from disk, and lets nothing in a record run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.layout import REPORT
+from earwitness.archive.staging import write_atomically
+from earwitness.report.overview import path_class
+from earwitness.report.page import Page, Progress, build
+from earwitness.report.words import VERDICT_SYMBOLS, codec_label, number, percent
+from earwitness.report.worldmap import land
+
+MOST_CALLS = 24
+"""Calls shown in full unless more are asked for: about 250 kB each with sound."""
+
+
+def write_report(
+    dataset: Path | str,
+    out: Path | str | None = None,
+    *,
+    calls: int | None = MOST_CALLS,
+    progress: Progress | None = None,
+) -> Path:
+    """Write the report of the data set at `dataset` to `out` (default: report.html in it) and return its path.
+
+    `calls`: how many calls are shown in full (None: all of them); which, and how many are not, the page says.
+    Raises InputError where there is no data set, CallFailure where the file cannot be written.
+    """
+    opened = Dataset.open(dataset)
+    target = Path(out) if out is not None else opened.path / REPORT
+    text = render(build(opened, calls, progress))
+    with storing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, text.encode())
+    return target
+
+
+def render(page: Page) -> str:
+    """The page as HTML. Everything from the data set is escaped; only our own style and script may act (CSP hashes)."""
+    css, js = _asset("report.css"), _asset("report.js")
+    environment = Environment(
+        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        css=Markup(css),  # ours, from the package
+        js=Markup(js),  # ours, from the package
+        css_hash=_hash(css),
+        js_hash=_hash(js),
+        land=land(),
+        symbols=VERDICT_SYMBOLS,
+        rank={word: i for i, word in enumerate(VERDICT_SYMBOLS)},
+        number=number,
+        percent=percent,
+        codec_label=codec_label,
+        path_class=path_class,
+    )
+
+
+def _asset(name: str) -> str:
+    return files("earwitness.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode("ascii")

@@ -1,0 +1,146 @@
+"""The two charts that compare paths: how the delays of their packets are spread, and how their calls sounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from earwitness.archive.schema import Row
+from earwitness.archive.stored import StoredCall
+from earwitness.errors import InputError
+from earwitness.report.plot import F64, Axis, Plot, Series, Tick, dots, line, x_ticks
+from earwitness.report.tracks import one_way_delay_ms
+from earwitness.report.words import Group, codec_label, number, path_label, percent
+
+CDF_HEIGHT = 230
+ROW_HEIGHT = 40
+MOST_DOTS = 300
+
+_KNOWN = (("direct", None), ("tor", 3), ("tor", 2), ("vpn", None), ("vpn-tor", 3), ("onion", 6))
+DASHES = ("", "9 4", "9 4 2 4", "2 3", "14 4", "9 4 2 4 2 4", "4 3", "14 4 2 4")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A line of a legend."""
+
+    style: str
+    dash: str
+    label: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Delays of all packets of a path: the arrived ones (n,) ms, and how many were lost."""
+
+    path: str
+    hops: int | None
+    delay_ms: F64
+    lost: int
+
+
+def path_class(path: str, hops: int | None) -> str:
+    """The CSS class of a path's colour: `p0` ... `p7`."""
+    return f"p{_path_number(path, hops)}"
+
+
+def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] | None:
+    """Cumulative distribution of one-way delay by path; a curve ends below 100 % by what was lost."""
+    drawn = [spread for spread in spreads if len(spread.delay_ms)]
+    if not drawn:
+        return None
+    longest = max(float(np.quantile(spread.delay_ms, 0.995)) for spread in drawn)
+    x_axis, y_axis = Axis(0.0, longest * 1.04), Axis(0.0, 1.0)
+    series, keys = [], []
+    for spread in drawn:
+        n = len(spread.delay_ms)
+        arrived = n / (n + spread.lost)
+        shares = np.linspace(0, 1, min(n, 240))
+        x = np.quantile(spread.delay_ms, shares)
+        x, y = np.append(x, max(longest * 1.04, x[-1])), np.append(shares, 1.0) * arrived
+        style, dash = path_class(spread.path, spread.hops), DASHES[_path_number(spread.path, spread.hops)]
+        series.append(Series("line", f"cdf {style}", line(x, y, x_axis, y_axis, CDF_HEIGHT), dash))
+        p50, p95 = (number(float(value)) for value in np.quantile(spread.delay_ms, [0.5, 0.95]))
+        details = f"half within {p50} ms, 95 % within {p95} ms"
+        if spread.lost:
+            details += f", {percent(1 - arrived)} lost"
+        keys.append(Key(style, dash, path_label(spread.path, spread.hops), details))
+    says = "Cumulative distribution of one-way delay by path. " + "; ".join(
+        f"{key.label}: {key.details}" for key in keys
+    )
+    plot = Plot(
+        says,
+        CDF_HEIGHT,
+        tuple(series),
+        x_ticks(x_axis, "ms", 6),
+        tuple(Tick((1 - share / 100) * CDF_HEIGHT, f"{share} %") for share in (0, 25, 50, 75, 100)),
+        x_label="one-way delay",
+    )
+    return plot, tuple(keys)
+
+
+def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
+    """MOS-LQO of every direction, a line a path and codec, and how many dots were left out to keep it legible."""
+    lines: list[tuple[str, str, F64]] = []
+    for group in groups:
+        for codec in sorted({row.codec for row in group.completed}):
+            scores = [row.mos_lqo for row in group.completed if row.codec == codec and row.mos_lqo is not None]
+            if scores:
+                label = f"{group.label} · {codec_label(codec)}"
+                lines.append((path_class(group.path, group.hops), label, np.sort(np.asarray(scores))))
+    if not lines:
+        return None
+    axis, left_out = Axis(1.0, 5.0), 0
+    height = ROW_HEIGHT * len(lines)
+    series, texts = [], []
+    for i, (style, label, values) in enumerate(lines):
+        middle = ROW_HEIGHT * i + 28
+        down = Axis(float(height), 0.0)  # pixels from the top
+        shown = values[np.unique(np.linspace(0, len(values) - 1, MOST_DOTS).astype(int))]
+        left_out += len(values) - len(shown)
+        path = dots(shown, np.full(len(shown), float(middle)), axis, down, height)
+        rule = line(np.array([1.0, 5.0]), np.full(2, float(middle)), axis, down, height)
+        half = float(np.median(values))
+        tick = line(np.array([half, half]), np.array([middle - 8.0, middle + 8.0]), axis, down, height)
+        series += [
+            Series("line", "rule", rule),
+            Series("dots", f"mos {style}", path),
+            Series("line", f"median {style}", tick),
+        ]
+        texts.append((Tick(0.0, f"{label}: {number(half, 2)}"), float(ROW_HEIGHT * i + 14)))
+    says = "MOS-LQO by path and codec, medians: " + "; ".join(tick.label for tick, _ in texts)
+    words = ((1, "1 bad"), (2, "2 poor"), (3, "3 fair"), (4, "4 good"), (5, "5"))
+    ticks = tuple(Tick((value - 1) * 25.0, label) for value, label in words)
+    return Plot(says, height, tuple(series), ticks, x_label="MOS-LQO", texts=tuple(texts)), left_out
+
+
+def pooled(delays: Mapping[tuple[str, int | None], Sequence[tuple[F64, int]]]) -> list[Distribution]:
+    """Delays and losses of many directions, pooled by path."""
+    return [
+        Distribution(path, hops, np.concatenate([delay for delay, _ in parts]), sum(lost for _, lost in parts))
+        for (path, hops), parts in delays.items()
+    ]
+
+
+def one_direction(call: StoredCall, direction: str) -> tuple[F64, int] | None:
+    """Delays of the arrived packets, ms, and how many were lost; None where there is no trace on one clock."""
+    try:
+        trace = call.trace(direction)
+    except InputError:
+        return None
+    delays = one_way_delay_ms(trace)
+    return (delays, int((~trace.arrived).sum())) if len(delays) else None
+
+
+def path_key(row: Row) -> tuple[str, int | None]:
+    """What rows are grouped by: the path, and the hops where it has any."""
+    return row.path, row.hops if row.path not in ("direct", "vpn") else None
+
+
+def _path_number(path: str, hops: int | None) -> int:
+    if (path, hops) in _KNOWN:
+        return _KNOWN.index((path, hops))
+    return 6 + (sum(path.encode()) + (hops or 0)) % 2

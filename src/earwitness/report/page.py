@@ -1,0 +1,268 @@
+"""What stands on the page, as plain values: the template only lays it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from earwitness import __version__
+from earwitness.archive.dataset import Dataset
+from earwitness.archive.index import Problem
+from earwitness.archive.record import CallRecord
+from earwitness.archive.schema import Row
+from earwitness.archive.stored import StoredCall
+from earwitness.errors import InputError
+from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction, path_class, path_key, pooled
+from earwitness.report.plot import F64, Plot
+from earwitness.report.sounds import Sounds
+from earwitness.report.tracks import Tracks, tracks
+from earwitness.report.words import Group, codec_label, direction_label, groups, path_label, summary
+from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
+
+MOST_TRACES = 400
+"""Directions whose packets are read for the delay chart."""
+MOST_ROWS = 600
+"""Rows of the table on the page, where not all are asked for."""
+MOST_FAILURES = 100
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DirectionView:
+    """One direction of a call."""
+
+    row: Row
+    label: str
+    tracks: Tracks
+    said_key: str
+    heard_key: str
+
+
+@dataclass(frozen=True)
+class CallView:
+    """A call with everything that is shown of it."""
+
+    number: int
+    anchor: str
+    title: str
+    style: str
+    record: CallRecord
+    rows: tuple[Row, ...]
+    directions: tuple[DirectionView, ...] = ()
+    way: tuple[Stop, ...] = ()
+    map: WorldMap | None = None
+    milestones: tuple[tuple[str, float], ...] = ()
+    """Name, and ms after the first one."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the verdict table."""
+
+    number: int
+    row: Row
+    anchor: str
+    style: str
+    path: str
+    codec: str
+    label: str
+
+
+@dataclass
+class Page:
+    """Everything on the page."""
+
+    title: str
+    subtitle: str
+    version: str = __version__
+    summary: list[str] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    table: list[TableRow] = field(default_factory=list)
+    rows_left_out: int = 0
+    cdf: tuple[Plot, tuple[Key, ...]] | None = None
+    cdf_left_out: int = 0
+    mos: tuple[Plot, int] | None = None
+    calls: list[CallView] = field(default_factory=list)
+    calls_completed: int = 0
+    calls_total: int = 0
+    failures: list[CallView] = field(default_factory=list)
+    failures_left_out: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    sounds: Sounds = field(default_factory=Sounds)
+    commands: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    clocks: list[str] = field(default_factory=list)
+    attributions: list[str] = field(default_factory=list)
+    networks: list[str] = field(default_factory=list)
+
+
+def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = None) -> Page:
+    """Read a data set into a page. `most_calls`: calls shown in full; None: all."""
+    say = progress or (lambda _: None)
+    stored, problems = _read(dataset)
+    numbers = {call.call_id: i + 1 for i, call in enumerate(stored)}
+    rows = [row for call in stored for row in call.rows]
+    found = groups(rows)
+    page = Page(_title(rows, len(stored)), _subtitle(stored), groups=found, problems=problems)
+    page.calls_total = len(stored)
+    complete = [call for call in stored if call.record.outcome == "completed"]
+    page.calls_completed = len(complete)
+    page.summary = summary(found)
+    shown = choose(complete, most_calls)
+    for i, call in enumerate(shown):
+        say(f"call {i + 1} of {len(shown)}")
+        page.calls.append(_call_view(call, numbers[call.call_id], page.sounds))
+    failed = [call for call in stored if call.record.outcome != "completed"]
+    kept = failed if most_calls is None else failed[:MOST_FAILURES]
+    page.failures = [_failure_view(call, numbers[call.call_id]) for call in kept]
+    page.failures_left_out = len(failed) - len(kept)
+    anchors = {view.record.call_id: view.anchor for view in (*page.calls, *page.failures)}
+    listed = rows if most_calls is None else rows[:MOST_ROWS]
+    page.table = [_table_row(row, numbers[row.call_id], anchors.get(row.call_id, "")) for row in listed]
+    page.rows_left_out = len(rows) - len(listed)
+    say("delays")
+    page.cdf, page.cdf_left_out = _cdf(complete, found)
+    page.mos = mos_chart(found)
+    _provenance(page, [call.record for call in stored])
+    return page
+
+
+def choose(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
+    """The calls to show in full: of each path and codec the worst, the best, the middle one, and so on, by MOS-LQO."""
+    if most is None or len(calls) <= most:
+        return list(calls)
+    kinds: dict[tuple[object, ...], list[StoredCall]] = {}
+    for call in calls:
+        kinds.setdefault((*path_key(call.rows[0]), call.rows[0].codec), []).append(call)
+    queues = [_worst_best_middle(sorted(kind, key=_quality)) for kind in kinds.values()]
+    chosen: list[StoredCall] = []
+    for turn in range(max(map(len, queues))):
+        chosen += [queue[turn] for queue in queues if turn < len(queue)]
+    keep = {call.call_id for call in chosen[:most]}
+    return [call for call in calls if call.call_id in keep]
+
+
+def _read(dataset: Dataset) -> tuple[list[StoredCall], list[Problem]]:
+    """The calls whose records can be read, and what cannot."""
+    calls, problems = [], list(dataset.rows().attrs["problems"])
+    for call in dataset.calls():
+        try:
+            _ = call.record
+        except InputError as error:  # damaged since it was indexed
+            problems.append(Problem(call.call_id, error.happened))
+        else:
+            calls.append(call)
+    return calls, problems
+
+
+def _worst_best_middle(ordered: list[StoredCall]) -> list[StoredCall]:
+    picks = [0, len(ordered) - 1, len(ordered) // 2, *range(len(ordered))]
+    return [ordered[i] for i in dict.fromkeys(picks)]
+
+
+def _quality(call: StoredCall) -> float:
+    return min((row.mos_lqo for row in call.rows if row.mos_lqo is not None), default=0.0)
+
+
+def _call_view(call: StoredCall, number: int, sounds: Sounds) -> CallView:
+    record, rows = call.record, call.rows
+    directions = []
+    for row in rows:
+        made = tracks(call, row.direction)
+        said = sounds.add(*made.said) if made.said else ""
+        heard = sounds.add(*made.heard) if made.heard else ""
+        directions.append(DirectionView(row, direction_label(row), made, said, heard))
+    relays = [(relay.nickname, relay.place, relay.country) for relay in record.circuit.relays]
+    way = stops((record.caller.place, record.callee.place), relays)
+    title = f"{path_label(*path_key(rows[0]))} · {codec_label(record.codec or rows[0].codec)}"
+    return CallView(
+        number,
+        f"call-{number}",
+        title,
+        path_class(*path_key(rows[0])),
+        record,
+        rows,
+        tuple(directions),
+        tuple(way) if any(stop.city for stop in way) else (),
+        world_map(way),
+        _milestones(record),
+    )
+
+
+def _failure_view(call: StoredCall, number: int) -> CallView:
+    row = call.rows[0]
+    title = f"{path_label(*path_key(row))} · {codec_label(row.codec)}" if row.codec else path_label(*path_key(row))
+    return CallView(number, f"call-{number}", title, path_class(*path_key(row)), call.record, call.rows)
+
+
+def _milestones(record: CallRecord) -> tuple[tuple[str, float], ...]:
+    ordered = sorted(record.milestones.items(), key=lambda item: item[1])
+    return tuple((name.replace("_", " "), (at - ordered[0][1]) / 1e6) for name, at in ordered)
+
+
+def _table_row(row: Row, number: int, anchor: str) -> TableRow:
+    path, hops = path_key(row)
+    label = direction_label(row)
+    return TableRow(number, row, anchor, path_class(path, hops), path_label(path, hops), codec_label(row.codec), label)
+
+
+def _cdf(calls: Sequence[StoredCall], found: Sequence[Group]) -> tuple[tuple[Plot, tuple[Key, ...]] | None, int]:
+    """The delay chart, and how many directions were left out of it."""
+    every = [(call, row) for call in calls for row in call.rows]
+    stride = -(-len(every) // MOST_TRACES) or 1
+    taken = every[::stride]
+    by_path = {(group.path, group.hops): list[tuple[F64, int]]() for group in found}
+    for call, row in taken:
+        delays = one_direction(call, row.direction)
+        if delays is not None:
+            by_path[path_key(row)].append(delays)
+    return delay_cdf(pooled({key: parts for key, parts in by_path.items() if parts})), len(every) - len(taken)
+
+
+def _title(rows: Sequence[Row], calls: int) -> str:
+    ways = list(dict.fromkeys((row.from_place, row.to_place) for row in rows))
+    many = f"{calls} call{'' if calls == 1 else 's'}"
+    if len(ways) == 1 and all(ways[0]):
+        return f"{many} between {ways[0][0]} and {ways[0][1]}"
+    places = len({place for way in ways for place in way if place})
+    return f"{many} between {places} places" if places else many
+
+
+def _subtitle(calls: Sequence[StoredCall]) -> str:
+    days = sorted({call.record.started_at[:10] for call in calls if call.record.started_at})
+    when = _day(days[0]) + (f" to {_day(days[-1])}" if days[-1] != days[0] else "") if days else ""
+    networks = {"lab": "in a private Tor network", "public": "on the public Tor network"}
+    where = " and ".join(sorted({networks.get(call.record.network, call.record.network) for call in calls}))
+    seeds = sorted({call.record.seed for call in calls if call.record.seed is not None})
+    seed = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}–{seeds[-1]}" if seeds else ""
+    return " · ".join(part for part in (f"measured {when}" if when else "", where, seed) if part)
+
+
+def _day(iso: str) -> str:
+    try:
+        day = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return f"{day.day} {day:%B %Y}"
+
+
+def _provenance(page: Page, records: Iterable[CallRecord]) -> None:
+    """Each distinct command, version, clock and attribution once."""
+    commands: dict[str, None] = {}
+    versions: dict[str, None] = {}
+    clocks: dict[str, None] = {}
+    attributions: dict[str, None] = {}
+    networks: dict[str, None] = {}
+    for record in records:
+        if record.command:
+            commands[" ".join(Path(word).name if i == 0 else word for i, word in enumerate(record.command))] = None
+        versions |= dict.fromkeys(f"{name} {version}" for name, version in record.versions.items())
+        clocks |= dict.fromkeys(f"{name}: {clock.kind}" for name, clock in record.clocks.items())
+        if record.speech.attribution:
+            attributions[f"{record.speech.name}: {record.speech.attribution}"] = None
+        networks[record.network] = None
+    page.commands, page.versions, page.clocks = list(commands)[:20], list(versions), list(clocks)
+    page.attributions, page.networks = list(attributions), list(networks)

@@ -1,0 +1,215 @@
+"""One direction of a call as tracks above one another on one time axis: what was said, what was heard, and why.
+
+The time axis is that of what was said: second 3 of every track is about the sound that the speaker made at second 3.
+The heard audio is moved left by the time it took, so that words stand under themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from earwitness.archive.stored import Sound, StoredCall
+from earwitness.errors import InputError
+from earwitness.report.align import reference_at_s
+from earwitness.report.plot import F64, Axis, Plot, Series, bars, dots, envelope, line, thin, x_ticks, y_ticks
+from earwitness.report.words import number
+from earwitness.trace.jitter import jitter_ms
+from earwitness.trace.model import LOST, UNKNOWN, Trace
+
+WAVE_HEIGHT = 54
+LANE_HEIGHT = 13
+DELAY_HEIGHT = 120
+JITTER_HEIGHT = 44
+
+Thing = TypeVar("Thing")
+
+LANES = (
+    ("concealed", "concealed", "sound made up by the phone where none was there to play"),
+    ("late", "late", "packets that came after their instant to play"),
+    ("lost", "lost", "packets that never came"),
+    ("discarded", "thrown away", "packets that came in time and were thrown away by the buffer"),
+)
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What the page draws and plays of one direction."""
+
+    plots: tuple[Plot, ...]
+    said: Sound | None
+    heard: Sound | None
+    heard_after_s: float
+    """Second of the heard audio at which second 0 of what was said is heard."""
+    span_s: float
+    notes: tuple[str, ...]
+    """What could not be shown, and why."""
+
+
+def tracks(call: StoredCall, direction: str) -> Tracks:
+    """Read one direction of a call; what is missing or damaged becomes a note."""
+    notes: list[str] = []
+    trace = _read(lambda: call.trace(direction), notes)
+    said = _read(call.reference, notes)
+    heard = _read(lambda: call.heard(direction), notes)
+    ledger = _read(lambda: call.ledger(direction), notes)
+    if trace is not None and not len(trace):
+        trace = None
+    after = _heard_after(call, direction, said, heard)
+    span = _span(trace, said, heard, after)
+    axis = Axis(0.0, span)
+    plots: list[Plot] = []
+    if said is not None:
+        plots.append(_wave(said, 0.0, axis, "said", "What was said"))
+    if heard is not None:
+        plots.append(_wave(heard, -after, axis, "heard", "What was heard, moved so that words stand under themselves"))
+    if ledger is not None and trace is not None:
+        plots += _lanes(ledger, trace, axis, after)
+    if trace is not None:
+        plots += _packets(trace, ledger, axis)
+    return Tracks(tuple(plots), said, heard, after, span, tuple(dict.fromkeys(notes)))
+
+
+def one_way_delay_ms(trace: Trace) -> F64:
+    """One-way delays of the packets that arrived, ms; empty where the two ends' clocks are not the same."""
+    if not trace.one_clock:
+        return np.zeros(0)
+    both = trace.arrived & (trace.sent_ns != UNKNOWN)
+    return np.asarray((trace.arrived_ns[both] - trace.sent_ns[both]) / 1e6)
+
+
+def _read(what: Callable[[], Thing], notes: list[str]) -> Thing | None:
+    try:
+        return what()
+    except InputError as error:
+        notes.append(f"{error.on.rpartition('/')[2]}: {error.happened}")
+        return None
+
+
+def _heard_after(call: StoredCall, direction: str, said: Sound | None, heard: Sound | None) -> float:
+    """Second of the heard audio at which the first sample of the reference is heard: as recorded, else as it looks."""
+    listening = call.record.listening.get(direction)
+    if listening is not None and listening.reference_at_ms is not None:
+        return listening.reference_at_ms / 1e3
+    return reference_at_s(*said, *heard) if said is not None and heard is not None else 0.0
+
+
+def _span(trace: Trace | None, said: Sound | None, heard: Sound | None, after: float) -> float:
+    """Seconds from the first word to the end of the last track; what was heard after the end only up to a second."""
+    if said is not None:
+        end = len(said[0]) / said[1]
+        return max(end, min(end + 1.0, len(heard[0]) / heard[1] - after)) if heard is not None else end
+    ends = [len(heard[0]) / heard[1]] if heard is not None else []
+    if trace is not None:
+        ends.append(float(_spoken_s(trace, trace.timestamp).max()) + 0.02)
+    return max(ends, default=1.0)
+
+
+def _spoken_s(trace: Trace, timestamp: F64 | np.ndarray[tuple[int], np.dtype[np.int64]]) -> F64:
+    """Seconds since the first packet's first sample was spoken."""
+    return np.asarray((timestamp - trace.timestamp.min()) / trace.clock_rate, dtype=np.float64)
+
+
+def _wave(sound: Sound, begins_at: float, axis: Axis, name: str, says: str) -> Plot:
+    path = envelope(begins_at, *sound, axis, WAVE_HEIGHT)
+    return Plot(says, WAVE_HEIGHT, (Series("area", f"wave {name}", path),), name=name)
+
+
+def _lanes(ledger: pd.DataFrame, trace: Trace, axis: Axis, after: float) -> list[Plot]:
+    """A lane for every fate that is not to be played as it is; lanes without any are left out, but the first two."""
+    made = []
+    fate = ledger["fate"].astype(str).to_numpy()
+    audio_s = ledger["audio_ms"].to_numpy(dtype=np.float64, na_value=np.nan) / 1e3
+    timestamp = ledger["timestamp"].to_numpy(dtype=np.int64, na_value=UNKNOWN)
+    packet_s = _packet_s(trace)
+    for word, name, meaning in LANES:
+        rows = fate == word
+        begins = audio_s[rows] - after if word == "concealed" else _spoken_s(trace, timestamp[rows])
+        begins = begins[np.isfinite(begins)]
+        if not len(begins) and word in ("discarded",):
+            continue
+        length = _frame_s(audio_s) if word == "concealed" else packet_s
+        says = f"{len(begins)} frames {name}: {meaning}"
+        path = bars(begins, begins + length, axis, LANE_HEIGHT)
+        made.append(Plot(says, LANE_HEIGHT, (Series("bars", f"lane {word}", path),), name=name))
+    return made
+
+
+def _packet_s(trace: Trace) -> float:
+    step = np.diff(np.sort(trace.timestamp))
+    step = step[step > 0]
+    return float(np.median(step)) / trace.clock_rate if len(step) else 0.02
+
+
+def _frame_s(audio_s: F64) -> float:
+    step = np.diff(np.unique(audio_s[np.isfinite(audio_s)]))
+    return float(np.median(step)) if len(step) else 0.02
+
+
+def _packets(trace: Trace, ledger: pd.DataFrame | None, axis: Axis) -> list[Plot]:
+    """Delay of each packet (with the instant by which it had to come), and jitter, over time."""
+    spoken = _spoken_s(trace, trace.timestamp)
+    arrived = trace.arrived
+    plots = []
+    if len(one_way_delay_ms(trace)):
+        plots.append(_delay(trace, ledger, spoken, axis))
+    jitter = jitter_ms(trace)
+    if len(jitter):
+        x, y = thin(spoken[arrived], jitter)
+        y_axis = Axis(0.0, max(5.0, float(y.max()) * 1.08))
+        mean, most = number(float(jitter.mean()), 1), number(float(jitter.max()), 1)
+        says = f"Interarrival jitter, RFC 3550: mean {mean} ms, most {most} ms"
+        series = Series("line", "jitter", line(x, y, axis, y_axis, JITTER_HEIGHT))
+        ticks = y_ticks(y_axis, JITTER_HEIGHT, 2)
+        plots.append(Plot(says, JITTER_HEIGHT, (series,), x_ticks(axis, "s"), ticks, name="jitter ms"))
+    elif plots:
+        last = plots[-1]
+        plots[-1] = Plot(last.says, last.height, last.series, x_ticks(axis, "s"), last.y_ticks, name=last.name)
+    return plots
+
+
+def _delay(trace: Trace, ledger: pd.DataFrame | None, spoken: F64, axis: Axis) -> Plot:
+    known = trace.arrived & (trace.sent_ns != UNKNOWN)
+    delay = np.where(known, (trace.arrived_ns - trace.sent_ns) / 1e6, np.nan)
+    late = np.zeros(len(trace), dtype=bool)
+    deadline_x, deadline = np.zeros(0), np.zeros(0)
+    if ledger is not None:
+        packet = ledger["packet"].to_numpy(dtype=np.int64)
+        is_late = (ledger["fate"].astype(str).to_numpy() == "late") & (packet >= 0)
+        late[packet[is_late]] = True
+        deadline_x, deadline = _deadline(ledger, trace, spoken)
+    on_time = known & ~late
+    seen = delay[known]
+    top = max(float(np.quantile(seen, 0.995)), float(deadline.max()) if len(deadline) else 0.0) * 1.12
+    y_axis = Axis(0.0, max(top, 5.0))
+    series = [Series("dots", "packet", dots(*thin(spoken[on_time], delay[on_time]), axis, y_axis, DELAY_HEIGHT))]
+    if len(deadline):
+        series.insert(0, Series("line", "deadline", line(*thin(deadline_x, deadline), axis, y_axis, DELAY_HEIGHT)))
+    if late.any():
+        series.append(Series("dots", "packet late", dots(spoken[late], delay[late], axis, y_axis, DELAY_HEIGHT)))
+    lost = trace.arrived_ns == LOST
+    if lost.any():
+        top_edge = np.full(int(lost.sum()), y_axis.high)
+        series.append(Series("dots", "packet lost", dots(spoken[lost], top_edge, axis, y_axis, DELAY_HEIGHT)))
+    p50, p95 = (number(float(value)) for value in np.quantile(seen, [0.5, 0.95]))
+    says = (
+        f"One-way delay of {len(seen)} packets: median {p50} ms, 95th percentile {p95} ms;"
+        f" {int(late.sum())} late, {int(lost.sum())} lost"
+    )
+    return Plot(says, DELAY_HEIGHT, tuple(series), (), y_ticks(y_axis, DELAY_HEIGHT, 4), name="delay ms")
+
+
+def _deadline(ledger: pd.DataFrame, trace: Trace, spoken: F64) -> tuple[F64, F64]:
+    """By when each packet had to be there: its first frame's instant to play, as a delay since it was sent, ms."""
+    frames = ledger[(ledger["packet"] >= 0) & (ledger["part"] == 0) & ledger["due_ns"].notna()]
+    packet = frames["packet"].to_numpy(dtype=np.int64)
+    due = frames["due_ns"].to_numpy(dtype=np.int64)
+    known = trace.sent_ns[packet] != UNKNOWN
+    packet, due = packet[known], due[known]
+    order = np.argsort(spoken[packet], kind="stable")
+    packet, due = packet[order], due[order]
+    return spoken[packet], np.asarray((due - trace.sent_ns[packet]) / 1e6)
