@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earwitness.archive.layout import (
     CAPTURES,
@@ -24,16 +25,16 @@ from earwitness.archive.schema import Row
 from earwitness.archive.stored import write_ledger
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.live import CALL_CLOCK, LiveCall
-from earwitness.ear import Heard, hear
+from earwitness.ear import Fate, Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.score.emodel import e_model
-from earwitness.score.loopback import loopback
-from earwitness.score.pesq import PesqScore, ScorerRefused, pesq_nb, pesq_wb
+from earwitness.score.listening import listen, loopback
+from earwitness.score.pesq import ScorerRefused
 from earwitness.score.verdict import verdict
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import speech as reference_speech
-from earwitness.speech.wav import resample, write_wav
+from earwitness.speech.wav import write_wav
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
@@ -49,13 +50,7 @@ EMULATOR_LATE_LIMIT_MS = 2.0
 """A call whose own instrument was less exact than this is marked, not trusted: both are small against a 20 ms frame."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Spoken:
-    """What was said, at both rates that scorers want."""
-
-    narrow: np.ndarray[Any, np.dtype[np.int16]]
-    wide: np.ndarray[Any, np.dtype[np.int16]] | None
-    at_codec_rate: np.ndarray[Any, np.dtype[np.int16]]
+Pcm = NDArray[np.int16]
 
 
 def evaluate(live: LiveCall, folder: Path) -> CallRecord:
@@ -82,7 +77,7 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
                 write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
                 write_ledger(folder, direction, heard.ledger)
                 listening[direction] = _listening(heard, trace)
-                row, trouble = _scored(row, live, heard, spoken, codec)
+                row, trouble = _scored(row, live, heard, spoken, codec, trace)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble
         elif outcome is Outcome.COMPLETED:
@@ -127,17 +122,21 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
     )
 
 
-def _spoken(live: LiveCall, codec: Codec, folder: Path) -> _Spoken | None:
-    """The reference at the rates needed, written beside the call; None where the call failed for want of it."""
+def _spoken(live: LiveCall, codec: Codec, folder: Path) -> Pcm | None:
+    """What was said, at the codec's rate, written beside the call; None where the call failed for want of it."""
     try:
-        said = reference_speech(live.plan.speech or live.speech.name, codec.sample_rate, live.plan.seconds)
-        wide_rate = codec.sample_rate >= 16000
-        narrow = said.samples if codec.sample_rate == 8000 else resample(said.samples, codec.sample_rate, 8000)
-        wide = resample(said.samples, codec.sample_rate, 16000) if wide_rate else None
+        said = reference_speech(live.speech.name or live.plan.speech, codec.sample_rate, live.plan.seconds)
     except InputError:
         return None
     write_wav(folder / REFERENCE, said.samples, said.sample_rate)
-    return _Spoken(narrow, wide, said.samples)
+    return said.samples
+
+
+@lru_cache(maxsize=8)
+def _ceiling_mos(codec: str, speech: str, seconds: float | None) -> float:
+    """What the codec alone leaves of the speech: the same for all calls of a study."""
+    kind = codec_of(codec)
+    return loopback(kind, reference_speech(speech, kind.sample_rate, seconds).samples).pesq.mos_lqo
 
 
 def _capture(path: Path, notes: list[str]) -> Capture | None:
@@ -281,7 +280,7 @@ def _timed(row: Row, live: LiveCall, trace: Trace) -> Row:
     )
 
 
-def _scored(row: Row, live: LiveCall, heard: Heard, spoken: _Spoken | None, codec: Codec) -> tuple[Row, str]:
+def _scored(row: Row, live: LiveCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace) -> tuple[Row, str]:
     """The row with what the ear and the scorers tell, and why a scorer refused."""
     row = replace(
         row,
@@ -291,29 +290,40 @@ def _scored(row: Row, live: LiveCall, heard: Heard, spoken: _Spoken | None, code
         mouth_to_ear_ms=_finite(heard.mouth_to_ear_mean_ms),
     )
     effective_loss = min(1.0, (row.loss_ratio or 0.0) + (row.late_ratio or 0.0))
-    model = e_model(codec.name, loss_ratio=effective_loss, mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0)
+    model = e_model(
+        codec.name,
+        loss_ratio=effective_loss,
+        mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0,
+        burst_ratio=_burst_ratio(heard, trace),
+    )
     row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
     if spoken is None:
         return row, "scoring with PESQ: the reference is not to be had; give the speech that was said"
     try:
-        narrow = heard.audio if heard.sample_rate == 8000 else resample(heard.audio, heard.sample_rate, 8000)
-        score: PesqScore = pesq_nb(spoken.narrow, narrow, 8000)
-        row = replace(row, pesq_raw=score.raw, mos_lqo=score.mos_lqo)
-        if spoken.wide is not None:
-            row = replace(row, mos_lqo_wb=pesq_wb(spoken.wide, resample(heard.audio, heard.sample_rate, 16000)))
+        score = listen(spoken, heard.audio, heard.sample_rate)
+        ceiling = _ceiling_mos(live.codec, live.speech.name, live.plan.seconds)
     except ScorerRefused as error:
         return row, str(error)
+    row = replace(row, pesq_raw=score.pesq.raw, mos_lqo=score.pesq.mos_lqo, mos_lqo_wb=score.mos_lqo_wb)
     judged = verdict(
         mos_lqo=row.mos_lqo,
         mouth_to_ear_ms=row.mouth_to_ear_ms,
+        mos_cqe=row.mos_cqe,
         loss_ratio=row.loss_ratio,
         late_ratio=row.late_ratio,
         concealed_ratio=row.concealed_ratio,
-        jitter_mean_ms=row.jitter_mean_ms,
-        codec_ceiling_mos=loopback(codec, spoken.at_codec_rate).mos_lqo,
-        mos_cqe=row.mos_cqe,
+        jitter_p95_ms=row.jitter_p95_ms,
+        codec_ceiling_mos=ceiling,
     )
     return replace(row, verdict=judged.word, verdict_reason=judged.reason), ""
+
+
+def _burst_ratio(heard: Heard, trace: Trace) -> float:
+    """BurstR (G.107 3.5) of what the decoder missed, whether it was lost or came too late."""
+    missed = heard.ledger[heard.ledger["fate"] == Fate.LATE]
+    late = trace.arrived_ns.copy()
+    late[missed["packet"].to_numpy(dtype=np.int64)] = LOST
+    return summarise(trace.with_arrivals(late)).burst_ratio
 
 
 def _ended(row: Row, outcome: Outcome, detail: str) -> Row:

@@ -1,0 +1,81 @@
+"""The lab as the place of a call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path as FilePath
+
+from earwitness.call.plan import CallPlan
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.lab.host import Host
+from earwitness.lab.lab import Lab
+from earwitness.path.base import Path
+from earwitness.path.direct import DirectPath
+from earwitness.path.tor import TorPath
+from earwitness.tor.select import CircuitRequest
+
+
+class LabNetwork:
+    """Calls between the lab's caller and callee; one at a time."""
+
+    name = "lab"
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
+        """The two hosts in the plan's places, its impairments on the caller's links, all seeded afresh."""
+        self.lab.arrange(
+            caller_place=plan.from_place,
+            callee_place=plan.to_place,
+            links={**self.lab.plan.links, "caller": plan.link} if plan.link else None,
+            seed=plan.seed,
+        )
+        return self.lab.host("caller"), self.lab.host("callee")
+
+    def path(self, plan: CallPlan) -> Path:
+        """The path that the plan asks for."""
+        if plan.path == "direct":
+            return DirectPath()
+        exit_wanted = plan.exit
+        if plan.inject and plan.inject.what == "exit-refuses":
+            if not self.lab.plan.refusing_exits:
+                raise InputError(
+                    "injecting", "exit-refuses", "no exit of this lab refuses", "run `earwitness lab down` first"
+                )
+            exit_wanted = self.lab.plan.refusing_exits[0]
+        request = CircuitRequest(plan.hops, plan.guard, plan.middle, exit_wanted, plan.seed)
+        return TorPath(request, self.lab.tor)
+
+    def versions(self) -> Mapping[str, str]:
+        """Of tor."""
+        return {"tor": _tor_version()}
+
+    def emulator_late_p99_ms(self) -> float | None:
+        """How late packets left the emulator, 99th percentile since this was last asked, ms."""
+        lateness = self.lab.emulator.statistics(reset=True)["lateness"]
+        return float(lateness["p99_ms"]) if lateness["packets"] else None
+
+    def write_truth(self, since_ns: int, out: FilePath) -> None:
+        """The emulator's log since then: every packet between any two hosts of the lab."""
+        self.lab.truth(since_ns=since_ns).to_parquet(out, index=False, compression="zstd")
+
+    def lose_relay(self, nickname: str) -> None:
+        """Kill the tor of a relay of the private network."""
+        pid = self.lab.tor.pids.get(nickname)
+        if pid is None:
+            raise EarwitnessError("killing relay", nickname, "it is not one of this lab's", "choose one that is")
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+@cache
+def _tor_version() -> str:
+    done = subprocess.run(["tor", "--version"], capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout.partition("\n")[0].removeprefix("Tor version ").rstrip(". ")

@@ -1,0 +1,85 @@
+"""One measured call, start to finish: place it, hear it, score it, store it."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from earwitness.archive import layout
+from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.record import CallRecord, write_record
+from earwitness.archive.stored import StoredCall
+from earwitness.call.evaluate import evaluate
+from earwitness.call.live import LiveCall
+from earwitness.call.network import Network
+from earwitness.call.notebook import Notebook
+from earwitness.call.place import place
+from earwitness.call.plan import CallPlan
+from earwitness.call.talk import Watch
+from earwitness.errors import EarwitnessError, Outcome
+
+
+async def measure(
+    plan: CallPlan,
+    network: Network,
+    dataset: Dataset,
+    *,
+    executor: Executor | None = None,
+    line: asyncio.Lock | None = None,
+    command: tuple[str, ...] = (),
+    watch: Watch = lambda _stage: None,
+    call_id: str | None = None,
+) -> StoredCall:
+    """Place one call and store everything known of it; it is in the data set when this returns.
+
+    `executor` hears and scores (in this process where None). `line` is held while the call is on the air, so that of
+    several measured at once one speaks while others are scored. A call that fails is stored too, with its outcome; so
+    is one that is cancelled, before the cancellation goes on. Raises `CallFailure` (`STORAGE_FAILED`) where it cannot
+    be stored.
+    """
+    call_id = call_id or new_call_id(plan)
+    notebook = Notebook(call_id, plan, network.name, command)
+    with dataset.new_call(call_id) as folder, storing(folder):
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            async with line or asyncio.Lock():
+                live = await place(plan, network, folder, notebook, watch)
+                if notebook.started_monotonic_ns:
+                    network.write_truth(notebook.started_monotonic_ns, folder / layout.TRUTH)
+        except asyncio.CancelledError as stop:
+            cancelled = stop
+            happened = EarwitnessError("placing the call", plan.title, "it was interrupted", "place it again")
+            live = notebook.live(Outcome.INTERRUPTED, happened)
+        watch("hearing and scoring")
+        record = await _evaluated(live, folder, None if cancelled else executor)
+        write_record(folder, record)
+    if cancelled is not None:
+        raise cancelled
+    return dataset.call(call_id)
+
+
+def new_call_id(plan: CallPlan) -> str:
+    """A name for a call that no other has, and that a person can read."""
+    hops = str(plan.hops) if plan.over_tor else ""
+    return f"{plan.path}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
+
+
+async def _evaluated(live: LiveCall, folder: Path, executor: Executor | None) -> CallRecord:
+    """Hear and score, out of the way of the next call where there is an executor."""
+    if executor is None:
+        return evaluate(live, folder)
+    return await asyncio.get_running_loop().run_in_executor(executor, evaluate, live, folder)
+
+
+@contextmanager
+def scoring_processes(count: int = 1) -> Iterator[Executor]:
+    """Processes of low priority for `measure`'s executor; calls on the air must not notice them."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=os.nice, initargs=(15,)) as executor:
+        yield executor
