@@ -83,14 +83,14 @@ class Emulator:
             other.links.pop(port.address, None)
         self._close(port)
 
-    def set_link(self, source: int, destination: int, profile: LinkProfile) -> None:
-        """Make or change the link of an ordered pair of hosts."""
+    def set_link(self, source: int, destination: int, profile: LinkProfile, seed: int | None = None) -> None:
+        """Make the link of an ordered pair of hosts, or change it; with a seed, its random streams start anew."""
         here, there = self.ports[source], self.ports[destination]
         known = here.links.get(there.address)
-        if known is not None:
+        if known is not None and seed is None:
             known[0].change(profile)
         else:
-            stream = f"{self.seed}/{here.name}>{there.name}"
+            stream = f"{self.seed if seed is None else seed}/{here.name}>{there.name}"
             here.links[there.address] = (Link(source, destination, stream, profile), there)
 
     def under_way(self) -> int:

@@ -4,7 +4,7 @@ Requests (each is answered by one object; {"error": text} when refused):
 
     {"op": "add_host", "number": N, "name": ..., "address": ...} with the TUN descriptor attached (SCM_RIGHTS)
     {"op": "remove_host", "number": N}
-    {"op": "set_links", "links": [[from, to, {field of LinkProfile: value, ...}], ...]}
+    {"op": "set_links", "links": [[from, to, {field of LinkProfile: value, ...}], ...]}, and "seed": N to draw anew
     {"op": "flush"}         every record of a decided packet is in the files when this is answered
     {"op": "statistics"}    lateness, fates, packets under way; with "reset": true they start anew
     {"op": "stop"}          write the log and end
@@ -80,7 +80,7 @@ class ControlServer:
                 self._emulator.remove_host(request["number"])
             elif operation == "set_links":
                 for source, destination, fields in request["links"]:
-                    self._emulator.set_link(source, destination, LinkProfile(**fields))
+                    self._emulator.set_link(source, destination, LinkProfile(**fields), request.get("seed"))
             elif operation == "flush":
                 self._emulator.log.flush()
             elif operation == "stop":
@@ -143,15 +143,15 @@ class EmulatorClient:
         """Close a host's device."""
         self._ask({"op": "remove_host", "number": number})
 
-    def set_links(self, links: Iterable[tuple[int, int, LinkProfile]]) -> None:
-        """Make or change links: (from, to, profile) by the hosts' numbers."""
+    def set_links(self, links: Iterable[tuple[int, int, LinkProfile]], seed: int | None = None) -> None:
+        """Make or change links: (from, to, profile) by the hosts' numbers; with a seed, they draw anew from it."""
         default = LinkProfile()
         rows = [
             [source, destination, {k: v for k, v in vars(profile).items() if v != getattr(default, k)}]
             for source, destination, profile in links
         ]
         for start in range(0, len(rows), _LINKS_IN_A_MESSAGE):
-            self._ask({"op": "set_links", "links": rows[start : start + _LINKS_IN_A_MESSAGE]})
+            self._ask({"op": "set_links", "seed": seed, "links": rows[start : start + _LINKS_IN_A_MESSAGE]})
 
     def flush(self) -> None:
         """Have every record of a decided packet written to the log's files."""

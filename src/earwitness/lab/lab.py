@@ -10,45 +10,57 @@ joins a lab that is up.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.emulator_control import SOCKET_NAME, EmulatorClient
-from earwitness.lab.geography import place
-from earwitness.lab.namespace import NamespaceHost, create_host, start_owned
-from earwitness.lab.plan import LabPlan
+from earwitness.lab.emulator_control import EmulatorClient
+from earwitness.lab.emulator_process import running_emulator
+from earwitness.lab.geography import Place, place
+from earwitness.lab.namespace import NamespaceHost, create_host
+from earwitness.lab.plan import HostPlan, LabPlan
 from earwitness.lab.sandbox import STATE_DIR, in_sandbox
 from earwitness.lab.wan import LinkProfile
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
+
+    from earwitness.tor.description import TorNetwork
+    from earwitness.tor.network import PrivateTor
 
 LAB_DIR = STATE_DIR / "lab"
 """One lab a sandbox; everything of it is here."""
+LAB_FILE = LAB_DIR / "lab.json"
+"""What is there, for those who join; present once the lab is ready."""
 
-Progress = Callable[[str], None]
-_EMULATOR_START_S = 10.0
+Progress = Callable[[str, float], None]
+"""Told the stage in words, and the fraction done (0 to 1)."""
+
+
+def no_progress(stage: str, fraction: float) -> None:
+    """For those who do not want to be told."""
 
 
 class Lab:
-    """A lab that runs. Made by `started`."""
+    """A lab that runs. Made by `started`, or by `joined` where another process of the sandbox started it."""
 
-    def __init__(self, plan: LabPlan, state_dir: Path, emulator: EmulatorClient) -> None:
+    def __init__(self, plan: LabPlan, hosts: Mapping[str, NamespaceHost], emulator: EmulatorClient) -> None:
         self.plan = plan
-        self.state_dir = state_dir
-        self.hosts: dict[str, NamespaceHost] = {}
+        self.hosts = dict(hosts)
         self.emulator = emulator
-        self.tor: Any = None
+        self.state_dir = LAB_DIR
+        self.private_tor: PrivateTor | None = None
+        """The Tor network's owner, in the process that started the lab."""
+        self._tor: TorNetwork | None = None
+
+    # -- beginning and end ---------------------------------------------------------------------------
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, plan: LabPlan, progress: Progress = lambda _: None) -> AsyncIterator[Lab]:
+    async def started(cls, plan: LabPlan, progress: Progress = no_progress) -> AsyncIterator[Lab]:
         """Start a lab, and end it on leaving.
 
         Raises:
@@ -56,11 +68,46 @@ class Lab:
         """
         if not in_sandbox():
             raise EarwitnessError("starting", "a lab", "not inside a sandbox", "use earwitness.lab.session")
-        with _running_emulator(plan.seed, LAB_DIR) as client:
-            lab = cls(plan, LAB_DIR, client)
-            lab._add_hosts()
-            progress(f"{len(lab.hosts)} hosts joined by the emulator")
+        async with contextlib.AsyncExitStack() as parts:
+            emulator = parts.enter_context(running_emulator(LAB_DIR, plan.seed))
+            hosts = {planned.name: _new_host(planned, number) for number, planned in enumerate(plan.hosts(), 1)}
+            lab = cls(plan, hosts, emulator)
+            for host in hosts.values():
+                lab._connect(host)
+            lab._set_links(lambda source, destination: True)
+            if plan.with_tor:
+                lab.private_tor = await parts.enter_async_context(_private_tor(lab, progress))
+                lab._tor = lab.private_tor.network
+            lab._write()
+            parts.callback(LAB_FILE.unlink, missing_ok=True)
+            progress("the lab is up", 1.0)
             yield lab
+
+    @classmethod
+    @contextlib.contextmanager
+    def joined(cls) -> Iterator[Lab]:
+        """The lab that another process of this sandbox started.
+
+        Raises:
+            EarwitnessError: there is none, or it is not ready.
+        """
+        try:
+            record = json.loads(LAB_FILE.read_text())
+        except OSError as error:
+            raise EarwitnessError("joining", "the lab", "it is not ready", "run `earwitness lab up`") from error
+        hosts = [NamespaceHost(**{**values, "location": Place(**values["location"])}) for values in record["hosts"]]
+        emulator = EmulatorClient(LAB_DIR)
+        try:
+            lab = cls(LabPlan.from_dict(record["plan"]), {host.name: host for host in hosts}, emulator)
+            if record["tor"] is not None:
+                from earwitness.tor.description import TorNetwork
+
+                lab._tor = TorNetwork.from_json(record["tor"])
+            yield lab
+        finally:
+            emulator.close()
+
+    # -- what is there -------------------------------------------------------------------------------
 
     def host(self, name: str) -> NamespaceHost:
         """The host of that name: caller, callee, server, authority1, relay1 ...
@@ -72,60 +119,140 @@ class Lab:
             raise EarwitnessError("finding host", name, "not in this lab", f"choose of {', '.join(self.hosts)}")
         return self.hosts[name]
 
+    @property
+    def tor(self) -> TorNetwork:
+        """The private Tor network: relays, clients, process ids.
+
+        Raises:
+            EarwitnessError: the lab was started without.
+        """
+        if self._tor is None:
+            raise EarwitnessError("using", "the lab's Tor network", "started without it", "plan the lab with_tor=True")
+        return self._tor
+
+    def truth(
+        self,
+        source: str | None = None,
+        destination: str | None = None,
+        since_ns: int = 0,
+        until_ns: int | None = None,
+    ) -> pd.DataFrame:
+        """The emulator's log: see `earwitness.lab.truth.read_truth`. Packets still under way are not in it."""
+        from earwitness.lab.truth import read_truth
+
+        self.emulator.flush()
+        numbers = {host.number: host.name for host in self.hosts.values()}
+        return read_truth(self.state_dir, numbers, source, destination, since_ns, until_ns)
+
+    # -- changing it ---------------------------------------------------------------------------------
+
+    def arrange(
+        self,
+        *,
+        caller_place: str | None = None,
+        callee_place: str | None = None,
+        links: Mapping[str, str] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Make ready for the next call: where the ends are, what the links do (both as in `LabPlan`), which seed.
+
+        All links start anew: random streams from the seed, loss patterns and traces from their first packet. What
+        is not given stays as it was.
+
+        Raises:
+            InputError: no such city, host or setting; nothing has changed then.
+        """
+        now = self.plan
+        self.plan = dataclasses.replace(
+            now,
+            caller_place=now.caller_place if caller_place is None else caller_place,
+            callee_place=now.callee_place if callee_place is None else callee_place,
+            links=now.links if links is None else links,
+            seed=now.seed if seed is None else seed,
+        )
+        for planned in self.plan.hosts()[:3]:
+            self.hosts[planned.name].place = _label(planned.place)
+            self.hosts[planned.name].location = place(planned.place)
+        self._set_links(lambda source, destination: True, seed=self.plan.seed)
+        self._write()
+
     def place_host(self, name: str, city: str) -> None:
-        """Move a host to another city: its links' delays change from the next packet on."""
-        self.host(name).place = str(place(city))
+        """Move one host to another city: its links' delays change from the next packet on."""
+        host = self.host(name)
+        host.place, host.location = _label(city), place(city)
         self._set_links(lambda source, destination: name in (source, destination))
+        self._write()
 
     def set_link(self, source: str, destination: str, profile: LinkProfile) -> None:
         """Change one direction between two hosts, from the next packet on."""
         self.emulator.set_links([(self.host(source).number, self.host(destination).number, profile)])
 
-    def _add_hosts(self) -> None:
-        for number, planned in enumerate(self.plan.hosts(), 1):
-            host, device = create_host(planned.name, planned.place, f"10.77.{number}.1", number)
-            try:
-                self.emulator.add_host(number, host.name, host.address, device)
-            finally:
-                os.close(device)
-            self.hosts[host.name] = host
-        self._set_links(lambda source, destination: True)
+    def link(self, source: str, destination: str) -> LinkProfile:
+        """What the plan makes of one direction between two hosts where they are now."""
+        places = {name: self.host(name).location for name in (source, destination)}
+        return next(profile for a, b, profile in self.plan.links_between(places) if (a, b) == (source, destination))
 
-    def _set_links(self, wanted: Callable[[str, str], bool]) -> None:
-        cities = {host.name: host.place for host in self.hosts.values()}
-        self.emulator.set_links(
-            (self.hosts[source].number, self.hosts[destination].number, profile)
-            for source, destination, profile in self.plan.links_between(cities)
-            if wanted(source, destination)
-        )
-
-
-@contextlib.contextmanager
-def _running_emulator(seed: int, state_dir: Path) -> Iterator[EmulatorClient]:
-    state_dir.mkdir(parents=True)
-    log = state_dir / "emulator.log"
-    with log.open("wb") as log_file:
-        process = start_owned(
-            [sys.executable, "-m", "earwitness.lab.emulator", str(state_dir), str(seed)],
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=log_file,
-        )
-    try:
-        deadline = time.monotonic() + _EMULATOR_START_S
-        while not (state_dir / SOCKET_NAME).exists():
-            if process.poll() is not None or time.monotonic() > deadline:
-                last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
-                raise EarwitnessError("starting", "the network emulator", last, "report this")
-            time.sleep(0.005)
-        client = EmulatorClient(state_dir)
+    def _connect(self, host: NamespaceHost) -> None:
+        device = create_host(host)
         try:
-            yield client
+            self.emulator.add_host(host.number, host.name, host.address, device)
         finally:
-            with contextlib.suppress(EarwitnessError, subprocess.TimeoutExpired):
-                client.stop()
-                process.wait(3)
-            client.close()
-    finally:
-        process.kill()
-        process.wait()
+            os.close(device)
+
+    def _set_links(self, wanted: Callable[[str, str], bool], seed: int | None = None) -> None:
+        places = {host.name: host.location for host in self.hosts.values()}
+        links = [
+            (self.hosts[source].number, self.hosts[destination].number, profile)
+            for source, destination, profile in self.plan.links_between(places)
+            if wanted(source, destination)
+        ]
+        self.emulator.set_links(links, seed)
+
+    def _write(self) -> None:
+        """Renew `LAB_FILE` in one step."""
+        record = {
+            "plan": self.plan.to_dict(),
+            "hosts": [dataclasses.asdict(host) for host in self.hosts.values()],
+            "tor": None if self._tor is None else self._tor.to_json(),
+        }
+        draft = LAB_FILE.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(record))
+        draft.replace(LAB_FILE)
+
+
+def _label(city: str) -> str:
+    return city.partition(",")[0].strip()
+
+
+def _new_host(planned: HostPlan, number: int) -> NamespaceHost:
+    return NamespaceHost(
+        name=planned.name,
+        place=_label(planned.place),
+        address=f"10.77.{number}.1",
+        number=number,
+        location=place(planned.place),
+        role=planned.role,
+    )
+
+
+def _private_tor(lab: Lab, progress: Progress) -> PrivateTor:
+    from earwitness.tor.network import PrivateTor
+    from earwitness.tor.torrc import TorOptions
+
+    def of(*roles: str) -> list[NamespaceHost]:
+        return [host for host in lab.hosts.values() if host.role in roles]
+
+    options = TorOptions(
+        exits=tuple(host.name for host in of("exit")),
+        refusing=lab.plan.refusing_exits,
+        relay_nodelay=lab.plan.relay_nodelay,
+    )
+    return PrivateTor(
+        authorities=of("authority"),
+        relays=of("guard", "middle", "exit"),
+        clients=of("client"),
+        state=LAB_DIR / "tor",
+        options=options,
+        countries={host.place: host.location.country for host in lab.hosts.values()},
+        progress=progress,
+    )

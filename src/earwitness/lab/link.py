@@ -26,14 +26,18 @@ class Link:
         """`stream` names the random streams: the lab's seed and the hosts' names."""
         self.source = source
         self.destination = destination
-        self._loss_draw = random.Random(f"{stream}/loss").random
-        self._jitter_random = random.Random(f"{stream}/jitter")
-        self._reorder_draw = random.Random(f"{stream}/reorder").random
-        self._duplicate_draw = random.Random(f"{stream}/duplicate").random
+        self._stream = stream
+        self._streams: dict[str, random.Random] = {}
         self._in_burst = False
         self._free_at_ns = 0
         self._last_due_ns = 0
         self.change(profile)
+
+    def _random(self, kind: str) -> random.Random:
+        """The stream of one kind of decision, made when first needed: seeding costs more than most links ever draw."""
+        if kind not in self._streams:
+            self._streams[kind] = random.Random(f"{self._stream}/{kind}")
+        return self._streams[kind]
 
     def change(self, profile: LinkProfile) -> None:
         """Use another profile from the next packet on; patterns and traces start anew, random streams go on."""
@@ -43,7 +47,7 @@ class Link:
         if profile == LinkProfile(delay_ms=profile.delay_ms):
             self.constant_delay_ns = round(profile.delay_ms * _NS_PER_MS)
         self._delay_ns = profile.delay_ms * _NS_PER_MS
-        self._jitter = _jitter(profile, self._jitter_random)
+        self._jitter = _jitter(profile, self._random)
         self._strikes = _STRIKES[profile.loss_on]
         self._pattern = LossPattern(profile.loss_pattern)
         self._struck = 0
@@ -71,19 +75,20 @@ class Link:
         if self._trace is not None:
             return self._replay(now_ns)
         due_ns = now_ns + round(max(0.0, self._delay_ns + self._jitter()))
-        if profile.reorder_ratio and self._reorder_draw() < profile.reorder_ratio:
+        if profile.reorder_ratio and self._random("reorder").random() < profile.reorder_ratio:
             return due_ns + round(profile.reorder_ms * _NS_PER_MS)
         self._last_due_ns = max(self._last_due_ns, due_ns)
         return self._last_due_ns
 
     def duplicates(self) -> bool:
         """Whether the packet just admitted is delivered twice."""
-        return self.profile.duplicate_ratio > 0 and self._duplicate_draw() < self.profile.duplicate_ratio
+        ratio = self.profile.duplicate_ratio
+        return ratio > 0 and self._random("duplicate").random() < ratio
 
     def _loses_by_chance(self) -> bool:
         """Independent losses, or a two-state Gilbert chain with the same mean and the mean burst asked for."""
         ratio, burst = self.profile.loss_ratio, self.profile.loss_burst
-        draw = self._loss_draw()
+        draw = self._random("loss").random()
         if burst == 1 or ratio == 1:
             return draw < ratio
         stays_or_starts = 1 - 1 / burst if self._in_burst else ratio / (burst * (1 - ratio))
@@ -110,11 +115,12 @@ def _span_ms(times: tuple[float, ...]) -> float:
     return between + between / (len(times) - 1) if between else math.inf
 
 
-def _jitter(profile: LinkProfile, source: random.Random) -> Callable[[], float]:
+def _jitter(profile: LinkProfile, stream: Callable[[str], random.Random]) -> Callable[[], float]:
     """A draw of the random part of the delay, ns."""
     scale_ns = profile.jitter_ms * _NS_PER_MS
     if not scale_ns:
         return lambda: 0.0
+    source = stream("jitter")
     if profile.jitter_shape == "uniform":
         return lambda: source.uniform(-scale_ns, scale_ns)
     if profile.jitter_shape == "exponential":

@@ -15,6 +15,7 @@ from typing import Any
 
 from earwitness.errors import EarwitnessError
 from earwitness.lab import syscalls, tun
+from earwitness.lab.geography import Place
 
 NETNS_DIR = Path("/run/netns")
 """Where `ip netns` looks; private to the sandbox."""
@@ -34,9 +35,13 @@ class NamespaceHost:
 
     name: str
     place: str
+    """City, as it was asked for; `location` says which."""
     address: str
     number: int
     """The emulator's number for this host, and in the truth log."""
+    location: Place
+    role: str = "plain"
+    """authority, guard, middle, exit, client or plain."""
     interface: str = INTERFACE
 
     @property
@@ -57,6 +62,15 @@ class NamespaceHost:
             finally:
                 os.close(descriptor)
             yield
+
+    def device_drops(self) -> int:
+        """Packets that the device dropped because the emulator was too slow to read them (0 when all is well)."""
+        with self.inside():
+            for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
+                device, _, counters = line.partition(":")
+                if device.strip() == self.interface:
+                    return int(counters.split()[11])  # transmit "drop"
+        raise EarwitnessError("reading the counters of", self.name, "its device is gone", "see emulator.log")
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         """Start a process here; `options` are `subprocess.Popen`'s. It is killed when this process ends.
@@ -98,16 +112,15 @@ def start_owned(
     return _spawner.submit(spawn).result()
 
 
-def create_host(name: str, place: str, address: str, number: int) -> tuple[NamespaceHost, int]:
-    """Make the namespace, its loopback and its TUN device.
+def create_host(host: NamespaceHost) -> int:
+    """Make the host's namespace, its loopback and its TUN device.
 
     Returns:
-        The host, and the TUN descriptor, which is to be handed to the emulator and closed here.
+        The TUN descriptor, which is to be handed to the emulator and closed here.
 
     Raises:
         OSError: not inside a sandbox, or the kernel refused.
     """
-    host = NamespaceHost(name=name, place=place, address=address, number=number)
     NETNS_DIR.mkdir(parents=True, exist_ok=True)
     host.namespace_path.touch(exist_ok=False)
     with _thread_namespace_kept():
@@ -117,11 +130,11 @@ def create_host(name: str, place: str, address: str, number: int) -> tuple[Names
         _without_ipv6()
         descriptor = tun.open_tun(INTERFACE)
         try:
-            tun.configure(INTERFACE, address, NETMASK, mtu=MTU, queue_packets=DEVICE_QUEUE_PACKETS)
+            tun.configure(INTERFACE, host.address, NETMASK, mtu=MTU, queue_packets=DEVICE_QUEUE_PACKETS)
         except OSError:
             os.close(descriptor)
             raise
-    return host, descriptor
+    return descriptor
 
 
 def _without_ipv6() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.errors import InputError
-from earwitness.lab.geography import INFLATION, delay_ms, place
+from earwitness.lab.geography import INFLATION, Place, delay_ms, place
 from earwitness.lab.wan import LinkProfile
 
 _AUTHORITY_CITIES = ("Amsterdam", "Stockholm", "Ashburn, US", "Zurich", "Vienna")
@@ -35,7 +35,10 @@ _LINK_KEY = re.compile(r"(?P<a>[\w*]+)(?:(?P<direction>[->])(?P<b>[\w*]+))?")
 
 @dataclass(frozen=True)
 class HostPlan:
-    """One host. `role` is authority, guard, middle, exit, client (runs a tor client) or plain (none)."""
+    """One host. `place` is a city as `geography.place` reads it.
+
+    `role` is authority, guard, middle, exit, client (runs a tor client) or plain (runs none).
+    """
 
     name: str
     place: str
@@ -55,6 +58,10 @@ class LabPlan:
     relays: int = 8
     """Two or three for each role, so that circuits differ and one relay can be lost."""
     seed: int = 1
+    refusing_exits: tuple[str, ...] = ()
+    """Exits, by host name, whose policy refuses every stream: for showing what a refusal looks like."""
+    relay_nodelay: bool = False
+    """Force TCP_NODELAY on the relays' sockets, which stock tor does not set."""
     inflation: float = INFLATION
     """See `earwitness.lab.geography.INFLATION`."""
     links: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +69,8 @@ class LabPlan:
     `relay3` (all links of a host) or `*`, each with settings as `LinkProfile.with_spec` reads them."""
 
     def __post_init__(self) -> None:
+        place(self.caller_place)
+        place(self.callee_place)
         if self.with_tor and not (1 <= self.authorities <= len(_AUTHORITY_CITIES)):
             _refuse("authorities", self.authorities, f"between 1 and {len(_AUTHORITY_CITIES)}")
         if self.with_tor and not 3 <= self.relays <= 200:
@@ -79,21 +88,20 @@ class LabPlan:
         """All hosts; the order is their number."""
         client = "client" if self.with_tor else "plain"
         hosts = [
-            HostPlan("caller", str(place(self.caller_place)), client),
-            HostPlan("callee", str(place(self.callee_place)), client),
-            HostPlan("server", str(place(self.callee_place)), "plain"),
+            HostPlan("caller", self.caller_place, client),
+            HostPlan("callee", self.callee_place, client),
+            HostPlan("server", self.callee_place, "plain"),
         ]
         if self.with_tor:
             for number, city in enumerate(_AUTHORITY_CITIES[: self.authorities], 1):
-                hosts.append(HostPlan(f"authority{number}", str(place(city)), "authority"))
+                hosts.append(HostPlan(f"authority{number}", city, "authority"))
             for number in range(self.relays):
                 role, city = _RELAY_CITIES[number % len(_RELAY_CITIES)]
-                hosts.append(HostPlan(f"relay{number + 1}", str(place(city)), role))
+                hosts.append(HostPlan(f"relay{number + 1}", city, role))
         return hosts
 
-    def links_between(self, cities: Mapping[str, str]) -> Iterator[tuple[str, str, LinkProfile]]:
+    def links_between(self, places: Mapping[str, Place]) -> Iterator[tuple[str, str, LinkProfile]]:
         """The profile of every ordered pair of hosts, given where each host (by name) is."""
-        places = {name: place(city) for name, city in cities.items()}
         for source, here in places.items():
             for destination, there in places.items():
                 if source != destination:
@@ -103,9 +111,20 @@ class LabPlan:
                             profile = profile.with_spec(spec)
                     yield source, destination, profile
 
+    def served_by(self, other: LabPlan) -> bool:
+        """Whether a lab of the `other` plan can do what this one asks: places, links and seed can be arranged later."""
+        network = ("authorities", "relays", "refusing_exits", "relay_nodelay")
+        same_network = all(getattr(self, name) == getattr(other, name) for name in network)
+        return self.inflation == other.inflation and (not self.with_tor or (other.with_tor and same_network))
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `LabPlan(**values)` is the inverse."""
+        """Plain JSON values."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LabPlan:
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "refusing_exits": tuple(values["refusing_exits"])})
 
 
 def _concerns(key: str, source: str, destination: str) -> bool:
