@@ -26,7 +26,7 @@ from earwitness.study.reproduction import Finding, metrics_numbers, reproduce_nu
 from earwitness.study.row_check import check_rows
 
 RAW = "raw-calls"
-SAMPLE = " (raw files here)"
+SAMPLE = " (raw)"
 """Marks a condition that the tables do not hold and the raw files do."""
 
 
@@ -81,7 +81,7 @@ def reproduce(
     throughput = _metrics(folder, "onionperf-throughput")
     numbers = [] if ours else _numbers(ends, packets, throughput, resamples, seed)
     everything = pd.concat([ends.frame, sample], ignore_index=True) if len(sample) else ends.frame
-    tables = _tables(everything, packets, resamples, seed)
+    tables = _tables(everything, everything if ours else packets, resamples, seed)
     study = Study(
         everything,
         tuple(Ends(everything, ()).conditions),
@@ -139,14 +139,18 @@ def _tables(ends: pd.DataFrame, packets: pd.DataFrame, resamples: int, seed: int
     if len(doubtful):
         kept = without_doubtful(ends)
         kept = kept[kept["condition"] == "Non-Tor"]
-        compared = pd.concat([ends, kept.assign(condition="Non-Tor, doubtful calls left out")], ignore_index=True)
+        kept = kept.assign(condition="Non-Tor, less doubtful")
+        plain = ends["condition"] == "Non-Tor"
+        compared = pd.concat([ends[plain], kept, ends[~plain]], ignore_index=True)
     together = correlations(ends, resamples=min(resamples, 300), seed=seed)
     if packets is not ends and len(packets):
         of_packets = correlations(packets, resamples=min(resamples, 300), seed=seed)
         spikes = of_packets[of_packets["measure"].isin(["gaps_150ms", "spikes_150ms"])]
         together = pd.concat([together, spikes.assign(condition=spikes["condition"] + SAMPLE)], ignore_index=True)
+    seen = compare_conditions(packets, "condition", resamples=resamples, seed=seed) if packets is not ends else None
     return {
         "conditions": compare_conditions(compared, "condition", resamples=resamples, seed=seed),
+        "raw-files": seen if seen is not None and len(packets) else pd.DataFrame(),
         "codecs": compare_conditions(ends, "codec", resamples=resamples, seed=seed),
         "places": compare_conditions(ends, "place", resamples=resamples, seed=seed),
         "correlations": together,

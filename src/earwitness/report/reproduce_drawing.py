@@ -87,6 +87,12 @@ def note(axes: Axes, x: float, text: str, y: float = 0.03) -> None:
     )  # fmt: skip
 
 
+def legend_above(axes: Axes) -> None:
+    """The legend in a line over the axes, where no curve can run through it."""
+    columns = max(1, min(3, len(axes.get_legend_handles_labels()[0])))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, columnspacing=1.0, handlelength=2.2)
+
+
 def counts_text(groups: Sequence[tuple[str, int]]) -> str:
     """`Non-Tor: 5,350; Tor, 2 hops: 2,200`."""
     return "; ".join(f"{name}: {count:,}" for name, count in groups)

@@ -50,12 +50,12 @@ def draw_figures(study: Study, folder: Path) -> tuple[list[Drawn], list[tuple[st
 FIGURES: tuple[tuple[str, str, Callable[[Study], tuple[Figure, str]]], ...] = (
     ("pesq-cdf", "PESQ with and without Tor", draw_pesq_cdf),
     ("codec-box", "PESQ by codec", draw_codec_box),
-    ("place-cdf", "PESQ by place", draw_place_cdf),
     ("jitter-cdf", "Mean jitter", draw_jitter_cdf),
+    ("owd-box", "Half the round trip, beside Tor Metrics' latencies", draw_owd_box),
+    ("place-cdf", "PESQ by place", draw_place_cdf),
     ("spikes-jitter", "Delay spikes against jitter", draw_spikes),
     ("pesq-jitter", "PESQ against jitter", draw_pesq_jitter),
-    ("owd-box", "Half the round trip, beside Tor Metrics' latencies", draw_owd_box),
-    ("throughput-cdf", "Throughput", draw_throughput),
     ("hops", "Three hops against two", draw_hops),
+    ("throughput-cdf", "Throughput", draw_throughput),
 )
 """Name of the files, title, and how it is drawn."""

@@ -14,6 +14,7 @@ from earwitness.report.reproduce_drawing import (
     box,
     cdf,
     counts_text,
+    legend_above,
     note,
     share_axis,
 )
@@ -36,13 +37,10 @@ def draw_jitter_cdf(study: Study) -> tuple[Figure, str]:
         raise NotDrawn("no jitter in this study")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    note(axes, 30.0, "30 ms", 0.75)
+    note(axes, 30.0, "30 ms", 0.06)
     axes.set(xlabel="mean interarrival jitter of a call (RFC 3550), ms")
     share_axis(axes)
-    axes.legend(
-        loc="lower right" if len(counts) == 1 else "center left",
-        bbox_to_anchor=(0.3, 0.62) if len(counts) > 1 else None,
-    )
+    legend_above(axes)
     return drawing, f"Every end measured, nothing cut: {counts_text(counts)}."
 
 
@@ -61,15 +59,16 @@ def draw_spikes(study: Study) -> tuple[Figure, str]:
         panel.set_xscale("log")
         panel.set_yscale("symlog", linthresh=1)
         panel.set(title=f"{title} (Spearman {rho:.2f})" if rho == rho else title, xlabel="mean jitter of the call, ms")
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panel.set_ylim(bottom=-0.2)
         panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes[1].sharey(axes[0])
-    axes[0].set_ylabel("packets of a call")
+    axes[0].set_ylabel("gaps of a call")
     axes[0].legend(loc="upper left")
     counts = counts_text([(condition, len(group)) for condition, group, _ in groups])
     return drawing, (
         "Left, as the study counted delay spikes: every time between arrivals above 150 ms, so a pause of silence"
-        " suppression counts. Right: only what exceeds the time between the packets' RTP timestamps by 150 ms."
+        " suppression counts. Right: the same times with the sender's pauses taken off."
         f" Ends with packets: {counts}."
     )
 
@@ -126,7 +125,7 @@ def draw_throughput(study: Study) -> tuple[Figure, str]:
     axes.set(xlabel="median throughput of a day (Tor Metrics), Mbit/s")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     share_axis(axes, "share of days")
-    axes.legend(loc="upper left", bbox_to_anchor=(0.12, 1.0))
+    legend_above(axes)
     zero = int((study.metrics_throughput["md"] == 0).sum())
     return drawing, (
         f"A value a day and vantage point, without conflux; the {zero} rows of the whole table that say 0 are left out."

@@ -14,9 +14,11 @@ from earwitness.report.reproduce_text import (
     corrected_text,
     display_rows,
     heads,
+    lessons_text,
     remark_text,
     rows_text,
     verdict_text,
+    without_empty,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ TABLE_TITLES = {
     "conditions": (
         "Conditions side by side",
         "Completed ends; shares with 95 % bootstrap intervals over calls clustered by place.",
+    ),
+    "raw-files": (
+        "Raw files",
+        "Ends measured from the captures and recordings at hand. Gaps and spikes: a call end, on average.",
     ),
     "codecs": ("By codec", "Both ends, failed scores left out."),
     "places": ("By place", "Both ends, failed scores left out. One place has no interval."),
@@ -56,6 +62,7 @@ def write_page(path: Path, result: Reproduction) -> Path:
         total=len(result.numbers),
         groups=_number_groups(result),
         row_sentences=rows_text(result.rows),
+        lessons=lessons_text(result.numbers, result.tables),
         figures=[
             {
                 "title": figure.title,
@@ -67,41 +74,47 @@ def write_page(path: Path, result: Reproduction) -> Path:
             for figure in result.figures
         ],
         not_drawn=result.not_drawn,
-        tables=[
-            {
-                "title": title,
-                "note": note,
-                "heads": heads(result.tables[name]),
-                "rows": display_rows(result.tables[name]),
-            }
-            for name, (title, note) in TABLE_TITLES.items()
-            if name in result.tables and len(result.tables[name])
-        ],
+        tables=[_shown(result, name) for name in TABLE_TITLES if len(result.tables.get(name, ()))],
         imported=result.imported.to_dict() if result.imported else None,
     )
     path.write_text(text, encoding="utf-8")
     return path
 
 
+def _shown(result: Reproduction, name: str) -> dict[str, Any]:
+    title, note = TABLE_TITLES[name]
+    table = without_empty(result.tables[name])
+    return {"title": title, "note": note, "heads": heads(table), "rows": display_rows(table)}
+
+
 def _number_groups(result: Reproduction) -> list[dict[str, Any]]:
-    return [
-        {
-            "title": title,
-            "rows": [
-                {
-                    "condition": number.condition,
-                    "quantity": number.quantity,
-                    "published": number.published,
-                    "recomputed": number.recomputed,
-                    "verdict": verdict_text(number),
-                    "corrected": corrected_text(number),
-                    "remark": remark_text(number),
-                }
-                for number in members
-            ],
-        }
-        for title, members in groupby(result.numbers, key=lambda number: number.group)
-    ]
+    """The numbers by group; a condition or remark said of several rows on end spans them."""
+    groups = []
+    for title, members in groupby(result.numbers, key=lambda number: number.group):
+        rows = [
+            {
+                "condition": number.condition,
+                "quantity": number.quantity,
+                "published": number.published,
+                "recomputed": number.recomputed,
+                "verdict": verdict_text(number),
+                "corrected": corrected_text(number),
+                "remark": remark_text(number),
+            }
+            for number in members
+        ]
+        _span(rows, "condition")
+        _span(rows, "remark")
+        groups.append({"title": title, "rows": rows})
+    return groups
+
+
+def _span(rows: list[dict[str, Any]], name: str) -> None:
+    """Give the first of each run of equal cells the run's length under `<name>_span`, the others 0."""
+    for _, run in groupby(rows, key=lambda row: str(row[name])):
+        members = list(run)
+        for position, row in enumerate(members):
+            row[f"{name}_span"] = len(members) if position == 0 else 0
 
 
 def _png(files: tuple[Path, ...]) -> str:

@@ -13,6 +13,7 @@ from earwitness.report.reproduce_drawing import (
     box,
     cdf,
     counts_text,
+    legend_above,
     line_with_points,
     note,
     share_axis,
@@ -38,7 +39,7 @@ def draw_pesq_cdf(study: Study) -> tuple[Figure, str]:
     note(axes, 3.0, "MOS-LQO 3.0", 0.3)
     axes.set(xlim=(1, 4.6), xlabel="MOS-LQO (P.862.1)")
     share_axis(axes)
-    axes.legend(loc="upper left")
+    legend_above(axes)
     return drawing, f"Ends scored: {counts_text(counts)}. Left out, score 0.00 (failed): {', '.join(failed)}."
 
 
@@ -123,7 +124,9 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
                 cmap="Greys", linewidths=0.1, extent=(np.log10(low), np.log10(high), 1, 4.6),
             )  # fmt: skip
         else:
-            panel.plot(group["jitter_sd_ms"], group["mos_lqo"], "o", color="#999999", markersize=2.2, linestyle="none")
+            for codec, of_codec in group.groupby("codec"):
+                points = {**codec_style(str(codec)).points(), "label": None, "markersize": 2.6, "markeredgewidth": 0}
+                panel.plot(of_codec["jitter_sd_ms"], of_codec["mos_lqo"], **points)
         for codec, of_codec in group.groupby("codec"):
             codecs[str(codec)] = mark = codec_style(str(codec))
             edges = np.unique(np.quantile(of_codec["jitter_sd_ms"], np.linspace(0, 1, 9)))
@@ -135,16 +138,19 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
         panel.set_xscale("log")
         panel.set(ylim=(1, 4.6), xlim=(low, high), xlabel="standard deviation of jitter, ms")
         panel.set_title(
-            f"{condition} (n = {found.n:,})\nPearson {found.pearson:.2f}, Spearman {found.spearman:.2f}, Kendall"
-            f" {found.kendall:.2f}", fontsize=7,
-        )  # fmt: skip
+            f"{condition}, n = {found.n:,}\nr = {found.pearson:.2f}, ρ = {found.spearman:.2f}, τ = {found.kendall:.2f}",
+            fontsize=7,
+        )
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for panel in axes[1:]:
         panel.tick_params(labelleft=False)
     axes[0].set_ylabel("MOS-LQO (P.862.1)")
     handles = [axes[0].plot([], [], **line_with_points(mark), label=mark.label)[0] for mark in codecs.values()]
     drawing.legend(handles=handles, loc="outside upper center", ncols=max(1, min(len(handles), 5)))
-    return drawing, "Grey: ends (darker: more). Lines: each codec's median over eighths of its ends."
+    return drawing, (
+        "Grey: ends (darker: more), or single ends where there are few. Lines: each codec's median over eighths of its"
+        " ends. r: Pearson, ρ: Spearman, τ: Kendall, all codecs pooled."
+    )
 
 
 def draw_hops(study: Study) -> tuple[Figure, str]:

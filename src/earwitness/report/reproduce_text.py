@@ -7,6 +7,7 @@ from itertools import groupby
 
 import pandas as pd
 
+from earwitness.study.published_numbers import NON_TOR
 from earwitness.study.reproduction import AGREES, DIFFERS, Finding
 
 
@@ -54,6 +55,41 @@ def rows_text(checked: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def lessons_text(numbers: Sequence[Finding], tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What a reader of the published numbers should know, in sentences with the figures of this run."""
+    by_name = {(number.condition, number.quantity): number for number in numbers}
+    sentences = []
+    speex = by_name.get((NON_TOR, "speex: MOS-LQO > 3.0"))
+    if speex is not None and speex.corrected:
+        sentences.append(
+            "The codec table holds the callers' scores alone: both ends were stacked onto a frame indexed by call, and"
+            f" pandas kept the first half. For Speex it matters most: {speex.published} above 3.0 as printed,"
+            f" {corrected_text(speex)} at both ends."
+        )
+    mean = by_name.get((NON_TOR, "mean of those kept"))
+    if mean is not None and mean.corrected:
+        sentences.append(
+            f"The mean jitter without Tor is {mean.published} because ends beyond 3 × IQR were cut first; of all ends"
+            f" measured it is {corrected_text(mean)}."
+        )
+    doubtful, conditions = tables.get("doubtful-batches"), tables.get("conditions")
+    if doubtful is not None and conditions is not None and len(doubtful):
+        share = conditions.set_index("condition")["share_at_least_3"]
+        sentences.append(
+            f"{int(doubtful['doubtful'].sum())} calls labelled Non-Tor do not look so (see the doubtful batches):"
+            f" with them {100 * share[NON_TOR]:.1f} % of completed ends reach MOS-LQO 3.0, without them"
+            f" {100 * share['Non-Tor, less doubtful']:.1f} %."
+        )
+    raw = tables.get("raw-files")
+    if raw is not None and len(raw):
+        sentences.extend(
+            f"Delay spikes, {row['condition']}, raw files: {row['gaps_150ms_mean']:.1f} times between arrivals above"
+            f" 150 ms a call end, {row['spikes_150ms_mean']:.1f} once the pauses in the speech are taken off."
+            for row in raw.to_dict("records")
+        )
+    return sentences
+
+
 def numbers_markdown(numbers: Sequence[Finding], checked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
     """Everything but the figures, as Markdown."""
     parts: list[str] = []
@@ -63,25 +99,10 @@ def numbers_markdown(numbers: Sequence[Finding], checked: pd.DataFrame, tables: 
             f"{len(numbers)} numbers: {verdicts.count('yes')} agree to the printed digits, {verdicts.count('no')} do"
             f" not, {verdicts.count('not computable')} cannot be computed from the files at hand.\n"
         )
+        parts.extend(f"- {sentence}" for sentence in lessons_text(numbers, tables))
         for group, members in groupby(numbers, key=lambda number: number.group):
             parts.append(f"\n### {group}\n")
-            parts.append(
-                markdown_table(
-                    ("calls", "quantity", "published", "recomputed", "agrees", "corrected [95 %]", "why"),
-                    (
-                        (
-                            n.condition,
-                            n.quantity,
-                            n.published,
-                            n.recomputed,
-                            verdict_text(n),
-                            corrected_text(n),
-                            remark_text(n),
-                        )
-                        for n in members
-                    ),
-                )
-            )
+            parts.append(_numbers_table(list(members)))
     sentences = rows_text(checked)
     if sentences:
         parts.append("\n### Raw files against the published rows\n")
@@ -89,8 +110,32 @@ def numbers_markdown(numbers: Sequence[Finding], checked: pd.DataFrame, tables: 
     for name, table in tables.items():
         if len(table):
             parts.append(f"\n### {name.replace('-', ' ').capitalize()}\n")
-            parts.append(markdown_table(heads(table), display_rows(table)))
+            shown = without_empty(table)
+            parts.append(markdown_table(heads(shown), display_rows(shown)))
     return "\n".join(parts) + "\n"
+
+
+def _numbers_table(members: Sequence[Finding]) -> str:
+    """The numbers of one group; remarks are notes under the table, so that one said of many rows is said once."""
+    notes: dict[str, int] = {}
+    lines = []
+    for number in members:
+        remark = remark_text(number)
+        mark = f"({notes.setdefault(remark, len(notes) + 1)})" if remark else ""
+        lines.append(
+            (
+                number.condition,
+                number.quantity,
+                number.published,
+                number.recomputed,
+                verdict_text(number),
+                corrected_text(number),
+                mark,
+            )
+        )
+    head = ("calls", "quantity", "published", "recomputed", "agrees", "corrected [95 %]", "note")
+    legend = "\n".join(f"({mark}) {remark}.  " for remark, mark in notes.items())
+    return markdown_table(head, lines) + (f"\n\n{legend}" if legend else "")
 
 
 _HEADS = {
@@ -115,6 +160,11 @@ _HEADS = {
 def heads(table: pd.DataFrame) -> list[str]:
     """Column names for a reader."""
     return [_HEADS.get(str(name), str(name).replace("_", " ")) for name in table.columns]
+
+
+def without_empty(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without columns in which nothing was measured."""
+    return table.dropna(axis="columns", how="all")
 
 
 def display_rows(table: pd.DataFrame) -> list[list[str]]:
