@@ -75,23 +75,29 @@ def read_capture(
     ssrc: int | None = None,
     payload_types: Mapping[int, Encoding] | None = None,
     clock_rate: int | None = None,
+    resume: bool = False,
 ) -> Capture:
     """Read a pcap or pcapng file.
 
     `clock` names the clock of the capture's times: two captures may be given the same name only where one clock
     stamped both; by default the name is the file's own. `ports`, `ssrc`, `payload_types`, `clock_rate`: see
-    `StreamOptions`. Raises `InputError` where the file cannot be read or is no capture; damage inside becomes
-    `problems`.
+    `StreamOptions`. `resume` reads on after damage in a pcap (see `parse_records`).
+    Raises `InputError` where the file cannot be read or is no capture; damage inside becomes `problems`.
     """
     options = StreamOptions(ports, ssrc, payload_types or {}, clock_rate)
-    return _capture(read_records(path), str(path), clock, options)
+    return _capture(read_records(path, resume=resume), str(path), clock, options)
 
 
 def parse_capture(
-    data: bytes, name: str = "capture", *, clock: str | None = None, options: StreamOptions | None = None
+    data: bytes,
+    name: str = "capture",
+    *,
+    clock: str | None = None,
+    options: StreamOptions | None = None,
+    resume: bool = False,
 ) -> Capture:
     """As `read_capture`, of a file given as its bytes."""
-    records = parse_records(np.frombuffer(data, dtype=np.uint8), name)
+    records = parse_records(np.frombuffer(data, dtype=np.uint8), name, resume=resume)
     return _capture(records, name, clock, options or StreamOptions())
 
 

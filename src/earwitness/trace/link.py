@@ -42,6 +42,9 @@ class Flow:
     destination: str
     destination_port: int
 
+    def __str__(self) -> str:
+        return f"{self.source}:{self.source_port} > {self.destination}:{self.destination_port}"
+
 
 @dataclass(frozen=True, eq=False)
 class Datagrams:

@@ -30,6 +30,8 @@ _MAGIC = {
     b"\xa1\xb2\x3c\x4d": (">", 1),
     b"\x4d\x3c\xb2\xa1": ("<", 1),
 }
+_SEARCH_BYTES = 2**12
+_NEAR_S = 60
 _PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 _OTHER_FORMATS = {
     b"\x1f\x8b": "gzip-compressed; decompress it first (gunzip)",
@@ -40,8 +42,8 @@ _OTHER_FORMATS = {
 }
 
 
-def read_records(path: str | Path) -> Records:
-    """The packets of a pcap or pcapng file.
+def read_records(path: str | Path, *, resume: bool = False) -> Records:
+    """The packets of a pcap or pcapng file; `resume` as in `parse_records`.
 
     Raises `InputError` where the file cannot be opened or is no capture; damage further in becomes problems.
     """
@@ -56,11 +58,15 @@ def read_records(path: str | Path) -> Records:
                 data = np.frombuffer(handle.read(), dtype=np.uint8)
     except (OSError, ValueError) as error:
         raise InputError("read capture", file, error, "give a readable pcap or pcapng file") from error
-    return parse_records(data, str(file))
+    return parse_records(data, str(file), resume=resume)
 
 
-def parse_records(data: U8, name: str = "capture") -> Records:
-    """The packets of a pcap or pcapng file given as its bytes, (n,) uint8. Raises `InputError` if it is neither."""
+def parse_records(data: U8, name: str = "capture", *, resume: bool = False) -> Records:
+    """The packets of a pcap or pcapng file given as its bytes, (n,) uint8. Raises `InputError` if it is neither.
+
+    At a length that cannot be, reading stops, as in every other tool; with `resume` it goes on, in a pcap, at the next
+    place where three records in a row look sound. What lay between is missing from the file and will count as lost.
+    """
     head = data[:24].tobytes()
     if head[:4] == _PCAPNG_MAGIC:
         return pcapng.parse_pcapng(data, name)
@@ -68,7 +74,7 @@ def parse_records(data: U8, name: str = "capture") -> Records:
         if len(head) < 24:
             raise InputError("read capture", name, f"ends within its header ({len(head)} bytes)", "capture again")
         order, unit_ns = _MAGIC[head[:4]]
-        return _parse_pcap(data, name, order, unit_ns)
+        return _parse_pcap(data, order, unit_ns, resume)
     for magic, advice in _OTHER_FORMATS.items():
         if head.startswith(magic):
             raise InputError("read capture", name, f"is {advice}", "give a pcap or pcapng file")
@@ -76,9 +82,10 @@ def parse_records(data: U8, name: str = "capture") -> Records:
     raise InputError("read capture", name, happened, "give a pcap or pcapng file")
 
 
-def _parse_pcap(data: U8, name: str, order: str, unit_ns: int) -> Records:
+def _parse_pcap(data: U8, order: str, unit_ns: int, resume: bool) -> Records:
     _, _, _, _, snap_length, link_field = struct.unpack(order + "HHiIII", data[4:24].tobytes())
-    offsets, problems = _walk(data, order, max(snap_length, MAX_PACKET) if snap_length < 2**24 else MAX_PACKET)
+    limit = max(snap_length, MAX_PACKET) if snap_length < 2**24 else MAX_PACKET
+    offsets, problems = _walk(data, order, limit, unit_ns if resume else None)
     fields = [(key, order + "u4") for key in ("seconds", "fraction", "captured", "length")]
     header: NDArray[Any] = window(data, offsets, 16).view(np.dtype(fields))[:, 0]
     seconds, fraction = header["seconds"].astype(np.int64), header["fraction"].astype(np.int64)
@@ -110,8 +117,8 @@ def _parse_pcap(data: U8, name: str, order: str, unit_ns: int) -> Records:
     )
 
 
-def _walk(data: U8, order: str, limit: int) -> tuple[I64, list[CaptureProblem]]:
-    """Where each record begins; stops at the first length that cannot be."""
+def _walk(data: U8, order: str, limit: int, resume_unit_ns: int | None) -> tuple[I64, list[CaptureProblem]]:
+    """Where each record begins, up to the first length that cannot be, or past it where `resume_unit_ns` is given."""
     captured_of = struct.Struct(order + "I").unpack_from
     view, end, position = data.data, len(data), 24
     offsets: list[int] = []
@@ -119,22 +126,60 @@ def _walk(data: U8, order: str, limit: int) -> tuple[I64, list[CaptureProblem]]:
     while position + 16 <= end:
         (captured,) = captured_of(view, position + 8)
         following = position + 16 + captured
-        if following > end:
-            if captured > limit:
-                detail = f"packet {len(offsets) + 1} claims {captured} bytes; nothing after it can be read"
-                problems.append(CaptureProblem(ProblemKind.CORRUPT, detail, position))
-            else:
-                detail = f"the file ends within packet {len(offsets) + 1}"
-                problems.append(CaptureProblem(ProblemKind.TRUNCATED, detail, position))
+        if captured <= limit and following <= end:
+            offsets.append(position)
+            position = following
+            continue
+        if captured <= limit:
+            detail = f"the file ends within packet {len(offsets) + 1}"
+            problems.append(CaptureProblem(ProblemKind.TRUNCATED, detail, position))
             break
-        if captured > limit:
-            detail = f"packet {len(offsets) + 1} claims {captured} bytes; nothing after it can be trusted"
+        claim = f"packet {len(offsets) + 1} claims {captured} bytes"
+        again = None if resume_unit_ns is None else _next_record(data, order, position + 1, offsets, resume_unit_ns)
+        if again is None:
+            detail = f"{claim}; nothing after it can be trusted"
             problems.append(CaptureProblem(ProblemKind.CORRUPT, detail, position))
             break
-        offsets.append(position)
-        position = following
+        detail = f"{claim}; {again - position} bytes skipped, and packets are missing here"
+        problems.append(CaptureProblem(ProblemKind.CORRUPT, detail, position))
+        position = again
     else:
         if position != end:
             detail = f"the file ends within the header of packet {len(offsets) + 1}"
             problems.append(CaptureProblem(ProblemKind.TRUNCATED, detail, position))
     return np.array(offsets, dtype=np.int64), problems
+
+
+def _next_record(data: U8, order: str, begin: int, offsets: list[int], unit_ns: int) -> int | None:
+    """The next place from `begin` on where three records in a row look sound, of the days around the ones before."""
+    header = struct.Struct(order + "IIII").unpack_from
+    second = header(data.data, offsets[-1])[0] if offsets else None
+    longest = max((header(data.data, offset)[2] for offset in offsets[-1000:]), default=MAX_PACKET)
+    stop, size = begin, _SEARCH_BYTES
+    while stop + 16 <= len(data):
+        piece, stop = stop, min(stop + size, len(data) - 15)
+        size = min(2 * size, 256 * _SEARCH_BYTES)
+        words: NDArray[Any] = np.ndarray((stop - piece, 4), order + "u4", data, offset=piece, strides=(1, 4))
+        seconds, fraction, captured, length = (words[:, column].astype(np.int64) for column in range(4))
+        sound = (fraction < 1_000_000_000 // unit_ns) & (captured > 0) & (captured <= longest)
+        sound &= (length >= captured) & (length <= MAX_PACKET)
+        if second is not None:
+            sound &= np.abs(seconds - second) < 86_400
+        for candidate in (np.flatnonzero(sound) + piece).tolist():
+            at, first = candidate, int(seconds[candidate - piece])
+            for _ in range(3):
+                if at == len(data):
+                    return int(candidate)
+                if at + 16 > len(data):
+                    break
+                when, _, kept, wire = header(data.data, at)
+                if (
+                    not 0 < kept <= longest
+                    or not kept <= wire <= MAX_PACKET
+                    or abs(when - seconds[candidate - piece]) > 60
+                ):
+                    break
+                at += 16 + kept
+            else:
+                return int(candidate)
+    return None

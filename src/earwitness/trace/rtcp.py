@@ -1,90 +1,93 @@
-"""Round-trip times from the RTCP reports in a capture (RFC 3550 6.4.1), measured at the capture itself.
+"""Round-trip times from the RTCP reports in one capture (RFC 3550 6.4), and half of them where there is no better.
 
-A report names the sender report that it answers (LSR) and how long it waited (DLSR). Both the report that went out and
-the answer that came back are in the capture, so that the round trip is read off one clock, whatever the clocks of the
-two ends say.
+A report says when the last sender report arrived (LSR) and how long ago (DLSR). Where a capture saw that sender report
+go and the answer come back, the difference less DLSR is the round trip from the capture to whoever answered: read on
+one clock, needing no agreement of clocks. Half of it is a one-way delay only if both ways are alike; it is called
+`half_rtt_ms`, never a one-way delay.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from earwitness.trace.link import Datagrams
-from earwitness.trace.model import I64
-from earwitness.trace.series import F64
+from earwitness.trace.bytewindow import window
+from earwitness.trace.capture import Capture
 
-_SR, _RR, _LAST = 200, 201, 207
-_MAX_ROUND_TRIP_S = 60.0
+_SENDER_REPORT, _RECEIVER_REPORT = 200, 201
+_MAX_REPORTS = 100_000
 
 
 @dataclass(frozen=True)
-class RoundTrips:
-    """Round trips seen at one address, in order: when each answer came (n,) int64 ns, and how long it took (n,) ms."""
+class RoundTrip:
+    """One round trip between the capturing host's side and an answering end."""
 
-    arrived_ns: I64
-    round_trip_ms: F64
+    time_ns: int
+    """When the answer was captured."""
+    answered_by: str
+    """Address of the end that answered."""
+    rtt_ms: float
 
     @property
-    def median_ms(self) -> float:
-        """Median; NaN where there was no answer."""
-        return float(np.median(self.round_trip_ms)) if len(self.round_trip_ms) else float("nan")
+    def half_rtt_ms(self) -> float:
+        """Half of the round trip: the one-way delay only if both directions take equally long."""
+        return self.rtt_ms / 2
 
 
-def round_trips(found: Datagrams, address: str) -> RoundTrips:
-    """From `address` to the far end and back, as often as the far end answered a sender report.
+@dataclass(frozen=True)
+class _Report:
+    """What one RTCP packet (SR or RR) says that matters here."""
 
-    Reports cut by the snap length count as far as they go. Never raises.
+    sent: int | None
+    """Middle 32 bits of the NTP time of a sender report."""
+    echoes: tuple[tuple[int, int], ...]
+    """LSR and DLSR of each report block that has them."""
+
+
+def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
+    """The round trips that the RTCP in a capture tells, in order of time. Never raises.
+
+    An answer from within the capturing host comes back in the time that it says it waited: those near 0 ms are such.
     """
-    sent: dict[int, int] = {}
-    times: list[int] = []
-    trips: list[float] = []
-    for row in _rtcp_rows(found):
-        flow = found.flows[int(found.flow[row])]
-        begin = int(found.start[row])
-        payload = found.data[begin : begin + int(found.captured[row])].tobytes()
-        now = int(found.time_ns[row])
-        if flow.source == address:
-            report = _sender_report(payload)
-            if report is not None:
-                sent[report] = now
-        elif flow.destination == address:
-            for last_report, waited_s in _answers(payload):
-                if last_report in sent:
-                    trip = (now - sent[last_report]) / 1e9 - waited_s
-                    if 0 <= trip < _MAX_ROUND_TRIP_S:
-                        times.append(now)
-                        trips.append(trip * 1e3)
-    return RoundTrips(np.array(times, dtype=np.int64), np.array(trips, dtype=np.float64))
+    udp = capture.udp
+    rows = np.flatnonzero(udp.captured >= 8)
+    head = window(udp.data, udp.start[rows], 2)
+    reports = rows[(head[:, 0] >> 6 == 2) & ((head[:, 1] == _SENDER_REPORT) | (head[:, 1] == _RECEIVER_REPORT))]
+    sent: dict[tuple[str, int], int] = {}
+    found: list[RoundTrip] = []
+    for row in reports[:_MAX_REPORTS].tolist():
+        flow, time_ns = udp.flows[int(udp.flow[row])], int(udp.time_ns[row])
+        begin = int(udp.start[row])
+        for report in _reports(udp.data[begin : begin + int(udp.captured[row])].tobytes()):
+            for last_sent, waited in report.echoes:
+                asked = sent.get((flow.destination, last_sent))
+                rtt_ns = -1 if asked is None else time_ns - asked - waited * 1_000_000_000 // 65_536
+                # DLSR is in units of 15 us: less than nothing by that much is rounding.
+                if rtt_ns > -20_000:
+                    found.append(RoundTrip(time_ns, flow.source, max(rtt_ns, 0) / 1e6))
+            if report.sent is not None:
+                sent.setdefault((flow.source, report.sent), time_ns)
+    return tuple(found)
 
 
-def _rtcp_rows(found: Datagrams) -> list[int]:
-    """The datagrams with the form of RTCP: version 2, a packet type of reports, and a length that fits."""
-    rows = np.flatnonzero((found.captured >= 8) & (found.length % 4 == 0))
-    first, kind = found.data[found.start[rows]], found.data[found.start[rows] + 1]
-    return [int(row) for row in rows[(first >> 6 == 2) & (kind >= _SR) & (kind <= _LAST)]]
-
-
-def _sender_report(payload: bytes) -> int | None:
-    """The middle 32 bits of the NTP time of a sender report, which is what an answer will name."""
-    if payload[1] != _SR or len(payload) < 16:
-        return None
-    return int.from_bytes(payload[10:14], "big")
-
-
-def _answers(payload: bytes) -> list[tuple[int, float]]:
-    """(LSR, DLSR in s) of each report block of the first report of a compound packet."""
-    blocks_at = {_SR: 28, _RR: 8}.get(payload[1])
-    if blocks_at is None:
-        return []
-    answers = []
-    for number in range(payload[0] & 0x1F):
-        at = blocks_at + 24 * number
-        if at + 24 > len(payload):
-            break
-        last_report, waited = struct.unpack_from(">II", payload, at + 16)
-        if last_report:
-            answers.append((last_report, waited / 65536.0))
-    return answers
+def _reports(data: bytes) -> Iterator[_Report]:
+    """The sender and receiver reports of a compound packet, as far as it was captured."""
+    at = 0
+    while at + 8 <= len(data):
+        first, kind, words = struct.unpack_from(">BBH", data, at)
+        if first >> 6 != 2:
+            return
+        end = at + 4 * (words + 1)
+        if kind in (_SENDER_REPORT, _RECEIVER_REPORT):
+            sender = kind == _SENDER_REPORT
+            blocks = at + (28 if sender else 8)
+            if blocks <= len(data):
+                sent = struct.unpack_from(">I", data, at + 10)[0] if sender else None
+                places = [blocks + 24 * i for i in range(first & 0x1F)]
+                whole = [place for place in places if place + 24 <= min(end, len(data))]
+                pairs = [struct.unpack_from(">II", data, place + 16) for place in whole]
+                yield _Report(sent, tuple((last, waited) for last, waited in pairs if last))
+        at = end

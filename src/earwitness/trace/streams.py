@@ -59,9 +59,9 @@ class Stream:
         return self.trace.ssrc
 
     def __str__(self) -> str:
-        flow = self.flow
-        ends = f"{flow.source}:{flow.source_port} > {flow.destination}:{flow.destination_port}"
-        return f"{ends} ssrc 0x{self.ssrc:08x} {self.codec or '?'} (pt {self.payload_type}) {len(self.trace)} packets"
+        return (
+            f"{self.flow} ssrc 0x{self.ssrc:08x} {self.codec or '?'} (pt {self.payload_type}) {len(self.trace)} packets"
+        )
 
 
 def find_streams(
