@@ -1,0 +1,75 @@
+"""Several calls, one after the other on the air, scored beside it; the main job's calls among them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from earwitness.archive.dataset import Dataset
+from earwitness.archive.stored import StoredCall
+from earwitness.call.measure import measure, new_call_id, scoring_processes
+from earwitness.call.network import Network
+from earwitness.call.plan import CallPlan
+from earwitness.errors import EarwitnessError
+
+Told = Callable[[str, str, str], None]
+"""Told (call id, title, stage) as calls go on."""
+
+
+def demo_plans(seed: int = 1) -> list[CallPlan]:
+    """The six calls of the main job: direct, Tor with 3 hops and with 2, each with G.711 and Opus.
+
+    The two calls that are to be compared over a path follow each other, and all say the same.
+    """
+    paths = [CallPlan(path="direct", seed=seed), CallPlan(path="tor", hops=3, seed=seed), CallPlan(hops=2, seed=seed)]
+    return [replace(plan, codec=codec) for plan in paths for codec in ("g711u", "opus:24000")]
+
+
+async def run_calls(
+    plans: Sequence[CallPlan],
+    network: Network,
+    dataset: Dataset,
+    *,
+    command: tuple[str, ...] = (),
+    told: Told = lambda _call, _title, _stage: None,
+) -> AsyncIterator[tuple[str, StoredCall | EarwitnessError]]:
+    """Place the calls in order; yields (call id, stored call) as each is scored.
+
+    While one call is scored the next is on the air. A call that could not even be stored is yielded as its error;
+    the others go on.
+    """
+    line = asyncio.Lock()
+    with scoring_processes() as executor:
+        tasks: dict[asyncio.Task[StoredCall], str] = {}
+        for plan in plans:
+            call_id = new_call_id(plan)
+            task = asyncio.create_task(
+                measure(
+                    plan,
+                    network,
+                    dataset,
+                    executor=executor,
+                    line=line,
+                    command=command,
+                    watch=lambda stage, call_id=call_id, plan=plan: told(call_id, plan.title, stage),  # type: ignore[misc]
+                    call_id=call_id,
+                )
+            )
+            tasks[task] = call_id
+        try:
+            waiting = set(tasks)
+            while waiting:
+                finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(finished, key=list(tasks).index):
+                    error = task.exception()
+                    if error is None:
+                        yield tasks[task], task.result()
+                    elif isinstance(error, EarwitnessError):
+                        yield tasks[task], error
+                    else:
+                        raise error
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
