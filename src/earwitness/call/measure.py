@@ -53,6 +53,8 @@ async def measure(
                 if notebook.started_monotonic_ns:
                     network.write_truth(notebook.started_monotonic_ns, folder / layout.TRUTH)
         except asyncio.CancelledError as stop:
+            if not notebook.started_at:
+                raise  # its turn had not come: there is no such call
             cancelled = stop
             happened = EarwitnessError("placing the call", plan.title, "it was interrupted", "place it again")
             live = notebook.live(Outcome.INTERRUPTED, happened)
