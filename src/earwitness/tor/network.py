@@ -20,12 +20,19 @@ from earwitness.tor.process import TorProcess, stop_all
 from earwitness.tor.relays import Relay
 from earwitness.tor.select import CircuitRequest, choose
 from earwitness.tor.together import together
-from earwitness.tor.torrc import FIRST_VOTE_TO_CONSENSUS_S, SOCKS_PORT, Authority, Node, TorOptions
+from earwitness.tor.torrc import (
+    CALM_VOTING_INTERVAL_S,
+    FIRST_VOTE_TO_CONSENSUS_S,
+    SOCKS_PORT,
+    Authority,
+    Node,
+    TorOptions,
+)
 
 Progress = Callable[[str, float], None]
 BOOT_TIMEOUT_S = 90.0
 _POLL_S = 0.1
-_TIME_TO_PUBLISH_S = 2.5
+_TIME_TO_PUBLISH_S = 3.0
 """From the start of the relays to the first vote: what is not published by then waits a whole interval."""
 _CIRCUIT_TRY_S = 5.0
 _DIRECTORY_FILES = ("cached-certs", "cached-microdesc-consensus", "cached-microdescs", "cached-microdescs.new")
@@ -143,6 +150,7 @@ class PrivateTor:
         done("clients", "building the first circuits", 0.7)
         await together(*(self._first_circuit(client, relays) for client in clients.values()))
         self.boot_s["circuit"] = time.monotonic() - begun
+        await self._calm_down()
         pids = {tor.node.nickname: tor.process.pid for tor in self._running}
         self._network = TorNetwork("lab", relays, clients, pids)
         self._progress("the Tor network is up", 1.0)
@@ -231,6 +239,12 @@ class PrivateTor:
 
     def _placed(self, relay: Relay, host: Host) -> Relay:
         return replace(relay, place=host.place, country=self._countries.get(host.place, ""))
+
+    async def _calm_down(self) -> None:
+        """Vote seldom from now on."""
+        for authority in self._running[: len(self._authorities)]:
+            async with TorControl.connect(authority.control) as control:
+                await control.configure("V3AuthVotingInterval", str(CALM_VOTING_INTERVAL_S))
 
     async def _first_circuit(self, client: TorClient, relays: tuple[Relay, ...]) -> None:
         """Ready is: the client built a real circuit of three hops, and knows enough to build its own."""

@@ -51,7 +51,7 @@ class TorStream:
     @property
     def ended(self) -> str | None:
         """Why it is gone, or None while it stands. For an END cell of the exit, the exit's reason."""
-        if self.status not in ("FAILED", "CLOSED", "DETACHED"):
+        if not self.closed_ns:
             return None
         return self.remote_reason or self.reason or self.status
 
@@ -147,10 +147,10 @@ class StreamWatch:
         known.status = status
         if event.circuit and event.circuit not in known.circuits:
             known.circuits.append(event.circuit)
-        if status in ("FAILED", "CLOSED", "DETACHED"):
-            known.reason = str(event.reason or known.reason)
-            known.remote_reason = str(event.remote_reason or known.remote_reason)
-            known.closed_ns = known.closed_ns or time.monotonic_ns()
+        if status in ("FAILED", "CLOSED", "DETACHED") and not known.closed_ns:
+            # The first reason is tor's; what follows a DETACHED is our own closing of it.
+            known.reason, known.remote_reason = str(event.reason or ""), str(event.remote_reason or "")
+            known.closed_ns = time.monotonic_ns()
         if status == "DETACHED" or (event.circuit and event.circuit != self.circuit.id):
             self._control.spawn(self._close(number))
 
