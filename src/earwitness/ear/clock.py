@@ -15,12 +15,18 @@ from earwitness.trace.model import LOST, Trace
 I64 = NDArray[np.int64]
 
 
-def playing_clock(outgoing: Trace, tick_ms: int = 20) -> I64:
+SENDING_TAKES_NS = {"g711u": 50_000, "g711a": 50_000, "gsm": 120_000, "speex": 400_000, "opus": 2_000_000}
+"""Between reading its jitter buffer and sending its own packet a phone encodes a frame: how long that takes on the
+study's machines, by codec. Measured on the published captures, as the lead at which most frames of the recordings come
+out bit for bit; it decides only races between a packet and a tick."""
+
+
+def playing_clock(outgoing: Trace, tick_ms: int = 20, sending_takes_ns: int = 0) -> I64:
     """The ticks of the phone that sent `outgoing`, (k,) int64 ns on the capture's clock, in order.
 
     The first is that of the packet with the least timestamp; the last that of the greatest. `outgoing` is the stream as
-    captured at the phone (its `arrived_ns`: when the capture saw each packet leave). Ticks without a packet are put
-    between their neighbours at even distances. Empty where there is no packet.
+    captured at the phone (its `arrived_ns`: when the capture saw each packet leave, `sending_takes_ns` after the
+    tick). Ticks without a packet are put between their neighbours at even distances. Empty where there is no packet.
     """
     seen = outgoing.arrived_ns != LOST
     if not bool(np.any(seen)):
@@ -33,4 +39,4 @@ def playing_clock(outgoing: Trace, tick_ms: int = 20) -> I64:
     wanted = np.arange(tick[0], tick[-1] + 1)
     begin = int(when[0])
     after: I64 = np.rint(np.interp(wanted, tick, (when - begin).astype(np.float64))).astype(np.int64)
-    return after + begin
+    return after + (begin - sending_takes_ns)

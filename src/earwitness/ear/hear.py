@@ -17,6 +17,7 @@ from earwitness.ear.conceal import concealer
 from earwitness.ear.frames import frames_of
 from earwitness.ear.ledger import ledger_table
 from earwitness.ear.payload import REFERENCE_OFFSET, frame_bytes
+from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.render import render
 from earwitness.ear.replay import Replay, replay
 from earwitness.speech.codecs.base import Codec
@@ -149,6 +150,8 @@ def hear(
     played = replay(trace, frames, ear, clock_ns)
     source = frame_bytes(trace, frames, codec, reference, reference_offset)
     decoder = codec.decoder()
+    if way == "pjmedia":
+        decoder = pjmedia_decoder(codec, decoder)
     joined = concealer(way, codec, decoder)
     rendered = render(trace, played, decoder, source, joined)
     return Heard(

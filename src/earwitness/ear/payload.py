@@ -18,6 +18,9 @@ REFERENCE_OFFSET = 160
 """RTP timestamp, in samples, of the packet that carries the reference's first sample, for a phone that starts its
 file and its timestamps with the call (as PJSIP does, one 20 ms frame late)."""
 
+_DENSE = 4
+"""A stream with more holes than this many slots a frame is not filled up (a restart of the timestamps)."""
+
 
 class FrameBytes(Protocol):
     """The encoded frames of a trace, by index."""
@@ -75,19 +78,27 @@ class Captured:
 
 
 class Remade:
-    """Frames encoded again from the looped reference, in the order of their timestamps, once."""
+    """Frames encoded again from the looped reference, in the order of their timestamps, once.
+
+    The encoder hears everything from the first frame to the last, as the sender's did, also what never arrived.
+    """
 
     def __init__(self, frames: Frames, codec: Codec, reference: Pcm, offset: int) -> None:
         if not len(reference):
             raise InputError("encoding", "the reference", "it has no samples", "give a WAV file with speech")
         length, ticks = codec.frame_samples, frames.stream.frame_ticks
-        _, first, which = np.unique(frames.timestamp // ticks, return_index=True, return_inverse=True)
+        slot = frames.timestamp // ticks
+        wanted, first = np.unique(slot, return_index=True)
         begin = frames.timestamp[first] * codec.sample_rate // codec.clock_rate
+        if 0 < wanted[-1] - wanted[0] < _DENSE * len(wanted):
+            every = np.arange(wanted[0], wanted[-1] + 1)
+            begin = np.interp(every, wanted, begin).astype(np.int64)
+            wanted = every
         looped = np.concatenate((reference, np.resize(reference, length)))
         encode = codec.encoder().encode
         starts = ((begin - offset) % len(reference)).tolist()
         self._encoded = [encode(looped[start : start + length]) for start in starts]
-        self._which: list[int] = which.tolist()
+        self._which: list[int] = np.searchsorted(wanted, slot).tolist()
 
     def __call__(self, frame: int) -> bytes:
         """The bytes of one frame."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,8 @@ class PjmediaConcealment:
         if codec.name not in ("speex", "opus"):
             self._extension = Extension(codec.frame_samples, codec.sample_rate)
         self.delay = self._extension.delay if self._extension else 0
+        if codec.name == "opus":
+            self.delay = codec.frame_samples
 
     def good(self, samples: Pcm) -> Pcm:
         """Good frames end the gap."""
@@ -52,3 +56,56 @@ class PjmediaConcealment:
     def pause(self, count: int) -> Pcm:
         """Never asked for by PJMEDIA's own buffer; with another buffer, as if frames were missing."""
         return self.missing(count, None)
+
+
+class HeldBack:
+    """PJMEDIA's Opus decoder: it keeps the newest frame back, and gives out the one before.
+
+    So when a frame is missing the one kept is played first, then the codec conceals; and when frames come again the
+    in-band FEC in the first one fills its predecessor's place. Everything plays one frame later.
+    """
+
+    def __init__(self, decoder: Decoder, frame: int) -> None:
+        self._decoder = decoder
+        self._frame = frame
+        self._begun = False
+        self._kept: bytes | None = None
+
+    def decode(self, frame: bytes) -> Pcm:
+        """The frame before this one."""
+        before: Pcm = self.decode_many([frame])[0]
+        return before
+
+    def decode_many(self, frames: Sequence[bytes]) -> Pcm:
+        """The frames before these, (n, frame_samples) int16."""
+        if not frames:
+            return np.zeros((0, self._frame), dtype=np.int16)
+        kept, self._kept = self._kept, frames[-1]
+        if kept is not None:
+            return self._decoder.decode_many([kept, *frames[:-1]])
+        if not self._begun:
+            self._begun = True
+            first = None
+        else:
+            first = self._decoder.recover(frames[0])
+            if first is None:
+                first = self._decoder.conceal()
+        if first is None:
+            first = np.zeros(self._frame, dtype=np.int16)
+        return np.concatenate((first[None, :], self._decoder.decode_many(frames[:-1])))
+
+    def conceal(self) -> Pcm | None:
+        """The frame kept back, else what the codec makes up."""
+        if not self._begun:
+            return np.zeros(self._frame, dtype=np.int16)
+        kept, self._kept = self._kept, None
+        return self._decoder.conceal() if kept is None else self._decoder.decode_many([kept])[0]
+
+    def recover(self, next_frame: bytes) -> Pcm | None:
+        """FEC is used when the next frame is played, not here."""
+        return None
+
+
+def pjmedia_decoder(codec: Codec, decoder: Decoder) -> Decoder:
+    """The decoder as PJMEDIA runs it: Opus through `HeldBack`, others as they are."""
+    return HeldBack(decoder, codec.frame_samples) if codec.name == "opus" else decoder

@@ -39,8 +39,9 @@ def replay(trace: Trace, frames: Frames, buffer: JitterBuffer, clock_ns: Sequenc
     """Play a trace through a buffer.
 
     `clock_ns`: the instants, on the arrival clock, at which the phone's sound device asked for a packet's length of
-    sound (`frames_per_packet` frames), where they are known (a phone's own outgoing stream shows them). Without,
-    the clock is exact, starts at the first arrival (plus what the buffer asks for) and runs until all is played.
+    sound (`frames_per_packet` frames), where they are known (a phone's own outgoing stream shows them). Packets that
+    arrived before the first of them found no media open and are not heard. Without, the clock is exact, starts at the
+    first arrival (plus what the buffer asks for) and runs until all is played.
     A packet that arrives at the very instant of a tick is there in time.
     Raises InputError where nothing arrived.
     """
@@ -60,6 +61,7 @@ def replay(trace: Trace, frames: Frames, buffer: JitterBuffer, clock_ns: Sequenc
         ticks = _own_clock(times, buffer, stream.frame_ns, burst)
     else:
         ticks = np.asarray(clock_ns, dtype=np.int64).tolist()
+        position = int(np.searchsorted(times, ticks[0])) if ticks else 0
     for now in ticks:
         while position < total and times[position] <= now:
             put(times[position], first[position], timestamps[position], counts[position], sequences[position])
