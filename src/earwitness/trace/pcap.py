@@ -173,11 +173,7 @@ def _next_record(data: U8, order: str, begin: int, offsets: list[int], unit_ns: 
                 if at + 16 > len(data):
                     break
                 when, _, kept, wire = header(data.data, at)
-                if (
-                    not 0 < kept <= longest
-                    or not kept <= wire <= MAX_PACKET
-                    or abs(when - seconds[candidate - piece]) > 60
-                ):
+                if not 0 < kept <= min(longest, wire) or wire > MAX_PACKET or abs(when - first) > _NEAR_S:
                     break
                 at += 16 + kept
             else:

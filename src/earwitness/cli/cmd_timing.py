@@ -1,0 +1,148 @@
+"""`earwitness timing`: the timing of RTP streams in captures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from earwitness.cli.common import JsonFlag, output, print_records, progress
+
+if TYPE_CHECKING:
+    from earwitness.trace.report import StreamTiming
+    from earwitness.trace.sdp import Encoding
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(timing)
+
+
+def timing(
+    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files.")],
+    side: Annotated[
+        str | None,
+        typer.Option(
+            help="What this side received, in the published study's tunnel: caller (packets from 10.8.0.1) or callee"
+            " (from 10.8.0.2)."
+        ),
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Only streams sent from this address.")] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="Only this stream: its SSRC (0x...) or its number, from 1.")
+    ] = None,
+    port: Annotated[
+        list[int] | None, typer.Option(help="RTP is on this UDP port, and only there (may be given again).")
+    ] = None,
+    clock_rate: Annotated[
+        int | None, typer.Option(min=1, help="RTP clock in Hz, whatever the payload type says.")
+    ] = None,
+    payload_type: Annotated[
+        list[str] | None, typer.Option(help="What a payload type means: 97=speex/8000 (may be given again).")
+    ] = None,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="The published study's six jitter statistics, 3 decimals.")
+    ] = False,
+    spike_ms: Annotated[float, typer.Option(help="A gap longer than this is a delay spike, ms.")] = 150.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Read on after damage in a pcap.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Print the timing of the RTP streams in captures: jitter, gaps, spikes, bursts, loss, delay variation.
+
+    Without --side, --address or --stream, every stream of every capture. A capture that cannot be used is told on standard
+    error; the others are done, and the command ends with 2.
+    """
+    from earwitness.errors import EarwitnessError, InputError
+    from earwitness.trace.capture import read_capture
+    from earwitness.trace.report import choose_streams, time_streams
+
+    types = dict(_payload_type(text) for text in payload_type or [])
+    failed = False
+    for path in captures:
+        try:
+            capture = read_capture(path, ports=port or (), payload_types=types, clock_rate=clock_rate, resume=resume)
+            streams = choose_streams(capture, side=side, address=address, stream=stream)
+            found = time_streams(capture, streams, spike_threshold_ms=spike_ms)
+        except InputError as error:
+            if len(captures) == 1:
+                raise
+            failed = True
+            progress.print(f"earwitness: {error}", markup=False, soft_wrap=True)
+            continue
+        except EarwitnessError:
+            raise
+        if json:
+            print_records(item.to_dict() for item in found)
+            continue
+        for item in found:
+            _print(item, as_published)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _payload_type(text: str) -> tuple[int, Encoding]:
+    """`97=speex/8000` as a number and what it means."""
+    from earwitness.errors import InputError
+    from earwitness.trace.sdp import Encoding
+
+    number, _, encoding = text.partition("=")
+    name, _, rate = encoding.partition("/")
+    if not (number.isdecimal() and int(number) < 128 and name and rate.isdecimal() and int(rate)):
+        raise InputError("read option --payload-type", text, "it is not NUMBER=NAME/RATE", "write 97=speex/8000")
+    return int(number), Encoding(name, int(rate))
+
+
+def _print(item: StreamTiming, as_published: bool) -> None:
+    """One stream as a table."""
+    from rich.table import Table
+
+    table = Table(title=f"{item.capture}\n{item.stream}", title_justify="left", show_header=False, box=None)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for label, value, unit in _published_rows(item) if as_published else _rows(item):
+        table.add_row(label, value, unit)
+    output.print(table, markup=False)
+    for note in item.notes:
+        progress.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def _published_rows(item: StreamTiming) -> list[tuple[str, str, str]]:
+    p = item.published
+    named = (
+        ("jitter mean", p.mean_ms),
+        ("jitter median", p.median_ms),
+        ("jitter max", p.max_ms),
+        ("jitter range", p.range_ms),
+        ("jitter iqr", p.iqr_ms),
+        ("jitter std_dev", p.std_dev_ms),
+    )
+    return [(label, f"{value:.3f}", "ms") for label, value in named]
+
+
+def _rows(item: StreamTiming) -> list[tuple[str, str, str]]:
+    t, w = item.timing, item.wireshark
+    shares = (t.burst_share_1, t.burst_share_2, t.burst_share_3, t.burst_share_4, t.burst_share_5_or_more)
+    threshold = f"{t.spike_threshold_ms:g}"
+    rows = [
+        ("packets received / expected", f"{t.packets_received} / {t.packets_expected}", ""),
+        ("lost", f"{t.packets_lost}", f"{100 * t.loss_ratio:.2f} %, longest {t.loss_burst_longest}, BurstR {t.burst_ratio:.2f}"),
+        ("duplicate / reordered", f"{t.packets_duplicate} / {t.packets_reordered}", ""),
+        ("duration", f"{t.duration_s:.3f}", f"s, {t.talkspurts} talkspurts, {t.pauses_total_s:.2f} s of pauses"),
+        ("jitter mean (RFC 3550)", f"{t.jitter_mean_ms:.3f}", "ms"),
+        ("jitter median, p95", f"{t.jitter_median_ms:.3f}, {t.jitter_p95_ms:.3f}", "ms"),
+        ("jitter max", f"{t.jitter_max_ms:.3f}", "ms"),
+        ("jitter at the end (A.8)", f"{t.jitter_final_units}", f"units of 1/{t.clock_rate} s"),
+        ("jitter mean, max (Wireshark)", f"{w.mean_jitter_ms:.3f}, {w.max_jitter_ms:.3f}", "ms"),
+        ("longest gap, pauses included", f"{t.gap_max_with_pauses_ms:.1f}", "ms"),
+        ("longest gap, pauses taken off", f"{t.gap_max_without_pauses_ms:.1f}", "ms"),
+        ("longest gap by lateness alone", f"{t.gap_max_ms:.1f}", "ms"),
+        (f"spikes over {threshold} ms", f"{t.spikes_without_pauses}", f"({t.spikes_with_pauses} with pauses counted)"),
+        ("delay variation p50, p95, p99", f"{t.pdv_p50_ms:.1f}, {t.pdv_p95_ms:.1f}, {t.pdv_p99_ms:.1f}", f"ms over the least, by {t.pdv_basis}"),
+        ("in bursts of 1/2/3/4/5+", " / ".join(f"{100 * share:.0f}" for share in shares), f"% of packets, within {t.burst_within_ms:g} ms"),
+        ("between bursts p50, p95", f"{t.burst_gap_p50_ms:.1f}, {t.burst_gap_p95_ms:.1f}", "ms"),
+    ]  # fmt: skip
+    if item.rtt_p50_ms == item.rtt_p50_ms:
+        rows.append(("half round trip (RTCP), p50", f"{item.rtt_p50_ms / 2:.1f}", "ms; not a one-way delay"))
+    return rows

@@ -1,0 +1,133 @@
+"""The timing of what one side of a call received, from a capture: what `earwitness timing` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from earwitness.errors import InputError
+from earwitness.trace.capture import Capture
+from earwitness.trace.delay import delay_statistics
+from earwitness.trace.jitter import JitterStatistics, as_published
+from earwitness.trace.problem import CaptureProblem
+from earwitness.trace.rtcp import round_trips
+from earwitness.trace.streams import Stream
+from earwitness.trace.timing import SPIKE_MS, Timing, summarise
+from earwitness.trace.wireshark import WiresharkFigures, wireshark_figures
+
+SIDES = {"caller": "10.8.0.1", "callee": "10.8.0.2"}
+"""Where the packets that a side received came from, in the published study's tunnel: 10.8.0.2 is the caller's end and
+10.8.0.1 the server's, so what came from the server is what the caller's phone received."""
+
+
+@dataclass(frozen=True)
+class StreamTiming:
+    """One stream of a capture and its timing in every definition."""
+
+    capture: str
+    stream: Stream
+    timing: Timing
+    published: JitterStatistics
+    wireshark: WiresharkFigures
+    rtt_p50_ms: float
+    """Median round trip to the stream's sender, from RTCP in the capture; NaN where there is none."""
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """One flat record; figures of the study and of Wireshark carry `published_` and `wireshark_`."""
+        flow, stream = self.stream.flow, self.stream
+        return {
+            "capture": self.capture,
+            "source": flow.source,
+            "source_port": flow.source_port,
+            "destination": flow.destination,
+            "destination_port": flow.destination_port,
+            "ssrc": f"0x{stream.ssrc:08x}",
+            "payload_type": stream.payload_type,
+            "codec": stream.codec,
+            "codec_from": stream.codec_from,
+            **self.timing.to_dict(),
+            "rtcp_rtt_p50_ms": self.rtt_p50_ms,
+            "rtcp_half_rtt_p50_ms": self.rtt_p50_ms / 2,
+            **{f"published_jitter_{k}": v for k, v in dataclasses.asdict(self.published).items()},
+            **{f"wireshark_{k}": v for k, v in dataclasses.asdict(self.wireshark).items()},
+            "notes": list(self.notes),
+        }
+
+
+def choose_streams(
+    capture: Capture, *, side: str | None = None, address: str | None = None, stream: str | None = None
+) -> Sequence[Stream]:
+    """The streams of a capture that a user means.
+
+    `stream` is an SSRC (`0x1234abcd` or decimal) or a number as listed, from 1. `address` is the sender's. `side` is
+    `caller` or `callee` of the published study's layout, where that side's peer is in the capture; in any other capture
+    it is refused, because nothing in it tells who called. Without any, all streams. Raises `InputError` where none is meant.
+    """
+    if stream is not None:
+        return [_by_name(capture, stream)]
+    if side is not None and address is None:
+        address = SIDES.get(side)
+        if address is None:
+            raise InputError("choose streams of", capture.source, f"no side {side!r}", f"say one of {', '.join(SIDES)}")
+    if address is None:
+        if not capture.streams:
+            raise _none(capture, "no RTP stream in it")
+        return capture.streams
+    sent = capture.sent_by(address)
+    if not sent:
+        raise _none(capture, f"no RTP stream from {address} in it")
+    # A stray second SSRC is no second call: what a side received is the stream with the most packets.
+    return sent[:1] if side is not None else sent
+
+
+def _none(capture: Capture, happened: str) -> InputError:
+    listed = "; ".join(str(stream) for stream in capture.streams[:4])
+    why = "; ".join(str(problem) for problem in capture.problems[:3])
+    held = f"it holds {listed}" if listed else why or "it is empty"
+    return InputError("choose streams of", capture.source, happened, f"choose another ({held})")
+
+
+def _by_name(capture: Capture, name: str) -> Stream:
+    """The stream with this SSRC, or this number from 1."""
+    try:
+        number = int(name, 0)
+    except ValueError as error:
+        raise InputError(
+            "choose streams of", capture.source, f"{name!r} is no number", "give an SSRC or 1, 2 ..."
+        ) from error
+    for candidate in capture.streams:
+        if candidate.ssrc == number:
+            return candidate
+    if 1 <= number <= len(capture.streams):
+        return capture.streams[number - 1]
+    raise _none(capture, f"no stream {name} in it")
+
+
+def time_streams(
+    capture: Capture, streams: Sequence[Stream], *, spike_threshold_ms: float = SPIKE_MS
+) -> list[StreamTiming]:
+    """The timing of these streams of a capture, in every definition."""
+    trips = round_trips(capture)
+    found = []
+    for stream in streams:
+        rtts = np.array([trip.rtt_ms for trip in trips if trip.answered_by == stream.flow.source])
+        found.append(
+            StreamTiming(
+                capture=capture.source,
+                stream=stream,
+                timing=summarise(stream.trace, spike_threshold_ms=spike_threshold_ms),
+                published=as_published(stream.trace),
+                wireshark=wireshark_figures(stream.trace, capture.started_ns),
+                rtt_p50_ms=delay_statistics(rtts).p50_ms,
+                notes=(*stream.trace.notes, *(str(problem) for problem in capture.problems)),
+            )
+        )
+    return found
+
+
+__all__ = ["SIDES", "CaptureProblem", "StreamTiming", "choose_streams", "time_streams"]
