@@ -13,10 +13,11 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.phone.session import PhoneSession
 from earwitness.phone.setup import PhoneSetup
 
@@ -33,8 +34,6 @@ def failure_values(error: EarwitnessError) -> dict[str, Any]:
     outcome, evidence = Outcome.FAILED, {}
     if isinstance(error, CallFailure):
         outcome, evidence = error.outcome, error.evidence
-    elif isinstance(error, InputError):
-        outcome = Outcome.SPEECH_UNUSABLE if "speech" in error.tried else Outcome.FAILED
     return {
         "outcome": outcome.value,
         "stage": error.tried,
@@ -66,6 +65,11 @@ async def obey(session: PhoneSession, command: Mapping[str, Any]) -> None:
             raise EarwitnessError("doing", do, "the phone knows no such command", "report this as a bug")
     except EarwitnessError as error:
         say("reply", {"id": number, "failure": failure_values(error)})
+    except Exception as error:
+        # A fault of ours must reach whoever waits for the reply, and the traceback the log.
+        traceback.print_exc()
+        fault = EarwitnessError("doing", do, f"{type(error).__name__}: {error}", "report this as a bug")
+        say("reply", {"id": number, "failure": failure_values(fault)})
     else:
         say("reply", {"id": number, "value": value})
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
-from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.phone import sdp
 from earwitness.phone.grid import SendingTimes, prefer_punctuality
 from earwitness.phone.media import Media, MediaEvents, bind_udp
@@ -65,9 +65,10 @@ class PhoneSession:
 
     @classmethod
     async def open(cls, setup: PhoneSetup, notify: Notify) -> PhoneSession:
-        """Encode the speech and bind the ports. CallFailure (PORT_TAKEN ...), InputError for codec or speech."""
+        """Encode the speech and bind the ports. CallFailure (PORT_TAKEN, SPEECH_UNUSABLE), InputError for the codec."""
         session = cls(setup, notify)
-        session._prepared(session._codecs[0])
+        for codec in session._codecs:
+            session._prepared(codec)
         sock = bind_udp(setup.address, setup.sip_port, "SIP")
         await session._loop.create_datagram_endpoint(lambda: session._layer, sock=sock)
         try:
@@ -137,6 +138,8 @@ class PhoneSession:
 
     async def finish(self, tail_s: float) -> None:
         """Wait until both ends have spoken and `tail_s` more, then hang up; or until the far end hangs up."""
+        if "answered" not in self.milestones:
+            return
         setup = self.setup
         speech = self._prepared(self._codecs[0]).seconds
         remote_speech = setup.remote_seconds if setup.remote_seconds is not None else speech
@@ -236,7 +239,6 @@ class PhoneSession:
             return
         self._agent.ring(invite)
         self._milestone("first_provisional")
-        await asyncio.to_thread(self._prepared, agreed.codec)
         cancelled = asyncio.create_task(invite.cancelled.wait())
         await asyncio.wait({cancelled}, timeout=self._ring_s)
         cancelled.cancel()
@@ -255,7 +257,12 @@ class PhoneSession:
         key = repr(codec)
         if key not in self._speech:
             setup = self.setup
-            samples = reference_speech(setup.speech or DEFAULT_SPEECH, sample_rate=codec.sample_rate).samples
+            try:
+                samples = reference_speech(setup.speech or DEFAULT_SPEECH, sample_rate=codec.sample_rate).samples
+            except InputError as error:
+                raise CallFailure(
+                    Outcome.SPEECH_UNUSABLE, error.tried, on=error.on, happened=error.happened, remedy=error.remedy
+                ) from error
             self._speech[key] = speech_packets(
                 samples, codec, seconds=setup.seconds, silence_suppression=setup.silence_suppression
             )
