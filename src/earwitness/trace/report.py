@@ -13,7 +13,6 @@ from earwitness.errors import InputError
 from earwitness.trace.capture import Capture
 from earwitness.trace.delay import delay_statistics
 from earwitness.trace.jitter import JitterStatistics, as_published
-from earwitness.trace.problem import CaptureProblem
 from earwitness.trace.rtcp import round_trips
 from earwitness.trace.streams import Stream
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
@@ -65,15 +64,13 @@ def choose_streams(
     """The streams of a capture that a user means.
 
     `stream` is an SSRC (`0x1234abcd` or decimal) or a number as listed, from 1. `address` is the sender's. `side` is
-    `caller` or `callee` of the published study's layout, where that side's peer is in the capture; in any other capture
-    it is refused, because nothing in it tells who called. Without any, all streams. Raises `InputError` where none is meant.
+    `caller` or `callee`, and chooses what that side received: by the addresses of the published study's tunnel, else by
+    who sent the first INVITE in the capture. Without any, all streams. Raises `InputError` where there is none such.
     """
     if stream is not None:
         return [_by_name(capture, stream)]
     if side is not None and address is None:
-        address = SIDES.get(side)
-        if address is None:
-            raise InputError("choose streams of", capture.source, f"no side {side!r}", f"say one of {', '.join(SIDES)}")
+        address = _sender_to(capture, side)
     if address is None:
         if not capture.streams:
             raise _none(capture, "no RTP stream in it")
@@ -83,6 +80,20 @@ def choose_streams(
         raise _none(capture, f"no RTP stream from {address} in it")
     # A stray second SSRC is no second call: what a side received is the stream with the most packets.
     return sent[:1] if side is not None else sent
+
+
+def _sender_to(capture: Capture, side: str) -> str:
+    """The address that a side's packets come from."""
+    if side not in SIDES:
+        raise InputError("choose streams of", capture.source, f"there is no side {side!r}", "say caller or callee")
+    ends = {stream.flow.source for stream in capture.streams} | {message.source for message in capture.sip}
+    if ends <= set(SIDES.values()):
+        return SIDES[side]
+    for message in capture.sip:
+        if message.method == "INVITE" and not message.status:
+            return message.destination if side == "caller" else message.source
+    happened = "no INVITE in it tells who called"
+    raise InputError("choose streams of", capture.source, happened, "give --address of the sender instead")
 
 
 def _none(capture: Capture, happened: str) -> InputError:
@@ -97,9 +108,8 @@ def _by_name(capture: Capture, name: str) -> Stream:
     try:
         number = int(name, 0)
     except ValueError as error:
-        raise InputError(
-            "choose streams of", capture.source, f"{name!r} is no number", "give an SSRC or 1, 2 ..."
-        ) from error
+        happened = f"{name!r} is no number"
+        raise InputError("choose streams of", capture.source, happened, "give an SSRC or 1, 2 ...") from error
     for candidate in capture.streams:
         if candidate.ssrc == number:
             return candidate
@@ -128,6 +138,3 @@ def time_streams(
             )
         )
     return found
-
-
-__all__ = ["SIDES", "CaptureProblem", "StreamTiming", "choose_streams", "time_streams"]
