@@ -15,7 +15,7 @@ from earwitness.report.tracks import one_way_delay_ms
 from earwitness.report.words import Group, codec_label, number, path_label, percent
 
 CDF_HEIGHT = 230
-ROW_HEIGHT = 40
+ROW_HEIGHT = 44
 MOST_DOTS = 300
 
 _KNOWN = (("direct", None), ("tor", 3), ("tor", 2), ("vpn", None), ("vpn-tor", 3), ("onion", 6))
@@ -62,7 +62,7 @@ def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] |
         x = np.quantile(spread.delay_ms, shares)
         x, y = np.append(x, max(longest * 1.04, x[-1])), np.append(shares, 1.0) * arrived
         style, dash = path_class(spread.path, spread.hops), DASHES[_path_number(spread.path, spread.hops)]
-        series.append(Series("line", f"cdf {style}", line(x, y, x_axis, y_axis, CDF_HEIGHT), dash))
+        series.append(Series(f"cdf {style}", line(x, y, x_axis, y_axis, CDF_HEIGHT), dash))
         p50, p95 = (number(float(value)) for value in np.quantile(spread.delay_ms, [0.5, 0.95]))
         details = f"half within {p50} ms, 95 % within {p95} ms"
         if spread.lost:
@@ -97,7 +97,7 @@ def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
     height = ROW_HEIGHT * len(lines)
     series, texts = [], []
     for i, (style, label, values) in enumerate(lines):
-        middle = ROW_HEIGHT * i + 28
+        middle = ROW_HEIGHT * i + 27
         down = Axis(float(height), 0.0)  # pixels from the top
         shown = values[np.unique(np.linspace(0, len(values) - 1, MOST_DOTS).astype(int))]
         left_out += len(values) - len(shown)
@@ -106,11 +106,11 @@ def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
         half = float(np.median(values))
         tick = line(np.array([half, half]), np.array([middle - 8.0, middle + 8.0]), axis, down, height)
         series += [
-            Series("line", "rule", rule),
-            Series("dots", f"mos {style}", path),
-            Series("line", f"median {style}", tick),
+            Series("rule", rule),
+            Series(f"mos {style}", path),
+            Series(f"median {style}", tick),
         ]
-        texts.append((Tick(0.0, f"{label}: {number(half, 2)}"), float(ROW_HEIGHT * i + 14)))
+        texts.append((Tick(0.0, f"{label}: {number(half, 2)}"), float(ROW_HEIGHT * i + 13)))
     says = "MOS-LQO by path and codec, medians: " + "; ".join(tick.label for tick, _ in texts)
     words = ((1, "1 bad"), (2, "2 poor"), (3, "3 fair"), (4, "4 good"), (5, "5"))
     ticks = tuple(Tick((value - 1) * 25.0, label) for value, label in words)

@@ -78,7 +78,7 @@ class Page:
     title: str
     subtitle: str
     version: str = __version__
-    summary: list[str] = field(default_factory=list)
+    summary: list[tuple[str, str]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
     table: list[TableRow] = field(default_factory=list)
     rows_left_out: int = 0
@@ -120,9 +120,11 @@ def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = 
     page.failures = [_failure_view(call, numbers[call.call_id]) for call in kept]
     page.failures_left_out = len(failed) - len(kept)
     anchors = {view.record.call_id: view.anchor for view in (*page.calls, *page.failures)}
-    listed = rows if most_calls is None else rows[:MOST_ROWS]
-    page.table = [_table_row(row, numbers[row.call_id], anchors.get(row.call_id, "")) for row in listed]
-    page.rows_left_out = len(rows) - len(listed)
+    lines = [row for call in stored for row in (call.rows if call.record.outcome == "completed" else call.rows[:1])]
+    listed = lines if most_calls is None else lines[:MOST_ROWS]
+    one_way = len({(row.from_place, row.to_place) for row in rows}) == 1
+    page.table = [_table_row(row, numbers[row.call_id], anchors.get(row.call_id, ""), one_way) for row in listed]
+    page.rows_left_out = len(lines) - len(listed)
     say("delays")
     page.cdf, page.cdf_left_out = _cdf(complete, found)
     page.mos = mos_chart(found)
@@ -203,9 +205,14 @@ def _milestones(record: CallRecord) -> tuple[tuple[str, float], ...]:
     return tuple((name.replace("_", " "), (at - ordered[0][1]) / 1e6) for name, at in ordered)
 
 
-def _table_row(row: Row, number: int, anchor: str) -> TableRow:
+def _table_row(row: Row, number: int, anchor: str, one_way: bool) -> TableRow:
+    """`one_way`: all calls are between the same two places, so that the speaker's tells enough."""
     path, hops = path_key(row)
     label = direction_label(row)
+    if row.outcome != "completed":
+        label = ""
+    elif one_way:
+        label = label.partition(" → ")[0]
     return TableRow(number, row, anchor, path_class(path, hops), path_label(path, hops), codec_label(row.codec), label)
 
 

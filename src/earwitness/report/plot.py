@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +51,6 @@ class Tick:
 class Series:
     """One thing drawn: an SVG path in the data box, and the class that gives it its colour."""
 
-    kind: Literal["line", "dots", "crosses", "area", "bars"]
     style: str
     path: str
     dash: str = ""
@@ -69,7 +67,11 @@ class Plot:
     y_ticks: tuple[Tick, ...] = ()
     x_label: str = ""
     name: str = ""
-    """Set in the margin, left."""
+    """Set in the margin, left, where no tick labels are."""
+    heading: str = ""
+    """Set above the data, within the plot."""
+    x_lines: tuple[float, ...] = ()
+    """Upright rules at these percentages, for plots that share their axis with one below."""
     texts: tuple[tuple[Tick, float], ...] = field(default=())
     """Labels within the plot, each with its height in pixels from the top."""
 
@@ -114,6 +116,12 @@ def dots(x: F64, y: F64, x_axis: Axis, y_axis: Axis, height: int) -> str:
     across, down = _positions(x, y, x_axis, y_axis, height)
     places = dict.fromkeys(zip(across.tolist(), down.tolist(), strict=True))
     return "".join(f"M{column} {row}h0" for column, row in places)
+
+
+def rug(x: F64, x_axis: Axis, pixels: int = 8) -> str:
+    """A short upright stroke at the top edge for each x."""
+    across = np.rint(x_axis.share(x) * UNITS).astype(int)
+    return "".join(f"M{column} 0v{pixels * TENTHS}" for column in dict.fromkeys(across.tolist()))
 
 
 def bars(begins: F64, ends: F64, x_axis: Axis, height: int, least: int = 6) -> str:

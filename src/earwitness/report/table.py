@@ -53,9 +53,11 @@ def table(rows: Sequence[Row]) -> Table:
     made.add_column("path", no_wrap=True, max_width=12)
     made.add_column("codec", no_wrap=True, max_width=14)
     made.add_column("speaks", no_wrap=True, max_width=14, min_width=9)
-    for heading, _, _ in _MEASURES:
-        made.add_column(heading, justify="right", no_wrap=True)
-    made.add_column("verdict", no_wrap=True)
+    for heading, _, measure in _MEASURES:
+        # On a narrow terminal the names give way, never the numbers.
+        longest = max([len(measure(row)) for row in rows], default=0)
+        made.add_column(heading, justify="right", no_wrap=True, min_width=max(longest, *map(len, heading.split("\n"))))
+    made.add_column("verdict", no_wrap=True, min_width=12)
     previous = ""
     for row in rows:
         colour = VERDICT_COLOURS.get(row.verdict, "")

@@ -7,7 +7,7 @@ The heard audio is moved left by the time it took, so that words stand under the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import pandas as pd
 from earwitness.archive.stored import Sound, StoredCall
 from earwitness.errors import InputError
 from earwitness.report.align import reference_at_s
-from earwitness.report.plot import F64, Axis, Plot, Series, bars, dots, envelope, line, thin, x_ticks, y_ticks
+from earwitness.report.plot import F64, Axis, Plot, Series, bars, dots, envelope, line, rug, thin, x_ticks, y_ticks
 from earwitness.report.words import number
 from earwitness.trace.jitter import jitter_ms
 from earwitness.trace.model import LOST, UNKNOWN, Trace
@@ -66,11 +66,17 @@ def tracks(call: StoredCall, direction: str) -> Tracks:
     if said is not None:
         plots.append(_wave(said, 0.0, axis, "said", "What was said"))
     if heard is not None:
-        plots.append(_wave(heard, -after, axis, "heard", "What was heard, moved so that words stand under themselves"))
+        made_up = () if ledger is None else (Series("band", _concealed(ledger, axis, after, WAVE_HEIGHT)),)
+        says = "What was heard, moved so that words stand under themselves, with what the phone made up marked"
+        plots.append(_wave(heard, -after, axis, "heard", says, made_up))
     if ledger is not None and trace is not None:
         plots += _lanes(ledger, trace, axis, after)
     if trace is not None:
         plots += _packets(trace, ledger, axis)
+    ticks = x_ticks(axis, "s")
+    plots = [replace(plot, x_lines=tuple(tick.at for tick in ticks)) for plot in plots]
+    if plots:
+        plots[-1] = replace(plots[-1], x_ticks=ticks)
     return Tracks(tuple(plots), said, heard, after, span, tuple(dict.fromkeys(notes)))
 
 
@@ -114,28 +120,35 @@ def _spoken_s(trace: Trace, timestamp: F64 | np.ndarray[tuple[int], np.dtype[np.
     return np.asarray((timestamp - trace.timestamp.min()) / trace.clock_rate, dtype=np.float64)
 
 
-def _wave(sound: Sound, begins_at: float, axis: Axis, name: str, says: str) -> Plot:
+def _wave(sound: Sound, begins_at: float, axis: Axis, name: str, says: str, under: tuple[Series, ...] = ()) -> Plot:
     path = envelope(begins_at, *sound, axis, WAVE_HEIGHT)
-    return Plot(says, WAVE_HEIGHT, (Series("area", f"wave {name}", path),), name=name)
+    return Plot(says, WAVE_HEIGHT, (*under, Series(f"wave {name}", path)), name=name)
+
+
+def _concealed(ledger: pd.DataFrame, axis: Axis, after: float, height: int) -> str:
+    """Bars over the stretches of heard audio that the phone made up."""
+    audio_s = ledger["audio_ms"].to_numpy(dtype=np.float64, na_value=np.nan) / 1e3
+    begins = audio_s[(ledger["fate"].astype(str) == "concealed").to_numpy()] - after
+    begins = begins[np.isfinite(begins)]
+    return bars(begins, begins + _frame_s(audio_s), axis, height)
 
 
 def _lanes(ledger: pd.DataFrame, trace: Trace, axis: Axis, after: float) -> list[Plot]:
-    """A lane for every fate that is not to be played as it is; lanes without any are left out, but the first two."""
+    """A lane for every fate but being played."""
     made = []
     fate = ledger["fate"].astype(str).to_numpy()
-    audio_s = ledger["audio_ms"].to_numpy(dtype=np.float64, na_value=np.nan) / 1e3
     timestamp = ledger["timestamp"].to_numpy(dtype=np.int64, na_value=UNKNOWN)
-    packet_s = _packet_s(trace)
     for word, name, meaning in LANES:
         rows = fate == word
-        begins = audio_s[rows] - after if word == "concealed" else _spoken_s(trace, timestamp[rows])
-        begins = begins[np.isfinite(begins)]
-        if not len(begins) and word in ("discarded",):
+        if word == "discarded" and not rows.any():
             continue
-        length = _frame_s(audio_s) if word == "concealed" else packet_s
-        says = f"{len(begins)} frames {name}: {meaning}"
-        path = bars(begins, begins + length, axis, LANE_HEIGHT)
-        made.append(Plot(says, LANE_HEIGHT, (Series("bars", f"lane {word}", path),), name=name))
+        if word == "concealed":
+            path = _concealed(ledger, axis, after, LANE_HEIGHT)
+        else:
+            begins = _spoken_s(trace, timestamp[rows])
+            path = bars(begins, begins + _packet_s(trace), axis, LANE_HEIGHT)
+        says = f"{int(rows.sum())} frames {name}: {meaning}"
+        made.append(Plot(says, LANE_HEIGHT, (Series(f"lane {word}", path),), name=name))
     return made
 
 
@@ -163,12 +176,9 @@ def _packets(trace: Trace, ledger: pd.DataFrame | None, axis: Axis) -> list[Plot
         y_axis = Axis(0.0, max(5.0, float(y.max()) * 1.08))
         mean, most = number(float(jitter.mean()), 1), number(float(jitter.max()), 1)
         says = f"Interarrival jitter, RFC 3550: mean {mean} ms, most {most} ms"
-        series = Series("line", "jitter", line(x, y, axis, y_axis, JITTER_HEIGHT))
+        series = Series("jitter", line(x, y, axis, y_axis, JITTER_HEIGHT))
         ticks = y_ticks(y_axis, JITTER_HEIGHT, 2)
-        plots.append(Plot(says, JITTER_HEIGHT, (series,), x_ticks(axis, "s"), ticks, name="jitter ms"))
-    elif plots:
-        last = plots[-1]
-        plots[-1] = Plot(last.says, last.height, last.series, x_ticks(axis, "s"), last.y_ticks, name=last.name)
+        plots.append(Plot(says, JITTER_HEIGHT, (series,), y_ticks=ticks, heading="jitter, ms"))
     return plots
 
 
@@ -186,21 +196,21 @@ def _delay(trace: Trace, ledger: pd.DataFrame | None, spoken: F64, axis: Axis) -
     seen = delay[known]
     top = max(float(np.quantile(seen, 0.995)), float(deadline.max()) if len(deadline) else 0.0) * 1.12
     y_axis = Axis(0.0, max(top, 5.0))
-    series = [Series("dots", "packet", dots(*thin(spoken[on_time], delay[on_time]), axis, y_axis, DELAY_HEIGHT))]
+    series = [Series("packet", dots(*thin(spoken[on_time], delay[on_time]), axis, y_axis, DELAY_HEIGHT))]
     if len(deadline):
-        series.insert(0, Series("line", "deadline", line(*thin(deadline_x, deadline), axis, y_axis, DELAY_HEIGHT)))
+        series.insert(0, Series("deadline", line(*thin(deadline_x, deadline), axis, y_axis, DELAY_HEIGHT)))
     if late.any():
-        series.append(Series("dots", "packet late", dots(spoken[late], delay[late], axis, y_axis, DELAY_HEIGHT)))
+        series.append(Series("packet late", dots(spoken[late], delay[late], axis, y_axis, DELAY_HEIGHT)))
     lost = trace.arrived_ns == LOST
     if lost.any():
-        top_edge = np.full(int(lost.sum()), y_axis.high)
-        series.append(Series("dots", "packet lost", dots(spoken[lost], top_edge, axis, y_axis, DELAY_HEIGHT)))
+        series.append(Series("packet lost", rug(spoken[lost], axis)))
     p50, p95 = (number(float(value)) for value in np.quantile(seen, [0.5, 0.95]))
     says = (
         f"One-way delay of {len(seen)} packets: median {p50} ms, 95th percentile {p95} ms;"
         f" {int(late.sum())} late, {int(lost.sum())} lost"
     )
-    return Plot(says, DELAY_HEIGHT, tuple(series), (), y_ticks(y_axis, DELAY_HEIGHT, 4), name="delay ms")
+    ticks = y_ticks(y_axis, DELAY_HEIGHT, 4)
+    return Plot(says, DELAY_HEIGHT, tuple(series), y_ticks=ticks, heading="one-way delay, ms")
 
 
 def _deadline(ledger: pd.DataFrame, trace: Trace, spoken: F64) -> tuple[F64, F64]:

@@ -78,12 +78,12 @@ def quality_words(mos: float) -> str:
 
 
 def delay_words(mouth_to_ear_ms: float) -> str:
-    """What a mouth-to-ear delay means for talking, after ITU-T G.114."""
+    """What a mouth-to-ear delay means for talking, after ITU-T G.114 (150 ms recommended, 400 ms the limit)."""
     if mouth_to_ear_ms <= 150:
-        return "within the 150 ms that ITU-T G.114 recommends"
+        return "hardly anyone notices"
     if mouth_to_ear_ms <= 400:
-        return "above the 150 ms that ITU-T G.114 recommends, below its limit of 400 ms"
-    return "beyond the 400 ms that ITU-T G.114 gives as the limit: the two will talk over each other"
+        return "one notices, and can talk"
+    return "beyond the 400 ms of ITU-T G.114, people talk over each other"
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,16 @@ class Group:
         values = [value for row in self.completed if (value := getattr(row, column)) is not None]
         return float(median(values)) if values else None
 
+    def mean(self, column: str) -> float | None:
+        """The mean of a column over what was measured."""
+        values = [value for row in self.completed if (value := getattr(row, column)) is not None]
+        return float(sum(values) / len(values)) if values else None
+
+    def verdicts(self) -> list[tuple[str, int]]:
+        """How many directions got which verdict, the best first."""
+        words = [row.verdict for row in self.completed]
+        return [(word, words.count(word)) for word in VERDICT_SYMBOLS if word in words]
+
     def by_codec(self) -> list[tuple[str, float]]:
         """Median MOS-LQO by codec, in order of name."""
         codecs = sorted({row.codec for row in self.completed})
@@ -142,39 +152,45 @@ def groups(rows: Iterable[Row]) -> list[Group]:
     return [Group(path, hops, tuple(by_key[path, hops])) for path, hops in keys]
 
 
-def summary(found: Sequence[Group]) -> list[str]:
-    """One or two sentences a path, the others compared with the first, which has no Tor where there is one."""
-    sentences = []
-    base = next((group for group in found if group.path == "direct"), None)
-    for group in found:
-        sentence = _group_sentence(group, base)
-        if sentence:
-            sentences.append(sentence)
-    return sentences
+def summary(found: Sequence[Group]) -> list[tuple[str, str]]:
+    """For each path its name and a sentence or two; the others are compared with the direct path where there is one."""
+    base = next((group for group in found if group.path == "direct" and group.completed), None)
+    return [(_name(group), _says(group, None if base is group else base)) for group in found]
 
 
-def _group_sentence(group: Group, base: Group | None) -> str:
-    name = {"direct": "Without Tor", "vpn": "Through the VPN"}.get(group.path, f"Over {group.label}")
-    name = name.replace("Tor, ", "Tor with ") if group.path == "tor" else name
+def _name(group: Group) -> str:
+    if group.path == "tor" and group.hops is not None:
+        return f"Over Tor with {group.hops} hops"
+    return {"direct": "Without Tor", "vpn": "Through the VPN"}.get(group.path, f"Over {group.label}")
+
+
+def _says(group: Group, base: Group | None) -> str:
     if not group.completed:
-        many = f"none of {group.calls} calls" if group.calls > 1 else "the call was not"
-        return f"{name}, {many} completed."
+        return "the call failed." if group.calls == 1 else f"none of {group.calls} calls completed."
     mos, delay = group.middle("mos_lqo"), group.middle("mouth_to_ear_ms")
-    parts = []
-    if mos is not None:
-        parts.append(f"{name}, speech arrived at MOS-LQO {number(mos, 2)}: {quality_words(mos)}.")
+    if mos is None:
+        parts = ["the speech was not scored."]
     else:
-        parts.append(f"{name}, speech was not scored.")
+        was = base.middle("mos_lqo") if base else None
+        against = f", against {number(was, 2)} without Tor" if was is not None else ""
+        parts = [f"{quality_words(mos)} (MOS-LQO {number(mos, 2)}{against})."]
     if delay is not None:
-        reference = base.middle("mouth_to_ear_ms") if base is not None and base is not group else None
-        than = f" ({number(delay - reference)} ms more than without Tor)" if reference and delay > reference else ""
-        parts.append(f"A word took {number(delay)} ms from mouth to ear{than}, {delay_words(delay)}.")
-    lost, late = group.middle("loss_ratio"), group.middle("late_ratio")
+        was = base.middle("mouth_to_ear_ms") if base else None
+        than = f", {number(delay - was)} ms longer than without Tor" if was is not None and delay > was else ""
+        parts.append(f"A word took {number(delay)} ms from mouth to ear{than}: {delay_words(delay)}.")
+    lost, late = group.mean("loss_ratio"), group.mean("late_ratio")
     if lost is not None and late is not None:
-        if lost < 0.0005 and late < 0.0005:
-            parts.append("Nothing was lost and nothing came too late.")
-        else:
-            parts.append(f"{percent(lost)} of the packets never came, {percent(late)} came too late to be played.")
+        parts.append(_losses(lost, late))
     if group.calls_completed < group.calls:
         parts.append(f"{group.calls - group.calls_completed} of {group.calls} calls failed.")
     return " ".join(parts)
+
+
+def _losses(lost: float, late: float) -> str:
+    if not lost and not late:
+        return "No packet was lost or came too late."
+    if not lost:
+        return f"No packet was lost, but {percent(late)} came too late to be played."
+    if not late:
+        return f"{percent(lost)} of the packets were lost; none came too late."
+    return f"{percent(lost)} of the packets were lost, {percent(late)} came too late to be played."

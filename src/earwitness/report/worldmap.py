@@ -18,7 +18,7 @@ from earwitness.lab.geography import Place, distance_km, place
 WIDTH, HEIGHT = 480, 240
 _LEAST_DEGREES = 70.0
 """Width of the narrowest window: enough to recognise where on earth it is."""
-_LETTER = 6.6
+_LETTER = 7.4
 """Width of a letter of a label, pixels, on the safe side."""
 
 

@@ -1,0 +1,84 @@
+"""Figures of a data set for a paper: delay by path, and listening quality by path and codec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from earwitness.archive.dataset import Dataset
+from earwitness.archive.schema import Row
+from earwitness.report import style
+from earwitness.report.overview import Distribution, one_direction, path_key, pooled
+from earwitness.report.plot import F64
+from earwitness.report.words import groups
+
+
+def write_figures(dataset: Path | str, folder: Path | str) -> list[Path]:
+    """Write delay-cdf and mos-by-codec, each as PDF and PNG, into `folder`; returns the paths, fewer where data lack.
+
+    The same data give the same bytes. Raises InputError where there is no data set.
+    """
+    opened = Dataset.open(dataset)
+    rows: list[Row] = []
+    delays: dict[tuple[str, int | None], list[tuple[F64, int]]] = {}
+    for call in opened.calls():
+        if call.record.outcome != "completed":
+            continue
+        for row in call.rows:
+            rows.append(row)
+            found = one_direction(call, row.direction)
+            if found is not None:
+                delays.setdefault(path_key(row), []).append(found)
+    written = []
+    if delays:
+        written += delay_cdf(pooled(delays), Path(folder) / "delay-cdf")
+    if any(row.mos_lqo is not None for row in rows):
+        written += mos_by_codec(rows, Path(folder) / "mos-by-codec")
+    return written
+
+
+@style.paper()
+def delay_cdf(spreads: Sequence[Distribution], stem: Path) -> list[Path]:
+    """Cumulative distribution of one-way delay, a line a path; what was lost keeps a line below 1."""
+    drawing, axes = style.figure()
+    for spread in spreads:
+        ordered = np.sort(spread.delay_ms)
+        share = np.arange(1, len(ordered) + 1) / (len(ordered) + spread.lost)
+        keep = np.unique(np.linspace(0, len(ordered) - 1, 1000).astype(int))  # a drawing needs no more
+        axes.step(ordered[keep], share[keep], where="post", **style.path_style(spread.path, spread.hops).line())
+    axes.set_xlabel("one-way delay, ms")
+    axes.set_ylabel("share of packets sent")
+    axes.set_xlim(left=0, right=1.05 * max(float(np.quantile(spread.delay_ms, 0.995)) for spread in spreads))
+    axes.set_ylim(0, 1.01)
+    axes.legend(loc="lower right")
+    return style.save(drawing, stem)
+
+
+@style.paper()
+def mos_by_codec(rows: Sequence[Row], stem: Path) -> list[Path]:
+    """MOS-LQO: a group of boxes a codec, a box a path (quartiles, whiskers 1.5 IQR), with each direction as a point."""
+    drawing, axes = style.figure()
+    found = groups(rows)
+    codecs = sorted({row.codec for row in rows})
+    wide = 0.8 / len(found)
+    for i, group in enumerate(found):
+        mark = style.path_style(group.path, group.hops)
+        for j, codec in enumerate(codecs):
+            scores = [row.mos_lqo for row in group.rows if row.codec == codec and row.mos_lqo is not None]
+            at = j + (i - (len(found) - 1) / 2) * wide
+            if len(scores) >= 5:
+                drawn = axes.boxplot(
+                    scores, positions=[at], widths=wide * 0.8, patch_artist=True, sym="", manage_ticks=False
+                )
+                drawn["boxes"][0].set(facecolor=mark.colour, alpha=0.45, hatch=mark.hatch)
+                drawn["medians"][0].set(color="black")
+            label = "_" if j else mark.label
+            axes.plot([at] * len(scores), scores, **{**mark.points(), "label": label}, alpha=0.8)
+    axes.set_xticks(range(len(codecs)), [style.codec_style(codec).label for codec in codecs])
+    axes.set_ylabel("MOS-LQO")
+    axes.set_ylim(1, 4.75)
+    axes.grid(visible=False, axis="x")
+    axes.legend(loc="lower left", ncols=len(found), columnspacing=1.0, handletextpad=0.2)
+    return style.save(drawing, stem)
