@@ -60,7 +60,7 @@ def e_model(
     concealed: bool = True,
     planning: Planning | None = None,
 ) -> EModel:
-    """Rate a call. `codec_name` as in our data, options after a colon ignored; raises `InputError` when unknown.
+    """Rate a call. `codec_name` as in our data (`opus:24000,fec=1`); raises `InputError` when unknown.
 
     `loss_ratio` 0..1 is what the decoder missed: lost in the network or too late. `mouth_to_ear_ms` is taken for
     G.107's T and Ta, twice that for Tr. `burst_ratio` is 1 for random loss, above 1 for bursts (G.107 3.5).

@@ -22,18 +22,22 @@ class Impairment:
 _CODECS: dict[str, Impairment] = {
     "g711u": Impairment(0.0, 25.1, f"{_G113}: G.711 with packet loss concealment"),
     "g711a": Impairment(0.0, 25.1, f"{_G113}: G.711 with packet loss concealment"),
-    "gsm": Impairment(20.0, 10.0, f"Ie: {_G113}, GSM 06.10; Bpl: {_OURS}"),
-    "speex": Impairment(12.0, 15.0, _OURS),
-    "opus": Impairment(0.0, 20.0, _OURS),
+    "gsm": Impairment(20.0, 31.7, f"Ie: {_G113}, GSM 06.10; Bpl: {_OURS}"),
+    "speex": Impairment(12.6, 23.2, f"quality 5: {_OURS}"),
+    "opus": Impairment(0.0, 17.2, f"24 kbit/s: {_OURS}"),
 }
 _G711_BARE = Impairment(0.0, 4.3, f"{_G113}: G.711 without packet loss concealment")
+_OPUS_FEC = Impairment(2.4, 92.6, f"24 kbit/s with in-band FEC for 5 % loss: {_OURS}")
 
 
 def impairment(codec_name: str, *, concealed: bool = True) -> Impairment:
-    """The factors for `g711u`, `g711a`, `gsm`, `speex` or `opus`; options after a colon are ignored."""
-    name = codec_name.partition(":")[0].lower()
+    """The factors for a codec named as in our data (`g711u`, `opus:24000,fec=1`); raises `InputError`.
+
+    Of the options only Opus's FEC changes them. `concealed` matters for G.711 alone: G.113 gives both.
+    """
+    name, _, options = codec_name.lower().partition(":")
     if name not in _CODECS:
-        raise InputError(
-            "rate with the E-model", codec_name, "no impairment factors known", "use " + ", ".join(_CODECS)
-        )
-    return _G711_BARE if name.startswith("g711") and not concealed else _CODECS[name]
+        raise InputError("rate with the E-model", codec_name, "no factors are known", "use " + ", ".join(_CODECS))
+    if name.startswith("g711") and not concealed:
+        return _G711_BARE
+    return _OPUS_FEC if name == "opus" and "fec=1" in options.split(",") else _CODECS[name]

@@ -1,0 +1,61 @@
+"""`earwitness score` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from earwitness.errors import InputError
+from earwitness.score.files import score_files
+from earwitness.speech.reference import speech
+from earwitness.speech.wav import write_wav
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    said = speech("carlo-10s").samples
+    write_wav(tmp_path / "ref.wav", said, 8000)
+    write_wav(tmp_path / "deg.wav", said // 2, 8000)
+    return tmp_path / "ref.wav", tmp_path / "deg.wav"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from earwitness.cli.main import main; main()", "score", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_it_prints_what_the_reference_program_prints_first(pair: tuple[Path, Path]) -> None:
+    done = run(*pair)
+    first = done.stdout.splitlines()[0]
+    found = score_files(*pair)
+    assert first == f"P.862 Prediction (Raw MOS, MOS-LQO):  = {found.pesq_raw:.3f}\t{found.mos_lqo:.3f}"
+    assert "verdict    good" in done.stdout
+
+
+def test_json_is_one_record(pair: tuple[Path, Path]) -> None:
+    record = json.loads(run(*pair, "--json").stdout)
+    assert record["mos_lqo"] > 4.4
+    assert record["degraded_level_dbov"] == pytest.approx(-32.0, abs=0.1)
+    assert record["mode"] == "narrowband"
+
+
+def test_errors_are_one_line_and_exit_2(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "no.wav").write_text("not audio")
+    for arguments in ((pair[0], tmp_path / "no.wav"), (pair[0], tmp_path / "absent.wav"), (*pair, "--wideband")):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_rates_may_differ_and_wideband_needs_16_khz(tmp_path: Path) -> None:
+    write_wav(tmp_path / "ref.wav", speech("carlo-10s", 48000).samples, 48000)
+    write_wav(tmp_path / "deg.wav", speech("carlo-10s", 16000).samples, 16000)
+    assert score_files(tmp_path / "ref.wav", tmp_path / "deg.wav").mos_lqo > 4.4  # type: ignore[operator]
+    assert score_files(tmp_path / "ref.wav", tmp_path / "deg.wav", wideband=True).mos_lqo_wb > 4.5  # type: ignore[operator]
+    with pytest.raises(InputError):
+        score_files(tmp_path / "ref.wav", tmp_path / "deg.wav", wideband=True, as_published=True)
