@@ -203,6 +203,7 @@ def _with_timing(row: Row, capture: Capture, stream: Stream, *, as_published: bo
     timing = summarise(stream.trace, spike_threshold_ms=SPIKE_MS)
     series = np.round(jitter_ms(_all_from(capture, stream)), 3) if as_published else jitter_ms(stream.trace)
     jitter = statistics(series)
+    trips = [trip.rtt_ms for trip in round_trips(capture) if trip.answered_by == stream.flow.source]
     return replace(
         row,
         codec=stream.codec,
@@ -219,7 +220,7 @@ def _with_timing(row: Row, capture: Capture, stream: Stream, *, as_published: bo
         gap_max_ms=_number(timing.gap_max_ms),
         gaps_150ms=timing.spikes_with_pauses,
         spikes_150ms=timing.spikes_without_pauses,
-        rtcp_rtt_ms=_number(round_trips(capture.udp, stream.flow.destination).median_ms),
+        rtcp_rtt_ms=float(np.median(trips)) if trips else None,
     )
 
 
