@@ -60,6 +60,9 @@ def start_server(state_dir: Path) -> None:
     listener.listen(8)
     if os.fork() == 0:
         try:
+            # What init holds is not ours to hold open: its report pipe's closing is a message.
+            os.closerange(3, listener.fileno())
+            os.closerange(listener.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
             _serve(listener)
         finally:
             os._exit(1)

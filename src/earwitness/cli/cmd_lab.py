@@ -1,0 +1,189 @@
+"""`earwitness lab up | status | run | down`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from earwitness.cli.common import JsonFlag, output, print_records, progress
+
+if TYPE_CHECKING:
+    from earwitness.lab.keeper import KeeperRecord
+
+lab = typer.Typer(
+    no_args_is_help=True,
+    help="Keep a lab up for use by hand: hosts in cities, the emulated network between them, a private Tor network. "
+    "Other commands use it when it is up, and otherwise start one of their own and end it.",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(lab, name="lab")
+
+
+@lab.command()
+def up(
+    from_place: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
+    to_place: Annotated[str, typer.Option("--to", help="City of the callee.")] = "New York",
+    tor: Annotated[bool, typer.Option(help="With a private Tor network, or caller, callee and server only.")] = True,
+    authorities: Annotated[int, typer.Option(help="Directory authorities.")] = 3,
+    relays: Annotated[int, typer.Option(help="Relays, in cities of their own.")] = 8,
+    relay_nodelay: Annotated[bool, typer.Option(help="Force TCP_NODELAY on the relays; stock tor has it off.")] = False,
+    link: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Change links on top of geography: `caller-callee:jitter=5,loss=0.01` (both ways), "
+            "`caller>callee:...` (one way), `relay3:...` (all of a host's), `*:...`. May be given several times."
+        ),
+    ] = None,
+    inflation: Annotated[float | None, typer.Option(help="Delay over great-circle distance in fibre.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random decision of the network.")] = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Start a lab and leave it running until `earwitness lab down`."""
+    from earwitness.errors import InputError
+    from earwitness.lab import keeper
+    from earwitness.lab.geography import INFLATION
+    from earwitness.lab.plan import LabPlan
+
+    links: dict[str, str] = {}
+    for text in link or []:
+        key, colon, spec = text.partition(":")
+        if not colon:
+            raise InputError("reading --link", repr(text), "no colon in it", "write HOSTS:setting=value,...")
+        links[key] = spec
+    plan = LabPlan(
+        caller_place=from_place,
+        callee_place=to_place,
+        with_tor=tor,
+        authorities=authorities,
+        relays=relays,
+        relay_nodelay=relay_nodelay,
+        links=links,
+        inflation=INFLATION if inflation is None else inflation,
+        seed=seed,
+    )
+    with progress.status("starting the lab") as line:
+        keeper.up(plan, lambda stage, done: line.update(f"{stage} ({done:.0%})"))
+    hosts = [{"name": host.name, "role": host.role, "place": host.place} for host in plan.hosts()]
+    if json:
+        print_records([{"state": "up", "hosts": hosts, "plan": plan.to_dict()}])
+    else:
+        for host in hosts:
+            output.print(f"{host['name']:12} {host['role']:10} {host['place']}")
+        progress.print("the lab is up; `earwitness lab status` looks at it, `earwitness lab down` ends it")
+
+
+@lab.command()
+def status(json: JsonFlag = False) -> None:
+    """Show the lab that is up: hosts, circuits, how late the emulator is. Exit 1 when none is up or it is not well."""
+    import asyncio
+
+    from earwitness.lab.health import health
+    from earwitness.lab.lab import Lab
+    from earwitness.lab.sandbox import in_sandbox
+
+    if not in_sandbox():
+        _rerun_in_lab_or_exit(json)
+
+    async def ask() -> dict[str, Any]:
+        with Lab.joined() as joined:
+            return await health(joined)
+
+    found = asyncio.run(ask())
+    if json:
+        print_records([{"state": "up", **found}])
+    else:
+        _print_health(found)
+    if not found["well"]:
+        raise typer.Exit(1)
+
+
+@lab.command(context_settings={"ignore_unknown_options": True})
+def run(
+    host: Annotated[str, typer.Argument(help="caller, callee, server, relay1 ...")],
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
+) -> None:
+    """Run a command on a host of the lab that is up, for example `earwitness lab run caller tcpdump -ni lab0`."""
+    from earwitness.lab.lab import Lab
+    from earwitness.lab.sandbox import in_sandbox
+
+    if not in_sandbox():
+        _rerun_in_lab_or_exit(json=False)
+    with Lab.joined() as joined:
+        process = joined.host(host).popen(command)
+        while True:
+            try:
+                code = process.wait()
+                break
+            except KeyboardInterrupt:
+                continue  # the command has had it too, and may have an answer
+    raise typer.Exit(code if code >= 0 else 128 - code)
+
+
+@lab.command()
+def down(json: JsonFlag = False) -> None:
+    """End the lab that is up, and show that nothing of it is left."""
+    from earwitness.lab import keeper
+
+    ended = keeper.down()
+    if ended is None:
+        _none_up(json)
+        raise typer.Exit(0)
+    record, left = ended
+    if json:
+        left_over = [{"pid": pid, "name": name} for pid, name in left]
+        print_records([{"state": "down", "namespaces": len(record.namespaces), "left": left_over}])
+    else:
+        output.print(f"the lab is down; processes left in its {len(record.namespaces)} namespaces: {len(left)}")
+    if left:
+        raise typer.Exit(1)
+
+
+def _rerun_in_lab_or_exit(json: bool) -> None:
+    """Never returns: runs this command inside the lab that is up, or says that none is."""
+    from earwitness.lab.keeper import current
+    from earwitness.lab.session import rerun_joined
+
+    record: KeeperRecord | None = current()
+    if record is None:
+        _none_up(json)
+        raise typer.Exit(1)
+    if not record.ready:
+        progress.print("a lab is being started")
+        raise typer.Exit(1)
+    raise typer.Exit(rerun_joined(record))
+
+
+def _none_up(json: bool) -> None:
+    if json:
+        print_records([{"state": "down"}])
+    else:
+        output.print("no lab is up")
+
+
+def _print_health(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("host", "role", "place", "address", "tor"):
+        table.add_column(heading)
+    for host in found["hosts"]:
+        tor = {None: "", True: "runs", False: "[red]ended[/]"}[host.get("runs")]
+        if "circuit" in host:
+            tor = "circuit ready" if host["circuit"] else "[red]no circuit[/]"
+        place = f"{host['place']}, {host['country']}"
+        table.add_row(host["name"], host["role"], place, host["address"], tor)
+    output.print(table)
+    emulator = found["emulator"]
+    late, fates = emulator["lateness"], emulator["fates"]
+    lost = {name: number for name, number in fates.items() if number and name not in ("delivered", "duplicate")}
+    output.print(
+        f"emulator: up {emulator['up_s']:.0f} s, {fates['delivered']} packets delivered, lost {lost or 'none'}; "
+        f"late by p50 {late['p50_ms']:.3f} ms, p99 {late['p99_ms']:.3f} ms, at most {late['max_ms']:.3f} ms"
+        + ("" if emulator["realtime"] else " (no real-time scheduling: not root)")
+    )
+    for problem in found["problems"]:
+        output.print(f"[red]problem:[/] {problem}")
