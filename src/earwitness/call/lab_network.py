@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path as FilePath
 
@@ -13,6 +14,8 @@ from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.lab.host import Host
 from earwitness.lab.lab import Lab
+from earwitness.lab.plan import LabPlan
+from earwitness.lab.wan import LinkProfile
 from earwitness.path.base import Path
 from earwitness.path.direct import DirectPath
 from earwitness.path.tor import TorPath
@@ -26,13 +29,14 @@ class LabNetwork:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self._links = dict(lab.plan.links)
 
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
         """The two hosts in the plan's places, its impairments on the caller's links, all seeded afresh."""
         self.lab.arrange(
             caller_place=plan.from_place,
             callee_place=plan.to_place,
-            links={**self.lab.plan.links, "caller": plan.link} if plan.link else None,
+            links={**self._links, "caller": plan.link} if plan.link else self._links,
             seed=plan.seed,
         )
         return self.lab.host("caller"), self.lab.host("callee")
@@ -73,6 +77,25 @@ class LabNetwork:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             return
+
+
+def lab_plan_for(plans: Sequence[CallPlan]) -> LabPlan:
+    """The lab that these calls need: with Tor where one goes over it, a refusing exit where one asks for that.
+
+    Raises `InputError` for a city or a link setting that does not exist.
+    """
+    first = plans[0]
+    refuses = any(plan.inject is not None and plan.inject.what == "exit-refuses" for plan in plans)
+    lab_plan = LabPlan(
+        caller_place=first.from_place,
+        callee_place=first.to_place,
+        with_tor=any(plan.over_tor for plan in plans),
+        seed=first.seed,
+    )
+    exits = [host.name for host in lab_plan.hosts() if host.role == "exit"]
+    for plan in plans:
+        LinkProfile().with_spec(plan.link)
+    return replace(lab_plan, refusing_exits=tuple(exits[-1:])) if refuses else lab_plan
 
 
 @cache

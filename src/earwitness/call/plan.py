@@ -82,6 +82,19 @@ class CallPlan:
                 "give --seconds 4 to 3600",
             )
 
+    def check(self) -> None:
+        """Raise `InputError` for a codec, a buffer or a concealment that is not to be had."""
+        from earwitness.ear import CONCEALMENTS, buffer
+        from earwitness.speech.codecs.registry import codec
+
+        codec(self.codec)
+        if self.buffer:
+            buffer(self.buffer)
+        if self.concealment and self.concealment not in CONCEALMENTS:
+            raise InputError(
+                "concealing with", self.concealment, "no such concealment", f"choose of {', '.join(CONCEALMENTS)}"
+            )
+
     @property
     def title(self) -> str:
         """For a person: path, hops and codec."""

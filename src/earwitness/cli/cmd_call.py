@@ -1,0 +1,95 @@
+"""`earwitness call`: place one call and measure it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earwitness.cli.calling import DEFAULT_OUT
+from earwitness.cli.common import JsonFlag
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def call(
+        path: Annotated[str, typer.Option(help="How the datagrams travel: direct or tor.")] = "tor",
+        hops: Annotated[int, typer.Option(help="Relays in the circuit, 2 to 8.")] = 3,
+        guard: Annotated[str | None, typer.Option(help="First relay: nickname, fingerprint, city or country.")] = None,
+        middle: Annotated[str | None, typer.Option(help="Middle relay, likewise; several with commas.")] = None,
+        exit_: Annotated[str | None, typer.Option("--exit", help="Last relay, likewise.")] = None,
+        codec: Annotated[
+            str, typer.Option(help="g711u, g711a, gsm, speex or opus, with options: opus:24000,fec=1.")
+        ] = "g711u",
+        from_: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
+        to: Annotated[str, typer.Option("--to", help="City of the callee.")] = "New York",
+        speech: Annotated[str, typer.Option(help="Shipped speech by name, or a sound file. Empty: the default.")] = "",
+        seconds: Annotated[
+            float | None, typer.Option(help="How long to speak: the speech looped or cut. Default: once.")
+        ] = None,
+        silence_suppression: Annotated[
+            bool, typer.Option(help="Send nothing in pauses, as the published study's phones did.")
+        ] = False,
+        buffer: Annotated[str, typer.Option(help="Jitter buffer that renders the sound. Empty: the default.")] = "",
+        concealment: Annotated[str, typer.Option(help="What fills a missing frame. Empty: the buffer's own.")] = "",
+        sip_server: Annotated[
+            str | None,
+            typer.Option(
+                help="Register and call through a SIP server: lab (Kamailio, started for the call) or HOST[:PORT]."
+                " Accounts from EARWITNESS_SIP_CALLER_USER, ..._PASSWORD, and ..._CALLEE_..."
+            ),
+        ] = None,
+        link: Annotated[
+            str, typer.Option(help="Impairments of the caller's links, beyond geography: jitter=5,loss=0.01,rate=2.")
+        ] = "",
+        inject: Annotated[
+            str | None,
+            typer.Option(
+                help="Cause a fault on purpose, to see it told: callee-absent, exit-refuses, port-taken,"
+                " kill-guard@SECONDS, kill-middle@SECONDS, kill-exit@SECONDS."
+            ),
+        ] = None,
+        seed: Annotated[int, typer.Option(help="Seed of everything random: relays, losses, RTP start values.")] = 1,
+        out: Annotated[Path, typer.Option(help="Data set to add the call to.")] = DEFAULT_OUT,
+        json: JsonFlag = False,
+    ) -> None:
+        """Place one real SIP/RTP call in the lab, both directions, and measure everything about it.
+
+        A lab that is up (`earwitness lab up`) is used; else one is started for the call and ended with it.
+        Exit code 0: the call completed; 3: it ended otherwise (the line says how); 2: it could not be asked for so.
+        """
+        from earwitness.call.lab_network import lab_plan_for
+        from earwitness.call.plan import CallPlan, Injection
+        from earwitness.cli.calling import in_a_lab, place_calls
+
+        plan = CallPlan(
+            path=path,
+            hops=hops,
+            guard=guard,
+            middle=middle,
+            exit=exit_,
+            codec=codec,
+            from_place=from_,
+            to_place=to,
+            speech=speech,
+            seconds=seconds,
+            silence_suppression=silence_suppression,
+            buffer=buffer,
+            concealment=concealment,
+            sip_server=sip_server,
+            seed=seed,
+            link=link,
+            inject=None if inject is None else Injection.parse(inject),
+        )
+        plan.check()
+        lab_plan = lab_plan_for([plan])
+        raise typer.Exit(
+            in_a_lab(
+                lab_plan,
+                lambda: place_calls([plan], lab_plan, out, json=json),
+                own=plan.inject is not None,
+            )
+        )
