@@ -48,7 +48,7 @@ def _rows() -> list[Row]:
 
 def _printed(width: int = 100) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=width).print(report(_rows()))
+    Console(file=stream, width=width).print(report(_rows(), width))
     return stream.getvalue()
 
 
@@ -58,6 +58,14 @@ def test_it_fits_a_hundred_columns_a_line_a_row() -> None:
     assert end == 2 + 12 + 1, "a row was wrapped, or a failed call took more than one row"
     assert "…" not in "".join(lines[:end])
     assert lines[2].split()[:5] == ["direct", "G.711", "μ-law", "Frankfurt", "4.40"]
+
+
+def test_on_a_narrow_terminal_numbers_stay_whole() -> None:
+    lines = _printed(80).splitlines()
+    table = lines[: lines.index("")]
+    assert max(map(len, table)) <= 80
+    assert all("acceptable" in line for line in table if "◐" in line)
+    assert sum("4.40" in line for line in table) == 4
 
 
 def test_a_failed_call_is_told_once_and_its_text_is_no_markup() -> None:

@@ -56,8 +56,9 @@ def register(app: typer.Typer) -> None:
         if json:
             print_records(to_plain(row) for call in opened.calls() for row in call.rows)
         else:
-            width = None if output.is_terminal else 100  # a file or pipe has room
-            output.print(table.report([row for call in opened.calls() for row in call.rows]), width=width)
+            if not output.is_terminal:
+                output.width = max(output.width, 100)  # a file or pipe has room
+            output.print(table.report([row for call in opened.calls() for row in call.rows], output.width))
         for problem in opened.rows().attrs["problems"]:
             progress.print(f"report: calls/{problem.call_id}: {problem.what}", markup=False)
         for path in written:

@@ -25,18 +25,17 @@ from earwitness.report.words import (
     percent,
 )
 
-_MEASURES: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
-    ("MOS\nLQO", "listening quality, PESQ (P.862.1)", lambda row: number(row.mos_lqo, 2)),
-    ("MOS\nCQE", "conversation, E-model (G.107)", lambda row: number(row.mos_cqe, 2)),
-    ("ear\nms", "mouth to ear", lambda row: number(row.mouth_to_ear_ms)),
-    ("p50\nms", "one-way delay, median", lambda row: number(row.owd_p50_ms)),
-    ("p95\nms", "one-way delay, 95th percentile", lambda row: number(row.owd_p95_ms)),
-    ("jitter\nms", "mean, RFC 3550", lambda row: number(row.jitter_mean_ms, 1)),
-    ("lost\n%", "never came", lambda row: percent(row.loss_ratio).removesuffix(" %")),
-    ("late\n%", "came too late to be played", lambda row: percent(row.late_ratio).removesuffix(" %")),
+_MEASURES: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("MOS\nLQO", lambda row: number(row.mos_lqo, 2)),
+    ("MOS\nCQE", lambda row: number(row.mos_cqe, 2)),
+    ("ear\nms", lambda row: number(row.mouth_to_ear_ms)),
+    ("p50\nms", lambda row: number(row.owd_p50_ms)),
+    ("p95\nms", lambda row: number(row.owd_p95_ms)),
+    ("jitter\nms", lambda row: number(row.jitter_mean_ms, 1)),
+    ("lost\n%", lambda row: percent(row.loss_ratio).removesuffix(" %")),
+    ("late\n%", lambda row: percent(row.late_ratio).removesuffix(" %")),
 )
-
-_BLANK = [NOTHING] * len(_MEASURES)
+_LEAST_TELLING = ("p50\nms", "MOS\nCQE", "jitter\nms")
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,14 @@ class Pending:
     stage: str
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Rows as a rich table; a failed call takes one row."""
+def table(rows: Sequence[Row], width: int = 100) -> Table:
+    """Rows as a rich table; a failed call takes one row. Below 95 columns the least telling measures are left out."""
+    measures = [measure for measure in _MEASURES if width >= 95 or measure[0] not in _LEAST_TELLING]
     made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False, expand=False)
     made.add_column("path", no_wrap=True, max_width=12)
     made.add_column("codec", no_wrap=True, max_width=14)
     made.add_column("speaks", no_wrap=True, max_width=14, min_width=9)
-    for heading, _, measure in _MEASURES:
+    for heading, measure in measures:
         # On a narrow terminal the names give way, never the numbers.
         longest = max([len(measure(row)) for row in rows], default=0)
         made.add_column(heading, justify="right", no_wrap=True, min_width=max(longest, *map(len, heading.split("\n"))))
@@ -67,16 +67,21 @@ def table(rows: Sequence[Row]) -> Table:
         previous = row.call_id
         title = ("", "") if same else (path_label(row.path, row.hops), codec_label(row.codec, short=True))
         if row.outcome != "completed":
-            made.add_row(*map(Text, title), Text(row.outcome.replace("_", " "), style=colour), *_BLANK, _verdict(row))
+            made.add_row(
+                *map(Text, title),
+                Text(row.outcome.replace("_", " "), style=colour),
+                *[NOTHING] * len(measures),
+                _verdict(row),
+            )
             continue
-        cells = [Text(measure(row)) for _, _, measure in _MEASURES]
+        cells = [Text(measure(row)) for _, measure in measures]
         cells[0].stylize(colour)
         speaker = row.from_place if row.direction == "to_callee" else row.to_place
         made.add_row(*map(Text, title), Text(speaker or SPEAKER[row.direction]), *cells, _verdict(row))
     return made
 
 
-def report(rows: Sequence[Row]) -> RenderableType:
+def report(rows: Sequence[Row], width: int = 100) -> RenderableType:
     """The table, and under it one line for every verdict that is not good and every call that failed."""
     notes: list[Text] = []
     told = set()
@@ -92,7 +97,7 @@ def report(rows: Sequence[Row]) -> RenderableType:
         notes.append(
             Text.assemble((f"{VERDICT_SYMBOLS.get(row.verdict, '·')} ", style), (f"{where}: ", "bold"), reason)
         )
-    made = table(rows)
+    made = table(rows, width)
     return Group(made, Text(""), *notes) if notes else made
 
 
@@ -122,7 +127,7 @@ class LiveTable:
 
     def update(self) -> None:
         """Draw again."""
-        parts: list[RenderableType] = [table(self._rows)] if self._rows else []
+        parts: list[RenderableType] = [table(self._rows, self._live.console.width)] if self._rows else []
         parts += [
             Spinner("dots", Text.assemble((call.title, "bold"), "  ", (call.stage, "dim")))
             for call in self._pending.values()
