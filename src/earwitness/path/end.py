@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -39,8 +40,8 @@ class PathEnd:
         self.source_ports: dict[str, int] = {}
         self.refused: dict[str, dict[str, Any]] = {}
         """Flows whose stream was refused, with the reason."""
-        self.closed: dict[str, str] = {}
-        """Flows whose stream closed later, and why."""
+        self.closed: dict[str, tuple[str, int]] = {}
+        """Flows whose stream closed later: why, and when it was heard (CLOCK_MONOTONIC, ns)."""
         self.statistics: dict[str, Any] = {}
         """The newest counts: datagrams sent, received and dropped by flow, packets ignored by kind."""
         self.problem: str | None = None
@@ -125,7 +126,7 @@ class PathEnd:
         elif event == "refused":
             self.refused[flow] = said
         elif event == "closed":
-            self.closed[flow] = said["reason"]
+            self.closed[flow] = (said["reason"], time.monotonic_ns())
         elif event == "statistics":
             self.statistics = said
         elif event == "failed":

@@ -23,6 +23,7 @@ from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 CIRCUIT_TIMEOUT_S = 30.0
 STREAMS_TIMEOUT_S = 30.0
+TORS_WORD_WITHIN_NS = 500_000_000
 
 
 @dataclass
@@ -46,8 +47,10 @@ class OpenTorPath(OpenPath):
         for end in self.ends:
             if end.problem is not None:
                 return end.problem
-            for flow, reason in end.closed.items():
-                return f"the {flow} stream closed at the {end.host.name}: {reason}"
+            for flow, (reason, heard_ns) in end.closed.items():
+                # Tor's own word on it is usually a moment behind, and says more.
+                if time.monotonic_ns() - heard_ns > TORS_WORD_WITHIN_NS:
+                    return f"the {flow} stream closed at the {end.host.name}: {reason}"
         return None
 
     def counters(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,8 +33,10 @@ from earwitness.tor.torrc import (
 Progress = Callable[[str, float], None]
 BOOT_TIMEOUT_S = 90.0
 _POLL_S = 0.1
-_TIME_TO_PUBLISH_S = 3.0
-"""From the start of the relays to the first vote: what is not published by then waits a whole interval."""
+_TIME_TO_PUBLISH_S = 2.0
+"""From the start of the relays to the first vote; what is not published by then waits a whole voting interval."""
+_TIME_TO_PUBLISH_PER_KEYS_S = 0.7
+"""More of it on a machine that is slow or busy, as the seconds that the keys took have just shown."""
 _CIRCUIT_TRY_S = 5.0
 _DIRECTORY_FILES = ("cached-certs", "cached-microdesc-consensus", "cached-microdescs", "cached-microdescs.new")
 
@@ -148,7 +151,10 @@ class PrivateTor:
         done("consensus", "starting the clients", 0.6)
         clients = self._start_clients(authorities)
         done("clients", "building the first circuits", 0.7)
-        await together(*(self._first_circuit(client, relays) for client in clients.values()))
+        await together(
+            *(self._knows_the_others(self.process(relay.nickname)) for relay in relays),
+            *(self._first_circuit(client, relays) for client in clients.values()),
+        )
         self.boot_s["circuit"] = time.monotonic() - begun
         await self._calm_down()
         pids = {tor.node.nickname: tor.process.pid for tor in self._running}
@@ -174,7 +180,8 @@ class PrivateTor:
         guards = self._named(self.options.guards, self._relays)
         self._named(self.options.refusing, ())
         flagged = [[host.address for host in self._relays if host.name in names] for names in (exits, guards)]
-        first_consensus_s = math.ceil(time.time() + _TIME_TO_PUBLISH_S) + FIRST_VOTE_TO_CONSENSUS_S
+        publishing_s = _TIME_TO_PUBLISH_S + _TIME_TO_PUBLISH_PER_KEYS_S * self.boot_s["keys"]
+        first_consensus_s = math.ceil(time.time() + publishing_s) + FIRST_VOTE_TO_CONSENSUS_S
         for host in self._authorities:
             torrc = self._node(host, authorities).authority(*flagged, first_consensus_s=first_consensus_s)
             self._start(host, torrc, authorities)
@@ -245,6 +252,18 @@ class PrivateTor:
         for authority in self._running[: len(self._authorities)]:
             async with TorControl.connect(authority.control) as control:
                 await control.configure("V3AuthVotingInterval", str(CALM_VOTING_INTERVAL_S))
+
+    async def _knows_the_others(self, relay: TorProcess) -> None:
+        """Have a relay fetch the consensus now, not at its next try.
+
+        Until it has, it takes other relays for clients, and as the exit of a two-hop circuit refuses every stream
+        ("Attempt to open a stream from unknown relay").
+        """
+        relay.signal(signal.SIGHUP)  # forgets failed tries, and fetches
+        async with TorControl.connect(relay.control) as control:
+            while not await control.relays():
+                self.check()
+                await asyncio.sleep(_POLL_S)
 
     async def _first_circuit(self, client: TorClient, relays: tuple[Relay, ...]) -> None:
         """Ready is: the client built a real circuit of three hops, and knows enough to build its own."""

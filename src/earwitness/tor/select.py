@@ -111,8 +111,9 @@ def _candidates(role: str, wish: str | None, relays: Sequence[Relay], random: np
     if role == "guard" and wish is None and not (fit := [relay for relay in fit if relay.is_guard]):
         raise InputError("choosing a relay as guard:", "any", "no relay is a guard", _what_there_is(relays))
     weights = np.array([max(relay.bandwidth, 1) for relay in fit], dtype=float)
-    order = random.choice(len(fit), size=len(fit), replace=False, p=weights / weights.sum())
-    return [fit[int(index)] for index in order]
+    drawn = [fit[int(index)] for index in random.choice(len(fit), len(fit), replace=False, p=weights / weights.sum())]
+    # Exits are scarce: Tor's own weights keep them for the last hop (dir-spec 3.8.3), and so does a free draw.
+    return drawn if role == "exit" or wish is not None else sorted(drawn, key=lambda relay: relay.is_exit)
 
 
 def _distinct(candidates: Sequence[Sequence[Relay]]) -> tuple[Relay, ...] | None:
