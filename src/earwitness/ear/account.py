@@ -49,14 +49,17 @@ class Account:
 def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
     """When the first sample of each packet was spoken, (n,) int64 on the arrival clock, and how that is known.
 
-    `sent`: sending times are on the arrival clock; a packet leaves when its last sample has been spoken.
+    `sent`: sending times are on the arrival clock; a packet leaves when its last sample has been spoken. A packet
+    whose own sending time was not seen gets it from its RTP timestamp and the others'.
     `fastest packet`: they are not; RTP timestamps give the spacing, and the packet that took least time is taken to
     have arrived the moment it was complete. Delays are then less than the true ones by the least network delay.
     """
     arrived = trace.arrived
-    if trace.one_clock and bool(np.all(trace.sent_ns[arrived] != UNKNOWN)):
-        return trace.sent_ns - packet_ns, "sent"
     clock = trace.timestamp * 1_000_000_000 // trace.clock_rate
+    seen = trace.sent_ns != UNKNOWN
+    if trace.one_clock and bool(np.any(seen)):
+        usual = int(np.median(trace.sent_ns[seen] - clock[seen]))
+        return np.where(seen, trace.sent_ns, clock + usual) - packet_ns, "sent"
     least = int(np.min(trace.arrived_ns[arrived] - clock[arrived])) if bool(np.any(arrived)) else 0
     return clock + least - packet_ns, "fastest packet"
 

@@ -39,9 +39,7 @@ def frame_bytes(
     timestamp t begins at sample (t * sample_rate / clock_rate - offset) mod r of it. Raises InputError where packets
     were cut and there is no reference.
     """
-    if not len(trace):
-        return Captured(trace, frames, codec)
-    if trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)):
+    if is_whole(trace):
         return Captured(trace, frames, codec)
     if reference is None:
         have = "no payload bytes are in it"
@@ -52,6 +50,11 @@ def frame_bytes(
             "decoding", trace.source or "the trace", have, "give the speech that was played with --reference"
         )
     return Remade(frames, codec, reference, offset)
+
+
+def is_whole(trace: Trace) -> bool:
+    """Whether the trace has every byte of every payload."""
+    return not len(trace) or (trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)))
 
 
 class Captured:

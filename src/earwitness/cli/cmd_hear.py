@@ -1,0 +1,83 @@
+"""`earwitness hear`: what any phone would have played of a capture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earwitness.cli.common import JsonFlag, output, print_records
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def hear(
+        capture: Annotated[Path, typer.Argument(help="pcap or pcapng of a call, from any softphone.")],
+        reference: Annotated[
+            str | None,
+            typer.Option(
+                "--reference",
+                help="Speech that the far phone played (WAV file or the name of speech that ships): to score with, and"
+                " to make cut packets again. Without it nothing is scored.",
+            ),
+        ] = None,
+        buffer: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--buffer",
+                help="Jitter buffer: fixed:MS, pjmedia, adaptive, oracle:MS. Repeat for several. Default: pjmedia.",
+            ),
+        ] = None,
+        codec: Annotated[
+            str | None, typer.Option("--codec", help="Codec, where the capture does not tell: g711u, opus:24000 ...")
+        ] = None,
+        conceal: Annotated[
+            str | None,
+            typer.Option("--conceal", help="silence, repeat, wsola, codec, fec or pjmedia; default: the buffer's own."),
+        ] = None,
+        to: Annotated[
+            str | None, typer.Option("--to", help="Address of the phone whose ear it is; default: the capturing one.")
+        ] = None,
+        out: Annotated[
+            Path | None,
+            typer.Option("--out", help="WAV file to write; with several buffers, one each: OUT-fixed-60.wav ..."),
+        ] = None,
+        ledger: Annotated[
+            Path | None, typer.Option("--ledger", help="Parquet file: what became of each frame; named likewise.")
+        ] = None,
+        json: JsonFlag = False,
+    ) -> None:
+        """Replay a capture through any phone's ear: its jitter buffer, concealment and decoder.
+
+        A record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and what share of the speech was
+        played, late, lost, discarded, concealed or stretched. The same capture gives the same sound, always.
+        """
+        from earwitness.study.hearing import hear_capture
+
+        heard = hear_capture(
+            capture, buffer or ["pjmedia"], reference=reference, codec=codec, concealment=conceal, to=to
+        )
+        records = [one.save(out, ledger, several=len(heard) > 1) for one in heard]
+        if json:
+            print_records(records)
+            return
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for heading in ("buffer", "MOS-LQO", "mouth to ear", "late", "lost", "concealed", "stretched", "sound"):
+            table.add_column(heading)
+        for one in records:
+            score = one["mos_lqo"]
+            table.add_row(
+                str(one["buffer"]),
+                "-" if score is None else f"{score:.2f}",
+                f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
+                *(f"{one[name]:.1%}" for name in ("late_ratio", "lost_ratio", "concealed_ratio", "stretched_ratio")),
+                str(one["audio"] or ""),
+            )
+        output.print(table)
+        if any(one["mouth_to_ear_basis"] != "sent" for one in records):
+            output.print("+ and the least network delay, which a capture at one end cannot show", markup=False)

@@ -1,0 +1,117 @@
+"""A capture heard through several ears and scored: what `earwitness hear` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earwitness.ear.hear import Heard
+from earwitness.ear.listen import choose, listen
+from earwitness.errors import EarwitnessError
+from earwitness.score.pesq import PesqScore, ScorerRefused, pesq_nb, pesq_wb
+from earwitness.speech.reference import Speech, speech
+from earwitness.speech.wav import write_wav
+from earwitness.trace.capture import read_capture
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What one ear heard, and its score; `score` is None where there was no reference or the scorer refused."""
+
+    heard: Heard
+    flow: str
+    score: PesqScore | None
+    mos_lqo_wb: float | None
+    refused: str
+
+    def record(self) -> dict[str, Any]:
+        """One JSON record; names and units as in the data dictionary."""
+        heard, score = self.heard, self.score
+        return {
+            "buffer": heard.buffer,
+            "codec": heard.codec,
+            "concealment": heard.concealment,
+            "flow": self.flow,
+            "mos_lqo": None if score is None else score.mos_lqo,
+            "pesq_raw": None if score is None else score.raw,
+            "mos_lqo_wb": self.mos_lqo_wb,
+            "score_refused": self.refused,
+            "mouth_to_ear_ms": heard.mouth_to_ear_mean_ms,
+            "mouth_to_ear_p95_ms": heard.mouth_to_ear_p95_ms,
+            "mouth_to_ear_basis": heard.mouth_to_ear_basis,
+            "playout_delay_ms": heard.playout_delay_mean_ms,
+            "playout_delay_p95_ms": heard.playout_delay_p95_ms,
+            **heard.shares,
+            "seconds": len(heard.audio) / heard.sample_rate,
+            "sample_rate": heard.sample_rate,
+            "origin_ns": heard.origin_ns,
+        }
+
+    def save(self, audio: Path | None, ledger: Path | None, *, several: bool) -> dict[str, Any]:
+        """Write the sound (WAV) and the ledger (Parquet) where asked; the record, with where they are.
+
+        With `several` ears the buffer's name goes into the file's. Raises EarwitnessError where it cannot be written.
+        """
+        audio, ledger = (self._named(path) if path and several else path for path in (audio, ledger))
+        try:
+            for path in (audio, ledger):
+                if path is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+            if audio is not None:
+                write_wav(audio, self.heard.audio, self.heard.sample_rate)
+            if ledger is not None:
+                self.heard.ledger.to_parquet(ledger, index=False)
+        except OSError as error:
+            raise EarwitnessError(
+                "writing what was heard to",
+                audio or ledger,
+                error.strerror or error,
+                "choose another --out or --ledger",
+            ) from error
+        return {**self.record(), "audio": audio and str(audio), "ledger": ledger and str(ledger)}
+
+    def _named(self, path: Path) -> Path:
+        name = "".join(char if char.isalnum() or char in "-_." else "-" for char in self.heard.buffer)
+        return path.with_name(f"{path.stem}-{name}{path.suffix}")
+
+
+def score_of(heard: Heard, reference: Speech, flow: str = "") -> Scored:
+    """Score what was heard against what was said, at the sound's rate (narrowband; wideband too at 16 kHz)."""
+    try:
+        score = pesq_nb(reference.samples, heard.audio, heard.sample_rate)
+        wide = pesq_wb(reference.samples, heard.audio) if heard.sample_rate == 16000 else None
+    except ScorerRefused as error:
+        return Scored(heard, flow, None, None, error.reason)
+    return Scored(heard, flow, score, wide, "")
+
+
+def hear_capture(
+    capture: Path,
+    buffers: Sequence[str],
+    *,
+    reference: str | Path | None = None,
+    codec: str | None = None,
+    concealment: str | None = None,
+    to: str | None = None,
+) -> list[Scored]:
+    """A capture through each of `buffers`, scored against `reference` where there is one.
+
+    `reference`: a WAV file, or the name of speech that ships with the package; it is what the far phone played in a
+    loop, and cut packets are made again from it. Other arguments as for `earwitness.ear.listen.listen`. Raises
+    InputError.
+    """
+    read = read_capture(capture)
+    chosen = choose(read, to=to, codec=codec)
+    said = None if reference is None else speech(reference, chosen.codec.sample_rate)
+    heard = listen(
+        read,
+        buffers,
+        reference=None if said is None else said.samples,
+        to=to,
+        codec=codec,
+        concealment=concealment,
+    )
+    flow = str(chosen.heard.flow)
+    return [Scored(one, flow, None, None, "") if said is None else score_of(one, said, flow) for one in heard]
