@@ -259,32 +259,35 @@ def _udp(data: U8, cursor: _Cursor, addresses: NDArray[Any], short: Counter[str]
 
 def _joined(records: Records, parts: list[_Part], problems: tuple[CaptureProblem, ...]) -> Datagrams:
     """All parts in the capture's order, flows numbered."""
-    flows: list[Flow] = []
+    flows: dict[Flow, int] = {}
     numbered: list[I32] = []
     for part in parts:
         number, firsts = _flow_numbers(part)
         half = part.addresses.shape[1] // 2
-        for row in firsts.tolist():
+        ours = np.zeros(len(firsts), dtype=np.int32)
+        for i, row in enumerate(firsts.tolist()):
             address, ports = part.addresses[row].tobytes(), int(part.ports[row])
             source, destination = (str(ipaddress.ip_address(end)) for end in (address[:half], address[half:]))
-            flows.append(Flow(source, ports >> 16, destination, ports & 0xFFFF))
-        numbered.append(number + np.int32(len(flows) - len(firsts)))
+            flow = Flow(source, ports >> 16, destination, ports & 0xFFFF)
+            ours[i] = flows.setdefault(flow, len(flows))
+        numbered.append(ours[number])
     empty = np.zeros(0, dtype=np.int64)
     row, start, captured, wire = (
         np.concatenate([getattr(part.cursor, name) for part in parts]) if parts else empty
         for name in ("row", "at", "captured", "wire")
     )
-    flow = np.concatenate(numbered) if numbered else empty.astype(np.int32)
+    flow_of = np.concatenate(numbered) if numbered else empty.astype(np.int32)
     if len(parts) > 1:
         order = np.argsort(row, kind="stable")
-        row, start, captured, wire, flow = row[order], start[order], captured[order], wire[order], flow[order]
+        row, start, captured, wire = row[order], start[order], captured[order], wire[order]
+        flow_of = flow_of[order]
     return Datagrams(
         data=records.data,
         start=start,
         captured=captured.astype(np.int32),
         length=np.minimum(wire, _MAX_DATAGRAM).astype(np.int32),
         time_ns=records.time_ns[row],
-        flow=flow,
+        flow=flow_of,
         record=row,
         flows=tuple(flows),
         problems=problems,
