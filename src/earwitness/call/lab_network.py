@@ -29,6 +29,7 @@ class LabNetwork:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self.scratch = lab.state_dir / "calls"
         self._links = dict(lab.plan.links)
 
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:

@@ -17,6 +17,9 @@ class Network(Protocol):
     name: str
     """`lab` or `public`: a column of every row."""
 
+    scratch: FilePath
+    """A directory for files of programs that run for one call; short-lived."""
+
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
         """The caller's and the callee's host, in the plan's places."""
         ...

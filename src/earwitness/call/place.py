@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import platform
 import socket
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from earwitness.archive import layout
 from earwitness.archive.record import Circuit, Endpoint, Relay, Speech
+from earwitness.call.accounts import SipService, sip_service
 from earwitness.call.live import LiveCall
 from earwitness.call.network import Network
 from earwitness.call.notebook import Notebook
@@ -26,7 +26,7 @@ from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.report import media_outcome
-from earwitness.phone.setup import PhoneSetup, SipServer
+from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
 from earwitness.speech.reference import speech as reference_speech
@@ -78,6 +78,7 @@ def _prepare(plan: CallPlan, notebook: Notebook) -> None:
 async def _open_path(
     plan: CallPlan, network: Network, notebook: Notebook, stack: AsyncExitStack, watch: Watch
 ) -> OpenPath:
+    notebook.hops = plan.hops if plan.over_tor else 0
     caller, callee = network.hosts(plan)
     notebook.endpoints["caller"] = Endpoint(place=caller.place, host=caller.name)
     notebook.endpoints["callee"] = Endpoint(place=callee.place, host=callee.name)
@@ -85,7 +86,6 @@ async def _open_path(
     begun_ns = time.monotonic_ns()
     opened = await stack.enter_async_context(network.path(plan).open(caller, callee, PhonePorts()))
     notebook.path_setup_ms = (time.monotonic_ns() - begun_ns) / 1e6
-    notebook.hops = len(opened.hops)
     notebook.circuit = Circuit(
         id=opened.circuit_id,
         relays=tuple(
@@ -112,12 +112,14 @@ async def _captured_call(
     ends = {"caller": opened.caller, "callee": opened.callee}
     async with AsyncExitStack() as stack:
         watch("starting captures and phones")
+        service = await stack.enter_async_context(sip_service(plan, opened, network.scratch))
+        setups = {name: _setup(plan, name, end, service, offset_ns) for name, end in ends.items()}
         taken = _take_port(opened.callee) if plan.inject and plan.inject.what == "port-taken" else None
         try:
             entered = await _enter_all(
                 stack,
                 *(_capture(end, folder / layout.CAPTURES[name], offset_ns) for name, end in ends.items()),
-                *(BuiltinPhone.start(end.host, _setup(plan, name, end, offset_ns)) for name, end in ends.items()),
+                *(BuiltinPhone.start(end.host, setups[name]) for name, end in ends.items()),
             )
         finally:
             if taken:
@@ -172,38 +174,21 @@ async def _enter_all(stack: AsyncExitStack, *contexts: AbstractAsyncContextManag
     return list(results)
 
 
-def _setup(plan: CallPlan, name: str, end: End, offset_ns: int) -> PhoneSetup:
+def _setup(plan: CallPlan, name: str, end: End, service: SipService, offset_ns: int) -> PhoneSetup:
     ports = PhonePorts()
     return PhoneSetup(
         address=end.address,
         epoch_offset_ns=offset_ns,
         user=name,
-        sip_port=ports.sip,
+        sip_port=service.port(name),
         rtp_port=ports.rtp,
         codec=plan.codec,
         speech=plan.speech or DEFAULT_SPEECH,
         seconds=plan.seconds,
         silence_suppression=plan.silence_suppression,
         seed=plan.seed * 2 + (name == "callee"),
-        server=_server(plan, name),
+        server=service.accounts.get(name),
     )
-
-
-def _server(plan: CallPlan, name: str) -> SipServer | None:
-    """The SIP account of one end: user and password come from the environment, never from the command line."""
-    if not plan.sip_server:
-        return None
-    host, _, port = plan.sip_server.partition(":")
-    prefix = f"EARWITNESS_SIP_{name.upper()}"
-    user, password = os.environ.get(f"{prefix}_USER"), os.environ.get(f"{prefix}_PASSWORD")
-    if not user or password is None:
-        raise InputError(
-            "registering at",
-            plan.sip_server,
-            f"the {name}'s account is not given",
-            f"set {prefix}_USER and {prefix}_PASSWORD in the environment",
-        )
-    return SipServer(host=host, user=user, password=password, port=int(port or 5060))
 
 
 def _take_port(end: End) -> socket.socket:

@@ -11,6 +11,9 @@ from earwitness.errors import InputError
 
 PATHS = ("direct", "tor")
 
+LAB_SERVER = "lab"
+"""`CallPlan.sip_server`: Kamailio, started for the call."""
+
 INJECTIONS = ("callee-absent", "exit-refuses", "port-taken", "kill-guard", "kill-middle", "kill-exit")
 """Faults that the lab can cause on purpose, so that the instrument itself can be checked."""
 

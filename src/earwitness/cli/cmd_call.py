@@ -90,6 +90,6 @@ def register(app: typer.Typer) -> None:
             in_a_lab(
                 lab_plan,
                 lambda: place_calls([plan], lab_plan, out, json=json),
-                own=plan.inject is not None,
+                own=plan.inject is not None and plan.inject.what.startswith("kill-"),
             )
         )

@@ -1,0 +1,80 @@
+"""The SIP server of a call and who both ends are there: Kamailio started for the call, or the user's own server.
+
+Passwords come from the environment or are made for the call; they reach a phone through its standard input and are
+written nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from earwitness.call.plan import LAB_SERVER, CallPlan
+from earwitness.errors import InputError
+from earwitness.path.base import OpenPath, PhonePorts
+from earwitness.phone import kamailio
+from earwitness.phone.setup import SipServer
+
+ENDS = ("caller", "callee")
+CALLEE_BESIDE_SERVER_PORT = 5070
+"""The callee's SIP port where the server has the usual one at the same address."""
+
+
+@dataclass(frozen=True)
+class SipService:
+    """How each end reaches the other: its account (none without a server) and its own SIP port."""
+
+    accounts: Mapping[str, SipServer] = field(default_factory=dict)
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+    def port(self, end: str) -> int:
+        """The SIP port of one end's phone."""
+        return self.ports.get(end, PhonePorts().sip)
+
+
+@asynccontextmanager
+async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncIterator[SipService]:
+    """The SIP server that the plan asks for, as seen over the open path.
+
+    The lab's own is at the callee's end of the path, as the study's was on its server's side of the tunnel. Raises
+    `InputError` where an account of the user's server is not given, `CallFailure` where Kamailio does not start.
+    """
+    if not plan.sip_server:
+        yield SipService()
+        return
+    given = {end: _given_account(end) for end in ENDS}
+    if plan.sip_server != LAB_SERVER:
+        if missing := [end for end in ENDS if given[end] is None]:
+            name = f"EARWITNESS_SIP_{missing[0].upper()}"
+            raise InputError(
+                "registering at",
+                plan.sip_server,
+                f"the {missing[0]}'s account is not given",
+                f"set {name}_USER and {name}_PASSWORD in the environment",
+            )
+        host, _, port = plan.sip_server.partition(":")
+        known = {end: account for end, account in given.items() if account is not None}
+        yield SipService({end: SipServer(host, *account, port=int(port or 5060)) for end, account in known.items()})
+        return
+    users = {end: secrets.token_urlsafe(12) for end in ENDS}
+    address = opened.callee.address
+    async with kamailio.start(opened.callee.host, scratch / "kamailio", users, address=address) as server:
+        # What the user gives is tried as given, so that a wrong password can be seen to be refused.
+        accounts = {end: given[end] or (end, users[end]) for end in ENDS}
+        yield SipService(
+            {
+                end: SipServer(server.address, user, password, port=server.port, domain=server.domain)
+                for end, (user, password) in accounts.items()
+            },
+            {"callee": CALLEE_BESIDE_SERVER_PORT},
+        )
+
+
+def _given_account(end: str) -> tuple[str, str] | None:
+    """User and password of one end from the environment, where both are there."""
+    user, password = (os.environ.get(f"EARWITNESS_SIP_{end.upper()}_{what}") for what in ("USER", "PASSWORD"))
+    return (user, password) if user and password is not None else None
