@@ -130,7 +130,7 @@ def _concealed(ledger: pd.DataFrame, axis: Axis, after: float, height: int) -> s
     audio_s = ledger["audio_ms"].to_numpy(dtype=np.float64, na_value=np.nan) / 1e3
     begins = audio_s[(ledger["fate"].astype(str) == "concealed").to_numpy()] - after
     begins = begins[np.isfinite(begins)]
-    return bars(begins, begins + _frame_s(audio_s), axis, height)
+    return bars(begins, begins + _step_s(audio_s), axis, height)
 
 
 def _lanes(ledger: pd.DataFrame, trace: Trace, axis: Axis, after: float) -> list[Plot]:
@@ -146,20 +146,15 @@ def _lanes(ledger: pd.DataFrame, trace: Trace, axis: Axis, after: float) -> list
             path = _concealed(ledger, axis, after, LANE_HEIGHT)
         else:
             begins = _spoken_s(trace, timestamp[rows])
-            path = bars(begins, begins + _packet_s(trace), axis, LANE_HEIGHT)
+            path = bars(begins, begins + _step_s(timestamp / trace.clock_rate), axis, LANE_HEIGHT)
         says = f"{int(rows.sum())} frames {name}: {meaning}"
         made.append(Plot(says, LANE_HEIGHT, (Series(f"lane {word}", path),), name=name))
     return made
 
 
-def _packet_s(trace: Trace) -> float:
-    step = np.diff(np.sort(trace.timestamp))
-    step = step[step > 0]
-    return float(np.median(step)) / trace.clock_rate if len(step) else 0.02
-
-
-def _frame_s(audio_s: F64) -> float:
-    step = np.diff(np.unique(audio_s[np.isfinite(audio_s)]))
+def _step_s(times_s: F64) -> float:
+    """The usual step between instants: the length of a codec frame; 20 ms where there is only one."""
+    step = np.diff(np.unique(times_s[np.isfinite(times_s)]))
     return float(np.median(step)) if len(step) else 0.02
 
 
