@@ -1,0 +1,85 @@
+"""The RTP header: what is written is read, one packet or many, and nothing malformed passes or crashes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earwitness.trace.rtp import RtpError, RtpPacket, parse_headers
+
+words = st.integers(0, 2**32 - 1)
+packets = st.builds(
+    RtpPacket,
+    payload_type=st.integers(0, 127),
+    sequence=st.integers(0, 65535),
+    timestamp=words,
+    ssrc=words,
+    payload=st.binary(max_size=60),
+    marker=st.booleans(),
+    csrc=st.lists(words, max_size=15).map(tuple),
+    extension=st.none() | st.tuples(st.integers(0, 65535), st.integers(0, 8).map(lambda n: bytes(range(4 * n)))),
+    padding=st.integers(0, 255),
+)
+
+
+@given(packets)
+def test_what_is_written_is_read(packet: RtpPacket) -> None:
+    assert RtpPacket.parse(bytes(packet)) == packet
+
+
+@given(packets.map(bytes), st.integers(0, 80))
+def test_a_packet_cut_short_is_an_error_or_a_shorter_packet(data: bytes, cut: int) -> None:
+    try:
+        packet = RtpPacket.parse(data[: max(0, len(data) - cut)])
+    except RtpError:
+        return
+    assert len(bytes(packet)) == len(data) - cut
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"payload_type": 128}, {"sequence": 65536}, {"timestamp": -1}, {"csrc": (0,) * 16}, {"extension": (0, b"abc")}],
+)
+def test_a_field_out_of_range_is_not_written(fields: dict[str, object]) -> None:
+    good: dict[str, object] = {"payload_type": 0, "sequence": 0, "timestamp": 0, "ssrc": 0}
+    with pytest.raises(RtpError):
+        bytes(RtpPacket(**{**good, **fields}))  # type: ignore[arg-type]
+
+
+@given(st.lists(packets.map(bytes) | st.binary(max_size=40), max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_many_at_once_agree_with_one_at_a_time(datas: list[bytes]) -> None:
+    joined = b"".join(datas)
+    start = np.cumsum([0, *map(len, datas)])[:-1].astype(np.int64)
+    length = np.array([len(d) for d in datas], dtype=np.int32)
+    headers = parse_headers(np.frombuffer(joined, dtype=np.uint8), start, length, length)
+    for i, data in enumerate(datas):
+        rtcp = len(data) > 1 and 192 <= data[1] <= 223
+        try:
+            packet = RtpPacket.parse(data)
+        except RtpError:
+            assert not headers.looks_right[i]
+            continue
+        assert headers.looks_right[i] == (not rtcp)
+        if rtcp:
+            continue
+        assert headers.payload_type[i] == packet.payload_type
+        assert headers.marker[i] == packet.marker
+        assert headers.sequence[i] == packet.sequence
+        assert headers.timestamp[i] == packet.timestamp
+        assert headers.ssrc[i] == packet.ssrc
+        assert headers.payload_size[i] == len(packet.payload)
+        begin = start[i] + headers.payload_at[i]
+        assert joined[begin : begin + headers.payload_size[i]] == packet.payload
+
+
+def test_a_cut_packet_keeps_its_size_on_the_wire() -> None:
+    data = bytes(RtpPacket(0, 1, 2, 3, payload=bytes(160)))[:57]
+    one = np.array([0], dtype=np.int64)
+    headers = parse_headers(
+        np.frombuffer(data, dtype=np.uint8), one, np.array([57], np.int32), np.array([172], np.int32)
+    )
+    assert headers.looks_right.all()
+    assert headers.payload_size.tolist() == [160]
