@@ -76,9 +76,16 @@ class PathEnd:
                 end._stopping = True
                 await end._stop(reader)
 
-    def command(self, name: str) -> None:
+    def command(self, name: str, **values: Any) -> None:
         """Send a command."""
-        self._tell({"command": name})
+        self._tell({"command": name, **values})
+
+    def closed_since(self, age_ns: int) -> str | None:
+        """Which stream closed at least `age_ns` ago and why, or None."""
+        for flow, (reason, heard_ns) in self.closed.items():
+            if time.monotonic_ns() - heard_ns >= age_ns:
+                return f"the {flow} stream closed at the {self.host.name}: {reason}"
+        return None
 
     async def until(self, holds: Callable[[], bool], timeout_s: float, stage: str) -> None:
         """Wait until something holds. `CallFailure` (`PATH_FAILED`) when the forwarder fails or time runs out."""

@@ -1,8 +1,8 @@
 """One end of a path over TCP streams: a TUN device on one side, a stream a flow on the other.
 
 Run as `python -m earwitness.path.forwarder` on a host, with its TUN descriptor inherited and its configuration as
-the first JSON line on standard input; further lines are commands (`{"command": "open"}` at the caller's end,
-`{"command": "stop"}` at either). It says what happens as JSON lines on standard output. It ends with
+the first JSON line on standard input; further lines are commands (`{"command": "open", "target": [host, port]}` at the
+caller's end, `{"command": "stop"}` at either). It says what happens as JSON lines on standard output. It ends with
 its standard input, so with the process that started it. Only this module and `earwitness.path.end` know this protocol.
 
 A flow is a pair of UDP ports, caller's and callee's, with a stream of its own carrying the bare payloads (RFC 4571);
@@ -50,8 +50,6 @@ class Config:
     token: str
     flows: dict[str, list[int] | None]
     listen: str = ""
-    target: list[Any] = field(default_factory=list)
-    """The callee's listener as [host, port]; the host may be a name (an onion address)."""
     socks: list[Any] = field(default_factory=list)
     """The proxy as [host, port]; empty to connect straight."""
     username: str = ""
@@ -132,16 +130,18 @@ class Forwarder:
 
     # -- streams -----------------------------------------------------------------------------------
 
-    def open_all(self) -> None:
-        """The caller's end: open every flow's stream at once, and say how each went."""
-        for name in self.config.flows:
-            self._run(self._open(name))
+    def open_all(self, target: tuple[str, int]) -> None:
+        """The caller's end: open every flow's stream at once, and say how each went.
 
-    async def _open(self, name: str) -> None:
+        The host of the target may be a name, such as an onion address, where there is a proxy.
+        """
+        for name in self.config.flows:
+            self._run(self._open(name, target))
+
+    async def _open(self, name: str, target: tuple[str, int]) -> None:
         begun = time.monotonic_ns()
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         tune(connection)
-        target = (str(self.config.target[0]), int(self.config.target[1]))
         code = 0
         try:
             proxy = (self.config.socks[0], self.config.socks[1]) if self.config.socks else target
@@ -236,10 +236,10 @@ def say(event: str, **values: Any) -> None:
 
 async def _obey(forwarder: Forwarder, commands: asyncio.StreamReader) -> None:
     while line := await commands.readline():
-        command = json.loads(line)["command"]
-        if command == "open":
-            forwarder.open_all()
-        elif command == "stop":
+        command = json.loads(line)
+        if command["command"] == "open":
+            forwarder.open_all((command["target"][0], command["target"][1]))
+        elif command["command"] == "stop":
             break
     forwarder.ended.set()
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
-from earwitness.path.base import End, Hop, OpenPath, PhonePorts
-from earwitness.path.end import PathEnd, flows
-from earwitness.path.tun import tun_pair
+from earwitness.path.base import Hop, OpenPath, PhonePorts
+from earwitness.path.ends import StreamsRefused, TunnelEnds, tunnel_ends
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.relays import Relay
@@ -22,7 +21,6 @@ from earwitness.tor.select import CircuitRequest, choose
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 CIRCUIT_TIMEOUT_S = 30.0
-STREAMS_TIMEOUT_S = 30.0
 TORS_WORD_WITHIN_NS = 500_000_000
 
 
@@ -33,7 +31,7 @@ class OpenTorPath(OpenPath):
     control: TorControl | None = field(default=None, repr=False)
     circuit: Circuit | None = field(default=None, repr=False)
     watch: StreamWatch | None = field(default=None, repr=False)
-    ends: tuple[PathEnd, ...] = field(default=(), repr=False)
+    ends: TunnelEnds | None = field(default=None, repr=False)
 
     def failure(self) -> str | None:
         """The first cause known: tor's reason before what the forwarders saw of it."""
@@ -44,18 +42,12 @@ class OpenTorPath(OpenPath):
                 return f"stream {stream.id} ({stream.label}) closed: {reason}"
         if self.control is not None and self.control.lost:
             return self.control.lost
-        for end in self.ends:
-            if end.problem is not None:
-                return end.problem
-            for flow, (reason, heard_ns) in end.closed.items():
-                # Tor's own word on it is usually a moment behind, and says more.
-                if time.monotonic_ns() - heard_ns > TORS_WORD_WITHIN_NS:
-                    return f"the {flow} stream closed at the {end.host.name}: {reason}"
-        return None
+        # Tor's own word on a closed stream is usually a moment behind, and says more.
+        return self.ends.failure(TORS_WORD_WITHIN_NS) if self.ends else None
 
     def counters(self) -> dict[str, Any]:
         """Datagrams sent, received and dropped by each forwarder, by flow: at most a second old."""
-        return {end.host.name: end.statistics for end in self.ends}
+        return self.ends.counters() if self.ends else {}
 
 
 class TorPath:
@@ -83,6 +75,7 @@ class TorPath:
         `InputError` where no relay is as asked for.
         """
         begun = time.monotonic_ns()
+        details: dict[str, Any] = {}
         hops = choose(self.request, self.network.relays)
         client = self.network.client(caller.name)
         username = USER_PREFIX + secrets.token_hex(8)
@@ -90,76 +83,56 @@ class TorPath:
             control = await stack.enter_async_context(TorControl.connect(client.control))
             building = asyncio.ensure_future(self._circuit(control, hops))
             stack.push_async_callback(_abandon, building)
-            pair = stack.enter_context(tun_pair(caller, callee))
-            shared = {"token": secrets.token_hex(16), "flows": flows(ports)}
-            callee_end = await stack.enter_async_context(
-                PathEnd.running(
-                    callee,
-                    {
-                        **shared,
-                        "role": "callee",
-                        "tun": pair.callee_descriptor,
-                        "local": pair.callee_address,
-                        "remote": pair.caller_address,
-                        "listen": callee.address,
-                    },
-                )
-            )
-            caller_end = await stack.enter_async_context(
-                PathEnd.running(
+            ends = await stack.enter_async_context(
+                tunnel_ends(
                     caller,
-                    {
-                        **shared,
-                        "role": "caller",
-                        "tun": pair.caller_descriptor,
-                        "local": pair.caller_address,
-                        "remote": pair.callee_address,
-                        "target": callee_end.listening,
-                        "socks": client.socks,
-                        "username": username,
-                    },
+                    callee,
+                    ports,
+                    listen=callee.address,
+                    socks=client.socks,
+                    username=username,
+                    counted=details,
                 )
             )
             circuit, was_kept = await building
             stack.push_async_callback(self._leave_circuit, control, circuit)
             watch = stack.enter_context(StreamWatch(control, circuit, username).following())
             streams_begun = time.monotonic_ns()
-            async with watch.attaching():
-                await _open_streams(caller_end, callee_end, watch, hops)
+            try:
+                async with watch.attaching():
+                    took = await ends.open_streams(ends.listener)
+            except StreamsRefused as refused:
+                raise _refusal(refused, watch, hops) from refused
             on_circuit = await watch.verify()
             now = time.monotonic_ns()
-            path = OpenTorPath(
-                name=self.name,
-                caller=End(caller, pair.caller_address, pair.interface),
-                callee=End(callee, pair.callee_address, pair.interface),
+            details.update(
+                path_setup_ms=(now - begun) / 1e6,
+                circuit_build_ms=circuit.build_ms,
+                circuit_kept=was_kept,
+                streams_open_ms=(now - streams_begun) / 1e6,
+                streams={
+                    label: {
+                        "stream_id": stream.id,
+                        "circuit_id": str(on_circuit[label]),
+                        "source_port": stream.source_port,
+                        **took[label],
+                    }
+                    for label, stream in watch.by_label().items()
+                },
+                interface=ends.pair.interface,
+                circuit_request=dict(vars(self.request)),
+            )
+            yield OpenTorPath(
+                self.name,
+                *ends.phones,
                 circuit_id=str(circuit.id),
                 hops=tuple(_hop(relay) for relay in hops),
+                details=details,
                 control=control,
                 circuit=circuit,
                 watch=watch,
-                ends=(caller_end, callee_end),
-                details={
-                    "path_setup_ms": (now - begun) / 1e6,
-                    "circuit_build_ms": circuit.build_ms,
-                    "circuit_kept": was_kept,
-                    "streams_open_ms": (now - streams_begun) / 1e6,
-                    "streams": {
-                        label: {
-                            "stream_id": stream.id,
-                            "circuit_id": str(on_circuit[label]),
-                            "source_port": stream.source_port,
-                            **{key: caller_end.opened[label][key] for key in ("connect_ms", "greeting_ms")},
-                        }
-                        for label, stream in watch.by_label().items()
-                    },
-                    "interface": pair.interface,
-                    "circuit_request": dict(vars(self.request)),
-                },
+                ends=ends,
             )
-            try:
-                yield path
-            finally:
-                path.details["forwarders"] = path.counters()
 
     async def _circuit(self, control: TorControl, hops: Sequence[Relay]) -> tuple[Circuit, bool]:
         """The circuit through these relays, and whether it stood already."""
@@ -178,44 +151,24 @@ class TorPath:
             await control.close_circuit(circuit.id)
 
 
-async def _open_streams(caller_end: PathEnd, callee_end: PathEnd, watch: StreamWatch, hops: Sequence[Relay]) -> None:
-    """Have the caller's end open every stream; all must stand at both ends."""
-    wanted = set(caller_end.flow_names)
-    caller_end.command("open")
-    try:
-        await caller_end.until(
-            lambda: wanted <= caller_end.opened.keys() or bool(caller_end.refused),
-            STREAMS_TIMEOUT_S,
-            "opening the streams at",
-        )
-    except CallFailure as failure:
-        if failure.outcome is Outcome.PATH_FAILED and caller_end.problem is None:
-            raise _refusal(caller_end, watch, hops, str(failure.happened)) from failure
-        raise
-    if caller_end.refused:
-        raise _refusal(caller_end, watch, hops, "")
-    await callee_end.until(lambda: wanted <= callee_end.opened.keys(), STREAMS_TIMEOUT_S, "taking the streams at")
-
-
-def _refusal(end: PathEnd, watch: StreamWatch, hops: Sequence[Relay], otherwise: str) -> CallFailure:
+def _refusal(refused: StreamsRefused, watch: StreamWatch, hops: Sequence[Relay]) -> CallFailure:
     """Why the streams did not open, from tor's own events where it told."""
-    flow, said = next(iter(end.refused.items()), ("", {"reason": otherwise}))
-    stream = watch.by_label().get(flow)
+    stream = watch.by_label().get(refused.flow)
     circuit_gone = watch.circuit.ended
-    reason = circuit_gone or (stream.ended if stream else None) or next(iter(watch.refused), None) or said["reason"]
+    told = (stream.ended if stream else None) or next(iter(watch.refused), None) or refused.said["reason"]
     return CallFailure(
         Outcome.CIRCUIT_FAILED if circuit_gone else Outcome.STREAM_REFUSED,
-        f"opening the {flow or 'path'} stream over",
+        f"opening the {refused.flow} stream over",
         on=" -> ".join(relay.nickname for relay in hops),
-        happened=reason,
-        remedy="choose another exit with --exit" if not circuit_gone else "try again, or choose other relays",
+        happened=circuit_gone or told,
+        remedy="try again, or choose other relays" if circuit_gone else "choose another exit with --exit",
         evidence={
-            "flow": flow,
+            "flow": refused.flow,
             "reason": stream.reason if stream else "",
             "remote_reason": stream.remote_reason if stream else "",
             "circuit_id": watch.circuit.id,
             "hops": [relay.nickname for relay in hops],
-            "socks": said,
+            "forwarder": refused.said,
         },
     )
 

@@ -1,0 +1,149 @@
+"""Both ends of a path over streams: two devices, two forwarders, and the streams between them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from earwitness.errors import CallFailure
+from earwitness.lab.host import Host
+from earwitness.path.base import End, PhonePorts
+from earwitness.path.end import PathEnd, flows
+from earwitness.path.tun import TunPair, tun_pair
+from earwitness.tor.together import together
+
+STREAMS_TIMEOUT_S = 30.0
+
+
+class StreamsRefused(Exception):
+    """A stream did not open: which flow, and what its forwarder said (`reason`, `socks_reply`)."""
+
+    def __init__(self, flow: str, said: dict[str, Any]) -> None:
+        self.flow = flow
+        self.said = said
+        super().__init__(f"{flow}: {said['reason']}")
+
+
+@dataclass
+class TunnelEnds:
+    """Two running forwarders that wait for their streams."""
+
+    caller: PathEnd
+    callee: PathEnd
+    pair: TunPair
+
+    @property
+    def phones(self) -> tuple[End, End]:
+        """The path's ends as the phones see them: caller's, callee's."""
+        return (
+            End(self.caller.host, self.pair.caller_address, self.pair.interface),
+            End(self.callee.host, self.pair.callee_address, self.pair.interface),
+        )
+
+    @property
+    def listener(self) -> tuple[str, int]:
+        """Where the callee's end takes streams."""
+        assert self.callee.listening is not None
+        return self.callee.listening
+
+    async def open_streams(
+        self, target: tuple[str, int], *, timeout_s: float = STREAMS_TIMEOUT_S
+    ) -> dict[str, dict[str, Any]]:
+        """Have the caller's end open every flow's stream to `target`; all must stand at both ends.
+
+        Returns what each took, by flow: `connect_ms`, `greeting_ms` (a round trip through the open stream).
+        Raises `StreamsRefused`, or `CallFailure` (`PATH_FAILED`) when a forwarder died.
+        """
+        wanted = set(self.caller.flow_names)
+        self.caller.command("open", target=list(target))
+        try:
+            await self.caller.until(
+                lambda: wanted <= self.caller.opened.keys() or bool(self.caller.refused),
+                timeout_s,
+                "opening the streams at",
+            )
+        except CallFailure:
+            if self.caller.problem is not None:
+                raise
+            late = sorted(wanted - self.caller.opened.keys())
+            raise StreamsRefused(late[0], {"reason": f"not open after {timeout_s:g} s"}) from None
+        for flow, said in self.caller.refused.items():
+            raise StreamsRefused(flow, said)
+        await self.callee.until(lambda: wanted <= self.callee.opened.keys(), timeout_s, "taking the streams at")
+        return {
+            flow: {key: said[key] for key in ("connect_ms", "greeting_ms")} for flow, said in self.caller.opened.items()
+        }
+
+    def failure(self, silence_ns: int = 0) -> str | None:
+        """Why datagrams no longer travel, or None. A closed stream is told of once that is `silence_ns` ago."""
+        for end in (self.caller, self.callee):
+            if end.problem is not None:
+                return end.problem
+            if (reason := end.closed_since(silence_ns)) is not None:
+                return reason
+        return None
+
+    def counters(self) -> dict[str, Any]:
+        """What each forwarder counted by flow, at most a second old: {"caller": ..., "callee": ...}."""
+        return {"caller": self.caller.statistics, "callee": self.callee.statistics}
+
+
+@asynccontextmanager
+async def tunnel_ends(
+    caller: Host,
+    callee: Host,
+    ports: PhonePorts,
+    *,
+    listen: str,
+    socks: Sequence[Any] = (),
+    username: str = "",
+    counted: dict[str, Any] | None = None,
+) -> AsyncIterator[TunnelEnds]:
+    """Start both forwarders at once. `listen` is where the callee's end takes streams, `socks` the caller's proxy.
+
+    On leaving, `counted["forwarders"]` is set to the final counts. Raises `CallFailure` (`PATH_FAILED`).
+    """
+    ends: TunnelEnds | None = None
+
+    def count() -> None:
+        if ends is not None and counted is not None:
+            counted["forwarders"] = ends.counters()
+
+    async with AsyncExitStack() as stack:
+        stack.callback(count)  # runs last, when the forwarders have said their last
+        pair = stack.enter_context(tun_pair(caller, callee))
+        shared = {"token": secrets.token_hex(16), "flows": flows(ports)}
+        callee_end, caller_end = await together(
+            stack.enter_async_context(
+                PathEnd.running(
+                    callee,
+                    {
+                        **shared,
+                        "role": "callee",
+                        "tun": pair.callee_descriptor,
+                        "local": pair.callee_address,
+                        "remote": pair.caller_address,
+                        "listen": listen,
+                    },
+                )
+            ),
+            stack.enter_async_context(
+                PathEnd.running(
+                    caller,
+                    {
+                        **shared,
+                        "role": "caller",
+                        "tun": pair.caller_descriptor,
+                        "local": pair.caller_address,
+                        "remote": pair.callee_address,
+                        "socks": list(socks),
+                        "username": username,
+                    },
+                )
+            ),
+        )
+        ends = TunnelEnds(caller_end, callee_end, pair)
+        yield ends

@@ -1,0 +1,52 @@
+"""`tcp`: the forwarders and streams of `tor` without Tor, straight from host to host: what the tunnel alone does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.lab.host import Host
+from earwitness.path.base import OpenPath, PhonePorts
+from earwitness.path.ends import StreamsRefused, TunnelEnds, tunnel_ends
+
+
+@dataclass
+class OpenTcpPath(OpenPath):
+    """A path over plain TCP streams."""
+
+    ends: TunnelEnds | None = field(default=None, repr=False)
+
+    def failure(self) -> str | None:
+        """Why a stream or a forwarder ended, or None."""
+        return self.ends.failure() if self.ends else None
+
+
+class TcpPath:
+    """RFC 4571 over a TCP connection a flow. The control for `tor`: they differ in the relays alone."""
+
+    name = "tcp"
+
+    @asynccontextmanager
+    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenTcpPath]:
+        """Open the connections. Raises `CallFailure`: `STREAM_REFUSED` or `PATH_FAILED`."""
+        begun = time.monotonic_ns()
+        details: dict[str, Any] = {}
+        async with tunnel_ends(caller, callee, ports, listen=callee.address, counted=details) as ends:
+            try:
+                took = await ends.open_streams(ends.listener)
+            except StreamsRefused as refused:
+                raise CallFailure(
+                    Outcome.STREAM_REFUSED,
+                    f"opening the {refused.flow} connection to",
+                    on=callee.name,
+                    happened=refused.said["reason"],
+                    remedy="see that the callee can be reached over TCP",
+                    evidence={"flow": refused.flow},
+                ) from refused
+            setup_ms = (time.monotonic_ns() - begun) / 1e6
+            details.update(path_setup_ms=setup_ms, streams=took, interface=ends.pair.interface)
+            yield OpenTcpPath(self.name, *ends.phones, ends=ends, details=details)
