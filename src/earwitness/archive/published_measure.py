@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from earwitness.archive.published_both_ends import light, merged, number, paired, with_delay
 from earwitness.archive.published_csv import CODECS, cities
 from earwitness.archive.published_layout import End, FoundCall
 from earwitness.archive.published_recording import Doubt, Recording, read_recording
@@ -17,9 +18,7 @@ from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.jitter import jitter_ms, statistics
-from earwitness.trace.loss import loss
-from earwitness.trace.model import Payloads, Trace
-from earwitness.trace.pair import pair
+from earwitness.trace.model import Trace
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.rtcp import round_trips
 from earwitness.trace.series import quantiles
@@ -97,7 +96,15 @@ def measure_call(call: FoundCall, options: MeasureOptions) -> MeasuredCall:
     ends = [_measure_end(call, end, seen, options, doubts[end.end]) for end in call.ends]
     started = min((view.capture.started_ns for view in seen.values() if view and view.capture.packets), default=0)
     started_at = _iso(started) if started else ""
-    return MeasuredCall(call, tuple(replace(e, row=replace(e.row, started_at=started_at)) for e in ends), started_at)
+    rows, traces = with_delay([end.row for end in ends], [end.trace for end in ends])
+    return MeasuredCall(
+        call,
+        tuple(
+            replace(end, row=replace(row, started_at=started_at), trace=trace)
+            for end, row, trace in zip(ends, rows, traces, strict=True)
+        ),
+        started_at,
+    )
 
 
 def _measure_end(
@@ -126,7 +133,7 @@ def _measure_end(
         row = _with_timing(row, view.capture, view.received, as_published=options.as_published)
         far = seen.get("callee" if end.end == "caller" else "caller")
         if far is not None and far.sent is not None:
-            trace, row = _paired(far.sent.trace, trace, row, doubts)
+            trace, row = paired(far.sent.trace, trace, row, doubts)
         trace = replace(light(trace), source=end.capture)
         if row.codec_claimed and row.codec != row.codec_claimed:
             found = f"the packets are {row.codec or 'unknown'} (payload type {view.received.payload_type})"
@@ -157,17 +164,6 @@ def _rtp_from(capture: Capture, address: str) -> Stream | None:
         if RTP_PORT in (stream.flow.source_port, stream.flow.destination_port):
             return stream
     return None
-
-
-def _paired(sent: Trace, received: Trace, row: Row, doubts: list[Doubt]) -> tuple[Trace, Row]:
-    """Both ends' captures of one direction as one trace, and what only both together tell: the loss."""
-    try:
-        trace = pair(sent, received)
-    except InputError as error:
-        doubts.append(Doubt("ends do not pair", row.source_capture, error.happened))
-        return received, row
-    counts = loss(trace)
-    return trace, replace(row, packets_sent=counts.expected, loss_ratio=_number(counts.ratio))
 
 
 def _open_capture(end: End, folder: Path, doubts: list[Doubt]) -> Capture | None:
@@ -210,14 +206,14 @@ def _with_timing(row: Row, capture: Capture, stream: Stream, *, as_published: bo
         packets_received=timing.packets_received,
         packets_duplicate=timing.packets_duplicate,
         packets_reordered=timing.packets_reordered,
-        jitter_mean_ms=_number(jitter.mean_ms),
-        jitter_median_ms=_number(jitter.median_ms),
-        jitter_p95_ms=_number(quantiles(series, 0.95)[0]),
-        jitter_max_ms=_number(jitter.max_ms),
-        jitter_range_ms=_number(jitter.range_ms),
-        jitter_iqr_ms=_number(jitter.iqr_ms),
-        jitter_sd_ms=_number(jitter.std_dev_ms),
-        gap_max_ms=_number(timing.gap_max_ms),
+        jitter_mean_ms=number(jitter.mean_ms),
+        jitter_median_ms=number(jitter.median_ms),
+        jitter_p95_ms=number(quantiles(series, 0.95)[0]),
+        jitter_max_ms=number(jitter.max_ms),
+        jitter_range_ms=number(jitter.range_ms),
+        jitter_iqr_ms=number(jitter.iqr_ms),
+        jitter_sd_ms=number(jitter.std_dev_ms),
+        gap_max_ms=number(timing.gap_max_ms),
         gaps_150ms=timing.spikes_with_pauses,
         spikes_150ms=timing.spikes_without_pauses,
         rtcp_rtt_ms=float(np.median(trips)) if trips else None,
@@ -230,25 +226,6 @@ def _all_from(capture: Capture, stream: Stream) -> Trace:
     if len(others) == 1:
         return stream.trace
     return merged(others)
-
-
-def merged(traces: Sequence[Trace]) -> Trace:
-    """The packets of several traces of one flow in order of arrival, as one trace without payloads."""
-    whole = Trace(
-        sequence=np.concatenate([trace.sequence for trace in traces]),
-        timestamp=np.concatenate([trace.timestamp for trace in traces]),
-        payload_type=np.concatenate([trace.payload_type for trace in traces]),
-        marker=np.concatenate([trace.marker for trace in traces]),
-        size=np.concatenate([trace.size for trace in traces]),
-        sent_ns=np.concatenate([trace.sent_ns for trace in traces]),
-        arrived_ns=np.concatenate([trace.arrived_ns for trace in traces]),
-        clock_rate=traces[0].clock_rate,
-        ssrc=traces[0].ssrc,
-        arrived_clock=traces[0].arrived_clock,
-        source=traces[0].source,
-        notes=(*traces[0].notes, f"{len(traces)} SSRCs of one flow together"),
-    )
-    return whole.take(np.argsort(whole.arrived_ns, kind="stable"))
 
 
 def _open_recording(end: End, options: MeasureOptions, doubts: list[Doubt]) -> Recording | None:
@@ -303,17 +280,6 @@ def _outcome(row: Row, view: _Seen | None, recording: Recording | None, doubts: 
     return Outcome.COMPLETED, ""
 
 
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)
-
-
 def _iso(time_ns: int) -> str:
     whole, rest = divmod(time_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
-
-
-def light(trace: Trace) -> Trace:
-    """The trace with its payloads alone, not the whole capture that they are views of, and no path of this machine."""
-    if trace.payloads is None:
-        return trace
-    return replace(trace, payloads=Payloads.of([trace.payloads[row] for row in range(len(trace))]))

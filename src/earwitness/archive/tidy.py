@@ -54,6 +54,9 @@ TIDY: tuple[str, ...] = (
 """Columns of the tidy frame. `end` is the listener: caller (direction to_caller) or callee."""
 
 
+TEXTS = ("source", "call", "condition", "path", "codec", "place", "end", "outcome", "doubts")
+
+
 @dataclass(frozen=True)
 class Ends:
     """Every end of every call of a study.
@@ -191,5 +194,5 @@ def condition(network: str, path: str, hops: int) -> str:
 
 def _complete(frame: pd.DataFrame) -> pd.DataFrame:
     """All columns of `TIDY`, measures as float64."""
-    frame = frame.reindex(columns=list(TIDY))
-    return frame.astype(dict.fromkeys(MEASURES, "float64"))
+    kinds = {**dict.fromkeys(TEXTS, "object"), **dict.fromkeys(MEASURES, "float64"), "hops": "int64"}
+    return frame.reindex(columns=list(TIDY)).astype(kinds)

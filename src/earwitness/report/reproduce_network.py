@@ -78,12 +78,15 @@ def draw_owd_box(study: Study) -> tuple[Figure, str]:
     boxes: list[tuple[str, F64, Mark]] = []
     for condition, group, mark in study.packet_groups("rtcp_rtt_ms"):
         values = group["rtcp_rtt_ms"].dropna().to_numpy(dtype=float) / 2.0
-        boxes.append((f"{condition}\n(n = {len(values)})", values, mark))
+        boxes.append((f"{condition}\nRTT/2\n(n = {len(values)})", values, mark))
+    for condition, group, mark in study.packet_groups("owd_p50_ms"):
+        values = group["owd_p50_ms"].dropna().to_numpy(dtype=float)
+        boxes.append((f"{condition}\none-way\n(n = {len(values)})", values, mark))
     measured = len(boxes)
     if study.metrics_latency is not None:
         for turn, (site, days) in enumerate(_by_site(study.metrics_latency)):
             mark = series_style(3 + turn, site)
-            boxes.append((f"Metrics\n{site}", days["md"].to_numpy(dtype=float) / 2.0, mark))
+            boxes.append((f"Metrics\nRTT/2\n{site}", days["md"].to_numpy(dtype=float) / 2.0, mark))
     if not boxes:
         raise NotDrawn("no round-trip times in this study")
     drawing, axes = figure(height=2.2)
@@ -94,14 +97,15 @@ def draw_owd_box(study: Study) -> tuple[Figure, str]:
         axes.annotate(
             f"{limit} ms (G.114)", (1, limit), xycoords=("axes fraction", "data"), fontsize=6, ha="right", va="bottom"
         )
-    axes.set_xticks(range(len(boxes)), [name for name, _, _ in boxes], fontsize=6)
-    axes.set(ylabel="half the round trip, ms")
+    axes.set_xticks(range(len(boxes)), [name for name, _, _ in boxes], fontsize=5.5)
+    axes.set(ylabel="delay, ms")
     axes.set_ylim(bottom=0, top=max(420.0, *(float(np.quantile(values, 0.97)) for _, values, _ in boxes)))
     axes.grid(axis="x", visible=False)
     absent = "" if measured else " This study has no round trip of its calls."
     return drawing, (
-        "Calls: half the median round trip of a call by its RTCP reports. Metrics: half of Tor Metrics' daily median"
-        f" circuit round trip, by vantage point, a value a day. RTT/2 is not a one-way delay.{absent}"
+        "RTT/2: half the median round trip of a call by its RTCP reports; of Tor Metrics, half of the daily median"
+        " circuit round trip by vantage point. One-way: median delay of a direction that was captured at both ends,"
+        f" clocks fitted from both directions.{absent}"
     )
 
 

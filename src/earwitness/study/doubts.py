@@ -33,7 +33,7 @@ def doubtful_calls(ends: pd.DataFrame) -> pd.DataFrame:
             if len(others) and (batch["mos_lqo"] > others.max()).mean() > IMPLAUSIBLE_SHARE:
                 members = plain[(plain["codec"] == codec) & (plain["place"] == place)]["call"]
                 reasons.update({str(call): SCORE_REASON for call in members if call not in reasons})
-    return pd.DataFrame({"call": list(reasons), "reason": list(reasons.values())}, columns=["call", "reason"])
+    return pd.DataFrame({"call": list(reasons), "reason": list(reasons.values())}, dtype=object)
 
 
 def doubtful_batches(ends: pd.DataFrame) -> pd.DataFrame:
