@@ -19,12 +19,11 @@ _STOP_TIMEOUT_S = 3.0
 
 @contextlib.contextmanager
 def running_emulator(state_dir: Path, seed: int) -> Iterator[EmulatorClient]:
-    """An emulator that serves `state_dir` (made here), until leaving; it is killed if this process is.
+    """An emulator that serves `state_dir` until leaving; it is killed if this process is.
 
     Raises:
         EarwitnessError: it did not start; with the last line of its log.
     """
-    state_dir.mkdir(parents=True, mode=0o700)
     log = state_dir / "emulator.log"
     with log.open("wb") as output:
         process = start_owned(

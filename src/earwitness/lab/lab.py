@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.lab.emulator_control import EmulatorClient
 from earwitness.lab.emulator_process import running_emulator
 from earwitness.lab.geography import Place, place
-from earwitness.lab.namespace import NamespaceHost, create_host
+from earwitness.lab.namespace import NamespaceHost, create_host, remove_host
 from earwitness.lab.plan import HostPlan, LabPlan
 from earwitness.lab.sandbox import STATE_DIR, in_sandbox
 from earwitness.lab.wan import LinkProfile
@@ -68,12 +69,22 @@ class Lab:
         """
         if not in_sandbox():
             raise EarwitnessError("starting", "a lab", "not inside a sandbox", "use earwitness.lab.session")
+        hosts = {planned.name: _new_host(planned, number) for number, planned in enumerate(plan.hosts(), 1)}
         async with contextlib.AsyncExitStack() as parts:
+            try:
+                LAB_DIR.mkdir(mode=0o700)
+            except FileExistsError as error:
+                raise EarwitnessError("starting", "a lab", "one is in this sandbox already", "join it") from error
+            parts.callback(shutil.rmtree, LAB_DIR)
             emulator = parts.enter_context(running_emulator(LAB_DIR, plan.seed))
-            hosts = {planned.name: _new_host(planned, number) for number, planned in enumerate(plan.hosts(), 1)}
             lab = cls(plan, hosts, emulator)
             for host in hosts.values():
-                lab._connect(host)
+                device = create_host(host)
+                parts.callback(remove_host, host)
+                try:
+                    emulator.add_host(host.number, host.name, host.address, device)
+                finally:
+                    os.close(device)
             lab._set_links(lambda source, destination: True)
             if plan.with_tor:
                 lab.private_tor = await parts.enter_async_context(_private_tor(lab, progress))
@@ -191,13 +202,6 @@ class Lab:
         """What the plan makes of one direction between two hosts where they are now."""
         places = {name: self.host(name).location for name in (source, destination)}
         return next(profile for a, b, profile in self.plan.links_between(places) if (a, b) == (source, destination))
-
-    def _connect(self, host: NamespaceHost) -> None:
-        device = create_host(host)
-        try:
-            self.emulator.add_host(host.number, host.name, host.address, device)
-        finally:
-            os.close(device)
 
     def _set_links(self, wanted: Callable[[str, str], bool], seed: int | None = None) -> None:
         places = {host.name: host.location for host in self.hosts.values()}

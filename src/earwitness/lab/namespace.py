@@ -137,6 +137,12 @@ def create_host(host: NamespaceHost) -> int:
     return descriptor
 
 
+def remove_host(host: NamespaceHost) -> None:
+    """Forget the namespace's name; the namespace goes when no process is in it any more."""
+    syscalls.unmount(str(host.namespace_path))
+    host.namespace_path.unlink()
+
+
 def _without_ipv6() -> None:
     """The emulated network is IPv4: no router solicitations on it."""
     with contextlib.suppress(FileNotFoundError):

@@ -18,6 +18,7 @@ MS_NOEXEC = 0x8
 MS_REC = 0x4000
 MS_SLAVE = 0x8_0000
 
+_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT = 1
@@ -25,6 +26,7 @@ _MCL_FUTURE = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 _libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
 _libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
 _libc.unshare.argtypes = [ctypes.c_int]
@@ -63,6 +65,15 @@ def mount(source: str, target: str, filesystem: str = "", flags: int = 0, data: 
     """
     arguments = [os.fsencode(text) if text else None for text in (source, target, filesystem)]
     _checked(_libc.mount(*arguments, flags, os.fsencode(data) if data else None), f"mount {target}")
+
+
+def unmount(target: str) -> None:
+    """Detach what is mounted on `target` now, even while it is in use (umount2(2), MNT_DETACH).
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    _checked(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"unmount {target}")
 
 
 def die_with_parent(signal_number: int) -> None:

@@ -18,7 +18,10 @@ _SIOCSIFNETMASK = 0x891C
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _SIOCSIFMTU = 0x8922
-_SIOCSIFTXQLEN = 0x8943
+_RTM_NEWLINK = 16
+_NLM_F_REQUEST_ACK = 0x1 | 0x4
+_NLMSG_ERROR = 2
+_IFLA_TXQLEN = 13
 
 
 def open_tun(name: str) -> int:
@@ -50,10 +53,23 @@ def configure(name: str, address: str, netmask: str, *, mtu: int, queue_packets:
     """Give the device `name` an IPv4 address and bring it up; the kernel adds the route to its subnet."""
     with _control_socket() as control:
         fcntl.ioctl(control, _SIOCSIFMTU, _integer_request(name, mtu))
-        fcntl.ioctl(control, _SIOCSIFTXQLEN, _integer_request(name, queue_packets))
         fcntl.ioctl(control, _SIOCSIFADDR, _address_request(name, address))
         fcntl.ioctl(control, _SIOCSIFNETMASK, _address_request(name, netmask))
+    _set_queue(name, queue_packets)
     bring_up(name)
+
+
+def _set_queue(name: str, packets: int) -> None:
+    """By rtnetlink (rtnetlink(7)), because the ioctl wants a privilege over the whole machine."""
+    attribute = struct.pack("=HHI", 8, _IFLA_TXQLEN, packets)
+    link = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), 0, 0)
+    header = struct.pack("=IHHII", 16 + len(link) + len(attribute), _RTM_NEWLINK, _NLM_F_REQUEST_ACK, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        netlink.send(header + link + attribute)
+        answer = netlink.recv(4096)
+    kind, error = struct.unpack_from("=4xH", answer)[0], struct.unpack_from("=16xi", answer)[0]
+    if kind == _NLMSG_ERROR and error:
+        raise OSError(-error, f"setting the queue of {name}: {os.strerror(-error)}")
 
 
 def _control_socket() -> socket.socket:
