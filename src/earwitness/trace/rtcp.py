@@ -64,7 +64,9 @@ def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
         for report in _reports(udp.data[begin : begin + int(udp.captured[row])].tobytes()):
             for last_sent, waited in report.echoes:
                 asked = sent.get((flow.destination, last_sent))
-                rtt_ns = -1 if asked is None else time_ns - asked - waited * 1_000_000_000 // 65_536
+                if asked is None:
+                    continue
+                rtt_ns = time_ns - asked - waited * 1_000_000_000 // 65_536
                 # DLSR is in units of 15 us: less than nothing by that much is rounding.
                 if rtt_ns > -20_000:
                     found.append(RoundTrip(time_ns, flow.source, max(rtt_ns, 0) / 1e6))
