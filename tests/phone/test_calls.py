@@ -144,22 +144,24 @@ async def failing_call(caller: tuple[Host, PhoneSetup], callee: tuple[Host, Phon
         return caught.value
 
 
-@pytest.mark.parametrize(
-    ("listen", "codec", "outcome", "said"),
-    [
+def test_refusals_are_typed_endings(new_host: NewHost, setup_of: SetupOf) -> None:
+    cases: list[tuple[dict[str, Any], str, Outcome, str]] = [
         ({"refuse_with": 486}, "g711u", Outcome.CALL_REJECTED, "486"),
         ({"refuse_with": 603}, "g711u", Outcome.CALL_REJECTED, "603"),
         ({}, "gsm", Outcome.CALL_REJECTED, "488"),
         ({"ring_s": 30.0}, "g711u", Outcome.NO_ANSWER, "no answer within 1 s"),
-    ],
-)
-def test_a_refusal_is_a_typed_ending(
-    new_host: NewHost, setup_of: SetupOf, listen: dict[str, Any], codec: str, outcome: Outcome, said: str
-) -> None:
-    caller, callee = new_host("alice"), new_host("bob")
-    failure = run(failing_call((caller, setup_of(caller, codec=codec)), (callee, setup_of(callee)), **listen))
-    assert failure.outcome is outcome
-    assert said in str(failure)
+    ]
+
+    async def all_at_once() -> list[CallFailure]:
+        calls = []
+        for listen, codec, _, _ in cases:
+            caller, callee = new_host("alice"), new_host("bob")
+            calls.append(failing_call((caller, setup_of(caller, codec=codec)), (callee, setup_of(callee)), **listen))
+        return await asyncio.gather(*calls)
+
+    for failure, (_, _, outcome, said) in zip(run(all_at_once()), cases, strict=True):
+        assert failure.outcome is outcome
+        assert said in str(failure)
 
 
 def test_nobody_there(new_host: NewHost, setup_of: SetupOf) -> None:

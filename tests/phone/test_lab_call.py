@@ -52,13 +52,20 @@ def arrivals(pcap: Path, source: str) -> dict[int, int]:
     return found
 
 
-def test_delay_and_round_trip_are_what_was_injected(tmp_path: Path) -> None:
-    reports, answer = lab_call(tmp_path, "delay=60")
+@pytest.fixture(scope="module")
+def sixty_ms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[PhoneReport], dict[str, Any]]:
+    """One call over 60 ms each way, for all that is asked of it."""
+    folder = tmp_path_factory.mktemp("call")
+    return folder, *lab_call(folder, "delay=60")
+
+
+def test_delay_and_round_trip_are_what_was_injected(sixty_ms: tuple[Path, list[PhoneReport], dict[str, Any]]) -> None:
+    folder, reports, answer = sixty_ms
     assert answer["dropped"] == [0, 0]
     for report in reports:
         assert (report.packets_sent, report.packets_received) == (200, 200)
         assert report.rtcp.median_round_trip_ms == pytest.approx(120, abs=3)
-    sent, received = arrivals(tmp_path / "caller.pcap", "10.77.1.1"), arrivals(tmp_path / "callee.pcap", "10.77.1.1")
+    sent, received = arrivals(folder / "caller.pcap", "10.77.1.1"), arrivals(folder / "callee.pcap", "10.77.1.1")
     assert sent.keys() == received.keys()
     assert len(sent) == 200
     delays_ms = [(received[number] - sent[number]) / 1e6 for number in sent]
@@ -78,13 +85,13 @@ def test_declared_loss_is_what_both_sides_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
-def test_wireshark_sees_two_streams_of_one_call(tmp_path: Path) -> None:
-    lab_call(tmp_path, "delay=5")
-    argv = ["tshark", "-r", str(tmp_path / "callee.pcap"), "-q", "-z", "rtp,streams"]
+def test_wireshark_sees_two_streams_of_one_call(sixty_ms: tuple[Path, list[PhoneReport], dict[str, Any]]) -> None:
+    pcap = str(sixty_ms[0] / "callee.pcap")
+    argv = ["tshark", "-r", pcap, "-q", "-z", "rtp,streams"]
     table = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     streams = [line for line in table.splitlines() if "g711U" in line]
     assert len(streams) == 2
     assert all(" 200 " in line and "0 (0.0%)" in line for line in streams)
-    argv = ["tshark", "-r", str(tmp_path / "callee.pcap"), "-Y", "sip", "-T", "fields", "-e", "sip.Method"]
+    argv = ["tshark", "-r", pcap, "-Y", "sip", "-T", "fields", "-e", "sip.Method"]
     methods = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
     assert methods == ["INVITE", "ACK", "BYE"]

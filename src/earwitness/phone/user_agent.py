@@ -24,7 +24,7 @@ from earwitness.phone.sip_transactions import (
 from earwitness.phone.sip_wire import ALLOW, Endpoint, endpoint_of, new_tag, response
 
 _CANCEL_PATIENCE_S = 3.0
-_NOBODY_THERE = (404, 408, 410, 480, 487, 604)
+NOBODY_THERE = (404, 408, 410, 480, 487, 604)
 """Refusals that mean: nobody answered (unknown or unregistered user, time-out in a proxy, not available)."""
 
 
@@ -162,7 +162,7 @@ class UserAgent:
             raise
         if answer.status_code >= 300:
             raise CallFailure(
-                Outcome.NO_ANSWER if answer.status_code in _NOBODY_THERE else Outcome.CALL_REJECTED,
+                Outcome.NO_ANSWER if answer.status_code in NOBODY_THERE else Outcome.CALL_REJECTED,
                 "calling",
                 on=uri,
                 happened=f"refused with {answer.status_code} {answer.reason_phrase}",

@@ -1,0 +1,338 @@
+"""Debian's `linphonec` as a phone: a real softphone, without a sound card, with a recording of its own.
+
+It is driven on its standard input. It sends what a WAV file says, records what it plays to another, and its
+jitter buffer, concealment and clock are its own: that is what it is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+
+from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.lab.host import Host
+from earwitness.phone.linphone_log import LinphoneLog
+from earwitness.phone.media import bind_udp
+from earwitness.phone.report import PhoneReport
+from earwitness.phone.setup import PhoneSetup
+from earwitness.phone.user_agent import NOBODY_THERE
+from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.registry import codec as codec_of
+from earwitness.speech.reference import DEFAULT_SPEECH, speech
+from earwitness.speech.wav import write_wav
+
+START_TIMEOUT_S = 20.0
+REGISTER_TIMEOUT_S = 35.0
+"""Beyond 64 x T1, after which linphone itself gives up."""
+_SILENCE_AFTER_S = 120.0
+"""Appended to the speech, as linphone would play the file from its beginning again."""
+_PLAYABLE = (("PCMU", 8000, 1), ("PCMA", 8000, 1), ("GSM", 8000, 1), ("speex", 8000, 1), ("opus", 48000, 2))
+_OTHERS_ON_BY_DEFAULT = (("speex", 16000, 1), ("speex", 32000, 1), ("G729", 8000, 1), ("G722", 8000, 1))
+
+
+def configuration(setup: PhoneSetup, codecs: list[Codec]) -> str:
+    """linphonec's configuration: our address and ports, these codecs alone, no NAT tricks, no echo canceller.
+
+    With a server it holds the password; it is written 0600 in a private folder that is gone afterwards.
+    """
+    user = setup.server.user if setup.server else setup.user
+    lines = ["[sip]", f"sip_port={setup.sip_port}", "sip_tcp_port=0", "sip_tls_port=0", "use_ipv6=0"]
+    lines += [
+        f"bind_address={setup.address}",
+        "guess_hostname=0",
+        f"contact=sip:{user}@{setup.address}:{setup.sip_port}",
+    ]
+    lines += ["register_only_when_network_is_up=0", "inc_timeout=60"]
+    lines += ["[rtp]", f"audio_rtp_port={setup.rtp_port}", f"bind_address={setup.address}"]
+    lines += [
+        "[net]",
+        "mtu=0",
+        "firewall_policy=0",
+        "[sound]",
+        "echocancellation=0",
+        "[video]",
+        "capture=0",
+        "display=0",
+    ]
+    wanted = [(codec.encoding_name.lower(), codec.clock_rate) for codec in codecs]
+    known = (*_PLAYABLE, *_OTHERS_ON_BY_DEFAULT)
+    order = sorted(known, key=lambda one: wanted.index((one[0].lower(), one[1])) if one[:2] in wanted else 99)
+    for number, (name, rate, channels) in enumerate(order):
+        enabled = int((name.lower(), rate) in wanted)
+        lines += [
+            f"[audio_codec_{number}]",
+            f"mime={name}",
+            f"rate={rate}",
+            f"channels={channels}",
+            f"enabled={enabled}",
+        ]
+    if (server := setup.server) is not None:
+        domain, proxy = server.domain or server.host, f"<sip:{server.host}:{server.port};transport=udp>"
+        lines += ["[proxy_0]", f"reg_proxy={proxy}", f"reg_route={proxy}", f"reg_identity=<sip:{user}@{domain}>"]
+        lines += ["reg_expires=600", "reg_sendregister=1", "publish=0"]
+        lines += ["[auth_info_0]", f"username={user}", f"passwd={server.password}", f"domain={domain}"]
+        lines += ["[sip]", "default_proxy=0"]
+    return "\n".join(lines) + "\n"
+
+
+class LinphonePhone:
+    """A linphonec that runs. `async with LinphonePhone.start(host, setup, recording) as phone`."""
+
+    name = "linphone"
+
+    def __init__(self, host: Host, setup: PhoneSetup, recording: Path, speech_s: float) -> None:
+        self.setup = setup
+        self.recording = recording
+        """What it played to its user, as it recorded it itself: WAV at the codec's rate, whole after the call."""
+        self.notes: list[str] = []
+        self._host = host
+        self._speech_s = speech_s
+        self._log = LinphoneLog()
+        self._changed = asyncio.Condition()
+        self._role = "idle"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        """What the other phone dials."""
+        server = self.setup.server
+        if server is not None:
+            return f"sip:{server.user}@{server.domain or server.host}"
+        return f"sip:{self.setup.user}@{self.setup.address}:{self.setup.sip_port}"
+
+    @property
+    def milestones(self) -> dict[str, int]:
+        """Milestones so far, ns on the call's clock, as its output came: late by a few ms. RTP is not among them."""
+        return self._log.milestones
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, host: Host, setup: PhoneSetup, recording: Path) -> AsyncIterator[LinphonePhone]:
+        """Run linphonec on `host`, recording to `recording`. Hangs up and ends it on leaving.
+
+        Raises CallFailure: TOOL_MISSING, PORT_TAKEN, SPEECH_UNUSABLE; InputError for a codec that it has not.
+        """
+        program = shutil.which("linphonec")
+        if program is None:
+            raise CallFailure(
+                Outcome.TOOL_MISSING,
+                "starting",
+                on="linphonec",
+                happened="it is not installed",
+                remedy="apt install linphone-cli",
+            )
+        codecs = [codec_of(spec) for spec in (setup.codec, *setup.accepts)]
+        with host.inside():
+            for port, what in ((setup.sip_port, "SIP"), (setup.rtp_port, "RTP"), (setup.rtp_port + 1, "RTCP")):
+                bind_udp(setup.address, port, what).close()
+        with ExitStack() as parts:
+            home = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="earwitness-linphone-")))
+            (home / ".local/share/linphone").mkdir(parents=True)
+            said = _speech_file(setup, home / "speech.wav")
+            with os.fdopen(os.open(home / "rc", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+                file.write(configuration(setup, codecs))
+            phone = cls(host, setup, recording.absolute(), said)
+            try:
+                await phone._run(program, home)
+                yield phone
+            finally:
+                await phone._close()
+
+    async def register(self) -> None:
+        """Wait for the registration, which it began by itself. AUTH_FAILED or REGISTER_FAILED."""
+        if self.setup.server is None:
+            raise ValueError("a phone without a server has nowhere to register")
+        done = await self._until(lambda: self._log.registration in ("Ok", "Failed"), REGISTER_TIMEOUT_S)
+        if done and self._log.registration == "Ok":
+            return
+        status = self._log.last_register_status
+        raise CallFailure(
+            Outcome.AUTH_FAILED if status in (401, 403, 407) else Outcome.REGISTER_FAILED,
+            "registering linphone",
+            on=f"SIP server {self.setup.server.host}:{self.setup.server.port} as {self.setup.server.user}",
+            happened=f"refused with {status}" if status else "it did not answer",
+            remedy="check the user and password" if status else "see that it runs",
+        )
+
+    async def listen(self) -> None:
+        """Answer the next call at once."""
+        self._role = "callee"
+        self._say("autoanswer enable")
+
+    async def call(self, uri: str, timeout_s: float = 30.0) -> None:
+        """Dial; returns when media flow. NO_ANSWER or CALL_REJECTED."""
+        self._role = "caller"
+        self._say(f"call {uri}")
+        await self._until(lambda: self._log.streaming or self._log.over, timeout_s)
+        if self._log.streaming:
+            return
+        status = self._log.invite_status
+        if not self._log.over:
+            self._say("terminate")
+            await self._until(lambda: self._log.over, 3.0)
+        refused = self._log.over and status >= 300 and status not in NOBODY_THERE
+        raise CallFailure(
+            Outcome.AUTH_FAILED if status in (401, 407) else Outcome.CALL_REJECTED if refused else Outcome.NO_ANSWER,
+            "calling with linphone",
+            on=uri,
+            happened=f"refused with {status}" if status >= 300 else f"no answer within {timeout_s:g} s",
+            remedy="see the callee's log for its reason",
+            evidence={"status": status},
+        )
+
+    async def wait_answered(self, timeout_s: float) -> None:
+        """As the callee: wait until a call is set up. NO_ANSWER after `timeout_s`."""
+        if not await self._until(lambda: self._log.streaming, timeout_s):
+            raise CallFailure(
+                Outcome.NO_ANSWER,
+                "waiting for a call at",
+                on=self.uri,
+                happened=f"none was set up in {timeout_s:g} s",
+                remedy="see that the caller dials this address and that the path carries UDP",
+            )
+
+    async def finish(self, tail_s: float = 1.0) -> None:
+        """Wait until both ends have spoken and `tail_s` more, then hang up."""
+        remote_s = self.setup.remote_seconds if self.setup.remote_seconds is not None else self._speech_s
+        since = self.milestones.get("ack", self.milestones.get("answered", self._now_ns()))
+        left_s = max(self._speech_s, remote_s) + tail_s - (self._now_ns() - since) / 1e9
+        await self._until(lambda: self._log.over, max(0.0, left_s))
+        await self.hang_up()
+
+    async def wait_ended(self, timeout_s: float) -> bool:
+        """Wait until the call is over; False when it still stands after `timeout_s`."""
+        return await self._until(lambda: self._log.over, timeout_s)
+
+    async def hang_up(self) -> None:
+        """End the call now, if there is one."""
+        if "invite_sent" in self.milestones or "invite_received" in self.milestones:
+            if not self._log.over:
+                self._say("terminate")
+            await self._until(lambda: self._log.over and (not self._log.streaming or self._log.counted), 5.0)
+
+    async def report(self) -> PhoneReport:
+        """What this end has to tell: no sending times, no RTCP; the captures know more."""
+        log = self._log
+        received = log.counts.get("received", 0)
+        return PhoneReport(
+            uri=self.uri,
+            role=self._role,
+            codec=codec_of(self.setup.codec).encoding_name if log.streaming else "",
+            milestones=dict(sorted(log.milestones.items(), key=lambda item: item[1])),
+            scheduling="normal",
+            packets_sent=log.counts.get("sent", 0),
+            packets_received=received,
+            packets_lost=log.counts.get("incoming cumulative lost", 0),
+            no_media=log.over and log.streaming and received == 0,
+            ended_by=log.ended_by,
+            bye_status=log.bye_status,
+            sip=tuple(log.sip),
+        )
+
+    async def _run(self, program: str, home: Path) -> None:
+        """Start the program and wait until it listens."""
+        argv = [program, "-c", str(home / "rc"), "-d", "6", "-l", "/dev/stdout"]
+        environment = {"HOME": str(home), "PATH": os.environ.get("PATH", "/usr/bin"), "LC_ALL": "C.UTF-8"}
+        self._process = self._host.popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=str(home),
+        )
+        assert self._process.stdout is not None
+        reader = asyncio.StreamReader(limit=1 << 20)
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout
+        )
+        self._reading = asyncio.create_task(self._read(reader))
+        for command in ("soundcard use files", f"record {self.recording}", f"play {home / 'speech.wav'}", "ports"):
+            self._say(command)
+        if not await self._until(lambda: self._log.ready, START_TIMEOUT_S):
+            raise self._gone("it did not get ready")
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            self._log.line(line.decode("utf-8", errors="replace").rstrip("\r\n"), self._now_ns())
+            async with self._changed:
+                self._changed.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until the log says so; False after `timeout_s`. CallFailure when linphonec has ended."""
+
+        async def wait() -> None:
+            async with self._changed:
+                await self._changed.wait_for(lambda: reached() or self._reading.done())
+
+        try:
+            await asyncio.wait_for(wait(), timeout_s)
+        except TimeoutError:
+            return reached()
+        if not reached():
+            raise self._gone("it ended by itself")
+        return True
+
+    def _say(self, command: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(command.encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self._gone(str(error)) from error
+
+    def _gone(self, happened: str) -> CallFailure:
+        return CallFailure(
+            Outcome.FAILED,
+            "talking to",
+            on=f"linphonec on {self._host.name}",
+            happened=happened,
+            remedy="run it by hand with the same codec",
+        )
+
+    def _now_ns(self) -> int:
+        return time.monotonic_ns() + self.setup.epoch_offset_ns
+
+    async def _close(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        try:
+            if process.poll() is None and not self._reading.done():
+                await self.hang_up()
+                self._say("quit")
+                await asyncio.wait({self._reading}, timeout=3.0)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            await asyncio.to_thread(process.wait)
+            self._reading.cancel()
+            self._transport.close()
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+def _speech_file(setup: PhoneSetup, path: Path) -> float:
+    """Write what is to be said, followed by silence; its length in seconds, without the silence."""
+    try:
+        said = speech(setup.speech or DEFAULT_SPEECH, sample_rate=8000)
+    except InputError as error:
+        raise CallFailure(
+            Outcome.SPEECH_UNUSABLE, error.tried, on=error.on, happened=error.happened, remedy=error.remedy
+        ) from error
+    wanted = len(said.samples) if setup.seconds is None else round(setup.seconds * said.sample_rate)
+    silence = np.zeros(round(_SILENCE_AFTER_S * said.sample_rate), dtype=np.int16)
+    write_wav(path, np.concatenate([np.resize(said.samples, wanted), silence]), said.sample_rate)
+    return wanted / said.sample_rate
