@@ -70,12 +70,16 @@ def token() -> Token:
     return Token()
 
 
-def machine_state() -> dict[str, Any]:
-    """What a sandbox could leave on the machine: mounts, named namespaces, devices of this namespace, /run, /tmp."""
-    names = lambda path: sorted(p.name for p in Path(path).iterdir()) if Path(path).is_dir() else None  # noqa: E731
+def machine_state() -> dict[str, list[str]]:
+    """What a sandbox could leave on the machine: mounts, named network namespaces, devices, entries of /run."""
+
+    def names(directory: str) -> list[str]:
+        return sorted(path.name for path in Path(directory).iterdir()) if Path(directory).is_dir() else []
+
+    mount_points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return {
-        "mounts": Path("/proc/self/mountinfo").read_text(),
-        "netns": names("/run/netns"),
+        "mounts": [point for point in mount_points if point.startswith(("/run", "/proc", "/mnt"))],
+        "namespaces": names("/run/netns"),
         "devices": names("/sys/class/net"),
         "run": names("/run"),
     }

@@ -129,7 +129,7 @@ def _by_name() -> dict[str, list[Place]]:
 
 def _by_alternative_name(name: str) -> list[Place]:
     """Searched, not indexed: there are half a million of them and few are ever asked for."""
-    wanted = {" ".join(name.split()).casefold(), _plain(name)}
+    wanted = {" ".join(name.split()).casefold(), _plain(name)} - {""}
     return [
         _city(row)
         for row in _cache().get_cities().values()
