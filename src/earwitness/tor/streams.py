@@ -23,7 +23,7 @@ from aiostem.exceptions import AiostemError
 from aiostem.structures import StreamCloseReasonInt
 
 from earwitness.errors import EarwitnessError
-from earwitness.tor.control import Circuit, TorControl
+from earwitness.tor.control import Circuit, ControlAddress, TorControl
 
 USER_PREFIX = "earwitness-"
 """SOCKS user names that begin so belong to some call; no call touches another's streams."""
@@ -82,7 +82,7 @@ class StreamWatch:
     @asynccontextmanager
     async def attaching(self) -> AsyncIterator[None]:
         """While this is open, new streams of ours go to our circuit. The configuration is put back afterwards."""
-        async with _turn(self._control) as turn:
+        async with my_turn(self._control.address) as turn:
             before = "0" if turn.left_changed else await self._control.configuration(_LEAVE)
             await self._control.configure(_LEAVE, "1")
             self._attaching = True
@@ -188,7 +188,7 @@ class StreamWatch:
 
 
 @dataclass
-class _Turn:
+class Turn:
     """Whose turn it is to change the setting."""
 
     left_changed: bool
@@ -198,9 +198,9 @@ class _Turn:
 
 
 @asynccontextmanager
-async def _turn(control: TorControl) -> AsyncIterator[_Turn]:
+async def my_turn(address: ControlAddress) -> AsyncIterator[Turn]:
     """One call at a time changes how this tor attaches streams: a lock file, with a mark while it is changed."""
-    name = hashlib.sha256(str(control.address).encode()).hexdigest()[:16]
+    name = hashlib.sha256(str(address).encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"earwitness-{os.getuid()}-{name}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -213,12 +213,12 @@ async def _turn(control: TorControl) -> AsyncIterator[_Turn]:
                 if time.monotonic() > deadline:
                     raise EarwitnessError(
                         "waiting for another call to finish opening at",
-                        control.address,
+                        address,
                         f"still busy after {_LOCK_TIMEOUT_S:g} s",
                         "end that call, or try again",
                     ) from None
                 await asyncio.sleep(0.02)
-        turn = _Turn(left_changed=os.pread(descriptor, 1, 0) == b"1")
+        turn = Turn(left_changed=os.pread(descriptor, 1, 0) == b"1")
         os.pwrite(descriptor, b"1", 0)
         try:
             yield turn
