@@ -41,8 +41,10 @@ class ControlServer:
     def __init__(self, emulator: Emulator, state_dir: Path) -> None:
         self._emulator = emulator
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._listener.bind(str(state_dir / SOCKET_NAME))
+        draft = state_dir / f"{SOCKET_NAME}.new"
+        self._listener.bind(str(draft))
         self._listener.listen(16)
+        draft.rename(state_dir / SOCKET_NAME)  # who sees the name may connect
         self._connections: dict[int, socket.socket] = {}
 
     def register(self, epoll: select.epoll) -> None:
