@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.phone import kamailio
+from earwitness.phone import kamailio, rtpengine
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import SipServer
@@ -59,6 +59,34 @@ def test_a_call_with_digest_through_the_proxy(new_host: NewHost, setup_of: Setup
     assert "407" in text
     assert "response=" not in text
     assert "nonce=" not in text
+
+
+@pytest.mark.skipif(shutil.which("rtpengine") is None, reason="rtpengine-daemon is not installed")
+def test_media_relayed_by_the_server(new_host: NewHost, setup_of: SetupOf, tmp_path: Path) -> None:
+    caller, callee, middle = new_host("alice"), new_host("bob"), new_host("server")
+
+    async def scenario() -> tuple[PhoneReport, PhoneReport]:
+        async with (
+            rtpengine.start(middle, tmp_path) as relay,
+            kamailio.start(middle, tmp_path, USERS, relay=relay) as server,
+            BuiltinPhone.start(caller, setup_of(caller, server=account(server, "alice"), codec="opus")) as a,
+            BuiltinPhone.start(callee, setup_of(callee, server=account(server, "bob"), codec="opus")) as b,
+        ):
+            await asyncio.gather(a.register(), b.register())
+            await b.listen()
+            await a.call(b.uri, 10)
+            await a.finish(0.5)
+            assert await b.wait_ended(5)
+            return await a.report(), await b.report()
+
+    for report in run(scenario()):
+        every_request_was_answered(report)
+        assert (report.packets_sent, report.packets_received) == (100, 100)
+        received = [entry.text for entry in report.sip if not entry.sent and "m=audio" in entry.text]
+        assert len(received) == 1
+        assert f"c=IN IP4 {middle.address}" in received[0]  # each end is told to send to the relay
+        assert int(received[0].partition("m=audio ")[2].split()[0]) in range(30_000, 30_101)
+        assert report.rtcp.round_trips_ms
 
 
 @pytest.mark.parametrize("user", ["alice", "mallory"])

@@ -7,11 +7,12 @@ import itertools
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earwitness.capture.child import ChildGone, JsonChild
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
+from earwitness.phone.base import PhoneKind
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import PhoneSetup
 
@@ -177,3 +178,7 @@ def failure_from(values: dict[str, Any]) -> CallFailure:
 
 def _lost(gone: ChildGone) -> CallFailure:
     return CallFailure(Outcome.FAILED, gone.tried, on=gone.on, happened=gone.happened, remedy=gone.remedy)
+
+
+if TYPE_CHECKING:
+    _kind: PhoneKind = BuiltinPhone

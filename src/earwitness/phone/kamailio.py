@@ -6,8 +6,6 @@ import asyncio
 import hashlib
 import os
 import shutil
-import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +15,8 @@ from pathlib import Path
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 from earwitness.phone.media import bind_udp
+from earwitness.phone.rtpengine import RtpEngine
+from earwitness.phone.service import end_service, probe_until
 
 _START_TIMEOUT_S = 15.0
 _SHARED_MEMORY_MB, _PRIVATE_MEMORY_MB = 16, 4
@@ -45,7 +45,7 @@ loadmodule "usrloc.so"
 loadmodule "registrar.so"
 loadmodule "auth.so"
 loadmodule "htable.so"
-modparam("usrloc", "db_mode", 0)
+{media_setup}modparam("usrloc", "db_mode", 0)
 modparam("rr", "enable_full_lr", 1)
 modparam("htable", "htable", "users=>size=6;")
 modparam("auth", "nonce_expire", 300)
@@ -61,7 +61,11 @@ request_route {{
         exit;
     }}
     if (has_totag()) {{
-        if (loose_route()) {{ t_relay(); exit; }}
+        if (loose_route()) {{
+            {relay_media}
+            t_relay();
+            exit;
+        }}
         if (is_method("ACK")) {{
             if (t_check_trans()) {{ t_relay(); }}
             exit;
@@ -90,8 +94,27 @@ request_route {{
         record_route();
     }}
     if (!lookup("location")) {{ sl_send_reply("480", "Temporarily Unavailable"); exit; }}
+    {relay_media}
     if (!t_relay()) {{ sl_reply_error(); }}
 }}
+{media_routes}"""
+
+_MEDIA_SETUP = """\
+loadmodule "rtpengine.so"
+modparam("rtpengine", "rtpengine_sock", "{control}")
+"""
+_MEDIA_ROUTES = """
+route[RELAY] {
+    t_on_reply("ANSWER");
+    t_on_failure("OVER");
+    rtpengine_manage("replace-origin replace-session-connection ICE=remove");
+}
+onreply_route[ANSWER] {
+    rtpengine_manage("replace-origin replace-session-connection ICE=remove");
+}
+failure_route[OVER] {
+    rtpengine_delete();
+}
 """
 
 
@@ -105,13 +128,24 @@ class Kamailio:
     log: Path
 
 
-def configuration(address: str, port: int, domain: str, users: Mapping[str, str], modules: str) -> str:
+def configuration(
+    address: str, port: int, domain: str, users: Mapping[str, str], modules: str, relay: RtpEngine | None = None
+) -> str:
     """Kamailio's configuration; it holds digests of the passwords (HA1, RFC 7616 3.4.2), never a password."""
     lines = ""
     for user, password in users.items():
         digest = hashlib.md5(f"{user}:{domain}:{password}".encode(), usedforsecurity=False).hexdigest()
         lines += f'    $sht(users=>{user}) = "{digest}";\n'
-    return _CONFIGURATION.format(address=address, port=port, domain=domain, users=lines, modules=modules)
+    return _CONFIGURATION.format(
+        address=address,
+        port=port,
+        domain=domain,
+        users=lines,
+        modules=modules,
+        media_setup=_MEDIA_SETUP.format(control=relay.control) if relay else "",
+        relay_media="route(RELAY);" if relay else "",
+        media_routes=_MEDIA_ROUTES if relay else "",
+    )
 
 
 @asynccontextmanager
@@ -123,11 +157,13 @@ async def start(
     address: str = "",
     port: int = 5060,
     domain: str = "earwitness.test",
+    relay: RtpEngine | None = None,
 ) -> AsyncIterator[Kamailio]:
     """Run Kamailio on `host` at `address` (the host's own when empty), its files under `state`.
 
-    `users` maps names to passwords. The configuration is 0600 and gone afterwards; the log stays. Raises
-    CallFailure: TOOL_MISSING, PORT_TAKEN, or LAB_FAILED with the last line of its log.
+    `users` maps names to passwords. With a `relay` the media of every call go through it. The configuration is
+    0600 and gone afterwards; the log stays. Raises CallFailure: TOOL_MISSING, PORT_TAKEN, or LAB_FAILED with the
+    first error of its log.
     """
     program, modules = _found()
     address = address or host.address
@@ -137,7 +173,7 @@ async def start(
     file, log = state / "kamailio.cfg", state / "kamailio.log"
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as out:
-        out.write(configuration(address, port, domain, users, modules))
+        out.write(configuration(address, port, domain, users, modules, relay))
     argv = [program, "-DD", "-E", "-f", str(file), "-Y", str(state), "-P", str(state / "kamailio.pid")]
     argv += ["-m", str(_SHARED_MEMORY_MB), "-M", str(_PRIVATE_MEMORY_MB)]
     process: subprocess.Popen[bytes] | None = None
@@ -146,12 +182,18 @@ async def start(
             process = host.popen(
                 argv, stdin=subprocess.DEVNULL, stdout=messages, stderr=subprocess.STDOUT, start_new_session=True
             )
-        await _answers(host, process, address, port, log)
+        where = (address, port)
+        if not await probe_until(
+            host, process, where, lambda own: _probe(address, port, own), b"SIP/2.0 200", _START_TIMEOUT_S
+        ):
+            raise CallFailure(
+                Outcome.LAB_FAILED, "starting", on=f"kamailio at {where}", happened=_why(log), remedy=f"see {log}"
+            )
         yield Kamailio(address, port, domain, log)
     finally:
         file.unlink(missing_ok=True)
         if process is not None:
-            await asyncio.to_thread(_end, process)
+            await asyncio.to_thread(end_service, process)
 
 
 def _found() -> tuple[str, str]:
@@ -168,48 +210,15 @@ def _found() -> tuple[str, str]:
     return program, modules
 
 
-async def _answers(host: Host, process: subprocess.Popen[bytes], address: str, port: int, log: Path) -> None:
-    """Wait until the server answers an OPTIONS."""
-    with host.inside():
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with sock:
-        sock.setblocking(False)
-        sock.bind((address, 0))
-        own = sock.getsockname()
-        probe = (
-            f"OPTIONS sip:{address}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {own[0]}:{own[1]};rport;branch=z9hG4bKready\r\n"
-            f"From: <sip:probe@{own[0]}>;tag=1\r\nTo: <sip:{address}>\r\nCall-ID: ready\r\nCSeq: 1 OPTIONS\r\n"
-            "Max-Forwards: 5\r\nContent-Length: 0\r\n\r\n"
-        )
-        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
-        while asyncio.get_running_loop().time() < deadline and process.poll() is None:
-            sock.sendto(probe.encode(), (address, port))
-            await asyncio.sleep(0.1)
-            try:
-                if sock.recv(2048).startswith(b"SIP/2.0 200"):
-                    return
-            except (BlockingIOError, ConnectionError):
-                continue
+def _probe(address: str, port: int, own: tuple[str, int]) -> bytes:
+    """An OPTIONS to the server itself."""
+    return (
+        f"OPTIONS sip:{address}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {own[0]}:{own[1]};rport;branch=z9hG4bKready\r\n"
+        f"From: <sip:probe@{own[0]}>;tag=1\r\nTo: <sip:{address}>\r\nCall-ID: ready\r\nCSeq: 1 OPTIONS\r\n"
+        "Max-Forwards: 5\r\nContent-Length: 0\r\n\r\n"
+    ).encode()
+
+
+def _why(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if "ERROR" in line or "CRITICAL" in line]
-    raise CallFailure(
-        Outcome.LAB_FAILED,
-        "starting",
-        on=f"kamailio at {address}:{port}",
-        happened=lines[0] if lines else f"no answer in {_START_TIMEOUT_S:g} s",
-        remedy=f"see {log}",
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server; if it does not go, the whole session that it leads, which is ours, its workers with it."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(5.0)
-    except subprocess.TimeoutExpired:
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait()
+    return lines[0] if lines else f"no answer in {_START_TIMEOUT_S:g} s"

@@ -13,13 +13,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.lab.host import Host
+from earwitness.lab.sandbox import STATE_DIR, in_sandbox
+from earwitness.phone.base import PhoneKind
 from earwitness.phone.linphone_log import LinphoneLog
 from earwitness.phone.media import bind_udp
 from earwitness.phone.report import PhoneReport
@@ -135,7 +139,7 @@ class LinphonePhone:
             for port, what in ((setup.sip_port, "SIP"), (setup.rtp_port, "RTP"), (setup.rtp_port + 1, "RTCP")):
                 bind_udp(setup.address, port, what).close()
         with ExitStack() as parts:
-            home = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="earwitness-linphone-")))
+            home = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="linphone-", dir=_private_place())))
             (home / ".local/share/linphone").mkdir(parents=True)
             said = _speech_file(setup, home / "speech.wav")
             with os.fdopen(os.open(home / "rc", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
@@ -322,6 +326,26 @@ class LinphonePhone:
             self._transport.close()
             if process.stdin is not None:
                 process.stdin.close()
+
+
+@dataclass(frozen=True)
+class Linphones:
+    """A `PhoneKind`: linphones that keep their own recordings in a folder, `<host>-linphone.wav`."""
+
+    recordings: Path
+
+    def start(self, host: Host, setup: PhoneSetup) -> AbstractAsyncContextManager[LinphonePhone]:
+        """Run one on a host; see `LinphonePhone.start`."""
+        return LinphonePhone.start(host, setup, self.recordings / f"{host.name}-linphone.wav")
+
+
+if TYPE_CHECKING:
+    _kind: PhoneKind = Linphones(Path())
+
+
+def _private_place() -> Path | None:
+    """In a sandbox, memory that goes with it, however it ends: the password is in there. Else the usual place."""
+    return STATE_DIR if in_sandbox() else None
 
 
 def _speech_file(setup: PhoneSetup, path: Path) -> float:
