@@ -291,7 +291,7 @@ def _scored(row: Row, live: LiveCall, heard: Heard, spoken: Pcm | None, codec: C
     )
     effective_loss = min(1.0, (row.loss_ratio or 0.0) + (row.late_ratio or 0.0))
     model = e_model(
-        codec.name,
+        codec.spec,
         loss_ratio=effective_loss,
         mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0,
         burst_ratio=_burst_ratio(heard, trace),

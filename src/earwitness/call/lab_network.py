@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -57,8 +58,8 @@ class LabNetwork:
         return TorPath(request, self.lab.tor)
 
     def versions(self) -> Mapping[str, str]:
-        """Of tor."""
-        return {"tor": _tor_version()}
+        """Of tor, where it is to be had (a lab that is up needs none of the command's own)."""
+        return {"tor": _tor_version()} if shutil.which("tor") else {}
 
     def emulator_late_p99_ms(self) -> float | None:
         """How late packets left the emulator, 99th percentile since this was last asked, ms."""
