@@ -33,7 +33,8 @@ class Dataset:
 
     The records under calls/ are the truth; calls.parquet and calls.csv are made from them. Use as a context manager
     (or call `close`) when adding calls, so that the index holds every call at the end; in between it is brought up
-    to date at least each time the data set has grown by 2 %, so that the work stays proportional to the calls.
+    to date at least each time the data set has grown by 2 % (doubled, where it is not durable), so that the work stays
+    proportional to the calls.
     """
 
     def __init__(self, path: Path, durable: bool = True) -> None:
@@ -102,7 +103,7 @@ class Dataset:
                 )
             commit(folder, target, self.durable)
         self._added += 1
-        if self._added > self._indexed // 50:
+        if self._added > self._indexed // (50 if self.durable else 1):
             self._refresh_quietly()
 
     def add_failed(self, record: CallRecord, evidence: Iterable[Path] = ()) -> StoredCall:
