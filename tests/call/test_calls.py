@@ -151,7 +151,7 @@ def test_a_full_disk_loses_no_other_call(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"", "empty"), (b"this is no sound at all, but text", "not a sound file")],
+    [(b"", "empty"), (b"this is no sound at all, but text", "not audio")],
 )
 def test_speech_that_is_no_speech_is_refused(run: Run, tmp_path: Path, content: bytes, says: str) -> None:
     wav = tmp_path / "speech.wav"

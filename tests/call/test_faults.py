@@ -44,7 +44,12 @@ def test_without_tor_one_line_says_what_to_install(run: Run, tmp_path: Path) -> 
     for name in ("ip", "env", "sh"):
         if (found := shutil.which(name)) is not None:
             (programs / name).symlink_to(found)
-    ran = run("call", "--out", str(tmp_path / "data"), environment={"PATH": str(programs), "EARWITNESS_RUNTIME": str(tmp_path)})
+    ran = run(
+        "call",
+        "--out",
+        str(tmp_path / "data"),
+        environment={"PATH": str(programs), "EARWITNESS_RUNTIME": str(tmp_path)},
+    )
     assert ran.code == 3
     assert len(ran.complaints) == 1
     assert "tor" in ran.complaints[0]
