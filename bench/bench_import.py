@@ -14,6 +14,10 @@ PUBLISHED = Path(
     os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parent.parent.parent / "shared" / "published")
 )
 
+_ABSENT = Measurement(
+    "not measured: no published data", float("nan"), "", note=f"set EARWITNESS_PUBLISHED ({PUBLISHED})"
+)
+
 _RUN = """
 import resource, sys, time
 from concurrent.futures import ProcessPoolExecutor
@@ -58,8 +62,8 @@ def bench_whole_folder() -> list[Measurement]:
         ]
     wall, cpu, inside, peak, calls = _import(PUBLISHED, 1)
     pairs = [(wall, _import(PUBLISHED, 2)[0])]
-    for _ in range(2):  # side by side and repeated: other work on the machine must not decide
-        pairs.append((_import(PUBLISHED, 1)[0], _import(PUBLISHED, 2)[0]))
+    # Side by side and repeated: other work on the machine must not decide.
+    pairs += [(_import(PUBLISHED, 1)[0], _import(PUBLISHED, 2)[0]) for _ in range(2)]
     gain = max(one / two for one, two in pairs)
     tried = ", ".join(f"{one:.1f}/{two:.1f} s" for one, two in pairs)
     return [
@@ -82,7 +86,7 @@ def bench_memory_of_many_files() -> list[Measurement]:
         with tempfile.TemporaryDirectory() as scratch:
             for copy in range(copies):
                 for number, capture in enumerate(captures):
-                    os.symlink(capture, Path(scratch) / f"{copy}-{number}.pcap")
+                    (Path(scratch) / f"{copy}-{number}.pcap").symlink_to(capture)
             _, cpu, _, peak, calls = _import(Path(scratch), 1)
         measurements.append(
             Measurement(
