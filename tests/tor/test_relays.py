@@ -35,8 +35,11 @@ def test_broken_line_is_an_error_that_shows_it() -> None:
 def test_network_survives_json() -> None:
     relay = Relay("relay1", "A" * 40, "10.77.7.1", 9001, frozenset({"Guard", "Fast"}), "Paris, FR", "FR", 5)
     client = TorClient("caller", ControlAddress(path=Path("/run/x/control")), ("127.0.0.1", 9050), 12)
-    network = TorNetwork("lab", (relay,), {"caller": client}, {"relay1": 34})
+    network = TorNetwork(
+        "lab", (relay,), {"caller": client}, {"relay1": 34, "caller": 12, "authority1": 5}, relay_nodelay=True
+    )
     assert TorNetwork.from_json(json.loads(json.dumps(network.to_json()))) == network
+    assert network.voice_pids() == {"relay1": 34, "caller": 12}
 
 
 def test_broken_description_is_refused() -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from earwitness.errors import CallFailure, Outcome
+from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.lab.host import Host
 from earwitness.path.base import Hop, OpenPath, PhonePorts
 from earwitness.path.ends import StreamsRefused, TunnelEnds, tunnel_ends
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
+from earwitness.tor.nodelay import set_nodelay
 from earwitness.tor.relays import Relay
 from earwitness.tor.select import CircuitRequest, choose
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
@@ -57,14 +59,31 @@ class TorPath:
         request: which circuit.
         network: whose relays and clients; the caller's host must have a client.
         keep_circuit: leave the circuit standing on closing, and use it again at the next opening.
+        nodelay: in a private network, whether its relays and clients have TCP_NODELAY while this path is
+            open (`earwitness.tor.nodelay`); it holds for the whole network, so open one such path at a time. None
+            leaves all as it is.
     """
 
     name = "tor"
 
-    def __init__(self, request: CircuitRequest, network: TorNetwork, *, keep_circuit: bool = False) -> None:
+    def __init__(
+        self,
+        request: CircuitRequest,
+        network: TorNetwork,
+        *,
+        keep_circuit: bool = False,
+        nodelay: bool | None = None,
+    ) -> None:
+        if nodelay is False and network.relay_nodelay:
+            remedy = "start the lab without --relay-nodelay"
+            raise InputError("clearing TCP_NODELAY in the network", network.name, "it keeps it set", remedy)
+        if nodelay is not None and not network.pids:
+            remedy = "leave it away, or use the lab's network"
+            raise InputError("setting TCP_NODELAY on the relays of", network.name, "they are not ours", remedy)
         self.request = request
         self.network = network
         self.keep_circuit = keep_circuit
+        self.nodelay = nodelay
         self._kept: int | None = None
 
     @asynccontextmanager
@@ -104,6 +123,10 @@ class TorPath:
             except StreamsRefused as refused:
                 raise _refusal(refused, watch, hops) from refused
             on_circuit = await watch.verify()
+            if self.nodelay is not None:
+                # Now, when every connection that the call will use is there.
+                stack.callback(self._set_nodelay, self.network.relay_nodelay)
+                self._set_nodelay(self.nodelay)
             now = time.monotonic_ns()
             details.update(
                 path_setup_ms=(now - begun) / 1e6,
@@ -120,6 +143,7 @@ class TorPath:
                     for label, stream in watch.by_label().items()
                 },
                 interface=ends.pair.interface,
+                relay_nodelay=self.network.relay_nodelay if self.nodelay is None else self.nodelay,
                 circuit_request=dict(vars(self.request)),
             )
             yield OpenTorPath(
@@ -133,6 +157,13 @@ class TorPath:
                 watch=watch,
                 ends=ends,
             )
+
+    def _set_nodelay(self, on: bool) -> None:
+        for pid in self.network.voice_pids().values():
+            # A relay that a test has killed does not matter here; one of the circuit's would show as a failure.
+            with suppress(ProcessLookupError):
+                os.kill(pid, 0)
+                set_nodelay(pid, on)
 
     async def _circuit(self, control: TorControl, hops: Sequence[Relay]) -> tuple[Circuit, bool]:
         """The circuit through these relays, and whether it stood already."""

@@ -29,7 +29,9 @@ class TorNetwork:
     relays: tuple[Relay, ...]
     clients: Mapping[str, TorClient]
     pids: Mapping[str, int] = field(default_factory=dict)
-    """Process id of each relay by nickname, in the sandbox's pid namespace; empty for a public network."""
+    """Process id of each tor by nickname, in the sandbox's pid namespace; empty for a public network."""
+    relay_nodelay: bool = False
+    """Whether TCP_NODELAY is kept set on all connections of its relays and clients (`earwitness.tor.nodelay`)."""
 
     def client(self, host_name: str) -> TorClient:
         """The client on a host. Raises `InputError` when there is none."""
@@ -46,6 +48,11 @@ class TorNetwork:
         there_are = ", ".join(relay.nickname for relay in self.relays[:20])
         raise InputError("looking for the relay", name, "there is none", f"there are: {there_are}")
 
+    def voice_pids(self) -> dict[str, int]:
+        """Process ids of the relays and clients, those whose sockets a call's cells pass."""
+        names = {relay.nickname for relay in self.relays} | self.clients.keys()
+        return {name: pid for name, pid in self.pids.items() if name in names}
+
     def to_json(self) -> dict[str, Any]:
         """As plain values, for another process to join the network."""
         return {
@@ -56,6 +63,7 @@ class TorNetwork:
                 for host, client in self.clients.items()
             },
             "pids": dict(self.pids),
+            "relay_nodelay": self.relay_nodelay,
         }
 
     @staticmethod
@@ -75,6 +83,7 @@ class TorNetwork:
                     for host, client in value["clients"].items()
                 },
                 pids=dict(value["pids"]),
+                relay_nodelay=value["relay_nodelay"],
             )
         except (KeyError, TypeError, IndexError) as error:
             raise InputError(

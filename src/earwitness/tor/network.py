@@ -17,6 +17,7 @@ from earwitness.lab.host import Host
 from earwitness.tor.control import ControlAddress, TorControl
 from earwitness.tor.description import TorClient, TorNetwork
 from earwitness.tor.keys import make_authority, make_relay, need_tor
+from earwitness.tor.nodelay import keep_nodelay, set_nodelay
 from earwitness.tor.process import TorProcess, stop_all
 from earwitness.tor.relays import Relay
 from earwitness.tor.select import CircuitRequest, choose
@@ -80,6 +81,7 @@ class PrivateTor:
         self._timeout_s = timeout_s
         self._running: list[TorProcess] = []
         self._network: TorNetwork | None = None
+        self._nodelay: asyncio.Future[None] | None = None
 
     @property
     def network(self) -> TorNetwork:
@@ -129,6 +131,9 @@ class PrivateTor:
 
     async def stop(self) -> None:
         """End all processes: SIGTERM, 3 s, SIGKILL."""
+        if self._nodelay is not None:
+            self._nodelay.cancel()
+            await asyncio.gather(self._nodelay, return_exceptions=True)
         running, self._running, self._network = self._running, [], None
         await stop_all(running)
 
@@ -158,7 +163,12 @@ class PrivateTor:
         self.boot_s["circuit"] = time.monotonic() - begun
         await self._calm_down()
         pids = {tor.node.nickname: tor.process.pid for tor in self._running}
-        self._network = TorNetwork("lab", relays, clients, pids)
+        self._network = TorNetwork("lab", relays, clients, pids, self.options.relay_nodelay)
+        if self.options.relay_nodelay:
+            voice = self._network.voice_pids().values()
+            for pid in voice:
+                set_nodelay(pid, True)
+            self._nodelay = asyncio.ensure_future(keep_nodelay(voice))
         self._progress("the Tor network is up", 1.0)
 
     async def _make_keys(self) -> tuple[Authority, ...]:

@@ -24,7 +24,7 @@ class TorOptions:
     `exits`: nicknames of the relays that are exits; None makes every second relay one. `guards`: nicknames of the
     relays with the Guard flag; None gives it to all. `refusing`: nicknames of exits whose policy refuses
     every stream (they keep the Exit flag: for tests of refusal). `extra`: lines for every torrc.
-    `relay_nodelay`: force TCP_NODELAY on the relays' sockets.
+    `relay_nodelay`: keep TCP_NODELAY set on the connections of relays and clients (`earwitness.tor.nodelay`).
     """
 
     exits: tuple[str, ...] | None = None
