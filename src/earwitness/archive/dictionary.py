@@ -76,8 +76,21 @@ One row per codec frame that was sent, and one per frame length of playing that 
 
 ## Ground truth: `truth.parquet`
 
-The lab's emulator writes one row per packet that it carried for the call: when it came in, when it went out, or why it was dropped. It is written by the
-emulator alone, so the measurement can be checked against it. The columns are those of `earwitness.lab.truth`.
+The lab's emulator writes one row per packet that it carried during the call, whoever's it was (for a call over Tor: those of
+the relays too). It is written by the emulator alone, so the measurement can be checked against it.
+
+| column | type | unit | definition |
+| --- | --- | --- | --- |
+| `in_ns` | integer | ns of CLOCK_MONOTONIC | read from the sender's device |
+| `due_ns` | integer | ns of CLOCK_MONOTONIC | when it should leave; null where it was lost before |
+| `out_ns` | integer | ns of CLOCK_MONOTONIC | when it left; null likewise |
+| `source`, `destination` | text | | names of the hosts; null without a route |
+| `protocol` | text | | udp, tcp, icmp or the protocol's number |
+| `source_port`, `destination_port` | integer | | 0 for neither UDP nor TCP |
+| `length` | integer | bytes | with the IP header |
+| `fate` | text | | delivered, duplicate (a second copy, delivered), lost_random, lost_declared, queue_full, no_route, dead_host |
+| `payload` | bytes | | the first 12 bytes above UDP |
+| `rtp_sequence`, `rtp_timestamp`, `rtp_ssrc` | integer | | from the payload where it looks like RTP (version 2, not RTCP); else null |
 """
 
 

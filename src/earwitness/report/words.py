@@ -80,10 +80,10 @@ def quality_words(mos: float) -> str:
 def delay_words(mouth_to_ear_ms: float) -> str:
     """What a mouth-to-ear delay means for talking, after ITU-T G.114 (150 ms recommended, 400 ms the limit)."""
     if mouth_to_ear_ms <= 150:
-        return "hardly anyone notices"
+        return "hardly noticed"
     if mouth_to_ear_ms <= 400:
-        return "one notices, and can talk"
-    return "beyond the 400 ms of ITU-T G.114, people talk over each other"
+        return "noticed, but people can talk"
+    return "too long to talk well"
 
 
 @dataclass(frozen=True)
