@@ -15,7 +15,7 @@ import numpy as np
 from earwitness.trace import bursts as burst_series
 from earwitness.trace import gaps as gap_series
 from earwitness.trace.delay import NO_DELAY, DelayStatistics, delay_statistics, one_way_delay_ms, relative_delay_ms
-from earwitness.trace.jitter import JitterStatistics, jitter_ms, jitter_units, statistics
+from earwitness.trace.jitter import JitterStatistics, jitter_ms, last_jitter_units, statistics
 from earwitness.trace.loss import loss
 from earwitness.trace.model import UNKNOWN, Trace
 from earwitness.trace.series import F64, NAN, arrivals, quantiles
@@ -104,7 +104,6 @@ def summarise(
     jitter = jitter_ms(here)
     spread: JitterStatistics = statistics(jitter)
     (jitter_p95,) = quantiles(jitter, 0.95)
-    units = jitter_units(here)
     gaps = gap_series.gaps_ms(here)
     pauses = gap_series.pauses_ms(here)
     without = np.maximum(gaps - pauses, 0.0)
@@ -138,7 +137,7 @@ def summarise(
         jitter_max_ms=spread.max_ms,
         jitter_iqr_ms=spread.iqr_ms,
         jitter_std_dev_ms=spread.std_dev_ms,
-        jitter_final_units=int(units[-1]) if len(units) else 0,
+        jitter_final_units=last_jitter_units(here),
         gap_mean_ms=float(gaps.mean()) if len(gaps) else NAN,
         gap_max_with_pauses_ms=_most(gaps),
         gap_max_without_pauses_ms=_most(without),
