@@ -36,7 +36,7 @@ def times(*arrived_ms: float) -> Trace:
 
 
 def test_jitter_follows_the_recursion_of_rfc_3550_by_hand() -> None:
-    assert jitter.jitter_ms(times(0, 20, 56, 60)).tolist() == [0.0, 0.0, 1.0, 1.0 + (16 - 1) / 16]
+    assert jitter.jitter_ms(times(0, 20, 56, 60)).tolist() == pytest.approx([0.0, 0.0, 1.0, 1.0 + (16 - 1) / 16])
 
 
 def test_a_constant_change_of_transit_is_what_the_estimate_converges_to() -> None:

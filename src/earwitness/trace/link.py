@@ -295,12 +295,20 @@ def _joined(records: Records, parts: list[_Part], problems: tuple[CaptureProblem
 
 
 def _flow_numbers(part: _Part) -> tuple[I32, I64]:
-    """Each datagram's flow, numbered from 0, and a row of each flow."""
-    number, _ = codes(part.ports)
+    """Each datagram's flow, numbered from 0, and its first row."""
+    number, distinct = codes(part.ports)
+    count = len(distinct)
     for column in range(0, part.addresses.shape[1], 8):
         word, distinct = codes(part.addresses[:, column : column + 8].copy().view(np.uint64)[:, 0])
-        number, _ = codes(number.astype(np.int64) * max(len(distinct), 1) + word)
-    count = int(number.max()) + 1 if len(number) else 0
-    first = np.full(count, len(number), dtype=np.int64)
-    np.minimum.at(first, number, np.arange(len(number)))
+        both = number.astype(np.int64) * len(distinct) + word
+        if count * len(distinct) > 65_536:
+            number, _ = codes(both)
+            count = int(number.max()) + 1 if len(number) else 0
+        else:
+            used = np.bincount(both, minlength=count * len(distinct)) > 0
+            number = (np.cumsum(used, dtype=np.int32) - 1)[both]
+            count = int(used.sum())
+    first = np.zeros(count, dtype=np.int64)
+    rows = np.arange(len(number))[::-1]
+    first[number[rows]] = rows
     return number, first
