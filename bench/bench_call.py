@@ -72,17 +72,17 @@ def _against_truth(link: str, lost: float, delay_ms: float | None = None) -> lis
         apart = np.concatenate([_delay_errors_ms(call, direction) for direction in ("to_callee", "to_caller")])
     found = [
         Measurement(f"delay against the log, p99 ({label})", float(np.quantile(apart, 0.99)), "ms", 0.5),
-        Measurement(
-            f"loss against what was declared ({label})",
-            max(abs(row["loss_ratio"] - lost) for row in rows),
-            "ratio",
-            0.0,
-        ),
+        Measurement(f"lost, from those declared ({label})", max(_miscount(row, lost) for row in rows), "packets", 0.0),
     ]
     if delay_ms is not None:
         middle = max(abs(row["owd_p50_ms"] - delay_ms) for row in rows)
         found.append(Measurement(f"median delay from the one injected ({label})", middle, "ms", 2.0))
     return found
+
+
+def _miscount(row: dict[str, Any], lost: float) -> int:
+    """How many packets more or fewer were lost than the pattern says."""
+    return abs(int(row["packets_sent"]) - int(row["packets_received"]) - round(lost * int(row["packets_sent"])))
 
 
 def _delay_errors_ms(call: StoredCall, direction: str) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -262,7 +262,7 @@ def _timed(row: Row, live: LiveCall, trace: Trace) -> Row:
         packets_received=timing.packets_received,
         packets_duplicate=timing.packets_duplicate,
         packets_reordered=timing.packets_reordered,
-        loss_ratio=1.0 - timing.packets_received / sent if sent else None,
+        loss_ratio=(sent - timing.packets_received) / sent if sent else None,
         jitter_mean_ms=_finite(timing.jitter_mean_ms),
         jitter_median_ms=_finite(timing.jitter_median_ms),
         jitter_p95_ms=_finite(timing.jitter_p95_ms),
