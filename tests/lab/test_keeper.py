@@ -43,7 +43,6 @@ def cli(tmp_path: Path, token: Token, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.mark.usefixtures("permitted")
 def test_up_status_run_down(cli: Cli, token: Token, tmp_path: Path) -> None:
     before = machine_state()
-    assert cli("lab", "status", "--json").stdout == '{"state": "down"}\n'
     began = cli("lab", "up", "--no-tor", "--from", "Sydney", "--link", "caller>callee:delay=10", "--json")
     assert began.returncode == 0, began.stderr
     assert [host["name"] for host in json.loads(began.stdout)["hosts"]] == ["caller", "callee", "server"]
@@ -56,15 +55,16 @@ def test_up_status_run_down(cli: Cli, token: Token, tmp_path: Path) -> None:
     assert status["well"] is True
     assert status["hosts"][0]["place"] == "Sydney"
 
-    assert "10.77.2.1/16" in cli("lab", "run", "callee", "ip", "-br", "address").stdout
-    assert cli("lab", "run", "callee", "sh", "-c", "exit 5").returncode == 5
+    ran = cli("lab", "run", "callee", "sh", "-c", "ip -br address; exit 5")
+    assert "10.77.2.1/16" in ran.stdout
+    assert ran.returncode == 5
     assert "not in this lab" in cli("lab", "run", "nobody", "true").stderr
 
     ended = cli("lab", "down", "--json")
     assert (ended.returncode, json.loads(ended.stdout)["left"]) == (0, [])
     assert token.processes() == []
     assert not (tmp_path / "runtime").exists()
-    assert cli("lab", "down").stdout == "no lab is up\n"
+    assert cli("lab", "status", "--json").stdout == '{"state": "down"}\n'
     assert machine_state() == before
 
 
@@ -96,6 +96,23 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
             time.sleep(0.02)
         assert set(token.processes()) == kept
         assert run_joined(record.init, ["sh", "-c", "exit 3"]) == 3
+
+        # Two commands ask for the lab: the second waits, and has it arranged for its own plan.
+        asking = (
+            "import asyncio, sys; from earwitness.lab.plan import LabPlan; from earwitness.lab.session import lab_for\n"
+            "async def ask():\n"
+            "    plan = LabPlan(with_tor=False, caller_place=sys.argv[1])\n"
+            "    async with lab_for(plan, lambda stage, _: print(stage, flush=True)) as lab:\n"
+            "        print(lab.host('caller').place, flush=True); await asyncio.sleep(float(sys.argv[2]))\n"
+            "asyncio.run(ask())"
+        )
+        asks = [sys.executable, "-c", join, sys.executable, "-c", asking]
+        with subprocess.Popen([*asks, "Sydney", "2"], stdout=subprocess.PIPE, text=True) as first:
+            assert first.stdout is not None
+            assert [first.stdout.readline() for _ in range(2)] == ["joined the lab that is up\n", "Sydney\n"]
+            second = subprocess.run([*asks, "Seoul", "0"], capture_output=True, text=True, timeout=60, check=True)
+            waited = ["waiting for another command that uses the lab", "joined the lab that is up", "Seoul"]
+            assert second.stdout.splitlines() == waited
 
         # The keeper is killed while a command is joined: both go, and the next look says that none is up.
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as joined:

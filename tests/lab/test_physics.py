@@ -62,11 +62,10 @@ def test_the_same_seed_gives_the_same_decisions(experiment: Experiment) -> None:
 
 
 def test_packets_keep_their_order_unless_told(experiment: Experiment) -> None:
-    jittery = {"delay_ms": 20.0, "jitter_ms": 5.0}
-    kept = [n for n, _ in experiment("over", profile=jittery, count=300, interval_s=0.002)["arrived"]]
-    assert kept == list(range(300))
-    reordering = {"delay_ms": 20.0, "reorder_ratio": 0.1, "reorder_ms": 15.0}
-    run = experiment("over", profile=reordering, count=300, interval_s=0.004)
+    jittery = {"profile": {"delay_ms": 20.0, "jitter_ms": 5.0}, "count": 300, "interval_s": 0.001}
+    holding = {"delay_ms": 20.0, "reorder_ratio": 0.1, "reorder_ms": 15.0}
+    kept, run = experiment("several", runs=[jittery, {"profile": holding, "count": 300, "interval_s": 0.004}])
+    assert [n for n, _ in kept["arrived"]] == list(range(300))
     order = [n for n, _ in run["arrived"]]
     assert sorted(order) == list(range(300))
     held_back = np.array(run["log"]["due_ns"]) - np.array(run["log"]["in_ns"]) == 35_000_000

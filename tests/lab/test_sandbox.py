@@ -179,6 +179,15 @@ class TestWithoutRoot:
         assert done.returncode == 0, done.stderr
         assert "Sydney" in done.stdout
 
+    def test_a_lab_that_stays_up_is_joined(self, tmp_path: Path) -> None:
+        cli = f"{sys.executable} -c 'from earwitness.cli.main import main; main()' lab"
+        script = (
+            f"export EARWITNESS_RUNTIME=$(mktemp -d)/r; {cli} up --no-tor && {cli} run caller ip -br addr; {cli} down"
+        )
+        done = as_nobody("666", "sh", "-c", script)
+        assert "10.77.1.1/16" in done.stdout, done.stderr
+        assert "processes left in its 8 namespaces: 0" in done.stdout
+
     def test_a_forbidden_device(self) -> None:
         done = as_nobody("600", sys.executable, "-c", OUTER, "true")
         assert done.returncode != 0

@@ -18,6 +18,8 @@ from earwitness.lab import syscalls
 _FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 _MINDED = {*_FORWARDED, signal.SIGCHLD}
 
+_LOOK_EVERY_S = 0.5
+
 Enter = Callable[[Sequence[str], int], NoReturn]
 """Enters namespaces and runs the command; never returns. Raises `EarwitnessError` or `OSError`. The integer is
 the report pipe: `tell` the outer process {"init": pid} there; closing it (by execution) says that the command runs."""
@@ -104,8 +106,9 @@ def wait_for(child: int) -> int:
     """
     everyone = os.getpid() == 1
     while True:
-        received = signal.sigwaitinfo(_MINDED)
-        if received.si_signo != signal.SIGCHLD:
+        # Looked at now and then in any case: another thread of the caller's may have been given the signal.
+        received = signal.sigtimedwait(_MINDED, _LOOK_EVERY_S)
+        if received is not None and received.si_signo != signal.SIGCHLD:
             if received.si_code <= 0:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, received.si_signo)

@@ -21,6 +21,7 @@ The way back to the network that the command was started in is `earwitness.lab.o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -182,7 +183,8 @@ def _private_run() -> None:
     for name in set(names) - _NOT_TAKEN_OVER:
         target = Path("/run") / name
         target.mkdir()
-        syscalls.mount(f"/proc/self/fd/{old}/{name}", str(target), flags=syscalls.MS_BIND | syscalls.MS_REC)
+        with contextlib.suppress(OSError):  # one that cannot be bound stays empty, which hinders nobody else
+            syscalls.mount(f"/proc/self/fd/{old}/{name}", str(target), flags=syscalls.MS_BIND | syscalls.MS_REC)
     os.close(old)
 
 

@@ -22,7 +22,6 @@ _MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT = 1
-_MCL_FUTURE = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -90,9 +89,11 @@ def set_timer_slack_ns(slack_ns: int) -> None:
 
 
 def lock_memory() -> None:
-    """Keep every page of this process in memory, now and later (mlockall(2)).
+    """Keep the pages that this process has now in memory (mlockall(2)).
+
+    Not those to come: beyond an unprivileged user's limit, having them would fail.
 
     Raises:
         OSError: beyond the locked-memory limit, without the capability.
     """
-    _checked(_libc.mlockall(_MCL_CURRENT | _MCL_FUTURE), "mlockall")
+    _checked(_libc.mlockall(_MCL_CURRENT), "mlockall")
