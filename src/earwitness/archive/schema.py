@@ -90,6 +90,12 @@ class Row:
     verdict: str = _column("good, acceptable, poor, bad, or failed: for a person", default="")
     verdict_reason: str = _column("What made it so, in one sentence", default="")
     speech: str = _column("Name of the reference speech", default="")
+    study: str = _column("Study that the call belongs to", default="")
+    block: str = _column(
+        "Block of the study, repeat.number: its calls differ in nothing but what is compared", default=""
+    )
+    arm: str = _column("Name of the path among those the study compares", default="")
+    attempt: int | None = _column("Which attempt at this call of the study, from 1")
     source_capture: str = _column("Capture an imported row was read from, relative to the imported folder", default="")
     source_recording: str = _column(
         "Recording an imported row was scored from, relative to the imported folder", default=""

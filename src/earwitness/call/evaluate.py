@@ -218,6 +218,7 @@ def _blank_row(live: LiveCall, direction: str) -> Row:
     """What is known before anything is measured."""
     listener = live.end(LISTENER[direction])
     marks = live.milestones
+    study = live.plan.study
     return Row(
         call_id=live.call_id,
         started_at=live.started_at,
@@ -239,6 +240,10 @@ def _blank_row(live: LiveCall, direction: str) -> Row:
         send_deviation_p99_ms=live.end(SPEAKER[direction]).send_deviation_p99_ms,
         rtcp_rtt_ms=listener.rtcp_rtt_ms,
         instrument_ok=_instrument_ok(live, direction),
+        study=study.study if study else "",
+        block=study.block if study else "",
+        arm=study.arm if study else "",
+        attempt=study.attempt if study else None,
     )
 
 

@@ -38,6 +38,18 @@ class Injection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InStudy:
+    """Which call of a study this is (`earwitness.study.design`)."""
+
+    study: str
+    block: str
+    """Repeat and number of the block: calls of one block differ in nothing but what the study compares."""
+    arm: str
+    """Name of the path among those compared, as the study file calls it."""
+    attempt: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class CallPlan:
     """One call to place. Two plans that are equal but for `path` and its options differ in one thing only."""
 
@@ -71,6 +83,7 @@ class CallPlan:
     tail_s: float = 1.5
     """Seconds the call is kept after the last word, so that late packets still come in."""
     inject: Injection | None = None
+    study: InStudy | None = None
 
     def __post_init__(self) -> None:
         if self.path not in PATHS:
@@ -122,4 +135,6 @@ class CallPlan:
         given = dict(values)
         if given.get("inject"):
             given["inject"] = Injection(**given["inject"])
+        if given.get("study"):
+            given["study"] = InStudy(**given["study"])
         return cls(**given)
