@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.tor.torrc import Authority, Node
+from earwitness.tor.torrc import Authority, Node, voting_offset
 
 needs_tor = pytest.mark.skipif(shutil.which("tor") is None, reason="tor is not installed: sudo apt-get install tor")
 
@@ -35,13 +35,19 @@ def test_tor_accepts_it(node: Node, kind: str) -> None:
     assert said.returncode == 0, said.stdout[-1500:]
 
 
-def test_voting_is_counted_from_the_first_consensus(node: Node) -> None:
-    lines = node.authority(["10.77.9.1"], ["10.77.7.1"], first_consensus_s=1_700_000_003).splitlines()
+def test_first_vote_is_put_off_until_it_is_called_for(node: Node) -> None:
+    lines = node.authority(["10.77.9.1"], ["10.77.7.1"], started_s=1_700_000_003.5).splitlines()
     settings = dict(line.split(" ", 1) for line in lines if " " in line)
     interval = int(settings["TestingV3AuthInitialVotingInterval"])
-    assert (1_700_000_003 - int(settings["TestingV3AuthVotingStartOffset"])) % interval == 0
+    until_vote = (int(settings["TestingV3AuthVotingStartOffset"]) - 1_700_000_003.5) % interval
+    assert 100 < until_vote < interval
     assert 86_400 % interval == 0  # tor starts anew at midnight
     assert settings["TestingDirAuthVoteExit"] == "10.77.9.1"
+
+
+def test_voting_offset_is_the_moment_within_the_interval_rounded_up() -> None:
+    assert voting_offset(1_700_000_100.2) == 1_700_000_101 % 300
+    assert 0 <= voting_offset(1_700_000_099.7) < 300
 
 
 def test_unix_socket_path_is_short_enough_for_the_labs_directory() -> None:

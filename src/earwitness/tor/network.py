@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,28 +16,27 @@ from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.host import Host
 from earwitness.tor.control import ControlAddress, TorControl
 from earwitness.tor.description import TorClient, TorNetwork
-from earwitness.tor.keys import make_authority, make_relay, need_tor
+from earwitness.tor.keys import make_authority, need_tor
 from earwitness.tor.nodelay import keep_nodelay, set_nodelay
 from earwitness.tor.process import TorProcess, stop_all
 from earwitness.tor.relays import Relay
 from earwitness.tor.select import CircuitRequest, choose
 from earwitness.tor.together import together
 from earwitness.tor.torrc import (
-    CALM_VOTING_INTERVAL_S,
     FIRST_VOTE_TO_CONSENSUS_S,
     SOCKS_PORT,
+    VOTING_OFFSET,
     Authority,
     Node,
     TorOptions,
+    voting_offset,
 )
 
 Progress = Callable[[str, float], None]
 BOOT_TIMEOUT_S = 90.0
 _POLL_S = 0.1
-_TIME_TO_PUBLISH_S = 2.0
-"""From the start of the relays to the first vote; what is not published by then waits a whole voting interval."""
-_TIME_TO_PUBLISH_PER_KEYS_S = 0.7
-"""More of it on a machine that is slow or busy, as the seconds that the keys took have just shown."""
+_TIME_TO_VOTE_S = 1.0
+"""From the decision to vote to the vote: all authorities must have heard of it."""
 _CIRCUIT_TRY_S = 5.0
 _DIRECTORY_FILES = ("cached-certs", "cached-microdesc-consensus", "cached-microdescs", "cached-microdescs.new")
 
@@ -147,11 +146,13 @@ class PrivateTor:
             self.boot_s[stage] = time.monotonic() - begun
             self._progress(next_stage, fraction)
 
-        self._progress("making keys", 0.0)
+        self._progress("making the authorities' keys", 0.0)
         authorities = await self._make_keys()
         done("keys", "starting authorities and relays", 0.1)
         self._start_relays(authorities)
-        done("started", "waiting for the first consensus", 0.2)
+        done("started", "waiting for the relays' descriptors", 0.2)
+        await self._all_published()
+        done("published", "waiting for the first consensus", 0.4)
         relays = await self._first_consensus()
         done("consensus", "starting the clients", 0.6)
         clients = self._start_clients(authorities)
@@ -161,7 +162,6 @@ class PrivateTor:
             *(self._first_circuit(client, relays) for client in clients.values()),
         )
         self.boot_s["circuit"] = time.monotonic() - begun
-        await self._calm_down()
         pids = {tor.node.nickname: tor.process.pid for tor in self._running}
         self._network = TorNetwork("lab", relays, clients, pids, self.options.relay_nodelay)
         if self.options.relay_nodelay:
@@ -172,17 +172,8 @@ class PrivateTor:
         self._progress("the Tor network is up", 1.0)
 
     async def _make_keys(self) -> tuple[Authority, ...]:
-        """Keys of authorities and relays, all at once; what the others must know of the authorities."""
         make = (make_authority(host.name, host.address, self._state / host.name) for host in self._authorities)
-        relays = (make_relay(host.name, host.address, self._state / host.name) for host in self._relays)
-        relay_keys = asyncio.ensure_future(together(*relays))
-        try:
-            authorities = await together(*make)
-            await relay_keys
-        finally:
-            relay_keys.cancel()
-            await asyncio.gather(relay_keys, return_exceptions=True)
-        return tuple(authorities)
+        return tuple(await together(*make))
 
     def _start_relays(self, authorities: tuple[Authority, ...]) -> None:
         refusing = set(self.options.refusing)
@@ -190,10 +181,8 @@ class PrivateTor:
         guards = self._named(self.options.guards, self._relays)
         self._named(self.options.refusing, ())
         flagged = [[host.address for host in self._relays if host.name in names] for names in (exits, guards)]
-        publishing_s = _TIME_TO_PUBLISH_S + _TIME_TO_PUBLISH_PER_KEYS_S * self.boot_s["keys"]
-        first_consensus_s = math.ceil(time.time() + publishing_s) + FIRST_VOTE_TO_CONSENSUS_S
         for host in self._authorities:
-            torrc = self._node(host, authorities).authority(*flagged, first_consensus_s=first_consensus_s)
+            torrc = self._node(host, authorities).authority(*flagged, started_s=time.time())
             self._start(host, torrc, authorities)
         for host in self._relays:
             node = self._node(host, authorities)
@@ -240,28 +229,38 @@ class PrivateTor:
         self._running.append(tor)
         return tor
 
+    async def _all_published(self) -> None:
+        """Wait until every authority has every relay's descriptor, and have them vote then, in the same second.
+
+        A vote at a fixed time either wastes it or comes too early, and a relay that is late waits for the next.
+        """
+        wanted = {host.name for host in (*self._relays, *self._authorities)}
+        async with AsyncExitStack() as stack:
+            controls = [
+                await stack.enter_async_context(TorControl.connect(await self._socket(authority)))
+                for authority in self._running[: len(self._authorities)]
+            ]
+            for control in controls:
+                while not wanted <= await _described(control):
+                    self.check()
+                    await asyncio.sleep(_POLL_S)
+            offset = voting_offset(time.time() + _TIME_TO_VOTE_S + FIRST_VOTE_TO_CONSENSUS_S)
+            await together(*(control.configure(VOTING_OFFSET, str(offset)) for control in controls))
+
     async def _first_consensus(self) -> tuple[Relay, ...]:
         """Wait until every authority holds a consensus with every relay in it and running."""
         wanted = {host.name: host for host in self._relays}
         seen: dict[str, Relay] = {}
         for authority in self._running[: len(self._authorities)]:
-            async with TorControl.connect(await self._socket(authority)) as control:
-                while True:
+            async with TorControl.connect(authority.control) as control:
+                while not wanted.keys() <= seen.keys():
                     self.check()
                     seen = {relay.nickname: relay for relay in await control.relays() if "Running" in relay.flags}
-                    if wanted.keys() <= seen.keys():
-                        break
                     await asyncio.sleep(_POLL_S)
         return tuple(self._placed(seen[name], host) for name, host in wanted.items())
 
     def _placed(self, relay: Relay, host: Host) -> Relay:
         return replace(relay, place=host.place, country=self._countries.get(host.place, ""))
-
-    async def _calm_down(self) -> None:
-        """Vote seldom from now on."""
-        for authority in self._running[: len(self._authorities)]:
-            async with TorControl.connect(authority.control) as control:
-                await control.configure("V3AuthVotingInterval", str(CALM_VOTING_INTERVAL_S))
 
     async def _knows_the_others(self, relay: TorProcess) -> None:
         """Have a relay fetch the consensus now, not at its next try.
@@ -313,3 +312,9 @@ class PrivateTor:
             remedy="try again when the machine is less busy",
             evidence={"boot_s": dict(self.boot_s), "logs": logs},
         )
+
+
+async def _described(control: TorControl) -> set[str]:
+    """Nicknames of the relays whose descriptor this tor has (dir-spec 2.1.1)."""
+    descriptors = (await control.info("desc/all-recent")).splitlines()
+    return {line.split()[1] for line in descriptors if line.startswith("router ")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 OR_PORT = 9001
 DIR_PORT = 9030
 SOCKS_PORT = 9050
-VOTING_INTERVAL_S = 10
-"""Between two consensuses while the network comes up: the shortest that tor permits, as a relay that published too
-late waits for the next."""
-CALM_VOTING_INTERVAL_S = 300
-"""Between two consensuses once it is up: less to disturb a measurement."""
+VOTING_INTERVAL_S = 300
+"""Between two consensuses; it divides a day, as it must. Seldom, so as not to disturb a measurement."""
 FIRST_VOTE_TO_CONSENSUS_S = 4
+VOTING_OFFSET = "TestingV3AuthVotingStartOffset"
+
+
+def voting_offset(first_consensus_s: float) -> int:
+    """The value of `VOTING_OFFSET` that makes a consensus valid from this Unix time on, rounded up."""
+    return math.ceil(first_consensus_s) % VOTING_INTERVAL_S
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,11 @@ class Node:
             lines += ["ExitRelay 0", "ExitPolicy reject *:*"]
         return _text(lines)
 
-    def authority(self, exits: Sequence[str], guards: Sequence[str], *, first_consensus_s: int) -> str:
+    def authority(self, exits: Sequence[str], guards: Sequence[str], *, started_s: float) -> str:
         """The torrc of a directory authority.
 
-        `exits` and `guards` are the addresses that get these flags; the first consensus is to be valid from Unix time
-        `first_consensus_s` on, and voted on `FIRST_VOTE_TO_CONSENSUS_S` before that.
+        `exits` and `guards` are the addresses that get these flags. The first vote is put off to half an interval
+        from the Unix time `started_s`: when all relays have published, `voting_offset` brings it forward.
         """
         lines = [
             self.relay(is_exit=False),
@@ -151,12 +155,11 @@ class Node:
             "TestingMinExitFlagThreshold 0",
             "TestingAuthDirTimeToLearnReachability 0",
             "AuthDirMaxServersPerAddr 0",
-            # The shortest phases that tor permits, and intervals counted from the first consensus, whose time we
-            # choose: an authority that starts just before a round number would vote at once, without any relay.
+            # The shortest phases that tor permits.
             f"TestingV3AuthInitialVotingInterval {VOTING_INTERVAL_S}",
             "TestingV3AuthInitialVoteDelay 2",
             "TestingV3AuthInitialDistDelay 2",
-            f"TestingV3AuthVotingStartOffset {first_consensus_s % VOTING_INTERVAL_S}",
+            f"{VOTING_OFFSET} {voting_offset(started_s + VOTING_INTERVAL_S / 2)}",
             f"V3AuthVotingInterval {VOTING_INTERVAL_S}",
             "V3AuthVoteDelay 2",
             "V3AuthDistDelay 2",
