@@ -171,7 +171,7 @@ def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
                 ],
                 "path": table["path"],
                 "hops": hops,
-                "codec": table["codec"].fillna(""),
+                "codec": table["codec"].fillna("").replace("", "no packets"),
                 "place": places,
                 "end": np.where(table["direction"] == "to_caller", "caller", "callee"),
                 "iteration": table["iteration"],

@@ -12,13 +12,11 @@ import jinja2
 from earwitness import __version__
 from earwitness.report.reproduce_text import (
     corrected_text,
-    display_rows,
-    heads,
     lessons_text,
+    reader_table,
     remark_text,
     rows_text,
     verdict_text,
-    without_empty,
 )
 
 if TYPE_CHECKING:
@@ -83,8 +81,9 @@ def write_page(path: Path, result: Reproduction) -> Path:
 
 def _shown(result: Reproduction, name: str) -> dict[str, Any]:
     title, note = TABLE_TITLES[name]
-    table = without_empty(result.tables[name])
-    return {"title": title, "note": note, "heads": heads(table), "rows": display_rows(table)}
+    heads, rows = reader_table(result.tables[name])
+    numeric = [all(not row[column] or row[column][0] in "0123456789-" for row in rows) for column in range(len(heads))]
+    return {"title": title, "note": note, "heads": list(zip(heads, numeric, strict=True)), "rows": rows}
 
 
 def _number_groups(result: Reproduction) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def draw_codec_box(study: Study) -> tuple[Figure, str]:
     codecs = [
         c for c in ("opus", "g711u", "g711a", "speex", "gsm") if any((g["codec"] == c).any() for _, g, _ in groups)
     ]
-    codecs += sorted({str(c) for _, g, _ in groups for c in g["codec"].unique()} - set(codecs) - {""})
+    codecs += sorted({str(c) for _, g, _ in groups for c in g["codec"].unique()} - set(codecs))
     if not codecs:
         raise NotDrawn("no PESQ scores with a codec in this study")
     drawing, axes = figure()

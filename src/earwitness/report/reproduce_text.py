@@ -110,8 +110,7 @@ def numbers_markdown(numbers: Sequence[Finding], checked: pd.DataFrame, tables: 
     for name, table in tables.items():
         if len(table):
             parts.append(f"\n### {name.replace('-', ' ').capitalize()}\n")
-            shown = without_empty(table)
-            parts.append(markdown_table(heads(shown), display_rows(shown)))
+            parts.append(markdown_table(*reader_table(table)))
     return "\n".join(parts) + "\n"
 
 
@@ -139,47 +138,59 @@ def _numbers_table(members: Sequence[Finding]) -> str:
 
 
 _HEADS = {
-    "ends": "ends",
-    "share_at_least_3": "MOS-LQO ≥ 3.0",
-    "share_low": "from",
-    "share_high": "to",
-    "mos_lqo_q1": "Q1",
-    "mos_lqo_median": "median",
-    "mos_lqo_q3": "Q3",
     "jitter_mean_ms_median": "mean jitter, ms",
     "jitter_sd_ms_median": "sd of jitter, ms",
     "gaps_150ms_mean": "gaps > 150 ms",
     "spikes_150ms_mean": "spikes > 150 ms",
     "half_rtt_ms_median": "RTT/2, ms",
-    "spearman_low": "from",
-    "spearman_high": "to",
     "first_iteration": "from iteration",
+    "jitter_mean_ms_doubtful": "jitter, ms",
+    "jitter_mean_ms_others": "of the others",
+    "mos_lqo_doubtful": "MOS-LQO",
+    "mos_lqo_others": "of the others",
 }
 
-
-def heads(table: pd.DataFrame) -> list[str]:
-    """Column names for a reader."""
-    return [_HEADS.get(str(name), str(name).replace("_", " ")) for name in table.columns]
-
-
-def without_empty(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without columns in which nothing was measured."""
-    return table.dropna(axis="columns", how="all")
+_TOGETHER = (
+    ("MOS-LQO ≥ 3.0 [95 %]", ("share_at_least_3", "share_low", "share_high")),
+    ("MOS-LQO Q1, median, Q3", ("mos_lqo_q1", "mos_lqo_median", "mos_lqo_q3")),
+    ("Spearman [95 %]", ("spearman", "spearman_low", "spearman_high")),
+)
+"""Columns that a reader wants in one: a value with its interval, or three quartiles."""
 
 
-def display_rows(table: pd.DataFrame) -> list[list[str]]:
-    """Cells for a reader: shares in per cent, MOS and jitter to two decimals, nothing where nothing was measured."""
-    return [
-        [_cell(str(name), value) for name, value in zip(table.columns, row, strict=True)] for row in table.to_numpy()
-    ]
+def reader_table(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells for a reader: shares in per cent, values with their intervals, columns that are mostly empty
+    left out; nothing where nothing was measured.
+    """
+    columns: list[tuple[str, list[str]]] = []
+    joined = {name: (head, names) for head, names in _TOGETHER for name in names}
+    for name in map(str, table.columns):
+        if name in joined:
+            head, names = joined[name]
+            if name == names[0]:
+                columns.append(
+                    (head, [_joined(names, row) for row in table[list(names)].to_numpy(dtype=float).tolist()])
+                )
+        elif table[name].notna().mean() >= 0.5:
+            columns.append((_HEADS.get(name, name.replace("_", " ")), [_cell(value) for value in table[name]]))
+    return [head for head, _ in columns], [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
 
 
-def _cell(name: str, value: object) -> str:
+def _joined(names: Sequence[str], values: Sequence[float]) -> str:
+    first, second, third = values
+    if first != first:
+        return ""
+    if names[0].startswith("mos_lqo"):
+        return f"{first:.2f}  {second:.2f}  {third:.2f}"
+    scale, decimals, sign = (100, 1, " %") if names[0].startswith("share") else (1, 2, "")
+    interval = "" if second != second else f" [{scale * second:.{decimals}f}, {scale * third:.{decimals}f}]"
+    return f"{scale * first:.{decimals}f}{sign}{interval}"
+
+
+def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, float):
-        if name.startswith("share"):
-            return f"{100 * value:.1f} %"
         return f"{value:.2f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"

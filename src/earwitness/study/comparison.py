@@ -19,7 +19,9 @@ def compare_conditions(ends: pd.DataFrame, by: str, *, resamples: int = 1000, se
     """
     records = []
     keys = ["condition"] if by == "condition" else ["condition", by]
-    for key, group in ends.groupby(keys, sort=False):
+    order = {name: position for position, name in enumerate(dict.fromkeys(ends["condition"]))}
+    groups = sorted(ends.groupby(keys), key=lambda item: (order[item[0][0]], *item[0][1:]))
+    for key, group in groups:
         completed = ends_completed(group)
         scores = completed["mos_lqo"].to_numpy(dtype=float)
         spread = cluster_bootstrap(
