@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -22,6 +22,11 @@ class Phone(Protocol):
     @property
     def milestones(self) -> Mapping[str, int]:
         """Milestones so far, ns on the call's clock; names as in `earwitness.phone.report.MILESTONES`."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the phone had to say besides, for the call's record."""
         ...
 
     async def register(self) -> None:

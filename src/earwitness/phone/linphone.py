@@ -43,9 +43,10 @@ _PLAYABLE = (("PCMU", 8000, 1), ("PCMA", 8000, 1), ("GSM", 8000, 1), ("speex", 8
 _OTHERS_ON_BY_DEFAULT = (("speex", 16000, 1), ("speex", 32000, 1), ("G729", 8000, 1), ("G722", 8000, 1))
 
 
-def configuration(setup: PhoneSetup, codecs: list[Codec]) -> str:
+def configuration(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: int | None = None) -> str:
     """linphonec's configuration: our address and ports, these codecs alone, no NAT tricks, no echo canceller.
 
+    Its jitter buffer adapts, unless `fixed_buffer_ms` is given.
     With a server it holds the password; it is written 0600 in a private folder that is gone afterwards.
     """
     user = setup.server.user if setup.server else setup.user
@@ -120,8 +121,12 @@ class LinphonePhone:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, host: Host, setup: PhoneSetup, recording: Path) -> AsyncIterator[LinphonePhone]:
+    async def start(
+        cls, host: Host, setup: PhoneSetup, recording: Path, *, fixed_buffer_ms: int | None = None
+    ) -> AsyncIterator[LinphonePhone]:
         """Run linphonec on `host`, recording to `recording`. Hangs up and ends it on leaving.
+
+        Its jitter buffer is its own adaptive one, or a fixed one of `fixed_buffer_ms`.
 
         Raises CallFailure: TOOL_MISSING, PORT_TAKEN, SPEECH_UNUSABLE; InputError for a codec that it has not.
         """
@@ -143,7 +148,7 @@ class LinphonePhone:
             (home / ".local/share/linphone").mkdir(parents=True)
             said = _speech_file(setup, home / "speech.wav")
             with os.fdopen(os.open(home / "rc", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-                file.write(configuration(setup, codecs))
+                file.write(configuration(setup, codecs, fixed_buffer_ms))
             phone = cls(host, setup, recording.absolute(), said)
             try:
                 await phone._run(program, home)
