@@ -28,6 +28,10 @@ class Row:
     from_place: str = _column("City of the caller", default="")
     to_place: str = _column("City of the callee", default="")
     phone: str = _column("Which phone placed the call", default="builtin")
+    relay_nodelay: bool | None = _column(
+        "Whether the private network's relays had TCP_NODELAY set; null without relays"
+    )
+    sip_server: str = _column("SIP server that the call went through; empty: none", default="")
     seed: int | None = _column("Seed of everything random in this call")
     outcome: str = _column("How the call ended, see outcomes", default="")
     outcome_detail: str = _column("One line: what was tried, on what, what happened, what to do", default="")
@@ -85,6 +89,11 @@ class Row:
     pesq_raw: float | None = _column("PESQ raw score, narrowband", "P.862 score -0.5..4.5", "ITU-T P.862")
     mos_lqo: float | None = _column("PESQ mapped to MOS-LQO, narrowband", "MOS 1..5", "ITU-T P.862.1")
     mos_lqo_wb: float | None = _column("Wideband PESQ, where the speech is 16 kHz", "MOS 1..5", "ITU-T P.862.2")
+    phone_mos_lqo: float | None = _column(
+        "MOS-LQO of the phone's own recording, where it made one; `mos_lqo` is of our ear's rendering",
+        "MOS 1..5",
+        "ITU-T P.862.1",
+    )
     mos_cqe: float | None = _column("E-model conversational quality estimate", "MOS 1..4.5", "ITU-T G.107, G.113")
     r_factor: float | None = _column("E-model transmission rating", "R 0..100", "ITU-T G.107")
     verdict: str = _column("good, acceptable, poor, bad, or failed: for a person", default="")

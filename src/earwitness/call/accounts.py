@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from earwitness.call.plan import LAB_SERVER, CallPlan
 from earwitness.errors import InputError
 from earwitness.path.base import OpenPath, PhonePorts
-from earwitness.phone import kamailio
+from earwitness.phone import kamailio, rtpengine
 from earwitness.phone.setup import SipServer
 
 ENDS = ("caller", "callee")
@@ -62,13 +62,19 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
         return
     users = {end: secrets.token_urlsafe(12) for end in ENDS}
     address = opened.callee.address
-    async with kamailio.start(opened.callee.host, scratch / "kamailio", users, address=address) as server:
+    async with AsyncExitStack() as stack:
+        end, relay = opened.callee.host, None
+        if plan.sip_relay:
+            relay = await stack.enter_async_context(rtpengine.start(end, scratch / "rtpengine", address=address))
+        server = await stack.enter_async_context(
+            kamailio.start(end, scratch / "kamailio", users, address=address, relay=relay)
+        )
         # What the user gives is tried as given, so that a wrong password can be seen to be refused.
-        accounts = {end: given[end] or (end, users[end]) for end in ENDS}
+        accounts = {name: given[name] or (name, users[name]) for name in ENDS}
         yield SipService(
             {
-                end: SipServer(server.address, user, password, port=server.port, domain=server.domain)
-                for end, (user, password) in accounts.items()
+                name: SipServer(server.address, user, password, port=server.port, domain=server.domain)
+                for name, (user, password) in accounts.items()
             },
             {"callee": CALLEE_BESIDE_SERVER_PORT},
         )

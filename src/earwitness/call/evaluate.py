@@ -34,7 +34,7 @@ from earwitness.score.verdict import verdict
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import speech as reference_speech
-from earwitness.speech.wav import write_wav
+from earwitness.speech.wav import read_wav, resample, write_wav
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
@@ -78,6 +78,7 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
                 write_ledger(folder, direction, heard.ledger)
                 listening[direction] = _listening(heard, trace)
                 row, trouble = _scored(row, live, heard, spoken, codec, trace)
+            row = _recorded(row, live, folder, spoken, codec, notes)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble
         elif outcome is Outcome.COMPLETED:
@@ -109,6 +110,7 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
         caller=live.caller.endpoint,
         callee=live.callee.endpoint,
         codec=live.codec,
+        phone=live.plan.phone,
         speech=live.speech,
         outcome=outcome,
         outcome_detail=detail,
@@ -229,6 +231,9 @@ def _blank_row(live: LiveCall, direction: str) -> Row:
         codec=live.codec,
         from_place=live.caller.endpoint.place,
         to_place=live.callee.endpoint.place,
+        phone=live.plan.phone,
+        relay_nodelay=live.path_details.get("relay_nodelay"),
+        sip_server=live.plan.sip_server or "",
         seed=live.plan.seed,
         direction=direction,
         speech=live.speech.name,
@@ -247,22 +252,36 @@ def _blank_row(live: LiveCall, direction: str) -> Row:
     )
 
 
-def _instrument_ok(live: LiveCall, direction: str) -> bool | None:
-    """Whether sender, emulator and captures were exact enough to trust this direction; None before there is media."""
-    deviation = live.end(SPEAKER[direction]).send_deviation_p99_ms
-    if deviation is None:
+def _instrument_ok(live: LiveCall, send_deviation_ms: float | None) -> bool | None:
+    """Whether sender, emulator and captures were exact enough to trust a direction; None where nothing was sent."""
+    if send_deviation_ms is None:
         return None
     late = live.emulator_late_p99_ms
     dropped = live.caller.packets_dropped_by_kernel + live.callee.packets_dropped_by_kernel
-    return deviation <= SEND_DEVIATION_LIMIT_MS and dropped == 0 and (late is None or late <= EMULATOR_LATE_LIMIT_MS)
+    exact = late is None or late <= EMULATOR_LATE_LIMIT_MS
+    return send_deviation_ms <= SEND_DEVIATION_LIMIT_MS and dropped == 0 and exact
+
+
+def _send_deviation_p99_ms(trace: Trace) -> float | None:
+    """How far from the grid of its timestamps a phone sent, which does not say so itself: 99th percentile."""
+    known = trace.take(trace.sent_ns != UNKNOWN)
+    if not len(known):
+        return None
+    off = known.sent_ns - known.timestamp * 1_000_000_000 // known.clock_rate
+    return float(np.quantile(np.abs(off - np.median(off)), 0.99)) / 1e6
 
 
 def _timed(row: Row, live: LiveCall, trace: Trace) -> Row:
     """The row with what the packets' times tell."""
     timing: Timing = summarise(trace)
     sent = int(np.count_nonzero(trace.sent_ns != UNKNOWN)) - timing.packets_duplicate
+    deviation = row.send_deviation_p99_ms
+    if deviation is None:
+        deviation = _send_deviation_p99_ms(trace)
     return replace(
         row,
+        send_deviation_p99_ms=deviation,
+        instrument_ok=_instrument_ok(live, deviation),
         packets_sent=sent,
         packets_received=timing.packets_received,
         packets_duplicate=timing.packets_duplicate,
@@ -321,6 +340,21 @@ def _scored(row: Row, live: LiveCall, heard: Heard, spoken: Pcm | None, codec: C
         codec_ceiling_mos=ceiling,
     )
     return replace(row, verdict=judged.word, verdict_reason=judged.reason), ""
+
+
+def _recorded(row: Row, live: LiveCall, folder: Path, spoken: Pcm | None, codec: Codec, notes: list[str]) -> Row:
+    """The row with the score of the phone's own recording, where it made one."""
+    listener = live.end(LISTENER[row.direction]).endpoint
+    recording = folder / f"{listener.host}-{live.plan.phone}.wav"
+    if spoken is None or not recording.exists():
+        return row
+    try:
+        samples, rate = read_wav(recording)
+        score = listen(spoken, resample(samples, rate, codec.sample_rate), codec.sample_rate)
+    except EarwitnessError as error:
+        notes.append(f"the {listener.host}'s own recording: {error}")
+        return row
+    return replace(row, phone_mos_lqo=score.pesq.mos_lqo)
 
 
 def _burst_ratio(heard: Heard, trace: Trace) -> float:

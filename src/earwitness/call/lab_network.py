@@ -55,7 +55,7 @@ class LabNetwork:
                 )
             exit_wanted = self.lab.plan.refusing_exits[0]
         request = CircuitRequest(plan.hops, plan.guard, plan.middle, exit_wanted, plan.seed)
-        return TorPath(request, self.lab.tor)
+        return TorPath(request, self.lab.tor, nodelay=plan.relay_nodelay)
 
     def versions(self) -> Mapping[str, str]:
         """Of tor, where it is to be had (a lab that is up needs none of the command's own)."""

@@ -24,7 +24,9 @@ from earwitness.call.talk import Watch, collect, path_lost, talk
 from earwitness.capture.live import CaptureProcess, epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.phone.base import Phone, PhoneKind
 from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.linphone import Linphones
 from earwitness.phone.report import media_outcome
 from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
@@ -119,13 +121,13 @@ async def _captured_call(
             entered = await _enter_all(
                 stack,
                 *(_capture(end, folder / layout.CAPTURES[name], offset_ns) for name, end in ends.items()),
-                *(BuiltinPhone.start(end.host, setups[name]) for name, end in ends.items()),
+                *(_phones(plan, folder).start(end.host, setups[name]) for name, end in ends.items()),
             )
         finally:
             if taken:
                 taken.close()
         captures: dict[str, CaptureProcess] = dict(zip(ends, entered[:2], strict=True))
-        phones: dict[str, BuiltinPhone] = dict(zip(ends, entered[2:], strict=True))
+        phones: dict[str, Phone] = dict(zip(ends, entered[2:], strict=True))
         try:
             await talk(plan, network, opened, phones, notebook, watch)
         finally:
@@ -189,6 +191,11 @@ def _setup(plan: CallPlan, name: str, end: End, service: SipService, offset_ns: 
         seed=plan.seed * 2 + (name == "callee"),
         server=service.accounts.get(name),
     )
+
+
+def _phones(plan: CallPlan, folder: Path) -> PhoneKind:
+    """The kind of phone that the plan asks for; one that records does so into the call's folder."""
+    return Linphones(folder) if plan.phone == "linphone" else BuiltinPhone
 
 
 def _take_port(end: End) -> socket.socket:

@@ -10,6 +10,7 @@ from typing import Any
 from earwitness.errors import InputError
 
 PATHS = ("direct", "tor")
+PHONES = ("builtin", "linphone")
 
 LAB_SERVER = "lab"
 """`CallPlan.sip_server`: Kamailio, started for the call."""
@@ -75,8 +76,14 @@ class CallPlan:
     """Jitter buffer that renders the audio; empty: the default one."""
     concealment: str = ""
     """What fills a missing frame; empty: the buffer's own or the codec's."""
+    phone: str = "builtin"
+    """Which phone both ends have: the built-in one, or a real softphone (Debian's linphonec)."""
+    relay_nodelay: bool | None = None
+    """Whether the lab's relays and clients have TCP_NODELAY set during the call; None: as the lab has it (tor: off)."""
     sip_server: str | None = None
     """`lab` (Kamailio, started for the run) or HOST[:PORT]; None: the phones call each other."""
+    sip_relay: bool = False
+    """Have the lab's SIP server relay the media (rtpengine) instead of phone to phone."""
     seed: int = 1
     link: str = ""
     """Impairments on top of geography, between caller and callee, as `earwitness.lab.wan` reads them."""
@@ -88,6 +95,12 @@ class CallPlan:
     def __post_init__(self) -> None:
         if self.path not in PATHS:
             raise InputError("planning a call over", self.path, "no such path", f"choose of {', '.join(PATHS)}")
+        if self.phone not in PHONES:
+            raise InputError("planning a call with", self.phone, "no such phone", f"choose of {', '.join(PHONES)}")
+        if self.sip_relay and self.sip_server != LAB_SERVER:
+            raise InputError(
+                "planning a call with", "relayed media", "only the lab's SIP server can", "add --sip-server lab"
+            )
         if not 2 <= self.hops <= 8:
             raise InputError("planning a circuit of", f"{self.hops} hops", "tor carries 2 to 8", "give --hops 2 to 8")
         if self.seconds is not None and not 4.0 <= self.seconds <= 3600.0:

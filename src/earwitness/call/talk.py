@@ -13,7 +13,7 @@ from earwitness.call.plan import CallPlan
 from earwitness.capture.live import CaptureProcess
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.path.base import OpenPath
-from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.base import Phone
 from earwitness.phone.report import PhoneReport
 
 Watch = Callable[[str], None]
@@ -26,7 +26,7 @@ async def talk(
     plan: CallPlan,
     network: Network,
     opened: OpenPath,
-    phones: Mapping[str, BuiltinPhone],
+    phones: Mapping[str, Phone],
     notebook: Notebook,
     watch: Watch,
 ) -> None:
@@ -63,9 +63,7 @@ def _lose(plan: CallPlan, network: Network, opened: OpenPath) -> None:
         network.lose_relay(opened.hops[hop].nickname)
 
 
-async def collect(
-    phones: Mapping[str, BuiltinPhone], captures: Mapping[str, CaptureProcess], notebook: Notebook
-) -> None:
+async def collect(phones: Mapping[str, Phone], captures: Mapping[str, CaptureProcess], notebook: Notebook) -> None:
     """End what still stands and keep what both ends have to tell, whatever came before."""
     for name, phone in phones.items():
         try:

@@ -35,6 +35,12 @@ def register(app: typer.Typer) -> None:
         ] = False,
         buffer: Annotated[str, typer.Option(help="Jitter buffer that renders the sound. Empty: the default.")] = "",
         concealment: Annotated[str, typer.Option(help="What fills a missing frame. Empty: the buffer's own.")] = "",
+        phone: Annotated[str, typer.Option(help="Phone of both ends: builtin or linphone.")] = "builtin",
+        relay_nodelay: Annotated[
+            bool | None,
+            typer.Option(help="TCP_NODELAY on the lab's relays during the call. Default: as the lab has it; tor: off."),
+        ] = None,
+        sip_relay: Annotated[bool, typer.Option(help="Have the lab's SIP server relay the media (rtpengine).")] = False,
         sip_server: Annotated[
             str | None,
             typer.Option(
@@ -79,7 +85,10 @@ def register(app: typer.Typer) -> None:
             silence_suppression=silence_suppression,
             buffer=buffer,
             concealment=concealment,
+            phone=phone,
+            relay_nodelay=relay_nodelay,
             sip_server=sip_server,
+            sip_relay=sip_relay,
             seed=seed,
             link=link,
             inject=None if inject is None else Injection.parse(inject),
