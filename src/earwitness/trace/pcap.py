@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def _walk(data: U8, order: str, limit: int, resume_unit_ns: int | None) -> tuple
     """Where each record begins, up to the first length that cannot be, or past it where `resume_unit_ns` is given."""
     captured_of = struct.Struct(order + "I").unpack_from
     view, end, position = data.data, len(data), 24
-    offsets: list[int] = []
+    offsets = array("q")
     problems: list[CaptureProblem] = []
     previous, alike, ahead = -1, 0, _LOOK_AHEAD
     while position + 16 <= end:
@@ -162,10 +163,10 @@ def _walk(data: U8, order: str, limit: int, resume_unit_ns: int | None) -> tuple
         if position != end:
             detail = f"the file ends within the header of packet {len(offsets) + 1}"
             problems.append(CaptureProblem(ProblemKind.TRUNCATED, detail, position))
-    return np.array(offsets, dtype=np.int64), problems
+    return np.frombuffer(offsets, dtype=np.int64) if offsets else np.zeros(0, dtype=np.int64), problems
 
 
-def _next_record(data: U8, order: str, begin: int, offsets: list[int], unit_ns: int) -> int | None:
+def _next_record(data: U8, order: str, begin: int, offsets: array[int], unit_ns: int) -> int | None:
     """The next place from `begin` on where three records in a row look sound, of the days around the ones before."""
     header = struct.Struct(order + "IIII").unpack_from
     second = header(data.data, offsets[-1])[0] if offsets else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,7 +74,7 @@ def find_streams(
     source: str,
 ) -> tuple[tuple[Stream, ...], list[CaptureProblem]]:
     """The RTP streams among datagrams, the one with the most packets first. Never raises."""
-    media = [section for message in sip for section in message.media]
+    media = _distinct(section for message in sip for section in message.media)
     rows = np.flatnonzero(headers.looks_right)
     if options.ssrc is not None:
         rows = rows[headers.ssrc[rows] == options.ssrc]
@@ -84,7 +84,8 @@ def find_streams(
     number, distinct = codes((found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
     groups = _groups(number, len(distinct))
 
-    told = [_told(flow, media, options) for flow in found.flows]
+    told_ports = {section.port for section in media}
+    told = [bool(options.ports) or flow.destination_port in told_ports for flow in found.flows]
     accepted: dict[int, list[I64]] = {}
     others: dict[int, list[I64]] = {}
     for group in groups:
@@ -122,11 +123,15 @@ def _groups(number: np.ndarray, count: int) -> list[I64]:
     return np.split(order, np.searchsorted(number[order], np.arange(1, count)))
 
 
-def _told(flow: Flow, media: Sequence[Media], options: StreamOptions) -> bool:
-    """Whether SDP or the user says that RTP flows here."""
-    if options.ports:
-        return True
-    return any(section.port == flow.destination_port for section in media)
+def _distinct(sections: Iterable[Media]) -> list[Media]:
+    """The sections that say something new, in order: a call repeats its SDP, and a flood of it must not cost."""
+    seen: dict[object, Media] = {}
+    for section in sections:
+        key = (section.address, section.port, section.payload_types, tuple(section.encodings.items()))
+        seen.setdefault(key, section)
+        if len(seen) == MAX_STREAMS:
+            break
+    return list(seen.values())
 
 
 def _goes_on(sequence: I64) -> bool:
