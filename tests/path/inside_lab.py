@@ -21,9 +21,11 @@ from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.lab.sandbox import in_sandbox, rerun_inside
 from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.onion import OnionPath
 from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
 from earwitness.tor.control import TorControl
+from earwitness.tor.nodelay import set_nodelay
 from earwitness.tor.select import CircuitRequest
 
 DATAGRAMS = 500
@@ -185,6 +187,30 @@ async def kept_circuit(lab: Lab) -> list[dict[str, Any]]:
     return seen
 
 
+async def onion(lab: Lab) -> dict[str, Any]:
+    async with OnionPath(lab.tor).open(lab.host("caller"), lab.host("callee"), PORTS) as path:
+        report = {
+            "exchanged": await exchange(path, 100, 4000, 4000),
+            "hops": [hop.nickname for hop in path.hops],
+            "failure": path.failure(),
+        }
+    return {**report, "details": path.details}
+
+
+async def nodelay(lab: Lab) -> dict[str, Any]:
+    """How many connections of the circuit's relays and the clients are not as the path says, while it is open."""
+    wish, pids = CircuitRequest(hops=2, guard="relay4", exit="relay8"), lab.tor.voice_pids()
+    report: dict[str, Any] = {}
+    for on in (True, False):
+        path = TorPath(wish, lab.tor, nodelay=on)
+        async with path.open(lab.host("caller"), lab.host("callee"), PORTS) as opened:
+            # Relays may connect to each other at any moment; those of this circuit have what they need.
+            names = ("relay4", "relay8", "caller", "callee")
+            report[str(on)] = sum(set_nodelay(pids[name], on) for name in names)
+            report[f"{on}_recorded"] = opened.details["relay_nodelay"]
+    return report
+
+
 async def deaths(lab: Lab) -> dict[str, Any]:
     """Parts of a path that die under the call."""
     report: dict[str, Any] = {}
@@ -210,6 +236,8 @@ async def main() -> None:
             "two_at_once": await two_at_once(lab),
             "refused": await outcome_of_opening(lab, CircuitRequest(exit="relay6")),
             "kept": await kept_circuit(lab),
+            "onion": await onion(lab),
+            "nodelay": await nodelay(lab),
             "deaths": await deaths(lab),
         }
     Path(sys.argv[1]).write_text(json.dumps(report))

@@ -127,6 +127,21 @@ def test_circuit_is_kept_where_asked(report: dict[str, Any]) -> None:
     assert first["circuit"] == second["circuit"]
 
 
+def test_onion_path_carries_both_ways_over_six_relays(report: dict[str, Any]) -> None:
+    onion = report["onion"]
+    for direction in ("to_callee", "to_caller"):
+        assert onion["exchanged"][direction]["as_sent"]
+    assert len(onion["hops"]) == 6
+    assert onion["hops"][2] == onion["details"]["rendezvous"]
+    assert onion["failure"] is None
+
+
+def test_nodelay_is_set_or_cleared_for_the_call_and_recorded(report: dict[str, Any]) -> None:
+    nodelay = report["nodelay"]
+    assert (nodelay["True"], nodelay["False"]) == (0, 0)
+    assert (nodelay["True_recorded"], nodelay["False_recorded"]) == (True, False)
+
+
 def test_relay_killed_in_mid_call_is_noticed_with_tors_reason(report: dict[str, Any]) -> None:
     death = report["deaths"]["relay"]
     assert death["before"] is None

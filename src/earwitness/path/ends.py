@@ -100,11 +100,13 @@ async def tunnel_ends(
     listen: str,
     socks: Sequence[Any] = (),
     username: str = "",
+    one_circuit: bool = False,
     counted: dict[str, Any] | None = None,
 ) -> AsyncIterator[TunnelEnds]:
     """Start both forwarders at once. `listen` is where the callee's end takes streams, `socks` the caller's proxy.
 
-    On leaving, `counted["forwarders"]` is set to the final counts. Raises `CallFailure` (`PATH_FAILED`).
+    `one_circuit`: let the proxy put all streams on one circuit of its own choice. On leaving, `counted["forwarders"]`
+    is set to the final counts. Raises `CallFailure` (`PATH_FAILED`).
     """
     ends: TunnelEnds | None = None
 
@@ -141,6 +143,7 @@ async def tunnel_ends(
                         "remote": pair.callee_address,
                         "socks": list(socks),
                         "username": username,
+                        "one_circuit": one_circuit,
                     },
                 )
             ),

@@ -53,6 +53,8 @@ class Config:
     socks: list[Any] = field(default_factory=list)
     """The proxy as [host, port]; empty to connect straight."""
     username: str = ""
+    one_circuit: bool = False
+    """One SOCKS password for all flows, so that tor may put them on one circuit; otherwise it is the flow's name."""
 
 
 class Forwarder:
@@ -148,7 +150,9 @@ class Forwarder:
             await self._loop.sock_connect(connection, proxy)
             say("connecting", flow=name, source_port=connection.getsockname()[1])
             if self.config.socks:
-                await connect_through(connection, target, self.config.username, name)
+                await connect_through(
+                    connection, target, self.config.username, "call" if self.config.one_circuit else name
+                )
             connected = time.monotonic_ns()
             greeting = {"earwitness": 1, "token": self.config.token, "flow": name}
             await self._loop.sock_sendall(connection, frame(json.dumps(greeting).encode()))

@@ -121,7 +121,7 @@ class TorPath:
                 async with watch.attaching():
                     took = await ends.open_streams(ends.listener)
             except StreamsRefused as refused:
-                raise _refusal(refused, watch, hops) from refused
+                raise _refusal(refused, watch, circuit, hops) from refused
             on_circuit = await watch.verify()
             if self.nodelay is not None:
                 # Now, when every connection that the call will use is there.
@@ -182,10 +182,10 @@ class TorPath:
             await control.close_circuit(circuit.id)
 
 
-def _refusal(refused: StreamsRefused, watch: StreamWatch, hops: Sequence[Relay]) -> CallFailure:
+def _refusal(refused: StreamsRefused, watch: StreamWatch, circuit: Circuit, hops: Sequence[Relay]) -> CallFailure:
     """Why the streams did not open, from tor's own events where it told."""
     stream = watch.by_label().get(refused.flow)
-    circuit_gone = watch.circuit.ended
+    circuit_gone = circuit.ended
     told = (stream.ended if stream else None) or next(iter(watch.refused), None) or refused.said["reason"]
     return CallFailure(
         Outcome.CIRCUIT_FAILED if circuit_gone else Outcome.STREAM_REFUSED,
@@ -197,7 +197,7 @@ def _refusal(refused: StreamsRefused, watch: StreamWatch, hops: Sequence[Relay])
             "flow": refused.flow,
             "reason": stream.reason if stream else "",
             "remote_reason": stream.remote_reason if stream else "",
-            "circuit_id": watch.circuit.id,
+            "circuit_id": circuit.id,
             "hops": [relay.nickname for relay in hops],
             "forwarder": refused.said,
         },

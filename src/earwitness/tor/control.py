@@ -255,6 +255,10 @@ class TorControl:
         except AiostemError:
             return  # The connection to tor is gone, and tor drops the circuit with its streams.
 
+    def circuit(self, circuit_id: int) -> Circuit:
+        """What is known of a circuit, whoever built it; it goes on changing with the events."""
+        return self._circuit(circuit_id)
+
     def _circuit(self, circuit_id: int) -> Circuit:
         return self._circuits.setdefault(circuit_id, Circuit(circuit_id))
 

@@ -30,6 +30,8 @@ class TorNetwork:
     clients: Mapping[str, TorClient]
     pids: Mapping[str, int] = field(default_factory=dict)
     """Process id of each tor by nickname, in the sandbox's pid namespace; empty for a public network."""
+    authorities: tuple[Relay, ...] = ()
+    """Directory authorities: never drawn for a circuit of ours, but tor may use them as middles of its own."""
     relay_nodelay: bool = False
     """Whether TCP_NODELAY is kept set on all connections of its relays and clients (`earwitness.tor.nodelay`)."""
 
@@ -42,7 +44,7 @@ class TorNetwork:
 
     def relay(self, name: str) -> Relay:
         """The relay with this nickname or fingerprint. Raises `InputError` when there is none."""
-        for relay in self.relays:
+        for relay in (*self.relays, *self.authorities):
             if name.removeprefix("$").upper() == relay.fingerprint or name == relay.nickname:
                 return relay
         there_are = ", ".join(relay.nickname for relay in self.relays[:20])
@@ -57,7 +59,8 @@ class TorNetwork:
         """As plain values, for another process to join the network."""
         return {
             "name": self.name,
-            "relays": [{**vars(relay), "flags": sorted(relay.flags)} for relay in self.relays],
+            "relays": [_relay_to_json(relay) for relay in self.relays],
+            "authorities": [_relay_to_json(relay) for relay in self.authorities],
             "clients": {
                 host: {"control": str(client.control), "socks": list(client.socks), "pid": client.pid}
                 for host, client in self.clients.items()
@@ -72,7 +75,8 @@ class TorNetwork:
         try:
             return TorNetwork(
                 name=value["name"],
-                relays=tuple(Relay(**{**relay, "flags": frozenset(relay["flags"])}) for relay in value["relays"]),
+                relays=tuple(_relay_from_json(relay) for relay in value["relays"]),
+                authorities=tuple(_relay_from_json(relay) for relay in value["authorities"]),
                 clients={
                     host: TorClient(
                         host,
@@ -89,3 +93,11 @@ class TorNetwork:
             raise InputError(
                 "reading the description of a Tor network:", type(value).__name__, repr(error), "start the lab again"
             ) from error
+
+
+def _relay_to_json(relay: Relay) -> dict[str, Any]:
+    return {**vars(relay), "flags": sorted(relay.flags)}
+
+
+def _relay_from_json(value: Mapping[str, Any]) -> Relay:
+    return Relay(**{**value, "flags": frozenset(value["flags"])})

@@ -153,7 +153,8 @@ class PrivateTor:
         done("started", "waiting for the relays' descriptors", 0.2)
         await self._all_published()
         done("published", "waiting for the first consensus", 0.4)
-        relays = await self._first_consensus()
+        everybody = await self._first_consensus()
+        relays = everybody[: len(self._relays)]
         done("consensus", "starting the clients", 0.6)
         clients = self._start_clients(authorities)
         done("clients", "building the first circuits", 0.7)
@@ -163,7 +164,9 @@ class PrivateTor:
         )
         self.boot_s["circuit"] = time.monotonic() - begun
         pids = {tor.node.nickname: tor.process.pid for tor in self._running}
-        self._network = TorNetwork("lab", relays, clients, pids, self.options.relay_nodelay)
+        self._network = TorNetwork(
+            "lab", relays, clients, pids, everybody[len(relays) :], relay_nodelay=self.options.relay_nodelay
+        )
         if self.options.relay_nodelay:
             voice = self._network.voice_pids().values()
             for pid in voice:
@@ -248,8 +251,8 @@ class PrivateTor:
             await together(*(control.configure(VOTING_OFFSET, str(offset)) for control in controls))
 
     async def _first_consensus(self) -> tuple[Relay, ...]:
-        """Wait until every authority holds a consensus with every relay in it and running."""
-        wanted = {host.name: host for host in self._relays}
+        """Wait until every authority holds a consensus with all in it and running: relays, then authorities."""
+        wanted = {host.name: host for host in (*self._relays, *self._authorities)}
         seen: dict[str, Relay] = {}
         for authority in self._running[: len(self._authorities)]:
             async with TorControl.connect(authority.control) as control:

@@ -57,9 +57,9 @@ class TorStream:
 
 
 class StreamWatch:
-    """Follows the streams of one SOCKS user name, and attaches them to one circuit."""
+    """Follows the streams of one SOCKS user name, and attaches them to one circuit; without one, only follows."""
 
-    def __init__(self, control: TorControl, circuit: Circuit, username: str) -> None:
+    def __init__(self, control: TorControl, circuit: Circuit | None, username: str) -> None:
         if not username.startswith(USER_PREFIX):
             raise ValueError(f"a SOCKS user name of ours begins with {USER_PREFIX!r}, not {username!r}")
         self.username = username
@@ -107,19 +107,19 @@ class StreamWatch:
 
         Raises `EarwitnessError` where one is on any circuit but ours, now or at any earlier moment.
         """
+        assert self.circuit is not None, "without a circuit asked for there is nothing to verify"
+        ours = self.circuit.id
         now: dict[int, int] = {}
         for line in (await self._control.info("stream-status")).splitlines():
             fields = line.split()
             if len(fields) >= 3 and int(fields[0]) in self.streams:
                 now[int(fields[0])] = int(fields[2])
         for number, stream in self.streams.items():
-            strays = [
-                circuit for circuit in [*stream.circuits, now.get(number, 0)] if circuit not in (0, self.circuit.id)
-            ]
+            strays = [circuit for circuit in [*stream.circuits, now.get(number, 0)] if circuit not in (0, ours)]
             if strays:
                 raise EarwitnessError(
                     "keeping stream",
-                    f"{stream.label} on circuit {self.circuit.id}",
+                    f"{stream.label} on circuit {ours}",
                     f"tor had it on circuit {strays[0]}",
                     "let no other controller attach streams while a call opens",
                 )
@@ -143,7 +143,8 @@ class StreamWatch:
             if event.source_addr is not None:
                 known.source_port = event.source_addr.port
             self.streams[number] = known
-            self._control.spawn(self._attach(number))
+            if self.circuit is not None:
+                self._control.spawn(self._attach(number, self.circuit.id))
         known.status = status
         if event.circuit and event.circuit not in known.circuits:
             known.circuits.append(event.circuit)
@@ -151,15 +152,15 @@ class StreamWatch:
             # The first reason is tor's; what follows a DETACHED is our own closing of it.
             known.reason, known.remote_reason = str(event.reason or ""), str(event.remote_reason or "")
             known.closed_ns = time.monotonic_ns()
-        if status == "DETACHED" or (event.circuit and event.circuit != self.circuit.id):
+        if self.circuit is not None and (status == "DETACHED" or event.circuit not in (0, self.circuit.id)):
             self._control.spawn(self._close(number))
 
-    async def _attach(self, number: int) -> None:
+    async def _attach(self, number: int, circuit: int) -> None:
         try:
-            reply = await self._control.request(self._control.controller.attach_stream(number, self.circuit.id))
+            reply = await self._control.request(self._control.controller.attach_stream(number, circuit))
             reply.raise_for_status()
         except (AiostemError, EarwitnessError) as error:
-            self.refused.append(f"attaching stream {number} to circuit {self.circuit.id}: {error}")
+            self.refused.append(f"attaching stream {number} to circuit {circuit}: {error}")
             await self._close(number)
 
     async def _hand_back(self, number: int) -> None:

@@ -1,0 +1,146 @@
+"""`onion`: the `tor` path's streams to a v3 onion service beside the callee, over a rendezvous that tor chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.lab.host import Host
+from earwitness.path.base import Hop, OpenPath, PhonePorts
+from earwitness.path.ends import StreamsRefused, TunnelEnds, tunnel_ends
+from earwitness.tor.control import Circuit, TorControl
+from earwitness.tor.description import TorNetwork
+from earwitness.tor.onion import OnionService, onion_service
+from earwitness.tor.streams import USER_PREFIX, StreamWatch
+
+STREAMS_TIMEOUT_S = 90.0
+"""Fetching the descriptor, introduction and rendezvous come before the first stream."""
+_LOCALHOST = "127.0.0.1"
+
+
+@dataclass
+class OpenOnionPath(OpenPath):
+    """A path over a rendezvous circuit; it knows when its caller's half, a stream, or a forwarder ends."""
+
+    circuit: Circuit | None = field(default=None, repr=False)
+    watch: StreamWatch | None = field(default=None, repr=False)
+    ends: TunnelEnds | None = field(default=None, repr=False)
+
+    def failure(self) -> str | None:
+        """The first cause known, or None."""
+        if self.circuit is not None and (reason := self.circuit.ended) is not None:
+            return f"rendezvous circuit {self.circuit.id} closed: {reason}"
+        for stream in self.watch.streams.values() if self.watch else ():
+            if (reason := stream.ended) is not None:
+                return f"stream {stream.id} closed: {reason}"
+        return self.ends.failure(500_000_000) if self.ends else None
+
+
+class OnionPath:
+    """RTP and SIP datagrams to an ephemeral onion service at the callee; neither end knows the other's address.
+
+    The circuit has six relays, three chosen by each side, of which the caller's last is the rendezvous point.
+    """
+
+    name = "onion"
+
+    def __init__(self, network: TorNetwork) -> None:
+        self.network = network
+
+    @asynccontextmanager
+    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenOnionPath]:
+        """Publish the service, meet at a rendezvous, open the streams.
+
+        Raises `CallFailure`: `PATH_FAILED` when the service could not be published, `STREAM_REFUSED` when it could not
+        be reached (descriptor not found, introduction failed ...).
+        """
+        begun = time.monotonic_ns()
+        details: dict[str, Any] = {}
+        username = USER_PREFIX + secrets.token_hex(8)
+        here, there = self.network.client(caller.name), self.network.client(callee.name)
+        async with AsyncExitStack() as stack:
+            callers_tor = await stack.enter_async_context(TorControl.connect(here.control))
+            callees_tor = await stack.enter_async_context(TorControl.connect(there.control))
+            ends = await stack.enter_async_context(
+                tunnel_ends(
+                    caller,
+                    callee,
+                    ports,
+                    listen=_LOCALHOST,
+                    socks=here.socks,
+                    username=username,
+                    one_circuit=True,
+                    counted=details,
+                )
+            )
+            service = await stack.enter_async_context(onion_service(callees_tor, ends.listener))
+            watch = stack.enter_context(StreamWatch(callers_tor, None, username).following())
+            streams_begun = time.monotonic_ns()
+            try:
+                took = await ends.open_streams((service.address, service.port), timeout_s=STREAMS_TIMEOUT_S)
+            except StreamsRefused as refused:
+                raise _refusal(refused, service, watch, callee) from refused
+            now = time.monotonic_ns()
+            circuit = callers_tor.circuit(_one_circuit(watch))
+            half = [self.network.relay(fingerprint) for fingerprint in circuit.fingerprints]
+            other_half = await _services_half(callees_tor, service.address)
+            rest = [self.network.relay(fingerprint) for fingerprint in other_half[-2::-1]]
+            details.update(
+                path_setup_ms=(now - begun) / 1e6,
+                publish_ms=service.publish_ms,
+                streams_open_ms=(now - streams_begun) / 1e6,
+                descriptor_uploads=len(service.uploads),
+                streams=took,
+                rendezvous=half[-1].nickname if half else "",
+                interface=ends.pair.interface,
+                relay_nodelay=self.network.relay_nodelay,
+            )
+            yield OpenOnionPath(
+                self.name,
+                *ends.phones,
+                circuit_id=str(circuit.id),
+                hops=tuple(Hop(r.nickname, r.fingerprint, r.address, r.place, r.country) for r in [*half, *rest]),
+                details=details,
+                circuit=circuit,
+                watch=watch,
+                ends=ends,
+            )
+
+
+def _one_circuit(watch: StreamWatch) -> int:
+    """The circuit that all our streams are on. Raises `EarwitnessError` where they are not on one."""
+    circuits = {circuit for stream in watch.streams.values() for circuit in stream.circuits[-1:]}
+    if len(circuits) != 1:
+        raise EarwitnessError(
+            "keeping the streams of", watch.username, f"on one circuit: tor had them on {sorted(circuits)}", "try again"
+        )
+    return circuits.pop()
+
+
+async def _services_half(control: TorControl, address: str) -> list[str]:
+    """Fingerprints of the service's own circuit to the rendezvous point, its guard first; empty if untold."""
+    for _ in range(10):
+        for line in (await control.info("circuit-status")).splitlines():
+            told = f"REND_QUERY={address.removesuffix('.onion')}"
+            if " BUILT " in line and "PURPOSE=HS_SERVICE_REND" in line and told in line:
+                return [part.lstrip("$").partition("~")[0] for part in line.split()[2].split(",")]
+        await asyncio.sleep(0.05)
+    return []
+
+
+def _refusal(refused: StreamsRefused, service: OnionService, watch: StreamWatch, callee: Host) -> CallFailure:
+    reasons = [stream.ended for stream in watch.streams.values() if stream.ended]
+    return CallFailure(
+        Outcome.STREAM_REFUSED,
+        f"opening the {refused.flow} stream to the onion service at",
+        on=callee.name,
+        happened=refused.said["reason"] + (f" ({reasons[0]})" if reasons else ""),
+        remedy="try again: descriptors and introductions of a new service can take a moment",
+        evidence={"forwarder": refused.said, "reasons": reasons, "uploads": service.uploads},
+    )

@@ -1,0 +1,99 @@
+"""An ephemeral v3 onion service over the control port (control-spec 3.27 ADD_ONION, 4.1.25 HS_DESC)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from aiostem.event import Event, EventHsDesc
+from aiostem.exceptions import AiostemError
+from aiostem.structures import OnionServiceFlags
+
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.tor.control import TorControl
+
+PUBLISH_TIMEOUT_S = 60.0
+"""Introduction circuits, then the descriptor to its directories: seconds in the lab, at times a minute outside."""
+
+
+@dataclass
+class OnionService:
+    """A published service. `address` ends in `.onion`; its key never leaves tor."""
+
+    address: str
+    port: int
+    publish_ms: float = 0.0
+    uploads: list[str] = field(default_factory=list)
+    """Fingerprints of the directories that have taken the descriptor."""
+    failures: list[str] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def onion_service(
+    control: TorControl,
+    target: tuple[str, int],
+    *,
+    port: int = 80,
+    single: bool = False,
+    timeout_s: float = PUBLISH_TIMEOUT_S,
+) -> AsyncIterator[OnionService]:
+    """Have tor offer `target` (address and port beside it) as an onion service, until leaving.
+
+    `single` makes it a single onion service, which that tor must be configured for. Entering returns when a
+    first directory has the descriptor. Raises `CallFailure` (`PATH_FAILED`).
+    """
+    begun = time.monotonic_ns()
+    service = OnionService("", port)
+    published = asyncio.Event()
+
+    def on_descriptor(event: Event) -> None:
+        assert isinstance(event, EventHsDesc)
+        if f"{event.address}".removesuffix(".onion") + ".onion" != service.address:
+            return
+        if event.action == "UPLOADED":
+            service.uploads.append(str(event.hs_dir))
+            published.set()
+        elif event.action == "FAILED":
+            service.failures.append(f"{event.hs_dir}: {event.reason}")
+
+    await control.request(control.controller.add_event_handler("HS_DESC", on_descriptor))
+    flags = {OnionServiceFlags.DISCARD_PK} | ({OnionServiceFlags.NON_ANONYMOUS} if single else set())
+    try:
+        reply = await control.request(
+            control.controller.add_onion(
+                "NEW:ED25519-V3", [f"{port},{target[0]}:{target[1]}"], flags=flags, generate_locally=False
+            )
+        )
+        reply.raise_for_status()
+        assert reply.data is not None
+        service.address = str(reply.data.address).removesuffix(".onion") + ".onion"
+        async with asyncio.timeout(timeout_s):
+            await published.wait()
+    except AiostemError as error:
+        raise _failure(control, f"tor refused: {error}", service) from error
+    except TimeoutError as error:
+        happened = (
+            service.failures[-1] if service.failures else f"no directory has its descriptor after {timeout_s:g} s"
+        )
+        raise _failure(control, happened, service) from error
+    service.publish_ms = (time.monotonic_ns() - begun) / 1e6
+    try:
+        yield service
+    finally:
+        # Where the connection is gone, so is the service: it was not detached from it.
+        with suppress(AiostemError, EarwitnessError):
+            await control.request(control.controller.del_onion(service.address.removesuffix(".onion")))
+
+
+def _failure(control: TorControl, happened: str, service: OnionService) -> CallFailure:
+    return CallFailure(
+        Outcome.PATH_FAILED,
+        "publishing an onion service by tor at",
+        on=control.address,
+        happened=happened,
+        remedy="try again; see that this tor has a working circuit",
+        evidence={"address": service.address, "uploads": service.uploads, "failures": service.failures},
+    )
