@@ -114,12 +114,12 @@ def write_index(root: Path, table: pa.Table) -> None:
     """Write both forms of the index, each in one step. Call with the data set's lock held."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    write_atomically(root / INDEX_PARQUET, buffer.getvalue())
+    write_atomically(root / INDEX_PARQUET, buffer.getvalue(), durable=False)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.column_names)
     writer.writerows(zip(*(map(_csv_cell, column.to_pylist()) for column in table.columns), strict=True))
-    write_atomically(root / INDEX_CSV, text.getvalue().encode())
+    write_atomically(root / INDEX_CSV, text.getvalue().encode(), durable=False)
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

@@ -78,12 +78,16 @@ def commit(folder: Path, target: Path, durable: bool) -> None:
         _sync(target.parent)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step: readers see the old one or the new one."""
+def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
+    """Replace a file in one step: readers see the old one or the new one.
+
+    `durable`: wait until it is on the disk, which on a busy one takes a second; not for what can be made again.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}")
     try:
         temporary.write_bytes(content)
-        _sync(temporary)
+        if durable:
+            _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ def write_report(
     text = render(build(opened, calls, progress))
     with storing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, text.encode())
+        write_atomically(target, text.encode(), durable=False)
     return target
 
 

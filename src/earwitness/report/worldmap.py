@@ -141,7 +141,10 @@ def _roles(relays: int) -> list[str]:
     return ["guard", *(["middle"] * (relays - 2)), "exit"]
 
 
+@cache  # a name that nobody knows is searched for long
 def _find(city: str, country: str) -> Place | None:
+    if not city:
+        return None
     for name in (f"{city}, {country}" if country else city, city):
         try:
             return place(name)
