@@ -1,8 +1,9 @@
 """Our ear against linphone's own recording of the same packets, over a jittery link, for four codecs.
 
-Where the two differ, it is because linphone's playout jumped by 10 ms in mid-speech (its flow control and its clock
-estimate do that, most often once in the first seconds), which PESQ marks down by about 0.25. Calls without a jump
-are shown by themselves.
+Where the two differ, it is because linphone's playout jumped by 10 ms in mid-speech, most often once in the first
+seconds, which PESQ marks down by about 0.25. Which part of linphone does that is not known: the jumps stay with its
+adaptation off, with its basic jitter algorithm and with its basic flow control. Calls without one are shown by
+themselves.
 """
 
 from __future__ import annotations

@@ -61,9 +61,9 @@ _PROGRAMS = (
     _Program("tor", "tor", ("--version",), "every path over Tor", True),
     _Program("tor-gencert", "tor", (), "the private Tor network's authorities", True),
     _Program("ip", "iproute2", ("-Version",), "the lab's hosts", True),
-    _Program("cc", "gcc libc6-dev", ("--version",), "relays with TCP_NODELAY (--relay-nodelay)"),
     _Program("openvpn", "openvpn", ("--version",), "the paths vpn and vpn-tor"),
     _Program("kamailio", "kamailio", ("-v",), "calls through a SIP server in the lab"),
+    _Program("rtpengine", "rtpengine-daemon", ("--version",), "calls with media relayed by the SIP server"),
     _Program("linphonec", "linphone-cli", ("--version",), "the phone linphone"),
     _Program("tshark", "tshark", ("--version",), "the tests that hold our figures against tshark's"),
 )

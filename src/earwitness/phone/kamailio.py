@@ -20,7 +20,8 @@ from earwitness.phone.service import end_service, probe_until
 
 _START_TIMEOUT_S = 15.0
 _SHARED_MEMORY_MB, _PRIVATE_MEMORY_MB = 16, 4
-_MODULE_FOLDERS = ("/usr/lib/x86_64-linux-gnu/kamailio/modules", "/usr/lib64/kamailio/modules")
+_MODULE_FOLDERS = ("lib/*/kamailio/modules", "lib*/kamailio/modules")
+"""Below /usr: Debian's by architecture, others'."""
 
 _CONFIGURATION = """\
 #!KAMAILIO
@@ -198,7 +199,7 @@ async def start(
 
 def _found() -> tuple[str, str]:
     program = shutil.which("kamailio", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
-    modules = next((folder for folder in _MODULE_FOLDERS if Path(folder).is_dir()), None)
+    modules = next((str(found) for pattern in _MODULE_FOLDERS for found in Path("/usr").glob(pattern)), None)
     if program is None or modules is None:
         raise CallFailure(
             Outcome.TOOL_MISSING,
