@@ -1,0 +1,72 @@
+"""`earwitness study`: many calls: planned, run, resumed, looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earwitness.cli.common import JsonFlag, output, print_records, progress
+
+StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    study = typer.Typer(
+        no_args_is_help=True, help="Many calls: write the study's file, see what it takes, run it, resume it."
+    )
+    app.add_typer(study, name="study")
+    study.command(name="init")(init)
+    study.command(name="plan")(plan)
+
+
+def init(
+    file: StudyFile = Path("study.toml"),
+    like: Annotated[str, typer.Option(help="Which example: small, or published.")] = "small",
+    name: Annotated[str, typer.Option(help="Name of the study. Default: the example's.")] = "",
+    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+) -> None:
+    """Write a study file that can be run as it is; every default stands beside its reason."""
+    from earwitness.errors import EarwitnessError, InputError
+    from earwitness.study.file import parse_study
+    from earwitness.study.template import study_template
+
+    text = study_template(like, name)
+    study = parse_study(text, file)
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise InputError("writing the study", file, "it is there already", "give another name, or --force") from None
+    except OSError as error:
+        raise EarwitnessError("writing the study", file, error.strerror, "give a place that can be written") from error
+    progress.print(f"{file}: {study.calls:,} calls; look at it, then `earwitness study plan {file}`", markup=False)
+
+
+def plan(
+    file: StudyFile,
+    pilot: Annotated[
+        Path | None, typer.Option(help="Data set to take the variance of paired differences from.")
+    ] = None,
+    calls: Annotated[int, typer.Option(help="Print so many of the planned calls, in order.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Check the whole file, and show what the study takes: calls, time, bytes on Tor, the smallest visible difference.
+
+    Nothing is started. With --json the first record is the summary, then one for each call that --calls asks for.
+    """
+    import dataclasses
+    import itertools
+
+    from earwitness.study.file import read_study
+    from earwitness.study.preview import preview, preview_text
+
+    planned = preview(read_study(file), pilot)
+    if json:
+        print_records([planned.to_dict()])
+        print_records(dataclasses.asdict(call) for call in itertools.islice(planned.calls, calls))
+        return
+    for line in preview_text(planned, calls):
+        output.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,160 @@
+"""A study as a value: what is compared, over what it varies, how often, and how it is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+FILE_VERSION = 1
+
+PATH_AXIS = "path"
+AXES = (PATH_AXIS, "codec", "places", "speech", "phone", "buffer", "concealment", "load", "link")
+"""What a study can vary, in the order in which a plan is counted through."""
+
+MEASURES = ("mos_lqo", "mos_cqe", "mouth_to_ear_ms", "jitter_mean_ms", "owd_p50_ms", "concealed_ratio", "late_ratio")
+"""Columns of a row that a stopping rule or a comparison can look at."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One of the paths compared: its name in the study, and its options as `earwitness.call.plan.CallPlan` has them."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """The values that each axis takes; every combination is measured."""
+
+    path: tuple[Arm, ...]
+    codec: tuple[str, ...]
+    places: tuple[tuple[str, str], ...]
+    speech: tuple[str, ...] = ("",)
+    phone: tuple[str, ...] = ("builtin",)
+    buffer: tuple[str, ...] = ("",)
+    concealment: tuple[str, ...] = ("",)
+    load: tuple[str, ...] = ("none",)
+    link: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How the calls are laid out in time."""
+
+    repeats: int = 1
+    compare: tuple[str, ...] = (PATH_AXIS,)
+    """Axes that vary within a block; all others vary between blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """When the study ends, other than with its last call."""
+
+    rule: str = "all"
+    """`all`, `half_width` or `hours`."""
+    measure: str = "mos_lqo"
+    half_width: float | None = None
+    least_repeats: int = 3
+    hours: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How often a call is placed at most, by why it did not complete, and how long to wait before it is again."""
+
+    own: int = 3
+    network: int = 2
+    instrument: int = 2
+    backoff_s: float = 5.0
+    factor: float = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How many calls are on the air at once."""
+
+    at_once: int = 1
+    adapt: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What may be put on a network that others use; None: no bound."""
+
+    tor_mib: float | None = None
+    tor_mib_per_hour: float | None = None
+    calls_per_hour: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """What the plan assumes when it says how small a difference the study can see."""
+
+    measure: str = "mos_lqo"
+    sd: float = 0.65
+    icc: float = 0.25
+    alpha: float = 0.05
+    power: float = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """The continuous mode."""
+
+    every_min: float = 60.0
+    blocks: int = 1
+    keep_days: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A checked study file."""
+
+    name: str
+    seed: int
+    network: str
+    axes: Axes
+    call: Mapping[str, Any] = field(default_factory=dict)
+    """Options that all calls share, as `CallPlan` has them."""
+    design: Design = field(default_factory=Design)
+    stop: Stop = field(default_factory=Stop)
+    retry: Retry = field(default_factory=Retry)
+    run: Run = field(default_factory=Run)
+    budget: Budget = field(default_factory=Budget)
+    power: Power = field(default_factory=Power)
+    watch: Watch = field(default_factory=Watch)
+
+    def frozen(self) -> dict[str, Any]:
+        """What cannot change once calls have run: everything that the calls and the end of the study depend on."""
+        plain = asdict(self)
+        return {key: plain[key] for key in ("name", "seed", "network", "axes", "call", "design", "stop")}
+
+    def digest(self) -> str:
+        """SHA-256 of `frozen`, hexadecimal."""
+        return hashlib.sha256(json.dumps(self.frozen(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def blocks_per_repeat(self) -> int:
+        """How many blocks measure every combination once."""
+        return self._combinations(lambda axis: axis not in self.design.compare)
+
+    @property
+    def calls_per_block(self) -> int:
+        """How many calls are compared in a block."""
+        return self._combinations(lambda axis: axis in self.design.compare)
+
+    @property
+    def calls(self) -> int:
+        """Calls planned in all."""
+        return self.design.repeats * self.blocks_per_repeat * self.calls_per_block
+
+    def _combinations(self, wanted: Any) -> int:
+        count = 1
+        for axis in AXES:
+            if wanted(axis):
+                count *= len(getattr(self.axes, axis))
+        return count

@@ -1,0 +1,23 @@
+"""`earwitness study init`: a study file to begin with, every default beside its reason."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from earwitness.errors import InputError
+
+KINDS = ("small", "published")
+
+
+def study_template(kind: str = "small", name: str = "") -> str:
+    """The text of a study file that validates.
+
+    `small`: three paths, two codecs, two pairs of cities: minutes. `published`: the published study's 15 pairs of
+    places and 4 codecs over Tor with 3 hops, with 2, and without. Raises InputError for another kind.
+    """
+    if kind not in KINDS:
+        raise InputError("writing a study like", kind, "there is no such example", f"choose of {', '.join(KINDS)}")
+    data = files("earwitness.study") / "templates"
+    parts = [(data / f"{kind}.toml").read_text(encoding="utf-8"), (data / "common.toml").read_text(encoding="utf-8")]
+    text = "\n".join(parts)
+    return text.replace(f'name = "{kind}"', f'name = "{name}"', 1) if name else text
