@@ -19,6 +19,8 @@ from earwitness.lab.plan import LabPlan
 from earwitness.lab.wan import LinkProfile
 from earwitness.path.base import Path
 from earwitness.path.direct import DirectPath
+from earwitness.path.onion import OnionPath
+from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
 from earwitness.tor.select import CircuitRequest
 
@@ -47,6 +49,10 @@ class LabNetwork:
         """The path that the plan asks for."""
         if plan.path == "direct":
             return DirectPath()
+        if plan.path == "tcp":
+            return TcpPath()
+        if plan.path == "onion":
+            return OnionPath(self.lab.tor)
         exit_wanted = plan.exit
         if plan.inject and plan.inject.what == "exit-refuses":
             if not self.lab.plan.refusing_exits:

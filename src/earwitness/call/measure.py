@@ -68,7 +68,7 @@ async def measure(
 
 def new_call_id(plan: CallPlan) -> str:
     """A name for a call that no other has, and that a person can read."""
-    hops = str(plan.hops) if plan.over_tor else ""
+    hops = str(plan.hops) if plan.chooses_relays else ""
     return f"{plan.path}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
 
 

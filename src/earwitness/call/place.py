@@ -80,7 +80,7 @@ def _prepare(plan: CallPlan, notebook: Notebook) -> None:
 async def _open_path(
     plan: CallPlan, network: Network, notebook: Notebook, stack: AsyncExitStack, watch: Watch
 ) -> OpenPath:
-    notebook.hops = plan.hops if plan.over_tor else 0
+    notebook.hops = plan.hops if plan.chooses_relays else 0
     caller, callee = network.hosts(plan)
     notebook.endpoints["caller"] = Endpoint(place=caller.place, host=caller.name)
     notebook.endpoints["callee"] = Endpoint(place=callee.place, host=callee.name)
@@ -88,6 +88,7 @@ async def _open_path(
     begun_ns = time.monotonic_ns()
     opened = await stack.enter_async_context(network.path(plan).open(caller, callee, PhonePorts()))
     notebook.path_setup_ms = (time.monotonic_ns() - begun_ns) / 1e6
+    notebook.hops = len(opened.hops)
     notebook.circuit = Circuit(
         id=opened.circuit_id,
         relays=tuple(

@@ -9,7 +9,7 @@ from typing import Any
 
 from earwitness.errors import InputError
 
-PATHS = ("direct", "tor")
+PATHS = ("direct", "tcp", "tor", "onion")
 PHONES = ("builtin", "linphone")
 
 LAB_SERVER = "lab"
@@ -127,13 +127,18 @@ class CallPlan:
     @property
     def title(self) -> str:
         """For a person: path, hops and codec."""
-        hops = f" {self.hops} hops" if self.over_tor else ""
+        hops = f" {self.hops} hops" if self.chooses_relays else ""
         return f"{self.path}{hops}, {self.codec}"
 
     @property
     def over_tor(self) -> bool:
         """Whether the path has a Tor circuit."""
-        return self.path not in ("direct", "vpn")
+        return self.path not in ("direct", "tcp", "vpn")
+
+    @property
+    def chooses_relays(self) -> bool:
+        """Whether the path's circuit is one that we choose; of an onion path's six relays tor chooses all."""
+        return self.over_tor and self.path != "onion"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

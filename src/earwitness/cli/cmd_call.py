@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def call(
-        path: Annotated[str, typer.Option(help="How the datagrams travel: direct or tor.")] = "tor",
+        path: Annotated[str, typer.Option(help="How the datagrams travel: direct, tcp, tor or onion.")] = "tor",
         hops: Annotated[int, typer.Option(help="Relays in the circuit, 2 to 8.")] = 3,
         guard: Annotated[str | None, typer.Option(help="First relay: nickname, fingerprint, city or country.")] = None,
         middle: Annotated[str | None, typer.Option(help="Middle relay, likewise; several with commas.")] = None,
