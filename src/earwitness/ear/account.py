@@ -79,21 +79,18 @@ def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Ac
     duplicate = _repeats(trace)[frames.packet]
     stretched_pull = (played.frame >= 0) & (played.end - played.start != ticks)
 
-    pull = np.full(m, -1, dtype=np.int64)
     passed = np.searchsorted(np.maximum.accumulate(played.end), frames.timestamp, side="right")
     due_ns = np.full(m, UNKNOWN, dtype=np.int64)
     came_due = passed < k
     due_ns[came_due] = played.pulled_ns[passed[came_due]]
     missed = np.zeros(m, dtype=np.bool_)
     missed[came_due] = arrived_ns[came_due] > played.asked_ns[passed[came_due]]
+    pull = np.full(m, -1, dtype=np.int64)
+    handed = np.flatnonzero((played.frame >= 0) & ~stretched_pull)
+    pull[played.frame[handed]] = handed
     if bool(np.any(stretched_pull)):
-        # Media is played by position, not by frame: a frame is played by the pull in which it begins.
-        there = ~lost & ~duplicate & came_due & ~missed
-        there[there] = played.frame[passed[there]] >= 0
-        pull[there] = passed[there]
-    else:
-        handed = np.flatnonzero(played.frame >= 0)
-        pull[played.frame[handed]] = handed
+        for row, at in stretched_frames(played, np.flatnonzero(stretched_pull), arrived_ns):
+            pull[row] = at
     pull[list(malformed)] = -1
     was_played = pull >= 0
     due_ns[was_played] = played.pulled_ns[pull[was_played]]
@@ -110,6 +107,25 @@ def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Ac
     refused = np.isin(played.frame, malformed)
     source[refused] = CODE[Fate.CONCEALED]
     return Account(fate, pull, due_ns, source)
+
+
+def stretched_frames(played: Replay, pulls: I64, arrived_ns: I64) -> list[tuple[int, int]]:
+    """The frames that stretched pulls are made of: (frame, the pull in which it begins), in order of playing.
+
+    Of several copies of a frame it is the one that arrived first.
+    """
+    timestamp = played.frames.timestamp
+    order = np.lexsort((arrived_ns, arrived_ns == LOST, timestamp))
+    ordered = timestamp[order]
+    found: list[tuple[int, int]] = []
+    for pull in pulls.tolist():
+        low, high = np.searchsorted(ordered, [played.start[pull], played.end[pull]])
+        begin = None
+        for place in range(int(low), int(high)):
+            if ordered[place] != begin:
+                begin = ordered[place]
+                found.append((int(order[place]), pull))
+    return found
 
 
 def _repeats(trace: Trace) -> Bool:

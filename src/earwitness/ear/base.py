@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -94,6 +95,12 @@ class JitterBuffer(Protocol):
         not captured; ns, less than one tick."""
         ...
 
-    def open(self, stream: Stream) -> Playout:
-        """Start a stream."""
+    @property
+    def wants_levels(self) -> bool:
+        """Whether it looks at how loud frames are: then it is told which ones are quiet."""
+        ...
+
+    def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> Playout:
+        """Start a stream. `quiet[frame]`: whether that frame has no speech in it; may be asked of frames that were put,
+        since a phone can decode what it has."""
         ...

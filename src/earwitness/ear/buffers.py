@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from earwitness.ear.adaptive import Adaptive
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.fixed import Fixed
 from earwitness.ear.pjmedia import Pjmedia
 from earwitness.errors import InputError
 
-USAGE = "use fixed:MS (0 to 10000) or pjmedia[:capacity=MS,prefetch=MS,min=MS,max=MS,gap=MS,fast=MS,slow=MS]"
+USAGE = (
+    "use fixed:MS (0 to 10000), adaptive[:WORTH_MS],"
+    " pjmedia[:capacity=MS,prefetch=MS,min=MS,max=MS,gap=MS,fast=MS,slow=MS], or oracle:MS"
+)
 
 
 def buffer(spec: str) -> JitterBuffer:
@@ -25,6 +29,10 @@ def _milliseconds(spec: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise InputError("use jitter buffer", repr(spec), f"{text!r} is not a number of milliseconds", USAGE) from None
+
+
+def _adaptive(spec: str, rest: str) -> JitterBuffer:
+    return Adaptive(worth_ms=_milliseconds(spec, rest)) if rest else Adaptive()
 
 
 def _fixed(spec: str, rest: str) -> JitterBuffer:
@@ -52,4 +60,8 @@ def _pjmedia(spec: str, rest: str) -> JitterBuffer:
     return Pjmedia(**settings)
 
 
-_MAKERS: Mapping[str, Callable[[str, str], JitterBuffer]] = {"fixed": _fixed, "pjmedia": _pjmedia}
+_MAKERS: Mapping[str, Callable[[str, str], JitterBuffer]] = {
+    "fixed": _fixed,
+    "adaptive": _adaptive,
+    "pjmedia": _pjmedia,
+}

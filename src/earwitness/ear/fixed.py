@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ class Fixed:
     """
 
     delay_ms: float
+    wants_levels: ClassVar[bool] = False
     concealment: ClassVar[str] = "wsola"
 
     def __post_init__(self) -> None:
@@ -41,7 +43,7 @@ class Fixed:
         """The phone's clock ticks so that the first packet plays after exactly `delay_ms`."""
         return round(self.delay_ms * 1e6) % frame_ns
 
-    def open(self, stream: Stream) -> FixedPlayout:
+    def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> FixedPlayout:
         """Start a stream."""
         return FixedPlayout(stream, round(self.delay_ms * 1e6))
 

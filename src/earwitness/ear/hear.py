@@ -16,6 +16,7 @@ from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.conceal import concealer
 from earwitness.ear.frames import frames_of
 from earwitness.ear.ledger import ledger_table
+from earwitness.ear.levels import quiet_frames
 from earwitness.ear.payload import REFERENCE_OFFSET, frame_bytes
 from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.render import render
@@ -147,13 +148,14 @@ def hear(
     ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
     way = concealment or ear.concealment
     frames = frames_of(trace, codec)
-    played = replay(trace, frames, ear, clock_ns)
     source = frame_bytes(trace, frames, codec, reference, reference_offset)
+    quiet = quiet_frames(frames, codec, source) if ear.wants_levels else ()
+    played = replay(trace, frames, ear, clock_ns, quiet)
     decoder = codec.decoder()
     if way == "pjmedia":
         decoder = pjmedia_decoder(codec, decoder)
     joined = concealer(way, codec, decoder)
-    rendered = render(trace, played, decoder, source, joined)
+    rendered = render(trace, played, codec, decoder, source, joined)
     return Heard(
         audio=rendered.audio,
         sample_rate=codec.sample_rate,

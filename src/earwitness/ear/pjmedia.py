@@ -7,6 +7,7 @@ recent burst of puts between gets; depth beyond that is shed one frame at a time
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,6 +42,7 @@ class Pjmedia:
     discard_gap_ms: int = 200
     discard_fast_ms: int = 2000
     discard_slow_ms: int = 10_000
+    wants_levels: ClassVar[bool] = False
     concealment: ClassVar[str] = "pjmedia"
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class Pjmedia:
         """Its sound device's clock knows nothing of the packets."""
         return 0
 
-    def open(self, stream: Stream) -> PjmediaPlayout:
+    def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> PjmediaPlayout:
         """Start a stream."""
         return PjmediaPlayout(self, stream)
 

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.ear.base import CONCEAL
+from earwitness.ear.account import stretched_frames
+from earwitness.ear.base import CONCEAL, PAUSE
 from earwitness.ear.conceal import Concealer
 from earwitness.ear.payload import FrameBytes
 from earwitness.ear.replay import Replay
-from earwitness.speech.codecs.base import Decoder, MalformedFrame
+from earwitness.ear.stretch import stretch
+from earwitness.speech.codecs.base import Codec, Decoder, MalformedFrame
 from earwitness.trace.model import Trace
 
 Pcm = NDArray[np.int16]
+
+_PLAIN, _FASTER, _SLOWER = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,23 +30,32 @@ class Rendered:
     malformed: tuple[int, ...]
 
 
-def render(trace: Trace, played: Replay, decoder: Decoder, frame_bytes: FrameBytes, concealer: Concealer) -> Rendered:
-    """Decode what a buffer handed out, in the order of playing, and conceal what it did not have."""
+def render(
+    trace: Trace, played: Replay, codec: Codec, decoder: Decoder, frame_bytes: FrameBytes, concealer: Concealer
+) -> Rendered:
+    """Decode what a buffer handed out, in the order of playing; stretch what is to be played faster or slower, and
+    conceal what was not there."""
     pieces: list[Pcm] = []
     malformed: list[int] = []
-    frame = played.frame
-    # Runs of frames, of gaps and of pauses, each done at once.
-    kind = np.minimum(frame, 0)
+    frame, ticks = played.frame, played.frames.stream.frame_ticks
+    # Runs of frames, of stretched frames, of gaps and of pauses, each done at once.
+    span = played.end - played.start
+    kind = np.where(frame >= 0, np.where(span == ticks, _PLAIN, np.where(span > ticks, _FASTER, _SLOWER)), frame)
     edges = (np.flatnonzero(np.diff(kind)) + 1).tolist()
     for begin, end in zip([0, *edges], [*edges, len(frame)], strict=True):
         if begin == end:
             continue
-        if kind[begin] == 0:
+        if kind[begin] == _PLAIN:
             pieces.append(_decode_run(frame[begin:end].tolist(), decoder, frame_bytes, concealer, malformed))
         elif kind[begin] == CONCEAL:
             pieces.append(concealer.missing(end - begin, _frame_after_gap(trace, played, end, frame_bytes)))
-        else:
+        elif kind[begin] == PAUSE:
             pieces.append(concealer.pause(end - begin))
+        else:
+            arrived_ns = trace.arrived_ns[played.frames.packet]
+            run = [one for one, _ in stretched_frames(played, np.arange(begin, end), arrived_ns)]
+            natural = _decode_run(run, decoder, frame_bytes, concealer, malformed)
+            pieces.append(stretch(natural, (end - begin) * codec.frame_samples, codec.sample_rate))
     return Rendered(np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int16), tuple(malformed))
 
 

@@ -35,8 +35,16 @@ class Replay:
         return len(self.frame)
 
 
-def replay(trace: Trace, frames: Frames, buffer: JitterBuffer, clock_ns: Sequence[int] | I64 | None = None) -> Replay:
+def replay(
+    trace: Trace,
+    frames: Frames,
+    buffer: JitterBuffer,
+    clock_ns: Sequence[int] | I64 | None = None,
+    quiet: Sequence[bool] = (),
+) -> Replay:
     """Play a trace through a buffer.
+
+    `quiet`: for each frame whether there is no speech in it, for buffers that want to know.
 
     `clock_ns`: the instants, on the arrival clock, at which the phone's sound device asked for a packet's length of
     sound (`frames_per_packet` frames), where they are known (a phone's own outgoing stream shows them). Packets that
@@ -51,7 +59,7 @@ def replay(trace: Trace, frames: Frames, buffer: JitterBuffer, clock_ns: Sequenc
             "replaying", trace.source or "the trace", "no packet arrived", "give a capture with RTP in this direction"
         )
     stream = frames.stream
-    playout = buffer.open(stream)
+    playout = buffer.open(stream, quiet)
     put, pull = playout.put, playout.pull
     pulls: list[Pull] = []
     take = pulls.append

@@ -1,0 +1,218 @@
+"""Our own jitter buffer: a playout delay learned from how late packets are, changed where it is least heard.
+
+The delay of every packet over its RTP timestamp goes into a histogram that slowly forgets. From it the buffer knows,
+for each playout delay, what share of the frames would be late, and aims for the delay where waiting longer costs more
+than it saves. It gets there in pauses, by shortening or lengthening them, and where the delay is far off also in
+speech, by playing it faster or slower; never by cutting words. A frame that is late is concealed and skipped; when
+more of them in a row are late, the speech waits for them instead, and the time is made up afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
+from earwitness.ear.delays import Delays
+from earwitness.errors import InputError
+
+_RESTART_SECONDS = 10
+"""Timestamps this far from where they should be are a new timeline."""
+_FASTER = (5, 4)
+_SLOWER = (4, 5)
+"""Packets of speech, and packets' lengths of playing that they are stretched to."""
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """`adaptive`, with what one percent of late frames is worth (`adaptive:25`).
+
+    `worth_ms`: how much longer to wait to have one percent fewer frames late. The default is what ITU-T G.107 makes of
+    it just above 177 ms of mouth-to-ear delay, where a percent of loss costs G.711 3.6 R and a millisecond 0.13 R.
+    `first_ms`: the delay of the first packet, when nothing is known. `late_run_ms`: so much speech late in a row is
+    waited for, not skipped, until the delay is `most_ms` over the target. `pause_ms`: a quiet time this long is a pause
+    that may be changed; any quiet frame is, where the delay is `hurry_ms` over the target. `slack_ms`: so far off the
+    target nothing is done. `stretch_ms`: so far off it, speech is stretched. `memory_s`: a packet counts for less by a
+    factor e after so long.
+    """
+
+    worth_ms: float = 25.0
+    first_ms: float = 160.0
+    late_run_ms: float = 20.0
+    most_ms: float = 400.0
+    pause_ms: float = 200.0
+    hurry_ms: float = 60.0
+    slack_ms: float = 40.0
+    stretch_ms: float = 240.0
+    memory_s: float = 12.0
+    concealment: ClassVar[str] = "wsola"
+    wants_levels: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.worth_ms <= 1000:
+            raise InputError(
+                "making an adaptive buffer of",
+                f"{self.worth_ms} ms for a percent of late frames",
+                "out of range",
+                "give more than 0 and at most 1000",
+            )
+
+    @property
+    def spec(self) -> str:
+        """As on the command line."""
+        return "adaptive" if self.worth_ms == Adaptive.worth_ms else f"adaptive:{self.worth_ms:g}"
+
+    def clock_offset_ns(self, frame_ns: int) -> int:
+        """Its clock is the sound device's."""
+        return 0
+
+    def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> AdaptivePlayout:
+        """Start a stream."""
+        return AdaptivePlayout(self, stream, quiet)
+
+
+class AdaptivePlayout:
+    """A stream passing through the adaptive buffer."""
+
+    def __init__(self, settings: Adaptive, stream: Stream, quiet: Sequence[bool]) -> None:
+        self._ticks = stream.frame_ticks
+        self._each = stream.frames_per_packet
+        self._frame_ns = stream.frame_ns
+        self._rate = stream.clock_rate
+        self._restart = _RESTART_SECONDS * stream.clock_rate
+        self._late_run_most = round(settings.late_run_ms * 1e-3 * stream.clock_rate)
+        self._most_ns = round(settings.most_ms * 1e6)
+        self._hurry_ns = round(settings.hurry_ms * 1e6)
+        self._slack_ns = round(settings.slack_ms * 1e6)
+        self._far_ns = round(settings.stretch_ms * 1e6)
+        self._pause_frames = round(settings.pause_ms * 1e6 / stream.frame_ns)
+        packet_ns = stream.frame_ns * stream.frames_per_packet
+        self._delays = Delays(settings.worth_ms, settings.first_ms, settings.memory_s, packet_ns)
+        self._quiet = quiet
+        self._held: dict[int, tuple[int, int]] = {}
+        self._stretched: list[Pull] = []
+        self._begun = False
+        self._resting = True
+        self._next = self._played_to = 0
+        self._last_sequence = 0
+        self._now_ns = self._tick_ns = 0
+        self._quiet_run = self._late_run = 0
+
+    def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
+        """Learn from the packet's delay, and keep its frames."""
+        if not count:
+            return
+        ticks = self._ticks
+        if not self._begun or abs(timestamp - self._next) > self._restart:
+            self._begun = self._resting = True
+            self._next = self._played_to = timestamp
+            self._held.clear()
+            self._last_sequence = sequence - 1
+            self._delays.restart()
+        self._delays.add(now_ns - timestamp * 1_000_000_000 // self._rate)
+        timestamp -= (timestamp - self._next) % ticks
+        if timestamp >= self._next:
+            self._late_run = 0
+        elif timestamp >= self._played_to:
+            self._late_run += count * ticks
+            spurt = sequence == self._last_sequence + 1 and timestamp > self._played_to
+            if spurt or self._late_run >= self._late_run_most:
+                self._go_back(now_ns, timestamp)
+        held, start = self._held, self._next
+        for index in range(frame, frame + count):
+            if timestamp >= start and timestamp not in held:
+                held[timestamp] = (index, sequence)
+            timestamp += ticks
+
+    def _go_back(self, now_ns: int, timestamp: int) -> None:
+        """Wait for late speech: play it now, and what follows later, as far as the delay may grow."""
+        oldest = (now_ns - self._delays.target_ns - self._most_ns) * self._rate // 1_000_000_000
+        skip = max(0, -(-(oldest - timestamp) // self._ticks)) * self._ticks
+        self._next = min(timestamp + skip, self._next)
+
+    def pull(self, now_ns: int) -> Pull:
+        """The next frame, or a piece of pause, or faster or slower speech."""
+        if now_ns == self._tick_ns:
+            self._now_ns += self._frame_ns
+        else:
+            self._now_ns = self._tick_ns = now_ns
+        if self._stretched:
+            return self._stretched.pop()
+        if not self._begun:
+            return PAUSE, 0, 0
+        held = self._held
+        if self._next not in held and held and not self._resting:
+            self._resting = held[min(held)][1] == self._last_sequence + 1
+        if self._resting:
+            return self._rest()
+        start = self._next
+        if start not in held:
+            self._next = start + self._ticks
+            return CONCEAL, start, self._next
+        excess = self._now_ns - start * 1_000_000_000 // self._rate - self._delays.target_ns
+        if self._is_quiet(start):
+            if excess > self._slack_ns and (excess > self._hurry_ns or self._in_long_pause()):
+                self._shorten(excess)
+            elif excess < -self._slack_ns and self._in_long_pause():
+                return PAUSE, start, start
+        elif abs(excess) > self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
+            return self._stretched.pop()
+        return self._play()
+
+    def _rest(self) -> Pull:
+        """In a pause of the speaker's: wait until the next talkspurt is due."""
+        if self._held:
+            first = min(self._held)
+            if self._now_ns >= first * 1_000_000_000 // self._rate + self._delays.target_ns:
+                self._resting = False
+                self._next = first
+                return self._play()
+        return PAUSE, self._next, self._next
+
+    def _play(self) -> Pull:
+        start = self._next
+        frame, self._last_sequence = self._held.pop(start)
+        self._next = self._played_to = start + self._ticks
+        self._quiet_run = self._quiet_run + 1 if self._quiet and self._quiet[frame] else 0
+        return frame, start, self._next
+
+    def _is_quiet(self, timestamp: int) -> bool:
+        one = self._held.get(timestamp)
+        return one is not None and bool(self._quiet) and self._quiet[one[0]]
+
+    def _in_long_pause(self) -> bool:
+        """Whether the quiet around the next frame, as far as it is here, is long enough to be a pause."""
+        at, run = self._next, self._quiet_run
+        while run < self._pause_frames and self._is_quiet(at):
+            run += 1
+            at += self._ticks
+        return run >= self._pause_frames
+
+    def _shorten(self, excess_ns: int) -> None:
+        """Leave out quiet frames that are here, but the last."""
+        while excess_ns >= self._frame_ns and self._is_quiet(self._next + self._ticks):
+            _, self._last_sequence = self._held.pop(self._next)
+            self._next += self._ticks
+            excess_ns -= self._frame_ns
+
+    def _stretch(self, speech: int, playing: int) -> bool:
+        """Play the next `speech` packets in `playing` packets' lengths, if they are here, and a frame to join on to."""
+        speech, playing = speech * self._each, playing * self._each
+        start, ticks, held = self._next, self._ticks, self._held
+        if any(start + number * ticks not in held for number in range(speech + 1)):
+            return False
+        frame = held[start][0]
+        edges = [start + number * speech * ticks // playing for number in range(playing + 1)]
+        self._stretched = [(frame, *edge) for edge in pairwise(edges)][::-1]
+        for number in range(speech):
+            _, self._last_sequence = held.pop(start + number * ticks)
+        self._next = self._played_to = start + speech * ticks
+        self._quiet_run = 0
+        return True
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits."""
+        return not self._held and not self._stretched
