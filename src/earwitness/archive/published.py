@@ -104,7 +104,8 @@ def _measure_all(
     if executor is None:
         yield from (measure_call(call, options) for call in calls)
         return
-    remaining = iter(calls)
+    # The longest first, so that no process is left with a long one at the end.
+    remaining = iter(sorted(calls, key=lambda call: -sum(bool(end.recording) for end in call.ends)))
     pending: set[Future[MeasuredCall]] = {
         executor.submit(measure_call, call, options) for call in islice(remaining, IN_FLIGHT)
     }
