@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from making import START_NS, pcap, rtp_stream
 
 from earwitness.errors import InputError
-from earwitness.trace.pcap import parse_records, read_records
+from earwitness.trace.pcap import _chained, _walk, parse_records, read_records
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import Records
 
@@ -122,3 +122,18 @@ def test_anything_after_a_header_reads_or_says_why(body: bytes) -> None:
         records = read(pcap([]) + body, resume=resume)
         assert (records.start + records.captured <= len(records.data)).all()
         assert len(records) or records.problems
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=40), st.sampled_from("<>"), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_guessed_and_proven_records_are_those_that_a_walk_finds(
+    sizes: list[int], order: str, nanoseconds: bool
+) -> None:
+    frames = [(START_NS + i * 10**9, bytes([i]) * size) for i, size in enumerate(sizes)]
+    data = np.frombuffer(pcap(frames, order=order, nanoseconds=nanoseconds), dtype=np.uint8)
+    walked, problems = _walk(data, order, 262_144, None)
+    assert not problems
+    chained = _chained(data, order, 262_144)
+    assert chained is None or chained.tolist() == walked.tolist()
+    assert len(walked) == len(sizes)
+    assert _chained(data[:-1], order, 262_144) is None

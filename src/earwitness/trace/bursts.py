@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.trace.model import I64, Trace
-from earwitness.trace.series import F64, Arrivals, arrivals
+from earwitness.trace.series import F64, Arrivals, arrivals, steps
 
 WITHIN_MS = 3.0
 """Packets closer than this to the one before are of one burst: far under a ptime, far over a send queue's spacing."""
@@ -41,6 +41,6 @@ def bursts(trace: Trace | Arrivals, within_ms: float = WITHIN_MS) -> Bursts:
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):
         return Bursts(np.zeros(0, dtype=np.int64), np.zeros(0))
-    gaps = np.diff(here.arrived_ns)
+    gaps = steps(here.arrived_ns)
     first = np.concatenate(([0], np.flatnonzero(gaps > within_ms * 1e6) + 1, [len(here)]))
     return Bursts(np.diff(first).astype(np.int64), gaps[first[1:-1] - 1] / 1e6)

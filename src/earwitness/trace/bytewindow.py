@@ -21,7 +21,7 @@ def window(data: U8, offsets: I64, width: int) -> U8:
         return np.zeros((len(offsets), width), dtype=np.uint8)
     # A view of overlapping items, one beginning at every byte: choosing items is then one indexed copy.
     items: NDArray[Any] = np.ndarray((last + 1,), dtype=f"V{width}", buffer=data, strides=(1,))
-    chosen = items[np.clip(offsets, 0, last)]
+    chosen = items[np.minimum(offsets, last)]
     return chosen.view(np.uint8).reshape(len(offsets), width)
 
 

@@ -21,7 +21,7 @@ def extend(values: I64, bits: int) -> I64:
     if not len(values):
         return values.astype(np.int64)
     half, cycle = np.int64(1 << (bits - 1)), np.int64(1 << bits)
-    steps = ((np.diff(values) + half) & (cycle - 1)) - half
+    steps = (((values[1:] - values[:-1]) + half) & (cycle - 1)) - half
     extended = np.empty(len(values), dtype=np.int64)
     extended[0] = values[0]
     np.cumsum(steps, out=extended[1:])
@@ -38,21 +38,22 @@ def extend_sequence(sequence: I64) -> I64:
     that no number occurs twice.
     """
     extended = extend(sequence, 16)
-    jumps = np.flatnonzero((np.diff(extended) > MAX_DROPOUT) | (np.diff(extended) < -MAX_MISORDER)) + 1
+    step = extended[1:] - extended[:-1]
+    jumps = np.flatnonzero((step > MAX_DROPOUT) | (step < -MAX_MISORDER)) + 1
     if not len(jumps):
         return extended
     begins = [0, *jumps.tolist()]
     ends = [*jumps.tolist(), len(sequence)]
     highest = int(extended[: ends[0]].max())
     for begin, end in zip(begins[1:], ends[1:], strict=True):
-        step = ((int(sequence[begin]) - highest + 0x8000) & 0xFFFF) - 0x8000
-        near = -MAX_MISORDER <= step <= MAX_DROPOUT
+        ahead = ((int(sequence[begin]) - highest + 0x8000) & 0xFFFF) - 0x8000
+        near = -MAX_MISORDER <= ahead <= MAX_DROPOUT
         if not near and end - begin == 1:
-            extended[begin] = highest + (step - 0x10000 if step > 0 else step)
+            extended[begin] = highest + (ahead - 0x10000 if ahead > 0 else ahead)
             continue
-        if not near and step < 0:
-            step += 0x10000
-        extended[begin:end] += highest + step - extended[begin]
+        if not near and ahead < 0:
+            ahead += 0x10000
+        extended[begin:end] += highest + ahead - extended[begin]
         highest = max(highest, int(extended[begin:end].max()))
     lowest = int(extended.min())
     return extended if lowest >= 0 else extended + -(lowest // 0x10000) * 0x10000

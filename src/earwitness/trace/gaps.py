@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from earwitness.trace.model import Bool, Trace
-from earwitness.trace.series import F64, Arrivals, arrivals
+from earwitness.trace.series import F64, Arrivals, arrivals, steps
 
 
 def gaps_ms(trace: Trace | Arrivals) -> F64:
     """Times between consecutive arrivals, ms, (n - 1,), pauses and all: the study's inter-arrival "delay"."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
-    return np.asarray(np.diff(here.arrived_ns) / 1e6)
+    return np.asarray(steps(here.arrived_ns) / 1e6)
 
 
 def pauses_ms(trace: Trace | Arrivals) -> F64:
@@ -25,7 +25,7 @@ def pauses_ms(trace: Trace | Arrivals) -> F64:
     Lost packets are no pause: the step of the sequence number accounts for them.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
-    silent = np.diff(here.timestamp) - np.diff(here.sequence) * here.packet_ticks
+    silent = steps(here.timestamp) - steps(here.sequence) * here.packet_ticks
     # Half a packet of slack: some senders' timestamps are read from a clock and step unevenly.
     silent = np.where(silent * 2 > here.packet_ticks, silent, 0)
     silent[~here.advances[1:] | here.restarts[1:]] = 0
@@ -50,7 +50,7 @@ def excess_gaps_ms(trace: Trace | Arrivals) -> F64:
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     arrived, timestamp = here.arrived_ns[here.advances], here.timestamp[here.advances]
-    excess = np.diff(arrived) / 1e6 - np.diff(timestamp) * (1e3 / here.clock_rate) + here.packet_ms
+    excess = steps(arrived) / 1e6 - steps(timestamp) * (1e3 / here.clock_rate) + here.packet_ms
     return np.asarray(excess[~here.restarts[here.advances][1:]])
 
 

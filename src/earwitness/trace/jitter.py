@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.trace.model import I64, Trace
-from earwitness.trace.series import F64, NAN, Arrivals, arrivals, quantiles
+from earwitness.trace.series import F64, NAN, Arrivals, arrivals, quantiles, steps
 
 _KEPT = 15 / 16
 """What a packet leaves of the estimate before it."""
@@ -43,7 +43,7 @@ def transit_change_ms(trace: Trace | Arrivals) -> F64:
     Zero where the sender restarted its numbering, because there is nothing to compare.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
-    change = np.diff(here.arrived_ns) / 1e6 - np.diff(here.timestamp) * (1e3 / here.clock_rate)
+    change = steps(here.arrived_ns) / 1e6 - steps(here.timestamp) * (1e3 / here.clock_rate)
     if here.restarts.any():
         change[here.restarts[1:]] = 0.0
     return np.asarray(change)
@@ -107,7 +107,7 @@ def _change_units(here: Arrivals) -> list[int]:
         return []
     seconds, rest = np.divmod(here.arrived_ns - here.arrived_ns[0], 1_000_000_000)
     arrival = seconds * here.clock_rate + rest * here.clock_rate // 1_000_000_000
-    change = np.abs(np.diff(arrival - here.timestamp))
+    change = np.abs(steps(arrival - here.timestamp))
     if here.restarts.any():
         change[here.restarts[1:]] = 0
     return list(change.tolist())

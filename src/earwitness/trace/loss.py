@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.trace.model import Trace
-from earwitness.trace.series import NAN, Arrivals, arrivals, runs
+from earwitness.trace.series import NAN, Arrivals, arrivals, runs, steps
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def loss(trace: Trace, here: Arrivals | None = None) -> Loss:
         expected = len(distinct)
         lengths = runs(~np.isin(distinct, sequence))
     elif len(sequence):
-        steps = np.diff(np.unique(sequence) if len(behind) else sequence)
+        apart = steps(np.unique(sequence) if len(behind) else sequence)
         jumps = here.restarts[1:] if not len(behind) else np.isin(np.unique(sequence)[1:], sequence[here.restarts])
-        lengths = steps[(steps > 1) & ~jumps] - 1
+        lengths = apart[(apart > 1) & ~jumps] - 1
         expected = received + int(lengths.sum())
     else:
         expected, lengths = 0, np.zeros(0, dtype=np.int64)

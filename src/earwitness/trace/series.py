@@ -34,6 +34,11 @@ def quantiles(values: F64, *shares: float) -> list[float]:
     return found
 
 
+def steps(values: NDArray[Any]) -> NDArray[Any]:
+    """From each of (n,) values to the next, (n - 1,): `numpy.diff` without its preparations, a quarter of the time."""
+    return np.asarray(values[1:] - values[:-1])
+
+
 @dataclass(frozen=True)
 class Arrivals:
     """The packets of a trace that arrived, in order of arrival, with what the timing modules need of them; (n,) each.
@@ -81,7 +86,7 @@ def arrivals(trace: Trace) -> Arrivals:
 
 def _packet_ticks(trace: Trace) -> int:
     """The usual step of the timestamp from one sequence number to the next; 20 ms where it cannot be seen."""
-    step = np.diff(trace.timestamp)[np.diff(trace.sequence) == 1]
+    step = steps(trace.timestamp)[steps(trace.sequence) == 1]
     step = step[step > 0]
     if not len(step):
         return trace.clock_rate // 50 or 1

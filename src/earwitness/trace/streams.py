@@ -138,7 +138,7 @@ def _goes_on(sequence: I64) -> bool:
     """Whether sequence numbers mostly step ahead by a little, as in RTP, and not in random data of RTP's form."""
     if len(sequence) < _MIN_PACKETS:
         return False
-    step = np.diff(sequence) & 0xFFFF
+    step = (sequence[1:] - sequence[:-1]) & 0xFFFF
     return bool(np.count_nonzero((step > 0) & (step <= _NEAR)) * 2 >= len(step))
 
 

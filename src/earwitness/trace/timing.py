@@ -15,7 +15,7 @@ import numpy as np
 from earwitness.trace import bursts as burst_series
 from earwitness.trace import gaps as gap_series
 from earwitness.trace.delay import NO_DELAY, DelayStatistics, delay_statistics, one_way_delay_ms, relative_delay_ms
-from earwitness.trace.jitter import JitterStatistics, jitter_ms, last_jitter_units, statistics
+from earwitness.trace.jitter import jitter_ms, last_jitter_units
 from earwitness.trace.loss import loss
 from earwitness.trace.model import UNKNOWN, Trace
 from earwitness.trace.series import F64, NAN, arrivals, quantiles
@@ -102,8 +102,7 @@ def summarise(
     here = arrivals(trace)
     counts = loss(trace, here)
     jitter = jitter_ms(here)
-    spread: JitterStatistics = statistics(jitter)
-    (jitter_p95,) = quantiles(jitter, 0.95)
+    lower, median, upper, jitter_p95, jitter_max = quantiles(jitter, 0.25, 0.5, 0.75, 0.95, 1.0)
     gaps = gap_series.gaps_ms(here)
     pauses = gap_series.pauses_ms(here)
     without = np.maximum(gaps - pauses, 0.0)
@@ -131,12 +130,12 @@ def summarise(
         packet_ms=here.packet_ms,
         talkspurts=int(np.count_nonzero(pauses)) + 1 if len(here) else 0,
         pauses_total_s=float(pauses.sum()) / 1e3,
-        jitter_mean_ms=spread.mean_ms,
-        jitter_median_ms=spread.median_ms,
+        jitter_mean_ms=float(jitter.mean()) if len(jitter) else NAN,
+        jitter_median_ms=median,
         jitter_p95_ms=jitter_p95,
-        jitter_max_ms=spread.max_ms,
-        jitter_iqr_ms=spread.iqr_ms,
-        jitter_std_dev_ms=spread.std_dev_ms,
+        jitter_max_ms=jitter_max,
+        jitter_iqr_ms=upper - lower,
+        jitter_std_dev_ms=_deviation(jitter),
         jitter_final_units=last_jitter_units(here),
         gap_mean_ms=float(gaps.mean()) if len(gaps) else NAN,
         gap_max_with_pauses_ms=_most(gaps),
@@ -171,3 +170,10 @@ def summarise(
 def _most(values: F64) -> float:
     """The maximum, NaN where there is none."""
     return float(values.max()) if len(values) else NAN
+
+
+def _deviation(values: F64) -> float:
+    """Sample standard deviation, 0 of one value, NaN of none."""
+    if len(values) < 2:
+        return 0.0 if len(values) else NAN
+    return float(values.std(ddof=1))
