@@ -15,7 +15,7 @@ from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.lab.host import Host
 from earwitness.lab.lab import Lab
-from earwitness.lab.plan import LabPlan
+from earwitness.lab.plan import LabPlan, pair_names
 from earwitness.lab.wan import LinkProfile
 from earwitness.path.base import Path
 from earwitness.path.direct import DirectPath
@@ -25,25 +25,61 @@ from earwitness.path.tor import TorPath
 from earwitness.tor.select import CircuitRequest
 
 
+class LatenessWatch:
+    """How late the emulator was during each of several calls at once; its own statistics are of one period only."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._worst: dict[object, float | None] = {}
+
+    def begin(self, call: object) -> None:
+        """A call begins now."""
+        self._read()
+        self._worst[call] = None
+
+    def end(self, call: object) -> float | None:
+        """The 99th percentile since the call began, ms; None if no packet went, or it had not begun.
+
+        Where other calls began or ended meanwhile, the worst of the periods between.
+        """
+        self._read()
+        return self._worst.pop(call, None)
+
+    def _read(self) -> None:
+        lateness = self._lab.emulator.statistics(reset=True)["lateness"]
+        if lateness["packets"]:
+            p99_ms = float(lateness["p99_ms"])
+            self._worst = {call: max(p99_ms, worst or 0.0) for call, worst in self._worst.items()}
+
+
 class LabNetwork:
-    """Calls between the lab's caller and callee; one at a time."""
+    """Calls between a caller and a callee of the lab; one at a time, at the same time as other pairs'."""
 
     name = "lab"
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, pair: int = 1, lateness: LatenessWatch | None = None) -> None:
         self.lab = lab
-        self.scratch = lab.state_dir / "calls"
+        self.pair = pair
+        self.scratch = lab.state_dir / ("calls" if pair == 1 else f"calls{pair}")
+        self._lateness = lateness or LatenessWatch(lab)
         self._links = dict(lab.plan.links)
 
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
         """The two hosts in the plan's places, its impairments on the caller's links, all seeded afresh."""
+        self._lateness.begin(self)
+        caller, callee = pair_names(self.pair)
+        if self.lab.plan.pairs > 1:
+            self.lab.arrange_pair(
+                self.pair, caller_place=plan.from_place, callee_place=plan.to_place, link=plan.link, seed=plan.seed
+            )
+            return self.lab.host(caller), self.lab.host(callee)
         self.lab.arrange(
             caller_place=plan.from_place,
             callee_place=plan.to_place,
             links={**self._links, "caller": plan.link} if plan.link else self._links,
             seed=plan.seed,
         )
-        return self.lab.host("caller"), self.lab.host("callee")
+        return self.lab.host(caller), self.lab.host(callee)
 
     def path(self, plan: CallPlan) -> Path:
         """The path that the plan asks for."""
@@ -68,13 +104,16 @@ class LabNetwork:
         return {"tor": _tor_version()} if shutil.which("tor") else {}
 
     def emulator_late_p99_ms(self) -> float | None:
-        """How late packets left the emulator, 99th percentile since this was last asked, ms."""
-        lateness = self.lab.emulator.statistics(reset=True)["lateness"]
-        return float(lateness["p99_ms"]) if lateness["packets"] else None
+        """How late packets left the emulator, 99th percentile since `hosts`, ms."""
+        return self._lateness.end(self)
 
     def write_truth(self, since_ns: int, out: FilePath) -> None:
-        """The emulator's log since then: every packet between any two hosts of the lab."""
-        self.lab.truth(since_ns=since_ns).to_parquet(out, index=False, compression="zstd")
+        """The emulator's log since then: every packet between any two hosts of the lab but those of other pairs."""
+        truth = self.lab.truth(since_ns=since_ns)
+        others = [name for pair in range(1, self.lab.plan.pairs + 1) if pair != self.pair for name in pair_names(pair)]
+        if others:
+            truth = truth[~truth["source"].isin(others) & ~truth["destination"].isin(others)]
+        truth.to_parquet(out, index=False, compression="zstd")
 
     def lose_relay(self, nickname: str) -> None:
         """Kill the tor of a relay of the private network."""
@@ -87,9 +126,16 @@ class LabNetwork:
             return
 
 
-def lab_plan_for(plans: Sequence[CallPlan]) -> LabPlan:
+def lab_networks(lab: Lab) -> list[LabNetwork]:
+    """A network for each pair of the lab's, that can be used at the same time."""
+    lateness = LatenessWatch(lab)
+    return [LabNetwork(lab, pair, lateness) for pair in range(1, lab.plan.pairs + 1)]
+
+
+def lab_plan_for(plans: Sequence[CallPlan], pairs: int = 1) -> LabPlan:
     """The lab that these calls need: with Tor where one goes over it, a refusing exit where one asks for that.
 
+    `pairs`: how many of them may be on the air at once.
     Raises `InputError` for a city or a link setting that does not exist.
     """
     first = plans[0]
@@ -99,6 +145,7 @@ def lab_plan_for(plans: Sequence[CallPlan]) -> LabPlan:
         callee_place=first.to_place,
         with_tor=any(plan.over_tor for plan in plans),
         seed=first.seed,
+        pairs=pairs,
     )
     exits = [host.name for host in lab_plan.hosts() if host.role == "exit"]
     for plan in plans:

@@ -24,6 +24,9 @@ from earwitness.call.plan import CallPlan
 from earwitness.call.talk import Watch
 from earwitness.errors import EarwitnessError, Outcome
 
+SCORING = "hearing and scoring"
+"""Stage of a call that has left the air; its ends are free."""
+
 
 async def measure(
     plan: CallPlan,
@@ -58,7 +61,7 @@ async def measure(
             cancelled = stop
             happened = EarwitnessError("placing the call", plan.title, "it was interrupted", "place it again")
             live = notebook.live(Outcome.INTERRUPTED, happened)
-        watch("hearing and scoring")
+        watch(SCORING)
         record = await _evaluated(live, folder, None if cancelled else executor)
         write_record(folder, record)
     if cancelled is not None:

@@ -22,7 +22,7 @@ from earwitness.lab.emulator_control import EmulatorClient
 from earwitness.lab.emulator_process import running_emulator
 from earwitness.lab.geography import Place, place
 from earwitness.lab.namespace import NamespaceHost, create_host, remove_host
-from earwitness.lab.plan import HostPlan, LabPlan
+from earwitness.lab.plan import HostPlan, LabPlan, pair_names
 from earwitness.lab.sandbox import STATE_DIR, in_sandbox
 from earwitness.lab.wan import LinkProfile
 
@@ -185,6 +185,31 @@ class Lab:
             self.hosts[planned.name].place = _label(planned.place)
             self.hosts[planned.name].location = place(planned.place)
         self._set_links(lambda source, destination: True, seed=self.plan.seed)
+        self._write()
+
+    def arrange_pair(self, pair: int, *, caller_place: str, callee_place: str, link: str = "", seed: int) -> None:
+        """Make one pair of ends ready for its next call, while others may be talking: only its own links start anew.
+
+        `link`: impairments of all the caller's links, on top of the plan's. Links between other hosts go on as they
+        are, so that what is random on those depends on the calls before.
+
+        Raises:
+            InputError: no such city or setting; nothing has changed then.
+        """
+        names = pair_names(pair)
+        cities = dict(zip(names, (caller_place, callee_place), strict=True))
+        located = {name: place(city) for name, city in cities.items()}
+        LinkProfile().with_spec(link)
+        for name in names:
+            self.host(name).place, self.host(name).location = _label(cities[name]), located[name]
+        places = {host.name: host.location for host in self.hosts.values()}
+        links = []
+        for source, destination, profile in self.plan.links_between(places):
+            if names[0] in (source, destination):
+                profile = profile.with_spec(link)
+            if source in names or destination in names:
+                links.append((self.hosts[source].number, self.hosts[destination].number, profile))
+        self.emulator.set_links(links, seed)
         self._write()
 
     def place_host(self, name: str, city: str) -> None:

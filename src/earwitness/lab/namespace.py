@@ -93,10 +93,13 @@ def start_owned(
 ) -> subprocess.Popen[bytes]:
     """`subprocess.Popen`, started in the context `within`, and killed when this process ends, however it ends.
 
+    It is of a process group of its own, so that Ctrl-C at a terminal is for the command, which may finish its call.
+
     Raises:
         OSError: it did not start.
     """
     parent = os.getpid()
+    options.setdefault("process_group", None if options.get("start_new_session") else 0)
 
     def die_with_us() -> None:
         syscalls.die_with_parent(signal.SIGKILL)

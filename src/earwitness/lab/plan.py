@@ -30,6 +30,8 @@ _RELAY_CITIES = (
 )
 """Most of the public network's capacity is in Europe and North America. Any first few hold every role."""
 
+_MOST_PAIRS = 16
+
 _LINK_KEY = re.compile(r"(?P<a>[\w*]+)(?:(?P<direction>[->])(?P<b>[\w*]+))?")
 
 
@@ -57,6 +59,8 @@ class LabPlan:
     """Directory authorities: three is the least that still votes when one is lost."""
     relays: int = 8
     """Two or three for each role, so that circuits differ and one relay can be lost."""
+    pairs: int = 1
+    """Pairs of caller and callee, each of which can have a call at the same time: `caller2`, `callee2` ..."""
     seed: int = 1
     refusing_exits: tuple[str, ...] = ()
     """Exits, by host name, whose policy refuses every stream: for showing what a refusal looks like."""
@@ -75,6 +79,8 @@ class LabPlan:
             _refuse("authorities", self.authorities, f"between 1 and {len(_AUTHORITY_CITIES)}")
         if self.with_tor and not 3 <= self.relays <= 200:
             _refuse("relays", self.relays, "between 3 and 200: a guard, a middle and an exit at least")
+        if not 1 <= self.pairs <= _MOST_PAIRS:
+            _refuse("pairs", self.pairs, f"between 1 and {_MOST_PAIRS}")
         if not 1.0 <= self.inflation <= 10.0:
             _refuse("inflation", self.inflation, "between 1 and 10")
         names = {host.name for host in self.hosts()} | {"*"}
@@ -98,6 +104,9 @@ class LabPlan:
             for number in range(self.relays):
                 role, city = _RELAY_CITIES[number % len(_RELAY_CITIES)]
                 hosts.append(HostPlan(f"relay{number + 1}", city, role))
+        for pair in range(2, self.pairs + 1):
+            caller, callee = pair_names(pair)
+            hosts += [HostPlan(caller, self.caller_place, client), HostPlan(callee, self.callee_place, client)]
         return hosts
 
     def links_between(self, places: Mapping[str, Place]) -> Iterator[tuple[str, str, LinkProfile]]:
@@ -115,7 +124,11 @@ class LabPlan:
         """Whether a lab of the `other` plan can do what this one asks: places, links and seed can be arranged later."""
         network = ("authorities", "relays", "refusing_exits", "relay_nodelay")
         same_network = all(getattr(self, name) == getattr(other, name) for name in network)
-        return self.inflation == other.inflation and (not self.with_tor or (other.with_tor and same_network))
+        return (
+            self.inflation == other.inflation
+            and self.pairs <= other.pairs
+            and (not self.with_tor or (other.with_tor and same_network))
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -125,6 +138,12 @@ class LabPlan:
     def from_dict(cls, values: Mapping[str, Any]) -> LabPlan:
         """The inverse of `to_dict`."""
         return cls(**{**values, "refusing_exits": tuple(values["refusing_exits"])})
+
+
+def pair_names(pair: int) -> tuple[str, str]:
+    """The hosts of a pair of ends, counted from 1: `caller` and `callee`, `caller2` and `callee2` ..."""
+    number = "" if pair == 1 else str(pair)
+    return f"caller{number}", f"callee{number}"
 
 
 def _concerns(key: str, source: str, destination: str) -> bool:
