@@ -106,10 +106,9 @@ def _measure_all(
         return
     # The longest first, so that no process is left with a long one at the end.
     remaining = iter(sorted(calls, key=lambda call: -sum(bool(end.recording) for end in call.ends)))
-    pending: set[Future[MeasuredCall]] = {
-        executor.submit(measure_call, call, options) for call in islice(remaining, IN_FLIGHT)
-    }
+    pending: set[Future[MeasuredCall]] = set()
     try:
+        pending |= {executor.submit(measure_call, call, options) for call in islice(remaining, IN_FLIGHT)}
         while pending:
             ready, pending = wait(pending, return_when=FIRST_COMPLETED)
             pending |= {executor.submit(measure_call, call, options) for call in islice(remaining, len(ready))}
