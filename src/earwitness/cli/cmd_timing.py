@@ -44,8 +44,8 @@ def timing(
 ) -> None:
     """Print the timing of the RTP streams in captures: jitter, gaps, spikes, bursts, loss, delay variation.
 
-    Without --side, --address or --stream, every stream of every capture. Of several captures, one that cannot be used is
-    told on standard error, the others are done, and the command ends with 2.
+    Without --side, --address or --stream, every stream of every capture. Of several captures, one that cannot be used
+    is told on standard error, the others are done, and the command ends with 2.
     """
     from earwitness.errors import InputError
     from earwitness.trace.capture import read_capture
