@@ -146,7 +146,7 @@ def scored(row: Row, live: LiveCall, heard: Heard, spoken: Pcm | None, codec: Co
         codec.spec,
         loss_ratio=effective_loss,
         mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0,
-        burst_ratio=_burst_ratio(heard, trace),
+        burst_ratio=burst_ratio(heard, trace),
     )
     row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
     if spoken is None:
@@ -185,7 +185,7 @@ def recorded(row: Row, live: LiveCall, folder: Path, spoken: Pcm | None, codec: 
     return replace(row, phone_mos_lqo=score.pesq.mos_lqo)
 
 
-def _burst_ratio(heard: Heard, trace: Trace) -> float:
+def burst_ratio(heard: Heard, trace: Trace) -> float:
     """BurstR (G.107 3.5) of what the decoder missed, whether it was lost or came too late."""
     missed = heard.ledger[heard.ledger["fate"] == Fate.LATE]
     late = trace.arrived_ns.copy()

@@ -10,7 +10,8 @@ from typing import Any
 from earwitness.ear.hear import Heard
 from earwitness.ear.listen import choose, listen
 from earwitness.errors import EarwitnessError
-from earwitness.score.pesq import PesqScore, ScorerRefused, pesq_nb, pesq_wb
+from earwitness.score.listening import listen as score_listening
+from earwitness.score.pesq import PesqScore, ScorerRefused
 from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import write_wav
 from earwitness.trace.capture import read_capture
@@ -78,13 +79,12 @@ class Scored:
 
 
 def score_of(heard: Heard, reference: Speech, flow: str = "") -> Scored:
-    """Score what was heard against what was said, at the sound's rate (narrowband; wideband too at 16 kHz)."""
+    """Score what was heard against what was said, both at the sound's rate (narrowband; from 16 kHz wideband too)."""
     try:
-        score = pesq_nb(reference.samples, heard.audio, heard.sample_rate)
-        wide = pesq_wb(reference.samples, heard.audio) if heard.sample_rate == 16000 else None
+        score = score_listening(reference.samples, heard.audio, heard.sample_rate)
     except ScorerRefused as error:
         return Scored(heard, flow, None, None, error.reason)
-    return Scored(heard, flow, score, wide, "")
+    return Scored(heard, flow, score.pesq, score.mos_lqo_wb, "")
 
 
 def hear_capture(
