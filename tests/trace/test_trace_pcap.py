@@ -126,9 +126,7 @@ def test_anything_after_a_header_reads_or_says_why(body: bytes) -> None:
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=40), st.sampled_from("<>"), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_guessed_and_proven_records_are_a_walks(
-    sizes: list[int], order: str, nanoseconds: bool
-) -> None:
+def test_guessed_and_proven_records_are_a_walks(sizes: list[int], order: str, nanoseconds: bool) -> None:
     frames = [(START_NS + i * 10**9, bytes([i]) * size) for i, size in enumerate(sizes)]
     data = np.frombuffer(pcap(frames, order=order, nanoseconds=nanoseconds), dtype=np.uint8)
     walked, problems = _walk(data, order, 262_144, None)
