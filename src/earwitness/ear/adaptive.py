@@ -27,10 +27,10 @@ _SLOWER = (4, 5)
 
 @dataclass(frozen=True)
 class Adaptive:
-    """`adaptive`, with what one percent of late frames is worth (`adaptive:25`).
+    """`adaptive`, with what one percent of late frames is worth (`adaptive:30`).
 
-    `worth_ms`: how much longer to wait to have one percent fewer frames late. The default is what ITU-T G.107 makes of
-    it just above 177 ms of mouth-to-ear delay, where a percent of loss costs G.711 3.6 R and a millisecond 0.13 R.
+    `worth_ms`: how much longer to wait to have one percent fewer frames late. By ITU-T G.107 a percent
+    of loss costs G.711 3.6 R, and a millisecond 0.13 R above 177 ms of mouth-to-ear delay, which makes it worth 27 ms.
     `first_ms`: the delay of the first packet, when nothing is known. `late_run_ms`: so much speech late in a row is
     waited for, not skipped, until the delay is `most_ms` over the target. `pause_ms`: a quiet time this long is a pause
     that may be changed; any quiet frame is, where the delay is `hurry_ms` over the target. `slack_ms`: so far off the
@@ -38,13 +38,13 @@ class Adaptive:
     factor e after so long.
     """
 
-    worth_ms: float = 25.0
-    first_ms: float = 160.0
+    worth_ms: float = 22.0
+    first_ms: float = 150.0
     late_run_ms: float = 20.0
     most_ms: float = 400.0
     pause_ms: float = 200.0
     hurry_ms: float = 60.0
-    slack_ms: float = 40.0
+    slack_ms: float = 30.0
     stretch_ms: float = 240.0
     memory_s: float = 12.0
     concealment: ClassVar[str] = "wsola"

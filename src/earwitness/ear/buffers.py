@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from earwitness.ear.adaptive import Adaptive
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.fixed import Fixed
+from earwitness.ear.oracle import Oracle
 from earwitness.ear.pjmedia import Pjmedia
 from earwitness.errors import InputError
 
@@ -33,6 +34,10 @@ def _milliseconds(spec: str, text: str) -> float:
 
 def _adaptive(spec: str, rest: str) -> JitterBuffer:
     return Adaptive(worth_ms=_milliseconds(spec, rest)) if rest else Adaptive()
+
+
+def _oracle(spec: str, rest: str) -> JitterBuffer:
+    return Oracle(_milliseconds(spec, rest))
 
 
 def _fixed(spec: str, rest: str) -> JitterBuffer:
@@ -62,6 +67,7 @@ def _pjmedia(spec: str, rest: str) -> JitterBuffer:
 
 _MAKERS: Mapping[str, Callable[[str, str], JitterBuffer]] = {
     "fixed": _fixed,
-    "adaptive": _adaptive,
     "pjmedia": _pjmedia,
+    "adaptive": _adaptive,
+    "oracle": _oracle,
 }

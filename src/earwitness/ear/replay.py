@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from earwitness.ear.base import JitterBuffer, Playout, Pull
 from earwitness.ear.frames import Frames, arrivals
+from earwitness.ear.oracle import Oracle
 from earwitness.errors import InputError
 from earwitness.trace.model import Trace
 
@@ -59,14 +60,17 @@ def replay(
             "replaying", trace.source or "the trace", "no packet arrived", "give a capture with RTP in this direction"
         )
     stream = frames.stream
-    playout = buffer.open(stream, quiet)
+    foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Oracle) else None
+    playout: Playout = foreseen or buffer.open(stream, quiet)
     put, pull = playout.put, playout.pull
     pulls: list[Pull] = []
     take = pulls.append
     burst = stream.frames_per_packet
     position, total = 0, len(times)
     if clock_ns is None:
-        ticks = _own_clock(times, buffer, stream.frame_ns, burst)
+        tick_ns = stream.frame_ns * burst
+        begin = times[0] + buffer.clock_offset_ns(tick_ns) if foreseen is None else foreseen.begin_ns
+        ticks = _own_clock(begin, times[-1], tick_ns)
     else:
         ticks = np.asarray(clock_ns, dtype=np.int64).tolist()
         position = int(np.searchsorted(times, ticks[0])) if ticks else 0
@@ -81,22 +85,20 @@ def replay(
                 take(pull(now))
     ends = ticks
     if clock_ns is None:
-        ends = [*ticks, *_until_drained(playout, ticks[-1], stream.frame_ns * burst, burst, pulls)]
+        ends = [*ticks, *_until_drained(playout, ticks[-1], tick_ns, burst, pulls)]
     table = np.array(pulls, dtype=np.int64).reshape(-1, 3)
     asked = np.repeat(np.array(ends, dtype=np.int64), burst)
     within = np.tile(np.arange(burst, dtype=np.int64) * stream.frame_ns, len(ends))
     return Replay(frames, asked, asked + within, table[:, 0], table[:, 1], table[:, 2])
 
 
-def _own_clock(times: list[int], buffer: JitterBuffer, frame_ns: int, burst: int) -> list[int]:
-    """Exact ticks from the first arrival to just after the last."""
-    tick_ns = frame_ns * burst
-    begin = times[0] + buffer.clock_offset_ns(tick_ns)
-    if times[-1] - times[0] > _LONGEST_NS:
+def _own_clock(begin_ns: int, last_ns: int, tick_ns: int) -> list[int]:
+    """Exact ticks from `begin_ns` to just after the last arrival."""
+    if last_ns - begin_ns > _LONGEST_NS:
         raise InputError(
             "replaying", "the trace", "its arrivals span more than four hours", "cut the capture into calls"
         )
-    return list(range(begin, max(times[-1], begin) + tick_ns, tick_ns))
+    return list(range(begin_ns, max(last_ns, begin_ns) + tick_ns, tick_ns))
 
 
 def _until_drained(playout: Playout, last_ns: int, tick_ns: int, burst: int, pulls: list[Pull]) -> list[int]:

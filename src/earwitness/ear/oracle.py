@@ -1,0 +1,199 @@
+"""What a buffer could do that knew the future: the ceiling to measure others against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
+from earwitness.ear.frames import Frames
+from earwitness.errors import InputError
+from earwitness.trace.model import Trace
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+_LONG_PAUSE_NS = 200_000_000
+"""Quiet shorter than this is inside speech."""
+_MOST_NS = 4_000_000_000
+"""No stretch of speech is held back further than this."""
+_BISECTIONS = 40
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Fewest frames missed for a mean delay, all arrivals known beforehand (`oracle:100`).
+
+    `delay_ms` is the mean over frames of speech of the playing instant beyond the fastest packet's. Each stretch of
+    speech between two pauses (of silence suppression, or 200 ms and more of quiet) has one playout delay; pauses give
+    and take what is between. The delays are those that minimise frames missed + price * delay summed over the frames,
+    by dynamic programming over a grid of one packet's length, with the one rule that a stretch cannot begin before the
+    one before it has ended; the price is found by bisection, so that the mean delay is the largest not above
+    `delay_ms`. Quiet frames in a pause are played where there is time for them, and not counted.
+
+    So it bounds, up to the grid, how many frames any buffer can play that leaves speech between pauses as it is. It is
+    no bound on a buffer that stretches speech; nor, to the letter, on MOS, which is no function of the frames missed.
+    """
+
+    delay_ms: float
+    concealment: ClassVar[str] = "wsola"
+    wants_levels: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.delay_ms <= 10_000:
+            raise InputError(
+                "making an oracle of", f"{self.delay_ms} ms", "out of range", "give 0 to 10000 milliseconds"
+            )
+
+    @property
+    def spec(self) -> str:
+        """As on the command line."""
+        return f"oracle:{self.delay_ms:g}"
+
+    def clock_offset_ns(self, frame_ns: int) -> int:
+        """Not used: an oracle sets its own clock, see `foresee`."""
+        return 0
+
+    def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> OraclePlayout:
+        """An oracle must be told the future."""
+        raise InputError("opening", self.spec, "it needs the whole trace", "replay it with earwitness.ear.hear")
+
+    def foresee(self, trace: Trace, frames: Frames, quiet: Sequence[bool]) -> OraclePlayout:
+        """Plan the playing of a whole trace, of which at least one packet arrived."""
+        return OraclePlayout(frames.stream, *_plan(trace, frames, quiet, self.delay_ms * 1e6))
+
+
+class OraclePlayout:
+    """A stream played by a plan: the timestamp that each frame length of playing is for, or None for a pause."""
+
+    def __init__(self, stream: Stream, begin_ns: int, schedule: list[int | None]) -> None:
+        self.begin_ns = begin_ns
+        """The first tick of its clock."""
+        self._ticks = stream.frame_ticks
+        self._schedule = schedule
+        self._at = 0
+        self._held: dict[int, int] = {}
+
+    def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
+        """Keep the packet's frames."""
+        for number in range(count):
+            self._held.setdefault(timestamp + number * self._ticks, frame + number)
+
+    def pull(self, now_ns: int) -> Pull:
+        """What the plan says, if it is here."""
+        place, self._at = self._at, self._at + 1
+        start = self._schedule[place] if place < len(self._schedule) else None
+        if start is None:
+            return PAUSE, 0, 0
+        return self._held.pop(start, CONCEAL), start, start + self._ticks
+
+    @property
+    def drained(self) -> bool:
+        """Whether the plan is at its end."""
+        return self._at >= len(self._schedule)
+
+
+@dataclass(frozen=True, eq=False)
+class _Spurt:
+    """A stretch of speech: slots (frame lengths after the first timestamp) `start` up to `end`, `frames` in it, and
+    `missed` of them at each delay of the grid."""
+
+    start: int
+    end: int
+    frames: int
+    missed: F64
+
+
+def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) -> tuple[int, list[int | None]]:
+    """The first tick, and the timestamp for each frame length from then on."""
+    stream = frames.stream
+    rate, ticks, tick = stream.clock_rate, stream.frame_ticks, stream.frame_ns * stream.frames_per_packet
+    arrived_ns = trace.arrived_ns[frames.packet]
+    order = np.lexsort((arrived_ns, ~trace.arrived[frames.packet], frames.timestamp))
+    timestamp, first = np.unique(frames.timestamp[order], return_index=True)
+    row = order[first]
+    here = trace.arrived[frames.packet][row]
+    late_ns = np.where(here, arrived_ns[row] - timestamp * 1_000_000_000 // rate, 0)
+    leads = here & (frames.part[row] == 0)
+    fastest = int(late_ns[leads].min())
+    excess = np.where(here, late_ns - fastest, np.iinfo(np.int64).max)
+    worst = int(np.clip(excess[here].max(), tick, _MOST_NS))
+    grid = np.arange(0, worst + 2 * tick, tick, dtype=np.int64)
+    slot = (timestamp - timestamp[0]) // ticks
+    is_quiet = np.array(quiet, dtype=np.bool_)[row] if len(quiet) else np.zeros(len(row), dtype=np.bool_)
+    spurts = _spurts(slot, is_quiet, excess, grid, max(1, _LONG_PAUSE_NS // stream.frame_ns))
+    chosen = _cheapest(spurts, grid, delay_ns, stream.frames_per_packet)
+    length = int(slot[-1]) + 1 + len(grid) * stream.frames_per_packet
+    schedule: list[int | None] = [None] * length
+    for number, (spurt, delay) in enumerate(zip(spurts, chosen, strict=True)):
+        shift = delay * stream.frames_per_packet
+        # The quiet after it goes on at the same delay, until the next stretch takes over.
+        until = spurts[number + 1].start if number + 1 < len(spurts) else int(slot[-1]) + 1
+        low, high = np.searchsorted(slot, [spurt.start, until])
+        begin = spurt.start + shift
+        schedule[begin:] = [None] * (length - begin)
+        for at in range(int(low), int(high)):
+            schedule[int(slot[at]) + shift] = int(timestamp[at])
+    while schedule and schedule[-1] is None:
+        schedule.pop()
+    return int(timestamp[0]) * 1_000_000_000 // rate + fastest, schedule
+
+
+def _spurts(slot: I64, is_quiet: NDArray[np.bool_], excess: I64, grid: I64, pause: int) -> list[_Spurt]:
+    """Cut the stream where the slots jump or it is quiet for long."""
+    loud = np.flatnonzero(~is_quiet)
+    if not len(loud):
+        loud = np.arange(len(slot))
+    cuts = np.flatnonzero(np.diff(slot[loud]) > pause)
+    jumps = np.flatnonzero(np.diff(slot) > 1)
+    silent = np.searchsorted(loud, jumps, side="right") - 1
+    cuts = np.unique(np.concatenate((cuts, silent[(silent >= 0) & (silent < len(loud) - 1)])))
+    begins, ends = np.concatenate(([0], cuts + 1)), np.concatenate((cuts, [len(loud) - 1]))
+    spurts: list[_Spurt] = []
+    for begin, end in zip(loud[begins].tolist(), loud[ends].tolist(), strict=True):
+        inside = np.sort(excess[begin : end + 1])
+        missed = len(inside) - np.searchsorted(inside, grid, side="right")
+        spurts.append(_Spurt(int(slot[begin]), int(slot[end]) + 1, len(inside), missed.astype(np.float64)))
+    # What is quiet at the very beginning is played with the first stretch.
+    spurts[0] = _Spurt(int(slot[0]), spurts[0].end, spurts[0].frames, spurts[0].missed)
+    return spurts
+
+
+def _cheapest(spurts: list[_Spurt], grid: I64, delay_ns: float, each: int) -> list[int]:
+    """The delay of each stretch, as an index into the grid, with a mean of at most `delay_ns`."""
+    weight = np.array([spurt.frames for spurt in spurts], dtype=np.float64)
+    low, high = 0.0, 1.0
+    best = [0] * len(spurts)
+    for _ in range(_BISECTIONS):
+        price = (low + high) / 2.0
+        chosen = _dynamic(spurts, grid, price, each)
+        mean = float(np.sum(weight * grid[chosen]) / weight.sum())
+        if mean <= delay_ns:
+            best, high = chosen, price
+        else:
+            low = price
+    return best
+
+
+def _dynamic(spurts: list[_Spurt], grid: I64, price: float, each: int) -> list[int]:
+    """Least frames missed + price * delay (in steps of the grid), no stretch beginning before the last has ended."""
+    steps = np.arange(len(grid), dtype=np.float64)
+    behind: list[I64] = []
+    value = spurts[0].missed + price * spurts[0].frames * steps
+    for last, spurt in pairwise(spurts):
+        # A later stretch may have less delay by as much as the pause before it lasts.
+        reach = np.minimum(np.arange(len(grid)) + (spurt.start - last.end) // each, len(grid) - 1)
+        least = np.minimum.accumulate(value)
+        # Where the least so far was reached.
+        where = np.maximum.accumulate(np.where(value == least, np.arange(len(grid)), 0))
+        behind.append(where[reach])
+        value = least[reach] + spurt.missed + price * spurt.frames * steps
+    chosen = [int(np.argmin(value))]
+    for back in reversed(behind):
+        chosen.append(int(back[chosen[-1]]))
+    return chosen[::-1]
