@@ -298,8 +298,8 @@ class PrivateTor:
                 return
 
     async def _socket(self, tor: TorProcess) -> ControlAddress:
-        """Its control socket, once it is there."""
-        while not tor.node.control_socket.is_socket():
+        """Its control socket, once tor listens on it (it is there a moment before)."""
+        while not _listens(tor.node.control_socket):
             tor.check()
             await asyncio.sleep(0.02)
         return tor.control
@@ -321,3 +321,13 @@ async def _described(control: TorControl) -> set[str]:
     """Nicknames of the relays whose descriptor this tor has (dir-spec 2.1.1)."""
     descriptors = (await control.info("desc/all-recent")).splitlines()
     return {line.split()[1] for line in descriptors if line.startswith("router ")}
+
+
+def _listens(path: Path) -> bool:
+    """Whether a unix socket takes connections."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
