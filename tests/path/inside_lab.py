@@ -216,7 +216,7 @@ async def deaths(lab: Lab) -> dict[str, Any]:
     report: dict[str, Any] = {}
     async with TcpPath().open(lab.host("caller"), lab.host("callee"), PORTS) as path:
         report["tcp"] = await exchange(path, 50, 4000, 4000)
-        forwarder = path.ends.callee.process.pid
+        forwarder = path.ends.callee.pid
         report["forwarder"] = await failure_after(path, lambda: os.kill(forwarder, signal.SIGKILL))
     assert lab.private_tor is not None
     tor = lab.private_tor

@@ -6,13 +6,14 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path as FilePath
 
 from earwitness.call.plan import CallPlan
-from earwitness.errors import EarwitnessError, InputError
+from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.lab.host import Host
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan, pair_names
@@ -63,6 +64,15 @@ class LabNetwork:
         self.scratch = lab.state_dir / ("calls" if pair == 1 else f"calls{pair}")
         self._lateness = lateness or LatenessWatch(lab)
         self._links = dict(lab.plan.links)
+
+    @asynccontextmanager
+    async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
+        """A command has the lab to itself."""
+        yield
+
+    def failure(self) -> CallFailure | None:
+        """What may die in the lab is seen by the path."""
+        return None
 
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
         """The two hosts in the plan's places, its impairments on the caller's links, all seeded afresh."""

@@ -14,6 +14,15 @@ CALL_CLOCK = "call"
 """CLOCK_MONOTONIC plus one offset to Unix time, read when the call starts: the clock of every time in a call."""
 
 
+CALLEE_MARKS = {
+    "first_rtp_received": "first_media_to_callee",
+    "invite_received": "invite_received",
+    "first_rtp_sent": "callee_first_rtp_sent",
+    "speech_ended": "callee_speech_ended",
+}
+"""Milestones of the callee's phone that a call keeps, and their names there: times of the callee's clock."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EndFacts:
     """What one end's phone and capture said of themselves."""
@@ -49,6 +58,8 @@ class LiveCall:
     callee: EndFacts = field(default_factory=lambda: EndFacts(endpoint=Endpoint()))
     speech: Speech = field(default_factory=Speech)
     milestones: Mapping[str, int] = field(default_factory=dict)
+    clocks: Mapping[str, str] = field(default_factory=lambda: {"caller": CALL_CLOCK, "callee": CALL_CLOCK})
+    """Name of the clock that each end's times were read from; two on two machines."""
     emulator_late_p99_ms: float | None = None
     notes: tuple[str, ...] = ()
 

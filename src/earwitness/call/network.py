@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path as FilePath
 from typing import Protocol
 
 from earwitness.call.plan import CallPlan
+from earwitness.errors import CallFailure
 from earwitness.lab.host import Host
 from earwitness.path.base import Path
 
@@ -19,6 +21,17 @@ class Network(Protocol):
 
     scratch: FilePath
     """A directory for files of programs that run for one call; short-lived."""
+
+    def turn(self, call_id: str, plan: CallPlan) -> AbstractAsyncContextManager[None]:
+        """The time of one call: what must be so before its path is opened, and is undone after it.
+
+        Raises `CallFailure` or `InputError` where the call cannot be placed now.
+        """
+        ...
+
+    def failure(self) -> CallFailure | None:
+        """Why no call can go on here any more, whatever its path says; None while one can."""
+        ...
 
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
         """The caller's and the callee's host, in the plan's places."""

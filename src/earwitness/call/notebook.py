@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.archive.record import Circuit, Endpoint, Speech
-from earwitness.call.live import EndFacts, LiveCall
+from earwitness.call.live import CALL_CLOCK, EndFacts, LiveCall
 from earwitness.call.plan import CallPlan
 from earwitness.capture.live import CaptureSummary
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
@@ -34,6 +34,7 @@ class Notebook:
     reports: dict[str, PhoneReport] = field(default_factory=dict)
     captured: dict[str, CaptureSummary] = field(default_factory=dict)
     milestones: dict[str, int] = field(default_factory=dict)
+    clocks: dict[str, str] = field(default_factory=lambda: {"caller": CALL_CLOCK, "callee": CALL_CLOCK})
     speech: Speech = field(default_factory=Speech)
     emulator_late_p99_ms: float | None = None
     notes: list[str] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Notebook:
             callee=self._end("callee"),
             speech=self.speech,
             milestones=self.milestones,
+            clocks=self.clocks,
             emulator_late_p99_ms=self.emulator_late_p99_ms,
             notes=tuple(self.notes),
         )

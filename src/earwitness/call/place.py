@@ -6,7 +6,6 @@ import asyncio
 import platform
 import socket
 import time
-from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,12 +15,13 @@ from typing import Any
 from earwitness.archive import layout
 from earwitness.archive.record import Circuit, Endpoint, Relay, Speech
 from earwitness.call.accounts import SipService, sip_service
+from earwitness.call.ends import CallEnd, Capture, call_end
 from earwitness.call.live import LiveCall
 from earwitness.call.network import Network
 from earwitness.call.notebook import Notebook
 from earwitness.call.plan import CallPlan
 from earwitness.call.talk import Watch, collect, path_lost, talk
-from earwitness.capture.live import CaptureProcess, epoch_offset_ns
+from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.base import Phone, PhoneKind
@@ -46,12 +46,13 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
     try:
         _prepare(plan, notebook)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(network.turn(notebook.call_id, plan))
             opened = await _open_path(plan, network, notebook, stack, watch)
             try:
                 await _captured_call(plan, network, opened, folder, offset_ns, notebook, watch)
             except EarwitnessError as failure:
                 # A path that broke is the cause of whatever its phones then met.
-                raise path_lost(plan, opened) or failure from failure
+                raise path_lost(plan, network, opened) or failure from failure
     except EarwitnessError as failure:
         return notebook.live(_outcome_of(failure), failure)
     except OSError as error:
@@ -112,27 +113,37 @@ async def _captured_call(
     watch: Watch,
 ) -> None:
     """Everything between the first packet that could be captured and the last."""
-    ends = {"caller": opened.caller, "callee": opened.callee}
+    ends = {
+        name: call_end(end, _phones(plan, folder), offset_ns)
+        for name, end in (("caller", opened.caller), ("callee", opened.callee))
+    }
+    notebook.clocks = {name: end.clock for name, end in ends.items()}
     async with AsyncExitStack() as stack:
         watch("starting captures and phones")
         service = await stack.enter_async_context(sip_service(plan, opened, network.scratch))
-        setups = {name: _setup(plan, name, end, service, offset_ns) for name, end in ends.items()}
+        setups = {
+            "caller": _setup(plan, "caller", opened.caller, service, ends["caller"]),
+            "callee": _setup(plan, "callee", opened.callee, service, ends["callee"]),
+        }
         taken = _take_port(opened.callee) if plan.inject and plan.inject.what == "port-taken" else None
         try:
             entered = await _enter_all(
                 stack,
-                *(_capture(end, folder / layout.CAPTURES[name], offset_ns) for name, end in ends.items()),
-                *(_phones(plan, folder).start(end.host, setups[name]) for name, end in ends.items()),
+                *(end.capture(folder / layout.CAPTURES[name]) for name, end in ends.items()),
+                *(end.phone(setups[name]) for name, end in ends.items()),
             )
         finally:
             if taken:
                 taken.close()
-        captures: dict[str, CaptureProcess] = dict(zip(ends, entered[:2], strict=True))
+        captures: dict[str, Capture] = dict(zip(ends, entered[:2], strict=True))
         phones: dict[str, Phone] = dict(zip(ends, entered[2:], strict=True))
+        failure: CallFailure | None = None
         try:
             await talk(plan, network, opened, phones, notebook, watch)
         finally:
-            await collect(phones, captures, notebook)
+            failure = await collect(ends, phones, captures, notebook)
+        if failure is not None:
+            raise failure
         outcome = media_outcome(notebook.reports["caller"], notebook.reports["callee"])
         if outcome is not Outcome.COMPLETED:
             raise CallFailure(
@@ -143,24 +154,6 @@ async def _captured_call(
                 + ("neither end" if outcome is Outcome.NO_MEDIA else "one end only"),
                 remedy="see the captures of both ends in the call's folder",
             )
-
-
-def _capture(end: End, out: Path, offset_ns: int) -> AbstractAsyncContextManager[CaptureProcess]:
-    return _Started(CaptureProcess.start(end.host, end.interface, out, epoch_offset_ns=offset_ns))
-
-
-class _Started(AbstractAsyncContextManager[CaptureProcess]):
-    """A capture as a context whose entering starts it."""
-
-    def __init__(self, starting: Coroutine[Any, Any, CaptureProcess]) -> None:
-        self._starting = starting
-
-    async def __aenter__(self) -> CaptureProcess:
-        self._capture = await self._starting
-        return self._capture
-
-    async def __aexit__(self, *why: Any) -> None:
-        await self._capture.__aexit__(*why)
 
 
 async def _enter_all(stack: AsyncExitStack, *contexts: AbstractAsyncContextManager[Any]) -> list[Any]:
@@ -177,11 +170,11 @@ async def _enter_all(stack: AsyncExitStack, *contexts: AbstractAsyncContextManag
     return list(results)
 
 
-def _setup(plan: CallPlan, name: str, end: End, service: SipService, offset_ns: int) -> PhoneSetup:
+def _setup(plan: CallPlan, name: str, on_path: End, service: SipService, end: CallEnd) -> PhoneSetup:
     ports = PhonePorts()
     return PhoneSetup(
-        address=end.address,
-        epoch_offset_ns=offset_ns,
+        address=on_path.address,
+        epoch_offset_ns=end.epoch_offset_ns,
         user=name,
         sip_port=service.port(name),
         rtp_port=ports.rtp,

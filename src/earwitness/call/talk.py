@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from earwitness.call.defaults import ANSWER_TIMEOUT_S, STREAM_WATCH_S
+from earwitness.call.ends import CallEnd, Capture
+from earwitness.call.live import CALLEE_MARKS
 from earwitness.call.network import Network
 from earwitness.call.notebook import Notebook
 from earwitness.call.plan import CallPlan
-from earwitness.capture.live import CaptureProcess
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.path.base import OpenPath
 from earwitness.phone.base import Phone
@@ -46,7 +47,7 @@ async def talk(
     try:
         while not finish.done():
             await asyncio.wait({finish}, timeout=STREAM_WATCH_S)
-            if (lost := path_lost(plan, opened)) is not None:
+            if (lost := path_lost(plan, network, opened)) is not None:
                 raise lost
             if plan.inject and plan.inject.what.startswith("kill-") and time.monotonic() - begun > plan.inject.after_s:
                 _lose(plan, network, opened)
@@ -63,10 +64,17 @@ def _lose(plan: CallPlan, network: Network, opened: OpenPath) -> None:
         network.lose_relay(opened.hops[hop].nickname)
 
 
-async def collect(phones: Mapping[str, Phone], captures: Mapping[str, CaptureProcess], notebook: Notebook) -> None:
-    """End what still stands and keep what both ends have to tell, whatever came before."""
+async def collect(
+    ends: Mapping[str, CallEnd], phones: Mapping[str, Phone], captures: Mapping[str, Capture], notebook: Notebook
+) -> CallFailure | None:
+    """End what still stands and keep what both ends have to tell, whatever came before.
+
+    Returns what made a capture end badly or an end unreachable, for a call that would be whole otherwise.
+    """
+    failure: CallFailure | None = None
     for name, phone in phones.items():
         try:
+            await ends[name].within_reach()
             async with asyncio.timeout(_REPORT_TIMEOUT_S):
                 await phone.hang_up()
                 notebook.reports[name] = await phone.report()
@@ -75,15 +83,16 @@ async def collect(phones: Mapping[str, Phone], captures: Mapping[str, CapturePro
             notebook.reports[name] = PhoneReport(uri=phone.uri, role="idle", milestones=dict(phone.milestones))
         notebook.notes.extend(f"{name}'s phone: {note}" for note in phone.notes)
     for name, capture in captures.items():
-        notebook.captured[name] = await capture.stop()
+        try:
+            notebook.captured[name] = await capture.stop()
+        except CallFailure as error:
+            notebook.notes.append(f"the {name}'s capture: {error}")
+            failure = failure or error
     caller, callee = notebook.reports["caller"], notebook.reports["callee"]
     marks = dict(caller.milestones)
     for source, mark, target in (
-        (callee, "first_rtp_received", "first_media_to_callee"),
         (caller, "first_rtp_received", "first_media_to_caller"),
-        (callee, "invite_received", "invite_received"),
-        (callee, "first_rtp_sent", "callee_first_rtp_sent"),
-        (callee, "speech_ended", "callee_speech_ended"),
+        *((callee, mark, target) for mark, target in CALLEE_MARKS.items()),
     ):
         if mark in source.milestones:
             marks[target] = source.milestones[mark]
@@ -91,10 +100,13 @@ async def collect(phones: Mapping[str, Phone], captures: Mapping[str, CapturePro
     steps = sum(len(summary.clock_steps) for summary in notebook.captured.values())
     if steps:
         notebook.notes.append("the wall clock was set during the call; the times here do not depend on it")
+    return failure
 
 
-def path_lost(plan: CallPlan, opened: OpenPath) -> CallFailure | None:
-    """The failure to raise when the path under the call is gone; None while it stands."""
+def path_lost(plan: CallPlan, network: Network, opened: OpenPath) -> CallFailure | None:
+    """The failure to raise when what is under the call is gone, the other machine or the path; None while it stands."""
+    if (gone := network.failure()) is not None:
+        return gone
     reason = opened.failure()
     if reason is None:
         return None

@@ -11,7 +11,7 @@ import json
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from earwitness.errors import EarwitnessError
 from earwitness.lab.host import Host
@@ -21,6 +21,31 @@ _LINE_LIMIT = 32 * 1024 * 1024
 
 class ChildGone(EarwitnessError):
     """A helper process ended, or said nothing in time."""
+
+
+class Child(Protocol):
+    """A helper process, on this machine or another."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 on another machine."""
+        ...
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one command. Raises ChildGone when the process has ended."""
+        ...
+
+    async def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """The next event. Raises ChildGone at the end of its output or after `timeout_s`."""
+        ...
+
+    def close_stdin(self) -> None:
+        """Ask the process to finish."""
+        ...
+
+    async def close(self, grace_s: float = 5.0) -> None:
+        """Ask it to finish, wait for its end, and insist after `grace_s`."""
+        ...
 
 
 class JsonChild:
@@ -36,9 +61,10 @@ class JsonChild:
         self._transports: list[asyncio.BaseTransport] = []
 
     @classmethod
-    async def start(cls, host: Host, argv: Sequence[str], name: str) -> JsonChild:
+    async def start(cls, host: Host, argv: Sequence[str], name: str, *, pass_fds: Sequence[int] = ()) -> JsonChild:
         """Start `argv` in the host's namespace. `name` is for errors: "phone of caller"."""
-        process = host.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = host.popen(argv, pass_fds=pass_fds, **pipes)
         assert process.stdout is not None
         assert process.stderr is not None
         loop = asyncio.get_running_loop()
@@ -50,6 +76,11 @@ class JsonChild:
             child._transports.append(transport)
         child._error_task = asyncio.create_task(child._collect_errors(stderr))
         return child
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send one command. Raises ChildGone when the process has ended."""
@@ -66,7 +97,7 @@ class JsonChild:
             line = await asyncio.wait_for(self._stdout.readline(), timeout_s)
         except TimeoutError as error:
             raise self._gone(f"it said nothing for {timeout_s:g} s") from error
-        if not line:
+        if not line.endswith(b"\n"):  # nothing, or a line cut short by its death
             await asyncio.sleep(0.05)  # its last words on standard error may still be on the way
             raise self._gone(f"it ended with status {self.process.poll()}")
         event = json.loads(line)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.capture.child import Child, ChildGone, JsonChild
 from earwitness.capture.clock import ClockStep, sample_clocks
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
@@ -30,6 +30,17 @@ def call_clock_ns(offset_ns: int) -> int:
     return time.monotonic_ns() + offset_ns
 
 
+def capture_command(
+    interface: str, out: Path, epoch_offset_ns: int, *, ports: Sequence[int] = (), snap_length: int = SNAP_LENGTH
+) -> list[str]:
+    """The command line of a capture process; see `CaptureProcess.start`."""
+    argv = [sys.executable, "-m", "earwitness.capture.agent", interface, str(out)]
+    argv += ["--epoch-offset-ns", str(epoch_offset_ns), "--snap-length", str(snap_length)]
+    for port in ports:
+        argv += ["--port", str(port)]
+    return argv
+
+
 @dataclass(frozen=True)
 class CaptureSummary:
     """What a capture says of itself at its end."""
@@ -45,7 +56,7 @@ class CaptureSummary:
 class CaptureProcess:
     """A running capture. Made by `start`; `async with` or `stop` ends it and gives its summary."""
 
-    def __init__(self, path: Path, child: JsonChild) -> None:
+    def __init__(self, path: Path, child: Child) -> None:
         self.path = path
         self.summary: CaptureSummary | None = None
         self._child = child
@@ -66,11 +77,13 @@ class CaptureProcess:
         Returns once no packet can be missed. Stamps are on CLOCK_MONOTONIC + `epoch_offset_ns`. Raises CallFailure:
         STORAGE_FAILED where `out` cannot be written, TOOL_MISSING without permission, PATH_FAILED without the device.
         """
-        argv = [sys.executable, "-m", "earwitness.capture.agent", interface, str(out)]
-        argv += ["--epoch-offset-ns", str(epoch_offset_ns), "--snap-length", str(snap_length)]
-        for port in ports:
-            argv += ["--port", str(port)]
+        argv = capture_command(interface, out, epoch_offset_ns, ports=ports, snap_length=snap_length)
         child = await JsonChild.start(host, argv, f"capture on {interface} of {host.name}")
+        return await cls.over(child, interface, out)
+
+    @classmethod
+    async def over(cls, child: Child, interface: str, out: Path) -> CaptureProcess:
+        """The capture that a process just started will be; raises as `start` does."""
         try:
             event = await child.receive(timeout_s=30.0)
             if event["event"] != "ready":

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from earwitness.capture.child import Child, ChildGone, JsonChild
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 from earwitness.path.base import PhonePorts
+from earwitness.path.far import FarHost
 from earwitness.path.forwarder import OTHER
 
 START_TIMEOUT_S = 15.0
@@ -27,12 +26,20 @@ def flows(ports: PhonePorts) -> dict[str, list[int] | None]:
     return {**{name: [port, port] for name, port in known.items()}, OTHER: None}
 
 
+async def _start(host: Host, config: Mapping[str, Any]) -> Child:
+    """The forwarder's process on this host, or on the machine that it stands for."""
+    if isinstance(host, FarHost):
+        return await host.start_forwarder(config)
+    argv = [sys.executable, "-m", "earwitness.path.forwarder"]
+    return await JsonChild.start(host, argv, f"forwarder on {host.name}", pass_fds=[config["tun"]])
+
+
 class PathEnd:
     """One running forwarder. Use `running`."""
 
-    def __init__(self, host: Host, process: subprocess.Popen[bytes], flow_names: Iterable[str], errors: Any) -> None:
+    def __init__(self, host: Host, child: Child, flow_names: Iterable[str]) -> None:
         self.host = host
-        self.process = process
+        self.pid = child.pid
         self.flow_names = tuple(flow_names)
         self.listening: tuple[str, int] | None = None
         self.opened: dict[str, dict[str, Any]] = {}
@@ -46,7 +53,7 @@ class PathEnd:
         """The newest counts: datagrams sent, received and dropped by flow, packets ignored by kind."""
         self.problem: str | None = None
         """Why the forwarder carries nothing any more, or None while it does."""
-        self._errors = errors
+        self._child = child
         self._ready = False
         self._changed = asyncio.Event()
         self._stopping = False
@@ -58,23 +65,15 @@ class PathEnd:
 
         The TUN descriptor in the configuration is inherited. Raises `CallFailure` (`PATH_FAILED`).
         """
-        with tempfile.TemporaryFile() as errors:
-            process = host.popen(
-                [sys.executable, "-m", "earwitness.path.forwarder"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                pass_fds=[config["tun"]],
-            )
-            end = cls(host, process, config["flows"], errors)
-            reader = asyncio.ensure_future(end._follow())
-            try:
-                end._tell(config)
-                await end.until(lambda: end._ready, START_TIMEOUT_S, "starting the forwarder on")
-                yield end
-            finally:
-                end._stopping = True
-                await end._stop(reader)
+        end = cls(host, await _start(host, config), config["flows"])
+        reader = asyncio.ensure_future(end._follow())
+        try:
+            end._tell(config)
+            await end.until(lambda: end._ready, START_TIMEOUT_S, "starting the forwarder on")
+            yield end
+        finally:
+            end._stopping = True
+            await end._stop(reader)
 
     def command(self, name: str, **values: Any) -> None:
         """Send a command."""
@@ -100,25 +99,18 @@ class PathEnd:
             raise self._failure(stage, f"nothing after {timeout_s:g} s") from error
 
     def _tell(self, value: Mapping[str, Any]) -> None:
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # its end is noticed by the reader
-            self.process.stdin.write(json.dumps(value).encode() + b"\n")
-            self.process.stdin.flush()
+        with suppress(ChildGone):  # its end is noticed by the reader
+            self._child.send(value)
 
     async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
-        lines = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), self.process.stdout)
         try:
-            while line := await lines.readline():
-                with suppress(ValueError):  # a line cut short by a kill
-                    self._hear(json.loads(line))
+            while True:
+                self._hear(await self._child.receive())
                 self._changed.set()
+        except ChildGone as gone:
             if not self._stopping:
-                self.problem = self.problem or f"the forwarder on {self.host.name} ended: {self._last_words()}"
+                self.problem = self.problem or f"the forwarder on {self.host.name} ended: {gone.happened}"
             self._changed.set()
-        finally:
-            transport.close()
 
     def _hear(self, said: dict[str, Any]) -> None:
         event, flow = said.pop("event"), said.get("flow", "")
@@ -139,12 +131,6 @@ class PathEnd:
         elif event == "failed":
             self.problem = f"the forwarder on {self.host.name}: {said['reason']}"
 
-    def _last_words(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        code = self.process.poll()
-        return lines[-1] if lines else f"exit code {code}"
-
     def _failure(self, stage: str, happened: str) -> CallFailure:
         return CallFailure(
             Outcome.PATH_FAILED,
@@ -162,15 +148,7 @@ class PathEnd:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await asyncio.shield(reader)
         except TimeoutError:
-            self.process.kill()
             reader.cancel()
             with suppress(asyncio.CancelledError):
                 await reader
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        await self._child.close(_STOP_TIMEOUT_S)

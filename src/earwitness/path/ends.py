@@ -12,7 +12,7 @@ from earwitness.errors import CallFailure
 from earwitness.lab.host import Host
 from earwitness.path.base import End, PhonePorts
 from earwitness.path.end import PathEnd, flows
-from earwitness.path.tun import TunPair, tun_pair
+from earwitness.path.tun import TunPair, device_pair
 from earwitness.tor.together import together
 
 STREAMS_TIMEOUT_S = 30.0
@@ -116,7 +116,7 @@ async def tunnel_ends(
 
     async with AsyncExitStack() as stack:
         stack.callback(count)  # runs last, when the forwarders have said their last
-        pair = stack.enter_context(tun_pair(caller, callee))
+        pair = await stack.enter_async_context(device_pair(caller, callee))
         shared = {"token": secrets.token_hex(16), "flows": flows(ports)}
         callee_end, caller_end = await together(
             stack.enter_async_context(

@@ -22,8 +22,10 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from earwitness.lab.outside import open_socket
 from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build, parse
 from earwitness.path.framing import LONGEST, frame
 from earwitness.path.link import Counters, StreamLink, tune
@@ -50,6 +52,10 @@ class Config:
     token: str
     flows: dict[str, list[int] | None]
     listen: str = ""
+    port: int = 0
+    """Where the callee's end takes streams; 0: any port that is free."""
+    outside: str = ""
+    """State directory of the sandbox whose original network the streams go through; empty: this host's own."""
     socks: list[Any] = field(default_factory=list)
     """The proxy as [host, port]; empty to connect straight."""
     username: str = ""
@@ -142,7 +148,7 @@ class Forwarder:
 
     async def _open(self, name: str, target: tuple[str, int]) -> None:
         begun = time.monotonic_ns()
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection = self._socket()
         tune(connection)
         code = 0
         try:
@@ -169,11 +175,17 @@ class Forwarder:
         now = time.monotonic_ns()
         say("open", flow=name, connect_ms=(connected - begun) / 1e6, greeting_ms=(now - connected) / 1e6)
 
+    def _socket(self) -> socket.socket:
+        if self.config.outside:
+            return open_socket(Path(self.config.outside))
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
     async def listen(self) -> None:
         """The callee's end: take a stream for each flow from whoever knows the token, once each."""
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener = self._socket()
         listener.setblocking(False)
-        listener.bind((self.config.listen, 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((self.config.listen, self.config.port))
         listener.listen(16)
         say("listening", address=self.config.listen, port=listener.getsockname()[1])
         while True:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab import tun
 from earwitness.lab.host import Host
+from earwitness.path.far import FarHost
 
 NETMASK = "255.255.255.0"
 MTU = 65_535
 """The largest there is, so that the kernel never cuts a datagram in pieces: the stream underneath has no packets."""
 QUEUE_PACKETS = 500
+NUMBERS = range(1, 255)
+FAR_DESCRIPTOR = -1
+"""The callee's descriptor where the callee is another machine."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def tun_pair(caller: Host, callee: Host) -> Iterator[TunPair]:
 
     Raises `CallFailure` (`PATH_FAILED`) when the kernel permits no device, or all 254 are taken.
     """
-    for number in range(1, 255):
+    for number in NUMBERS:
         mine = _open(caller, f"ew{number}")
         if mine is None:
             continue
@@ -58,9 +62,8 @@ def tun_pair(caller: Host, callee: Host) -> Iterator[TunPair]:
             if theirs is None:
                 continue
             pair = TunPair(number, mine, theirs)
-            for host, address in ((caller, pair.caller_address), (callee, pair.callee_address)):
-                with host.inside():
-                    tun.configure(pair.interface, address, NETMASK, mtu=MTU, queue_packets=QUEUE_PACKETS)
+            _configure(caller, pair.interface, pair.caller_address)
+            _configure(callee, pair.interface, pair.callee_address)
             yield pair
             return
         finally:
@@ -68,6 +71,48 @@ def tun_pair(caller: Host, callee: Host) -> Iterator[TunPair]:
             if theirs is not None:
                 os.close(theirs)
     raise _failure(caller, "all 254 are in use")
+
+
+@asynccontextmanager
+async def device_pair(caller: Host, callee: Host) -> AsyncIterator[TunPair]:
+    """As `tun_pair`, also where the callee is another machine."""
+    if not isinstance(callee, FarHost):
+        with tun_pair(caller, callee) as pair:
+            yield pair
+        return
+    for number in NUMBERS:
+        mine = _open(caller, f"ew{number}")
+        if mine is None:
+            continue
+        try:
+            async with callee.tunnel_device(number) as made:
+                if made:
+                    pair = TunPair(number, mine, FAR_DESCRIPTOR)
+                    _configure(caller, pair.interface, pair.caller_address)
+                    yield pair
+                    return
+        finally:
+            os.close(mine)
+    raise _failure(caller, "all 254 are in use")
+
+
+@contextmanager
+def callee_device(host: Host, number: int) -> Iterator[int | None]:
+    """The callee's half of a pair, for the machine that is the callee: its descriptor, None where it is taken."""
+    pair = TunPair(number, FAR_DESCRIPTOR, FAR_DESCRIPTOR)
+    mine = _open(host, pair.interface)
+    try:
+        if mine is not None:
+            _configure(host, pair.interface, pair.callee_address)
+        yield mine
+    finally:
+        if mine is not None:
+            os.close(mine)
+
+
+def _configure(host: Host, interface: str, address: str) -> None:
+    with host.inside():
+        tun.configure(interface, address, NETMASK, mtu=MTU, queue_packets=QUEUE_PACKETS)
 
 
 def _open(host: Host, name: str) -> int | None:

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.capture.child import Child, ChildGone, JsonChild
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 from earwitness.phone.base import PhoneKind
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import PhoneSetup
 
+AGENT = (sys.executable, "-m", "earwitness.phone.agent")
 START_TIMEOUT_S = 60.0
 _GRACE_S = 8.0
 """For hanging up and deregistering when its stdin closes."""
@@ -26,7 +27,7 @@ class BuiltinPhone:
 
     name = "builtin"
 
-    def __init__(self, child: JsonChild, uri: str) -> None:
+    def __init__(self, child: Child, uri: str) -> None:
         self.uri = uri
         """What the other phone dials."""
         self.milestones: dict[str, int] = {}
@@ -50,8 +51,14 @@ class BuiltinPhone:
 
         Raises CallFailure: PORT_TAKEN, SPEECH_UNUSABLE, REGISTER_FAILED (unknown server name), FAILED.
         """
-        argv = [sys.executable, "-m", "earwitness.phone.agent"]
-        child = await JsonChild.start(host, argv, f"phone of {host.name}")
+        child = await JsonChild.start(host, AGENT, f"phone of {host.name}")
+        async with cls.over(child, setup) as phone:
+            yield phone
+
+    @classmethod
+    @asynccontextmanager
+    async def over(cls, child: Child, setup: PhoneSetup) -> AsyncIterator[BuiltinPhone]:
+        """The phone that a process just started will be; as `start`."""
         phone: BuiltinPhone | None = None
         try:
             try:

@@ -1,0 +1,173 @@
+"""The answering side: a listener that lets in one caller, known by its certificate, and serves its calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+from earwitness.errors import InputError
+from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
+from earwitness.remote.channel import LONGEST_LINE, Message, encode, read
+from earwitness.remote.machine import interface_of, network_socket
+from earwitness.remote.visit import Answering, Visit
+
+PROTOCOL = 1
+HANDSHAKE_S = 10.0
+
+Told = Callable[[str], None]
+
+
+def open_listener(address: str, port: int) -> socket.socket:
+    """A listening socket of the machine's network. `InputError` where the address is not ours or taken."""
+    listener = network_socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(16)
+        listener.setblocking(False)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        remedy = "give an address of this machine and a free port to --listen"
+        raise InputError("listening on", f"{address}:{port}", error, remedy) from error
+    return listener
+
+
+class Answerer:
+    """Serves visits, one at a time, until cancelled."""
+
+    def __init__(self, keys: AnswerKeys, answering: Answering, told: Told = lambda _line: None) -> None:
+        self.strangers = 0
+        """Connections that were refused in the handshake."""
+        self._keys, self._answering, self._told = keys, answering, told
+        self._context = server_context(keys)
+        self._visit: Visit | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._gone = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Take connections until cancelled; a call that is on is then ended, and what it left is kept."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                connection, peer = await loop.sock_accept(listener)
+                self._run(self._welcome(connection, peer[0]))
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._visit is not None:
+                await self._visit.close()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _welcome(self, connection: socket.socket, peer: str) -> None:
+        """Handshake, then who it is and whether it may; nothing is said to anybody before that."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=LONGEST_LINE)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
+            )
+        except (OSError, TimeoutError) as error:
+            connection.close()
+            self._refused(peer, error)
+            return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        try:
+            tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+            if not is_pinned(tls.getpeercert(binary_form=True), self._keys.client_certificate):
+                self._refused(peer, "another certificate than the caller's")
+                return
+            async with asyncio.timeout(HANDSHAKE_S):
+                hello, _ = await read(reader)
+            await self._serve(hello, reader, writer)
+        except (ConnectionError, OSError, TimeoutError, KeyError, TypeError):
+            return
+        finally:
+            writer.close()
+
+    def _refused(self, peer: str, why: object) -> None:
+        self.strangers += 1
+        self._told(f"refused {peer}: {why}")
+
+    async def _serve(self, hello: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if hello["earwitness"] != PROTOCOL:
+            writer.write(encode({"refused": "it speaks another version of the protocol"}))
+            return
+        visit = self._visit
+        if hello["session"]:
+            if visit is None or visit.session != hello["session"] or visit.ended.is_set():
+                writer.write(encode({"refused": "the call is not known here any more", "unknown": True}))
+                return
+        elif visit is not None and not visit.ended.is_set():
+            writer.write(encode({"refused": f"it is busy with call {visit.call_id or 'that is being set up'}"}))
+            return
+        else:
+            address = writer.get_extra_info("sockname")[0]
+            machine = replace(self._answering.machine, address=address, interface=interface_of(address))
+            visit = self._visit = Visit(replace(self._answering, machine=machine))
+            self._run(visit.watch_over())
+            self._told(f"a caller came from {writer.get_extra_info('peername')[0]}")
+        await self._carry(visit, hello["received"], reader, writer)
+
+    async def _carry(
+        self, visit: Visit, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Make this the visit's connection; an older one that was not yet known to be cut is closed first."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+            await self._gone.wait()
+        self._writer, self._gone = writer, asyncio.Event()
+        writer.write(encode(self._introduction(visit)))
+        visit.away_since = None
+        try:
+            await visit.channel.carry(reader, writer, they_have)
+        except (ConnectionError, OSError, TimeoutError) as error:
+            if not visit.ended.is_set():
+                self._told(f"the control channel broke ({error or type(error).__name__}); the call goes on")
+        finally:
+            visit.away_since = asyncio.get_running_loop().time()
+            self._writer = None
+            self._gone.set()
+            if visit.ended.is_set():
+                self._told(
+                    f"the caller left; what was measured is kept{' as ' + visit.call_id if visit.call_id else ''}"
+                )
+
+    def _introduction(self, visit: Visit) -> Message:
+        machine = visit.machine
+        return {
+            "earwitness": PROTOCOL,
+            "session": visit.session,
+            "received": visit.channel.received,
+            "name": machine.name,
+            "place": machine.place,
+            "address": machine.address,
+            "interface": machine.interface,
+            "epoch_offset_ns": self._answering.epoch_offset_ns,
+            "versions": {
+                "earwitness": version("earwitness"),
+                "python": platform.python_version(),
+                "kernel": platform.release(),
+            },
+        }
+
+
+async def answer(
+    keys: AnswerKeys, answering: Answering, listener: socket.socket, told: Told = lambda _line: None
+) -> None:
+    """Serve callers on an open listener (`open_listener`) until cancelled."""
+    with contextlib.closing(listener):
+        await Answerer(keys, answering, told).serve(listener)

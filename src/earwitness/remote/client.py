@@ -1,0 +1,345 @@
+"""The calling side's hold on the other machine: requests and processes there, over connections that may break."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from earwitness.capture.child import ChildGone
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.phone.builtin import failure_from
+from earwitness.remote.answer import HANDSHAKE_S, PROTOCOL
+from earwitness.remote.certificates import Invitation, client_context, is_pinned
+from earwitness.remote.channel import LONGEST_LINE, Channel, Message, encode, read
+from earwitness.remote.machine import network_socket
+
+DEFAULT_PORT = 7717
+UNREACHABLE_S = 120.0
+"""The other machine is given up when it could not be reached for so long,"""
+REFUSED_S = 8.0
+"""or when nobody listened there for so long: its `answer` has ended."""
+_RETRY_S = 0.3
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What the other machine says of itself."""
+
+    name: str
+    place: str
+    address: str
+    interface: str
+    epoch_offset_ns: int
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """The answering side knows us, and does not serve us: the text says why."""
+
+
+class FarChild:
+    """A process on the other machine; an `earwitness.capture.child.Child`."""
+
+    pid = 0
+
+    def __init__(self, far: FarEnd, number: int, name: str) -> None:
+        self.number, self.name = number, name
+        self.gone: str | None = None
+        self._far = far
+        self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._over = asyncio.Event()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send one command. Raises ChildGone when the process or the other machine is gone."""
+        if self.gone is not None:
+            raise self._child_gone(self.gone)
+        self._far.channel.send({"child": self.number, "line": message})
+
+    async def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """The next event. Raises ChildGone at the end of its output or after `timeout_s`."""
+        try:
+            event = await asyncio.wait_for(self._events.get(), timeout_s)
+        except TimeoutError as error:
+            raise self._child_gone(f"it said nothing for {timeout_s:g} s") from error
+        if event is None:
+            self._events.put_nowait(None)  # so it is for whoever asks next
+            raise self._child_gone(self.gone or "it ended")
+        return event
+
+    def close_stdin(self) -> None:
+        """Ask the process to finish."""
+        if self.gone is None:
+            self._far.channel.send({"child": self.number, "close": True})
+
+    async def close(self, grace_s: float = 5.0) -> None:
+        """Have it end. Where the other machine cannot be reached now, it is told when it can."""
+        if self.gone is None:
+            self._far.channel.send({"child": self.number, "end": grace_s})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s + 1.5 if self._far.connected else 0.0):
+                    await self._over.wait()
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """An event of it came."""
+        self._events.put_nowait(event)
+
+    def end(self, happened: str) -> None:
+        """It is gone."""
+        if self.gone is None:
+            self.gone = happened
+            self._over.set()
+            self._events.put_nowait(None)
+
+    def _child_gone(self, happened: str) -> ChildGone:
+        return ChildGone("talking to the", self.name, happened, "see `earwitness answer` on the other machine")
+
+
+class FarEnd:
+    """The other machine, while we are its caller. Use `connect`."""
+
+    def __init__(self, address: tuple[str, int], invitation: Invitation) -> None:
+        self.address = address
+        self.introduction: Introduction
+        self.local_address = ""
+        """Our own address on the way there."""
+        self.lost: CallFailure | None = None
+        """Why the other machine is given up, None while it is not."""
+        self.channel = Channel(self._deliver)
+        self.connections = 0
+        """How many connections the channel took so far."""
+        self._invitation = invitation
+        self._context = client_context(invitation)
+        self._session = ""
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[tuple[Any, bytes]]] = {}
+        self._children: dict[int, FarChild] = {}
+        self._reached = asyncio.Event()
+        self._leaving = False
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, address: tuple[str, int], invitation: Invitation) -> AsyncIterator[FarEnd]:
+        """Connect, prove who both are, and hold on until leaving.
+
+        Raises `CallFailure`: `REMOTE_REFUSED` where the other side is not the one that invited (nothing was sent to it
+        then), did not accept our certificate or is busy; `REMOTE_LOST` where it cannot be reached.
+        """
+        far = cls(address, invitation)
+        try:
+            streams = await far._connection()
+        except Refused as refused:
+            raise far._failure(Outcome.REMOTE_REFUSED, str(refused)) from refused
+        except OSError as error:
+            raise far._failure(Outcome.REMOTE_LOST, error) from error
+        holding = asyncio.create_task(far._hold(streams))
+        try:
+            yield far
+        finally:
+            far._leaving = True
+            if far.connected:
+                with contextlib.suppress(EarwitnessError, TimeoutError):
+                    async with asyncio.timeout(20.0):
+                        await far.ask("leave")
+            holding.cancel()
+            await asyncio.gather(holding, return_exceptions=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection just now."""
+        return self._reached.is_set() and self.lost is None
+
+    async def within_reach(self) -> None:
+        """Wait until there is a connection. Raises the `CallFailure` where the other machine is given up."""
+        await self._reached.wait()
+        if self.lost is not None:
+            raise self.lost
+
+    async def ask(self, do: str, blob: bytes = b"", **given: Any) -> tuple[Any, bytes]:
+        """Ask for something to be done there; its value and raw bytes. Raises what was raised there."""
+        if self.lost is not None:
+            raise self.lost
+        number = next(self._numbers)
+        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self.channel.send({"id": number, "do": do, "with": given}, blob)
+            answered: tuple[Any, bytes] = await waiting
+            return answered
+        finally:
+            del self._waiting[number]
+
+    async def start(self, do: str, name: str, **given: Any) -> FarChild:
+        """Start a process there."""
+        number = next(self._numbers)
+        child = self._children[number] = FarChild(self, number, f"{name} of {self.introduction.name}")
+        await self.ask(do, child=number, **given)
+        return child
+
+    async def fetch(self, name: str, out: Path, call_id: str = "") -> None:
+        """Bring a file of the call (of an earlier one by its id) here. `out` is there only when it is whole."""
+        draft = out.with_name(out.name + ".part")
+        with draft.open("wb") as file:
+            while True:
+                _, piece = await self.ask("fetch", name=name, offset=file.tell(), call_id=call_id)
+                if not piece:
+                    break
+                file.write(piece)
+        draft.replace(out)
+
+    # -- the connection --------------------------------------------------------------------------------
+
+    async def _hold(self, streams: _Streams | None) -> None:
+        """Carry the channel, connection after connection, until the other machine is given up."""
+        while self.lost is None:
+            if streams is not None:
+                reader, writer = streams
+                self._reached.set()
+                try:
+                    await self.channel.carry(reader, writer, self._they_have)
+                except (OSError, TimeoutError):
+                    self._reached.clear()
+                finally:
+                    writer.transport.abort()
+            streams = await self._reconnected()
+
+    async def _reconnected(self) -> _Streams | None:
+        """The next connection; None when the other machine was given up."""
+        begun = time.monotonic()
+        reached = begun
+        while True:
+            try:
+                return await self._connection()
+            except Refused as refused:
+                self._give_up(f"its answer does not know the call any more: {refused}")
+                return None
+            except ConnectionRefusedError as error:
+                if time.monotonic() - reached > REFUSED_S:
+                    self._give_up(f"its answer has ended ({error.strerror})")
+                    return None
+            except OSError as error:
+                reached = time.monotonic()
+                if reached - begun > UNREACHABLE_S:
+                    self._give_up(f"not reached for {UNREACHABLE_S:g} s: {error}")
+                    return None
+            await asyncio.sleep(_RETRY_S)
+
+    async def _connection(self) -> _Streams:
+        """Connect and introduce ourselves. `Refused`, or `OSError` (`TimeoutError` among them) when it fails."""
+        async with asyncio.timeout(HANDSHAKE_S):
+            reader, writer = await self._handshake()
+            try:
+                hello = {"earwitness": PROTOCOL, "session": self._session, "received": self.channel.received}
+                writer.write(encode(hello))
+                try:
+                    reply, _ = await read(reader)
+                except OSError as error:
+                    if self._session:
+                        raise
+                    happened = f"it closed the channel on seeing our certificate ({error})"
+                    raise Refused(happened) from error
+                if "refused" in reply:
+                    raise Refused(reply["refused"])
+                self._introduced(reply, writer)
+            except BaseException:
+                writer.transport.abort()
+                raise
+        return reader, writer
+
+    async def _handshake(self) -> _Streams:
+        """A TLS connection to the one that invited us, and to no other."""
+        loop = asyncio.get_running_loop()
+        connection = network_socket()
+        try:
+            connection.setblocking(False)
+            found = await loop.getaddrinfo(*self.address, family=socket.AF_INET, type=socket.SOCK_STREAM)
+            await loop.sock_connect(connection, found[0][4])
+            reader, writer = await asyncio.open_connection(
+                sock=connection, ssl=self._context, server_hostname="earwitness", limit=LONGEST_LINE
+            )
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            raise Refused("it showed another certificate than the invitation's; nothing was sent to it") from error
+        except BaseException:
+            connection.close()
+            raise
+        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        if not is_pinned(tls.getpeercert(binary_form=True), self._invitation.server_certificate):
+            writer.transport.abort()
+            raise Refused("it showed another certificate than the invitation's; nothing was sent to it")
+        return reader, writer
+
+    def _introduced(self, reply: Message, writer: asyncio.StreamWriter) -> None:
+        self._they_have: int = reply["received"]
+        self._session = reply["session"]
+        self.local_address = writer.get_extra_info("sockname")[0]
+        self.introduction = Introduction(**{name: reply[name] for name in Introduction.__dataclass_fields__})
+        self.connections += 1
+
+    def _give_up(self, happened: str) -> None:
+        self.lost = self._failure(Outcome.REMOTE_LOST, happened)
+        self._reached.set()
+        for child in self._children.values():
+            child.end(happened)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(self.lost)
+
+    def _failure(self, outcome: Outcome, happened: object) -> CallFailure:
+        remedies = {
+            Outcome.REMOTE_REFUSED: "give the invitation that its `earwitness answer` wrote, when no other call is on",
+            Outcome.REMOTE_LOST: "see that `earwitness answer` runs there, and what it kept",
+        }
+        return CallFailure(
+            outcome,
+            "reaching the other machine at",
+            on=f"{self.address[0]}:{self.address[1]}",
+            happened=happened or "no answer",
+            remedy=remedies[outcome],
+            evidence={"connections": self.connections},
+        )
+
+    # -- what comes over the channel -------------------------------------------------------------------
+
+    def _deliver(self, message: Message, blob: bytes) -> None:
+        if "child" in message:
+            child = self._children.get(message["child"])
+            if child is not None and "event" in message:
+                child.hear(message["event"])
+            elif child is not None:
+                child.end(message["gone"])
+            return
+        waiting = self._waiting.get(message["re"])
+        if waiting is None or waiting.done():
+            return
+        if "failure" in message:
+            waiting.set_exception(_raised_there(message["failure"]))
+        else:
+            waiting.set_result((message["value"], blob))
+
+
+def _raised_there(values: dict[str, Any]) -> EarwitnessError:
+    kind = values.pop("kind")
+    if kind == "CallFailure":
+        return failure_from(values)
+    error = InputError if kind == "InputError" else EarwitnessError
+    return error(values["stage"], values["on"], values["happened"], values["remedy"])
+
+
+def parse_address(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
+    """`HOST` or `HOST:PORT`. `InputError` otherwise."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = text, str(default_port)
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError("reading the address", text or "(empty)", "not HOST or HOST:PORT", "give such as 192.0.2.7")
+    return host, int(port)

@@ -1,0 +1,74 @@
+"""What the answering side keeps of each call, by its id: captures, reports, everything its processes said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from earwitness.archive.layout import check_call_id
+from earwitness.errors import CallFailure, InputError, Outcome
+
+KEPT_CALLS = 50
+"""Calls that are kept; of more, the oldest go. A call of a minute is about 2 MB."""
+EVENTS = "events.jsonl"
+
+
+class CallStore:
+    """A folder with a folder a call."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def new(self, call_id: str) -> StoredEnd:
+        """A folder for a call. `InputError` for a name that cannot be used; `CallFailure` for a full disk."""
+        check_call_id(call_id, self.folder)
+        here = self.folder / call_id
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            here.mkdir(mode=0o700)
+        except FileExistsError as error:
+            raise InputError("keeping call", call_id, "there is one of that name", "place it under another") from error
+        except OSError as error:
+            raise CallFailure(
+                Outcome.STORAGE_FAILED, "keeping the call in", on=here, happened=error, remedy="free space there"
+            ) from error
+        self._forget_oldest(here)
+        return StoredEnd(here)
+
+    def find(self, call_id: str) -> StoredEnd:
+        """A call that was kept. `InputError` where there is none."""
+        check_call_id(call_id, self.folder)
+        if not (self.folder / call_id).is_dir():
+            raise InputError("fetching call", call_id, "it is not kept there", "see the answering machine's folder")
+        return StoredEnd(self.folder / call_id)
+
+    def _forget_oldest(self, newest: Path) -> None:
+        kept = sorted((path for path in self.folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+        for path in kept[:-KEPT_CALLS]:
+            if path != newest:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+class StoredEnd:
+    """One end of one call on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def file(self, name: str) -> Path:
+        """A file of the call. `InputError` for a name that leads elsewhere."""
+        if Path(name).name != name or name.startswith("."):
+            raise InputError("fetching", name, "not the name of a file of the call", "report this as a bug")
+        return self.folder / name
+
+    def files(self) -> dict[str, int]:
+        """Names and sizes."""
+        return {path.name: path.stat().st_size for path in sorted(self.folder.iterdir()) if path.is_file()}
+
+    def note(self, child: str, event: Mapping[str, Any]) -> None:
+        """Write down what a process said, at once, so that it outlives every connection and this process."""
+        with (self.folder / EVENTS).open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"from": child, **event}) + "\n")

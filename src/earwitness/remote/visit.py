@@ -1,0 +1,296 @@
+"""One caller's visit at the answering side: the processes of its calls, over a channel that may break."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.capture.live import capture_command
+from earwitness.errors import CallFailure, EarwitnessError, InputError
+from earwitness.path.tun import callee_device
+from earwitness.phone.agent import failure_values
+from earwitness.phone.builtin import AGENT
+from earwitness.remote.channel import Channel, Message
+from earwitness.remote.machine import Machine, outside_network
+from earwitness.remote.store import CallStore, StoredEnd
+from earwitness.speech.reference import speech_names
+
+CHUNK_BYTES = 1 << 18
+LONGEST_SPEECH_BYTES = 8 * 1024 * 1024
+CAPTURE = "callee.pcap"
+SPEECH = "speech.wav"
+FORGOTTEN_AFTER_S = 60.0
+"""A caller that is away for so long, with no packet of the call coming in any more, does not come back."""
+LONGEST_CALL_S = 3900.0
+_LOCALHOST = "127.0.0.1"
+_ANY = "0.0.0.0"
+_REPORT_S = 5.0
+
+Lines = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def _as_it_is(line: dict[str, Any]) -> dict[str, Any]:
+    return line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering:
+    """What holds for every visit."""
+
+    machine: Machine
+    store: CallStore
+    epoch_offset_ns: int
+    """What this machine's call clock is ahead of its CLOCK_MONOTONIC."""
+    reached_at: str = ""
+    """Address that others reach this machine by, where it is not the machine's own (behind a translator)."""
+    media_port: int = 0
+    """TCP port for the streams of a path; 0: any that is free."""
+
+
+class Helper:
+    """A process of a call, its events numbered into the channel and written down."""
+
+    def __init__(self, number: int, name: str, child: JsonChild, visit: Visit, first: Lines, said: Lines) -> None:
+        self.number, self.name = number, name
+        self.over = asyncio.Event()
+        self.heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        """Replies to what this side asked of itself (`id` below 0)."""
+        self._child, self._visit, self._first, self._said = child, visit, first, said
+        self._told = False
+        self._follower = asyncio.create_task(self._follow())
+
+    def tell(self, line: dict[str, Any]) -> None:
+        """A line for its standard input; the first is checked and completed by this side."""
+        line, self._told = (line if self._told else self._first(line)), True
+        with contextlib.suppress(ChildGone):  # the follower tells of its end
+            self._child.send(line)
+
+    def close_stdin(self) -> None:
+        """Ask it to finish."""
+        self._child.close_stdin()
+
+    async def close(self, grace_s: float) -> None:
+        """Have it end; its last words are passed on before this returns."""
+        self._child.close_stdin()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self.over.wait()
+        await self._child.close(0.5)
+        await self._follower
+
+    async def _follow(self) -> None:
+        try:
+            while True:
+                event = self._said(await self._child.receive())
+                if event.get("id", 0) < 0:
+                    self.heard.put_nowait(event)
+                self._visit.note(self.name, event)
+                self._visit.channel.send({"child": self.number, "event": event})
+        except ChildGone as gone:
+            self._visit.channel.send({"child": self.number, "gone": gone.happened})
+        finally:
+            self.over.set()
+
+
+class Visit:
+    """What one caller has here. `channel` is carried by the listener, connection after connection."""
+
+    def __init__(self, answering: Answering) -> None:
+        self.session = secrets.token_hex(16)
+        self.channel = Channel(self._deliver)
+        self.ended = asyncio.Event()
+        self.call_id = ""
+        self.away_since: float | None = None
+        """When the connection was lost (CLOCK_MONOTONIC, s); None while there is one."""
+        self.machine = answering.machine
+        self._answering = answering
+        self._stored: StoredEnd | None = None
+        self._helpers: dict[int, Helper] = {}
+        self._devices: dict[int, tuple[int, contextlib.ExitStack]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._begun = time.monotonic()
+
+    # -- what comes over the channel -------------------------------------------------------------------
+
+    def _deliver(self, message: Message, blob: bytes) -> None:
+        if "child" in message:
+            helper = self._helpers.get(message["child"])
+            if helper is None:
+                return
+            if "line" in message:
+                helper.tell(message["line"])
+            elif message.get("close"):
+                helper.close_stdin()
+            elif message.get("end"):
+                self._run(helper.close(float(message["end"])))
+            return
+        self._run(self._answer(message, blob))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, message: Message, blob: bytes) -> None:
+        number, do, given = message.get("id"), message.get("do"), message.get("with", {})
+        value: Any = None
+        back = b""
+        try:
+            if do == "begin":
+                await self._begin(given["call_id"])
+            elif do == "speech":
+                self._keep_speech(blob)
+            elif do == "device":
+                value = self._make_device(given["number"])
+            elif do == "remove_device":
+                self._remove_device(given["number"])
+            elif do == "capture":
+                await self._capture(given["child"], given["interface"])
+            elif do == "phone":
+                await self._helper(given["child"], "phone", AGENT, first=self._phone_setup)
+            elif do == "forwarder":
+                await self._forwarder(given["child"], given["number"])
+            elif do == "files":
+                value = self._of(given).files()
+            elif do == "fetch":
+                with self._of(given).file(given["name"]).open("rb") as file:
+                    file.seek(given["offset"])
+                    back = file.read(CHUNK_BYTES)
+            elif do == "finish":
+                await self._close_call()
+            elif do == "leave":
+                await self.close()
+            else:
+                raise InputError("doing", do, "no such request", "run the same Earwitness on both machines")
+        except EarwitnessError as error:
+            self.channel.send({"re": number, "failure": {"kind": type(error).__name__, **failure_values(error)}})
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            fault = EarwitnessError(f"doing {do} at", self._answering.machine.name, repr(error), "see its log")
+            self.channel.send({"re": number, "failure": {"kind": "EarwitnessError", **failure_values(fault)}})
+        else:
+            self.channel.send({"re": number, "value": value}, back)
+
+    # -- what a caller may ask -------------------------------------------------------------------------
+
+    async def _begin(self, call_id: str) -> None:
+        await self._close_call()
+        self._stored = self._answering.store.new(call_id)
+        self.call_id = call_id
+
+    def _keep_speech(self, sound: bytes) -> None:
+        if len(sound) > LONGEST_SPEECH_BYTES:
+            raise InputError("taking the speech of", f"{len(sound)} bytes", "it is too long", "give a shorter file")
+        self._here.file(SPEECH).write_bytes(sound)
+
+    async def _capture(self, child: int, interface: str) -> None:
+        allowed = {self._answering.machine.interface, *(f"ew{number}" for number in self._devices)} - {""}
+        if interface not in allowed:
+            raise InputError("capturing on", interface or "this machine", "not a device of this call", "see its path")
+        argv = capture_command(interface, self._here.file(CAPTURE), self._answering.epoch_offset_ns)
+        await self._helper(child, "capture", argv)
+
+    async def _forwarder(self, child: int, number: int) -> None:
+        descriptor, _ = self._devices[number]
+        machine = self._answering.machine
+
+        def first(config: dict[str, Any]) -> dict[str, Any]:
+            alone = config["listen"] == _LOCALHOST
+            listen = _LOCALHOST if alone else (_ANY if self._answering.reached_at else machine.address)
+            port = 0 if alone else self._answering.media_port
+            return {**config, "tun": descriptor, "listen": listen, "port": port, "outside": outside_network()}
+
+        def said(event: dict[str, Any]) -> dict[str, Any]:
+            if event.get("event") == "listening" and event["address"] != _LOCALHOST:
+                return {**event, "address": self._answering.reached_at or machine.address}
+            return event
+
+        argv = [sys.executable, "-m", "earwitness.path.forwarder"]
+        await self._helper(child, "forwarder", argv, first=first, said=said, descriptor=descriptor)
+
+    def _phone_setup(self, setup: dict[str, Any]) -> dict[str, Any]:
+        """The phone has this machine's clock, and no file of this machine to speak but what was sent for the call."""
+        speech = setup["speech"] if setup["speech"] in ("", *speech_names()) else str(self._here.file(SPEECH))
+        return {**setup, "speech": speech, "epoch_offset_ns": self._answering.epoch_offset_ns}
+
+    def _make_device(self, number: int) -> bool:
+        with contextlib.ExitStack() as stack:
+            descriptor = stack.enter_context(callee_device(self._answering.machine, number))
+            if descriptor is None:
+                return False
+            self._devices[number] = (descriptor, stack.pop_all())
+        return True
+
+    def _remove_device(self, number: int) -> None:
+        if number in self._devices:
+            self._devices.pop(number)[1].close()
+
+    async def _helper(
+        self,
+        number: int,
+        name: str,
+        argv: Any,
+        *,
+        first: Lines = _as_it_is,
+        said: Lines = _as_it_is,
+        descriptor: int | None = None,
+    ) -> None:
+        machine = self._answering.machine
+        descriptors = () if descriptor is None else (descriptor,)
+        child = await JsonChild.start(machine, argv, f"{name} of {machine.name}", pass_fds=descriptors)
+        self._helpers[number] = Helper(number, name, child, self, first, said)
+
+    @property
+    def _here(self) -> StoredEnd:
+        if self._stored is None:
+            raise InputError("keeping what belongs to", "no call", "none was begun", "run the same Earwitness there")
+        return self._stored
+
+    def _of(self, given: Mapping[str, Any]) -> StoredEnd:
+        return self._answering.store.find(given["call_id"]) if given.get("call_id") else self._here
+
+    def note(self, name: str, event: Mapping[str, Any]) -> None:
+        """Write down what a process said."""
+        if self._stored is not None:
+            with contextlib.suppress(OSError):  # the capture itself tells of a full disk
+                self._stored.note(name, event)
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    async def watch_over(self) -> None:
+        """End the visit of a caller that does not come back, once its call is over here too."""
+        size, grown = 0, time.monotonic()
+        while not self.ended.is_set():
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            capture = self._stored.folder / CAPTURE if self._stored else None
+            here = capture.stat().st_size if capture and capture.exists() else 0
+            if here != size:
+                size, grown = here, now
+            away = 0.0 if self.away_since is None else now - self.away_since
+            quiet = now - grown
+            if min(away, quiet) > FORGOTTEN_AFTER_S or (away and now - self._begun > LONGEST_CALL_S):
+                await self.close()
+
+    async def close(self) -> None:
+        """End every process, with its last word written down, and the visit."""
+        if not self.ended.is_set():
+            await self._close_call()
+            self.ended.set()
+
+    async def _close_call(self) -> None:
+        helpers, self._helpers = list(self._helpers.values()), {}
+        for helper in helpers:
+            if helper.name == "phone" and not helper.over.is_set():
+                with contextlib.suppress(TimeoutError, CallFailure):
+                    helper.tell({"id": -1, "do": "report"})
+                    await asyncio.wait_for(helper.heard.get(), _REPORT_S)
+        await asyncio.gather(*(helper.close(10.0) for helper in helpers))
+        for number in list(self._devices):
+            self._remove_device(number)
