@@ -159,7 +159,8 @@ def test_the_digest_holds_the_design_and_the_stopping_rule_and_nothing_else() ->
 
 
 def test_lines_of_strings_dots_and_inline_tables() -> None:
-    text = 'a = """\n[x]\n"""  # [y]\nb = {c = [1,\n 2], "d e" = 3}\n[t.u]\nv.w = \'#\'\n[[l]]\nk = 1\n[[l]]\nk = 2\n[l.s]\nz = 1'
+    text = 'a = """\n[x]\n"""  # [y]\nb = {c = [1,\n 2], "d e" = 3}\n[t.u]\nv.w = \'#\'\n'
+    text += "[[l]]\nk = 1\n[[l]]\nk = 2\n[l.s]\nz = 1"
     tomllib.loads(text)
     lines = toml_lines(text)
     assert lines["a",] == 1

@@ -17,6 +17,7 @@ from earwitness.study.design import PlannedCall, design
 from earwitness.study.model import Study
 from earwitness.study.paired import one_call_a_row, paired_values
 from earwitness.study.power import Variance, smallest_difference, variance_of
+from earwitness.study.text import duration
 
 _WIDEST_MOS = 4.0
 """From 1 to 5."""
@@ -148,14 +149,3 @@ def _seen(difference: float, measure: str) -> str:
     """A difference, or that there can be none so large."""
     beyond = difference > _WIDEST_MOS if measure.startswith("mos") else not math.isfinite(difference)
     return "none" if beyond else f"{difference:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """`35 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

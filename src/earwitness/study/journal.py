@@ -1,0 +1,332 @@
+"""The journal of a study: which calls are planned, running, done or failed, every attempt at them, and why.
+
+SQLite in WAL mode, in `DIR/study/` beside the data set's calls. The data set is the truth of what was measured: a call
+that is in it has happened, one that is not has not, whatever the journal says; `earwitness.study.reconcile` puts the
+journal right at the start of each run. So the journal's commits need not wait for the disk (synchronous=NORMAL): a
+power cut may take the last ones, never its consistency.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.study.cost import tor_bytes_of
+from earwitness.study.design import PlannedCall
+from earwitness.study.model import Retry
+from earwitness.study.retry import Ended, Next, decide
+
+JOURNAL_VERSION = 1
+_BUSY_TIMEOUT_S = 5.0
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE calls (
+    position INTEGER PRIMARY KEY, block TEXT NOT NULL, repeat INTEGER NOT NULL, arm TEXT NOT NULL, plan TEXT NOT NULL,
+    tor_bytes REAL NOT NULL, state TEXT NOT NULL DEFAULT 'planned', attempts INTEGER NOT NULL DEFAULT 0,
+    outcome TEXT NOT NULL DEFAULT '', instrument_ok INTEGER, why TEXT NOT NULL DEFAULT '',
+    call_id TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX calls_by_state ON calls (state, arm);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, position INTEGER NOT NULL, attempt INTEGER NOT NULL, call_id TEXT NOT NULL,
+    run INTEGER NOT NULL, state TEXT NOT NULL, started_at TEXT NOT NULL, ended_at TEXT NOT NULL DEFAULT '',
+    seconds REAL, outcome TEXT NOT NULL DEFAULT '', instrument_ok INTEGER, why TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX attempts_by_position ON attempts (position);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, owner TEXT NOT NULL, started_at TEXT NOT NULL, ended_at TEXT NOT NULL DEFAULT '',
+    ending TEXT NOT NULL DEFAULT ''
+);
+"""
+
+
+@dataclass(frozen=True)
+class CallState:
+    """Where one planned call stands."""
+
+    position: int
+    state: str
+    attempts: int
+    """Attempts that are in the data set."""
+
+
+class Journal:
+    """An open journal. One process writes (`earwitness.study.lock`); others may read at the same time."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = connection
+        self.run = 0
+
+    # -- opening -------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path, frozen: dict[str, Any], calls: Iterable[PlannedCall]) -> Self:
+        """A new journal with every call planned; it is there whole or not at all. Raises EarwitnessError."""
+        draft = path.with_name(f".{path.name}.new")
+        remove_database(draft)
+        with _spoken(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(draft)
+            try:
+                database.executescript(f"BEGIN; {_SCHEMA}")
+                database.execute("INSERT INTO meta VALUES ('version', ?)", (str(JOURNAL_VERSION),))
+                database.execute("INSERT INTO meta VALUES ('frozen', ?)", (json.dumps(frozen, sort_keys=True),))
+                rows = (
+                    (c.position, c.block, c.repeat, c.arm, json.dumps(c.plan.to_dict()), tor_bytes_of(c.plan))
+                    for c in calls
+                )
+                columns = "position, block, repeat, arm, plan, tor_bytes"
+                database.executemany(f"INSERT INTO calls ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+                database.commit()
+            finally:
+                database.close()
+            draft.replace(path)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool = False) -> Self:
+        """Open a journal that is there.
+
+        Raises:
+            InputError: there is none, or it is of another version.
+            DamagedJournal: it is not a sound database.
+        """
+        if not path.is_file():
+            raise InputError("opening the journal", path, "there is none", "give the directory of a study that was run")
+        with _spoken(path):
+            connection = sqlite3.connect(
+                f"file:{path}?mode={'ro' if read_only else 'rw'}",
+                uri=True,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+            )
+            try:
+                if not read_only:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                    connection.execute("PRAGMA synchronous=NORMAL")
+                    (sound,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+                    if sound != "ok":
+                        raise DamagedJournal(path, sound)
+                (version,) = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+        if int(version) > JOURNAL_VERSION:
+            connection.close()
+            remedy = "use the Earwitness that wrote it"
+            raise InputError("opening the journal", path, f"its version is {version}, not {JOURNAL_VERSION}", remedy)
+        return cls(path, connection)
+
+    def close(self) -> None:
+        """Close it; its files are then one."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self.close()
+
+    # -- what stands in it ---------------------------------------------------------------------------
+
+    def frozen(self) -> dict[str, Any]:
+        """The design and the stopping rule that the journal was made for."""
+        (text,) = self._one("SELECT value FROM meta WHERE key = 'frozen'")
+        return dict(json.loads(text))
+
+    def states(self) -> list[CallState]:
+        """Every planned call in order."""
+        return [CallState(*row) for row in self._all("SELECT position, state, attempts FROM calls ORDER BY position")]
+
+    def past(self, position: int) -> list[Ended]:
+        """How the attempts at a call ended, in order."""
+        rows = self._all(
+            "SELECT outcome, instrument_ok FROM attempts WHERE position = ? AND state = 'ended' ORDER BY attempt",
+            position,
+        )
+        return [Ended(Outcome(outcome), None if ok is None else bool(ok)) for outcome, ok in rows]
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """The answer to a question in SQL; see the module's schema."""
+        return self._all(query, *values)
+
+    # -- writing -------------------------------------------------------------------------------------
+
+    def begin_run(self, owner: str) -> int:
+        """Note that a run begins; returns its number."""
+        with self._writing():
+            cursor = self._db.execute("INSERT INTO runs (owner, started_at) VALUES (?, ?)", (owner, now()))
+        self.run = int(cursor.lastrowid or 0)
+        return self.run
+
+    def end_run(self, ending: str) -> None:
+        """Note why the run ended."""
+        with self._writing():
+            self._db.execute("UPDATE runs SET ended_at = ?, ending = ? WHERE id = ?", (now(), ending, self.run))
+
+    def begin(self, call: PlannedCall) -> int:
+        """Note that a call is placed now; returns which attempt at it this is."""
+        with self._writing():
+            row = self._db.execute("SELECT state, attempts FROM calls WHERE position = ?", (call.position,)).fetchone()
+            if row is None or row[0] != "planned":
+                raise EarwitnessError("placing call", call.position, f"it is {row and row[0]}", "report this fault")
+            attempt = row[1] + 1
+            self._db.execute("UPDATE calls SET state = 'running' WHERE position = ?", (call.position,))
+            self._db.execute(
+                "INSERT INTO attempts (position, attempt, call_id, run, state, started_at)"
+                " VALUES (?, ?, ?, ?, 'running', ?)",
+                (call.position, attempt, call.call_id(attempt), self.run, now()),
+            )
+        return int(attempt)
+
+    def end(
+        self,
+        position: int,
+        call_id: str,
+        ended: Ended,
+        retry: Retry,
+        *,
+        why: str = "",
+        seconds: float | None = None,
+    ) -> Next:
+        """Note how an attempt ended that is in the data set now, and what becomes of its call."""
+        with self._writing():
+            self._db.execute(
+                "UPDATE attempts SET state = 'ended', ended_at = ?, outcome = ?, instrument_ok = ?, why = ?,"
+                " seconds = ? WHERE call_id = ? AND state = 'running'",
+                (now(), str(ended.outcome), _flag(ended.instrument_ok), why, seconds, call_id),
+            )
+            return self._settle(position, retry)
+
+    def lose(self, position: int, call_id: str, why: str, retry: Retry) -> Next:
+        """Note that an attempt left nothing in the data set: it does not count."""
+        with self._writing():
+            self._db.execute(
+                "UPDATE attempts SET state = 'lost', ended_at = ?, why = ? WHERE call_id = ? AND state != 'lost'",
+                (now(), why, call_id),
+            )
+            return self._settle(position, retry)
+
+    def adopt(self, position: int, attempt: int, call_id: str, ended: Ended, why: str, retry: Retry) -> Next:
+        """Note an attempt that is in the data set and of which the journal does not know how it ended."""
+        with self._writing():
+            self._db.execute("DELETE FROM attempts WHERE call_id = ? AND state != 'lost'", (call_id,))
+            self._db.execute(
+                "INSERT INTO attempts (position, attempt, call_id, run, state, started_at, ended_at, outcome,"
+                " instrument_ok, why) VALUES (?, ?, ?, ?, 'ended', ?, ?, ?, ?, ?)",
+                (
+                    position,
+                    attempt,
+                    call_id,
+                    self.run,
+                    now(),
+                    now(),
+                    str(ended.outcome),
+                    _flag(ended.instrument_ok),
+                    why,
+                ),
+            )
+            return self._settle(position, retry)
+
+    def attempts(self, states: Sequence[str]) -> list[tuple[int, int, str, str]]:
+        """Position, attempt, call id and state of the attempts in these states."""
+        marks = ", ".join("?" * len(states))
+        return [
+            (int(position), int(attempt), str(call_id), str(state))
+            for position, attempt, call_id, state in self._all(
+                f"SELECT position, attempt, call_id, state FROM attempts WHERE state IN ({marks})", *states
+            )
+        ]
+
+    def _settle(self, position: int, retry: Retry) -> Next:
+        """Bring a call's line up to date with its attempts."""
+        rows = self._db.execute(
+            "SELECT outcome, instrument_ok, why, call_id, attempt FROM attempts WHERE position = ? AND state = 'ended'"
+            " ORDER BY attempt",
+            (position,),
+        ).fetchall()
+        past = [Ended(Outcome(row[0]), None if row[1] is None else bool(row[1])) for row in rows]
+        follows = decide(past, retry)
+        # What a done call is counted as is its completed attempt, even if a later one failed.
+        completed = [row for row in rows if row[0] == Outcome.COMPLETED]
+        shown = (completed or rows or [("", None, "", "", 0)])[-1]
+        self._db.execute(
+            "UPDATE calls SET state = ?, attempts = ?, outcome = ?, instrument_ok = ?, why = ?, call_id = ?"
+            " WHERE position = ?",
+            (follows.state, max((row[4] for row in rows), default=0), *shown[:4], position),
+        )
+        return follows
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with _spoken(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with _spoken(self.path):
+            return self._db.execute(query, values).fetchall()
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        return self._all(query)[0]
+
+
+class DamagedJournal(EarwitnessError):
+    """The journal's file is not a sound database; what it says can be made again from the data set."""
+
+    def __init__(self, path: Path, happened: object) -> None:
+        super().__init__(
+            "opening the journal", path, happened, "run the study again: it is made anew from the data set"
+        )
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def now() -> str:
+    """UTC, for people; nothing is computed from it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@contextmanager
+def _spoken(path: Path) -> Iterator[None]:
+    """SQLite's errors in our words."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        happened = str(error)
+        if "locked" in happened or "busy" in happened:
+            remedy = "close whatever has it open for writing, and run it again"
+            raise EarwitnessError("writing the journal", path, "another program has locked it", remedy) from error
+        if "full" in happened or "disk I/O" in happened or "readonly" in happened or "unable to open" in happened:
+            raise CallFailure(
+                Outcome.STORAGE_FAILED,
+                "writing the journal",
+                on=path,
+                happened=happened,
+                remedy="free some space or give a writable directory, and run it again",
+            ) from error
+        raise DamagedJournal(path, happened) from error
+    except sqlite3.DatabaseError as error:
+        raise DamagedJournal(path, error) from error
+
+
+def _flag(value: bool | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,75 @@
+"""A study's calls in the lab: a post for each pair of ends, scored in processes beside the air."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+
+from earwitness.archive.dataset import Dataset
+from earwitness.archive.stored import StoredCall
+from earwitness.call.lab_network import LabNetwork, lab_networks
+from earwitness.call.measure import SCORING, measure
+from earwitness.call.plan import CallPlan
+from earwitness.errors import EarwitnessError
+from earwitness.lab.health import health
+from earwitness.lab.lab import Lab
+
+_NICENESS = 15
+
+
+class LabPost:
+    """One pair of the lab's ends."""
+
+    def __init__(self, network: LabNetwork, executor: Executor | None, command: tuple[str, ...] = ()) -> None:
+        self.name = f"pair {network.pair}"
+        self._network = network
+        self._executor = executor
+        self._command = command
+
+    async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
+        """See `earwitness.study.post.Post`."""
+
+        def watch(stage: str) -> None:
+            if stage == SCORING:
+                off_air()
+
+        return await measure(
+            plan,
+            self._network,
+            dataset,
+            executor=self._executor,
+            command=self._command,
+            watch=watch,
+            call_id=call_id,
+        )
+
+    async def trouble(self) -> str | None:
+        """What is wrong with the lab: a tor that has ended, an emulator that does not answer."""
+        try:
+            found = await health(self._network.lab)
+        except EarwitnessError as error:
+            return str(error)
+        ended = [problem for problem in found["problems"] if problem.endswith("its tor has ended")]
+        return f"the lab is not well: {'; '.join(ended)}" if ended else None
+
+
+def lab_posts(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabPost]:
+    """A post for each pair of ends that the lab has."""
+    return [LabPost(network, executor, command) for network in lab_networks(lab)]
+
+
+@contextmanager
+def scoring_pool(count: int) -> Iterator[Executor]:
+    """Processes of low priority that hear and score; Ctrl-C does not end them, so that a last call can be scored."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_scorer) as executor:
+        yield executor
+
+
+def _begin_scorer() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICENESS)

@@ -1,0 +1,319 @@
+"""Runs a study's calls: takes them from the plan, places them, writes the journal, until the end or a word to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from earwitness.archive.schema import Row
+from earwitness.archive.stored import StoredCall
+from earwitness.errors import EarwitnessError, Outcome
+from earwitness.study.cost import tor_bytes_of
+from earwitness.study.design import PlannedCall
+from earwitness.study.folder import StudyFolder, ended_of
+from earwitness.study.governor import Governor, Load
+from earwitness.study.post import Post
+from earwitness.study.retry import KINDS, Ended, Kind, Next
+from earwitness.study.schedule import Schedule
+from earwitness.study.stopping import enough
+
+SEND_DEVIATION_LIMIT_MS = 5.0
+"""As `earwitness.call.evaluate`; strain is counted against it."""
+
+_SCORED_BEHIND = 4
+"""Calls that may wait to be scored; more would only fill memory."""
+_LOST_IN_A_ROW = 3
+"""Attempts that left nothing at all, one after the other, after which the study stops."""
+
+
+class Why(StrEnum):
+    """Why a run ended."""
+
+    FINISHED = "finished"
+    """Every call is done or failed."""
+    ENOUGH = "enough"
+    """The stopping rule says so."""
+    BUDGET = "budget"
+    """What may be put on the network is used up."""
+    STOPPED = "stopped"
+    """The user stopped it."""
+    TROUBLE = "trouble"
+    """Nothing more can be measured until something is mended."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended; `completed` counts the calls that it completed itself."""
+
+    why: Why
+    detail: str = ""
+    completed: int = 0
+    attempts: int = 0
+
+
+@dataclass(frozen=True)
+class News:
+    """Something happened to a call."""
+
+    call: PlannedCall
+    attempt: int
+    stage: str
+    """placed, off air, stored, lost."""
+    stored: StoredCall | None = None
+    again_in_s: float | None = None
+
+
+class Stop:
+    """The user's word: `gently` ends after the calls that are on the air, `now` stores them as interrupted."""
+
+    def __init__(self) -> None:
+        self.gently = asyncio.Event()
+        self.now = asyncio.Event()
+
+    def ask(self) -> None:
+        """Stop gently; asked again, now."""
+        (self.now if self.gently.is_set() else self.gently).set()
+
+
+Told = Callable[[News], None]
+
+
+class Runner:
+    """One run of a study over some posts."""
+
+    def __init__(self, folder: StudyFolder, posts: Sequence[Post], stop: Stop, told: Told = lambda _news: None) -> None:
+        self._folder = folder
+        self._journal = folder.journal
+        self._study = folder.study
+        self._posts = posts
+        self._stop = stop
+        self._told = told
+        states = {state.position: state.state for state in self._journal.states()}
+        self._schedule = Schedule(call for call in folder.calls if states[call.position] == "planned")
+        self.governor = Governor(len(posts), adapt=self._study.run.adapt)
+        self._load = Load(self._study.budget, self._spent_bytes())
+        self._running: set[asyncio.Task[None]] = set()
+        self._on_air = 0
+        self._changed = asyncio.Event()
+        self._ending: Ending | None = None
+        self._completed = self._attempts = self._lost = 0
+        self._repeats_seen = 0
+        self._fault: Exception | None = None
+
+    async def run(self) -> Ending:
+        """Place calls until there is a reason to stop; every call that was begun is in the journal then.
+
+        Raises what a post raised other than EarwitnessError: a fault of ours.
+        """
+        workers = [asyncio.create_task(self._work(post, index)) for index, post in enumerate(self._posts)]
+        watch = asyncio.create_task(self._watch_stop(workers))
+        try:
+            await asyncio.gather(*workers)
+            while self._running:
+                await asyncio.wait(set(self._running))
+        except asyncio.CancelledError:
+            await self._interrupt()
+            if not self._stop.now.is_set():
+                raise
+        except BaseException:
+            await self._interrupt()
+            raise
+        finally:
+            watch.cancel()
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(watch, *workers, return_exceptions=True)
+        if self._stop.gently.is_set() and (self._ending is None or self._ending.why is Why.FINISHED) and self._left():
+            self._ending = Ending(Why.STOPPED, "stopped by the user")
+        ending = self._ending or Ending(Why.FINISHED)
+        if self._fault is not None:
+            raise self._fault
+        self._journal.end_run(f"{ending.why}: {ending.detail}" if ending.detail else str(ending.why))
+        return replace(ending, completed=self._completed, attempts=self._attempts)
+
+    # -- one post ------------------------------------------------------------------------------------
+
+    async def _work(self, post: Post, index: int) -> None:
+        """Place one call after the other at this post."""
+        while not self._stop.gently.is_set() and self._ending is None:
+            now_s = time.monotonic()
+            if index >= self.governor.limit or len(self._running) - self._on_air >= _SCORED_BEHIND:
+                if not self._schedule and not self._running:
+                    return
+                await self._wait(None)
+                continue
+            call = self._schedule.take(post.name, now_s)
+            if call is None:
+                if not self._running and not self._schedule:
+                    return
+                await self._wait(self._schedule.due_in_s(now_s))
+                continue
+            tor_bytes = tor_bytes_of(call.plan)
+            if self._load.used_up(tor_bytes):
+                self._end(Why.BUDGET, f"the budget of {self._study.budget.tor_mib:g} MiB on Tor is used up")
+                return
+            wait_s = self._load.wait_s(now_s, tor_bytes)
+            if wait_s > 0:
+                self._schedule.again(call, now_s + wait_s)
+                continue
+            self._load.add(now_s, tor_bytes)
+            await self._launch(post, call)
+
+    async def _launch(self, post: Post, call: PlannedCall) -> None:
+        """Begin a call, and come back when the post is free again."""
+        attempt = self._journal.begin(call)
+        off_air = asyncio.Event()
+        self._on_air += 1
+        task = asyncio.create_task(self._one(post, call, attempt, off_air))
+        self._running.add(task)
+        task.add_done_callback(lambda _: off_air.set())
+        try:
+            await off_air.wait()
+        finally:
+            self._on_air -= 1
+        if not task.done():
+            self._told(News(call, attempt, "off air"))
+
+    async def _one(self, post: Post, call: PlannedCall, attempt: int, off_air: asyncio.Event) -> None:
+        """One attempt, from the journal's line that it begins to the line that says how it ended."""
+        call_id = call.call_id(attempt)
+        begun = time.monotonic()
+        self._told(News(call, attempt, "placed"))
+        assert call.plan.study is not None
+        plan = replace(call.plan, study=replace(call.plan.study, attempt=attempt))
+        try:
+            try:
+                stored = await post.place(plan, call_id, self._folder.dataset, off_air.set)
+            except asyncio.CancelledError:
+                self._cut_off(call, attempt, time.monotonic() - begun)
+                raise
+            except EarwitnessError as error:
+                self._lost_attempt(call, attempt, error)
+            else:
+                await self._ended(post, call, attempt, stored, time.monotonic() - begun)
+        except EarwitnessError as error:  # the journal; the next run puts it right
+            self._end(Why.TROUBLE, str(error))
+        except Exception as error:
+            self._fault = self._fault or error
+            self._end(Why.TROUBLE, f"{type(error).__name__}: {error}")
+        finally:
+            task = asyncio.current_task()
+            if task is not None:
+                self._running.discard(task)
+            self._wake()
+
+    async def _ended(self, post: Post, call: PlannedCall, attempt: int, stored: StoredCall, seconds: float) -> None:
+        """A call is in the data set: note it, and find out what follows."""
+        record = stored.record
+        ended = ended_of(record)
+        self._attempts += 1
+        self._lost = 0
+        follows = self._note(call, attempt, ended, record.outcome_detail, seconds)
+        self.governor.note(ended.instrument_ok, _strain(stored.rows))
+        self._completed += ended.outcome is Outcome.COMPLETED
+        self._told(News(call, attempt, "stored", stored, follows.wait_s if follows.state == "planned" else None))
+        kind = KINDS[ended.outcome]
+        if kind is Kind.HALT:
+            self._end(Why.TROUBLE, record.outcome_detail)
+        elif kind in (Kind.NETWORK, Kind.OWN) and (trouble := await post.trouble()) is not None:
+            self._end(Why.TROUBLE, trouble)
+        if follows.state == "planned":
+            self._schedule.again(call, time.monotonic() + follows.wait_s)
+        else:
+            self._look_at_rule()
+
+    def _lost_attempt(self, call: PlannedCall, attempt: int, error: EarwitnessError) -> None:
+        """Nothing could be stored: the call is to be placed again, and the disk or the network may need mending."""
+        with suppress(EarwitnessError):  # the journal may be on the same full disk; the next run puts it right
+            self._journal.lose(call.position, call.call_id(attempt), str(error), self._study.retry)
+        self._told(News(call, attempt, "lost"))
+        self._lost += 1
+        if getattr(error, "outcome", None) in (Outcome.STORAGE_FAILED, Outcome.LAB_FAILED, Outcome.TOOL_MISSING):
+            self._end(Why.TROUBLE, str(error))
+        elif self._lost >= _LOST_IN_A_ROW:
+            self._end(Why.TROUBLE, f"{self._lost} attempts in a row left nothing: {error}")
+        else:
+            self._schedule.again(call, time.monotonic() + self._study.retry.backoff_s)
+
+    def _cut_off(self, call: PlannedCall, attempt: int, seconds: float) -> None:
+        """A call was cancelled: it may have been stored as interrupted, or not at all."""
+        call_id = call.call_id(attempt)
+        try:
+            record = self._folder.dataset.call(call_id).record
+            self._note(call, attempt, ended_of(record), record.outcome_detail, seconds)
+        except EarwitnessError:
+            with suppress(EarwitnessError):
+                self._journal.lose(call.position, call_id, "it was interrupted", self._study.retry)
+
+    # -- together ------------------------------------------------------------------------------------
+
+    def _note(self, call: PlannedCall, attempt: int, ended: Ended, why: str, seconds: float) -> Next:
+        return self._journal.end(
+            call.position, call.call_id(attempt), ended, self._study.retry, why=why, seconds=seconds
+        )
+
+    def _look_at_rule(self) -> None:
+        """After each whole repeat: does the stopping rule say that it is enough?"""
+        stop = self._study.stop
+        if stop.rule == "all" or self._ending is not None:
+            return
+        if stop.rule == "hours":
+            if self._hours() >= (stop.hours or 0.0):
+                self._end(Why.ENOUGH, f"{stop.hours:g} h of measuring")
+            return
+        (open_repeat,) = self._journal.rows("SELECT min(repeat) FROM calls WHERE state IN ('planned', 'running')")[0]
+        whole = (open_repeat or self._study.design.repeats + 1) - 1
+        if whole > self._repeats_seen and whole >= stop.least_repeats:
+            self._repeats_seen = whole
+            if (reached := enough(self._study, self._folder.dataset.rows(), whole)) is not None:
+                self._end(Why.ENOUGH, reached)
+
+    def _hours(self) -> float:
+        (seconds,) = self._journal.rows("SELECT total(seconds) FROM attempts WHERE state = 'ended'")[0]
+        return float(seconds) / 3600.0
+
+    def _spent_bytes(self) -> float:
+        question = "SELECT total(tor_bytes) FROM attempts JOIN calls USING (position)"
+        return float(self._journal.rows(question)[0][0])
+
+    def _left(self) -> bool:
+        return bool(self._journal.rows("SELECT 1 FROM calls WHERE state IN ('planned', 'running') LIMIT 1"))
+
+    def _end(self, why: Why, detail: str) -> None:
+        if self._ending is None:
+            self._ending = Ending(why, detail)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    async def _wait(self, timeout_s: float | None) -> None:
+        """Until something changes, the time is over, or the user stops it."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+
+    async def _watch_stop(self, workers: Sequence[asyncio.Task[None]]) -> None:
+        await self._stop.gently.wait()
+        self._wake()
+        await self._stop.now.wait()
+        for task in (*workers, *self._running):
+            task.cancel()
+
+    async def _interrupt(self) -> None:
+        """Cancel what is under way, and wait until it is stored."""
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(set(self._running))
+
+
+def _strain(rows: Sequence[Row]) -> float:
+    """The worst send-time error as a share of what is permitted."""
+    errors = [row.send_deviation_p99_ms for row in rows if row.send_deviation_p99_ms is not None]
+    return max(errors, default=0.0) / SEND_DEVIATION_LIMIT_MS

@@ -1,0 +1,141 @@
+"""`earwitness study status`: how far a study is, from its journal alone; another terminal may ask while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from earwitness.study.folder import JOURNAL, STUDY, running_since
+from earwitness.study.journal import Journal, now
+from earwitness.study.text import duration
+
+_RECENT = 40
+"""Attempts that the rate is of: what the machine does now, not what it did last week."""
+
+
+@dataclass(frozen=True)
+class ArmStatus:
+    """One of the compared paths."""
+
+    arm: str
+    planned: int
+    running: int
+    done: int
+    failed: int
+    marked: int
+    """Done, but with an instrument that was not good enough."""
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """A study as its journal has it."""
+
+    study: str
+    calls: int
+    arms: tuple[ArmStatus, ...]
+    attempts: int
+    lost: int
+    """Attempts that left nothing in the data set."""
+    outcomes: Mapping[str, int]
+    """Attempts by how they ended."""
+    calls_per_hour: float | None
+    left_s: float | None
+    running_since: str
+    """Empty where no run is at work."""
+    last_ending: str
+    tor_mib: float
+
+    @property
+    def open(self) -> int:
+        """Calls that are neither done nor failed."""
+        return sum(arm.planned + arm.running for arm in self.arms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """One JSON record."""
+        return {**asdict(self), "open": self.open}
+
+
+def status(directory: Path) -> Status:
+    """How far the study in this directory is. Raises InputError where there is none."""
+    owner = running_since(directory)
+    with Journal.open(directory / STUDY / JOURNAL, read_only=True) as journal:
+        return read_status(journal, owner)
+
+
+def read_status(journal: Journal, owner: Mapping[str, Any] | None) -> Status:
+    """As `status`, of a journal that is open."""
+    arms = [
+        ArmStatus(*row)
+        for row in journal.rows(
+            "SELECT arm, sum(state = 'planned'), sum(state = 'running'), sum(state = 'done'), sum(state = 'failed'),"
+            " sum(state = 'done' AND instrument_ok = 0), sum(attempts) FROM calls GROUP BY arm ORDER BY min(position)"
+        )
+    ]
+    outcomes = dict(
+        journal.rows("SELECT outcome, count(*) FROM attempts WHERE state = 'ended' GROUP BY outcome ORDER BY 2 DESC")
+    )
+    ((lost,),) = journal.rows("SELECT count(*) FROM attempts WHERE state = 'lost'")
+    ((tor_bytes,),) = journal.rows("SELECT total(tor_bytes) FROM attempts JOIN calls USING (position)")
+    endings = journal.rows("SELECT ending FROM runs WHERE ending != '' ORDER BY id DESC LIMIT 1")
+    rate = _rate(journal, running=owner is not None)
+    left = sum(arm.planned + arm.running for arm in arms)
+    return Status(
+        study=str(journal.frozen()["name"]),
+        calls=sum(arm.planned + arm.running + arm.done + arm.failed for arm in arms),
+        arms=tuple(arms),
+        attempts=sum(outcomes.values()),
+        lost=int(lost),
+        outcomes=outcomes,
+        calls_per_hour=rate,
+        left_s=left / rate * 3600.0 if rate else None,
+        running_since=str((owner or {}).get("since", "")) or ("now" if owner is not None else ""),
+        last_ending=str(endings[0][0]) if endings else "",
+        tor_mib=float(tor_bytes) / 2**20,
+    )
+
+
+def status_text(found: Status) -> list[str]:
+    """For a person."""
+    done = sum(arm.done for arm in found.arms)
+    failed = sum(arm.failed for arm in found.arms)
+    marked = sum(arm.marked for arm in found.arms)
+    state = f"running since {found.running_since}" if found.running_since else f"not running ({found.last_ending})"
+    if not found.running_since and not found.last_ending:
+        state = "not running"
+    lines = [
+        f"study {found.study}: {done + failed:,} of {found.calls:,} calls ended: {done:,} done, {failed:,} failed;"
+        f" {state}",
+    ]
+    if found.calls_per_hour:
+        lines.append(f"{found.calls_per_hour:.0f} calls an hour, about {duration(found.left_s or 0.0)} left")
+    if marked:
+        lines.append(f"{marked:,} done calls are marked: this machine's timing was not good enough for them")
+    for arm in found.arms:
+        lines.append(
+            f"  {arm.arm}: {arm.done:,} done, {arm.failed:,} failed, {arm.running:,} running, {arm.planned:,} planned"
+        )
+    ended = ", ".join(f"{count:,} {outcome}" for outcome, count in found.outcomes.items())
+    if ended:
+        lines.append(f"attempts: {ended}" + (f", {found.lost:,} left nothing" if found.lost else ""))
+    if found.tor_mib:
+        lines.append(f"put on Tor: about {found.tor_mib:,.0f} MiB of cells")
+    return lines
+
+
+def _rate(journal: Journal, *, running: bool) -> float | None:
+    """Attempts an hour lately, by the clock on the wall; None with fewer than two or where that makes no sense."""
+    rows = journal.rows(
+        "SELECT started_at, ended_at FROM attempts WHERE state = 'ended' AND run = (SELECT max(run) FROM attempts)"
+        " ORDER BY id DESC LIMIT ?",
+        _RECENT,
+    )
+    if len(rows) < 2:
+        return None
+    begun = datetime.fromisoformat(str(rows[-1][0]))
+    until = datetime.fromisoformat(now() if running else str(rows[0][1]))
+    seconds = (until - begun).total_seconds()
+    return len(rows) * 3600.0 / seconds if seconds > 0 else None

@@ -1,0 +1,32 @@
+"""The stopping rule by precision: enough when every paired difference is known well enough.
+
+Stopping at a width of the interval, rather than at significance, leaves the estimate and its interval asymptotically
+right (Chow & Robbins, "On the asymptotic theory of fixed-width sequential confidence intervals", Ann. Math. Statist.
+36, 1965), as long as there is a least size, which is the rule's `least_repeats`.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from earwitness.errors import InputError
+from earwitness.study.model import Study
+from earwitness.study.paired import AXIS_COLUMNS, compare
+
+
+def enough(study: Study, rows: pd.DataFrame, whole_repeats: int) -> str | None:
+    """Why the study may stop, or None. `rows`: `Dataset.rows()`; repeats after `whole_repeats` are left out."""
+    stop = study.stop
+    repeat = pd.to_numeric(rows["block"].fillna("").str.partition(".")[0], errors="coerce")
+    own = rows[(rows["study"] == study.name) & (repeat <= whole_repeats)]
+    axes = [axis for axis in study.design.compare if axis in AXIS_COLUMNS]
+    widths: list[float] = []
+    for axis in axes:
+        try:
+            found = compare(own, axis, [stop.measure])
+        except InputError:
+            return None
+        widths += [(one.high - one.low) / 2 for one in found]
+    if not widths or stop.half_width is None or not all(width <= stop.half_width for width in widths):
+        return None
+    return f"every paired difference in {stop.measure} is known to ±{max(widths):.3g} after {whole_repeats} repeats"
