@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -53,6 +54,10 @@ class OpenPath:
     hops: tuple[Hop, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
     """What else a reader of the record should know: options, stream ids, set-up times in ms, configuration."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Text files to keep with the call, by name, such as the configuration of a tunnel; no secret is in them."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the record should know in words."""
 
     def failure(self) -> str | None:
         """Why the path no longer carries datagrams, or None while it does."""

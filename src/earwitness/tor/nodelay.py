@@ -13,11 +13,12 @@ import ctypes
 import errno
 import os
 import socket
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from earwitness.errors import EarwitnessError
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.tor.description import TorNetwork
 
 _SYS_PIDFD_GETFD = 438
 EVERY_S = 0.2
@@ -59,6 +60,41 @@ async def keep_nodelay(pids: Iterable[int], every_s: float = EVERY_S) -> None:
                     raise
                 living.discard(pid)
         await asyncio.sleep(every_s)
+
+
+def check_nodelay(network: TorNetwork, on: bool | None) -> None:
+    """Raise `InputError` where a network's relays cannot be set so for one call; None is always possible."""
+    if on is False and network.relay_nodelay:
+        remedy = "start the lab without --relay-nodelay"
+        raise InputError("clearing TCP_NODELAY in the network", network.name, "it keeps it set", remedy)
+    if on is not None and not network.pids:
+        remedy = "leave it away, or use the lab's network"
+        raise InputError("setting TCP_NODELAY on the relays of", network.name, "they are not ours", remedy)
+
+
+@contextmanager
+def nodelay_during(network: TorNetwork, on: bool | None, others: Mapping[str, int] | None = None) -> Iterator[None]:
+    """Set or clear it on all connections that a network's relays and clients have now; on leaving, as it was.
+
+    `others`: further tors of the call (process ids by name). None: nothing is changed.
+    """
+    if on is None:
+        yield
+        return
+    pids = {**network.voice_pids(), **(others or {})}
+    _set_on_all(pids.values(), on)
+    try:
+        yield
+    finally:
+        _set_on_all(pids.values(), network.relay_nodelay)
+
+
+def _set_on_all(pids: Iterable[int], on: bool) -> None:
+    for pid in pids:
+        # A relay that a test has killed does not matter here; one of the circuit's would show as a failure.
+        with suppress(ProcessLookupError):
+            os.kill(pid, 0)
+            set_nodelay(pid, on)
 
 
 def _sockets(pid: int) -> list[int]:

@@ -1,0 +1,185 @@
+"""The circuit of a path, from the wish to its closing: built or kept, our streams on it, its relays' TCP_NODELAY."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.lab.host import Host
+from earwitness.path.base import Hop
+from earwitness.tor.control import Circuit, TorControl
+from earwitness.tor.description import TorNetwork
+from earwitness.tor.nodelay import check_nodelay, nodelay_during
+from earwitness.tor.relays import Relay
+from earwitness.tor.select import CircuitRequest, choose
+from earwitness.tor.streams import USER_PREFIX, StreamWatch
+
+CIRCUIT_TIMEOUT_S = 30.0
+
+
+@dataclass
+class OverCircuit:
+    """A circuit that is ours, or about to be, and the streams that a path puts on it."""
+
+    control: TorControl
+    relays: tuple[Relay, ...]
+    """First hop first."""
+    username: str
+    """SOCKS user name of this path's streams and of nobody else's."""
+    socks: tuple[str, int]
+    _building: asyncio.Task[tuple[Circuit, bool]]
+    _streams: ExitStack
+    _watch: StreamWatch | None = None
+    _was_kept: bool = False
+
+    async def built(self) -> StreamWatch:
+        """Wait for the circuit; who follows our streams from now on. Raises `CallFailure` (`CIRCUIT_FAILED`)."""
+        if self._watch is None:
+            circuit, self._was_kept = await self._building
+            self._watch = self._streams.enter_context(StreamWatch(self.control, circuit, self.username).following())
+        return self._watch
+
+    @property
+    def watch(self) -> StreamWatch:
+        """Once it is built."""
+        assert self._watch is not None
+        return self._watch
+
+    @property
+    def circuit(self) -> Circuit:
+        """Once it is built."""
+        assert self.watch.circuit is not None
+        return self.watch.circuit
+
+    @property
+    def hops(self) -> tuple[Hop, ...]:
+        """The relays as a path tells them."""
+        return tuple(Hop(r.nickname, r.fingerprint, r.address, r.place, r.country) for r in self.relays)
+
+    def ended(self) -> str | None:
+        """What of it broke under the call, in tor's words, or None."""
+        if (reason := self.circuit.ended) is not None:
+            return f"circuit {self.circuit.id} closed: {reason}"
+        for stream in self.watch.streams.values():
+            if (reason := stream.ended) is not None:
+                return f"stream {stream.id} ({stream.label}) closed: {reason}"
+        return self.control.lost
+
+    def refusal(self, flow: str, said: str, evidence: dict[str, Any]) -> CallFailure:
+        """Why a stream did not open: from tor's own events where it told, else what the one who asked for it said."""
+        stream = self.watch.by_label().get(flow)
+        circuit_gone = self.circuit.ended
+        told = (stream.ended if stream else None) or next(iter(self.watch.refused), None) or said
+        return CallFailure(
+            Outcome.CIRCUIT_FAILED if circuit_gone else Outcome.STREAM_REFUSED,
+            f"opening the {flow} stream over",
+            on=" -> ".join(relay.nickname for relay in self.relays),
+            happened=circuit_gone or told,
+            remedy="try again, or choose other relays" if circuit_gone else "choose another exit with --exit",
+            evidence={
+                "flow": flow,
+                "reason": stream.reason if stream else "",
+                "remote_reason": stream.remote_reason if stream else "",
+                "circuit_id": self.circuit.id,
+                "hops": [relay.nickname for relay in self.relays],
+                **evidence,
+            },
+        )
+
+    async def details(self, took: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """For the record, once the streams stand; `took`: what each took, by flow.
+
+        Raises `EarwitnessError` where a stream is, or was, on any circuit but ours.
+        """
+        on_circuit = await self.watch.verify()
+        return {
+            "circuit_build_ms": self.circuit.build_ms,
+            "circuit_kept": self._was_kept,
+            "streams": {
+                label: {
+                    "stream_id": stream.id,
+                    "circuit_id": str(on_circuit[label]),
+                    "source_port": stream.source_port,
+                    **took.get(label, {}),
+                }
+                for label, stream in self.watch.by_label().items()
+            },
+        }
+
+
+class CircuitMaker:
+    """Makes the circuit of each opening of a path.
+
+    Args:
+        request: which circuit.
+        network: whose relays and clients; the caller's host must have a client.
+        keep_circuit: leave the circuit standing on closing, and use it again at the next opening.
+        nodelay: in a private network, whether its relays and clients have TCP_NODELAY while the path is open
+            (`earwitness.tor.nodelay`); it holds for the whole network, so open one such path at a time. None
+            leaves all as it is.
+    """
+
+    def __init__(
+        self, request: CircuitRequest, network: TorNetwork, *, keep_circuit: bool = False, nodelay: bool | None = None
+    ) -> None:
+        check_nodelay(network, nodelay)
+        self.request = request
+        self.network = network
+        self.keep_circuit = keep_circuit
+        self.nodelay = nodelay
+        self._kept: int | None = None
+
+    @asynccontextmanager
+    async def making(self, caller: Host) -> AsyncIterator[OverCircuit]:
+        """Begin to build the circuit from the caller's tor; on leaving it is closed, unless it is kept.
+
+        Raises `InputError` where no relay is as asked for, `CallFailure` where there is no tor.
+        """
+        relays = choose(self.request, self.network.relays)
+        client = self.network.client(caller.name)
+        async with AsyncExitStack() as stack:
+            control = await stack.enter_async_context(TorControl.connect(client.control))
+            building = asyncio.ensure_future(self._circuit(control, relays))
+            stack.push_async_callback(self._leave, control, building)
+            streams = stack.enter_context(ExitStack())
+            username = USER_PREFIX + secrets.token_hex(8)
+            yield OverCircuit(control, relays, username, client.socks, building, streams)
+
+    @asynccontextmanager
+    async def settled(self, over: OverCircuit, took: dict[str, dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+        """When the streams stand: check them, set TCP_NODELAY as asked until leaving; details for the record."""
+        begun = time.monotonic_ns()
+        details = await over.details(took)
+        # Now, when every connection that the call will use is there.
+        with nodelay_during(self.network, self.nodelay):
+            yield {
+                **details,
+                "verify_ms": (time.monotonic_ns() - begun) / 1e6,
+                "relay_nodelay": self.network.relay_nodelay if self.nodelay is None else self.nodelay,
+                "circuit_request": dict(vars(self.request)),
+            }
+
+    async def _circuit(self, control: TorControl, relays: Sequence[Relay]) -> tuple[Circuit, bool]:
+        """The circuit through these relays, and whether it stood already."""
+        fingerprints = [relay.fingerprint for relay in relays]
+        if self.keep_circuit and self._kept is not None:
+            standing = await control.standing_circuit(self._kept, fingerprints)
+            if standing is not None:
+                return standing, True
+        circuit = await control.build_circuit(fingerprints, timeout_s=CIRCUIT_TIMEOUT_S)
+        if self.keep_circuit:
+            self._kept = circuit.id
+        return circuit, False
+
+    async def _leave(self, control: TorControl, building: asyncio.Task[tuple[Circuit, bool]]) -> None:
+        """Where opening failed for another reason first, the circuit's own failure is nobody's news."""
+        building.cancel()
+        (made,) = await asyncio.gather(building, return_exceptions=True)
+        if not isinstance(made, BaseException) and not self.keep_circuit and made[0].ended is None:
+            await control.close_circuit(made[0].id)

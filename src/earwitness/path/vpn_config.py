@@ -1,0 +1,144 @@
+"""The configuration files of an OpenVPN tunnel, point to point over TCP (openvpn(8)), with and without a SOCKS proxy.
+
+The tunnel to a callee through Tor and the one straight to it differ in one line, `socks-proxy`. Files of keys are
+named, never contained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from earwitness.path.certificates import CLIENT_NAME, SERVER_NAME, static_files, tls_files
+
+DEFAULT_PORT = 1194
+SOCKS_AUTH = "socks-auth"
+"""The file with SOCKS user name and password, a line each."""
+PING_EVERY_S = 1
+DEAD_AFTER_S = 10
+_CONNECT_TIMEOUT_S = 20
+
+
+class Security(StrEnum):
+    """How what travels in the tunnel is protected."""
+
+    NONE = "none"
+    """Not at all, as in the published study: a compatibility mode. OpenVPN 2.6 warns of it."""
+    STATIC = "static"
+    """A key that both ends hold; OpenVPN calls it deprecated, and 2.8 is to drop it."""
+    TLS = "tls"
+    """TLS 1.3 where both ends have it, certificates made for the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tunnel:
+    """One tunnel, as both ends' files describe it. Addresses are IPv4."""
+
+    server: str
+    """Address at which the callee's end listens."""
+    port: int = DEFAULT_PORT
+    security: Security = Security.TLS
+    nodelay: bool = True
+    """TCP_NODELAY on the tunnel's own TCP connection, both ends."""
+    socks: tuple[str, int] | None = None
+    """The SOCKS proxy that the caller's end goes through, address and port; None: straight."""
+    number: int = 0
+    """Which of several tunnels between the same hosts: in its addresses and the name of its device."""
+
+    @property
+    def device(self) -> str:
+        """Name of the TUN device, at both ends."""
+        return f"ewvpn{self.number}"
+
+    @property
+    def caller_address(self) -> str:
+        """The caller's address in the tunnel; tunnel 0 has those of the published study."""
+        return f"10.8.{self.number}.2"
+
+    @property
+    def callee_address(self) -> str:
+        """The callee's address in the tunnel."""
+        return f"10.8.{self.number}.1"
+
+
+def client_config(tunnel: Tunnel) -> str:
+    """The caller's file."""
+    lines = [
+        f"# Caller's end of an OpenVPN tunnel over TCP, security {tunnel.security}",
+        "proto tcp4-client",
+        f"remote {tunnel.server} {tunnel.port}",
+        "nobind",
+        f"connect-timeout {_CONNECT_TIMEOUT_S}",
+        "connect-retry 1 1",
+    ]
+    if tunnel.socks is not None:
+        lines.append(f"socks-proxy {tunnel.socks[0]} {tunnel.socks[1]} {SOCKS_AUTH}")
+    lines += _both_ends(tunnel, tunnel.caller_address, tunnel.callee_address)
+    if tunnel.security is Security.TLS:
+        lines += _tls("client", "server", SERVER_NAME)
+    return "\n".join(lines) + "\n"
+
+
+def server_config(tunnel: Tunnel) -> str:
+    """The callee's file."""
+    lines = [
+        f"# Callee's end of an OpenVPN tunnel over TCP, security {tunnel.security}",
+        "proto tcp4-server",
+        f"local {tunnel.server}",
+        f"lport {tunnel.port}",
+        *_both_ends(tunnel, tunnel.callee_address, tunnel.caller_address),
+    ]
+    if tunnel.security is Security.TLS:
+        lines += [*_tls("server", "client", CLIENT_NAME), "dh none"]
+    return "\n".join(lines) + "\n"
+
+
+def key_files(security: Security, now: datetime, valid: timedelta) -> Mapping[str, tuple[bytes, int]]:
+    """New key files for a tunnel: name -> content and file mode (0600 for a secret). `now` in UTC."""
+    if security is Security.TLS:
+        return tls_files(now, valid)
+    return static_files() if security is Security.STATIC else {}
+
+
+def files_of(end: str, security: Security, socks: bool) -> tuple[str, ...]:
+    """Which key files one end (`client` or `server`) needs beside its configuration."""
+    keys = {Security.NONE: (), Security.STATIC: ("static.key",), Security.TLS: ("ca.crt", f"{end}.crt", f"{end}.key")}
+    return (*keys[security], *((SOCKS_AUTH,) if socks and end == "client" else ()))
+
+
+def _both_ends(tunnel: Tunnel, local: str, remote: str) -> list[str]:
+    lines = [
+        f"dev {tunnel.device}",
+        "dev-type tun",
+        # Data that the kernel moves by itself would take another route through the machine than the study's did.
+        "disable-dco",
+        f"ifconfig {local} {remote}",
+        # A point-to-point tunnel without TLS is up when its first packet has come: this one.
+        f"ping {PING_EVERY_S}",
+        f"ping-exit {DEAD_AFTER_S}",
+        "verb 3",
+    ]
+    if tunnel.nodelay:
+        lines.append("socket-flags TCP_NODELAY")
+    if tunnel.security is Security.TLS:
+        return lines
+    # OpenVPN 2.7 wants to be told twice; 2.6 does not know the word, which `setenv opt` permits.
+    lines.append("setenv opt allow-deprecated-insecure-static-crypto")
+    if tunnel.security is Security.NONE:
+        return [*lines, "cipher none", "auth none"]
+    return [*lines, "secret static.key", "cipher AES-256-CBC", "auth SHA256"]
+
+
+def _tls(end: str, other: str, others_name: str) -> list[str]:
+    return [
+        f"tls-{end}",
+        "ca ca.crt",
+        f"cert {end}.crt",
+        f"key {end}.key",
+        f"remote-cert-tls {other}",
+        f"verify-x509-name {others_name} name",
+        "tls-version-min 1.2",
+        "data-ciphers AES-256-GCM:CHACHA20-POLY1305",
+    ]
