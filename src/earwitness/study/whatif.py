@@ -5,3 +5,173 @@ on where it stopped. The same calls and buffers give the same bytes, however man
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from earwitness.call.rows import burst_ratio
+from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.errors import EarwitnessError
+from earwitness.score.emodel import e_model
+from earwitness.study.hearing import score_of
+from earwitness.study.whatif_calls import Direction, find_directions, hear_direction, least_delay_ms
+from earwitness.study.whatif_journal import Progress, Record, journal, key_of, run_kept
+from earwitness.study.whatif_summary import summarise
+
+DEFAULT_BUFFERS = (
+    *(f"fixed:{ms}" for ms in (40, 60, 80, 100, 120, 160, 200, 240, 300, 400)),
+    "pjmedia",
+    *(f"adaptive:{worth}" for worth in (5, 10)),
+    "adaptive",
+    *(f"adaptive:{worth}" for worth in (50, 100)),
+    *(f"oracle:{ms}" for ms in (40, 80, 120, 160, 200, 300, 400)),
+)
+"""What is compared unless told otherwise: fixed delays over the range that phones are set to; the study's phones; ours
+from impatient to patient; and the bound, at delays where the others are."""
+
+JOURNAL = "journal.jsonl"
+
+SHARES = (
+    "played_ratio",
+    "late_ratio",
+    "lost_ratio",
+    "discarded_ratio",
+    "concealed_ratio",
+    "stretched_ratio",
+    "pause_ratio",
+)
+COLUMNS = (
+    "call_id",
+    "direction",
+    "condition",
+    "path",
+    "hops",
+    "codec",
+    "place",
+    "rtcp_rtt_ms",
+    "buffer",
+    "kind",
+    "concealment",
+    "mos_lqo",
+    "pesq_raw",
+    "mos_lqo_wb",
+    "mos_cqe",
+    "r_factor",
+    "playout_delay_ms",
+    "playout_delay_p95_ms",
+    "mouth_to_ear_ms",
+    "mouth_to_ear_p95_ms",
+    "mouth_to_ear_basis",
+    *SHARES,
+    "seconds",
+    "sample_rate",
+    "refused",
+)
+"""Columns of `WhatIf.calls`. `playout_delay_ms` is what the buffer adds; `kind` the buffer's name without its setting;
+`refused` why there is no score. Others as in the data dictionary."""
+
+HALF_RTT = "rtt/2"
+"""`mouth_to_ear_basis` where the least network delay was taken from RTCP's round trip (`least_delay_ms`)."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One direction through one buffer: a task, picklable."""
+
+    heard: Direction
+    buffer: str
+
+    def __str__(self) -> str:
+        return f"{self.heard.call_id} {self.heard.direction} {self.buffer}"
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """`calls`: a row a call, direction and buffer (`COLUMNS`); `summary`: a row a path, codec and buffer
+    (`whatif_summary.SUMMARY`); `left_out`: (call, direction, reason) of what could not be heard again."""
+
+    calls: pd.DataFrame
+    summary: pd.DataFrame
+    left_out: tuple[tuple[str, str, str], ...]
+    made_anew: int
+    """How many replays were made now; the others had been kept."""
+
+
+def what_if(
+    dataset: Path,
+    buffers: Sequence[str] = DEFAULT_BUFFERS,
+    *,
+    out: Path | None = None,
+    reference: str | Path | None = None,
+    captures: Path | None = None,
+    calls: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    seed: int = 1,
+) -> WhatIf:
+    """Every direction of a data set through every buffer.
+
+    Results are kept in `out` (by default the folder whatif of the data set): stop it at any moment and run it again.
+    `reference`, `captures`, `calls`: see `find_directions`. `executor` runs the replays (a process pool; one of many
+    machines that see the same files); without one they run here. `seed`: of the intervals' resampling. Raises
+    InputError for an unknown buffer, or a data set that cannot be heard.
+    """
+    specs = list(dict.fromkeys(buffer_named(spec).spec for spec in buffers))
+    found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
+    tasks = [
+        (key_of("what-if", one.identity(), one.digest, bool(one.capture), spec), Replay(one, spec))
+        for one in found.directions
+        for spec in specs
+    ]
+    with journal((out or dataset / "whatif") / JOURNAL) as store:
+        there = sum(key in store.kept for key, _ in tasks)
+        records = run_kept(tasks, replay_scored, store, executor=executor, progress=progress)
+    table = as_table(records)
+    return WhatIf(table, summarise(table, specs, seed=seed), found.left_out, len(tasks) - there)
+
+
+def replay_scored(task: Replay) -> Record:
+    """Hear one direction through one buffer and score it: one row. What cannot be heard or scored says why."""
+    one = task.heard
+    record: Record = {**one.identity(), "buffer": task.buffer, "kind": task.buffer.partition(":")[0]}
+    try:
+        (heard,), codec, said = hear_direction(one, [task.buffer])
+    except EarwitnessError as error:
+        return {**record, "refused": str(error)}
+    scored = score_of(heard, said).record()
+    delay_ms, basis = scored["mouth_to_ear_ms"], scored["mouth_to_ear_basis"]
+    p95_ms = scored["mouth_to_ear_p95_ms"]
+    if basis == "fastest packet" and one.rtcp_rtt_ms is not None:
+        least_ms = least_delay_ms(heard.trace, one.rtcp_rtt_ms)
+        delay_ms, p95_ms, basis = delay_ms + least_ms, p95_ms + least_ms, HALF_RTT
+    record |= {name: scored[name] for name in COLUMNS if name in scored and name not in record}
+    record |= {"mouth_to_ear_ms": delay_ms, "mouth_to_ear_p95_ms": p95_ms, "mouth_to_ear_basis": basis}
+    record["refused"] = scored["score_refused"]
+    if delay_ms == delay_ms:
+        model = e_model(
+            codec.spec,
+            loss_ratio=min(1.0, scored["lost_ratio"] + scored["late_ratio"]),
+            mouth_to_ear_ms=max(0.0, delay_ms),
+            burst_ratio=burst_ratio(heard, heard.trace),
+        )
+        record |= {"mos_cqe": model.mos_cqe, "r_factor": model.r}
+    return record
+
+
+def as_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Records as a frame with `COLUMNS`, numbers as float64 (NaN: not measured), texts as text."""
+    texts = {"call_id", "direction", "condition", "path", "codec", "place", "buffer", "kind", "concealment"}
+    texts |= {"mouth_to_ear_basis", "refused"}
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        values = [record.get(name) for record in records]
+        if name in texts:
+            columns[name] = pd.Series(["" if value is None else value for value in values], dtype="object")
+        else:
+            columns[name] = pd.to_numeric(pd.Series(values, dtype="object")).astype("float64")
+    return pd.DataFrame(columns)
