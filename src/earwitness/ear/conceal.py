@@ -139,7 +139,7 @@ class DrawnOut:
             samples = samples.copy()
             samples[: len(tail)] = tail * (1.0 - rising) + samples[: len(tail)] * rising
             self._extension = None
-        keep = 3 * self._frame
+        keep = -(-self._rate // (25 * self._frame)) * self._frame
         self._recent = samples[-keep:] if len(samples) >= keep else np.concatenate((self._recent, samples))[-keep:]
         return samples
 
@@ -147,7 +147,8 @@ class DrawnOut:
         """The sound drawn out, fading on."""
         length = count * self._frame
         if self._extension is None:
-            self._extension = Extension(self._frame, self._rate)
+            pitch = self._rate // 400, self._rate // 66
+            self._extension = Extension(self._frame, self._rate, history=2 * pitch[1], nearest=pitch[0], by_shape=True)
             recent = self._recent
             pad = -len(recent) % self._frame
             self._extension.good(np.concatenate((np.zeros(pad, dtype=np.int16), recent)))

@@ -29,12 +29,13 @@ _BISECTIONS = 40
 class Oracle:
     """Fewest frames missed for a mean delay, all arrivals known beforehand (`oracle:100`).
 
-    `delay_ms` is the mean over frames of speech of the playing instant beyond the fastest packet's. Each stretch of
+    `delay_ms` is the mean over the frames of speech that are played, of their playing instant beyond the fastest
+    packet's. Each stretch of
     speech between two pauses (of silence suppression, or 200 ms and more of quiet) has one playout delay; pauses give
-    and take what is between. The delays are those that minimise frames missed + price * delay summed over the frames,
-    by dynamic programming over a grid of one packet's length, with the one rule that a stretch cannot begin before the
-    one before it has ended; the price is found by bisection, so that the mean delay is the largest not above
-    `delay_ms`. Quiet frames in a pause are played where there is time for them, and not counted.
+    and take what is between. The delays are those that minimise frames missed + price * (delay - `delay_ms`) summed
+    over the frames played, by dynamic programming over a grid of one packet's length, with the one rule that a stretch
+    cannot begin before the one before it has ended; the price is the least at which the mean delay is not above
+    `delay_ms`, found by bisection. Quiet frames in a pause are played where there is time for them, and not counted.
 
     So it bounds, up to the grid, how many frames any buffer can play that leaves speech between pauses as it is. It is
     no bound on a buffer that stretches speech; nor, to the letter, on MOS, which is no function of the frames missed.
@@ -165,34 +166,35 @@ def _spurts(slot: I64, is_quiet: NDArray[np.bool_], excess: I64, grid: I64, paus
 
 
 def _cheapest(spurts: list[_Spurt], grid: I64, delay_ns: float, each: int) -> list[int]:
-    """The delay of each stretch, as an index into the grid, with a mean of at most `delay_ns`."""
-    weight = np.array([spurt.frames for spurt in spurts], dtype=np.float64)
+    """The delay of each stretch, as an index into the grid: the fewest missed with a mean of at most `delay_ns`."""
+    steps = (grid - delay_ns) / float(grid[1])
+    played = [spurt.frames - spurt.missed for spurt in spurts]
     low, high = 0.0, 1.0
     best = [0] * len(spurts)
     for _ in range(_BISECTIONS):
         price = (low + high) / 2.0
-        chosen = _dynamic(spurts, grid, price, each)
-        mean = float(np.sum(weight * grid[chosen]) / weight.sum())
-        if mean <= delay_ns:
+        costs = [spurt.missed + price * there * steps for spurt, there in zip(spurts, played, strict=True)]
+        chosen = _dynamic(spurts, costs, each)
+        if sum(there[at] * steps[at] for there, at in zip(played, chosen, strict=True)) <= 0.0:
             best, high = chosen, price
         else:
             low = price
     return best
 
 
-def _dynamic(spurts: list[_Spurt], grid: I64, price: float, each: int) -> list[int]:
-    """Least frames missed + price * delay (in steps of the grid), no stretch beginning before the last has ended."""
-    steps = np.arange(len(grid), dtype=np.float64)
+def _dynamic(spurts: list[_Spurt], costs: list[F64], each: int) -> list[int]:
+    """The places in the grid with the least total cost, no stretch beginning before the last has ended."""
     behind: list[I64] = []
-    value = spurts[0].missed + price * spurts[0].frames * steps
-    for last, spurt in pairwise(spurts):
+    value = costs[0]
+    count = len(value)
+    for (last, spurt), cost in zip(pairwise(spurts), costs[1:], strict=True):
         # A later stretch may have less delay by as much as the pause before it lasts.
-        reach = np.minimum(np.arange(len(grid)) + (spurt.start - last.end) // each, len(grid) - 1)
+        reach = np.minimum(np.arange(count) + (spurt.start - last.end) // each, count - 1)
         least = np.minimum.accumulate(value)
         # Where the least so far was reached.
-        where = np.maximum.accumulate(np.where(value == least, np.arange(len(grid)), 0))
+        where = np.maximum.accumulate(np.where(value == least, np.arange(count), 0))
         behind.append(where[reach])
-        value = least[reach] + spurt.missed + price * spurt.frames * steps
+        value = least[reach] + cost
     chosen = [int(np.argmin(value))]
     for back in reversed(behind):
         chosen.append(int(back[chosen[-1]]))

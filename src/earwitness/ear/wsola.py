@@ -17,16 +17,28 @@ F32 = NDArray[np.float32]
 class Extension:
     """A sound that can be drawn out where frames are missing. Mutable, for one stream.
 
-    Sizes are in samples: `frame` the frame length, history 1.5 frames, `overlap_ms` of cross-fade (which is also the
-    template that is compared, and the delay that this adds); extension fades linearly to silence in `fade_ms`.
+    Sizes are in samples: `frame` the frame length, `history` how far back to look for likeness (PJMEDIA: 1.5 frames),
+    `overlap_ms` of cross-fade (which is also the template that is compared, and the delay that this adds); extension
+    fades linearly to silence in `fade_ms`. `by_shape` compares waveforms whatever their loudness; PJMEDIA does not.
     """
 
-    def __init__(self, frame: int, sample_rate: int, *, overlap_ms: int = 5, fade_ms: int = 80) -> None:
+    def __init__(
+        self,
+        frame: int,
+        sample_rate: int,
+        *,
+        overlap_ms: int = 5,
+        fade_ms: int = 80,
+        history: int | None = None,
+        nearest: int | None = None,
+        by_shape: bool = False,
+    ) -> None:
         self.frame = frame
         self.overlap = min(overlap_ms * sample_rate // 1000, frame)
         self.fade = fade_ms * sample_rate // 1000
-        self.history = frame * 3 // 2
-        self._nearest, self._farthest = frame // 2, self.history
+        self.history = frame * 3 // 2 if history is None else history
+        self._nearest, self._farthest = frame // 2 if nearest is None else nearest, self.history
+        self._by_shape = by_shape
         self._fade_left = self.fade
         self._lost = False
         # What is known of the sound: `history` samples already played, then those yet to play.
@@ -72,6 +84,9 @@ class Extension:
         first = end - self._farthest
         region = sound[first : end - self._nearest + overlap - 1].astype(np.float64)
         likeness = np.correlate(region, sound[end:].astype(np.float64), "valid")
+        if self._by_shape:
+            energy = np.convolve(region * region, np.ones(overlap), "valid")
+            likeness /= np.sqrt(energy) + 1.0
         best = int(np.argmax(likeness))
         start = first + (best if likeness[best] > 0 else 0)
         earlier = sound[start:]

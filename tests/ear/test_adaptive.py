@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from earwitness.ear import hear
+from earwitness.ear.adaptive import Adaptive
+from earwitness.ear.delays import Delays
+from earwitness.speech.codecs.registry import codec
+
+from .traces import trace_of, voice
+
+MS = 1_000_000
+
+
+def spoken(seconds: float) -> np.ndarray:
+    """1.5 s of voice and 0.5 s of quiet, again and again."""
+    sound = voice(seconds)
+    sound[np.arange(len(sound)) % 16000 >= 12000] = 3
+    return sound
+
+
+def test_the_target_is_where_waiting_stops_to_pay() -> None:
+    delays = Delays(worth_ms=20.0, first_ms=60.0, memory_s=1000.0, packet_ns=20 * MS)
+    rng = np.random.default_rng(3)
+    for value in rng.exponential(40.0, 3000):
+        delays.add(round(value * MS))
+    # Minimum of T + 2000 exp(-T / 40): at 40 ln 50.
+    assert delays.target_ns / MS == pytest.approx(40 * np.log(50), abs=25)
+
+
+def test_an_even_stream_ends_up_with_little_delay() -> None:
+    c = codec("g711u")
+    heard = hear(trace_of(c, spoken(20), delay_ms=np.random.default_rng(5).uniform(50, 60, 1000)), c, "adaptive")
+    late_in_call = heard.playout_delay_ms[-400:]
+    assert late_in_call.mean() < 55
+    assert heard.shares["late_ratio"] < 0.005
+
+
+def test_words_are_waited_for_when_the_network_stalls() -> None:
+    c = codec("gsm")
+    delay = np.full(500, 40.0)
+    delay[225:255] = 40 + 300 - 10 * np.arange(30)  # In the middle of a talkspurt packets come 300 ms late.
+    trace = trace_of(c, spoken(10), delay_ms=delay)
+    adaptive, fixed = hear(trace, c, "adaptive"), hear(trace, c, "fixed:60")
+    assert adaptive.shares["late_ratio"] < 0.25 * fixed.shares["late_ratio"]
+    # The time is made up in the pauses that follow.
+    assert adaptive.playout_delay_ms[-20:].mean() < 150
+
+
+def test_speech_is_stretched_where_the_delay_is_far_off() -> None:
+    c = codec("gsm")
+    delay = np.full(500, 40.0)
+    delay[200:230] = 440.0
+    trace = trace_of(c, voice(10), delay_ms=delay)
+    heard = hear(trace, c, Adaptive(stretch_ms=100.0))
+    assert heard.shares["stretched_ratio"] > 0.02
+    assert heard.shares["late_ratio"] < 0.02
+    never = hear(trace, c, Adaptive(stretch_ms=1e6))
+    assert heard.playout_delay_mean_ms < never.playout_delay_mean_ms - 20
+
+
+@pytest.mark.parametrize("spec", ["g711u", "opus:24000"])
+def test_nobody_misses_fewer_frames_than_the_oracle(spec: str) -> None:
+    c = codec(spec)
+    rng = np.random.default_rng(11)
+    for _ in range(3):
+        delay = 30 + rng.gamma(1.5, 30.0, 500) + 100 * (np.arange(500) // 125 % 2)
+        trace = trace_of(c, spoken(10), delay_ms=delay)
+        for ms in (60, 120, 200):
+            fixed = hear(trace, c, f"fixed:{ms}")
+            least = hear(trace, c, f"fixed:{ms}").mouth_to_ear_mean_ms - 20 - delay.min() - fixed.lookahead_ns / 1e6
+            oracle = hear(trace, c, f"oracle:{least:.3f}")
+            missed = oracle.shares["late_ratio"] + oracle.shares["discarded_ratio"]
+            assert oracle.mouth_to_ear_mean_ms <= fixed.mouth_to_ear_mean_ms + 20
+            assert missed <= fixed.shares["late_ratio"] + 0.01
