@@ -1,0 +1,141 @@
+"""`earwitness whatif`, whole: replay, tables, the trade-off figures and one page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from earwitness import __version__
+from earwitness.archive.dataset import storing
+from earwitness.report.whatif_figures import draw_tradeoffs
+from earwitness.report.words import codec_label, number, percent
+from earwitness.study.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
+from earwitness.study.whatif_journal import Progress
+
+BASES = {
+    "sent": "measured: both ends' packets are on one clock",
+    HALF_RTT: "the least network delay is estimated from half of RTCP's round trip",
+    "fastest packet": "without the least network delay, which a capture at one end cannot show",
+}
+"""What a `mouth_to_ear_basis` means."""
+
+
+@dataclass(frozen=True)
+class WhatIfReport:
+    """What was found and the files written, the page first."""
+
+    found: WhatIf
+    files: tuple[Path, ...]
+
+
+def report_what_if(
+    dataset: Path,
+    buffers: Sequence[str] = DEFAULT_BUFFERS,
+    *,
+    out: Path | None = None,
+    reference: str | Path | None = None,
+    captures: Path | None = None,
+    calls: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> WhatIfReport:
+    """Every direction of a data set through every buffer, as tables, figures and a page in `out`.
+
+    Writes whatif.html, whatif-calls.parquet and .csv (a row a call, direction and buffer), whatif-summary.csv (a row a
+    path, codec and buffer) and tradeoff-PATH.pdf and .png. `out`: by default the folder whatif of the data set. The
+    same data set gives the same bytes, whatever the number of workers. Arguments and errors as `study.whatif.what_if`.
+    """
+    folder = out or dataset / "whatif"
+    found = what_if(
+        dataset,
+        buffers,
+        out=folder,
+        reference=reference,
+        captures=captures,
+        calls=calls,
+        executor=executor,
+        progress=progress,
+    )
+    with storing(folder / "whatif.html"):
+        tables = write_tables(found, folder)
+        figures = draw_tradeoffs(found.summary, folder)
+        page = write_page(folder / "whatif.html", found, figures)
+    return WhatIfReport(found, (page, *tables, *(path for paths in figures.values() for path in paths)))
+
+
+def write_tables(found: WhatIf, folder: Path) -> list[Path]:
+    """The rows and the summary as files."""
+    rows, text, summary = (folder / f"whatif-{name}" for name in ("calls.parquet", "calls.csv", "summary.csv"))
+    found.calls.to_parquet(rows, index=False)
+    found.calls.to_csv(text, index=False, float_format="%.6g")
+    found.summary.to_csv(summary, index=False, float_format="%.6g")
+    return [rows, text, summary]
+
+
+def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Path:
+    """The page: a figure and a table for each path, every text escaped, every figure within it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    reasons = pd.Series([reason for _, _, reason in found.left_out], dtype="object").value_counts()
+    text = environment.get_template("whatif.html.j2").render(
+        version=__version__,
+        directions=found.calls[["call_id", "direction"]].drop_duplicates().shape[0],
+        calls=found.calls["call_id"].nunique(),
+        buffers=found.calls["buffer"].nunique(),
+        refused=int((found.calls["refused"] != "").sum()),
+        left_out=list(reasons.items()),
+        paths=[_path(name, group, figures[str(name)]) for name, group in found.summary.groupby("condition")],
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _path(name: Any, summary: pd.DataFrame, files: Sequence[Path]) -> dict[str, Any]:
+    picture = next(path for path in files if path.suffix == ".png")
+    return {
+        "name": str(name),
+        "image": base64.b64encode(picture.read_bytes()).decode("ascii"),
+        "basis": [
+            f"{BASES.get(str(basis), str(basis))} ({', '.join(sorted({codec_label(codec) for codec in group['codec']}))})"
+            for basis, group in summary.groupby("mouth_to_ear_basis")
+            if basis
+        ],
+        "codecs": [
+            {"name": codec_label(str(codec)), "rows": [reader_row(row) for row in group.to_dict("records")]}
+            for codec, group in summary.groupby("codec")
+        ],
+    }
+
+
+def reader_row(row: dict[Any, Any]) -> dict[str, str]:
+    """One line of the summary as a person reads it."""
+    return {
+        "buffer": str(row["buffer"]),
+        "n": number(int(row["scored"])) + (f" of {number(int(row['n']))}" if row["n"] != row["scored"] else ""),
+        "above 3.0, %": _with_interval(row, "share_above_3", scale=100.0),
+        "MOS-LQO": _with_interval(row, "mos_lqo", digits=2),
+        "added, ms": number(row["playout_delay_ms"]),
+        "mouth to ear, ms": _with_interval(row, "mouth_to_ear_ms"),
+        "MOS-CQE": _with_interval(row, "mos_cqe", digits=2),
+        "late": percent(row["late_ratio"]),
+        "concealed": percent(row["concealed_ratio"]),
+    }
+
+
+def _with_interval(row: dict[Any, Any], name: str, digits: int = 0, scale: float = 1.0) -> str:
+    value, low, high = (row[f"{name}{end}"] * scale for end in ("", "_low", "_high"))
+    between = "" if math.isnan(low) else f" ({number(low, digits)}–{number(high, digits)})"
+    return f"{number(value, digits)}{between}"
