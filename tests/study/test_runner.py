@@ -304,7 +304,7 @@ def test_a_full_disk_and_a_broken_network_stop_the_study_and_it_resumes(tmp_path
     broken = SimulatedPost(fate=lambda _: (Outcome.CIRCUIT_FAILED, None))
     broken.broken = "relay2: its tor has ended"
     ending = run_simulated(STUDY, tmp_path, [broken])
-    assert (ending.why, ending.detail) == (Why.TROUBLE, "relay2: its tor has ended")
+    assert (ending.why, ending.detail) == (Why.NETWORK, "relay2: its tor has ended")
     assert len(broken.placed) <= 2, "one more may have been on the air while the first was scored"
     assert run_simulated(STUDY, tmp_path, [SimulatedPost()]).completed == 20
     refusing = RefusingPost()

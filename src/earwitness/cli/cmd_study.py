@@ -20,6 +20,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(study, name="study")
     study.command(name="init")(init)
     study.command(name="plan")(plan)
+    study.command(name="run")(run)
+    study.command(name="status")(status)
 
 
 def init(
@@ -69,4 +71,40 @@ def plan(
         print_records(dataclasses.asdict(call) for call in itertools.islice(planned.calls, calls))
         return
     for line in preview_text(planned, calls):
+        output.print(line, markup=False, soft_wrap=True)
+
+
+def run(
+    file: StudyFile,
+    out: Annotated[Path, typer.Option(help="Data set of the study; the same again resumes it.")],
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
+    json: JsonFlag = False,
+) -> None:
+    """Run the study, or resume it: calls that are in the data set are not placed again, half a call does not count.
+
+    Ctrl-C once: no new calls, those on the air are finished. Twice: they are stored as interrupted.
+    Exit code 0: finished, or enough by the stopping rule or the budget; 130: stopped; 1: something is to be mended.
+    """
+    from earwitness.cli.calling import in_a_lab
+    from earwitness.cli.running import run_study
+    from earwitness.study.file import read_study
+    from earwitness.study.session import lab_plan_of
+
+    lab_plan = lab_plan_of(read_study(file))
+    raise typer.Exit(in_a_lab(lab_plan, lambda: run_study(file, out, report=report, json=json)))
+
+
+def status(
+    directory: Annotated[Path, typer.Argument(help="The study's data set.")],
+    json: JsonFlag = False,
+) -> None:
+    """How far a study is: calls by path, outcomes, rate and time left. May be asked while it runs."""
+    from earwitness.study.status import status as status_of
+    from earwitness.study.status import status_text
+
+    found = status_of(directory)
+    if json:
+        print_records([found.to_dict()])
+        return
+    for line in status_text(found):
         output.print(line, markup=False, soft_wrap=True)

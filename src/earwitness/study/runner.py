@@ -41,6 +41,8 @@ class Why(StrEnum):
     """What may be put on the network is used up."""
     STOPPED = "stopped"
     """The user stopped it."""
+    NETWORK = "network"
+    """The network that the calls go over is not well; with another one the study can go on."""
     TROUBLE = "trouble"
     """Nothing more can be measured until something is mended."""
 
@@ -73,6 +75,8 @@ class Stop:
     def __init__(self) -> None:
         self.gently = asyncio.Event()
         self.now = asyncio.Event()
+        self.busy = False
+        """Whether a runner listens; before that there is nothing to end gently."""
 
     def ask(self) -> None:
         """Stop gently; asked again, now."""
@@ -109,6 +113,7 @@ class Runner:
 
         Raises what a post raised other than EarwitnessError: a fault of ours.
         """
+        self._stop.busy = True
         workers = [asyncio.create_task(self._work(post, index)) for index, post in enumerate(self._posts)]
         watch = asyncio.create_task(self._watch_stop(workers))
         try:
@@ -127,6 +132,7 @@ class Runner:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(watch, *workers, return_exceptions=True)
+            self._stop.busy = False
         if self._stop.gently.is_set() and (self._ending is None or self._ending.why is Why.FINISHED) and self._left():
             self._ending = Ending(Why.STOPPED, "stopped by the user")
         ending = self._ending or Ending(Why.FINISHED)
@@ -218,9 +224,9 @@ class Runner:
         self._told(News(call, attempt, "stored", stored, follows.wait_s if follows.state == "planned" else None))
         kind = KINDS[ended.outcome]
         if kind is Kind.HALT:
-            self._end(Why.TROUBLE, record.outcome_detail)
+            self._end(Why.NETWORK if ended.outcome is Outcome.LAB_FAILED else Why.TROUBLE, record.outcome_detail)
         elif kind in (Kind.NETWORK, Kind.OWN) and (trouble := await post.trouble()) is not None:
-            self._end(Why.TROUBLE, trouble)
+            self._end(Why.NETWORK, trouble)
         if follows.state == "planned":
             self._schedule.again(call, time.monotonic() + follows.wait_s)
         else:
@@ -232,8 +238,9 @@ class Runner:
             self._journal.lose(call.position, call.call_id(attempt), str(error), self._study.retry)
         self._told(News(call, attempt, "lost"))
         self._lost += 1
-        if getattr(error, "outcome", None) in (Outcome.STORAGE_FAILED, Outcome.LAB_FAILED, Outcome.TOOL_MISSING):
-            self._end(Why.TROUBLE, str(error))
+        outcome = getattr(error, "outcome", None)
+        if outcome in (Outcome.STORAGE_FAILED, Outcome.LAB_FAILED, Outcome.TOOL_MISSING):
+            self._end(Why.NETWORK if outcome is Outcome.LAB_FAILED else Why.TROUBLE, str(error))
         elif self._lost >= _LOST_IN_A_ROW:
             self._end(Why.TROUBLE, f"{self._lost} attempts in a row left nothing: {error}")
         else:

@@ -111,13 +111,14 @@ def status_text(found: Status) -> list[str]:
         f" {state}",
     ]
     if found.calls_per_hour:
-        lines.append(f"{found.calls_per_hour:.0f} calls an hour, about {duration(found.left_s or 0.0)} left")
+        left = f", about {duration(found.left_s)} left" if found.left_s else ""
+        lines.append(f"{found.calls_per_hour:.0f} calls an hour{left}")
     if marked:
         lines.append(f"{marked:,} done calls are marked: this machine's timing was not good enough for them")
-    for arm in found.arms:
-        lines.append(
-            f"  {arm.arm}: {arm.done:,} done, {arm.failed:,} failed, {arm.running:,} running, {arm.planned:,} planned"
-        )
+    lines += [
+        f"  {arm.arm}: {arm.done:,} done, {arm.failed:,} failed, {arm.running:,} running, {arm.planned:,} planned"
+        for arm in found.arms
+    ]
     ended = ", ".join(f"{count:,} {outcome}" for outcome, count in found.outcomes.items())
     if ended:
         lines.append(f"attempts: {ended}" + (f", {found.lost:,} left nothing" if found.lost else ""))

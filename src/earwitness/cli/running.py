@@ -1,0 +1,139 @@
+"""What `study run` shows: a bar with rate and time left on a terminal, a line a call elsewhere, records for --json."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earwitness.cli.common import print_records, progress
+
+if TYPE_CHECKING:
+    from earwitness.study.folder import StudyFolder
+    from earwitness.study.runner import Ending, News, Stop
+
+INTERRUPTED = 130
+
+
+def run_study(file: Path, out: Path, *, report: bool, json: bool) -> int:
+    """Run a study in the lab, show how it goes, and return the exit code."""
+    from earwitness.archive.dataset import Dataset
+    from earwitness.errors import EarwitnessError
+    from earwitness.report.html import write_report
+    from earwitness.study.runner import Why
+    from earwitness.study.status import status, status_text
+
+    try:
+        ending = asyncio.run(_running(file, out, json))
+    except asyncio.CancelledError:
+        progress.print("stopped before any call; the same command resumes it", markup=False)
+        return INTERRUPTED
+    for line in status_text(status(out)):
+        progress.print(line, markup=False, soft_wrap=True)
+    progress.print(f"{ending.why}: {ending.detail}" if ending.detail else str(ending.why), markup=False, soft_wrap=True)
+    if report and len(Dataset.open(out)):
+        try:
+            progress.print(f"report: {write_report(out).resolve()}", markup=False, soft_wrap=True)
+        except EarwitnessError as error:
+            progress.print(f"no report: {error}", markup=False, soft_wrap=True)
+    if ending.why is Why.STOPPED:
+        progress.print("the same command resumes it", markup=False)
+        return INTERRUPTED
+    return 1 if ending.why in (Why.TROUBLE, Why.NETWORK) else 0
+
+
+async def _running(file: Path, out: Path, json: bool) -> Ending:
+    from earwitness.study.runner import Stop
+    from earwitness.study.session import run_in_lab
+
+    stop = Stop()
+    shown = _Shown(json)
+    with shown.bar, _stopping(stop):
+        return await run_in_lab(
+            file,
+            out,
+            stop=stop,
+            told=shown.told,
+            noted=lambda note: progress.print(note, markup=False, soft_wrap=True),
+            booting=shown.booting,
+            command=tuple(sys.argv),
+        )
+
+
+@contextmanager
+def _stopping(stop: Stop) -> Iterator[None]:
+    """Ctrl-C and SIGTERM are the user's word to stop, not an exception in the middle of a call."""
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+
+    def ask() -> None:
+        stop.ask()
+        if not stop.now.is_set():
+            progress.print("stopping after the calls on the air; once more: now", markup=False)
+        elif main is not None and not stop.busy:
+            main.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+class _Shown:
+    """The bar, or the lines."""
+
+    def __init__(self, json: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._json = json
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[more]}"),
+        )
+        self.bar = Progress(*columns, console=progress, transient=True)
+        self._task = self.bar.add_task("starting", total=None, more="")
+
+    def booting(self, stage: str, fraction: float) -> None:
+        """The lab's own progress."""
+        self.bar.update(self._task, description=f"lab: {stage} ({fraction:.0%})")
+        if not progress.is_terminal:
+            progress.print(f"lab: {stage}", markup=False)
+
+    def told(self, folder: StudyFolder, news: News) -> None:
+        """Show a call, and how far the study is."""
+        from earwitness.study.status import read_status
+        from earwitness.study.text import duration
+
+        if news.stage != "stored":
+            return
+        found = read_status(folder.journal, {"since": ""})
+        ended = found.calls - found.open
+        left = f", about {duration(found.left_s)} left" if found.left_s else ""
+        rate = f"{found.calls_per_hour:.0f} calls an hour{left}" if found.calls_per_hour else ""
+        self.bar.update(self._task, total=found.calls, completed=ended, description=folder.study.name, more=rate)
+        stored = news.stored
+        assert stored is not None
+        record = stored.record
+        if self._json:
+            print_records(row.to_dict() for row in stored.rows)
+        plan = news.call.plan
+        title = f"{news.call.position} {news.call.arm}, {plan.codec}, {plan.from_place} – {plan.to_place}"
+        how = record.outcome_detail or str(record.outcome)
+        if any(row.instrument_ok is False for row in stored.rows):
+            how += " (this machine's timing was not good enough)"
+        if news.again_in_s is not None:
+            how += f"; again in {news.again_in_s:.0f} s"
+        if not progress.is_terminal or record.outcome != "completed":
+            count = f"{ended}/{found.calls} " if not progress.is_terminal else ""
+            progress.print(
+                f"{count}{title}: {how}" + (f" [{rate}]" if count and rate else ""), markup=False, soft_wrap=True
+            )

@@ -1,0 +1,80 @@
+"""A study run in the lab, from its file to its end; the lab is started again where it dies under the study."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from earwitness.call.lab_network import lab_plan_for
+from earwitness.errors import EarwitnessError
+from earwitness.lab.lab import LAB_FILE, Progress, no_progress
+from earwitness.lab.plan import LabPlan
+from earwitness.lab.session import lab_for
+from earwitness.study.design import design
+from earwitness.study.file import read_study
+from earwitness.study.folder import StudyFolder, owned_study
+from earwitness.study.lab_post import lab_posts, scoring_pool
+from earwitness.study.model import Study
+from earwitness.study.runner import Ending, News, Runner, Stop, Why
+
+_BARREN_LABS = 2
+"""Labs that died one after the other without one completed call, after which the study stops."""
+
+
+def lab_plan_of(study: Study) -> LabPlan:
+    """The lab that the study's calls need, with a pair of ends for each call on the air at once."""
+    return lab_plan_for(
+        [call.plan for call in design(study)[: study.blocks_per_repeat * study.calls_per_block]], study.run.at_once
+    )
+
+
+async def run_in_lab(
+    file: Path,
+    directory: Path,
+    *,
+    stop: Stop,
+    told: Callable[[StudyFolder, News], None] = lambda _folder, _news: None,
+    noted: Callable[[str], None] = lambda _note: None,
+    booting: Progress = no_progress,
+    command: tuple[str, ...] = (),
+) -> Ending:
+    """Run a study to its end in the lab, or resume it. To be called inside a sandbox (`earwitness.lab.session`).
+
+    `told` hears of every call, `noted` of what was put right. A lab that dies is started again, and the call that died
+    with it placed again, as long as labs last for at least one call.
+
+    Raises:
+        InputError: the file has faults, or the directory is another study's.
+        EarwitnessError: another run is at work on it, or the lab does not come up.
+    """
+    study = read_study(file)
+    text = file.read_text(encoding="utf-8")
+    with owned_study(directory, text, file) as folder, folder.dataset:
+        for note in folder.notes:
+            noted(note)
+        if all(state.state in ("done", "failed") for state in folder.journal.states()):
+            folder.journal.end_run(Why.FINISHED)
+            return Ending(Why.FINISHED)
+        plan = lab_plan_of(study)
+        completed = attempts = barren = 0
+        while True:
+            kept = LAB_FILE.exists()
+            try:
+                with scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
+                    async with lab_for(plan, booting) as lab:
+                        posts = lab_posts(lab, executor, command)[: study.run.at_once]
+                        runner = Runner(folder, posts, stop, lambda news: told(folder, news))
+                        ending = await runner.run()
+            except EarwitnessError as error:
+                folder.journal.end_run(f"{Why.NETWORK}: {error}")
+                raise
+            except asyncio.CancelledError:
+                folder.journal.end_run(Why.STOPPED)
+                raise
+            completed, attempts = completed + ending.completed, attempts + ending.attempts
+            barren = 0 if ending.completed else barren + 1
+            if ending.why is not Why.NETWORK or kept or barren >= _BARREN_LABS or stop.gently.is_set():
+                return Ending(ending.why, ending.detail, completed, attempts)
+            noted(f"{ending.detail}; the lab is started again")
