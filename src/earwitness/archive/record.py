@@ -28,6 +28,16 @@ class Clock:
     kind: str = _says("What it is: CLOCK_REALTIME kernel timestamps, CLOCK_MONOTONIC ...")
     host: str = _says("Machine it runs on", default="")
     error_ms: float | None = _says("Bound on its error against the call's other clocks; null: not known", default=None)
+    offset_ns: int | None = _says(
+        "On another machine: how far it was found ahead of the caller's clock in mid-call; times here are corrected"
+        " for it, captures are not",
+        default=None,
+    )
+    skew_ppm: float | None = _says("On another machine: parts per million that it runs fast", default=None)
+    symmetric_error_ms: float | None = _says(
+        "On another machine: the bound on the error if the least delays of both directions are equal, in ms",
+        default=None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,13 @@ from earwitness.archive.layout import (
     heard_file,
     trace_file,
 )
-from earwitness.archive.record import CallRecord, Clock, Listening
+from earwitness.archive.record import CallRecord, Listening
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import write_ledger
+from earwitness.call.clocks import one_clock
 from earwitness.call.defaults import DEFAULT_BUFFER
-from earwitness.call.live import CALL_CLOCK, LiveCall
-from earwitness.call.rows import SAME_CLOCK_ERROR_MS, blank_row, ended, finite, recorded, scored, timed
+from earwitness.call.live import LiveCall
+from earwitness.call.rows import blank_row, ended, finite, recorded, scored, timed
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.speech.codecs.base import Codec
@@ -47,16 +48,18 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
     codec = codec_of(live.codec)
     spoken = _spoken(live, codec, folder)
     notes = list(live.notes)
-    captures = {end: _capture(folder / name, notes) for end, name in CAPTURES.items()}
+    captures = {end: _capture(folder / name, live.clocks[end], notes) for end, name in CAPTURES.items()}
+    found = {direction: _trace(live, direction, captures, notes) for direction in DIRECTIONS}
+    timed_on = one_clock(live, {name: trace for name, trace in found.items() if trace is not None}, notes)
     rows: list[Row] = []
     listening: dict[str, Listening] = {}
     outcome, detail = live.outcome, live.outcome_detail
     for direction in DIRECTIONS:
-        row = blank_row(live, direction)
-        trace = _trace(live, direction, captures, notes)
+        row = blank_row(live, direction, timed_on.milestones)
+        trace = timed_on.traces.get(direction)
         if trace is not None and len(trace):
             write_trace(trace, folder / trace_file(direction))
-            row = timed(row, live, trace)
+            row = timed(row, live, trace, timed_on.error_ms)
             heard, trouble = _hear(live, trace, codec)
             if heard is not None:
                 write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
@@ -80,13 +83,7 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
         command=live.command,
         versions=live.versions,
         seed=live.plan.seed,
-        clocks={
-            CALL_CLOCK: Clock(
-                kind="CLOCK_MONOTONIC + one offset to Unix time, kernel stamps converted to it",
-                host="this machine",
-                error_ms=SAME_CLOCK_ERROR_MS,
-            )
-        },
+        clocks=timed_on.clocks,
         network=live.network,
         plan=live.plan.to_dict(),
         path=live.plan.path,
@@ -101,8 +98,8 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
         outcome_detail=detail,
         stage=live.stage,
         evidence=live.evidence,
-        milestones=live.milestones,
-        milestones_clock=CALL_CLOCK,
+        milestones=timed_on.milestones,
+        milestones_clock=live.clocks["caller"],
         listening=listening,
         rows=tuple(rows),
         notes=tuple(notes),
@@ -119,11 +116,11 @@ def _spoken(live: LiveCall, codec: Codec, folder: Path) -> Pcm | None:
     return said.samples
 
 
-def _capture(path: Path, notes: list[str]) -> Capture | None:
+def _capture(path: Path, clock: str, notes: list[str]) -> Capture | None:
     if not path.exists():
         return None
     try:
-        capture = read_capture(path, clock=CALL_CLOCK)
+        capture = read_capture(path, clock=clock)
     except EarwitnessError as error:
         notes.append(str(error))
         return None

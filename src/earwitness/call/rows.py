@@ -29,10 +29,6 @@ from earwitness.trace.timing import Timing, summarise
 
 Pcm = NDArray[np.int16]
 
-SAME_CLOCK_ERROR_MS = 0.1
-"""Both ends are stamped by one kernel; what is left is the conversion of stamps to the call's clock, microseconds,
-and the time between the stamp and the device."""
-
 SEND_DEVIATION_LIMIT_MS = 5.0
 EMULATOR_LATE_LIMIT_MS = 2.0
 """A call whose own instrument was less exact than this is marked, not trusted: both are small against a 20 ms frame."""
@@ -45,10 +41,9 @@ def _ceiling_mos(codec: str, speech: str, seconds: float | None) -> float:
     return loopback(kind, reference_speech(speech, kind.sample_rate, seconds).samples).pesq.mos_lqo
 
 
-def blank_row(live: LiveCall, direction: str) -> Row:
-    """What is known before anything is measured."""
+def blank_row(live: LiveCall, direction: str, marks: Mapping[str, int]) -> Row:
+    """What is known before anything is measured; `marks` are the milestones, on one clock."""
     listener = live.end(LISTENER[direction])
-    marks = live.milestones
     study = live.plan.study
     return Row(
         call_id=live.call_id,
@@ -99,7 +94,7 @@ def _send_deviation_p99_ms(trace: Trace) -> float | None:
     return float(np.quantile(np.abs(off - np.median(off)), 0.99)) / 1e6
 
 
-def timed(row: Row, live: LiveCall, trace: Trace) -> Row:
+def timed(row: Row, live: LiveCall, trace: Trace, clock_error_ms: float | None) -> Row:
     """The row with what the packets' times tell."""
     timing: Timing = summarise(trace)
     sent = int(np.count_nonzero(trace.sent_ns != UNKNOWN)) - timing.packets_duplicate
@@ -128,7 +123,7 @@ def timed(row: Row, live: LiveCall, trace: Trace) -> Row:
         owd_p50_ms=finite(timing.owd_p50_ms),
         owd_p95_ms=finite(timing.owd_p95_ms),
         owd_p99_ms=finite(timing.owd_p99_ms),
-        owd_error_ms=SAME_CLOCK_ERROR_MS if math.isfinite(timing.owd_p50_ms) else None,
+        owd_error_ms=clock_error_ms if math.isfinite(timing.owd_p50_ms) else None,
     )
 
 

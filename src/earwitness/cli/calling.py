@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from earwitness.cli.common import output, print_records, progress
 
 if TYPE_CHECKING:
     from earwitness.archive.schema import Row
+    from earwitness.call.network import Network
     from earwitness.call.plan import CallPlan
     from earwitness.lab.plan import LabPlan
 
@@ -28,16 +31,75 @@ def in_a_lab(lab_plan: LabPlan, inside: Callable[[], int], *, own: bool = False)
 
 def place_calls(plans: Sequence[CallPlan], lab_plan: LabPlan, out: Path, *, json: bool) -> int:
     """Place calls in a lab, show them as they come, and print what they gave; the exit code: 0 when all completed."""
-    return asyncio.run(_place_calls(plans, lab_plan, out, json))
+
+    @contextlib.asynccontextmanager
+    async def lab(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
+        from earwitness.call.lab_network import LabNetwork
+        from earwitness.lab.session import lab_for
+
+        async with lab_for(lab_plan, booting) as running:
+            yield LabNetwork(running)
+
+    return asyncio.run(_place_calls(plans, lab, out, json))
 
 
-async def _place_calls(plans: Sequence[CallPlan], lab_plan: LabPlan, out: Path, json: bool) -> int:
+def call_other_machine(
+    plans: Sequence[CallPlan],
+    to: str,
+    invitation: Path,
+    out: Path,
+    *,
+    tor_control: str | None,
+    calls_an_hour: int | None,
+    json: bool,
+) -> int:
+    """As `place_calls`, to the machine at `to` (HOST[:PORT]) that wrote the invitation, outside the lab.
+
+    Calls over Tor go through the tor that runs here (`tor_control`: its control port; None: where it usually is). A
+    user who may not make network devices places them in a sandbox.
+    """
+    from earwitness.lab.sandbox import in_sandbox, rerun_inside
+    from earwitness.remote.certificates import Invitation
+    from earwitness.remote.client import parse_address
+    from earwitness.remote.machine import may_make_devices
+
+    address, invited = parse_address(to), Invitation.read(invitation)
+    if not (may_make_devices() or in_sandbox()):
+        return rerun_inside()
+
+    @contextlib.asynccontextmanager
+    async def two_machines(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
+        from earwitness.call.public_network import CALLS_AN_HOUR, Politeness, public_tor
+        from earwitness.call.remote_network import CALLER, RemoteNetwork
+        from earwitness.tor.control import ControlAddress
+
+        tor = None
+        if any(plan.over_tor for plan in plans):
+            booting("asking the tor that runs here", 0.0)
+            tor = await public_tor(ControlAddress.parse(tor_control) if tor_control else None, CALLER)
+        with tempfile.TemporaryDirectory(prefix="earwitness-") as scratch:
+            yield RemoteNetwork(
+                address,
+                invited,
+                Path(scratch),
+                tor=tor,
+                politeness=Politeness(calls_an_hour=CALLS_AN_HOUR if calls_an_hour is None else calls_an_hour),
+            )
+
+    return asyncio.run(_place_calls(plans, two_machines, out, json, where="public"))
+
+
+async def _place_calls(
+    plans: Sequence[CallPlan],
+    opening: Callable[[Callable[[str, float], None]], contextlib.AbstractAsyncContextManager[Network]],
+    out: Path,
+    json: bool,
+    where: str = "lab",
+) -> int:
     from earwitness.archive.dataset import Dataset
     from earwitness.archive.stored import StoredCall
-    from earwitness.call.lab_network import LabNetwork
     from earwitness.call.run import run_calls
     from earwitness.errors import CallFailure
-    from earwitness.lab.session import lab_for
     from earwitness.report.table import live_table, report
 
     rows: list[Row] = []
@@ -46,18 +108,18 @@ async def _place_calls(plans: Sequence[CallPlan], lab_plan: LabPlan, out: Path, 
     with Dataset.open_or_create(out) as dataset, live_table(progress) as table:
 
         def booting(stage: str, fraction: float) -> None:
-            table.stage("lab", "the lab", f"{stage} ({fraction:.0%})")
+            table.stage(where, f"the {where} network", f"{stage} ({fraction:.0%})")
             if not progress.is_terminal:
-                progress.print(f"lab: {stage}", markup=False)
+                progress.print(f"{where}: {stage}", markup=False)
 
         def told(call_id: str, title: str, stage: str) -> None:
             table.stage(call_id, title, stage)
             if not progress.is_terminal:
                 progress.print(f"{title}: {stage}", markup=False)
 
-        async with lab_for(lab_plan, booting) as lab:
-            table.finished("lab", ())
-            running = run_calls(plans, LabNetwork(lab), dataset, command=tuple(sys.argv), told=told)
+        async with opening(booting) as network:
+            table.finished(where, ())
+            running = run_calls(plans, network, dataset, command=tuple(sys.argv), told=told)
             async for call_id, ended in running:
                 if isinstance(ended, StoredCall):
                     table.finished(call_id, ended.rows)

@@ -22,10 +22,9 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from earwitness.lab.outside import open_socket
+from earwitness.lab.bubble import network_socket
 from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build, parse
 from earwitness.path.framing import LONGEST, frame
 from earwitness.path.link import Counters, StreamLink, tune
@@ -54,8 +53,6 @@ class Config:
     listen: str = ""
     port: int = 0
     """Where the callee's end takes streams; 0: any port that is free."""
-    outside: str = ""
-    """State directory of the sandbox whose original network the streams go through; empty: this host's own."""
     socks: list[Any] = field(default_factory=list)
     """The proxy as [host, port]; empty to connect straight."""
     username: str = ""
@@ -148,7 +145,7 @@ class Forwarder:
 
     async def _open(self, name: str, target: tuple[str, int]) -> None:
         begun = time.monotonic_ns()
-        connection = self._socket()
+        connection = network_socket()
         tune(connection)
         code = 0
         try:
@@ -175,14 +172,9 @@ class Forwarder:
         now = time.monotonic_ns()
         say("open", flow=name, connect_ms=(connected - begun) / 1e6, greeting_ms=(now - connected) / 1e6)
 
-    def _socket(self) -> socket.socket:
-        if self.config.outside:
-            return open_socket(Path(self.config.outside))
-        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-
     async def listen(self) -> None:
         """The callee's end: take a stream for each flow from whoever knows the token, once each."""
-        listener = self._socket()
+        listener = network_socket()
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self.config.listen, self.config.port))

@@ -13,9 +13,10 @@ from importlib.metadata import version
 from typing import Any
 
 from earwitness.errors import InputError
+from earwitness.lab.bubble import network_socket
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
 from earwitness.remote.channel import LONGEST_LINE, Message, encode, read
-from earwitness.remote.machine import interface_of, network_socket
+from earwitness.remote.machine import interface_of
 from earwitness.remote.visit import Answering, Visit
 
 PROTOCOL = 1

@@ -16,11 +16,11 @@ from typing import Any
 
 from earwitness.capture.child import ChildGone
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.lab.bubble import in_bubble, network_socket
 from earwitness.phone.builtin import failure_from
 from earwitness.remote.answer import HANDSHAKE_S, PROTOCOL
 from earwitness.remote.certificates import Invitation, client_context, is_pinned
 from earwitness.remote.channel import LONGEST_LINE, Channel, Message, encode, read
-from earwitness.remote.machine import network_socket
 
 DEFAULT_PORT = 7717
 UNREACHABLE_S = 120.0
@@ -261,8 +261,7 @@ class FarEnd:
         connection = network_socket()
         try:
             connection.setblocking(False)
-            found = await loop.getaddrinfo(*self.address, family=socket.AF_INET, type=socket.SOCK_STREAM)
-            await loop.sock_connect(connection, found[0][4])
+            await loop.sock_connect(connection, await self._resolved())
             reader, writer = await asyncio.open_connection(
                 sock=connection, ssl=self._context, server_hostname="earwitness", limit=LONGEST_LINE
             )
@@ -277,6 +276,17 @@ class FarEnd:
             writer.transport.abort()
             raise Refused("it showed another certificate than the invitation's; nothing was sent to it")
         return reader, writer
+
+    async def _resolved(self) -> tuple[str, int]:
+        host, port = self.address
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                host, port, family=socket.AF_INET, type=socket.SOCK_STREAM
+            )
+        except socket.gaierror as error:
+            remedy = "give its IP address" if in_bubble() else "see that the name is right"
+            raise InputError("finding the address of", host, error.strerror, remedy) from error
+        return str(found[0][4][0]), port
 
     def _introduced(self, reply: Message, writer: asyncio.StreamWriter) -> None:
         self._they_have: int = reply["received"]

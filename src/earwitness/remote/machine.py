@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab import outside
 from earwitness.lab.namespace import start_owned
-from earwitness.lab.sandbox import HOME_NETNS, STATE_DIR, in_sandbox
 
 _SIOCGIFADDR = 0x8915
 
@@ -46,17 +44,6 @@ class Machine:
         yield
 
 
-def in_bubble() -> bool:
-    """Whether this process is in a sandbox's own network, where nothing is but what we make.
-
-    It is so for a user who may not make devices on the machine: phones and tunnel devices are in the sandbox, while
-    sockets to other machines are made outside.
-    """
-    if not in_sandbox():
-        return False
-    return HOME_NETNS.stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
-
-
 def may_make_devices() -> bool:
     """Whether this process has CAP_NET_ADMIN and CAP_NET_RAW where it is (as root has, outside containers)."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -64,16 +51,6 @@ def may_make_devices() -> bool:
             held = int(line.split()[1], 16)
             return bool(held >> 12 & 1 and held >> 13 & 1)
     return False
-
-
-def outside_network() -> str:
-    """For a forwarder's configuration: where its sockets are to be made, empty for here."""
-    return str(STATE_DIR) if in_bubble() else ""
-
-
-def network_socket() -> socket.socket:
-    """A TCP socket of the machine's network, from wherever we are."""
-    return outside.open_socket(STATE_DIR) if in_bubble() else socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
 
 def interface_of(address: str) -> str:

@@ -18,7 +18,7 @@ from earwitness.path.tun import callee_device
 from earwitness.phone.agent import failure_values
 from earwitness.phone.builtin import AGENT
 from earwitness.remote.channel import Channel, Message
-from earwitness.remote.machine import Machine, outside_network
+from earwitness.remote.machine import Machine
 from earwitness.remote.store import CallStore, StoredEnd
 from earwitness.speech.reference import speech_names
 
@@ -204,7 +204,7 @@ class Visit:
             alone = config["listen"] == _LOCALHOST
             listen = _LOCALHOST if alone else (_ANY if self._answering.reached_at else machine.address)
             port = 0 if alone else self._answering.media_port
-            return {**config, "tun": descriptor, "listen": listen, "port": port, "outside": outside_network()}
+            return {**config, "tun": descriptor, "listen": listen, "port": port}
 
         def said(event: dict[str, Any]) -> dict[str, Any]:
             if event.get("event") == "listening" and event["address"] != _LOCALHOST:

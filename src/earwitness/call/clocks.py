@@ -1,0 +1,75 @@
+"""One clock for a call between two machines: the callee's times on the caller's clock, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from earwitness.archive.record import Clock
+from earwitness.call.live import CALLEE_MARKS, LiveCall
+from earwitness.errors import InputError
+from earwitness.trace.clock import ClockEstimate, estimate_clock, on_one_clock
+from earwitness.trace.model import Trace
+
+SAME_CLOCK_ERROR_MS = 0.1
+"""Both ends are stamped by one kernel; what is left is the conversion of stamps to the call's clock, microseconds,
+and the time between the stamp and the device."""
+
+_KIND = "CLOCK_MONOTONIC + one offset to Unix time, kernel stamps converted to it"
+
+
+@dataclass(frozen=True)
+class OnOneClock:
+    """A call's times as far as they could be put on the caller's clock."""
+
+    traces: Mapping[str, Trace]
+    """By direction; where `error_ms` is None and the machines are two, each time is on its own machine's clock."""
+    milestones: Mapping[str, int]
+    error_ms: float | None
+    """Bound on the error of every one-way delay, whatever the path; None where none can be told."""
+    clocks: Mapping[str, Clock]
+
+
+def one_clock(live: LiveCall, traces: Mapping[str, Trace], notes: list[str]) -> OnOneClock:
+    """Put the traces and milestones of a call on the caller's clock.
+
+    With two machines the offset and skew between their clocks come from the packets of both directions
+    (`earwitness.trace.clock`). Where they cannot be told, no delay is: the callee's times leave the milestones,
+    and a note says why.
+    """
+    here, there = live.clocks["caller"], live.clocks["callee"]
+    if here == there:
+        clock = Clock(kind=_KIND, host="this machine", error_ms=SAME_CLOCK_ERROR_MS)
+        return OnOneClock(traces, live.milestones, SAME_CLOCK_ERROR_MS, {here: clock})
+    clocks = {here: Clock(kind=_KIND, host="the caller's machine", error_ms=0.0)}
+    far_kind = f"{_KIND}, on another machine"
+    try:
+        if len(traces) < 2:
+            raise InputError(
+                "comparing the clocks of", "both ends", "media of one direction at most", "see the outcome"
+            )
+        estimate = estimate_clock(traces["to_callee"], traces["to_caller"])
+    except InputError as error:
+        notes.append(f"no one-way delay is told: {error}")
+        own = {name: at for name, at in live.milestones.items() if name not in CALLEE_MARKS.values()}
+        return OnOneClock(traces, own, None, {**clocks, there: Clock(kind=far_kind, host=live.callee.endpoint.host)})
+    moved = {direction: on_one_clock(trace, estimate) for direction, trace in traces.items()}
+    clocks[there] = Clock(
+        kind=far_kind,
+        host=live.callee.endpoint.host,
+        error_ms=round(estimate.error_ms, 6),
+        offset_ns=estimate.offset_ns,
+        skew_ppm=round(estimate.skew_ppm, 6),
+        symmetric_error_ms=round(estimate.bound_ms, 6),
+    )
+    return OnOneClock(moved, _milestones(live, estimate), estimate.error_ms, clocks)
+
+
+def _milestones(live: LiveCall, estimate: ClockEstimate) -> dict[str, int]:
+    far = set(CALLEE_MARKS.values())
+    moved = {
+        name: int(estimate.to_here(np.array([at]))[0]) if name in far else at for name, at in live.milestones.items()
+    }
+    return dict(sorted(moved.items(), key=lambda item: item[1]))

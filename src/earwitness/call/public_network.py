@@ -1,0 +1,135 @@
+"""The public Tor network by way of a tor that runs here, and how calls stay polite to it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.tor.control import ControlAddress, TorControl
+from earwitness.tor.description import TorClient, TorNetwork
+from earwitness.tor.relays import Relay
+
+CALLS_AN_HOUR = 12
+"""A call of half a minute is about 0.6 MB each way over each of its relays; twelve are a web page or two."""
+CONTROL_ADDRESSES = ("unix:/run/tor/control", "127.0.0.1:9051")
+"""Where Debian's tor and the manual's example listen."""
+_HOUR_S = 3600.0
+_COUNTRIES_AT_ONCE = 400
+
+
+async def public_tor(control: ControlAddress | None, host: str) -> TorNetwork:
+    """The network that a running tor knows, with that tor as the client of `host`.
+
+    Nothing is asked of the network: relays come from the consensus that tor holds, countries from tor's own table.
+    Raises `EarwitnessError` where no tor listens, none lets us in, or it is not ready.
+    """
+    if control is None:
+        control = _default_control()
+    async with TorControl.connect(control) as tor:
+        if await tor.info("status/enough-dir-info") != "1":
+            raise EarwitnessError("using tor at", control, "it knows too little of the network yet", "wait a minute")
+        relays = [relay for relay in await tor.relays() if {"Running", "Valid"} <= relay.flags]
+        return TorNetwork(
+            name=(await tor.info("version")).strip(),
+            relays=tuple(await _with_countries(tor, [relay for relay in relays if not relay.is_authority])),
+            authorities=tuple(relay for relay in relays if relay.is_authority),
+            clients={host: TorClient(host, control, await _socks(tor))},
+        )
+
+
+class Politeness:
+    """One call at a time over the public network, and so many an hour, whichever command places them.
+
+    The times of past calls are in `ledger`, which every command of this user reads and writes.
+    """
+
+    def __init__(
+        self, ledger: Path | None = None, calls_an_hour: int = CALLS_AN_HOUR, clock: Callable[[], float] = time.time
+    ) -> None:
+        if calls_an_hour < 1:
+            raise InputError("allowing", f"{calls_an_hour} calls an hour", "less than one", "give 1 or more")
+        self.ledger = ledger or _state_folder() / "public-calls.json"
+        self.calls_an_hour = calls_an_hour
+        self._clock = clock
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """The time of one call. `InputError` where another is on, or the hour has had its calls: says until when."""
+        self.ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                tried = ("calling over", "the public Tor network")
+                raise InputError(*tried, "another call is on", "place one at a time") from error
+            self._count(descriptor)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _count(self, descriptor: int) -> None:
+        """Write this call down, if the hour has room for it. A ledger that cannot be read counts as a full hour."""
+        now = self._clock()
+        text = os.pread(descriptor, 1 << 20, 0)
+        try:
+            times = [float(at) for at in json.loads(text or b"[]")]
+        except (ValueError, TypeError) as error:
+            raise InputError("counting calls in", self.ledger, "it is damaged", "remove it in an hour") from error
+        # A time in the future, of a clock that was set back, counts as now.
+        recent = [min(at, now) for at in times if at > now - _HOUR_S]
+        if len(recent) >= self.calls_an_hour:
+            free_at = sorted(recent)[-self.calls_an_hour] + _HOUR_S
+            raise InputError(
+                "calling over",
+                "the public Tor network",
+                f"{len(recent)} calls in the last hour, of {self.calls_an_hour} allowed",
+                f"try again at {datetime.fromtimestamp(free_at):%H:%M}; others need these relays too",
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps([*recent, now]).encode(), 0)
+
+
+def _state_folder() -> Path:
+    """`$XDG_STATE_HOME/earwitness` (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "earwitness"
+
+
+def _default_control() -> ControlAddress:
+    unix, tcp = (ControlAddress.parse(text) for text in CONTROL_ADDRESSES)
+    return unix if unix.path and unix.path.exists() else tcp
+
+
+async def _socks(tor: TorControl) -> tuple[str, int]:
+    """Where it takes streams: the first TCP address of its SOCKS listeners."""
+    told = await tor.info("net/listeners/socks")
+    for listener in told.replace('"', "").split():
+        host, _, port = listener.rpartition(":")
+        if port.isdigit() and "unix" not in host and int(port):
+            return host, int(port)
+    remedy = "add `SocksPort 9050` to its torrc"
+    raise EarwitnessError("using tor at", tor.address, f"it takes SOCKS streams at {told or 'no address'}", remedy)
+
+
+async def _with_countries(tor: TorControl, relays: Sequence[Relay]) -> list[Relay]:
+    """The relays with their countries, from the table that tor itself has; without where it has none."""
+    try:
+        if await tor.info("ip-to-country/ipv4-available") != "1":
+            return list(relays)
+    except EarwitnessError:
+        return list(relays)
+    countries: dict[str, str] = {}
+    keys = sorted({f"ip-to-country/{relay.address}" for relay in relays})
+    for begin in range(0, len(keys), _COUNTRIES_AT_ONCE):
+        reply = await tor.request(tor.controller.get_info(*keys[begin : begin + _COUNTRIES_AT_ONCE]))
+        reply.raise_for_status()
+        countries.update({key: str(value).upper() for key, value in (reply.data or {}).items() if value != "??"})
+    return [replace(relay, country=countries.get(f"ip-to-country/{relay.address}", "")) for relay in relays]

@@ -1,0 +1,126 @@
+"""Two machines as the place of a call: this one, and one where `earwitness answer` waits; outside the lab."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from pathlib import Path as FilePath
+
+from earwitness.call.plan import LAB_SERVER, CallPlan
+from earwitness.call.public_network import Politeness
+from earwitness.errors import CallFailure, EarwitnessError, InputError
+from earwitness.lab.bubble import in_bubble
+from earwitness.lab.host import Host
+from earwitness.path.base import Path
+from earwitness.path.direct import DirectPath
+from earwitness.path.tor import TorPath
+from earwitness.remote.certificates import Invitation
+from earwitness.remote.client import FarEnd
+from earwitness.remote.end import FarMachine
+from earwitness.remote.machine import Machine, interface_of
+from earwitness.tor.description import TorNetwork
+from earwitness.tor.select import CircuitRequest
+
+CALLER = "caller"
+
+
+class RemoteNetwork:
+    """Calls from this machine to another, which each is a visit of its own to.
+
+    Args:
+        address: host and port of the other machine's `earwitness answer`.
+        invitation: what it wrote for us.
+        scratch: directory for short-lived files.
+        tor: the network for paths over Tor, whose client named `CALLER` is this machine's.
+        politeness: keeps calls over Tor apart; None where the network is our own.
+    """
+
+    name = "public"
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        invitation: Invitation,
+        scratch: FilePath,
+        *,
+        tor: TorNetwork | None = None,
+        politeness: Politeness | None = None,
+    ) -> None:
+        self.scratch = scratch
+        self._address, self._invitation = address, invitation
+        self._tor, self._politeness = tor, politeness
+        self._far: FarEnd | None = None
+
+    @asynccontextmanager
+    async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
+        """A visit to the other machine, and a turn on the public Tor network where the call goes over it.
+
+        Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` for what two machines cannot do.
+        """
+        self._check(plan)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._politeness.turn() if self._politeness and plan.over_tor else nullcontext())
+            far = await stack.enter_async_context(FarEnd.connect(self._address, self._invitation))
+            await far.ask("begin", call_id=call_id)
+            self._far = far
+            yield
+
+    @property
+    def far(self) -> FarEnd:
+        """The other machine, in the turn of a call and after it."""
+        if self._far is None:
+            raise EarwitnessError("speaking to", self._address[0], "no call has its turn", "report this as a bug")
+        return self._far
+
+    def failure(self) -> CallFailure | None:
+        """Why the other machine was given up, None while it is not."""
+        return self._far.lost if self._far else None
+
+    def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
+        """This machine, and the other."""
+        here, there = self.far.local_address, self.far.introduction
+        caller = Machine(CALLER, plan.from_place, here, "" if in_bubble() else interface_of(here))
+        return caller, FarMachine(self.far, there.name, there.place, there.address, there.interface)
+
+    def path(self, plan: CallPlan) -> Path:
+        """The path that the plan asks for."""
+        if plan.path == "direct":
+            return DirectPath()
+        if plan.path != "tor" or self._tor is None:
+            remedy = "choose --path direct or tor" if self._tor else "add --network public, with a tor that runs here"
+            raise InputError("calling another machine over", plan.path, "it cannot be opened from here", remedy)
+        return TorPath(CircuitRequest(plan.hops, plan.guard, plan.middle, plan.exit, plan.seed), self._tor)
+
+    def versions(self) -> Mapping[str, str]:
+        """What the other machine runs."""
+        told = self._far.introduction.versions if self._far else {}
+        there = {f"callee_{name}": version for name, version in told.items()}
+        return {**there, **({"tor": self._tor.name} if self._tor else {})}
+
+    def emulator_late_p99_ms(self) -> float | None:
+        """There is no emulator."""
+        return None
+
+    def write_truth(self, since_ns: int, out: FilePath) -> None:
+        """Nobody knows what really happened to each packet."""
+
+    def lose_relay(self, nickname: str) -> None:
+        """No relay here is ours."""
+        raise EarwitnessError("killing relay", nickname, "it is not ours", "inject faults in the lab")
+
+    def _check(self, plan: CallPlan) -> None:
+        """Refuse what two machines cannot do, before anything is opened."""
+        for asked, what, remedy in (
+            (plan.phone != "builtin", f"the phone {plan.phone}", "use the built-in phone"),
+            (plan.sip_server == LAB_SERVER, "the lab's SIP server", "give a server of your own as HOST[:PORT]"),
+            (plan.inject is not None, "a fault on purpose", "leave --inject away"),
+            (plan.link != "", "impaired links", "leave --link away"),
+            (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave --relay-nodelay away"),
+            (
+                plan.path == "direct" and in_bubble(),
+                "the direct path without root",
+                "run as root, or with CAP_NET_ADMIN and CAP_NET_RAW; paths over Tor need neither",
+            ),
+        ):
+            if asked:
+                raise InputError("placing a call between two machines with", what, "only the lab can", remedy)

@@ -1,0 +1,80 @@
+"""`earwitness answer`: be the callee of another machine's calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earwitness.cli.common import JsonFlag, print_records, progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def answer(
+        listen: Annotated[str, typer.Option(help="ADDRESS:PORT of the control channel.")] = "0.0.0.0:7717",
+        init: Annotated[
+            Path | None, typer.Option(help="Make keys and an invitation in this folder, and stop: for --keys later.")
+        ] = None,
+        keys: Annotated[Path | None, typer.Option(help="Folder made by --init. Default: keys for this run.")] = None,
+        invitation: Annotated[
+            Path, typer.Option(help="Without --keys: where this run's invitation is written; removed at the end.")
+        ] = Path("earwitness-invitation.json"),
+        reached_at: Annotated[
+            str, typer.Option(help="Address by which callers and exits reach this machine, if not its own (NAT).")
+        ] = "",
+        place: Annotated[str, typer.Option(help="City that this machine is in, for the records.")] = "",
+        name: Annotated[str, typer.Option(help="Name of this machine in records. Default: its host name.")] = "",
+        store: Annotated[
+            Path | None, typer.Option(help="Where what is measured is kept. Default: ~/.local/state/earwitness.")
+        ] = None,
+        media_port: Annotated[
+            int, typer.Option(help="TCP port that takes the streams of Tor paths; 0: any. Exits like 443.")
+        ] = 0,
+        clock_offset_ms: Annotated[
+            float, typer.Option(help="As if this machine's clock were so far ahead: checks the instrument.")
+        ] = 0.0,
+        json: JsonFlag = False,
+    ) -> None:
+        """Wait for calls from another machine: TLS, and only for the holder of the invitation.
+
+        It runs the callee's capture, phone and path end while `earwitness call --to HOST --invitation FILE` measures
+        from the other side, and keeps what it measured by call id, whatever becomes of the connection.
+        """
+        import asyncio
+
+        from earwitness.lab.sandbox import in_sandbox, rerun_inside
+        from earwitness.remote.machine import may_make_devices
+        from earwitness.remote.service import AnswerOptions, check_media_port, make_keys, wait_for_calls
+
+        if init is not None:
+            made = make_keys(init, reached_at and f"{reached_at}:{listen.rpartition(':')[2]}")
+            if json:
+                print_records([{"keys": str(init), "invitation": str(made)}])
+            progress.print(
+                f"keys made in {init}; hand {made} to the caller by a safe way, then delete it", markup=False
+            )
+            return
+        options = AnswerOptions(
+            listen=listen,
+            keys=keys,
+            invitation=invitation,
+            reached_at=reached_at,
+            place=place,
+            name=name,
+            store=store,
+            media_port=check_media_port(media_port),
+            clock_offset_ms=clock_offset_ms,
+        )
+        if not (may_make_devices() or in_sandbox()):
+            raise typer.Exit(rerun_inside())
+
+        def told(line: str) -> None:
+            if json:
+                print_records([{"said": line}])
+            progress.print(f"answer: {line}", markup=False, soft_wrap=True)
+
+        asyncio.run(wait_for_calls(options, told))
