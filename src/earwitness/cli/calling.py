@@ -89,6 +89,20 @@ def call_other_machine(
     return asyncio.run(_place_calls(plans, two_machines, out, json, where="public"))
 
 
+def check_network(network: str, invitation: Path | None, path: str) -> None:
+    """Raise `InputError` where the network asked for does not go with the rest."""
+    from earwitness.errors import InputError
+
+    tried = ("calling over the network", network)
+    if network not in ("lab", "public"):
+        raise InputError(*tried, "no such network", "choose lab or public")
+    if network == "public" and invitation is None:
+        remedy = "run `earwitness answer` on another machine; give --to HOST and --invitation FILE"
+        raise InputError(*tried, "the callee must be on a machine of its own", remedy)
+    if network == "lab" and invitation is not None and path != "direct":
+        raise InputError(*tried, "another machine is not in the lab", "add --network public")
+
+
 async def _place_calls(
     plans: Sequence[CallPlan],
     opening: Callable[[Callable[[str, float], None]], contextlib.AbstractAsyncContextManager[Network]],
