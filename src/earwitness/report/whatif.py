@@ -109,7 +109,7 @@ def _path(name: Any, summary: pd.DataFrame, files: Sequence[Path]) -> dict[str, 
         "name": str(name),
         "image": base64.b64encode(picture.read_bytes()).decode("ascii"),
         "basis": [
-            f"{BASES.get(str(basis), str(basis))} ({', '.join(sorted({codec_label(codec) for codec in group['codec']}))})"
+            f"{BASES.get(str(basis), str(basis))} ({', '.join(sorted(map(codec_label, set(group['codec']))))})"
             for basis, group in summary.groupby("mouth_to_ear_basis")
             if basis
         ],
@@ -129,7 +129,7 @@ def reader_row(row: dict[Any, Any]) -> dict[str, str]:
         "MOS-LQO": _with_interval(row, "mos_lqo", digits=2),
         "added, ms": number(row["playout_delay_ms"]),
         "mouth to ear, ms": _with_interval(row, "mouth_to_ear_ms"),
-        "MOS-CQE": _with_interval(row, "mos_cqe", digits=2),
+        "MOS-CQE": number(row["mos_cqe"], 2),
         "late": percent(row["late_ratio"]),
         "concealed": percent(row["concealed_ratio"]),
     }

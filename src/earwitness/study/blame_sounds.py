@@ -1,0 +1,200 @@
+"""The sounds between what was said and what was heard, each with one cause more: what `blame` scores.
+
+All but the last are on the timeline of the sender: every frame at its own RTP timestamp, at a delay that never changes.
+They are made by the ear itself, from the same packets with other arrival times; nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.ear.account import CODE, inferred_losses
+from earwitness.ear.base import Fate
+from earwitness.ear.hear import Heard, hear
+from earwitness.speech.codecs.base import Codec, packet_ticks
+from earwitness.trace.model import LOST, Payloads, Trace
+
+Pcm = NDArray[np.int16]
+I64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+SEEN_MS = 16
+"""PESQ looks through windows of 32 ms: one that is aligned as well as can be still sees half of one of what filled the
+time in which the media stood still."""
+FADE_MS = 5
+
+
+class Ideal:
+    """One direction's packets, each frame a packet of its own, arriving one after the other at a constant delay."""
+
+    def __init__(self, heard: Heard, codec: Codec, reference: Pcm, offset: int) -> None:
+        self._codec, self._reference, self._offset = codec, reference, offset
+        fate, frames = heard.account.fate, heard.played.frames
+        keep = fate != CODE[Fate.DUPLICATE]
+        self._trace = _frame_by_frame(heard.trace, heard, codec).take(keep)
+        self._arrived: Bool = heard.trace.arrived[frames.packet][keep]
+        self._played: Bool = (heard.account.pull >= 0)[keep]
+        self.first = int(self._trace.timestamp.min())
+        grid = packet_ticks(codec)
+        step = (self._trace.timestamp - self.first) // grid
+        self._on_time: I64 = step * (grid * 1_000_000_000 // self._trace.clock_rate)
+        rate = codec.sample_rate
+        last = int(self._trace.timestamp.max()) - self.first
+        self.length = last * rate // self._trace.clock_rate + codec.frame_samples
+        """Samples from the first frame to the last."""
+        self.unknown = self._holes(heard.trace)
+
+    def all_sent(self) -> Pcm:
+        """Everything that was sent, as far as the packets are known: (length,) int16."""
+        return self._sound(np.ones(len(self._trace), dtype=np.bool_), "silence")
+
+    def all_arrived(self) -> Pcm:
+        """What arrived, however late; silence where a packet was lost."""
+        return self._sound(self._arrived, "silence")
+
+    def all_played(self, concealment: str = "silence") -> Pcm:
+        """What was played, at its own place; silence, or what the phone makes up, where it was not."""
+        return self._sound(self._played, concealment)
+
+    def with_unknown(self, sound: Pcm, said: Pcm) -> Pcm:
+        """`sound` with what was said put where packets are missing that nobody knows: (length,) int16."""
+        if not len(self.unknown):
+            return sound
+        window = said_in(sound, said)
+        filled = sound.copy()
+        for at in self.unknown.tolist():
+            end = at + self._codec.frame_samples
+            filled[at:end] = window[at:end]
+        return filled
+
+    def _sound(self, there: Bool, concealment: str) -> Pcm:
+        """The frames that are there, on the sender's timeline."""
+        out = np.zeros(self.length, dtype=np.int16)
+        if not bool(np.any(there)):
+            return out
+        trace = self._trace.with_arrivals(np.where(there, self._on_time, LOST))
+        one = hear(
+            trace,
+            self._codec,
+            "fixed:0",
+            concealment=concealment,
+            reference=self._reference,
+            reference_offset=self._offset,
+        )
+        delay = one.audio_delay_ns * one.sample_rate // 1_000_000_000
+        start = int(self._trace.timestamp[there].min()) - self.first
+        at = start * self._codec.sample_rate // trace.clock_rate
+        sound = one.audio[delay : delay + self.length - at]
+        out[at : at + len(sound)] = sound
+        return out
+
+    def _holes(self, trace: Trace) -> I64:
+        """Where in the sound the frames begin that are known only from holes in the sequence numbers, (h,)."""
+        _, timestamp = inferred_losses(trace)
+        ticks = packet_ticks(self._codec)
+        frame = self._codec.frame_samples * self._codec.clock_rate // self._codec.sample_rate
+        each = (timestamp[:, None] + np.arange(0, ticks, frame)[None, :]).ravel()
+        at: I64 = (each - self.first) * self._codec.sample_rate // self._codec.clock_rate
+        return at[(at >= 0) & (at < self.length)]
+
+
+def said_in(sound: Pcm, said: Pcm) -> Pcm:
+    """What was said while `sound` (n,) lasts, sample for sample: (n,) int16 of `said` (r,), looped or said once.
+
+    Where in it the sound begins is where the two correlate best, so it does not matter how the sender counts.
+    """
+    size = 1 << int(np.ceil(np.log2(3 * len(sound) + len(said))))
+    spectrum = np.conj(np.fft.rfft(sound.astype(np.float64), size))
+    # Said once: the sound may begin before it or end after it.
+    once = np.concatenate((np.zeros(len(sound)), said, np.zeros(len(sound))))
+    looped = np.resize(said, len(said) + len(sound)).astype(np.float64)
+    found = []
+    for whole, starts in ((once, len(said) + len(sound)), (looped, len(said))):
+        likeness = np.fft.irfft(np.fft.rfft(whole, size) * spectrum, size)[:starts]
+        begin = int(np.argmax(likeness))
+        window = whole[begin : begin + len(sound)]
+        energy = float(np.sqrt(np.sum(window * window))) or 1.0
+        found.append((float(likeness[begin]) / energy, window))
+    return np.asarray(max(found, key=lambda one: one[0])[1], dtype=np.int16)
+
+
+def _frame_by_frame(trace: Trace, heard: Heard, codec: Codec) -> Trace:
+    """The trace with a packet for each codec frame, so that one frame of a packet can be missing without the other."""
+    frames = heard.played.frames
+    rows = frames.packet
+    single = trace.take(rows)
+    if bool(np.all(frames.count[rows] == 1)):
+        return single
+    payloads = None
+    if trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)):
+        split = [codec.split(trace.payloads[row]) for row in range(len(trace))]
+        payloads = Payloads.of([split[row][part] for row, part in zip(rows, frames.part, strict=True)])
+    most = int(frames.count.max())
+    return replace(
+        single,
+        sequence=single.sequence * most + frames.part,
+        timestamp=frames.timestamp,
+        size=(single.size // np.maximum(frames.count[rows], 1)).astype(np.int32),
+        payloads=payloads,
+    )
+
+
+def reassembled(heard: Heard, first: int, length: int) -> Pcm:
+    """What was heard, as it was rendered, put back to where in the speech it belongs: (length,) int16.
+
+    This is what PESQ would compare if it knew the true delay of every instant. The sound of instants in which the media
+    stood still goes on from where it stood, up to where the media goes on, and `SEEN_MS` over that. Media played
+    faster or slower is taken apart into the frame lengths it was played in. `first`: the RTP timestamp of sample 0.
+    """
+    played, rate = heard.played, heard.sample_rate
+    clock, ticks = heard.trace.clock_rate, played.frames.stream.frame_ticks
+    frame = ticks * rate // clock
+    fade, seen = FADE_MS * rate // 1000, SEEN_MS * rate // 1000
+    late = heard.audio_delay_ns * rate // 1_000_000_000
+    audio = np.concatenate((heard.audio[late:], np.zeros(late + 2 * frame + seen + fade, dtype=np.int16)))
+    begin = (played.start - first) * rate // clock
+    end = (played.end - first) * rate // clock
+    out = np.zeros(length + frame + seen + fade, dtype=np.int16)
+    rising = np.arange(fade) / fade
+
+    moves = played.end > played.start
+    plain = played.end - played.start == ticks
+    goes_on = np.zeros(len(played), dtype=np.bool_)
+    goes_on[1:] = plain[1:] & plain[:-1] & (played.start[1:] == played.end[:-1])
+    goes_on[1:] |= ~moves[1:] & ~moves[:-1]
+    edges = [*np.flatnonzero(~goes_on).tolist(), len(played)]
+    stood = 0
+    over, hold = np.zeros(0, dtype=np.int16), 0
+    for low, high in pairwise(edges):
+        sound = audio[low * frame :]
+        if not moves[low]:
+            room = (high - low) * frame
+            following = next((int(begin[i]) for i in range(high, len(played)) if moves[i]), stood)
+            gap = min(max(0, following - stood), room)
+            _put(out, stood, sound[:gap])
+            hold = min(seen, room - gap)
+            over = sound[gap : gap + hold + fade] if hold else over[:0]
+            continue
+        at, count = int(begin[low]), int(end[high - 1] - begin[low])
+        piece = sound[:count].copy()
+        if len(over) and len(piece) > hold + fade:
+            piece[:hold] = over[:hold]
+            tail = over[hold : hold + fade]
+            mixed = tail * (1.0 - rising[: len(tail)]) + piece[hold : hold + len(tail)] * rising[: len(tail)]
+            piece[hold : hold + len(tail)] = np.rint(mixed).astype(np.int16)
+        _put(out, at, piece)
+        stood = at + count
+        # What follows in the sound is faded into what follows in the media, where they are not the same.
+        over, hold = sound[count : count + fade], 0
+    return out[:length]
+
+
+def _put(out: Pcm, at: int, piece: Pcm) -> None:
+    """Write a piece where it fits."""
+    low, high = max(at, 0), min(at + len(piece), len(out))
+    if high > low:
+        out[low:high] = piece[low - at : high - at]
