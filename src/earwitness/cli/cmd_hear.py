@@ -48,6 +48,14 @@ def register(app: typer.Typer) -> None:
         ledger: Annotated[
             Path | None, typer.Option("--ledger", help="Parquet file: what became of each frame; named likewise.")
         ] = None,
+        as_published: Annotated[
+            bool,
+            typer.Option(
+                "--as-published",
+                help="Score as the published study's program did: it reads WAV files from byte 44 on, whatever the"
+                " header says.",
+            ),
+        ] = False,
         json: JsonFlag = False,
     ) -> None:
         """Replay a capture through any phone's ear: its jitter buffer, concealment and decoder.
@@ -58,7 +66,13 @@ def register(app: typer.Typer) -> None:
         from earwitness.study.hearing import hear_capture
 
         heard = hear_capture(
-            capture, buffer or ["pjmedia"], reference=reference, codec=codec, concealment=conceal, to=to
+            capture,
+            buffer or ["pjmedia"],
+            reference=reference,
+            codec=codec,
+            concealment=conceal,
+            to=to,
+            as_published=as_published,
         )
         records = [one.save(out, ledger, several=len(heard) > 1) for one in heard]
         if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from earwitness.ear.hear import Heard
 from earwitness.ear.listen import choose, listen
 from earwitness.errors import EarwitnessError
 from earwitness.score.listening import listen as score_listening
-from earwitness.score.pesq import PesqScore, ScorerRefused
+from earwitness.score.pesq import PesqScore, ScorerRefused, samples_as_published
 from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import write_wav
 from earwitness.trace.capture import read_capture
@@ -95,11 +95,13 @@ def hear_capture(
     codec: str | None = None,
     concealment: str | None = None,
     to: str | None = None,
+    as_published: bool = False,
 ) -> list[Scored]:
     """A capture through each of `buffers`, scored against `reference` where there is one.
 
     `reference`: a WAV file, or the name of speech that ships with the package; it is what the far phone played in a
-    loop, and cut packets are made again from it. Other arguments as for `earwitness.ear.listen.listen`. Raises
+    loop, and cut packets are made again from it. `as_published`: score against its samples as the published study's
+    program read them, from byte 44 of the file on. Other arguments as for `earwitness.ear.listen.listen`. Raises
     InputError.
     """
     read = read_capture(capture)
@@ -114,4 +116,6 @@ def hear_capture(
         concealment=concealment,
     )
     flow = str(chosen.heard.flow)
+    if said is not None and as_published:
+        said = replace(said, samples=samples_as_published(Path(str(reference))))
     return [Scored(one, flow, None, None, "") if said is None else score_of(one, said, flow) for one in heard]
