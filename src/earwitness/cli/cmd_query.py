@@ -1,0 +1,51 @@
+"""`earwitness query`: SQL over a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earwitness.cli.common import JsonFlag, output, print_records
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def query(
+        dataset: Annotated[Path, typer.Argument(help="The data set.")],
+        sql: Annotated[str, typer.Argument(help="The question, in SQL as DuckDB has it.")],
+        csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+        json: JsonFlag = False,
+    ) -> None:
+        """Ask a data set a question in SQL.
+
+        Tables: calls (one row a call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and
+        for a study planned and attempts. Example: "SELECT arm, median(mos_lqo) FROM calls GROUP BY arm".
+        """
+        import csv as csv_files
+        import sys
+
+        from rich.table import Table
+
+        from earwitness.study.query import query as ask
+
+        answer = ask(dataset, sql)
+        if json:
+            print_records(answer.records())
+        elif csv:
+            writer = csv_files.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(answer.columns)
+            writer.writerows(answer.rows)
+        else:
+            table = Table(*answer.columns)
+            for row in answer.rows:
+                table.add_row(
+                    *(
+                        "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+                        for value in row
+                    )
+                )
+            output.print(table)
