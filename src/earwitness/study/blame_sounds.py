@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from earwitness.ear.account import CODE, inferred_losses
 from earwitness.ear.base import Fate
 from earwitness.ear.hear import Heard, hear
+from earwitness.score.pesq import MOST_SECONDS, ScorerRefused
 from earwitness.speech.codecs.base import Codec, packet_ticks
 from earwitness.trace.model import LOST, Payloads, Trace
 
@@ -29,7 +30,10 @@ FADE_MS = 5
 
 
 class Ideal:
-    """One direction's packets, each frame a packet of its own, arriving one after the other at a constant delay."""
+    """One direction's packets, each frame a packet of its own, arriving one after the other at a constant delay.
+
+    Raises `ScorerRefused` where the timestamps span more than can be scored (they began anew in the middle).
+    """
 
     def __init__(self, heard: Heard, codec: Codec, reference: Pcm, offset: int) -> None:
         self._codec, self._reference, self._offset = codec, reference, offset
@@ -44,6 +48,8 @@ class Ideal:
         self._on_time: I64 = step * (grid * 1_000_000_000 // self._trace.clock_rate)
         rate = codec.sample_rate
         last = int(self._trace.timestamp.max()) - self.first
+        if last > MOST_SECONDS * self._trace.clock_rate:
+            raise ScorerRefused(f"the RTP timestamps span {last / self._trace.clock_rate:.0f} s")
         self.length = last * rate // self._trace.clock_rate + codec.frame_samples
         """Samples from the first frame to the last."""
         self.unknown = self._holes(heard.trace)

@@ -1,0 +1,103 @@
+"""`earwitness blame`, whole: what took how much of the MOS, as tables and as stacked bars."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from earwitness.archive.dataset import storing
+from earwitness.report import style
+from earwitness.report.words import codec_label
+from earwitness.study.blame import CAUSES
+from earwitness.study.blame_calls import BlamedCalls, blame_dataset
+from earwitness.study.whatif_journal import Progress
+
+LABELS = {
+    "codec": "codec",
+    "sending": "far phone's sending",
+    "loss": "loss",
+    "late": "late discard",
+    "concealment": "concealment",
+    "adaptation": "delay adaptation",
+    "misalignment": "PESQ's misalignment",
+}
+"""Causes as a figure names them."""
+
+
+@dataclass(frozen=True)
+class BlameReport:
+    """What was found and the files written."""
+
+    found: BlamedCalls
+    files: tuple[Path, ...]
+
+
+def report_blame(
+    dataset: Path,
+    *,
+    buffer: str | None = None,
+    out: Path | None = None,
+    reference: str | Path | None = None,
+    captures: Path | None = None,
+    calls: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> BlameReport:
+    """Which cause took how much of the MOS of each direction of a data set.
+
+    Writes blame.parquet and blame.csv (a row a call and direction), blame-summary.csv, and blame.pdf and .png into
+    `out` (by default the folder blame of the data set). Arguments and errors as `study.blame_calls.blame_dataset`.
+    """
+    folder = out or dataset / "blame"
+    found = blame_dataset(
+        dataset,
+        buffer=buffer,
+        out=folder,
+        reference=reference,
+        captures=captures,
+        calls=calls,
+        executor=executor,
+        progress=progress,
+    )
+    with storing(folder / "blame.csv"):
+        found.calls.to_parquet(folder / "blame.parquet", index=False)
+        found.calls.to_csv(folder / "blame.csv", index=False, float_format="%.6g")
+        found.summary.to_csv(folder / "blame-summary.csv", index=False, float_format="%.6g")
+        figures = draw_blame(found.summary, folder / "blame")
+    return BlameReport(found, (*(folder / f"blame{end}" for end in (".parquet", ".csv", "-summary.csv")), *figures))
+
+
+@style.paper()
+def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
+    """A bar a path and codec: what each cause took of the MOS, on average; what one gave back is left of zero.
+
+    The parts right of zero less those left of it are what was lost in all (the diamond).
+    """
+    rows = summary[summary["scored"] > 0].iloc[::-1]
+    drawing, axes = style.figure("page", 1.1 + 0.27 * len(rows))
+    at = np.arange(len(rows))
+    right, left = np.zeros(len(rows)), np.zeros(len(rows))
+    for index, name in enumerate(CAUSES):
+        part = rows[f"blame_{name}"].to_numpy(dtype=float)
+        begin = np.where(part >= 0, right, left)
+        axes.barh(at, part, left=begin, height=0.7, linewidth=0.5, **style.series_style(index, LABELS[name]).bar())
+        right, left = right + np.maximum(part, 0), left + np.minimum(part, 0)
+    axes.plot(
+        rows["blame_whole"], at, color="white", marker="D", markeredgecolor="black", linestyle="none", label="lost"
+    )
+    labels = [
+        f"{condition}, {codec_label(codec, short=True)}, {buffer} (n = {n})"
+        for condition, codec, buffer, n in zip(
+            rows["condition"], rows["codec"], rows["buffer"], rows["scored"], strict=True
+        )
+    ]
+    axes.set_yticks(at, labels)
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.set_xlabel("MOS-LQO lost, mean over directions")
+    axes.grid(visible=False, axis="y")
+    drawing.legend(loc="outside lower center", ncols=4)
+    return style.save(drawing, stem)
