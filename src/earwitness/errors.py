@@ -52,6 +52,8 @@ class Outcome(StrEnum):
     """Tor could not build the circuit asked for."""
     STREAM_REFUSED = "stream_refused"
     """The circuit stood, but a stream over it was refused (exit policy, connection refused, timeout)."""
+    ONION_UNREACHABLE = "onion_unreachable"
+    """The onion service was not reached: its descriptor was not found, or introduction or rendezvous failed."""
     PATH_LOST = "path_lost"
     """The path closed under the call."""
     REMOTE_REFUSED = "remote_refused"

@@ -31,6 +31,10 @@ class Row:
     relay_nodelay: bool | None = _column(
         "Whether the private network's relays had TCP_NODELAY set; null without relays"
     )
+    security: str = _column(
+        "How the tunnel of vpn and vpn-tor was protected: none, static, tls; empty without one", default=""
+    )
+    tunnel_nodelay: bool | None = _column("Whether the tunnel's TCP connection had TCP_NODELAY; null without one")
     sip_server: str = _column("SIP server that the call went through; empty: none", default="")
     seed: int | None = _column("Seed of everything random in this call")
     outcome: str = _column("How the call ended, see outcomes", default="")
@@ -80,6 +84,17 @@ class Row:
         "INVITE sent to the first 180 or 200 received", "ms", "RFC 6076 4.3 (session request delay)"
     )
     path_setup_ms: float | None = _column("Time to open the path (circuit and streams, tunnel)", "ms")
+    rtt_min_ms: float | None = _column(
+        "Least round-trip time of probes through the path before the call", "ms", "ping(8); RFC 2681"
+    )
+    rtt_avg_ms: float | None = _column("Mean of the same", "ms", "ping(8)")
+    rtt_max_ms: float | None = _column("Maximum of the same", "ms", "ping(8)")
+    rtt_mdev_ms: float | None = _column("Standard deviation (n) of the same, as ping's mdev", "ms", "ping(8)")
+    throughput_kbit_s: float | None = _column(
+        "What the path carried in this direction after the call: at most 1 MiB or 3 s over one TCP stream,"
+        " from the first arrival, its start-up included",
+        "kbit/s",
+    )
     answer_delay_ms: float | None = _column("INVITE sent to 200 received", "ms")
     first_media_ms: float | None = _column("INVITE sent to first RTP packet received at this direction's ear", "ms")
     send_deviation_p99_ms: float | None = _column(

@@ -23,6 +23,8 @@ from earwitness.path.direct import DirectPath
 from earwitness.path.onion import OnionPath
 from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
+from earwitness.path.vpn import VpnPath, vpn_tor_path
+from earwitness.path.vpn_config import Security
 from earwitness.tor.select import CircuitRequest
 
 
@@ -97,8 +99,11 @@ class LabNetwork:
             return DirectPath()
         if plan.path == "tcp":
             return TcpPath()
+        security = Security(plan.security)
+        if plan.path == "vpn":
+            return VpnPath(self.scratch, security=security, nodelay=plan.tunnel_nodelay)
         if plan.path == "onion":
-            return OnionPath(self.lab.tor)
+            return OnionPath(self.lab.tor, self.scratch, single=plan.single_onion, nodelay=plan.relay_nodelay)
         exit_wanted = plan.exit
         if plan.inject and plan.inject.what == "exit-refuses":
             if not self.lab.plan.refusing_exits:
@@ -107,6 +112,15 @@ class LabNetwork:
                 )
             exit_wanted = self.lab.plan.refusing_exits[0]
         request = CircuitRequest(plan.hops, plan.guard, plan.middle, exit_wanted, plan.seed)
+        if plan.path == "vpn-tor":
+            return vpn_tor_path(
+                request,
+                self.lab.tor,
+                self.scratch,
+                security=security,
+                tunnel_nodelay=plan.tunnel_nodelay,
+                nodelay=plan.relay_nodelay,
+            )
         return TorPath(request, self.lab.tor, nodelay=plan.relay_nodelay)
 
     def versions(self) -> Mapping[str, str]:

@@ -20,6 +20,7 @@ from earwitness.call.live import LiveCall
 from earwitness.call.network import Network
 from earwitness.call.notebook import Notebook
 from earwitness.call.plan import CallPlan
+from earwitness.call.probes import fill, probe
 from earwitness.call.talk import Watch, collect, path_lost, talk
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
@@ -42,14 +43,21 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
     offset_ns = epoch_offset_ns()
     notebook.started_monotonic_ns = time.monotonic_ns()
     notebook.started_at = _utc(notebook.started_monotonic_ns + offset_ns)
-    notebook.versions = {**_versions(), **network.versions()}
+    notebook.versions = _versions()
     try:
         _prepare(plan, notebook)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(network.turn(notebook.call_id, plan))
-            opened = await _open_path(plan, network, notebook, stack, watch)
+            notebook.versions.update(network.versions())
+            opened = await _open_path(plan, network, folder, notebook, stack, watch)
             try:
+                if plan.rtt_probes:
+                    watch("probing the path")
+                    await probe(opened, plan.rtt_probes, notebook)
                 await _captured_call(plan, network, opened, folder, offset_ns, notebook, watch)
+                if plan.throughput:
+                    watch("measuring throughput")
+                    await fill(opened, notebook)
             except EarwitnessError as failure:
                 # A path that broke is the cause of whatever its phones then met.
                 raise path_lost(plan, network, opened) or failure from failure
@@ -79,7 +87,7 @@ def _prepare(plan: CallPlan, notebook: Notebook) -> None:
 
 
 async def _open_path(
-    plan: CallPlan, network: Network, notebook: Notebook, stack: AsyncExitStack, watch: Watch
+    plan: CallPlan, network: Network, folder: Path, notebook: Notebook, stack: AsyncExitStack, watch: Watch
 ) -> OpenPath:
     notebook.hops = plan.hops if plan.chooses_relays else 0
     caller, callee = network.hosts(plan)
@@ -97,7 +105,10 @@ async def _open_path(
             for h in opened.hops
         ),
     )
-    notebook.path_details = dict(opened.details)
+    notebook.path_details = opened.details  # it goes on being filled until the path is closed
+    notebook.notes.extend(opened.notes)
+    for name, text in opened.files.items():
+        (folder / name).write_text(text)
     for name, end in (("caller", opened.caller), ("callee", opened.callee)):
         notebook.endpoints[name] = Endpoint(place=end.host.place, host=end.host.name, address=end.address)
     return opened

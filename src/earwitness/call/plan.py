@@ -9,13 +9,18 @@ from typing import Any
 
 from earwitness.errors import InputError
 
-PATHS = ("direct", "tcp", "tor", "onion")
+PATHS = ("direct", "tcp", "vpn", "tor", "vpn-tor", "onion")
+SECURITIES = ("none", "static", "tls")
+"""Of a tunnel, as `earwitness.path.vpn_config.Security` has them."""
 PHONES = ("builtin", "linphone")
 
 LAB_SERVER = "lab"
 """`CallPlan.sip_server`: Kamailio, started for the call."""
 
-INJECTIONS = ("callee-absent", "exit-refuses", "port-taken", "kill-guard", "kill-middle", "kill-exit")
+_LAB_INJECTIONS = ("callee-absent", "exit-refuses", "port-taken", "kill-guard", "kill-middle", "kill-exit")
+PATH_INJECTIONS = ("kill-tunnel", "close-circuit")
+"""Those that a path does to itself, in mid-call."""
+INJECTIONS = (*_LAB_INJECTIONS, *PATH_INJECTIONS)
 """Faults that the lab can cause on purpose, so that the instrument itself can be checked."""
 
 
@@ -36,6 +41,11 @@ class Injection:
                 "injecting", text, "no such fault", f"choose of {', '.join(INJECTIONS)}, @SECONDS after it"
             )
         return Injection(match[1], float(match[2] or 3.0))
+
+    @property
+    def kills_a_relay(self) -> bool:
+        """Whether the lab is not the same afterwards."""
+        return self.what in ("kill-guard", "kill-middle", "kill-exit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +90,16 @@ class CallPlan:
     """Which phone both ends have: the built-in one, or a real softphone (Debian's linphonec)."""
     relay_nodelay: bool | None = None
     """Whether the lab's relays and clients have TCP_NODELAY set during the call; None: as the lab has it (tor: off)."""
+    security: str = "tls"
+    """How a tunnel is protected, where the path has one."""
+    tunnel_nodelay: bool = True
+    """TCP_NODELAY on a tunnel's TCP connection, where the path has one."""
+    single_onion: bool = False
+    """An onion path's service does not hide where it is: one relay, the rendezvous point, fewer hops on its side."""
+    rtt_probes: int = 5
+    """Datagrams sent to and fro before the call, for the path's round-trip time; 0: none."""
+    throughput: bool = False
+    """Measure what the path carries each way, after the call."""
     sip_server: str | None = None
     """`lab` (Kamailio, started for the run) or HOST[:PORT]; None: the phones call each other."""
     sip_relay: bool = False
@@ -97,6 +117,17 @@ class CallPlan:
             raise InputError("planning a call over", self.path, "no such path", f"choose of {', '.join(PATHS)}")
         if self.phone not in PHONES:
             raise InputError("planning a call with", self.phone, "no such phone", f"choose of {', '.join(PHONES)}")
+        what = self.inject.what if self.inject else ""
+        if (what == "kill-tunnel" and self.path == "direct") or (what == "close-circuit" and not self.over_tor):
+            raise InputError("injecting", what, f"the path {self.path} has none", "choose another path, or fault")
+        if self.security not in SECURITIES:
+            raise InputError(
+                "securing a tunnel with", self.security, "no such security", f"choose of {', '.join(SECURITIES)}"
+            )
+        if self.single_onion and self.path != "onion":
+            raise InputError("planning a single onion service over", self.path, "it has none", "use --path onion")
+        if not 0 <= self.rtt_probes <= 1000:
+            raise InputError("probing the path with", self.rtt_probes, "too many or too few", "give 0 to 1000")
         if self.sip_relay and self.sip_server != LAB_SERVER:
             raise InputError(
                 "planning a call with", "relayed media", "only the lab's SIP server can", "add --sip-server lab"

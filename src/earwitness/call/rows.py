@@ -16,6 +16,7 @@ from earwitness.archive.schema import Row
 from earwitness.call.live import LiveCall
 from earwitness.ear import Fate, Heard
 from earwitness.errors import EarwitnessError, Outcome
+from earwitness.path.probe import rows_of as probed
 from earwitness.score.emodel import e_model
 from earwitness.score.listening import listen, loopback
 from earwitness.score.pesq import ScorerRefused
@@ -57,6 +58,9 @@ def blank_row(live: LiveCall, direction: str, marks: Mapping[str, int]) -> Row:
         to_place=live.callee.endpoint.place,
         phone=live.plan.phone,
         relay_nodelay=live.path_details.get("relay_nodelay"),
+        security=live.path_details.get("security", ""),
+        tunnel_nodelay=live.path_details.get("tunnel_nodelay"),
+        **probed(live.path_details, direction),
         sip_server=live.plan.sip_server or "",
         seed=live.plan.seed,
         direction=direction,

@@ -11,7 +11,7 @@ from earwitness.call.ends import CallEnd, Capture
 from earwitness.call.live import CALLEE_MARKS
 from earwitness.call.network import Network
 from earwitness.call.notebook import Notebook
-from earwitness.call.plan import CallPlan
+from earwitness.call.plan import CallPlan, Injection
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.path.base import OpenPath
 from earwitness.phone.base import Phone
@@ -49,18 +49,19 @@ async def talk(
             await asyncio.wait({finish}, timeout=STREAM_WATCH_S)
             if (lost := path_lost(plan, network, opened)) is not None:
                 raise lost
-            if plan.inject and plan.inject.what.startswith("kill-") and time.monotonic() - begun > plan.inject.after_s:
-                _lose(plan, network, opened)
+            if plan.inject and time.monotonic() - begun > plan.inject.after_s:
+                _strike(plan.inject, network, opened)
         await finish
     finally:
         finish.cancel()
 
 
-def _lose(plan: CallPlan, network: Network, opened: OpenPath) -> None:
-    """Kill the relay that the injection names; killing it twice does no harm."""
-    assert plan.inject is not None
-    hop = {"kill-guard": 0, "kill-middle": 1, "kill-exit": -1}[plan.inject.what]
-    if opened.hops:
+def _strike(inject: Injection, network: Network, opened: OpenPath) -> None:
+    """Cause the fault, if it is one for the middle of a call; twice does no harm."""
+    if inject.what in opened.faults:
+        opened.faults[inject.what]()
+    elif inject.kills_a_relay and opened.hops:
+        hop = {"kill-guard": 0, "kill-middle": 1, "kill-exit": -1}[inject.what]
         network.lose_relay(opened.hops[hop].nickname)
 
 

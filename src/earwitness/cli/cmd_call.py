@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def call(
-        path: Annotated[str, typer.Option(help="How the datagrams travel: direct, tcp, tor or onion.")] = "tor",
+        path: Annotated[
+            str, typer.Option(help="How the datagrams travel: direct, tcp, vpn, tor, vpn-tor or onion.")
+        ] = "tor",
         hops: Annotated[int, typer.Option(help="Relays in the circuit, 2 to 8.")] = 3,
         guard: Annotated[str | None, typer.Option(help="First relay: nickname, fingerprint, city or country.")] = None,
         middle: Annotated[str | None, typer.Option(help="Middle relay, likewise; several with commas.")] = None,
@@ -25,7 +27,24 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(help="g711u, g711a, gsm, speex or opus, with options: opus:24000,fec=1.")
         ] = "g711u",
         from_: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
-        to: Annotated[str, typer.Option("--to", help="City of the callee.")] = "New York",
+        to: Annotated[
+            str, typer.Option("--to", help="City of the callee; with --invitation: HOST[:PORT] of the other machine.")
+        ] = "New York",
+        invitation: Annotated[
+            Path | None,
+            typer.Option(help="Call another machine, where `earwitness answer` wrote this file, instead of the lab."),
+        ] = None,
+        network: Annotated[
+            str,
+            typer.Option(help="With --invitation, for Tor paths: public, by the tor that runs on this machine."),
+        ] = "lab",
+        tor_control: Annotated[
+            str | None,
+            typer.Option(help="Its control port, unix:/path or host:port. Default: /run/tor/control, else port 9051."),
+        ] = None,
+        calls_an_hour: Annotated[
+            int | None, typer.Option(help="Bound on calls over the public Tor network an hour. Default: 12.")
+        ] = None,
         speech: Annotated[str, typer.Option(help="Shipped speech by name, or a sound file. Empty: the default.")] = "",
         seconds: Annotated[
             float | None, typer.Option(help="How long to speak: the speech looped or cut. Default: once.")
@@ -40,6 +59,19 @@ def register(app: typer.Typer) -> None:
             bool | None,
             typer.Option(help="TCP_NODELAY on the lab's relays during the call. Default: as the lab has it; tor: off."),
         ] = None,
+        security: Annotated[
+            str, typer.Option(help="Of the tunnel (vpn, vpn-tor): none, as in the published study; static; or tls.")
+        ] = "tls",
+        tunnel_nodelay: Annotated[
+            bool, typer.Option(help="TCP_NODELAY on the tunnel's own TCP connection (vpn, vpn-tor).")
+        ] = True,
+        single_onion: Annotated[
+            bool, typer.Option(help="The onion service does not hide where it is: fewer hops (onion).")
+        ] = False,
+        rtt_probes: Annotated[int, typer.Option(help="Probes of the path's round-trip time before the call.")] = 5,
+        throughput: Annotated[
+            bool, typer.Option(help="Measure what the path carries each way, after the call: at most 1 MiB or 3 s.")
+        ] = False,
         sip_relay: Annotated[bool, typer.Option(help="Have the lab's SIP server relay the media (rtpengine).")] = False,
         sip_server: Annotated[
             str | None,
@@ -55,7 +87,8 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option(
                 help="Cause a fault on purpose, to see it told: callee-absent, exit-refuses, port-taken,"
-                " kill-guard@SECONDS, kill-middle@SECONDS, kill-exit@SECONDS."
+                " kill-guard@SECONDS, kill-middle@SECONDS, kill-exit@SECONDS, kill-tunnel@SECONDS,"
+                " close-circuit@SECONDS."
             ),
         ] = None,
         seed: Annotated[int, typer.Option(help="Seed of everything random: relays, losses, RTP start values.")] = 1,
@@ -69,8 +102,9 @@ def register(app: typer.Typer) -> None:
         """
         from earwitness.call.lab_network import lab_plan_for
         from earwitness.call.plan import CallPlan, Injection
-        from earwitness.cli.calling import in_a_lab, place_calls
+        from earwitness.cli.calling import call_other_machine, check_network, in_a_lab, place_calls
 
+        check_network(network, invitation, path)
         plan = CallPlan(
             path=path,
             hops=hops,
@@ -79,7 +113,7 @@ def register(app: typer.Typer) -> None:
             exit=exit_,
             codec=codec,
             from_place=from_,
-            to_place=to,
+            to_place="" if invitation else to,
             speech=speech,
             seconds=seconds,
             silence_suppression=silence_suppression,
@@ -87,6 +121,11 @@ def register(app: typer.Typer) -> None:
             concealment=concealment,
             phone=phone,
             relay_nodelay=relay_nodelay,
+            security=security,
+            single_onion=single_onion,
+            rtt_probes=rtt_probes,
+            throughput=throughput,
+            tunnel_nodelay=tunnel_nodelay,
             sip_server=sip_server,
             sip_relay=sip_relay,
             seed=seed,
@@ -94,11 +133,17 @@ def register(app: typer.Typer) -> None:
             inject=None if inject is None else Injection.parse(inject),
         )
         plan.check()
+        if invitation is not None:
+            raise typer.Exit(
+                call_other_machine(
+                    [plan], to, invitation, out, tor_control=tor_control, calls_an_hour=calls_an_hour, json=json
+                )
+            )
         lab_plan = lab_plan_for([plan])
         raise typer.Exit(
             in_a_lab(
                 lab_plan,
                 lambda: place_calls([plan], lab_plan, out, json=json),
-                own=plan.inject is not None and plan.inject.what.startswith("kill-"),
+                own=plan.inject is not None and plan.inject.kills_a_relay,
             )
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from earwitness.lab.host import Host
+from earwitness.path.far import FarHost
+from earwitness.path.probe import RoundTrips, Throughput
+from earwitness.path.probe_sockets import echoes, transfer
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,34 @@ class OpenPath:
     notes: tuple[str, ...] = ()
     """What a reader of the record should know in words."""
 
+    faults: Mapping[str, Callable[[], None]] = field(default_factory=dict, repr=False)
+    """Ways to break it on purpose, by the name of the injection (`kill-tunnel`, `close-circuit`)."""
+
     def failure(self) -> str | None:
         """Why the path no longer carries datagrams, or None while it does."""
         return None
+
+    async def round_trips(self, count: int) -> RoundTrips | None:
+        """Round trips of `count` small datagrams, on the port of the voice; None where this path has no way.
+
+        Raises `OSError` or `CallFailure`. To be called while no phone runs.
+        """
+        if isinstance(self.callee.host, FarHost):
+            return None
+        return await echoes(*self._hosts(), PhonePorts().rtp, count)
+
+    async def throughput(self, direction: str) -> Throughput | None:
+        """What it carries in a direction (`to_callee`, `to_caller`), bounded; None where this path has no way.
+
+        Raises `OSError` or `CallFailure`. To be called while no phone runs.
+        """
+        if isinstance(self.callee.host, FarHost):
+            return None
+        caller, callee = self._hosts()
+        return await (transfer(caller, callee) if direction == "to_callee" else transfer(callee, caller))
+
+    def _hosts(self) -> tuple[tuple[Host, str], tuple[Host, str]]:
+        return (self.caller.host, self.caller.address), (self.callee.host, self.callee.address)
 
 
 class Path(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +61,11 @@ class OverCircuit:
     def hops(self) -> tuple[Hop, ...]:
         """The relays as a path tells them."""
         return tuple(Hop(r.nickname, r.fingerprint, r.address, r.place, r.country) for r in self.relays)
+
+    @property
+    def faults(self) -> dict[str, Callable[[], None]]:
+        """How to break it on purpose."""
+        return {"close-circuit": lambda: self.control.spawn(self.control.close_circuit(self.circuit.id))}
 
     def ended(self) -> str | None:
         """What of it broke under the call, in tor's words, or None."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -51,6 +53,8 @@ class PathEnd:
         """Flows whose stream closed later: why, and when it was heard (CLOCK_MONOTONIC, ns)."""
         self.statistics: dict[str, Any] = {}
         """The newest counts: datagrams sent, received and dropped by flow, packets ignored by kind."""
+        self.measured: dict[str, dict[str, Any]] = {}
+        """The newest result of each kind of probe that this end told: `pinged`, `carried`."""
         self.problem: str | None = None
         """Why the forwarder carries nothing any more, or None while it does."""
         self._child = child
@@ -78,6 +82,12 @@ class PathEnd:
     def command(self, name: str, **values: Any) -> None:
         """Send a command."""
         self._tell({"command": name, **values})
+
+    def kill(self) -> None:
+        """End it as a crash would, where it runs on this machine."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     def closed_since(self, age_ns: int) -> str | None:
         """Which stream closed at least `age_ns` ago and why, or None."""
@@ -128,6 +138,8 @@ class PathEnd:
             self.closed[flow] = (said["reason"], time.monotonic_ns())
         elif event == "statistics":
             self.statistics = said
+        elif event in ("pinged", "carried"):
+            self.measured[event] = said
         elif event == "failed":
             self.problem = f"the forwarder on {self.host.name}: {said['reason']}"
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.errors import CallFailure
 from earwitness.lab.host import Host
-from earwitness.path.base import End, PhonePorts
+from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.path.end import PathEnd, flows
+from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput, round_trips
 from earwitness.path.tun import TunPair, device_pair
 from earwitness.tor.together import together
 
 STREAMS_TIMEOUT_S = 30.0
+_PATIENCE_S = 10.0
+"""Beyond the time that a probe takes by itself."""
 
 
 class StreamsRefused(Exception):
@@ -77,6 +80,11 @@ class TunnelEnds:
             flow: {key: said[key] for key in ("connect_ms", "greeting_ms")} for flow, said in self.caller.opened.items()
         }
 
+    @property
+    def faults(self) -> dict[str, Callable[[], None]]:
+        """How to break it on purpose."""
+        return {"kill-tunnel": self.callee.kill}
+
     def failure(self, silence_ns: int = 0) -> str | None:
         """Why datagrams no longer travel, or None. A closed stream is told of once that is `silence_ns` ago."""
         for end in (self.caller, self.callee):
@@ -86,9 +94,47 @@ class TunnelEnds:
                 return reason
         return None
 
+    async def round_trips(self, count: int) -> RoundTrips:
+        """Probes from the caller's end to the callee's and back. Raises `CallFailure` when a forwarder died."""
+        self.caller.measured.pop("pinged", None)
+        self.caller.command("ping", count=count)
+        timeout_s = count * INTERVAL_S + ANSWER_TIMEOUT_S + _PATIENCE_S
+        await self.caller.until(lambda: "pinged" in self.caller.measured, timeout_s, "probing the path from")
+        said = self.caller.measured["pinged"]
+        return round_trips(said["sent"], said["times_ms"])
+
+    async def throughput(self, direction: str) -> Throughput:
+        """Fill the stream `other` one way. Raises `CallFailure` when nothing arrives, or a forwarder died."""
+        sender, receiver = (self.caller, self.callee) if direction == "to_callee" else (self.callee, self.caller)
+        receiver.measured.pop("carried", None)
+        sender.command("fill")
+        timeout_s = LIMIT_S + _PATIENCE_S
+        await receiver.until(lambda: "carried" in receiver.measured, timeout_s, "measuring what arrives at")
+        said = receiver.measured["carried"]
+        return Throughput(said["bytes"], said["seconds"])
+
     def counters(self) -> dict[str, Any]:
         """What each forwarder counted by flow, at most a second old: {"caller": ..., "callee": ...}."""
         return {"caller": self.caller.statistics, "callee": self.callee.statistics}
+
+
+@dataclass
+class OpenStreamsPath(OpenPath):
+    """An open path over the streams of two forwarders."""
+
+    ends: TunnelEnds | None = field(default=None, repr=False)
+
+    def failure(self) -> str | None:
+        """Why a stream or a forwarder ended, or None."""
+        return self.ends.failure() if self.ends else None
+
+    async def round_trips(self, count: int) -> RoundTrips | None:
+        """Through one of its streams, from forwarder to forwarder."""
+        return await self.ends.round_trips(count) if self.ends else None
+
+    async def throughput(self, direction: str) -> Throughput | None:
+        """Of one of its streams, from forwarder to forwarder."""
+        return await self.ends.throughput(direction) if self.ends else None
 
 
 @asynccontextmanager

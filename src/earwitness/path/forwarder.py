@@ -27,6 +27,7 @@ from typing import Any
 from earwitness.lab.bubble import network_socket
 from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build, parse
 from earwitness.path.framing import LONGEST, frame
+from earwitness.path.in_band import NO_PORTS, InBand
 from earwitness.path.link import Counters, StreamLink, tune
 from earwitness.path.socks import SocksRefused, connect_through
 
@@ -69,6 +70,7 @@ class Forwarder:
         self._caller = config.role == "caller"
         self._local, self._remote = address_bytes(config.local), address_bytes(config.remote)
         self._links: dict[str, StreamLink] = {}
+        self._probes = InBand(lambda: self._links.get(OTHER), say)
         self._by_ports = {tuple(ports): name for name, ports in config.flows.items() if ports is not None}
         self._counters = {name: Counters() for name in config.flows}
         self._ignored: dict[str, int] = {}
@@ -123,6 +125,9 @@ class Forwarder:
             if len(payload) < 4:
                 self._ignore("short frame")
                 return
+            if payload.startswith(NO_PORTS):
+                self._probes.take(payload[4:])
+                return
             ports = [int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")]
             payload = payload[4:]
         to_port, from_port = ports if self._caller else ports[::-1]
@@ -142,6 +147,10 @@ class Forwarder:
         """
         for name in self.config.flows:
             self._run(self._open(name, target))
+
+    def probe(self, command: dict[str, Any]) -> None:
+        """Measure the path from this end: `ping` with a `count`, or `fill`."""
+        self._run(self._probes.ping(command["count"]) if command["command"] == "ping" else self._probes.fill())
 
     async def _open(self, name: str, target: tuple[str, int]) -> None:
         begun = time.monotonic_ns()
@@ -247,6 +256,8 @@ async def _obey(forwarder: Forwarder, commands: asyncio.StreamReader) -> None:
         command = json.loads(line)
         if command["command"] == "open":
             forwarder.open_all((command["target"][0], command["target"][1]))
+        elif command["command"] in ("ping", "fill"):
+            forwarder.probe(command)
         elif command["command"] == "stop":
             break
     forwarder.ended.set()

@@ -55,6 +55,8 @@ class StreamLink:
         self._early: list[bytes] = []
         self._deframer = Deframer()
         self._queue: deque[bytes] = deque()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._loop = asyncio.get_running_loop()
 
     async def first(self, timeout_s: float, longest: int) -> bytes:
@@ -96,11 +98,17 @@ class StreamLink:
                 return
             if taken < len(framed):
                 self._queue.append(framed[taken:])
+                self._empty.clear()
                 self._loop.add_writer(self._socket, self._on_writable)
         self._counters.sent += 1
 
+    async def drained(self) -> None:
+        """Wait until the stream has taken all that was to be sent, or is closed: the back-pressure for a sender."""
+        await self._empty.wait()
+
     def close(self, reason: str) -> None:
         """Close the stream and say why, once."""
+        self._empty.set()
         if self._socket.fileno() < 0:
             return
         self._loop.remove_reader(self._socket)
@@ -121,6 +129,7 @@ class StreamLink:
         except OSError as error:
             self.close(str(error))
             return
+        self._empty.set()
         self._loop.remove_writer(self._socket)
 
     def _on_readable(self) -> None:

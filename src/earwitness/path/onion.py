@@ -8,29 +8,35 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.lab.host import Host
-from earwitness.path.base import Hop, OpenPath, PhonePorts
-from earwitness.path.ends import StreamsRefused, TunnelEnds, tunnel_ends
+from earwitness.path.base import Hop, PhonePorts
+from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
 from earwitness.tor.control import Circuit, TorControl
-from earwitness.tor.description import TorNetwork
-from earwitness.tor.onion import OnionService, onion_service
+from earwitness.tor.description import TorClient, TorNetwork
+from earwitness.tor.nodelay import check_nodelay, nodelay_during
+from earwitness.tor.onion import OnionService, descriptor_fetches, onion_service
+from earwitness.tor.single import single_onion_tor
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 STREAMS_TIMEOUT_S = 90.0
 """Fetching the descriptor, introduction and rendezvous come before the first stream."""
 _LOCALHOST = "127.0.0.1"
+_ONION_REPLIES = range(0xF0, 0xF8)
+"""SOCKS replies that tell of an onion service (socks-extensions.txt, section 3)."""
+_TORS_WORD_WITHIN_NS = 500_000_000
 
 
 @dataclass
-class OpenOnionPath(OpenPath):
+class OpenOnionPath(OpenStreamsPath):
     """A path over a rendezvous circuit; it knows when its caller's half, a stream, or a forwarder ends."""
 
+    control: TorControl | None = field(default=None, repr=False)
     circuit: Circuit | None = field(default=None, repr=False)
     watch: StreamWatch | None = field(default=None, repr=False)
-    ends: TunnelEnds | None = field(default=None, repr=False)
 
     def failure(self) -> str | None:
         """The first cause known, or None."""
@@ -39,26 +45,45 @@ class OpenOnionPath(OpenPath):
         for stream in self.watch.streams.values() if self.watch else ():
             if (reason := stream.ended) is not None:
                 return f"stream {stream.id} closed: {reason}"
-        return self.ends.failure(500_000_000) if self.ends else None
+        if self.control is not None and self.control.lost:
+            return self.control.lost
+        return self.ends.failure(_TORS_WORD_WITHIN_NS) if self.ends else None
 
 
 class OnionPath:
     """RTP and SIP datagrams to an ephemeral onion service at the callee; neither end knows the other's address.
 
-    The circuit has six relays, three chosen by each side, of which the caller's last is the rendezvous point.
+    The circuit has six relays, three chosen by each side, of which the caller's last is the rendezvous point. A
+    single onion service does not hide where it is: its tor connects to the rendezvous point itself, three relays in
+    all.
+
+    Args:
+        network: whose relays and clients; both ends' hosts must have a client.
+        scratch: directory for the tor of a single onion service.
+        single: whether it is one; in the lab only.
+        nodelay: TCP_NODELAY on relays and clients while the path is open, as `CircuitMaker` has it.
     """
 
     name = "onion"
 
-    def __init__(self, network: TorNetwork) -> None:
+    def __init__(
+        self, network: TorNetwork, scratch: Path | None = None, *, single: bool = False, nodelay: bool | None = None
+    ) -> None:
+        if single and scratch is None:
+            raise ValueError("a single onion service needs a directory for its tor")
+        check_nodelay(network, nodelay)
         self.network = network
+        self.scratch = scratch
+        self.single = single
+        self.nodelay = nodelay
 
     @asynccontextmanager
     async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenOnionPath]:
         """Publish the service, meet at a rendezvous, open the streams.
 
-        Raises `CallFailure`: `PATH_FAILED` when the service could not be published, `STREAM_REFUSED` when it could not
-        be reached (descriptor not found, introduction failed ...).
+        Raises `CallFailure`: `PATH_FAILED` when the service could not be published, `ONION_UNREACHABLE` with tor's
+        reason when it could not be reached (descriptor not found, introduction failed ...), `STREAM_REFUSED` when it
+        was and the streams did not open.
         """
         begun = time.monotonic_ns()
         details: dict[str, Any] = {}
@@ -66,7 +91,7 @@ class OnionPath:
         here, there = self.network.client(caller.name), self.network.client(callee.name)
         async with AsyncExitStack() as stack:
             callers_tor = await stack.enter_async_context(TorControl.connect(here.control))
-            callees_tor = await stack.enter_async_context(TorControl.connect(there.control))
+            callees_tor, service_pid = await stack.enter_async_context(self._services_tor(callee, there))
             ends = await stack.enter_async_context(
                 tunnel_ends(
                     caller,
@@ -79,38 +104,58 @@ class OnionPath:
                     counted=details,
                 )
             )
-            service = await stack.enter_async_context(onion_service(callees_tor, ends.listener))
+            service = await stack.enter_async_context(onion_service(callees_tor, ends.listener, single=self.single))
             watch = stack.enter_context(StreamWatch(callers_tor, None, username).following())
             streams_begun = time.monotonic_ns()
-            try:
-                took = await ends.open_streams((service.address, service.port), timeout_s=STREAMS_TIMEOUT_S)
-            except StreamsRefused as refused:
-                raise _refusal(refused, service, watch, callee) from refused
+            async with descriptor_fetches(callers_tor, service.address) as fetches:
+                try:
+                    took = await ends.open_streams((service.address, service.port), timeout_s=STREAMS_TIMEOUT_S)
+                except StreamsRefused as refused:
+                    raise _refusal(refused, service, watch, callee, fetches) from refused
             now = time.monotonic_ns()
             circuit = callers_tor.circuit(_one_circuit(watch))
             half = [self.network.relay(fingerprint) for fingerprint in circuit.fingerprints]
             other_half = await _services_half(callees_tor, service.address)
             rest = [self.network.relay(fingerprint) for fingerprint in other_half[-2::-1]]
+            stack.enter_context(
+                nodelay_during(self.network, self.nodelay, {"service": service_pid} if service_pid else {})
+            )
             details.update(
                 path_setup_ms=(now - begun) / 1e6,
                 publish_ms=service.publish_ms,
                 streams_open_ms=(now - streams_begun) / 1e6,
                 descriptor_uploads=len(service.uploads),
                 streams=took,
+                single_onion=self.single,
                 rendezvous=half[-1].nickname if half else "",
                 interface=ends.pair.interface,
-                relay_nodelay=self.network.relay_nodelay,
+                relay_nodelay=self.network.relay_nodelay if self.nodelay is None else self.nodelay,
             )
+            close = {"close-circuit": lambda: callers_tor.spawn(callers_tor.close_circuit(circuit.id))}
             yield OpenOnionPath(
                 self.name,
                 *ends.phones,
                 circuit_id=str(circuit.id),
                 hops=tuple(Hop(r.nickname, r.fingerprint, r.address, r.place, r.country) for r in [*half, *rest]),
                 details=details,
+                notes=("the onion service did not hide where it was (--single-onion)",) if self.single else (),
+                faults={**ends.faults, **close},
+                control=callers_tor,
                 circuit=circuit,
                 watch=watch,
                 ends=ends,
             )
+
+    @asynccontextmanager
+    async def _services_tor(self, callee: Host, client: TorClient) -> AsyncIterator[tuple[TorControl, int]]:
+        """The tor that offers the service, and its process id where it was started for that."""
+        if self.single:
+            assert self.scratch is not None
+            async with single_onion_tor(callee, client, self.scratch) as started:
+                yield started
+        else:
+            async with TorControl.connect(client.control) as control:
+                yield control, 0
 
 
 def _one_circuit(watch: StreamWatch) -> int:
@@ -134,13 +179,22 @@ async def _services_half(control: TorControl, address: str) -> list[str]:
     return []
 
 
-def _refusal(refused: StreamsRefused, service: OnionService, watch: StreamWatch, callee: Host) -> CallFailure:
+def _refusal(
+    refused: StreamsRefused, service: OnionService, watch: StreamWatch, callee: Host, fetches: list[str]
+) -> CallFailure:
     reasons = [stream.ended for stream in watch.streams.values() if stream.ended]
+    unreachable = refused.said.get("socks_reply") in _ONION_REPLIES
+    told = [*reasons[:1], *(f"descriptor: {fetch}" for fetch in fetches[-1:])]
     return CallFailure(
-        Outcome.STREAM_REFUSED,
+        Outcome.ONION_UNREACHABLE if unreachable else Outcome.STREAM_REFUSED,
         f"opening the {refused.flow} stream to the onion service at",
         on=callee.name,
-        happened=refused.said["reason"] + (f" ({reasons[0]})" if reasons else ""),
+        happened=refused.said["reason"] + (f" ({'; '.join(told)})" if told else ""),
         remedy="try again: descriptors and introductions of a new service can take a moment",
-        evidence={"forwarder": refused.said, "reasons": reasons, "uploads": service.uploads},
+        evidence={
+            "forwarder": refused.said,
+            "reasons": reasons,
+            "uploads": service.uploads,
+            "descriptor_fetches": fetches,
+        },
     )

@@ -85,6 +85,10 @@ class OpenVpn:
             end._stopping = True
             await end._stop(reader)
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+
     async def until(self, holds: Callable[[OpenVpn], bool], timeout_s: float) -> bool:
         """Wait until something holds of it; False when its process ended, or time ran out, before."""
         try:

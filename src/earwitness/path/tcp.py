@@ -5,24 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
-from earwitness.path.base import OpenPath, PhonePorts
-from earwitness.path.ends import StreamsRefused, TunnelEnds, tunnel_ends
-
-
-@dataclass
-class OpenTcpPath(OpenPath):
-    """A path over plain TCP streams."""
-
-    ends: TunnelEnds | None = field(default=None, repr=False)
-
-    def failure(self) -> str | None:
-        """Why a stream or a forwarder ended, or None."""
-        return self.ends.failure() if self.ends else None
+from earwitness.path.base import PhonePorts
+from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
 
 
 class TcpPath:
@@ -31,7 +19,7 @@ class TcpPath:
     name = "tcp"
 
     @asynccontextmanager
-    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenTcpPath]:
+    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenStreamsPath]:
         """Open the connections. Raises `CallFailure`: `STREAM_REFUSED` or `PATH_FAILED`."""
         begun = time.monotonic_ns()
         details: dict[str, Any] = {}
@@ -49,4 +37,4 @@ class TcpPath:
                 ) from refused
             setup_ms = (time.monotonic_ns() - begun) / 1e6
             details.update(path_setup_ms=setup_ms, streams=took, interface=ends.pair.interface)
-            yield OpenTcpPath(self.name, *ends.phones, ends=ends, details=details)
+            yield OpenStreamsPath(self.name, *ends.phones, ends=ends, details=details, faults=ends.faults)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.lab.host import Host
-from earwitness.path.base import OpenPath, PhonePorts
+from earwitness.path.base import PhonePorts
 from earwitness.path.circuit import CircuitMaker, OverCircuit
-from earwitness.path.ends import StreamsRefused, TunnelEnds, tunnel_ends
+from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
 
@@ -19,11 +19,10 @@ TORS_WORD_WITHIN_NS = 500_000_000
 
 
 @dataclass
-class OpenTorPath(OpenPath):
+class OpenTorPath(OpenStreamsPath):
     """A path over one circuit; it knows when the circuit, a stream, or a forwarder ends under the call."""
 
     over: OverCircuit | None = field(default=None, repr=False)
-    ends: TunnelEnds | None = field(default=None, repr=False)
 
     def failure(self) -> str | None:
         """The first cause known: tor's reason before what the forwarders saw of it."""
@@ -97,6 +96,7 @@ class TorPath:
                 circuit_id=str(over.circuit.id),
                 hops=over.hops,
                 details=details,
+                faults={**ends.faults, **over.faults},
                 over=over,
                 ends=ends,
             )

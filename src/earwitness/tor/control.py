@@ -97,7 +97,7 @@ class TorControl:
     async def connect(cls, address: ControlAddress) -> AsyncIterator[TorControl]:
         """Connect and authenticate (cookie, or none where tor asks for none), and follow circuits and streams.
 
-        Raises `EarwitnessError` when nobody listens there or the cookie is refused.
+        Raises `CallFailure` (`PATH_FAILED`) when nobody listens there, `EarwitnessError` when the cookie is refused.
         """
         connector = (
             Controller.from_path(str(address.path))
@@ -108,11 +108,12 @@ class TorControl:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 controller = await connector.__aenter__()
         except (OSError, TimeoutError) as error:
-            raise EarwitnessError(
+            raise CallFailure(
+                Outcome.PATH_FAILED,
                 "connecting to the control port of tor at",
-                address,
-                error or "no answer",
-                "start tor, or give its control port",
+                on=address,
+                happened=error or "no answer",
+                remedy="start tor, or give its control port",
             ) from error
         control = cls(controller, address)
         try:

@@ -88,6 +88,24 @@ async def onion_service(
             await control.request(control.controller.del_onion(service.address.removesuffix(".onion")))
 
 
+@asynccontextmanager
+async def descriptor_fetches(control: TorControl, address: str) -> AsyncIterator[list[str]]:
+    """What came of this client's looking for a service's descriptor, as it happens: `directory: NOT_FOUND` ..."""
+    told: list[str] = []
+
+    def on_descriptor(event: Event) -> None:
+        assert isinstance(event, EventHsDesc)
+        if f"{event.address}".removesuffix(".onion") == address.removesuffix(".onion") and event.action == "FAILED":
+            told.append(f"{event.hs_dir}: {event.reason}")
+
+    await control.request(control.controller.add_event_handler("HS_DESC", on_descriptor))
+    try:
+        yield told
+    finally:
+        with suppress(AiostemError, EarwitnessError):
+            await control.request(control.controller.del_event_handler("HS_DESC", on_descriptor))
+
+
 def _failure(control: TorControl, happened: str, service: OnionService) -> CallFailure:
     return CallFailure(
         Outcome.PATH_FAILED,

@@ -172,7 +172,8 @@ class Node:
         """The torrc of a client."""
         lines = [
             *self._common(),
-            f"SocksPort 127.0.0.1:{SOCKS_PORT}",
+            # Of an onion service that is not reached, say why (socks-extensions.txt, section 3).
+            f"SocksPort 127.0.0.1:{SOCKS_PORT} ExtendedErrors",
             "ClientOnly 1",
             "ORPort 0",
             # The callee's address is a private one.

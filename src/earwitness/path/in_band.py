@@ -1,0 +1,94 @@
+"""Probes inside a path over streams: among the frames of one of its streams, from forwarder to forwarder.
+
+Such a path carries datagrams alone, and drops those that its streams do not take. To see how much they take, frames are
+sent as fast as the stream's own back-pressure lets them; round trips are measured through the same stream. A frame of
+a probe stands where the flow `other` has both ports, with port 0 twice, which no datagram has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from earwitness.path.link import StreamLink
+from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_BYTES, LIMIT_S, PIECE_BYTES, Arrivals
+
+NO_PORTS = bytes(4)
+_PING, _PONG, _PIECE, _END = b"\1", b"\2", b"\3", b"\4"
+_PING_FILLER = bytes(51)
+
+
+class InBand:
+    """One forwarder's side of the probes.
+
+    `link`: the stream to use, or None while there is none. `say(event, **values)` tells the owner: `pinged` (`sent`,
+    `times_ms`) at the end that probed, `carried` (`bytes`, `seconds`) at the end that received.
+    """
+
+    def __init__(self, link: Callable[[], StreamLink | None], say: Callable[..., None]) -> None:
+        self._link = link
+        self._say = say
+        self._sent_ns: dict[bytes, int] = {}
+        self._times_ms: list[float] = []
+        self._arrivals: Arrivals | None = None
+        self._limit: asyncio.TimerHandle | None = None
+
+    def take(self, frame: bytes) -> None:
+        """A frame of a probe came, without its ports."""
+        now, kind = time.monotonic_ns(), frame[:1]
+        if kind == _PING:
+            self._send(_PONG + frame[1:])
+        elif kind == _PONG:
+            sent_ns = self._sent_ns.pop(frame[1:5], None)
+            if sent_ns is not None:
+                self._times_ms.append((now - sent_ns) / 1e6)
+        elif kind == _PIECE:
+            if self._arrivals is None:
+                self._arrivals = Arrivals()
+                self._limit = asyncio.get_running_loop().call_later(LIMIT_S, self._told)
+            self._arrivals.add(len(frame), now)
+        elif kind == _END:
+            self._told()
+            self._arrivals = None
+
+    async def ping(self, count: int) -> None:
+        """Send `count` probes and say what came back."""
+        loop = asyncio.get_running_loop()
+        self._times_ms, self._sent_ns = [], {}
+        begun = loop.time()
+        for number in range(count):
+            await asyncio.sleep(begun + number * INTERVAL_S - loop.time())
+            key = number.to_bytes(4, "big")
+            self._sent_ns[key] = time.monotonic_ns()
+            self._send(_PING + key + _PING_FILLER)
+        deadline = loop.time() + ANSWER_TIMEOUT_S
+        while self._sent_ns and loop.time() < deadline:
+            await asyncio.sleep(0.005)
+        self._say("pinged", sent=count, times_ms=self._times_ms)
+
+    async def fill(self) -> None:
+        """Send as much as the stream takes, to the limits; the other end says what came."""
+        deadline = time.monotonic() + LIMIT_S
+        piece = NO_PORTS + _PIECE + bytes(PIECE_BYTES - 1)
+        for _ in range(-(-LIMIT_BYTES // PIECE_BYTES)):
+            link = self._link()
+            if link is None or time.monotonic() > deadline:
+                break
+            link.send(piece)
+            await link.drained()
+        self._send(_END)
+
+    def _send(self, frame: bytes) -> None:
+        link = self._link()
+        if link is not None:
+            link.send(NO_PORTS + frame)
+
+    def _told(self) -> None:
+        """Say what came, once a transfer; later pieces of it are taken and forgotten."""
+        if self._limit is not None and self._arrivals is not None:
+            self._limit.cancel()
+            self._limit = None
+            result: dict[str, Any] = {"bytes": self._arrivals.bytes, "seconds": self._arrivals.result().seconds}
+            self._say("carried", **result)
