@@ -10,7 +10,7 @@ _BIN_NS = 5_000_000
 _BINS = 600
 _FIRST_BIN = 100
 """3 s of delay in steps of 5 ms, from half a second below the first packet's."""
-_EVERY = 5
+_EVERY = 10
 """The target is worked out anew after this many packets."""
 _EXPERIENCE = 100
 """Packets after which what was assumed at first no longer counts."""
