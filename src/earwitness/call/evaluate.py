@@ -129,8 +129,14 @@ def _capture(path: Path, clock: str, notes: list[str]) -> Capture | None:
 
 
 def _trace(live: LiveCall, direction: str, captures: Mapping[str, Capture | None], notes: list[str]) -> Trace | None:
-    """What was sent and what arrived, joined; from the sender's capture alone where nothing arrived."""
+    """What was sent and what arrived, joined; from the sender's capture alone where nothing arrived.
+
+    Where the speaker's capture is lost with its machine, what the listener's holds: when it was sent is then unknown.
+    """
     sent_at, heard_at = captures[SPEAKER[direction]], captures[LISTENER[direction]]
+    if heard_at is not None and sent_at is None:
+        alone_heard = heard_at.received_by(live.end(LISTENER[direction]).endpoint.address)
+        return alone_heard[0].trace if alone_heard else None
     if sent_at is None or heard_at is None:
         return None
     sent = sent_at.sent_by(live.end(SPEAKER[direction]).endpoint.address)

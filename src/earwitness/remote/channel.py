@@ -45,6 +45,8 @@ async def read(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTER_S) -
     try:
         line = await asyncio.wait_for(reader.readuntil(b"\n"), patience_s)
         message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ProtocolError(f"{type(message).__name__} where a message was expected")
         length = message.pop("bytes", 0)
         if not isinstance(length, int) or not 0 <= length <= LONGEST_BLOB:
             raise ProtocolError(f"a message with {length!r} bytes")
@@ -56,7 +58,7 @@ async def read(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTER_S) -
         raise ConnectionError("the other side closed the connection") from error
     except asyncio.LimitOverrunError as error:
         raise ProtocolError(f"a line longer than {LONGEST_LINE} bytes") from error
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise ProtocolError(f"not a message: {error}") from error
 
 

@@ -1,0 +1,109 @@
+"""`earwitness answer`: wait for the other machine's calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from earwitness.capture.live import epoch_offset_ns
+from earwitness.errors import InputError
+from earwitness.lab.geography import place as find_place
+from earwitness.remote.answer import answer, open_listener
+from earwitness.remote.certificates import INVITATION, AnswerKeys
+from earwitness.remote.client import DEFAULT_PORT, parse_address
+from earwitness.remote.machine import Machine
+from earwitness.remote.store import CallStore
+from earwitness.remote.visit import Answering
+
+Told = Callable[[str], None]
+ANY = "0.0.0.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions:
+    """What `earwitness answer` is asked for."""
+
+    listen: str = f"{ANY}:{DEFAULT_PORT}"
+    keys: Path | None = None
+    """Folder that `make_keys` filled; None: keys for this run alone."""
+    invitation: Path = Path("earwitness-invitation.json")
+    """Where the invitation of a run with keys of its own is written; it is removed at the end."""
+    reached_at: str = ""
+    """Address by which others reach this machine, where it is not its own."""
+    place: str = ""
+    """City that this machine is in."""
+    name: str = ""
+    """What it is called in records; empty: its host name."""
+    store: Path | None = None
+    """Where what it measures is kept; None: in the user's state folder."""
+    media_port: int = 0
+    clock_offset_ms: float = 0.0
+    """As if this machine's clock were so far ahead: to see that the caller finds it."""
+
+
+def make_keys(folder: Path, address: str = "") -> Path:
+    """Make keys for answering in `folder`, and the invitation to hand to the caller; its path is returned.
+
+    `address` is HOST:PORT as the caller reaches us. `InputError` where keys are there already.
+    """
+    keys, invitation = AnswerKeys.make(address)
+    keys.write(folder)
+    path = folder / INVITATION
+    invitation.write(path)
+    return path
+
+
+async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
+    """Answer until SIGINT, SIGTERM or cancellation; what was measured until then is kept.
+
+    Raises `InputError` where it cannot listen, or for keys that cannot be used.
+    """
+    city = find_place(options.place).name if options.place else ""
+    host, port = parse_address(options.listen)
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(open_listener(host, port))
+        if options.keys is not None:
+            keys = AnswerKeys.read(options.keys)
+        else:
+            public = options.reached_at or (host if host != ANY else "")
+            keys, invitation = AnswerKeys.make(f"{public}:{listener.getsockname()[1]}" if public else "")
+            invitation.write(options.invitation)
+            stack.callback(options.invitation.unlink, missing_ok=True)
+            told(f"the invitation for this run is {options.invitation}: bring it to the caller by a safe way")
+        answering = Answering(
+            machine=Machine(options.name or platform.node() or "callee", city, "", ""),
+            store=CallStore(options.store or _default_store()),
+            epoch_offset_ns=epoch_offset_ns() + round(options.clock_offset_ms * 1e6),
+            reached_at=options.reached_at,
+            media_port=options.media_port,
+        )
+        told(f"answering at {host}:{listener.getsockname()[1]}")
+        serving = asyncio.create_task(answer(keys, answering, listener, told))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, serving.cancel)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            told("ended; what was measured is kept")
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def _default_store() -> Path:
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "earwitness" / "answered"
+
+
+def check_media_port(port: int) -> int:
+    """A TCP port, 0 for any. `InputError` otherwise."""
+    if not 0 <= port < 65536:
+        raise InputError("taking streams at port", port, "no such port", "give 1 to 65535, or 0 for any")
+    return port
