@@ -6,9 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path as FilePath
 
@@ -16,8 +15,7 @@ from earwitness.call.plan import CallPlan
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.lab.host import Host
 from earwitness.lab.lab import Lab
-from earwitness.lab.plan import LabPlan, pair_names
-from earwitness.lab.wan import LinkProfile
+from earwitness.lab.plan import pair_names
 from earwitness.path.base import Path
 from earwitness.path.direct import DirectPath
 from earwitness.path.onion import OnionPath
@@ -154,27 +152,6 @@ def lab_networks(lab: Lab) -> list[LabNetwork]:
     """A network for each pair of the lab's, that can be used at the same time."""
     lateness = LatenessWatch(lab)
     return [LabNetwork(lab, pair, lateness) for pair in range(1, lab.plan.pairs + 1)]
-
-
-def lab_plan_for(plans: Sequence[CallPlan], pairs: int = 1) -> LabPlan:
-    """The lab that these calls need: with Tor where one goes over it, a refusing exit where one asks for that.
-
-    `pairs`: how many of them may be on the air at once.
-    Raises `InputError` for a city or a link setting that does not exist.
-    """
-    first = plans[0]
-    refuses = any(plan.inject is not None and plan.inject.what == "exit-refuses" for plan in plans)
-    lab_plan = LabPlan(
-        caller_place=first.from_place,
-        callee_place=first.to_place,
-        with_tor=any(plan.over_tor for plan in plans),
-        seed=first.seed,
-        pairs=pairs,
-    )
-    exits = [host.name for host in lab_plan.hosts() if host.role == "exit"]
-    for plan in plans:
-        LinkProfile().with_spec(plan.link)
-    return replace(lab_plan, refusing_exits=tuple(exits[-1:])) if refuses else lab_plan
 
 
 @cache

@@ -10,7 +10,9 @@ DIRECTIONS = ("to_callee", "to_caller")
 
 
 async def probe(opened: OpenPath, count: int, notebook: Notebook) -> None:
-    """Measure round trips into the path's details, as `rtt`."""
+    """Measure round trips into the path's details, as `rtt`; 0 probes measure nothing."""
+    if not count:
+        return
     try:
         measured = await opened.round_trips(count)
     except (EarwitnessError, OSError) as error:

@@ -100,7 +100,7 @@ def register(app: typer.Typer) -> None:
         A lab that is up (`earwitness lab up`) is used; else one is started for the call and ended with it.
         Exit code 0: the call completed; 3: it ended otherwise (the line says how); 2: it could not be asked for so.
         """
-        from earwitness.call.lab_network import lab_plan_for
+        from earwitness.call.lab_needs import lab_plan_for
         from earwitness.call.plan import CallPlan, Injection
         from earwitness.cli.calling import call_other_machine, check_network, in_a_lab, place_calls
 

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
         Direct, over Tor with 3 hops and with 2, each with G.711 and Opus, both directions. It takes about two
         minutes, needs no network, and leaves nothing behind but the data set with its report.html.
         """
-        from earwitness.call.lab_network import lab_plan_for
+        from earwitness.call.lab_needs import lab_plan_for
         from earwitness.call.run import demo_plans
         from earwitness.cli.calling import in_a_lab, place_calls
         from earwitness.report.html import write_report

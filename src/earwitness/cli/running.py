@@ -52,7 +52,7 @@ async def _running(file: Path, out: Path, json: bool) -> Ending:
 
     stop = Stop()
     shown = _Shown(json)
-    with shown.bar, _stopping(stop):
+    with shown.bar, stopping(stop):
         return await run_in_lab(
             file,
             out,
@@ -65,7 +65,7 @@ async def _running(file: Path, out: Path, json: bool) -> Ending:
 
 
 @contextmanager
-def _stopping(stop: Stop) -> Iterator[None]:
+def stopping(stop: Stop) -> Iterator[None]:
     """Ctrl-C and SIGTERM are the user's word to stop, not an exception in the middle of a call."""
     loop = asyncio.get_running_loop()
     main = asyncio.current_task()

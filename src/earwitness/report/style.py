@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+if TYPE_CHECKING:  # words and marks are wanted without drawing, and matplotlib takes long to import
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Width = Literal["column", "page"]
 
@@ -141,6 +140,8 @@ def codec_style(codec: str) -> Mark:
 @contextmanager
 def paper() -> Iterator[None]:
     """The settings of every figure, for the time of drawing and saving; also a decorator."""
+    import matplotlib
+
     # fontTools tells of every table that it leaves out of the embedded subset.
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     with matplotlib.rc_context():
@@ -166,6 +167,9 @@ def panels(rows: int, columns: int, width: Width = "page", height: float | None 
 
 def canvas(width: Width = "column", height: float | None = None) -> Figure:
     """An empty figure without axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     inches = WIDTH_INCHES[width]
     with paper():
         drawing = Figure(figsize=(inches, height or inches * (0.618 if width == "column" else 0.36)))

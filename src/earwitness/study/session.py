@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from earwitness.call.lab_network import lab_plan_for
+from earwitness.call.lab_needs import lab_plan_for
 from earwitness.errors import EarwitnessError
 from earwitness.lab.lab import LAB_FILE, Progress, no_progress
 from earwitness.lab.plan import LabPlan
