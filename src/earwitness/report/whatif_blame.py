@@ -20,9 +20,9 @@ LABELS = {
     "codec": "codec",
     "sending": "far phone's sending",
     "loss": "loss",
-    "late": "late discard",
-    "concealment": "concealment",
+    "late": "late or discarded",
     "adaptation": "delay adaptation",
+    "concealment": "concealment",
     "misalignment": "PESQ's misalignment",
 }
 """Causes as a figure names them."""

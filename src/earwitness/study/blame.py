@@ -3,9 +3,9 @@
 From the speech itself (nothing lost) to what was heard, one cause a step; each part is the difference of the scores of
 two neighbouring replays, so the parts sum to the whole. A part can be negative: concealment mostly gives back.
 
-The order, and why: a cause comes after those that happen before it. What the codec does is done before a packet is
-sent; lost packets were never there to be late; what was played can only be made up for where it is missing; when it was
-played comes on top of what was; and PESQ's own mistakes come last, since nobody hears them.
+The order, and why: a cause comes after those that happen before it. What the codec and the far phone do is done before
+a packet is on its way; a lost packet was never there to be late; when frames were played matters only for those that
+were; concealment fills what all these left empty; and PESQ's own mistakes come last, since nobody hears them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from earwitness.score.listening import listen, loopback
 from earwitness.score.pesq import ScorerRefused
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.codecs.registry import codec as codec_named
-from earwitness.study.blame_sounds import Ideal, reassembled, said_in
+from earwitness.study.blame_sounds import Ideal, reassembled, said_in, without_concealment
 
 Pcm = NDArray[np.int16]
 
@@ -33,12 +33,12 @@ CAUSES: dict[str, str] = {
     "sending": "the far phone: silence suppression, and what it did not send of the speech",
     "loss": "packets that never arrived, as silence",
     "late": "frames that arrived and were not played (too late, or thrown away by the buffer), as silence",
-    "concealment": "what the phone made up for missing frames, instead of silence; negative where it helps",
-    "adaptation": "the delay changing: speech interrupted, run together or stretched",
+    "adaptation": "the delay changing: speech interrupted, run together or stretched, with silence where nothing plays",
+    "concealment": "what the phone made up, instead of silence; negative where it helps",
     "misalignment": "PESQ not finding the true delay where it changes, or the speech in a recording that begins in the"
     " middle of it: no listener's loss",
 }
-"""The causes in the order in which they are put back. From `sending` to `adaptation` PESQ is shown the true alignment:
+"""The causes in the order in which they are put back. From `sending` to `concealment` PESQ is shown the true alignment:
 the sound against what was said at each instant of it; for the last it has to find out by itself."""
 
 _GUESSED = "lost packets are known only from holes in the sequence numbers; their sound is the codec's of the speech"
@@ -98,7 +98,7 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
         sent,
         ideal.all_arrived(),
         ideal.all_played(),
-        ideal.all_played(heard.concealment),
+        reassembled(without_concealment(heard, codec, said, reference_offset), ideal.first, ideal.length),
         reassembled(heard, ideal.first, ideal.length),
     )
     scores: dict[str, float] = {}
@@ -129,8 +129,8 @@ _SHORT = {
     "sending": "what the far phone left out",
     "loss": "lost packets",
     "late": "packets too late to be played",
-    "concealment": "concealment",
     "adaptation": "the changing delay",
+    "concealment": "concealment",
     "misalignment": "PESQ's own misalignment",
 }
 

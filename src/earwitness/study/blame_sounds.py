@@ -1,7 +1,7 @@
 """The sounds between what was said and what was heard, each with one cause more: what `blame` scores.
 
 All but the last are on the timeline of the sender: every frame at its own RTP timestamp, at a delay that never changes.
-They are made by the ear itself, from the same packets with other arrival times; nothing is decoded here.
+They are made by the ear itself: from the same packets with other arrival times, or from what it played.
 """
 
 from __future__ import annotations
@@ -14,19 +14,26 @@ from numpy.typing import NDArray
 
 from earwitness.ear.account import CODE, inferred_losses
 from earwitness.ear.base import Fate
+from earwitness.ear.conceal import concealer
 from earwitness.ear.hear import Heard, hear
+from earwitness.ear.payload import frame_bytes
+from earwitness.ear.render import render
 from earwitness.score.pesq import MOST_SECONDS, ScorerRefused
 from earwitness.speech.codecs.base import Codec, packet_ticks
 from earwitness.trace.model import LOST, Payloads, Trace
 
 Pcm = NDArray[np.int16]
 I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 SEEN_MS = 16
 """PESQ looks through windows of 32 ms: one that is aligned as well as can be still sees half of one of what filled the
 time in which the media stood still."""
 FADE_MS = 5
+
+AMPLE_MS = 1000
+"""Delay of the ideal replays: long enough to know a speaker's pause from a loss by the packet after it."""
 
 
 class Ideal:
@@ -56,15 +63,15 @@ class Ideal:
 
     def all_sent(self) -> Pcm:
         """Everything that was sent, as far as the packets are known: (length,) int16."""
-        return self._sound(np.ones(len(self._trace), dtype=np.bool_), "silence")
+        return self._sound(np.ones(len(self._trace), dtype=np.bool_))
 
     def all_arrived(self) -> Pcm:
         """What arrived, however late; silence where a packet was lost."""
-        return self._sound(self._arrived, "silence")
+        return self._sound(self._arrived)
 
-    def all_played(self, concealment: str = "silence") -> Pcm:
-        """What was played, at its own place; silence, or what the phone makes up, where it was not."""
-        return self._sound(self._played, concealment)
+    def all_played(self) -> Pcm:
+        """What was played, at its own place; silence where it was not."""
+        return self._sound(self._played)
 
     def with_unknown(self, sound: Pcm, said: Pcm) -> Pcm:
         """`sound` with what was said put where packets are missing that nobody knows: (length,) int16."""
@@ -77,8 +84,8 @@ class Ideal:
             filled[at:end] = window[at:end]
         return filled
 
-    def _sound(self, there: Bool, concealment: str) -> Pcm:
-        """The frames that are there, on the sender's timeline."""
+    def _sound(self, there: Bool) -> Pcm:
+        """The frames that are there, on the sender's timeline, and silence."""
         out = np.zeros(self.length, dtype=np.int16)
         if not bool(np.any(there)):
             return out
@@ -86,12 +93,12 @@ class Ideal:
         one = hear(
             trace,
             self._codec,
-            "fixed:0",
-            concealment=concealment,
+            f"fixed:{AMPLE_MS}",
+            concealment="silence",
             reference=self._reference,
             reference_offset=self._offset,
         )
-        delay = one.audio_delay_ns * one.sample_rate // 1_000_000_000
+        delay = AMPLE_MS * one.sample_rate // 1000
         start = int(self._trace.timestamp[there].min()) - self.first
         at = start * self._codec.sample_rate // trace.clock_rate
         sound = one.audio[delay : delay + self.length - at]
@@ -116,8 +123,8 @@ def said_in(sound: Pcm, said: Pcm) -> Pcm:
     size = 1 << int(np.ceil(np.log2(3 * len(sound) + len(said))))
     spectrum = np.conj(np.fft.rfft(sound.astype(np.float64), size))
     # Said once: the sound may begin before it or end after it.
-    once = np.concatenate((np.zeros(len(sound)), said, np.zeros(len(sound))))
-    looped = np.resize(said, len(said) + len(sound)).astype(np.float64)
+    once: F64 = np.concatenate((np.zeros(len(sound)), said.astype(np.float64), np.zeros(len(sound))))
+    looped: F64 = np.resize(said, len(said) + len(sound)).astype(np.float64)
     found = []
     for whole, starts in ((once, len(said) + len(sound)), (looped, len(said))):
         likeness = np.fft.irfft(np.fft.rfft(whole, size) * spectrum, size)[:starts]
@@ -149,12 +156,21 @@ def _frame_by_frame(trace: Trace, heard: Heard, codec: Codec) -> Trace:
     )
 
 
+def without_concealment(heard: Heard, codec: Codec, reference: Pcm, offset: int) -> Heard:
+    """The same frames played at the same instants, and silence in all others."""
+    frames, decoder = heard.played.frames, codec.decoder()
+    source = frame_bytes(heard.trace, frames, codec, reference, offset)
+    silent = render(heard.trace, heard.played, codec, decoder, source, concealer("silence", codec, decoder))
+    return replace(heard, audio=silent.audio, concealment="silence", audio_delay_ns=0)
+
+
 def reassembled(heard: Heard, first: int, length: int) -> Pcm:
     """What was heard, as it was rendered, put back to where in the speech it belongs: (length,) int16.
 
     This is what PESQ would compare if it knew the true delay of every instant. The sound of instants in which the media
-    stood still goes on from where it stood, up to where the media goes on, and `SEEN_MS` over that. Media played
-    faster or slower is taken apart into the frame lengths it was played in. `first`: the RTP timestamp of sample 0.
+    stood still goes on from where it stood, up to where the media goes on; where that is at once (speech was
+    interrupted, not a pause lengthened) `SEEN_MS` of it cover the speech. Media played faster or slower is taken apart
+    into the frame lengths it was played in. `first`: the RTP timestamp of sample 0.
     """
     played, rate = heard.played, heard.sample_rate
     clock, ticks = heard.trace.clock_rate, played.frames.stream.frame_ticks
@@ -182,7 +198,8 @@ def reassembled(heard: Heard, first: int, length: int) -> Pcm:
             following = next((int(begin[i]) for i in range(high, len(played)) if moves[i]), stood)
             gap = min(max(0, following - stood), room)
             _put(out, stood, sound[:gap])
-            hold = min(seen, room - gap)
+            # In a speaker's pause the delay can change unseen; in the middle of speech it cannot.
+            hold = 0 if following > stood else min(seen, room)
             over = sound[gap : gap + hold + fade] if hold else over[:0]
             continue
         at, count = int(begin[low]), int(end[high - 1] - begin[low])
@@ -190,7 +207,8 @@ def reassembled(heard: Heard, first: int, length: int) -> Pcm:
         if len(over) and len(piece) > hold + fade:
             piece[:hold] = over[:hold]
             tail = over[hold : hold + fade]
-            mixed = tail * (1.0 - rising[: len(tail)]) + piece[hold : hold + len(tail)] * rising[: len(tail)]
+            up = rising[: len(tail)]
+            mixed = tail * (1.0 - up) + piece[hold : hold + len(tail)] * up
             piece[hold : hold + len(tail)] = np.rint(mixed).astype(np.int16)
         _put(out, at, piece)
         stood = at + count
