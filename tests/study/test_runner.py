@@ -23,7 +23,7 @@ from earwitness.study.file import parse_study
 from earwitness.study.folder import owned_study, running_since
 from earwitness.study.journal import Journal
 from earwitness.study.model import Retry
-from earwitness.study.retry import KINDS, Ended, decide
+from earwitness.study.retry import Ended, Kind, decide, kind_of
 from earwitness.study.runner import Why
 from study.simulated import RefusingPost, SimulatedPost, completes, run_simulated
 
@@ -292,8 +292,11 @@ def test_what_follows_from_the_past(past: list[tuple[str, bool | None]], state: 
     assert (follows.state, follows.wait_s) == (state, wait_s)
 
 
-def test_every_outcome_has_a_kind() -> None:
-    assert set(KINDS) == set(Outcome)
+def test_an_outcome_is_the_networks_unless_it_is_known_not_to_be() -> None:
+    assert {kind_of(outcome) for outcome in (Outcome.ONE_WAY_MEDIA, Outcome.PATH_LOST, Outcome.SCORER_REFUSED)} == {
+        Kind.NETWORK
+    }
+    assert all(decide([Ended(outcome)] * 9, Retry()).state in ("done", "failed", "planned") for outcome in Outcome)
 
 
 def test_a_full_disk_and_a_broken_network_stop_the_study_and_it_resumes(tmp_path: Path) -> None:

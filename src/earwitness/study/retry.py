@@ -26,30 +26,27 @@ class Kind(StrEnum):
     """The user stopped it. Costs no attempt."""
 
 
-KINDS: dict[Outcome, Kind] = {
+_KINDS: dict[Outcome, Kind] = {
     Outcome.COMPLETED: Kind.COMPLETED,
     Outcome.TOOL_MISSING: Kind.HALT,
     Outcome.LAB_FAILED: Kind.HALT,
     Outcome.STORAGE_FAILED: Kind.HALT,
     Outcome.REMOTE_REFUSED: Kind.HALT,
-    Outcome.REMOTE_LOST: Kind.OWN,
     Outcome.SPEECH_UNUSABLE: Kind.SETTLED,
     Outcome.AUTH_FAILED: Kind.SETTLED,
-    Outcome.SCORER_REFUSED: Kind.NETWORK,  # what arrived could not be scored: the network's doing
     Outcome.PORT_TAKEN: Kind.OWN,
     Outcome.CAPTURE_EMPTY: Kind.OWN,
+    Outcome.REMOTE_LOST: Kind.OWN,
     Outcome.FAILED: Kind.OWN,
     Outcome.INTERRUPTED: Kind.STOPPED,
-    Outcome.PATH_FAILED: Kind.NETWORK,
-    Outcome.CIRCUIT_FAILED: Kind.NETWORK,
-    Outcome.STREAM_REFUSED: Kind.NETWORK,
-    Outcome.PATH_LOST: Kind.NETWORK,
-    Outcome.REGISTER_FAILED: Kind.NETWORK,
-    Outcome.NO_ANSWER: Kind.NETWORK,
-    Outcome.CALL_REJECTED: Kind.NETWORK,
-    Outcome.NO_MEDIA: Kind.NETWORK,
-    Outcome.ONE_WAY_MEDIA: Kind.NETWORK,
 }
+
+
+def kind_of(outcome: Outcome) -> Kind:
+    """What an outcome says. All that are not this machine's or the user's doing are the network's, also
+    `SCORER_REFUSED`: what arrived could not be scored.
+    """
+    return _KINDS.get(outcome, Kind.NETWORK)
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,12 @@ def decide(past: Sequence[Ended], retry: Retry) -> Next:
     if not past:
         return Next("planned")
     last = past[-1]
-    kind = KINDS[last.outcome]
+    kind = kind_of(last.outcome)
     if kind is Kind.COMPLETED and last.instrument_ok is not False:
         return Next("done")
     if kind in (Kind.HALT, Kind.STOPPED):
         return Next("planned")
-    same = sum(1 for attempt in past if KINDS[attempt.outcome] is kind)
+    same = sum(1 for attempt in past if kind_of(attempt.outcome) is kind)
     if kind is Kind.COMPLETED:
         limit = retry.instrument
     else:

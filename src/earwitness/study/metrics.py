@@ -1,0 +1,157 @@
+"""What a watch tells Prometheus: calls, share acceptable, MOS, delay, jitter by path, codec and place; its own health.
+
+Base units and names as Prometheus has them (seconds, ratios, `_total`); checked with promtool.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, make_wsgi_app
+
+from earwitness import __version__
+from earwitness.archive.schema import Row
+
+LABELS = ("path", "codec", "from_place", "to_place")
+RECENT = 20
+"""Calls and directions of one kind that the share acceptable is of: a day of hourly calls, or the last quarter hour."""
+
+_MOS = (1.0, 1.5, 2.0, 2.5, 2.75, 3.0, 3.25, 3.5, 3.75, 4.0, 4.25, 4.5)
+_DELAY_S = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.5)
+"""0.15 and 0.4 s are G.114's limits."""
+_SETUP_S = (0.001, 0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+_JITTER_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+_SHARE = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5)
+_EXACT_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
+"""0.005 s is what a call is trusted with."""
+
+
+class Metrics:
+    """The figures of one watch, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        heard = (*LABELS, "direction")
+        self._info = Info("earwitness_build", "What is measuring.", registry=registry)
+        self._info.info({"version": __version__})
+        self._calls = Counter(
+            "earwitness_calls", "Calls placed, by how they ended.", (*LABELS, "outcome"), registry=registry
+        )
+        self._acceptable = Gauge(
+            "earwitness_acceptable_ratio",
+            f"Share of the last {RECENT} directions of calls that were good or acceptable; failed calls were not.",
+            LABELS,
+            registry=registry,
+        )
+        self._mos = self._histogram("mos_lqo", "Listening quality, MOS-LQO (P.862.1), 1 to 5.", heard, _MOS)
+        self._mos_cqe = self._histogram("mos_cqe", "Conversational quality, MOS-CQE (G.107).", heard, _MOS)
+        self._mouth = self._histogram("mouth_to_ear_seconds", "Mouth-to-ear delay (G.114).", heard, _DELAY_S)
+        self._delay = self._histogram("one_way_delay_seconds", "Median one-way delay of a call.", heard, _DELAY_S)
+        self._jitter = self._histogram("jitter_seconds", "Mean interarrival jitter (RFC 3550).", heard, _JITTER_S)
+        self._concealed = self._histogram("concealed_ratio", "Share of speech time concealed.", heard, _SHARE)
+        self._loss = self._histogram("loss_ratio", "Share of packets lost.", heard, _SHARE)
+        self._setup = self._histogram(
+            "path_setup_seconds", "Time to open the path.", LABELS, (0.1, *_DELAY_S[3:], 5, 10)
+        )
+        self._instrument = Counter(
+            "earwitness_instrument_checks", "Directions of calls by whether the instrument was exact enough to trust.",
+            ("good",), registry=registry,
+        )  # fmt: skip
+        self._exact = self._histogram(
+            "send_deviation_seconds", "99th percentile deviation of sending times from the grid.", (), _EXACT_S
+        )
+        self._last = Gauge(
+            "earwitness_last_call_timestamp_seconds", "When the last call was stored, Unix time.", registry=registry
+        )
+        self._blocks = Counter("earwitness_blocks", "Blocks finished.", registry=registry)
+        self._errors = Counter(
+            "earwitness_watch_errors", "Times that calls could not be placed at all (lab, disk).", registry=registry
+        )
+        self._recent: dict[tuple[str, ...], deque[bool]] = defaultdict(lambda: deque(maxlen=RECENT))
+
+    def call(self, rows: Iterable[Row], arm: str, at_unix_s: float | None) -> None:
+        """Take in the rows of one call; `at_unix_s` None: one of an earlier run, for the share acceptable only."""
+        for number, row in enumerate(rows):
+            labels = (arm or row.path, row.codec.partition(":")[0], row.from_place, row.to_place)
+            recent = self._recent[labels]
+            recent.append(row.verdict in ("good", "acceptable"))
+            self._acceptable.labels(*labels).set(sum(recent) / len(recent))
+            if at_unix_s is None:
+                continue
+            if number == 0:
+                self._calls.labels(*labels, row.outcome).inc()
+                self._last.set(at_unix_s)
+                _observe(self._setup.labels(*labels), row.path_setup_ms, 1e-3)
+            if row.instrument_ok is not None:
+                self._instrument.labels(str(row.instrument_ok).lower()).inc()
+            _observe(self._exact, row.send_deviation_p99_ms, 1e-3)
+            if row.instrument_ok is False:
+                continue
+            heard = (*labels, row.direction)
+            for histogram, value, unit in (
+                (self._mos, row.mos_lqo, 1.0),
+                (self._mos_cqe, row.mos_cqe, 1.0),
+                (self._mouth, row.mouth_to_ear_ms, 1e-3),
+                (self._delay, row.owd_p50_ms, 1e-3),
+                (self._jitter, row.jitter_mean_ms, 1e-3),
+                (self._concealed, row.concealed_ratio, 1.0),
+                (self._loss, row.loss_ratio, 1.0),
+            ):
+                _observe(histogram.labels(*heard), value, unit)
+
+    def block_done(self) -> None:
+        """A block is finished."""
+        self._blocks.inc()
+
+    def error(self) -> None:
+        """Calls could not be placed at all."""
+        self._errors.inc()
+
+    def _histogram(self, name: str, says: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"earwitness_{name}", says, labels, buckets=buckets, registry=self.registry)
+
+
+@contextmanager
+def served(metrics: Metrics, listener: socket.socket) -> Iterator[tuple[str, int]]:
+    """Serve `/metrics` on a bound TCP socket while the block runs; yields its address."""
+    listener.listen(16)
+    server = _Server(listener.getsockname()[:2], _Quiet, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
+    server.setup_environ()
+    server.set_app(make_wsgi_app(metrics.registry))
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
+    try:
+        host, port = listener.getsockname()[:2]
+        yield str(host), int(port)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    server_name = "earwitness"
+    server_port = 0
+
+
+class _Quiet(WSGIRequestHandler):
+    timeout = 10
+    """Seconds that a client that says nothing is listened to."""
+
+    def log_message(self, *_said: Any) -> None:
+        """A scrape is no news."""
+
+
+def _observe(histogram: Histogram, value: float | None, unit: float) -> None:
+    if value is not None:
+        histogram.observe(value * unit)
