@@ -76,7 +76,7 @@ class OpenPath:
         """
         if isinstance(self.callee.host, FarHost):
             return None
-        return await echoes(*self._hosts(), PhonePorts().rtp, count)
+        return await echoes(*self._hosts(), count)
 
     async def throughput(self, direction: str) -> Throughput | None:
         """What it carries in a direction (`to_callee`, `to_caller`), bounded; None where this path has no way.

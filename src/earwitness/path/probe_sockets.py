@@ -28,15 +28,16 @@ _CONNECT_TIMEOUT_S = 10.0
 _ABORT = struct.pack("ii", 1, 0)
 
 
-async def echoes(caller: tuple[Host, str], callee: tuple[Host, str], port: int, count: int) -> RoundTrips:
-    """Send `count` datagrams from the caller's address to the callee's and back, both at `port`.
+async def echoes(caller: tuple[Host, str], callee: tuple[Host, str], count: int) -> RoundTrips:
+    """Send `count` datagrams from the caller's address to the callee's and back, at ports that are free.
 
-    Each end is a host and its address on the path. Raises `OSError` when the port is taken.
+    Each end is a host and its address on the path. Raises `OSError` when an address is not there.
     """
     loop = asyncio.get_running_loop()
     times_ms: list[float] = []
     sent_ns: dict[int, int] = {}
-    with _udp(*caller, port) as here, _udp(*callee, port) as there:
+    with _udp(*caller) as here, _udp(*callee) as there:
+        far_end = there.getsockname()
 
         def on_answer() -> None:
             with suppress(OSError, struct.error, KeyError):
@@ -55,7 +56,7 @@ async def echoes(caller: tuple[Host, str], callee: tuple[Host, str], port: int, 
                 await asyncio.sleep(begun + number * INTERVAL_S - loop.time())
                 sent_ns[number] = time.monotonic_ns()
                 with suppress(OSError):  # an ICMP error of an earlier one
-                    here.sendto(_NUMBER.pack(number).ljust(_PAYLOAD_BYTES, b"\0"), (callee[1], port))
+                    here.sendto(_NUMBER.pack(number).ljust(_PAYLOAD_BYTES, b"\0"), far_end)
             deadline = loop.time() + ANSWER_TIMEOUT_S
             while len(times_ms) < count and loop.time() < deadline:
                 await asyncio.sleep(0.005)
@@ -112,12 +113,12 @@ async def _receive(accepted: socket.socket) -> Throughput:
     return arrivals.result()
 
 
-def _udp(host: Host, address: str, port: int) -> socket.socket:
+def _udp(host: Host, address: str) -> socket.socket:
     with host.inside():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
     try:
-        sock.bind((address, port))
+        sock.bind((address, 0))
     except OSError:
         sock.close()
         raise
