@@ -18,15 +18,13 @@ from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorClient, TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
-from earwitness.tor.onion import OnionService, descriptor_fetches, onion_service
+from earwitness.tor.onion import DescriptorFetches, OnionService, descriptor_fetches, onion_service
 from earwitness.tor.single import single_onion_tor
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 STREAMS_TIMEOUT_S = 90.0
 """Fetching the descriptor, introduction and rendezvous come before the first stream."""
 _LOCALHOST = "127.0.0.1"
-_ONION_REPLIES = range(0xF0, 0xF8)
-"""SOCKS replies that tell of an onion service (socks-extensions.txt, section 3)."""
 _TORS_WORD_WITHIN_NS = 500_000_000
 
 
@@ -180,21 +178,27 @@ async def _services_half(control: TorControl, address: str) -> list[str]:
 
 
 def _refusal(
-    refused: StreamsRefused, service: OnionService, watch: StreamWatch, callee: Host, fetches: list[str]
+    refused: StreamsRefused, service: OnionService, watch: StreamWatch, callee: Host, fetches: DescriptorFetches
 ) -> CallFailure:
+    """Why the streams did not open: the service was not reached, or it was and did not take them."""
     reasons = [stream.ended for stream in watch.streams.values() if stream.ended]
-    unreachable = refused.said.get("socks_reply") in _ONION_REPLIES
-    told = [*reasons[:1], *(f"descriptor: {fetch}" for fetch in fetches[-1:])]
+    if not fetches.received and fetches.failures:
+        unreachable, happened = True, f"its descriptor was not found ({fetches.failures[-1]})"
+    else:
+        # A stream that was sent to the service has a circuit to it.
+        unreachable = not any(stream.circuits for stream in watch.streams.values())
+        happened = refused.said["reason"]
     return CallFailure(
         Outcome.ONION_UNREACHABLE if unreachable else Outcome.STREAM_REFUSED,
         f"opening the {refused.flow} stream to the onion service at",
         on=callee.name,
-        happened=refused.said["reason"] + (f" ({'; '.join(told)})" if told else ""),
+        happened=happened + (f"; tor's reason: {reasons[0]}" if reasons else ""),
         remedy="try again: descriptors and introductions of a new service can take a moment",
         evidence={
             "forwarder": refused.said,
             "reasons": reasons,
             "uploads": service.uploads,
-            "descriptor_fetches": fetches,
+            "descriptor_received": fetches.received,
+            "descriptor_failures": fetches.failures,
         },
     )

@@ -88,15 +88,28 @@ async def onion_service(
             await control.request(control.controller.del_onion(service.address.removesuffix(".onion")))
 
 
+@dataclass
+class DescriptorFetches:
+    """What came of a client's looking for a service's descriptor (control-spec 4.1.25 HS_DESC)."""
+
+    received: bool = False
+    failures: list[str] = field(default_factory=list)
+    """`directory: reason`, in order: `$FINGERPRINT~relay7: NOT_FOUND` ..."""
+
+
 @asynccontextmanager
-async def descriptor_fetches(control: TorControl, address: str) -> AsyncIterator[list[str]]:
-    """What came of this client's looking for a service's descriptor, as it happens: `directory: NOT_FOUND` ..."""
-    told: list[str] = []
+async def descriptor_fetches(control: TorControl, address: str) -> AsyncIterator[DescriptorFetches]:
+    """Follow this client's looking for a service's descriptor, until leaving."""
+    told = DescriptorFetches()
 
     def on_descriptor(event: Event) -> None:
         assert isinstance(event, EventHsDesc)
-        if f"{event.address}".removesuffix(".onion") == address.removesuffix(".onion") and event.action == "FAILED":
-            told.append(f"{event.hs_dir}: {event.reason}")
+        if f"{event.address}".removesuffix(".onion") != address.removesuffix(".onion"):
+            return
+        if event.action == "RECEIVED":
+            told.received = True
+        elif event.action == "FAILED":
+            told.failures.append(f"{event.hs_dir}: {event.reason}")
 
     await control.request(control.controller.add_event_handler("HS_DESC", on_descriptor))
     try:
