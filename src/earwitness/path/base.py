@@ -70,9 +70,9 @@ class OpenPath:
         return None
 
     async def round_trips(self, count: int) -> RoundTrips | None:
-        """Round trips of `count` small datagrams, on the port of the voice; None where this path has no way.
+        """Round trips of `count` small datagrams over the path; None where this path has no way.
 
-        Raises `OSError` or `CallFailure`. To be called while no phone runs.
+        Raises `OSError` or `CallFailure`. To be called while no phone speaks.
         """
         if isinstance(self.callee.host, FarHost):
             return None
