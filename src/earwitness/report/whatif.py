@@ -108,16 +108,17 @@ def _path(name: Any, summary: pd.DataFrame, files: Sequence[Path]) -> dict[str, 
     return {
         "name": str(name),
         "image": base64.b64encode(picture.read_bytes()).decode("ascii"),
-        "basis": [
-            f"{BASES.get(str(basis), str(basis))} ({', '.join(sorted(map(codec_label, set(group['codec']))))})"
-            for basis, group in summary.groupby("mouth_to_ear_basis")
-            if basis
-        ],
+        "basis": [_basis(str(basis), group) for basis, group in summary.groupby("mouth_to_ear_basis") if basis],
         "codecs": [
             {"name": codec_label(str(codec)), "rows": [reader_row(row) for row in group.to_dict("records")]}
             for codec, group in summary.groupby("codec")
         ],
     }
+
+
+def _basis(basis: str, summary: pd.DataFrame) -> str:
+    meant = "; in part ".join(BASES[one] for one in basis.split(", "))
+    return f"{meant} ({', '.join(sorted(map(codec_label, set(summary['codec']))))})"
 
 
 def reader_row(row: dict[Any, Any]) -> dict[str, str]:
@@ -129,7 +130,7 @@ def reader_row(row: dict[Any, Any]) -> dict[str, str]:
         "MOS-LQO": _with_interval(row, "mos_lqo", digits=2),
         "added, ms": number(row["playout_delay_ms"]),
         "mouth to ear, ms": _with_interval(row, "mouth_to_ear_ms"),
-        "MOS-CQE": number(row["mos_cqe"], 2),
+        "MOS-CQE": number(row["mos_cqe_heard"], 2),
         "late": percent(row["late_ratio"]),
         "concealed": percent(row["concealed_ratio"]),
     }

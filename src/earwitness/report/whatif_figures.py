@@ -45,7 +45,8 @@ def _tradeoff(summary: pd.DataFrame, stem: Path) -> list[Path]:
         n = int(of_codec["scored"].max()) if len(of_codec) else 0
         panel.set_title(f"{codec_label(codec, short=True)}, n = {n}")
         panel.set_ylim(1, 4.75)
-        panel.set_xlim(left=0)
+        least = float(of_codec["mouth_to_ear_ms"].min()) if len(of_codec) else 0.0
+        panel.set_xlim(left=max(0.0, 50.0 * (least // 50.0)))
     for unused in axes[len(codecs) :]:
         unused.set_axis_off()
     for place in range(0, len(codecs), across):

@@ -17,7 +17,7 @@ import pandas as pd
 from earwitness.call.rows import burst_ratio
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.errors import EarwitnessError
-from earwitness.score.emodel import e_model
+from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
 from earwitness.study.hearing import score_of
 from earwitness.study.whatif_calls import Direction, find_directions, hear_direction, least_delay_ms
 from earwitness.study.whatif_journal import Progress, Record, journal, key_of, run_kept
@@ -29,7 +29,7 @@ DEFAULT_BUFFERS = (
     *(f"adaptive:{worth}" for worth in (5, 10)),
     "adaptive",
     *(f"adaptive:{worth}" for worth in (50, 100)),
-    *(f"oracle:{ms}" for ms in (40, 80, 120, 160, 200, 300, 400)),
+    *(f"oracle:{ms}" for ms in (80, 120, 160, 200, 250, 300, 400, 500)),
 )
 """What is compared unless told otherwise: fixed delays over the range that phones are set to; the study's phones; ours
 from impatient to patient; and the bound, at delays where the others are."""
@@ -61,7 +61,7 @@ COLUMNS = (
     "pesq_raw",
     "mos_lqo_wb",
     "mos_cqe",
-    "r_factor",
+    "mos_cqe_heard",
     "playout_delay_ms",
     "playout_delay_p95_ms",
     "mouth_to_ear_ms",
@@ -73,7 +73,7 @@ COLUMNS = (
     "refused",
 )
 """Columns of `WhatIf.calls`. `playout_delay_ms` is what the buffer adds; `kind` the buffer's name without its setting;
-`refused` why there is no score. Others as in the data dictionary."""
+`mos_cqe_heard` see `conversational`; `refused` why there is no score. Others as in the data dictionary."""
 
 HALF_RTT = "rtt/2"
 """`mouth_to_ear_basis` where the least network delay was taken from RTCP's round trip (`least_delay_ms`)."""
@@ -159,8 +159,21 @@ def replay_scored(task: Replay) -> Record:
             mouth_to_ear_ms=max(0.0, delay_ms),
             burst_ratio=burst_ratio(heard, heard.trace),
         )
-        record |= {"mos_cqe": model.mos_cqe, "r_factor": model.r}
+        record["mos_cqe"] = model.mos_cqe
+        if scored["mos_lqo"] is not None:
+            record["mos_cqe_heard"] = conversational(scored["mos_lqo"], max(0.0, delay_ms))
     return record
+
+
+def conversational(mos_lqo: float, mouth_to_ear_ms: float) -> float:
+    """What was heard and how late, as one MOS-CQE: the rating of the MOS-LQO less G.107's impairment by delay (Id).
+
+    The E-model of codec and lost packets alone cannot tell buffers apart: it does not know of speech cut or stretched
+    by a changing delay, which PESQ hears. A rating above that of an unimpaired call is taken for one.
+    """
+    clear = e_model("g711u", loss_ratio=0.0, mouth_to_ear_ms=0.0)
+    late = e_model("g711u", loss_ratio=0.0, mouth_to_ear_ms=mouth_to_ear_ms)
+    return mos_cqe_of_r(min(r_of_mos(mos_lqo), clear.r) - (clear.r - late.r))
 
 
 def as_table(records: Sequence[Record]) -> pd.DataFrame:

@@ -95,6 +95,8 @@ def find_directions(
     for number, stored in enumerate(Dataset.open(dataset).calls()):
         if calls is not None and number >= calls:
             break
+        if not stored.rows:
+            left_out.append((stored.call_id, "", f"outcome {stored.record.outcome}"))
         for row in stored.rows:
             reason = _cannot(stored, row)
             if reason:

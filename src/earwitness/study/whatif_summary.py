@@ -16,7 +16,7 @@ F64 = NDArray[np.float64]
 GOOD_MOS = 3.0
 """The published study's threshold: a call above it is called good."""
 
-MEASURES = ("share_above_3", "mos_lqo", "playout_delay_ms", "mouth_to_ear_ms", "mos_cqe")
+MEASURES = ("share_above_3", "mos_lqo", "playout_delay_ms", "mouth_to_ear_ms", "mos_cqe", "mos_cqe_heard")
 """Means with intervals: the share of directions above `GOOD_MOS`, and the means of the columns of that name."""
 
 SUMMARY = (
