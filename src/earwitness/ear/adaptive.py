@@ -39,13 +39,13 @@ class Adaptive:
     """
 
     worth_ms: float = 22.0
-    first_ms: float = 150.0
+    first_ms: float = 140.0
     late_run_ms: float = 20.0
     most_ms: float = 400.0
     pause_ms: float = 200.0
     hurry_ms: float = 60.0
     slack_ms: float = 30.0
-    stretch_ms: float = 240.0
+    stretch_ms: float = 320.0
     memory_s: float = 12.0
     concealment: ClassVar[str] = "wsola"
     wants_levels: ClassVar[bool] = True
