@@ -20,8 +20,9 @@ from earwitness.call.plan import CallPlan
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.study.design import design
 from earwitness.study.file import parse_study
-from earwitness.study.folder import owned_study, running_since
+from earwitness.study.folder import owned_study
 from earwitness.study.journal import Journal
+from earwitness.study.lock import running_since
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Kind, decide, kind_of
 from earwitness.study.runner import Why

@@ -28,7 +28,7 @@ from earwitness import __version__
 from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.layout import CALLS, CAPTURES, DATASET_FILE, RECORD, TRUTH
 from earwitness.errors import EarwitnessError, InputError
-from earwitness.study.folder import JOURNAL, STUDY, STUDY_FILE, running_since
+from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE, running_since
 from earwitness.study.pseudonyms import Pseudonyms
 
 BUNDLE_VERSION = 1

@@ -9,13 +9,10 @@ DIR/study/damaged/       call folders and journals that could not be read
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import socket
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,22 +21,17 @@ from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.layout import CALLS
 from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.staging import write_atomically
-from earwitness.errors import EarwitnessError, InputError
+from earwitness.errors import InputError
 from earwitness.study.design import PlannedCall, design, of_call_id
 from earwitness.study.file import parse_study
 from earwitness.study.journal import DamagedJournal, Journal, now, remove_database
+from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE, locked, this_run
 from earwitness.study.model import Retry, Study
 from earwitness.study.retry import Ended
 
-STUDY = "study"
-STUDY_FILE = "study.toml"
-JOURNAL = "journal.sqlite"
-LOCK = "lock"
 DAMAGED = "damaged"
 
-_LOCK_TRIES = 10
-_LOCK_STEP_S = 0.05
-"""`status` holds the lock, shared, for some microseconds."""
+Adapt = Callable[[Study], Study]
 
 
 @dataclass(frozen=True)
@@ -56,26 +48,30 @@ class StudyFolder:
 
 
 @contextmanager
-def owned_study(directory: Path, text: str, source: Path | str = "the study file") -> Iterator[StudyFolder]:
+def owned_study(
+    directory: Path, text: str, source: Path | str = "the study file", adapt: Adapt = lambda study: study
+) -> Iterator[StudyFolder]:
     """Open a study's directory for running it, making it where there is none; its journal agrees with its calls then.
+
+    `adapt` makes of the file's study the one that is run (a day of a watch).
 
     Raises:
         InputError: the file has faults, or the directory holds another study, or one whose design differs.
         EarwitnessError: another run is at work on it, or it cannot be written.
     """
-    study = parse_study(text, source)
+    study = adapt(parse_study(text, source))
     calls = design(study)
     dataset = Dataset.open_or_create(directory)
     inner = directory / STUDY
     with storing(inner):
         inner.mkdir(exist_ok=True)
-    with _locked(directory):
+    with locked(directory):
         notes: list[str] = []
-        journal = _open_journal(inner, study, calls, notes)
+        journal = _open_journal(inner, study, calls, notes, adapt)
         try:
             with storing(inner):
                 write_atomically(inner / STUDY_FILE, text.encode())
-            journal.begin_run(json.dumps(_owner()))
+            journal.begin_run(json.dumps(this_run()))
             notes += reconcile(journal, directory, calls, study.retry)
             yield StudyFolder(directory, study, calls, dataset, journal, tuple(notes))
         finally:
@@ -128,21 +124,6 @@ def ended_of(record: CallRecord) -> Ended:
     return Ended(record.outcome, all(flags) if flags else None)
 
 
-def running_since(directory: Path) -> Mapping[str, Any] | None:
-    """Who is running the study now, as the lock's file says; None where nobody is."""
-    try:
-        descriptor = os.open(directory / STUDY / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _owner_in(descriptor)
-    finally:
-        os.close(descriptor)
-    return None
-
-
 def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The settings that differ, as `design.repeats: 2 -> 4`."""
     old, new = _flat(before), _flat(after)
@@ -153,17 +134,17 @@ def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
     ]
 
 
-def _open_journal(inner: Path, study: Study, calls: Sequence[PlannedCall], notes: list[str]) -> Journal:
+def _open_journal(inner: Path, study: Study, calls: Sequence[PlannedCall], notes: list[str], adapt: Adapt) -> Journal:
     path = inner / JOURNAL
     frozen = json.loads(json.dumps(study.frozen()))
     if not path.exists():
-        _check_stored_study(inner, study)
+        _check_stored_study(inner, study, adapt)
         return Journal.create(path, frozen, calls)
     try:
         journal = Journal.open(path)
         before = journal.frozen()
     except DamagedJournal as damage:
-        _check_stored_study(inner, study)
+        _check_stored_study(inner, study, adapt)
         aside = inner / DAMAGED / f"{JOURNAL}-{now().replace(':', '')}"
         aside.parent.mkdir(exist_ok=True)
         path.replace(aside)
@@ -181,11 +162,11 @@ def _open_journal(inner: Path, study: Study, calls: Sequence[PlannedCall], notes
     return Journal.create(path, frozen, calls)
 
 
-def _check_stored_study(inner: Path, study: Study) -> None:
+def _check_stored_study(inner: Path, study: Study, adapt: Adapt) -> None:
     """Without a journal, the file that was last run says what the design was."""
     if not (inner / STUDY_FILE).exists():
         return
-    stored = parse_study((inner / STUDY_FILE).read_text(encoding="utf-8"), inner / STUDY_FILE)
+    stored = adapt(parse_study((inner / STUDY_FILE).read_text(encoding="utf-8"), inner / STUDY_FILE))
     if stored.digest() != study.digest():
         raise _differs(inner, stored.frozen(), study.frozen())
 
@@ -206,41 +187,6 @@ def _differs(inner: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -
         f"its design or stopping rule was changed after calls had run ({'; '.join(changes[:2])}{more})",
         "give the changed study another name and --out, or put the settings back",
     )
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory / STUDY / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        for tried in range(_LOCK_TRIES):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if tried == _LOCK_TRIES - 1:
-                    owner = _owner_in(descriptor)
-                    raise EarwitnessError(
-                        "running the study in",
-                        directory,
-                        f"another run is at work on it (on {owner.get('host', '?')} since {owner.get('since', '?')})",
-                        "see `earwitness study status`; wait for it, or stop it with Ctrl-C there",
-                    ) from None
-                time.sleep(_LOCK_STEP_S)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _owner() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "since": now()}
-
-
-def _owner_in(descriptor: int) -> dict[str, Any]:
-    with suppress(ValueError):
-        return dict(json.loads(os.pread(descriptor, 4096, 0)))
-    return {}
 
 
 def _move_away(folder: Path, directory: Path) -> None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.study.cost import tor_bytes_of
 from earwitness.study.design import PlannedCall
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Next, decide
@@ -71,6 +70,8 @@ class Journal:
     @classmethod
     def create(cls, path: Path, frozen: dict[str, Any], calls: Iterable[PlannedCall]) -> Self:
         """A new journal with every call planned; it is there whole or not at all. Raises EarwitnessError."""
+        from earwitness.study.cost import tor_bytes_of  # brings the codecs, which `status` does without
+
         draft = path.with_name(f".{path.name}.new")
         remove_database(draft)
         with _spoken(path):

@@ -14,7 +14,7 @@ from earwitness.archive.dataset import Dataset
 from earwitness.archive.index import survey
 from earwitness.archive.layout import CALLS, TRUTH, ledger_file, trace_file
 from earwitness.errors import InputError
-from earwitness.study.folder import JOURNAL, STUDY
+from earwitness.study.lock import JOURNAL, STUDY
 
 TABLES: dict[str, str] = {
     "calls": "one row a call and direction, as in docs/data-dictionary.md",

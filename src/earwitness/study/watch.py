@@ -1,0 +1,163 @@
+"""The continuous mode: blocks of a study for ever on a schedule, a data set a day."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from earwitness.archive.stored import StoredCall
+from earwitness.errors import EarwitnessError
+from earwitness.study.design import PlannedCall
+from earwitness.study.file import read_study
+from earwitness.study.folder import StudyFolder, owned_study
+from earwitness.study.journal import Journal
+from earwitness.study.lock import STUDY
+from earwitness.study.metrics import Metrics
+from earwitness.study.model import Stop as StopRule
+from earwitness.study.model import Study
+from earwitness.study.post import Post
+from earwitness.study.runner import Ending, News, Runner, Stop, Why
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY_MIN = 24 * 60.0
+_SPARE = 1.5
+"""A day is planned for more blocks than the schedule has, so that one that begins at once after another finds calls."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn of the schedule gave."""
+
+    day: str
+    blocks: int
+    ending: Ending
+
+
+def study_of_day(study: Study, day: str) -> Study:
+    """The study of one day: its calls are named after the day, its orders and relays drawn anew, enough repeats."""
+    blocks = math.ceil(_DAY_MIN / max(study.watch.every_min, 1.0) * study.watch.blocks * _SPARE)
+    repeats = max(1, math.ceil(blocks / study.blocks_per_repeat))
+    ordinal = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).toordinal()
+    return replace(
+        study,
+        name=f"{study.name[:29]}-{day}",
+        seed=(study.seed + ordinal * 1_000_003) % 2**31,
+        design=replace(study.design, repeats=repeats),
+        stop=StopRule(),
+    )
+
+
+async def watch_once(
+    file: Path,
+    directory: Path,
+    posts: Sequence[Post],
+    metrics: Metrics,
+    stop: Stop,
+    *,
+    day: str,
+    told: Callable[[News], None] = lambda _news: None,
+) -> Turn:
+    """Measure the next blocks of the day (as many as the study's `watch.blocks`) into the day's data set.
+
+    Raises InputError where the file has faults, EarwitnessError where another watch is at work or the disk is full.
+    """
+    text = file.read_text(encoding="utf-8")
+    with owned_study(directory / day, text, file, lambda study: study_of_day(study, day)) as folder, folder.dataset:
+        blocks = _next_blocks(folder)
+        calls = [call for block in blocks for call in block]
+
+        def heard(news: News) -> None:
+            if news.stored is not None:
+                metrics.call(news.stored.rows, news.call.arm, time.time())
+            told(news)
+
+        ending = await Runner(folder, posts, stop, heard, calls).run()
+        done = sum(_is_done(folder.journal, block) for block in blocks)
+        for _ in range(done):
+            metrics.block_done()
+        if ending.why in (Why.NETWORK, Why.TROUBLE):
+            metrics.error()
+        return Turn(day, done, ending)
+
+
+async def watch(
+    file: Path,
+    directory: Path,
+    posts: Sequence[Post],
+    metrics: Metrics,
+    stop: Stop,
+    *,
+    told: Callable[[News], None] = lambda _news: None,
+    turned: Callable[[Turn], None] = lambda _turn: None,
+    today: Callable[[], str] = lambda: f"{datetime.now(UTC):%Y-%m-%d}",
+) -> Ending:
+    """Turn after turn until the user stops it, or the network is not well (the caller may begin again with another).
+
+    Turns begin `every_min` apart, by a clock that nobody sets; one that takes longer delays the next, which then begins
+    at once, and none is made up for. Days are UTC.
+    """
+    while True:
+        begun_s = time.monotonic()
+        turn = await watch_once(file, directory, posts, metrics, stop, day=today(), told=told)
+        turned(turn)
+        study = read_study(file)
+        if turn.ending.why not in (Why.FINISHED, Why.BUDGET, Why.ENOUGH):
+            return turn.ending
+        remove_old(directory, study.watch.keep_days, today())
+        rest_s = max(0.0, begun_s + study.watch.every_min * 60.0 - time.monotonic())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(rest_s):
+                await stop.gently.wait()
+        if stop.gently.is_set():
+            return Ending(Why.STOPPED, "stopped by the user")
+
+
+def remember(directory: Path, metrics: Metrics, day: str) -> None:
+    """Give the metrics what was measured today before this watch began, so that its shares do not begin at nothing."""
+    root = directory / day / "calls"
+    if not root.is_dir():
+        return
+    folders = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime)
+    for folder in folders:
+        with suppress(EarwitnessError):
+            stored = StoredCall(folder)
+            metrics.call(stored.rows, stored.rows[0].arm, None)
+
+
+def remove_old(directory: Path, keep_days: int, day: str) -> list[str]:
+    """Remove the data sets of days more than `keep_days` before `day` (0: none is removed); returns which."""
+    if keep_days == 0:
+        return []
+    oldest = f"{datetime.strptime(day, '%Y-%m-%d').replace(tzinfo=UTC) - timedelta(days=keep_days):%Y-%m-%d}"
+    removed = []
+    for path in sorted(directory.iterdir()):
+        # Only what a watch made: a directory named after a day with a study in it.
+        if _DAY.fullmatch(path.name) and path.name < oldest and (path / STUDY).is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+            removed.append(path.name)
+    return removed
+
+
+def _next_blocks(folder: StudyFolder) -> list[list[PlannedCall]]:
+    """The first blocks of the day that have calls still to be placed."""
+    states = {state.position: state.state for state in folder.journal.states()}
+    found: dict[str, list[PlannedCall]] = {}
+    for call in folder.calls:
+        if states[call.position] == "planned":
+            if call.block not in found and len(found) == folder.study.watch.blocks:
+                break
+            found.setdefault(call.block, []).append(call)
+    return list(found.values())
+
+
+def _is_done(journal: Journal, block: Sequence[PlannedCall]) -> bool:
+    states = {state.position: state.state for state in journal.states()}
+    return all(states[call.position] in ("done", "failed") for call in block)
