@@ -10,7 +10,7 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from earwitness.errors import CallFailure, Outcome
@@ -118,8 +118,16 @@ class OpenVpn:
         finally:
             transport.close()
             if not self._stopping:
-                self.problem = f"openvpn at the {self.host.name} ended: {self.last_word}"
+                self.problem = f"openvpn at the {self.host.name} ended: {self._ending()}"
             self._changed.set()
+
+    def _ending(self) -> str:
+        """The signal that killed it, or what it said last."""
+        with suppress(subprocess.TimeoutExpired):  # its output is closed: it is all but gone
+            code = self.process.wait(_STOP_STEP_S)
+            if code < 0:
+                return f"killed by {signal.Signals(-code).name}"
+        return self.last_word
 
     def _hear(self, line: str) -> None:
         self.lines.append(line)
