@@ -87,7 +87,7 @@ class Arrivals:
 
     def result(self) -> Throughput:
         """The rate so far."""
-        return Throughput(self.bytes, (self.last_ns - (self.first_ns or self.last_ns)) / 1e9)
+        return Throughput(self.bytes, 0.0 if self.first_ns is None else (self.last_ns - self.first_ns) / 1e9)
 
 
 def rows_of(details: Mapping[str, Any], direction: str) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""What is measured of a path: the arithmetic, and probes inside a stream between two sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earwitness.path.in_band import InBand
+from earwitness.path.link import Counters, StreamLink
+from earwitness.path.probe import LIMIT_BYTES, LIMIT_S, PIECE_BYTES, Arrivals, round_trips, rows_of
+
+
+def test_the_figures_are_those_that_ping_prints() -> None:
+    # 64 bytes from ...: time=10.0, 12.0, 14.0 ms -> rtt min/avg/max/mdev = 10.000/12.000/14.000/1.633 ms
+    figures = round_trips(4, [10.0, 12.0, 14.0])
+    assert (figures.min_ms, figures.avg_ms, figures.max_ms) == (10.0, 12.0, 14.0)
+    assert figures.mdev_ms == pytest.approx(1.633, abs=5e-4)
+    assert (figures.sent, figures.received) == (4, 3)
+
+
+def test_no_answer_is_no_figure() -> None:
+    figures = round_trips(5, [])
+    assert (figures.received, figures.avg_ms) == (0, None)
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=2, max_size=50), st.integers(1, 10**7))
+def test_the_first_piece_starts_the_clock_and_is_not_counted(sizes: list[int], step_ns: int) -> None:
+    arrivals = Arrivals()
+    for number, size in enumerate(sizes):
+        arrivals.add(size, 5 + number * step_ns)
+    result = arrivals.result()
+    assert result.bytes == sum(sizes[1:])
+    assert result.seconds == pytest.approx((len(sizes) - 1) * step_ns / 1e9)
+
+
+def test_what_comes_after_the_limit_does_not_count() -> None:
+    arrivals = Arrivals()
+    assert arrivals.add(1000, 0)
+    assert arrivals.add(1000, int(LIMIT_S * 1e9))
+    assert not arrivals.add(1000, int(LIMIT_S * 1e9) + 1)
+    assert arrivals.result().kbit_s == pytest.approx(8 / LIMIT_S)
+
+
+def test_one_piece_has_no_rate() -> None:
+    arrivals = Arrivals()
+    arrivals.add(1000, 7)
+    assert arrivals.result().kbit_s is None
+
+
+def test_columns_of_a_path_without_probes_are_empty() -> None:
+    assert set(rows_of({}, "to_callee").values()) == {None}
+    details = {"rtt": {"min_ms": 1.0}, "throughput": {"to_caller": {"kbit_s": 9.0}}}
+    assert rows_of(details, "to_caller")["throughput_kbit_s"] == 9.0
+    assert rows_of(details, "to_callee")["throughput_kbit_s"] is None
+
+
+def test_probes_inside_a_stream() -> None:
+    """Every byte arrives: the back-pressure of the stream holds the sender, nothing is dropped."""
+    said: list[tuple[str, dict[str, Any]]] = []
+
+    async def run() -> Counters:
+        here, there = socket.socketpair()
+        ends: list[InBand] = []
+        counters = [Counters(), Counters()]
+        for number, sock in enumerate((here, there)):
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+            link = StreamLink(sock)
+            end = InBand(lambda link=link: link, lambda event, **values: said.append((event, values)))  # type: ignore[misc]
+            link.serve(counters[number], lambda datagram, end=end: end.take(datagram[4:]), lambda _reason: None)  # type: ignore[misc]
+            ends.append(end)
+        await ends[0].ping(3)
+        await ends[1].fill()
+        while len(said) < 2:
+            await asyncio.sleep(0.01)
+        await ends[0].fill()
+        while len(said) < 3:
+            await asyncio.sleep(0.01)
+        here.close()
+        there.close()
+        return counters[0]
+
+    counters = asyncio.run(asyncio.wait_for(run(), 20))
+    (pinged, round_trip), *carried = said
+    assert pinged == "pinged"
+    assert len(round_trip["times_ms"]) == round_trip["sent"] == 3
+    pieces = -(-LIMIT_BYTES // PIECE_BYTES)
+    assert [(event, values["bytes"]) for event, values in carried] == [("carried", (pieces - 1) * PIECE_BYTES)] * 2
+    assert counters.dropped_queue_full == 0
