@@ -17,9 +17,8 @@ from earwitness.study.design import PlannedCall
 from earwitness.study.folder import StudyFolder, ended_of
 from earwitness.study.governor import Governor, Load
 from earwitness.study.post import Post
-from earwitness.study.retry import KINDS, Ended, Kind, Next
+from earwitness.study.retry import Ended, Kind, Next, kind_of
 from earwitness.study.schedule import Schedule
-from earwitness.study.stopping import enough
 
 SEND_DEVIATION_LIMIT_MS = 5.0
 """As `earwitness.call.evaluate`; strain is counted against it."""
@@ -89,7 +88,15 @@ Told = Callable[[News], None]
 class Runner:
     """One run of a study over some posts."""
 
-    def __init__(self, folder: StudyFolder, posts: Sequence[Post], stop: Stop, told: Told = lambda _news: None) -> None:
+    def __init__(
+        self,
+        folder: StudyFolder,
+        posts: Sequence[Post],
+        stop: Stop,
+        told: Told = lambda _news: None,
+        calls: Sequence[PlannedCall] | None = None,
+    ) -> None:
+        """`calls`: those of the study to place in this run; all where not given. Done ones are left out."""
         self._folder = folder
         self._journal = folder.journal
         self._study = folder.study
@@ -97,7 +104,8 @@ class Runner:
         self._stop = stop
         self._told = told
         states = {state.position: state.state for state in self._journal.states()}
-        self._schedule = Schedule(call for call in folder.calls if states[call.position] == "planned")
+        self._calls = folder.calls if calls is None else calls
+        self._schedule = Schedule(call for call in self._calls if states[call.position] == "planned")
         self.governor = Governor(len(posts), adapt=self._study.run.adapt)
         self._load = Load(self._study.budget, self._spent_bytes())
         self._running: set[asyncio.Task[None]] = set()
@@ -133,7 +141,11 @@ class Runner:
                 worker.cancel()
             await asyncio.gather(watch, *workers, return_exceptions=True)
             self._stop.busy = False
-        if self._stop.gently.is_set() and (self._ending is None or self._ending.why is Why.FINISHED) and self._left():
+        if (
+            self._stop.gently.is_set()
+            and (self._ending is None or self._ending.why is Why.FINISHED)
+            and len(self._schedule)
+        ):
             self._ending = Ending(Why.STOPPED, "stopped by the user")
         ending = self._ending or Ending(Why.FINISHED)
         if self._fault is not None:
@@ -222,7 +234,7 @@ class Runner:
         self.governor.note(ended.instrument_ok, _strain(stored.rows))
         self._completed += ended.outcome is Outcome.COMPLETED
         self._told(News(call, attempt, "stored", stored, follows.wait_s if follows.state == "planned" else None))
-        kind = KINDS[ended.outcome]
+        kind = kind_of(ended.outcome)
         if kind is Kind.HALT:
             self._end(Why.NETWORK if ended.outcome is Outcome.LAB_FAILED else Why.TROUBLE, record.outcome_detail)
         elif kind in (Kind.NETWORK, Kind.OWN) and (trouble := await post.trouble()) is not None:
@@ -272,6 +284,8 @@ class Runner:
             if self._hours() >= (stop.hours or 0.0):
                 self._end(Why.ENOUGH, f"{stop.hours:g} h of measuring")
             return
+        from earwitness.study.stopping import enough  # brings SciPy: 60 MiB that other rules do without
+
         (open_repeat,) = self._journal.rows("SELECT min(repeat) FROM calls WHERE state IN ('planned', 'running')")[0]
         whole = (open_repeat or self._study.design.repeats + 1) - 1
         if whole > self._repeats_seen and whole >= stop.least_repeats:
@@ -288,7 +302,8 @@ class Runner:
         return float(self._journal.rows(question)[0][0])
 
     def _left(self) -> bool:
-        return bool(self._journal.rows("SELECT 1 FROM calls WHERE state IN ('planned', 'running') LIMIT 1"))
+        mine = {call.position for call in self._calls}
+        return any(state.state == "planned" for state in self._journal.states() if state.position in mine)
 
     def _end(self, why: Why, detail: str) -> None:
         if self._ending is None:

@@ -1,0 +1,95 @@
+"""A watch in the lab: metrics served where the command was started, the lab started again where it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.lab import outside
+from earwitness.lab.lab import Progress, no_progress
+from earwitness.lab.sandbox import STATE_DIR
+from earwitness.lab.session import lab_for
+from earwitness.study.file import read_study
+from earwitness.study.lab_post import lab_posts, scoring_pool
+from earwitness.study.metrics import Metrics, served
+from earwitness.study.runner import Ending, News, Stop, Why
+from earwitness.study.session import lab_plan_of
+from earwitness.study.watch import Turn, remember, watch
+
+DEFAULT_ADDRESS = "127.0.0.1:9709"
+"""Only this machine may look, unless told otherwise."""
+_REST_S = (5.0, 600.0)
+"""Wait before the lab is started again, doubled each time it dies without a block, up to the second."""
+
+
+async def watch_in_lab(
+    file: Path,
+    directory: Path,
+    address: str,
+    *,
+    stop: Stop,
+    told: Callable[[News], None] = lambda _news: None,
+    turned: Callable[[Turn], None] = lambda _turn: None,
+    noted: Callable[[str], None] = lambda _note: None,
+    booting: Progress = no_progress,
+    command: tuple[str, ...] = (),
+) -> Ending:
+    """Watch until the user stops it. `address`: HOST:PORT for `/metrics`. To be called inside a sandbox.
+
+    Raises:
+        InputError: the study's file has faults, or the address cannot be read.
+        EarwitnessError: the address is taken, another watch writes there, or the disk is full.
+    """
+    study = read_study(file)
+    plan = lab_plan_of(replace(study, design=replace(study.design, repeats=1)))
+    metrics = Metrics()
+    remember(directory, metrics, f"{datetime.now(UTC):%Y-%m-%d}")
+    rest_s = _REST_S[0]
+    with served(metrics, _listener(address)) as (host, port):
+        noted(f"metrics: http://{host}:{port}/metrics")
+        while True:
+            begun_s = time.monotonic()
+            try:
+                with scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
+                    async with lab_for(plan, booting) as lab:
+                        posts = lab_posts(lab, executor, command)[: study.run.at_once]
+                        ending = await watch(file, directory, posts, metrics, stop, told=told, turned=turned)
+                        if ending.why is not Why.NETWORK:
+                            return ending
+                        trouble = ending.detail
+            except EarwitnessError as error:
+                if not isinstance(error, CallFailure) or error.outcome is not Outcome.LAB_FAILED:
+                    raise
+                metrics.error()
+                trouble = str(error)
+            rest_s = _REST_S[0] if time.monotonic() - begun_s > _REST_S[1] else min(2 * rest_s, _REST_S[1])
+            noted(f"{trouble}; the lab is started again in {rest_s:.0f} s")
+            try:
+                async with asyncio.timeout(rest_s):
+                    await stop.gently.wait()
+                return Ending(Why.STOPPED, "stopped by the user")
+            except TimeoutError:
+                continue
+
+
+def _listener(address: str) -> socket.socket:
+    """A socket bound to the address in the network that the command was started in."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise InputError("serving metrics at", address, "it is no address", f"write HOST:PORT, as {DEFAULT_ADDRESS}")
+    host = host.strip("[]")
+    listener = outside.open_socket(STATE_DIR, socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+    except OSError as error:
+        listener.close()
+        raise EarwitnessError("serving metrics at", address, error.strerror, "choose another --metrics") from error
+    return listener
