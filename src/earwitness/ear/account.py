@@ -46,6 +46,17 @@ class Account:
         return int(np.isin(self.source, [CODE[source] for source in sources]).sum())
 
 
+def media_ns(trace: Trace) -> I64:
+    """When each packet's timestamp falls, (n,) int64 ns after the trace's least one.
+
+    Relative, because an extended timestamp times 1e9 does not fit 64 bits.
+    """
+    if not len(trace):
+        return np.zeros(0, dtype=np.int64)
+    after: I64 = (trace.timestamp - trace.timestamp.min()) * 1_000_000_000 // trace.clock_rate
+    return after
+
+
 def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
     """When the first sample of each packet was spoken, (n,) int64 on the arrival clock, and how that is known.
 
@@ -55,7 +66,7 @@ def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
     have arrived the moment it was complete. Delays are then less than the true ones by the least network delay.
     """
     arrived = trace.arrived
-    clock = trace.timestamp * 1_000_000_000 // trace.clock_rate
+    clock = media_ns(trace)
     seen = trace.sent_ns != UNKNOWN
     if trace.one_clock and bool(np.any(seen)):
         usual = int(np.median(trace.sent_ns[seen] - clock[seen]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from earwitness.ear.account import media_ns
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.clock import SENDING_TAKES_NS, playing_clock
@@ -27,6 +28,11 @@ in stereo at an automatic rate (99 kbit/s) with in-band FEC for 5 % loss (the fi
 are just that); at 8 kHz, which is all that narrowband PESQ hears, mono at half the rate predicts its recordings as well
 (RMSE 0.08 MOS-LQO with either) in a fifteenth of the time."""
 
+_CLEARLY = 2
+_JITTER_NS = 10_000_000
+"""Arrivals that stray so many times as much as the other way, and more than this, have crossed a network: a softphone's
+own clock strays by a few milliseconds at most."""
+
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
@@ -45,9 +51,11 @@ class Chosen:
 def choose(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
     """Find the stream to listen to.
 
-    `to`: the address of the phone whose ear it is. Without it, of the two directions of the call with the most packets
-    the one whose arrivals stray most from their RTP timestamps: a capture at a phone shows its own packets leaving
-    evenly. `codec`: as for `earwitness.speech.codecs.registry.codec`; without it what SDP or the payload type says.
+    `to`: the address of the phone whose ear it is. Without it, of the two directions of the call with the most packets,
+    the one to the end that was captured at. A capture at a phone shows its own packets leaving evenly, so that is the
+    direction whose arrivals stray much more from their RTP timestamps; where both are even, the one to the end that
+    answers SIP requests sooner, since the other's answers take a round trip more. `codec`: as for
+    `earwitness.speech.codecs.registry.codec`; without it what SDP or the payload type says.
     Raises InputError where there is no such stream, or its codec is not known.
     """
     streams = [stream for stream in capture.streams if len(stream.trace)]
@@ -60,7 +68,7 @@ def choose(capture: Capture, *, to: str | None = None, codec: str | None = None)
         raise InputError("listening to", capture.source, wanted, "give a capture of a call, or another --to address")
     first = heard[0]
     back = next((stream for stream in streams if _opposite(first, stream)), None)
-    if to is None and back is not None and _strays(back.trace) > _strays(first.trace):
+    if to is None and back is not None and not _captured_at_receiver(capture, first, back):
         first, back = back, first
     return Chosen(first, back, _codec_of(first, codec))
 
@@ -106,6 +114,30 @@ def listen(
     ]
 
 
+def _captured_at_receiver(capture: Capture, first: Stream, back: Stream) -> bool:
+    """Whether the capture was made at the end that `first` goes to."""
+    strays = _strays(first.trace), _strays(back.trace)
+    if max(strays) < max(_CLEARLY * min(strays), _JITTER_NS):
+        here, there = (_answers_within_ns(capture, address) for address in (first.flow.destination, first.flow.source))
+        if here is not None and there is not None:
+            return here < there
+    return strays[0] >= strays[1]
+
+
+def _answers_within_ns(capture: Capture, address: str) -> int | None:
+    """The least time in which this end answered a SIP request, ns; None where it answered none."""
+    asked: dict[str, int] = {}
+    least: int | None = None
+    for message in capture.sip:
+        if message.destination == address and not message.status and message.method != "ACK":
+            # A request that is sent again may be answered for the first time that it was sent.
+            asked.setdefault(message.source, message.time_ns)
+        elif message.source == address and message.status and message.destination in asked:
+            took = message.time_ns - asked.pop(message.destination)
+            least = took if least is None else min(least, took)
+    return least
+
+
 def _opposite(one: Stream, other: Stream) -> bool:
     return one.flow.source == other.flow.destination and one.flow.destination == other.flow.source
 
@@ -113,7 +145,7 @@ def _opposite(one: Stream, other: Stream) -> bool:
 def _strays(trace: Trace) -> float:
     """How far arrivals stray from the RTP timestamps: the width of the middle 90 % of their differences, ns."""
     came = trace.arrived
-    late = trace.arrived_ns[came] - trace.timestamp[came] * 1_000_000_000 // trace.clock_rate
+    late = trace.arrived_ns[came] - media_ns(trace)[came]
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 

@@ -119,7 +119,8 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
     timestamp, first = np.unique(frames.timestamp[order], return_index=True)
     row = order[first]
     here = trace.arrived[frames.packet][row]
-    late_ns = np.where(here, arrived_ns[row] - timestamp * 1_000_000_000 // rate, 0)
+    media_ns = (timestamp - timestamp[0]) * 1_000_000_000 // rate
+    late_ns = np.where(here, arrived_ns[row] - media_ns, 0)
     leads = here & (frames.part[row] == 0)
     fastest = int(late_ns[leads].min())
     excess = np.where(here, late_ns - fastest, np.iinfo(np.int64).max)
@@ -142,7 +143,7 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
             schedule[int(slot[at]) + shift] = int(timestamp[at])
     while schedule and schedule[-1] is None:
         schedule.pop()
-    return int(timestamp[0]) * 1_000_000_000 // rate + fastest, schedule
+    return fastest, schedule
 
 
 def _spurts(slot: I64, is_quiet: NDArray[np.bool_], excess: I64, grid: I64, pause: int) -> list[_Spurt]:
