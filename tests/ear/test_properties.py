@@ -35,7 +35,7 @@ def shaken(draw: st.DrawFn) -> Trace:
     return trace.take(rows).with_arrivals(np.concatenate([arrived, later]))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(shaken(), st.sampled_from(BUFFERS))
 def test_each_frame_has_one_fate_and_each_instant_one_source(trace: Trace, buffer: str) -> None:
     c = codec("g711u" if trace.payload_type[0] == 0 else "gsm")
