@@ -99,6 +99,15 @@ def test_an_answer_killed_in_mid_call_is_a_typed_outcome_and_leaves_what_was_mea
     assert killed["left"] == []
 
 
+def test_a_caller_that_dies_leaves_what_the_callee_measured_to_be_fetched(report: dict[str, Any]) -> None:
+    alone = report["caller_killed"]
+    assert alone["code"] == 0
+    assert alone["fetched"] == alone["kept"]
+    # Two seconds of media both ways, until the caller's phone died with its machine.
+    assert alone["summary"]["packets"] > 100
+    assert alone["report"]["packets_received"] > 50
+
+
 def test_a_caller_with_another_certificate_is_a_typed_outcome(report: dict[str, Any]) -> None:
     strange = report["strange_caller"]
     assert strange["code"] == 3

@@ -220,6 +220,32 @@ async def killed(lab: Lab, folder: Path) -> dict[str, Any]:
     return {**result, "kept": kept, "left": left}
 
 
+async def caller_killed(lab: Lab, folder: Path) -> dict[str, Any]:
+    """The caller dies in mid-call and never comes back; what the callee measured is fetched afterwards."""
+    async with answering(lab, folder, "alone", "--patience", "2") as (_, invitation, store):
+        calling = Calling(lab, folder, "alone", invitation)
+        await calling.talking(2.0)
+        calling.process.kill()
+        log = folder / "alone.answer.log"
+        async with asyncio.timeout(40):
+            while "is kept" not in log.read_text():
+                await asyncio.sleep(0.1)
+        call_id = next(store.iterdir()).name
+        to = f"{lab.host('callee').address}:7717"
+        argv = [*EARWITNESS, "fetch", call_id, "--to", to, "--invitation", str(invitation), "--out"]
+        fetching = lab.host("caller").popen([*argv, str(folder / "fetched"), "--json"], stdout=subprocess.DEVNULL)
+        code = await asyncio.to_thread(fetching.wait, 30)
+        kept = {path.name: path.stat().st_size for path in (store / call_id).iterdir()}
+    events = [json.loads(line) for line in (folder / "fetched" / "events.jsonl").read_text().splitlines()]
+    return {
+        "code": code,
+        "kept": kept,
+        "fetched": {path.name: path.stat().st_size for path in (folder / "fetched").iterdir()},
+        "summary": next(event for event in events if event.get("event") == "summary"),
+        "report": next(event["value"] for event in events if event["event"] == "report"),
+    }
+
+
 async def strange_caller(lab: Lab, folder: Path) -> dict[str, Any]:
     async with answering(lab, folder, "strange") as (_, invitation, store):
         good, other = Invitation.read(invitation), make_identity("somebody else")
@@ -230,10 +256,13 @@ async def strange_caller(lab: Lab, folder: Path) -> dict[str, Any]:
         return {**result, "kept": store.exists()}
 
 
+SCENES = (whole, cut, killed, caller_killed, strange_caller)
+
+
 async def main() -> None:
     folder = Path(sys.argv[1])
     async with Lab.started(LabPlan(with_tor=False, seed=4)) as lab:
-        report = {scene.__name__: await scene(lab, folder) for scene in (whole, cut, killed, strange_caller)}
+        report = {scene.__name__: await scene(lab, folder) for scene in SCENES}
     (folder / "report.json").write_text(json.dumps(report))
 
 

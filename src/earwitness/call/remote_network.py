@@ -13,6 +13,7 @@ from earwitness.lab.bubble import in_bubble
 from earwitness.lab.host import Host
 from earwitness.path.base import Path
 from earwitness.path.direct import DirectPath
+from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
 from earwitness.remote.certificates import Invitation
 from earwitness.remote.client import FarEnd
@@ -86,8 +87,10 @@ class RemoteNetwork:
         """The path that the plan asks for."""
         if plan.path == "direct":
             return DirectPath()
+        if plan.path == "tcp":
+            return TcpPath()
         if plan.path != "tor" or self._tor is None:
-            remedy = "choose --path direct or tor" if self._tor else "add --network public, with a tor that runs here"
+            remedy = "choose --path direct, tcp or tor"
             raise InputError("calling another machine over", plan.path, "it cannot be opened from here", remedy)
         return TorPath(CircuitRequest(plan.hops, plan.guard, plan.middle, plan.exit, plan.seed), self._tor)
 

@@ -99,7 +99,7 @@ def check_network(network: str, invitation: Path | None, path: str) -> None:
     if network == "public" and invitation is None:
         remedy = "run `earwitness answer` on another machine; give --to HOST and --invitation FILE"
         raise InputError(*tried, "the callee must be on a machine of its own", remedy)
-    if network == "lab" and invitation is not None and path != "direct":
+    if network == "lab" and invitation is not None and path not in ("direct", "tcp"):
         raise InputError(*tried, "another machine is not in the lab", "add --network public")
 
 

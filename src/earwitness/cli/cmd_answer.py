@@ -34,6 +34,9 @@ def register(app: typer.Typer) -> None:
         media_port: Annotated[
             int, typer.Option(help="TCP port that takes the streams of Tor paths; 0: any. Exits like 443.")
         ] = 0,
+        patience: Annotated[
+            float, typer.Option(help="Seconds that a call is kept whose caller is away and whose media have stopped.")
+        ] = 60.0,
         clock_offset_ms: Annotated[
             float, typer.Option(help="As if this machine's clock were so far ahead: checks the instrument.")
         ] = 0.0,
@@ -67,6 +70,7 @@ def register(app: typer.Typer) -> None:
             name=name,
             store=store,
             media_port=check_media_port(media_port),
+            patience_s=patience,
             clock_offset_ms=clock_offset_ms,
         )
         if not (may_make_devices() or in_sandbox()):

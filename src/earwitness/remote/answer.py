@@ -119,7 +119,7 @@ class Answerer:
             address = writer.get_extra_info("sockname")[0]
             machine = replace(self._answering.machine, address=address, interface=interface_of(address))
             visit = self._visit = Visit(replace(self._answering, machine=machine))
-            self._run(visit.watch_over())
+            self._run(self._see_to_its_end(visit))
             self._told(f"a caller came from {writer.get_extra_info('peername')[0]}")
         await self._carry(visit, hello["received"], reader, writer)
 
@@ -142,10 +142,14 @@ class Answerer:
             visit.away_since = asyncio.get_running_loop().time()
             self._writer = None
             self._gone.set()
-            if visit.ended.is_set():
-                self._told(
-                    f"the caller left; what was measured is kept{' as ' + visit.call_id if visit.call_id else ''}"
-                )
+
+    async def _see_to_its_end(self, visit: Visit) -> None:
+        watching = asyncio.create_task(visit.watch_over())
+        try:
+            await visit.ended.wait()
+            self._told(f"the caller is gone{'; call ' + visit.call_id + ' is kept' if visit.call_id else ''}")
+        finally:
+            watching.cancel()
 
     def _introduction(self, visit: Visit) -> Message:
         machine = visit.machine

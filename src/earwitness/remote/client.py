@@ -337,6 +337,23 @@ class FarEnd:
             waiting.set_result((message["value"], blob))
 
 
+async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: str, out: Path) -> list[Path]:
+    """Bring everything that the other machine keeps of an earlier call into the folder `out`; the files' paths.
+
+    Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` where it keeps none of that id, or `out`
+    cannot be written.
+    """
+    async with FarEnd.connect(address, invitation) as far:
+        names, _ = await far.ask("files", call_id=call_id)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                await far.fetch(name, out / Path(name).name, call_id)
+        except OSError as error:
+            raise InputError("fetching into", out, error.strerror, "give a folder that can be written") from error
+    return [out / Path(name).name for name in names]
+
+
 def _raised_there(values: dict[str, Any]) -> EarwitnessError:
     kind = values.pop("kind")
     if kind == "CallFailure":
@@ -345,11 +362,11 @@ def _raised_there(values: dict[str, Any]) -> EarwitnessError:
     return error(values["stage"], values["on"], values["happened"], values["remedy"])
 
 
-def parse_address(text: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
+def parse_address(text: str, *, lowest_port: int = 1) -> tuple[str, int]:
     """`HOST` or `HOST:PORT`. `InputError` otherwise."""
     host, colon, port = text.rpartition(":")
     if not colon:
-        host, port = text, str(default_port)
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        host, port = text, str(DEFAULT_PORT)
+    if not host or not port.isdigit() or not lowest_port <= int(port) <= 65535:
         raise InputError("reading the address", text or "(empty)", "not HOST or HOST:PORT", "give such as 192.0.2.7")
     return host, int(port)

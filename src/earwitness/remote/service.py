@@ -19,7 +19,7 @@ from earwitness.remote.certificates import INVITATION, AnswerKeys
 from earwitness.remote.client import DEFAULT_PORT, parse_address
 from earwitness.remote.machine import Machine
 from earwitness.remote.store import CallStore
-from earwitness.remote.visit import Answering
+from earwitness.remote.visit import PATIENCE_S, Answering
 
 Told = Callable[[str], None]
 ANY = "0.0.0.0"
@@ -43,6 +43,8 @@ class AnswerOptions:
     store: Path | None = None
     """Where what it measures is kept; None: in the user's state folder."""
     media_port: int = 0
+    patience_s: float = PATIENCE_S
+    """How long a call is kept whose caller is away and whose media have stopped."""
     clock_offset_ms: float = 0.0
     """As if this machine's clock were so far ahead: to see that the caller finds it."""
 
@@ -65,7 +67,7 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
     Raises `InputError` where it cannot listen, or for keys that cannot be used.
     """
     city = find_place(options.place).name if options.place else ""
-    host, port = parse_address(options.listen)
+    host, port = parse_address(options.listen, lowest_port=0)
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(open_listener(host, port))
@@ -83,6 +85,7 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
             epoch_offset_ns=epoch_offset_ns() + round(options.clock_offset_ms * 1e6),
             reached_at=options.reached_at,
             media_port=options.media_port,
+            patience_s=options.patience_s,
         )
         told(f"answering at {host}:{listener.getsockname()[1]}")
         serving = asyncio.create_task(answer(keys, answering, listener, told))

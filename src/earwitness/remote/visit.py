@@ -26,12 +26,14 @@ CHUNK_BYTES = 1 << 18
 LONGEST_SPEECH_BYTES = 8 * 1024 * 1024
 CAPTURE = "callee.pcap"
 SPEECH = "speech.wav"
-FORGOTTEN_AFTER_S = 60.0
+PATIENCE_S = 60.0
 """A caller that is away for so long, with no packet of the call coming in any more, does not come back."""
 LONGEST_CALL_S = 3900.0
 _LOCALHOST = "127.0.0.1"
 _ANY = "0.0.0.0"
 _REPORT_S = 5.0
+_OWN = -1
+"""Number of the commands that this side gives by itself; the caller's count from 1."""
 
 Lines = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -52,6 +54,7 @@ class Answering:
     """Address that others reach this machine by, where it is not the machine's own (behind a translator)."""
     media_port: int = 0
     """TCP port for the streams of a path; 0: any that is free."""
+    patience_s: float = PATIENCE_S
 
 
 class Helper:
@@ -60,8 +63,7 @@ class Helper:
     def __init__(self, number: int, name: str, child: JsonChild, visit: Visit, first: Lines, said: Lines) -> None:
         self.number, self.name = number, name
         self.over = asyncio.Event()
-        self.heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        """Replies to what this side asked of itself (`id` below 0)."""
+        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._child, self._visit, self._first, self._said = child, visit, first, said
         self._told = False
         self._follower = asyncio.create_task(self._follow())
@@ -71,6 +73,16 @@ class Helper:
         line, self._told = (line if self._told else self._first(line)), True
         with contextlib.suppress(ChildGone):  # the follower tells of its end
             self._child.send(line)
+
+    async def report(self) -> dict[str, Any]:
+        """What a phone has to tell, asked by this side for itself; empty where it does not."""
+        if self.over.is_set() or not self._told:
+            return {}
+        self.tell({"id": _OWN, "do": "report"})
+        try:
+            return await asyncio.wait_for(self._reports.get(), _REPORT_S)
+        except TimeoutError:
+            return {}
 
     def close_stdin(self) -> None:
         """Ask it to finish."""
@@ -89,8 +101,9 @@ class Helper:
         try:
             while True:
                 event = self._said(await self._child.receive())
-                if event.get("id", 0) < 0:
-                    self.heard.put_nowait(event)
+                if event.get("id") == _OWN:
+                    self._reports.put_nowait(event.get("value") or {})
+                    continue
                 self._visit.note(self.name, event)
                 self._visit.channel.send({"child": self.number, "event": event})
         except ChildGone as gone:
@@ -264,19 +277,25 @@ class Visit:
     # -- the end ---------------------------------------------------------------------------------------
 
     async def watch_over(self) -> None:
-        """End the visit of a caller that does not come back, once its call is over here too."""
-        size, grown = 0, time.monotonic()
+        """End the visit of a caller that does not come back, once no media of its call come in any more."""
+        received, grown = 0, time.monotonic()
         while not self.ended.is_set():
             await asyncio.sleep(1.0)
             now = time.monotonic()
-            capture = self._stored.folder / CAPTURE if self._stored else None
-            here = capture.stat().st_size if capture and capture.exists() else 0
-            if here != size:
-                size, grown = here, now
-            away = 0.0 if self.away_since is None else now - self.away_since
-            quiet = now - grown
-            if min(away, quiet) > FORGOTTEN_AFTER_S or (away and now - self._begun > LONGEST_CALL_S):
+            if self.away_since is None:
+                grown = now
+                continue
+            here = await self._media_received()
+            if here > received:
+                received, grown = here, now
+            away = now - self.away_since
+            if min(away, now - grown) > self._answering.patience_s or now - self._begun > LONGEST_CALL_S:
                 await self.close()
+
+    async def _media_received(self) -> int:
+        """RTP packets that the call's phone has received so far."""
+        reports = [await helper.report() for helper in self._helpers.values() if helper.name == "phone"]
+        return sum(report.get("packets_received", 0) for report in reports)
 
     async def close(self) -> None:
         """End every process, with its last word written down, and the visit."""
@@ -287,10 +306,8 @@ class Visit:
     async def _close_call(self) -> None:
         helpers, self._helpers = list(self._helpers.values()), {}
         for helper in helpers:
-            if helper.name == "phone" and not helper.over.is_set():
-                with contextlib.suppress(TimeoutError, CallFailure):
-                    helper.tell({"id": -1, "do": "report"})
-                    await asyncio.wait_for(helper.heard.get(), _REPORT_S)
+            if helper.name == "phone":
+                self.note("phone", {"event": "report", "value": await helper.report()})
         await asyncio.gather(*(helper.close(10.0) for helper in helpers))
         for number in list(self._devices):
             self._remove_device(number)
