@@ -6,7 +6,6 @@ import asyncio
 import platform
 import socket
 import time
-from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -52,9 +51,7 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
             notebook.versions.update(network.versions())
             opened = await _open_path(plan, network, folder, notebook, stack, watch)
             try:
-                probing = asyncio.create_task(probe(opened, plan.rtt_probes, notebook))
-                stack.callback(probing.cancel)
-                await _captured_call(plan, network, opened, folder, offset_ns, notebook, watch, probing)
+                await _captured_call(plan, network, opened, folder, offset_ns, notebook, watch)
                 if plan.throughput:
                     watch("measuring throughput")
                     await fill(opened, notebook)
@@ -122,16 +119,15 @@ async def _captured_call(
     offset_ns: int,
     notebook: Notebook,
     watch: Watch,
-    probing: Awaitable[None],
 ) -> None:
-    """Everything between the first packet that could be captured and the last; dials when the path was probed."""
+    """Everything between the first packet that could be captured and the last."""
     ends = {
         name: call_end(end, _phones(plan, folder), offset_ns)
         for name, end in (("caller", opened.caller), ("callee", opened.callee))
     }
     notebook.clocks = {name: end.clock for name, end in ends.items()}
     async with AsyncExitStack() as stack:
-        watch("probing the path, starting captures and phones")
+        watch("starting captures and phones")
         service = await stack.enter_async_context(sip_service(plan, opened, network.scratch))
         setups = {
             "caller": _setup(plan, "caller", opened.caller, service, ends["caller"]),
@@ -151,7 +147,8 @@ async def _captured_call(
         phones: dict[str, Phone] = dict(zip(ends, entered[2:], strict=True))
         failure: CallFailure | None = None
         try:
-            await probing
+            watch("probing the path")
+            await probe(opened, plan.rtt_probes, notebook)  # with the phones up: starting them would delay the answers
             await talk(plan, network, opened, phones, notebook, watch)
         finally:
             failure = await collect(ends, phones, captures, notebook)

@@ -96,7 +96,7 @@ class CallPlan:
     """TCP_NODELAY on a tunnel's TCP connection, where the path has one."""
     single_onion: bool = False
     """An onion path's service does not hide where it is: one relay, the rendezvous point, fewer hops on its side."""
-    rtt_probes: int = 5
+    rtt_probes: int = 3
     """Datagrams sent to and fro before the call, for the path's round-trip time; 0: none."""
     throughput: bool = False
     """Measure what the path carries each way, after the call."""

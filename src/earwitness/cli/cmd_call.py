@@ -68,7 +68,7 @@ def register(app: typer.Typer) -> None:
         single_onion: Annotated[
             bool, typer.Option(help="The onion service does not hide where it is: fewer hops (onion).")
         ] = False,
-        rtt_probes: Annotated[int, typer.Option(help="Probes of the path's round-trip time before the call.")] = 5,
+        rtt_probes: Annotated[int, typer.Option(help="Probes of the path's round-trip time before the call.")] = 3,
         throughput: Annotated[
             bool, typer.Option(help="Measure what the path carries each way, after the call: at most 1 MiB or 3 s.")
         ] = False,
