@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from earwitness.call.live import CALL_CLOCK
 from earwitness.capture.live import CaptureProcess, CaptureSummary
-from earwitness.path.base import End
+from earwitness.path.base import End, PhonePorts
 from earwitness.phone.base import Phone, PhoneKind
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.end import FarCallEnd, FarMachine
+from earwitness.remote.machine import Machine
 
 
 class Capture(Protocol):
@@ -56,7 +57,10 @@ class NearEnd:
     @asynccontextmanager
     async def capture(self, out: Path) -> AsyncIterator[CaptureProcess]:
         """Capture on the path's device."""
-        starting = CaptureProcess.start(self._end.host, self._end.interface, out, epoch_offset_ns=self.epoch_offset_ns)
+        host, interface = self._end.host, self._end.interface
+        # On a real machine's own device there is more than the call.
+        ports = PhonePorts().all if isinstance(host, Machine) and interface == host.interface else ()
+        starting = CaptureProcess.start(host, interface, out, epoch_offset_ns=self.epoch_offset_ns, ports=ports)
         async with await starting as running:
             yield running
 

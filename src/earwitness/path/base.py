@@ -21,6 +21,11 @@ class PhonePorts:
     rtp: int = 4000
     rtcp: int = 4001
 
+    @property
+    def all(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.sip, self.rtp, self.rtcp)
+
 
 @dataclass(frozen=True)
 class Hop:

@@ -13,7 +13,8 @@ from typing import Any
 
 from earwitness.capture.child import ChildGone, JsonChild
 from earwitness.capture.live import capture_command
-from earwitness.errors import CallFailure, EarwitnessError, InputError
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.path.base import PhonePorts
 from earwitness.path.tun import callee_device
 from earwitness.phone.agent import failure_values
 from earwitness.phone.builtin import AGENT
@@ -203,10 +204,13 @@ class Visit:
         self._here.file(SPEECH).write_bytes(sound)
 
     async def _capture(self, child: int, interface: str) -> None:
-        allowed = {self._answering.machine.interface, *(f"ew{number}" for number in self._devices)} - {""}
+        own = self.machine.interface
+        allowed = {own, *(f"ew{number}" for number in self._devices)} - {""}
         if interface not in allowed:
             raise InputError("capturing on", interface or "this machine", "not a device of this call", "see its path")
-        argv = capture_command(interface, self._here.file(CAPTURE), self._answering.epoch_offset_ns)
+        # On the machine's own device there is more than the call.
+        ports = PhonePorts().all if interface == own else ()
+        argv = capture_command(interface, self._here.file(CAPTURE), self._answering.epoch_offset_ns, ports=ports)
         await self._helper(child, "capture", argv)
 
     async def _forwarder(self, child: int, number: int) -> None:
