@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from ear.traces import trace_of
+from earwitness.archive.dataset import Dataset
+from earwitness.cli.main import app
 from earwitness.ear.hear import Heard, hear
+from earwitness.errors import InputError
+from earwitness.report.whatif_blame import report_blame
 from earwitness.score.listening import listen, loopback
 from earwitness.score.pesq import ScorerRefused
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import speech
 from earwitness.study.blame import CAUSES, Blame, blame
+from earwitness.study.blame_calls import PARTS
 from earwitness.study.blame_sounds import Ideal, reassembled, said_in
 from earwitness.trace.model import Trace
+from report.synthetic import Made, add_call
 
 G711 = codec_named("g711u")
 SAID = speech("allison-10s", 8000, seconds=8.0).samples
@@ -154,7 +164,39 @@ def test_what_was_said_once_is_not_taken_for_a_loop() -> None:
 def test_timestamps_that_begin_anew_are_refused_in_one_line() -> None:
     trace = trace_of(G711, SAID)
     late = np.where(np.arange(len(trace)) > 200, trace.timestamp + 8000 * 3600, trace.timestamp)
-    from dataclasses import replace
-
     with pytest.raises(ScorerRefused, match="timestamps span"):
         blamed(replace(trace, timestamp=late), "pjmedia")
+
+
+def test_a_data_sets_blame_is_the_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
+    with Dataset.open_or_create(tmp_path / "set", durable=False) as store:
+        add_call(store, Made("call-1", "tor", 3, seconds=4.0))
+        add_call(store, Made("call-2", "tor", 2, "opus:24000", seconds=4.0))
+
+    def files(name: str, executor: Executor | None) -> dict[str, bytes]:
+        report = report_blame(tmp_path / "set", out=tmp_path / name, executor=executor)
+        table = report.found.calls
+        assert (table["refused"] == "").all()
+        assert set(table["buffer"]) == {"fixed:60"}  # as the calls were heard
+        sums = table[list(PARTS)].sum(axis=1)
+        assert np.allclose(sums, table["blame_whole"], rtol=0, atol=1e-9)
+        summary = report.found.summary
+        assert np.allclose(summary[list(PARTS)].sum(axis=1), summary["blame_whole"], rtol=0, atol=1e-9)
+        return {path.name: path.read_bytes() for path in report.files}
+
+    with ProcessPoolExecutor(2) as pool:
+        assert files("two", pool) == files("one", None)
+
+
+def test_a_call_in_which_nothing_can_be_scored_says_why() -> None:
+    silent = trace_of(G711, np.zeros(16_000, dtype=np.int16))
+    with pytest.raises(ScorerRefused):
+        blame(hear(silent, G711, "fixed:60"), G711, SAID)
+
+
+def test_the_command_needs_to_know_what_was_said(tmp_path: Path) -> None:
+    capture = tmp_path / "call.pcap"
+    capture.write_bytes(b"")
+    result = CliRunner().invoke(app, ["blame", str(capture)])
+    assert isinstance(result.exception, InputError)
+    assert "--reference" in str(result.exception)
