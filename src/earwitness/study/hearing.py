@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from earwitness.ear.hear import Heard
 from earwitness.ear.listen import choose, listen
 from earwitness.errors import EarwitnessError
@@ -26,6 +28,8 @@ class Scored:
     score: PesqScore | None
     mos_lqo_wb: float | None
     refused: str
+    score_as_published: PesqScore | None = None
+    """Against the reference as the published study's program read it, where that reads other samples of the file."""
 
     def record(self) -> dict[str, Any]:
         """One JSON record; names and units as in the data dictionary."""
@@ -38,6 +42,8 @@ class Scored:
             "mos_lqo": None if score is None else score.mos_lqo,
             "pesq_raw": None if score is None else score.raw,
             "mos_lqo_wb": self.mos_lqo_wb,
+            "mos_lqo_as_published": self.score_as_published and self.score_as_published.mos_lqo,
+            "pesq_raw_as_published": self.score_as_published and self.score_as_published.raw,
             "score_refused": self.refused,
             "mouth_to_ear_ms": heard.mouth_to_ear_mean_ms,
             "mouth_to_ear_p95_ms": heard.mouth_to_ear_p95_ms,
@@ -101,7 +107,8 @@ def hear_capture(
 
     `reference`: a WAV file, or the name of speech that ships with the package; it is what the far phone played in a
     loop, and cut packets are made again from it. `as_published`: score against its samples as the published study's
-    program read them, from byte 44 of the file on. Other arguments as for `earwitness.ear.listen.listen`. Raises
+    program read them, from byte 44 of the file on; where that differs (a longer header is scored as sound) both scores
+    are in the record. Other arguments as for `earwitness.ear.listen.listen`. Raises
     InputError.
     """
     read = read_capture(capture)
@@ -116,6 +123,23 @@ def hear_capture(
         concealment=concealment,
     )
     flow = str(chosen.heard.flow)
-    if said is not None and as_published:
-        said = replace(said, samples=samples_as_published(Path(str(reference))))
-    return [Scored(one, flow, None, None, "") if said is None else score_of(one, said, flow) for one in heard]
+    if said is None:
+        return [Scored(one, flow, None, None, "") for one in heard]
+    study_read = _as_published(reference, said)
+    if as_published and study_read is not None:
+        said = study_read
+    scored = [score_of(one, said, flow) for one in heard]
+    if study_read is None:
+        return scored
+    return [
+        replace(one, score_as_published=one.score if as_published else score_of(one.heard, study_read).score)
+        for one in scored
+    ]
+
+
+def _as_published(reference: str | Path | None, said: Speech) -> Speech | None:
+    """The reference as the study's program read it (from byte 44 on), None where that is what the file says."""
+    if said.sample_rate != 8000 or not Path(str(reference)).is_file():
+        return None
+    samples = samples_as_published(Path(str(reference)))
+    return None if np.array_equal(samples, said.samples) else replace(said, samples=samples)
