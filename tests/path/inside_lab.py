@@ -6,26 +6,40 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import dataclasses
+import hashlib
 import json
 import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from earwitness.errors import CallFailure
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.lab.sandbox import in_sandbox, rerun_inside
+from earwitness.path import onion as onion_module
+from earwitness.path import openvpn as openvpn_module
+from earwitness.path import vpn as vpn_module
 from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.direct import DirectPath
 from earwitness.path.onion import OnionPath
 from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
-from earwitness.tor.control import TorControl
+from earwitness.path.vpn import VpnPath, vpn_tor_path
+from earwitness.path.vpn_config import Security
+from earwitness.tor.control import ControlAddress, TorControl
 from earwitness.tor.nodelay import set_nodelay
+from earwitness.tor.onion import OnionService
 from earwitness.tor.select import CircuitRequest
 
 DATAGRAMS = 500
@@ -211,6 +225,135 @@ async def nodelay(lab: Lab) -> dict[str, Any]:
     return report
 
 
+async def vpn(lab: Lab) -> dict[str, Any]:
+    """The tunnel straight and over a circuit, in each security, and what is left of its keys while it is open."""
+    report: dict[str, Any] = {}
+    scratch = lab.state_dir / "calls"
+    request = CircuitRequest(hops=2, guard="relay4", exit="relay8")
+    for name, path in (
+        ("none", VpnPath(scratch, security=Security.NONE, nodelay=False)),
+        ("static", VpnPath(scratch, security=Security.STATIC)),
+        ("tls", VpnPath(scratch)),
+        ("tor", vpn_tor_path(request, lab.tor, scratch, nodelay=True)),
+    ):
+        async with path.open(lab.host("caller"), lab.host("callee"), PORTS) as opened:
+            report[name] = {
+                "details": opened.details,
+                "files": opened.files,
+                "notes": opened.notes,
+                "hops": [hop.nickname for hop in opened.hops],
+                "exchanged": await exchange(opened, 50, 4000, 4000),
+                "left_on_disk": [str(file) for file in scratch.rglob("*")],
+                "command_lines": command_lines(opened.caller_vpn.process.pid),
+                "failure": opened.failure(),
+            }
+            if name == "tor":
+                async with TorControl.connect(lab.tor.client("caller").control) as control:
+                    report[name]["tor"] = await tors_view(control, opened.circuit_id)
+                report[name]["fingerprints"] = [hop.fingerprint for hop in opened.hops]
+            if name in ("tor", "tls"):
+                report[name]["measured"] = await measured(opened)
+            if name == "tls":
+                report["killed"] = await failure_after(opened, opened.faults["kill-tunnel"])
+            if name == "tor":
+                report["torn_down"] = await failure_after(opened, opened.faults["close-circuit"])
+    return report
+
+
+def command_lines(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+async def measured(path: OpenPath) -> dict[str, Any]:
+    rtt = await path.round_trips(3)
+    fill = {direction: await path.throughput(direction) for direction in ("to_callee", "to_caller")}
+    return {
+        "rtt": rtt and rtt.to_dict(),
+        **{direction: carried and carried.to_dict() for direction, carried in fill.items()},
+    }
+
+
+async def probes(lab: Lab) -> dict[str, Any]:
+    """Of a path whose links are known: 2 Mbit/s towards the caller, unlimited the other way."""
+    caller, callee = lab.host("caller"), lab.host("callee")
+    one_way_ms = lab.link("caller", "callee").delay_ms
+    before = lab.link("callee", "caller")
+    lab.set_link("callee", "caller", before.with_spec("rate=2"))
+    report: dict[str, Any] = {"link_rtt_ms": 2 * one_way_ms}
+    try:
+        for path in (DirectPath(), TcpPath()):
+            async with path.open(caller, callee, PORTS) as opened:
+                report[path.name] = await measured(opened)
+    finally:
+        lab.set_link("callee", "caller", before)
+    return report
+
+
+async def tunnel_faults(lab: Lab) -> dict[str, Any]:
+    """Tunnels that do not come up, and proxies that are not there."""
+    scratch = lab.state_dir / "calls"
+    report: dict[str, Any] = {}
+    made = vpn_module.key_files
+
+    def of_two_authorities(*arguments: Any) -> dict[str, Any]:
+        mine, other = made(*arguments), made(*arguments)
+        return {**mine, "server.crt": other["server.crt"], "server.key": other["server.key"]}
+
+    with mock.patch.object(vpn_module, "key_files", of_two_authorities):
+        report["wrong_certificate"] = await outcome_of(VpnPath(scratch), lab)
+    before = lab.link("caller", "callee")
+    lab.set_link("caller", "callee", before.with_spec("loss=1"))
+    try:
+        with mock.patch.object(vpn_module, "UP_TIMEOUT_S", 2.0):
+            report["never_up"] = await outcome_of(VpnPath(scratch), lab)
+    finally:
+        lab.set_link("caller", "callee", before)
+    client = dataclasses.replace(lab.tor.client("caller"), socks=("127.0.0.1", 9))
+    no_socks = dataclasses.replace(lab.tor, clients={**lab.tor.clients, "caller": client})
+    request = CircuitRequest(hops=2)
+    report["no_socks"] = await outcome_of(vpn_tor_path(request, no_socks, scratch), lab)
+    report["no_socks_tor"] = await outcome_of(TorPath(request, no_socks), lab)
+    nowhere = dataclasses.replace(client, control=ControlAddress(path=Path("/run/nobody/control")))
+    no_tor = dataclasses.replace(lab.tor, clients={**lab.tor.clients, "caller": nowhere})
+    report["no_tor"] = await outcome_of(vpn_tor_path(request, no_tor, scratch), lab)
+    with mock.patch.object(openvpn_module.shutil, "which", return_value=None):
+        report["no_openvpn"] = await outcome_of(VpnPath(scratch), lab)
+    report["left_on_disk"] = [str(file) for file in scratch.rglob("*")]
+    return report
+
+
+async def outcome_of(path: Any, lab: Lab) -> dict[str, Any]:
+    try:
+        async with path.open(lab.host("caller"), lab.host("callee"), PORTS):
+            return {"outcome": "opened"}
+    except CallFailure as failure:
+        return {"outcome": str(failure.outcome), "line": str(failure), "evidence": failure.evidence}
+
+
+async def onion_nobody_offers(lab: Lab) -> dict[str, Any]:
+    """The caller is told of a service whose descriptor was never published."""
+
+    @contextlib.asynccontextmanager
+    async def unpublished(*_arguments: Any, **_options: Any) -> AsyncIterator[OnionService]:
+        key = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+        checksum = hashlib.sha3_256(b".onion checksum" + key + b"\x03").digest()[:2]
+        yield OnionService(base64.b32encode(key + checksum + b"\x03").decode().lower() + ".onion", 80)
+
+    with mock.patch.object(onion_module, "onion_service", unpublished):
+        return await outcome_of(OnionPath(lab.tor), lab)
+
+
+async def single_onion(lab: Lab) -> dict[str, Any]:
+    path = OnionPath(lab.tor, lab.state_dir / "calls", single=True)
+    async with path.open(lab.host("caller"), lab.host("callee"), PORTS) as opened:
+        return {
+            "exchanged": await exchange(opened, 50, 4000, 4000),
+            "hops": [hop.nickname for hop in opened.hops],
+            "measured": await measured(opened),
+            "notes": opened.notes,
+        }
+
+
 async def deaths(lab: Lab) -> dict[str, Any]:
     """Parts of a path that die under the call."""
     report: dict[str, Any] = {}
@@ -238,6 +381,11 @@ async def main() -> None:
             "kept": await kept_circuit(lab),
             "onion": await onion(lab),
             "nodelay": await nodelay(lab),
+            "vpn": await vpn(lab),
+            "probes": await probes(lab),
+            "tunnel_faults": await tunnel_faults(lab),
+            "single_onion": await single_onion(lab),
+            "onion_nobody_offers": await onion_nobody_offers(lab),
             "deaths": await deaths(lab),
         }
     Path(sys.argv[1]).write_text(json.dumps(report))

@@ -162,3 +162,103 @@ def test_killed_forwarder_is_noticed(report: dict[str, Any]) -> None:
     assert deaths["forwarder"]["before"] is None
     assert "forwarder" in deaths["forwarder"]["reason"] or "closed" in deaths["forwarder"]["reason"]
     assert deaths["forwarder"]["after_s"] < 2.0
+
+
+SECURITIES = ("none", "static", "tls")
+
+
+@pytest.mark.parametrize("kind", [*SECURITIES, "tor"])
+def test_tunnel_carries_both_ways_and_leaves_no_key_behind(report: dict[str, Any], kind: str) -> None:
+    tunnel = report["vpn"][kind]
+    for direction in ("to_callee", "to_caller"):
+        assert tunnel["exchanged"][direction]["as_sent"]
+    assert tunnel["exchanged"]["to_caller"]["from"] == [["10.8.0.1", 4000]]
+    assert tunnel["exchanged"]["to_callee"]["from"] == [["10.8.0.2", 4000]]
+    assert tunnel["left_on_disk"] == []
+    assert tunnel["failure"] is None
+
+
+def test_security_is_what_was_asked_for_and_its_weakness_is_told(report: dict[str, Any]) -> None:
+    ciphers = {kind: report["vpn"][kind]["details"]["cipher"] for kind in SECURITIES}
+    assert ciphers == {"none": "", "static": "AES-256-CBC", "tls": "AES-256-GCM"}
+    assert [bool(report["vpn"][kind]["notes"]) for kind in SECURITIES] == [True, True, False]
+    assert "neither encrypted nor authenticated" in report["vpn"]["none"]["notes"][0]
+
+
+def test_tunnel_over_tor_is_the_same_tunnel_on_our_circuit(report: dict[str, Any]) -> None:
+    straight, through = (report["vpn"][kind] for kind in ("tls", "tor"))
+    lines = [
+        {line for line in tunnel["files"]["caller.ovpn"].splitlines() if not line.startswith("remote ")}
+        for tunnel in (straight, through)
+    ]
+    assert lines[1] - lines[0] == {"socks-proxy 127.0.0.1 9050 socks-auth"}
+    assert through["hops"] == ["relay4", "relay8"]
+    assert through["tor"]["relays"] == through["fingerprints"]
+    stream = through["details"]["streams"]["tunnel"]
+    assert through["tor"]["streams"] == [str(stream["stream_id"])]
+    assert through["tor"]["leave_unattached"] == "0"
+    assert through["details"]["relay_nodelay"] is True
+
+
+def test_no_secret_is_on_a_command_line(report: dict[str, Any]) -> None:
+    for kind in (*SECURITIES, "tor"):
+        assert "earwitness-" not in report["vpn"][kind]["command_lines"]
+        assert "BEGIN" not in json.dumps(report["vpn"][kind]["files"])
+
+
+def test_tunnel_that_dies_is_noticed_with_its_cause(report: dict[str, Any]) -> None:
+    killed, torn_down = report["vpn"]["killed"], report["vpn"]["torn_down"]
+    assert (killed["before"], torn_down["before"]) == (None, None)
+    assert "SIGKILL" in killed["reason"]
+    assert "closed: REQUESTED" in torn_down["reason"]
+    assert max(killed["after_s"], torn_down["after_s"]) < 2.0
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "says"),
+    [
+        ("wrong_certificate", "path_failed", "VERIFY ERROR"),
+        ("never_up", "path_failed", "not up after 2 s"),
+        ("no_socks", "path_failed", "SOCKS port at 127.0.0.1:9: TCP: connect to"),
+        ("no_socks_tor", "path_failed", "SOCKS port at 127.0.0.1:9"),
+        ("no_tor", "path_failed", "control port of tor"),
+        ("no_openvpn", "tool_missing", "apt-get install openvpn"),
+    ],
+)
+def test_tunnel_that_does_not_open_is_a_typed_outcome(
+    report: dict[str, Any], fault: str, outcome: str, says: str
+) -> None:
+    failed = report["tunnel_faults"][fault]
+    assert failed["outcome"] == outcome
+    assert says in failed["line"]
+    assert report["tunnel_faults"]["left_on_disk"] == []
+
+
+def test_probes_measure_what_the_links_are(report: dict[str, Any]) -> None:
+    probes = report["probes"]
+    for path in ("direct", "tcp"):
+        assert probes[path]["rtt"]["received"] == 3
+        assert probes["link_rtt_ms"] <= probes[path]["rtt"]["min_ms"] < probes["link_rtt_ms"] + 5.0
+        # 2 Mbit/s with headers: TCP carries at most 1448 bytes of each 1500 that the link counts.
+        assert 1200.0 < probes[path]["to_caller"]["kbit_s"] < 2000.0
+        assert probes[path]["to_caller"]["seconds"] <= 3.0
+        assert probes[path]["to_callee"]["kbit_s"] > 1.5 * probes[path]["to_caller"]["kbit_s"]
+    for kind in ("tls", "tor"):
+        measured = report["vpn"][kind]["measured"]
+        assert measured["rtt"]["received"] == 3
+        assert min(measured[direction]["kbit_s"] for direction in ("to_callee", "to_caller")) > 500.0
+
+
+def test_onion_service_that_nobody_offers_is_a_typed_outcome_with_tors_reason(report: dict[str, Any]) -> None:
+    failed = report["onion_nobody_offers"]
+    assert failed["outcome"] == "onion_unreachable"
+    assert "NOT_FOUND" in failed["line"]
+    assert len(failed["evidence"]["descriptor_failures"]) > 1  # tor asked more than one directory
+
+
+def test_single_onion_service_has_no_relays_of_its_own(report: dict[str, Any]) -> None:
+    single = report["single_onion"]
+    for direction in ("to_callee", "to_caller"):
+        assert single["exchanged"][direction]["as_sent"]
+    assert len(single["hops"]) == 3
+    assert "did not hide" in single["notes"][0]

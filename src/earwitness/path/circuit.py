@@ -80,6 +80,15 @@ class OverCircuit:
         """Why a stream did not open: from tor's own events where it told, else what the one who asked for it said."""
         stream = self.watch.by_label().get(flow)
         circuit_gone = self.circuit.ended
+        if stream is None and circuit_gone is None and not self.watch.refused:
+            return CallFailure(
+                Outcome.PATH_FAILED,
+                f"opening the {flow} stream through the SOCKS port at",
+                on=f"{self.socks[0]}:{self.socks[1]}",
+                happened=said,
+                remedy="see that tor's SOCKS port is there: it never heard of the stream",
+                evidence={"flow": flow, "circuit_id": self.circuit.id, **evidence},
+            )
         told = (stream.ended if stream else None) or next(iter(self.watch.refused), None) or said
         return CallFailure(
             Outcome.CIRCUIT_FAILED if circuit_gone else Outcome.STREAM_REFUSED,

@@ -19,7 +19,7 @@ from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorClient, TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
 from earwitness.tor.onion import DescriptorFetches, OnionService, descriptor_fetches, onion_service
-from earwitness.tor.single import single_onion_tor
+from earwitness.tor.single import single_onion_service
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 STREAMS_TIMEOUT_S = 90.0
@@ -89,7 +89,6 @@ class OnionPath:
         here, there = self.network.client(caller.name), self.network.client(callee.name)
         async with AsyncExitStack() as stack:
             callers_tor = await stack.enter_async_context(TorControl.connect(here.control))
-            callees_tor, service_pid = await stack.enter_async_context(self._services_tor(callee, there))
             ends = await stack.enter_async_context(
                 tunnel_ends(
                     caller,
@@ -102,7 +101,9 @@ class OnionPath:
                     counted=details,
                 )
             )
-            service = await stack.enter_async_context(onion_service(callees_tor, ends.listener, single=self.single))
+            service, callees_tor, service_pid = await stack.enter_async_context(
+                self._offered(callee, there, ends.listener)
+            )
             watch = stack.enter_context(StreamWatch(callers_tor, None, username).following())
             streams_begun = time.monotonic_ns()
             async with descriptor_fetches(callers_tor, service.address) as fetches:
@@ -145,15 +146,17 @@ class OnionPath:
             )
 
     @asynccontextmanager
-    async def _services_tor(self, callee: Host, client: TorClient) -> AsyncIterator[tuple[TorControl, int]]:
-        """The tor that offers the service, and its process id where it was started for that."""
+    async def _offered(
+        self, callee: Host, client: TorClient, target: tuple[str, int]
+    ) -> AsyncIterator[tuple[OnionService, TorControl, int]]:
+        """The service, the tor that offers it, and that tor's process id where it was started for that."""
         if self.single:
             assert self.scratch is not None
-            async with single_onion_tor(callee, client, self.scratch) as started:
-                yield started
+            async with single_onion_service(callee, client, self.scratch, target) as offered:
+                yield offered
         else:
-            async with TorControl.connect(client.control) as control:
-                yield control, 0
+            async with TorControl.connect(client.control) as control, onion_service(control, target) as service:
+                yield service, control, 0
 
 
 def _one_circuit(watch: StreamWatch) -> int:

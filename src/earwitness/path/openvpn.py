@@ -24,6 +24,7 @@ _UP = "Initialization Sequence Completed"
 _VERSION = re.compile(r"OpenVPN (\d\S*)")
 _CIPHER = re.compile(r"(?:Data Channel: cipher|Outgoing Data Channel: Cipher) '([^']+)'")
 _LISTENING = re.compile(r"Listening for incoming TCP connection")
+_CAUSE = re.compile(r"VERIFY \w* ?ERROR|Options error|ERROR:|recv_socks_reply|Cannot ")
 _LEAVING = re.compile(
     r"^(SIG|Exiting|Closing TUN|net_|UDPv4|TCPv4|TCP/UDP: Closing|WARNING|NOTE|DEPRECATED|library|\*)"
 )
@@ -104,7 +105,9 @@ class OpenVpn:
 
     @property
     def last_word(self) -> str:
-        """The last line of its log that tells something."""
+        """The line of its log that tells most: the first error of a kind that has others in its wake, or the last."""
+        if causes := [line for line in self.lines if _CAUSE.match(line)]:
+            return causes[0]
         telling = [line for line in self.lines if not _LEAVING.match(line)]
         return (telling or list(self.lines) or ["it logged nothing"])[-1]
 

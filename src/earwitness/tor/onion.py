@@ -37,13 +37,11 @@ async def onion_service(
     target: tuple[str, int],
     *,
     port: int = 80,
-    single: bool = False,
     timeout_s: float = PUBLISH_TIMEOUT_S,
 ) -> AsyncIterator[OnionService]:
     """Have tor offer `target` (address and port beside it) as an onion service, until leaving.
 
-    `single` makes it a single onion service, which that tor must be configured for. Entering returns when a
-    first directory has the descriptor. Raises `CallFailure` (`PATH_FAILED`).
+    Entering returns when a first directory has the descriptor. Raises `CallFailure` (`PATH_FAILED`).
     """
     begun = time.monotonic_ns()
     service = OnionService("", port)
@@ -60,7 +58,7 @@ async def onion_service(
             service.failures.append(f"{event.hs_dir}: {event.reason}")
 
     await control.request(control.controller.add_event_handler("HS_DESC", on_descriptor))
-    flags = {OnionServiceFlags.DISCARD_PK} | ({OnionServiceFlags.NON_ANONYMOUS} if single else set())
+    flags = {OnionServiceFlags.DISCARD_PK}
     try:
         reply = await control.request(
             control.controller.add_onion(
@@ -73,12 +71,12 @@ async def onion_service(
         async with asyncio.timeout(timeout_s):
             await published.wait()
     except AiostemError as error:
-        raise _failure(control, f"tor refused: {error}", service) from error
+        raise publishing_failed(control, f"tor refused: {error}", service) from error
     except TimeoutError as error:
         happened = (
             service.failures[-1] if service.failures else f"no directory has its descriptor after {timeout_s:g} s"
         )
-        raise _failure(control, happened, service) from error
+        raise publishing_failed(control, happened, service) from error
     service.publish_ms = (time.monotonic_ns() - begun) / 1e6
     try:
         yield service
@@ -119,7 +117,8 @@ async def descriptor_fetches(control: TorControl, address: str) -> AsyncIterator
             await control.request(control.controller.del_event_handler("HS_DESC", on_descriptor))
 
 
-def _failure(control: TorControl, happened: str, service: OnionService) -> CallFailure:
+def publishing_failed(control: TorControl, happened: str, service: OnionService) -> CallFailure:
+    """The outcome of a service that no directory took."""
     return CallFailure(
         Outcome.PATH_FAILED,
         "publishing an onion service by tor at",

@@ -1,7 +1,8 @@
-"""A tor that offers single onion services: it hides nobody, and so needs no client's relays (tor(1), proposal 260).
+"""A single onion service: it hides nobody, and its tor goes to the rendezvous point itself (tor(1), proposal 260).
 
-A tor cannot be both this and a client, so one of its own is started beside the host's client for as long as the
-service is offered. It begins with that client's configuration and directory.
+A tor cannot be both this and a client, so one of its own is started beside the host's client for as long as the service
+is offered. It begins with that client's configuration and directory. The service is in its configuration: one that is
+added over the control port (ADD_ONION NonAnonymous) still goes through relays of its own with tor 0.4.9.
 """
 
 from __future__ import annotations
@@ -11,28 +12,36 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+
+from aiostem.event import Event, EventHsDesc
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.host import Host
 from earwitness.tor.control import TorControl
 from earwitness.tor.description import TorClient
+from earwitness.tor.onion import PUBLISH_TIMEOUT_S, OnionService, publishing_failed
 from earwitness.tor.process import TorProcess, stop_all
 from earwitness.tor.torrc import Node
 
 _START_TIMEOUT_S = 15.0
-_POLL_S = 0.05
+_POLL_S = 0.02
 _ITS_OWN = ("DataDirectory", "Nickname", "Log", "ControlSocket", "SocksPort")
 _NON_ANONYMOUS = ["SocksPort 0", "HiddenServiceNonAnonymousMode 1", "HiddenServiceSingleHopMode 1"]
 
 
 @asynccontextmanager
-async def single_onion_tor(host: Host, client: TorClient, scratch: Path) -> AsyncIterator[tuple[TorControl, int]]:
-    """Start one on a host of the private network whose client is given; its control connection and process id.
+async def single_onion_service(
+    host: Host, client: TorClient, scratch: Path, target: tuple[str, int], *, port: int = 80
+) -> AsyncIterator[tuple[OnionService, TorControl, int]]:
+    """Offer `target` from a host of the private network whose client is given, until leaving.
 
-    Raises `InputError` where the client is not ours to copy, `CallFailure` (`LAB_FAILED`) where it does not start.
+    Yields the published service, the control connection of its tor, and that tor's process id. Its key is gone with
+    its folder below `scratch`. Raises `InputError` where the client is not ours to copy, `CallFailure` where its tor
+    does not start (`LAB_FAILED`) or publish (`PATH_FAILED`).
     """
+    begun = time.monotonic_ns()
     if client.control.path is None or not client.pid:
         raise InputError(
             "offering a single onion service at",
@@ -53,23 +62,27 @@ async def single_onion_tor(host: Host, client: TorClient, scratch: Path) -> Asyn
             f"Log notice file {node.log}",
             f"ControlSocket {node.control_socket}",
             *_NON_ANONYMOUS,
+            f"HiddenServiceDir {node.directory / 'service'}",
+            f"HiddenServicePort {port} {target[0]}:{target[1]}",
         ]
         tor = TorProcess.start(host, node, "\n".join([*kept, *own]) + "\n")
         try:
-            await _listening(tor, node)
-            async with TorControl.connect(tor.control) as control:
-                yield control, tor.process.pid
+            async with AsyncExitStack() as stack:
+                control = await _connected(tor, node, stack)
+                service = await _published(tor, node, control, port)
+                service.publish_ms = (time.monotonic_ns() - begun) / 1e6
+                yield service, control, tor.process.pid
         finally:
             await stop_all([tor])
 
 
-async def _listening(tor: TorProcess, node: Node) -> None:
+async def _connected(tor: TorProcess, node: Node, stack: AsyncExitStack) -> TorControl:
+    """Its control connection, as soon as it listens."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         tor.check()
         try:
-            async with TorControl.connect(tor.control):
-                return
+            return await stack.enter_async_context(TorControl.connect(tor.control))
         except EarwitnessError as error:
             if time.monotonic() > deadline:
                 raise CallFailure(
@@ -81,3 +94,25 @@ async def _listening(tor: TorProcess, node: Node) -> None:
                     evidence={"log": tor.last_words()},
                 ) from error
         await asyncio.sleep(_POLL_S)
+
+
+async def _published(tor: TorProcess, node: Node, control: TorControl, port: int) -> OnionService:
+    """Its service, when a first directory has the descriptor; it offers no other."""
+    service = OnionService("", port)
+
+    def on_descriptor(event: Event) -> None:
+        assert isinstance(event, EventHsDesc)
+        if event.action == "UPLOADED":
+            service.uploads.append(str(event.hs_dir))
+        elif event.action == "FAILED":
+            service.failures.append(f"{event.hs_dir}: {event.reason}")
+
+    await control.request(control.controller.add_event_handler("HS_DESC", on_descriptor))
+    deadline = time.monotonic() + PUBLISH_TIMEOUT_S
+    while not service.uploads:
+        tor.check()
+        if time.monotonic() > deadline:
+            raise publishing_failed(control, f"no directory has it after {PUBLISH_TIMEOUT_S:g} s", service)
+        await asyncio.sleep(_POLL_S)
+    service.address = (node.directory / "service" / "hostname").read_text().strip()
+    return service
