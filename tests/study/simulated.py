@@ -19,6 +19,7 @@ from earwitness.archive.stored import StoredCall
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.study.folder import owned_study
+from earwitness.study.memory import use_little_memory
 from earwitness.study.runner import Ending, News, Runner, Stop
 
 Fate = Callable[[CallPlan], tuple[Outcome, bool | None]]
@@ -168,6 +169,7 @@ def run_simulated(
 
 def main() -> None:
     """Run a study file over simulated posts; print what was put right, then how it ended."""
+    use_little_memory()
     study, directory = Path(sys.argv[1]), Path(sys.argv[2])
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     seconds = float(sys.argv[4]) if len(sys.argv) > 4 else 0.02

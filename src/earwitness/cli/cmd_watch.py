@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
         from earwitness.cli.calling import in_a_lab
         from earwitness.cli.running import INTERRUPTED, stopping
         from earwitness.study.file import read_study
+        from earwitness.study.memory import use_little_memory
         from earwitness.study.runner import News, Stop, Why
         from earwitness.study.session import lab_plan_of
         from earwitness.study.watch import Turn
@@ -66,6 +67,7 @@ def register(app: typer.Typer) -> None:
             return INTERRUPTED if ending.why is Why.STOPPED else 1
 
         def inside() -> int:
+            use_little_memory()
             try:
                 return asyncio.run(watching())
             except asyncio.CancelledError:

@@ -24,9 +24,11 @@ def run_study(file: Path, out: Path, *, report: bool, json: bool) -> int:
     from earwitness.archive.dataset import Dataset
     from earwitness.errors import EarwitnessError
     from earwitness.report.html import write_report
+    from earwitness.study.memory import use_little_memory
     from earwitness.study.runner import Why
     from earwitness.study.status import status, status_text
 
+    use_little_memory()
     try:
         ending = asyncio.run(_running(file, out, json))
     except asyncio.CancelledError:
