@@ -31,7 +31,7 @@ class RemoteNetwork:
     Args:
         address: host and port of the other machine's `earwitness answer`.
         invitation: what it wrote for us.
-        scratch: directory for short-lived files.
+        scratch: directory for short-lived files, made where a program needs one.
         tor: the network for paths over Tor, whose client named `CALLER` is this machine's.
         politeness: keeps calls over Tor apart; None where the network is our own.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,14 +76,13 @@ def call_other_machine(
         if any(plan.over_tor for plan in plans):
             booting("asking the tor that runs here", 0.0)
             tor = await public_tor(ControlAddress.parse(tor_control) if tor_control else None, CALLER)
-        with tempfile.TemporaryDirectory(prefix="earwitness-") as scratch:
-            yield RemoteNetwork(
-                address,
-                invited,
-                Path(scratch),
-                tor=tor,
-                politeness=Politeness(calls_an_hour=CALLS_AN_HOUR if calls_an_hour is None else calls_an_hour),
-            )
+        yield RemoteNetwork(
+            address,
+            invited,
+            out / ".scratch",
+            tor=tor,
+            politeness=Politeness(calls_an_hour=CALLS_AN_HOUR if calls_an_hour is None else calls_an_hour),
+        )
 
     return asyncio.run(_place_calls(plans, two_machines, out, json, where="public"))
 
