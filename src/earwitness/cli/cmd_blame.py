@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from earwitness.cli.cmd_whatif import tell_left_out
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 
 
@@ -73,8 +74,7 @@ def register(app: typer.Typer) -> None:
                 executor=executor,
                 progress=lambda done, total, _: bar.update(task, completed=done, total=total),
             )
-        for call, direction, reason in report.found.left_out:
-            progress.print(f"left out: {call} {direction}: {reason}", markup=False, soft_wrap=True)
+        tell_left_out(report.found.left_out)
         if json:
             print_records({str(name): value for name, value in row.items()} for row in _rows(report.found.calls))
             return
@@ -118,8 +118,8 @@ def _show(rows: list[dict[Any, Any]]) -> None:
     from earwitness.study.blame import CAUSES
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("call", "buffer", "n", "MOS-LQO", "lost", *CAUSES):
-        table.add_column(heading, justify="left" if heading in ("call", "buffer") else "right")
+    for heading in ("call", "buffer", "n", "MOS", "lost", *CAUSES):
+        table.add_column(heading, justify="left" if heading in ("call", "buffer") else "right", no_wrap=True)
     for row in rows:
         parts = (row[f"blame_{name}"] for name in CAUSES)
         values = [number(value, 2) for value in (row["mos_lqo"], row["blame_whole"], *parts)]

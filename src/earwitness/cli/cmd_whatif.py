@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from earwitness.cli.common import JsonFlag, output, print_records, progress
+
+
+def tell_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
+    """How many directions could not be heard, by reason, with an example each."""
+    first: dict[str, str] = {}
+    for call, direction, reason in left_out:
+        first.setdefault(reason, f"{call} {direction}".strip())
+    for reason, example in first.items():
+        count = sum(reason == other for _, _, other in left_out)
+        progress.print(f"left out: {count} x {reason} (first: {example})", markup=False, soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -84,6 +95,5 @@ def register(app: typer.Typer) -> None:
             for row in rows:
                 table.add_row(*row.values())
             output.print(table)
-        for call, direction, reason in report.found.left_out:
-            progress.print(f"left out: {call} {direction}: {reason}", markup=False, soft_wrap=True)
+        tell_left_out(report.found.left_out)
         output.print(f"The page: {report.files[0]}", markup=False, soft_wrap=True)

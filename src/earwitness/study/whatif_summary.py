@@ -46,7 +46,8 @@ def summarise(calls: pd.DataFrame, buffers: Sequence[str], *, resamples: int = 1
     order = {spec: position for position, spec in enumerate(buffers)}
     records = []
     groups = calls.groupby(["condition", "codec", "buffer"], sort=False)
-    for (condition, codec, buffer), group in sorted(groups, key=lambda one: (one[0][0], one[0][1], order[one[0][2]])):
+    for key, group in sorted(groups, key=lambda one: (one[0][0], one[0][1], order[str(one[0][2])])):
+        condition, codec, buffer = key
         scored = group[group["mos_lqo"].notna()]
         bases = sorted(set(scored["mouth_to_ear_basis"]) - {""})
         record: dict[str, Any] = {
@@ -89,8 +90,8 @@ def mean_interval(
 
 def _values(scored: pd.DataFrame, name: str) -> F64:
     if name == "share_above_3":
-        return (scored["mos_lqo"] > GOOD_MOS).to_numpy(dtype=np.float64)
-    return scored[name].to_numpy(dtype=np.float64)
+        return np.asarray(scored["mos_lqo"] > GOOD_MOS, dtype=np.float64)
+    return np.asarray(scored[name], dtype=np.float64)
 
 
 def _mean(values: F64) -> float:
