@@ -87,7 +87,13 @@ def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
         axes.barh(at, part, left=begin, height=0.7, linewidth=0.5, **style.series_style(index, LABELS[name]).bar())
         right, left = right + np.maximum(part, 0), left + np.minimum(part, 0)
     axes.plot(
-        rows["blame_whole"], at, color="white", marker="D", markeredgecolor="black", linestyle="none", label="lost"
+        rows["blame_whole"],
+        at,
+        color="white",
+        marker="D",
+        markeredgecolor="black",
+        linestyle="none",
+        label="lost in all",
     )
     labels = [
         f"{condition}, {codec_label(codec, short=True)}, {buffer} (n = {n})"
