@@ -24,6 +24,8 @@ from earwitness.study.retry import Ended, Next, decide
 
 JOURNAL_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
+_CHECKPOINT_PAGES = 4000
+"""16 MiB of log: a checkpoint waits for the disk, so it comes with one commit in some 400."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -114,6 +116,7 @@ class Journal:
                 if not read_only:
                     connection.execute("PRAGMA journal_mode=WAL")
                     connection.execute("PRAGMA synchronous=NORMAL")
+                    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
                     (sound,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
                     if sound != "ok":
                         raise DamagedJournal(path, sound)
