@@ -213,7 +213,7 @@ async def onion(lab: Lab) -> dict[str, Any]:
 
 async def nodelay(lab: Lab) -> dict[str, Any]:
     """How many connections of the circuit's relays and the clients are not as the path says, while it is open."""
-    wish, pids = CircuitRequest(hops=2, guard="relay4", exit="relay8"), lab.tor.voice_pids()
+    wish, pids = CircuitRequest(hops=2, guard="relay4", exit="relay8"), lab.tor.pids
     report: dict[str, Any] = {}
     for on in (True, False):
         path = TorPath(wish, lab.tor, nodelay=on)

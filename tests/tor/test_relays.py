@@ -39,7 +39,6 @@ def test_network_survives_json() -> None:
         "lab", (relay,), {"caller": client}, {"relay1": 34, "caller": 12, "authority1": 5}, relay_nodelay=True
     )
     assert TorNetwork.from_json(json.loads(json.dumps(network.to_json()))) == network
-    assert network.voice_pids() == {"relay1": 34, "caller": 12}
 
 
 def test_broken_description_is_refused() -> None:

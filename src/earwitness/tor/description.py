@@ -29,7 +29,8 @@ class TorNetwork:
     relays: tuple[Relay, ...]
     clients: Mapping[str, TorClient]
     pids: Mapping[str, int] = field(default_factory=dict)
-    """Process id of each tor by nickname, in the sandbox's pid namespace; empty for a public network."""
+    """Process ids of all tors whose sockets a call's cells may pass, by name, in the sandbox's pid namespace: relays,
+    clients, and authorities, which tor itself takes as relays for onion services. Empty for a public network."""
     authorities: tuple[Relay, ...] = ()
     """Directory authorities: never drawn for a circuit of ours, but tor may use them as middles of its own."""
     relay_nodelay: bool = False
@@ -49,11 +50,6 @@ class TorNetwork:
                 return relay
         there_are = ", ".join(relay.nickname for relay in self.relays[:20])
         raise InputError("looking for the relay", name, "there is none", f"there are: {there_are}")
-
-    def voice_pids(self) -> dict[str, int]:
-        """Process ids of the relays and clients, those whose sockets a call's cells pass."""
-        names = {relay.nickname for relay in self.relays} | self.clients.keys()
-        return {name: pid for name, pid in self.pids.items() if name in names}
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for another process to join the network."""

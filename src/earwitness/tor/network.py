@@ -169,7 +169,7 @@ class PrivateTor:
             "lab", relays, clients, pids, everybody[len(relays) :], relay_nodelay=self.options.relay_nodelay
         )
         if self.options.relay_nodelay:
-            voice = self._network.voice_pids().values()
+            voice = self._network.pids.values()
             for pid in voice:
                 set_nodelay(pid, True)
             self._nodelay = asyncio.ensure_future(keep_nodelay(voice))

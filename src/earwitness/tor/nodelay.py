@@ -81,7 +81,7 @@ def nodelay_during(network: TorNetwork, on: bool | None, others: Mapping[str, in
     if on is None:
         yield
         return
-    pids = {**network.voice_pids(), **(others or {})}
+    pids = {**network.pids, **(others or {})}
     _set_on_all(pids.values(), on)
     try:
         yield
