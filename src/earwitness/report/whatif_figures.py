@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from earwitness.report import style
@@ -53,7 +54,7 @@ def _tradeoff(summary: pd.DataFrame, stem: Path) -> list[Path]:
         axes[place].set_ylabel("mean MOS-LQO")
     for place in range(max(0, len(codecs) - across), len(codecs)):
         axes[place].set_xlabel("mean mouth-to-ear delay, ms")
-    handles: dict[str, object] = {}
+    handles: dict[str, Artist] = {}
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
