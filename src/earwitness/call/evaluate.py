@@ -24,11 +24,14 @@ from earwitness.archive.stored import write_ledger
 from earwitness.call.clocks import one_clock
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.live import LiveCall
+from earwitness.call.plan import MANUAL
 from earwitness.call.rows import blank_row, ended, finite, recorded, scored, timed
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
+from earwitness.score.find import around_reference
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
+from earwitness.speech.codecs.registry import codec_from_rtpmap
 from earwitness.speech.reference import speech as reference_speech
 from earwitness.speech.wav import write_wav
 from earwitness.trace.capture import Capture, read_capture
@@ -45,8 +48,6 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
     Whatever can be measured is measured, also of a call that failed. An outcome of `completed` becomes a failure
     where a capture is empty or a scorer refuses. Raises only for a folder that cannot be written (OSError).
     """
-    codec = codec_of(live.codec)
-    spoken = _spoken(live, codec, folder)
     notes = list(live.notes)
     captures = {end: _capture(folder / name, live.clocks[end], notes) for end, name in CAPTURES.items()}
     found = {direction: _trace(live, direction, captures, notes) for direction in DIRECTIONS}
@@ -54,19 +55,25 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
     rows: list[Row] = []
     listening: dict[str, Listening] = {}
     outcome, detail = live.outcome, live.outcome_detail
+    codecs = {direction: _codec(live, direction, captures) for direction in DIRECTIONS}
+    # Backwards, so that the reference beside the call is at the rate of the first direction.
+    spoken = {direction: _spoken(live, codecs[direction][0], folder) for direction in reversed(DIRECTIONS)}
     for direction in DIRECTIONS:
-        row = blank_row(live, direction, timed_on.milestones)
+        codec, unknown = codecs[direction]
+        row = replace(blank_row(live, direction, timed_on.milestones), codec="" if unknown else codec.spec)
         trace = timed_on.traces.get(direction)
         if trace is not None and len(trace):
             write_trace(trace, folder / trace_file(direction))
             row = timed(row, live, trace, timed_on.error_ms)
-            heard, trouble = _hear(live, trace, codec)
+            heard, trouble = (None, unknown) if unknown else _hear(live, trace, codec)
             if heard is not None:
                 write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
                 write_ledger(folder, direction, heard.ledger)
                 listening[direction] = _listening(heard, trace)
-                row, trouble = scored(row, live, heard, spoken, codec, trace)
-            row = recorded(row, live, folder, spoken, codec, notes)
+                if live.plan.phone == MANUAL:
+                    heard, listening[direction] = _found(heard, listening[direction], spoken[direction])
+                row, trouble = scored(row, live, heard, spoken[direction], codec, trace)
+            row = recorded(row, live, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble
         elif outcome is Outcome.COMPLETED:
@@ -91,7 +98,7 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
         circuit=live.circuit,
         caller=live.caller.endpoint,
         callee=live.callee.endpoint,
-        codec=live.codec,
+        codec=codecs[DIRECTIONS[0]][0].spec,
         phone=live.plan.phone,
         speech=live.speech,
         outcome=outcome,
@@ -114,6 +121,37 @@ def _spoken(live: LiveCall, codec: Codec, folder: Path) -> Pcm | None:
         return None
     write_wav(folder / REFERENCE, said.samples, said.sample_rate)
     return said.samples
+
+
+def _codec(live: LiveCall, direction: str, captures: Mapping[str, Capture | None]) -> tuple[Codec, str]:
+    """What the direction was spoken with: as planned, but by hand it is whatever the capture holds.
+
+    A capture does not tell the rate to decode Opus at: that is the planned codec's. Where it holds nothing that we
+    decode: the planned one, and why there is nothing to hear.
+    """
+    planned = codec_of(live.codec)
+    if live.plan.phone != MANUAL:
+        return planned, ""
+    sent_at, heard_at = captures[SPEAKER[direction]], captures[LISTENER[direction]]
+    streams = sent_at.sent_by(live.end(SPEAKER[direction]).endpoint.address) if sent_at else ()
+    if not streams and heard_at:
+        streams = heard_at.received_by(live.end(LISTENER[direction]).endpoint.address)
+    if not streams:
+        return planned, ""
+    encoding, payload_type = streams[0].encoding, streams[0].payload_type
+    rate = planned.sample_rate if encoding.name.lower() == planned.encoding_name.lower() else None
+    try:
+        return codec_from_rtpmap(encoding.name, encoding.clock_rate, payload_type, sample_rate=rate), ""
+    except InputError as error:
+        return planned, str(error)
+
+
+def _found(heard: Heard, listening: Listening, spoken: Pcm | None) -> tuple[Heard, Listening]:
+    """The part of it in which the speech was said, which a person began when it pleased them; and where that is."""
+    if spoken is None:
+        return heard, listening
+    part, at = around_reference(spoken, heard.audio, heard.sample_rate)
+    return replace(heard, audio=part), replace(listening, reference_at_ms=at * 1000.0 / heard.sample_rate)
 
 
 def _capture(path: Path, clock: str, notes: list[str]) -> Capture | None:

@@ -18,12 +18,16 @@ from earwitness.lab.lab import Lab
 from earwitness.lab.plan import pair_names
 from earwitness.path.base import Path
 from earwitness.path.direct import DirectPath
+from earwitness.path.kept import KeptCircuits
 from earwitness.path.onion import OnionPath
 from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
 from earwitness.path.vpn import VpnPath, vpn_tor_path
 from earwitness.path.vpn_config import Security
 from earwitness.tor.select import CircuitRequest
+
+KEPT_CIRCUITS = "kept-circuits.json"
+"""In the lab's own directory, so that the next command finds them and they go with the lab."""
 
 
 class LatenessWatch:
@@ -110,6 +114,7 @@ class LabNetwork:
                 )
             exit_wanted = self.lab.plan.refusing_exits[0]
         request = CircuitRequest(plan.hops, plan.guard, plan.middle, exit_wanted, plan.seed)
+        kept = KeptCircuits(self.lab.state_dir / KEPT_CIRCUITS)
         if plan.path == "vpn-tor":
             return vpn_tor_path(
                 request,
@@ -117,9 +122,11 @@ class LabNetwork:
                 self.scratch,
                 security=security,
                 tunnel_nodelay=plan.tunnel_nodelay,
+                keep_circuit=plan.keep_circuit,
+                kept=kept,
                 nodelay=plan.relay_nodelay,
             )
-        return TorPath(request, self.lab.tor, nodelay=plan.relay_nodelay)
+        return TorPath(request, self.lab.tor, keep_circuit=plan.keep_circuit, kept=kept, nodelay=plan.relay_nodelay)
 
     def versions(self) -> Mapping[str, str]:
         """Of tor, where it is to be had (a lab that is up needs none of the command's own)."""

@@ -19,7 +19,7 @@ from earwitness.call.ends import CallEnd, Capture, call_end
 from earwitness.call.live import LiveCall
 from earwitness.call.network import Network
 from earwitness.call.notebook import Notebook
-from earwitness.call.plan import CallPlan
+from earwitness.call.plan import MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.talk import Watch, collect, path_lost, talk
 from earwitness.capture.live import epoch_offset_ns
@@ -28,6 +28,7 @@ from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.base import Phone, PhoneKind
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.linphone import Linphones
+from earwitness.phone.manual import ManualPhones
 from earwitness.phone.report import media_outcome
 from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
@@ -199,6 +200,8 @@ def _setup(plan: CallPlan, name: str, on_path: End, service: SipService, end: Ca
 
 def _phones(plan: CallPlan, folder: Path) -> PhoneKind:
     """The kind of phone that the plan asks for; one that records does so into the call's folder."""
+    if plan.phone == MANUAL:
+        return ManualPhones({name: folder / capture for name, capture in layout.CAPTURES.items()}, plan.wait_s)
     return Linphones(folder) if plan.phone == "linphone" else BuiltinPhone
 
 

@@ -12,7 +12,9 @@ from earwitness.errors import InputError
 PATHS = ("direct", "tcp", "vpn", "tor", "vpn-tor", "onion")
 SECURITIES = ("none", "static", "tls")
 """Of a tunnel, as `earwitness.path.vpn_config.Security` has them."""
-PHONES = ("builtin", "linphone")
+MANUAL = "manual"
+"""`CallPlan.phone`: the user's own, by hand."""
+PHONES = ("builtin", "linphone", MANUAL)
 
 LAB_SERVER = "lab"
 """`CallPlan.sip_server`: Kamailio, started for the call."""
@@ -87,9 +89,13 @@ class CallPlan:
     concealment: str = ""
     """What fills a missing frame; empty: the buffer's own or the codec's."""
     phone: str = "builtin"
-    """Which phone both ends have: the built-in one, or a real softphone (Debian's linphonec)."""
+    """Which phone both ends have: the built-in one, a real softphone (Debian's linphonec), or the user's own."""
+    wait_s: float = 120.0
+    """How long to wait for media of the user's own phones."""
     relay_nodelay: bool | None = None
     """Whether the lab's relays and clients have TCP_NODELAY set during the call; None: as the lab has it (tor: off)."""
+    keep_circuit: bool = False
+    """Leave the circuit standing after the call, and use the one that an earlier call left, whatever its seed."""
     security: str = "tls"
     """How a tunnel is protected, where the path has one."""
     tunnel_nodelay: bool = True
@@ -117,6 +123,13 @@ class CallPlan:
             raise InputError("planning a call over", self.path, "no such path", f"choose of {', '.join(PATHS)}")
         if self.phone not in PHONES:
             raise InputError("planning a call with", self.phone, "no such phone", f"choose of {', '.join(PHONES)}")
+        if self.phone == MANUAL and (self.sip_server or self.inject or self.study):
+            asked = "a SIP server" if self.sip_server else "a fault on purpose" if self.inject else "a study"
+            raise InputError("calling by hand with", asked, "it needs phones that we drive", "choose another phone")
+        if not 1 <= self.wait_s <= 3600:
+            raise InputError("waiting for phones", f"{self.wait_s:g} s", "too long or too short", "give 1 to 3600")
+        if self.keep_circuit and self.path == "onion":
+            raise InputError("keeping the circuit of", self.path, "tor chooses it", "leave --keep-circuit away")
         what = self.inject.what if self.inject else ""
         if (what == "kill-tunnel" and self.path == "direct") or (what == "close-circuit" and not self.over_tor):
             raise InputError("injecting", what, f"the path {self.path} has none", "choose another path, or fault")

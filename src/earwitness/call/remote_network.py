@@ -118,6 +118,7 @@ class RemoteNetwork:
             (plan.sip_server == LAB_SERVER, "the lab's SIP server", "give a server of your own as HOST[:PORT]"),
             (plan.inject is not None, "a fault on purpose", "leave --inject away"),
             (plan.link != "", "impaired links", "leave --link away"),
+            (plan.keep_circuit, "a kept circuit", "leave --keep-circuit away"),
             (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave --relay-nodelay away"),
             (
                 plan.path == "direct" and in_bubble(),

@@ -152,7 +152,7 @@ def scored(row: Row, live: LiveCall, heard: Heard, spoken: Pcm | None, codec: Co
         return row, "scoring with PESQ: the reference is not to be had; give the speech that was said"
     try:
         score = listen(spoken, heard.audio, heard.sample_rate)
-        ceiling = _ceiling_mos(live.codec, live.speech.name, live.plan.seconds)
+        ceiling = _ceiling_mos(codec.spec, live.speech.name, live.plan.seconds)
     except ScorerRefused as error:
         return row, str(error)
     row = replace(row, pesq_raw=score.pesq.raw, mos_lqo=score.pesq.mos_lqo, mos_lqo_wb=score.mos_lqo_wb)

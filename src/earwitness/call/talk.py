@@ -15,10 +15,11 @@ from earwitness.call.plan import CallPlan, Injection
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.path.base import OpenPath
 from earwitness.phone.base import Phone
+from earwitness.phone.manual import ManualPhone, instructions
 from earwitness.phone.report import PhoneReport
 
 Watch = Callable[[str], None]
-"""Told the stage that a call has reached, in words."""
+"""Told the stage that a call has reached, in words; several lines are for a person to act on."""
 
 _REPORT_TIMEOUT_S = 12.0
 
@@ -31,8 +32,16 @@ async def talk(
     notebook: Notebook,
     watch: Watch,
 ) -> None:
-    """Register where asked, dial, talk until both have spoken, hang up."""
+    """Register where asked, dial, talk until both have spoken, hang up; or have that done by hand."""
     caller, callee = phones["caller"], phones["callee"]
+    if isinstance(caller, ManualPhone) and isinstance(callee, ManualPhone):
+        with instructions(caller, callee, plan.wait_s, network.scratch) as text:
+            watch(text)
+            watch("waiting for your phones")
+            await caller.call(callee.uri)
+            watch("your phones talk")
+            await _until_over(plan, network, opened, caller)
+        return
     if plan.sip_server:
         watch("registering")
         await asyncio.gather(caller.register(), callee.register())
@@ -42,6 +51,11 @@ async def talk(
     await caller.call(callee.uri, ANSWER_TIMEOUT_S)
     seconds = notebook.speech.seconds or 0.0
     watch(f"talking, {seconds:.0f} s")
+    await _until_over(plan, network, opened, caller)
+
+
+async def _until_over(plan: CallPlan, network: Network, opened: OpenPath, caller: Phone) -> None:
+    """Wait until the caller's phone has finished; the loss of what is under the call ends it."""
     finish = asyncio.create_task(caller.finish(plan.tail_s))
     begun = time.monotonic()
     try:

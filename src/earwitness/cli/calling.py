@@ -101,6 +101,21 @@ def check_network(network: str, invitation: Path | None, path: str) -> None:
         raise InputError(*tried, "another machine is not in the lab", "add --network public")
 
 
+def check_lab_is_up(lab_plan: LabPlan) -> None:
+    """Raise `InputError` unless a lab is up that this plan's calls can use, and that others can join meanwhile."""
+    from earwitness.errors import InputError
+    from earwitness.lab import keeper
+    from earwitness.lab.sandbox import in_sandbox
+
+    if in_sandbox():
+        return
+    record = keeper.current()
+    if record is None or not record.ready or not lab_plan.served_by(record.plan):
+        what = "no lab is up" if record is None else "the lab that is up lacks what the call needs"
+        up = "earwitness lab up" + ("" if lab_plan.with_tor else " --no-tor")
+        raise InputError("calling with", "your own phones", what, f"run `{up}` first: they have to get into it")
+
+
 async def _place_calls(
     plans: Sequence[CallPlan],
     opening: Callable[[Callable[[str, float], None]], contextlib.AbstractAsyncContextManager[Network]],
@@ -125,6 +140,9 @@ async def _place_calls(
                 progress.print(f"{where}: {stage}", markup=False)
 
         def told(call_id: str, title: str, stage: str) -> None:
+            if "\n" in stage:
+                progress.print(stage, markup=False, soft_wrap=True, highlight=False)
+                return
             table.stage(call_id, title, stage)
             if not progress.is_terminal:
                 progress.print(f"{title}: {stage}", markup=False)

@@ -54,7 +54,29 @@ def register(app: typer.Typer) -> None:
         ] = False,
         buffer: Annotated[str, typer.Option(help="Jitter buffer that renders the sound. Empty: the default.")] = "",
         concealment: Annotated[str, typer.Option(help="What fills a missing frame. Empty: the buffer's own.")] = "",
-        phone: Annotated[str, typer.Option(help="Phone of both ends: builtin or linphone.")] = "builtin",
+        phone: Annotated[
+            str,
+            typer.Option(
+                help="Phone of both ends: builtin, linphone, or manual: your own, run by hand in a lab that is up;"
+                " tells what to dial, and scores what comes."
+            ),
+        ] = "builtin",
+        wait: Annotated[float, typer.Option(help="Seconds to wait for media of phones run by hand.")] = 120.0,
+        keep_circuit: Annotated[
+            bool,
+            typer.Option(
+                help="Leave the circuit standing and use it again: one for the calls with the same --hops, --guard,"
+                " --middle, --exit in the same lab. Default: a fresh one for each call."
+            ),
+        ] = False,
+        isolate: Annotated[
+            bool,
+            typer.Option(
+                "--isolate",
+                help="A call's streams share their circuit with no stream but its own (a SOCKS user name for each call,"
+                " attached by us). Always so; with --keep-circuit calls follow each other on it.",
+            ),
+        ] = True,
         relay_nodelay: Annotated[
             bool | None,
             typer.Option(help="TCP_NODELAY on the lab's relays during the call. Default: as the lab has it; tor: off."),
@@ -101,8 +123,8 @@ def register(app: typer.Typer) -> None:
         Exit code 0: the call completed; 3: it ended otherwise (the line says how); 2: it could not be asked for so.
         """
         from earwitness.call.lab_needs import lab_plan_for
-        from earwitness.call.plan import CallPlan, Injection
-        from earwitness.cli.calling import call_other_machine, check_network, in_a_lab, place_calls
+        from earwitness.call.plan import MANUAL, CallPlan, Injection
+        from earwitness.cli.calling import call_other_machine, check_lab_is_up, check_network, in_a_lab, place_calls
 
         check_network(network, invitation, path)
         plan = CallPlan(
@@ -120,6 +142,8 @@ def register(app: typer.Typer) -> None:
             buffer=buffer,
             concealment=concealment,
             phone=phone,
+            wait_s=wait,
+            keep_circuit=keep_circuit,
             relay_nodelay=relay_nodelay,
             security=security,
             single_onion=single_onion,
@@ -140,6 +164,8 @@ def register(app: typer.Typer) -> None:
                 )
             )
         lab_plan = lab_plan_for([plan])
+        if phone == MANUAL:
+            check_lab_is_up(lab_plan)
         raise typer.Exit(
             in_a_lab(
                 lab_plan,

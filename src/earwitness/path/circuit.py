@@ -13,6 +13,7 @@ from typing import Any
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 from earwitness.path.base import Hop
+from earwitness.path.kept import KeptCircuits
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
@@ -133,21 +134,29 @@ class CircuitMaker:
     Args:
         request: which circuit.
         network: whose relays and clients; the caller's host must have a client.
-        keep_circuit: leave the circuit standing on closing, and use it again at the next opening.
+        keep_circuit: leave the circuit standing on closing, and use it again at the next opening, for as long as
+            tor lets it stand (ten minutes after its first stream, unless MaxCircuitDirtiness says otherwise).
+        kept: where a kept circuit is remembered; None: here, for this object's openings alone.
         nodelay: in a private network, whether its relays and clients have TCP_NODELAY while the path is open
             (`earwitness.tor.nodelay`); it holds for the whole network, so open one such path at a time. None
             leaves all as it is.
     """
 
     def __init__(
-        self, request: CircuitRequest, network: TorNetwork, *, keep_circuit: bool = False, nodelay: bool | None = None
+        self,
+        request: CircuitRequest,
+        network: TorNetwork,
+        *,
+        keep_circuit: bool = False,
+        kept: KeptCircuits | None = None,
+        nodelay: bool | None = None,
     ) -> None:
         check_nodelay(network, nodelay)
         self.request = request
         self.network = network
         self.keep_circuit = keep_circuit
         self.nodelay = nodelay
-        self._kept: int | None = None
+        self._kept = kept or KeptCircuits()
 
     @asynccontextmanager
     async def making(self, caller: Host) -> AsyncIterator[OverCircuit]:
@@ -159,7 +168,10 @@ class CircuitMaker:
         client = self.network.client(caller.name)
         async with AsyncExitStack() as stack:
             control = await stack.enter_async_context(TorControl.connect(client.control))
-            building = asyncio.ensure_future(self._circuit(control, relays))
+            standing = await self._standing(control, caller) if self.keep_circuit else None
+            if standing is not None:
+                relays = tuple(self.network.relay(fingerprint) for fingerprint in standing.fingerprints)
+            building = asyncio.ensure_future(self._circuit(control, caller, relays, standing))
             stack.push_async_callback(self._leave, control, building)
             streams = stack.enter_context(ExitStack())
             username = USER_PREFIX + secrets.token_hex(8)
@@ -179,16 +191,21 @@ class CircuitMaker:
                 "circuit_request": dict(vars(self.request)),
             }
 
-    async def _circuit(self, control: TorControl, relays: Sequence[Relay]) -> tuple[Circuit, bool]:
+    async def _standing(self, control: TorControl, caller: Host) -> Circuit | None:
+        """The circuit that was kept, where tor still has it."""
+        kept = self._kept.recall(caller.name, self.request)
+        return None if kept is None else await control.standing_circuit(kept.id, kept.fingerprints)
+
+    async def _circuit(
+        self, control: TorControl, caller: Host, relays: Sequence[Relay], standing: Circuit | None
+    ) -> tuple[Circuit, bool]:
         """The circuit through these relays, and whether it stood already."""
+        if standing is not None:
+            return standing, True
         fingerprints = [relay.fingerprint for relay in relays]
-        if self.keep_circuit and self._kept is not None:
-            standing = await control.standing_circuit(self._kept, fingerprints)
-            if standing is not None:
-                return standing, True
         circuit = await control.build_circuit(fingerprints, timeout_s=CIRCUIT_TIMEOUT_S)
         if self.keep_circuit:
-            self._kept = circuit.id
+            self._kept.remember(caller.name, self.request, circuit)
         return circuit, False
 
     async def _leave(self, control: TorControl, building: asyncio.Task[tuple[Circuit, bool]]) -> None:

@@ -12,6 +12,7 @@ from earwitness.lab.host import Host
 from earwitness.path.base import PhonePorts
 from earwitness.path.circuit import CircuitMaker, OverCircuit
 from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
+from earwitness.path.kept import KeptCircuits
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
 
@@ -50,9 +51,10 @@ class TorPath:
         network: TorNetwork,
         *,
         keep_circuit: bool = False,
+        kept: KeptCircuits | None = None,
         nodelay: bool | None = None,
     ) -> None:
-        self.circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, nodelay=nodelay)
+        self.circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, kept=kept, nodelay=nodelay)
 
     @asynccontextmanager
     async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenTorPath]:

@@ -22,6 +22,7 @@ from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.path.circuit import CircuitMaker, OverCircuit
+from earwitness.path.kept import KeptCircuits
 from earwitness.path.openvpn import OpenVpn
 from earwitness.path.vpn_config import SOCKS_AUTH, Security, Tunnel, client_config, key_files, server_config
 from earwitness.tor.description import TorNetwork
@@ -147,10 +148,11 @@ def vpn_tor_path(
     security: Security = Security.TLS,
     tunnel_nodelay: bool = True,
     keep_circuit: bool = False,
+    kept: KeptCircuits | None = None,
     nodelay: bool | None = None,
 ) -> VpnPath:
-    """The tunnel through Tor; `keep_circuit` and `nodelay` (of the relays) as `CircuitMaker` has them."""
-    circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, nodelay=nodelay)
+    """The tunnel through Tor; `keep_circuit`, `kept` and `nodelay` (of the relays) as `CircuitMaker` has them."""
+    circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, kept=kept, nodelay=nodelay)
     return VpnPath(scratch, security=security, nodelay=tunnel_nodelay, circuits=circuits)
 
 

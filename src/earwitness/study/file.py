@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _MOST_CALLS = 1_000_000
 
 _OF_AXES = ("codec", "from_place", "to_place", "speech", "phone", "buffer", "concealment", "load", "link")
-_OF_STUDY = ("seed", "inject", "study")
+_OF_STUDY = ("seed", "inject", "study", "wait_s")
 _OF_CALL = ("seconds", "silence_suppression", "tail_s", "sip_server", "sip_relay", "rtt_probes", "throughput")
 """Options that all calls of a study share; what is in none of these belongs to a path."""
 _NO_NAME_REMEDY = 'give a name of letters, digits, _ and -, at most 40, such as name = "tor3"'

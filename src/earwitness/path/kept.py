@@ -1,0 +1,60 @@
+"""Which circuits are kept for the next call, in a file that outlives the command that built them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from earwitness.tor.control import Circuit
+from earwitness.tor.select import CircuitRequest
+
+
+@dataclass(frozen=True)
+class KeptCircuit:
+    """A circuit that stood when it was last used."""
+
+    id: int
+    fingerprints: tuple[str, ...]
+    """Its relays, first hop first."""
+
+
+class KeptCircuits:
+    """One circuit for each caller and request; the seed is no part of it, so calls of any seed find the same.
+
+    Args:
+        file: where they are remembered; None: for as long as this object lives.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._here: dict[str, KeptCircuit] = {}
+
+    def recall(self, caller: str, request: CircuitRequest) -> KeptCircuit | None:
+        """The circuit that was last kept for it, whether or not it still stands; None where there was none."""
+        return self._all().get(_key(caller, request))
+
+    def remember(self, caller: str, request: CircuitRequest, circuit: Circuit) -> None:
+        """Keep this one from now on."""
+        self._here = {**self._all(), _key(caller, request): KeptCircuit(circuit.id, tuple(circuit.fingerprints))}
+        if self._file is None:
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = self._file.with_suffix(".draft")
+        plain = {key: [kept.id, *kept.fingerprints] for key, kept in self._here.items()}
+        draft.write_text(json.dumps(plain))
+        draft.replace(self._file)
+
+    def _all(self) -> dict[str, KeptCircuit]:
+        if self._file is None:
+            return self._here
+        # A file that is damaged says no more than one that is not there: a new circuit is built.
+        with suppress(OSError, ValueError, TypeError):
+            plain = dict(json.loads(self._file.read_text()))
+            return {key: KeptCircuit(int(number), tuple(relays)) for key, (number, *relays) in plain.items()}
+        return {}
+
+
+def _key(caller: str, request: CircuitRequest) -> str:
+    return json.dumps([caller, request.hops, request.guard, request.middle, request.exit])

@@ -1,0 +1,41 @@
+"""Where in what was heard the reference is, when nobody knows when it was said."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.int16]
+
+_BLOCK_MS = 8
+_MARGIN_MS = 500
+"""Left around it, for what moved during the call; PESQ aligns the rest."""
+
+
+def find_reference(reference: Pcm, heard: Pcm, sample_rate: int) -> int:
+    """The sample of `heard` (m,) at which `reference` (n,) begins best, to 8 ms; negative where its beginning is cut.
+
+    By the cross-correlation of their envelopes. Where it was said several times, the best of them; 0 for silence.
+    """
+    block = max(1, sample_rate * _BLOCK_MS // 1000)
+    ours, theirs = _envelope(reference, block), _envelope(heard, block)
+    if not len(ours) or not len(theirs):
+        return 0
+    size = len(ours) + len(theirs) - 1
+    likeness = np.fft.irfft(np.fft.rfft(theirs, size) * np.conj(np.fft.rfft(ours, size)), size)
+    best = int(np.argmax(likeness))
+    return (best if best < len(theirs) else best - size) * block
+
+
+def around_reference(reference: Pcm, heard: Pcm, sample_rate: int) -> tuple[Pcm, int]:
+    """The part of `heard` that a scorer is to have, and where in `heard` the reference begins, samples."""
+    at = find_reference(reference, heard, sample_rate)
+    margin = sample_rate * _MARGIN_MS // 1000
+    return heard[max(0, at - margin) : max(0, at + len(reference) + margin)], at
+
+
+def _envelope(samples: Pcm, block: int) -> NDArray[np.float64]:
+    """Root mean square of each whole block, less its mean."""
+    whole = samples[: len(samples) // block * block].astype(np.float64).reshape(-1, block)
+    levels = np.sqrt(np.mean(whole**2, axis=1))
+    return np.asarray(levels - np.mean(levels) if len(levels) else levels, dtype=np.float64)
