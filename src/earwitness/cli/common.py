@@ -13,7 +13,7 @@ from rich.console import Console
 progress = Console(stderr=True, highlight=False)
 """Where progress, notes and errors go."""
 
-output = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+output = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 """Where results go. Into a file or a pipe tables are as wide as they read best."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
