@@ -113,7 +113,8 @@ def run(
     if not in_sandbox():
         _rerun_in_lab_or_exit(json=False)
     with Lab.joined() as joined:
-        process = joined.host(host).popen(command)
+        # Of our own process group, so that a command which is typed to has the terminal.
+        process = joined.host(host).popen(command, process_group=None)
         while True:
             try:
                 code = process.wait()

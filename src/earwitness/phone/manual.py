@@ -18,7 +18,6 @@ from earwitness.phone.base import PhoneKind
 from earwitness.phone.linphone import configuration
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import PhoneSetup
-from earwitness.speech.codecs.registry import CODEC_NAMES
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
@@ -210,8 +209,7 @@ def instructions(caller: ManualPhone, callee: ManualPhone, wait_s: float, scratc
             setup = end.setup
             home = folder / setup.user
             (home / ".local/share/linphone").mkdir(parents=True)
-            codecs = dict.fromkeys((setup.codec, *CODEC_NAMES))
-            (home / "linphonerc").write_text(configuration(setup, [codec_of(spec) for spec in codecs]))
+            (home / "linphonerc").write_text(configuration(setup, [codec_of(setup.codec)]))
             run = f"earwitness lab run {setup.user} --"
             lines += [
                 f"{setup.user}: bind SIP to {setup.address}:{setup.sip_port} (UDP), RTP to {setup.address}:"
