@@ -193,10 +193,24 @@ def _trace(live: LiveCall, direction: str, captures: Mapping[str, Capture | None
         if len(streams) > 1:
             notes.append(f"{direction}: {len(streams)} streams were {what}; the one with most packets is used")
     try:
-        return pair(sent[0].trace, heard[0].trace)
+        both = pair(sent[0].trace, heard[0].trace)
     except InputError as error:
         notes.append(str(error))
         return None
+    if live.plan.phone == MANUAL and live.outcome is Outcome.COMPLETED:
+        return _without_what_was_on_the_way(both, direction, notes)
+    return both
+
+
+def _without_what_was_on_the_way(trace: Trace, direction: str, notes: list[str]) -> Trace:
+    """Less what was sent after the last packet that came: the user may end the capture while the phones talk on."""
+    if not bool(np.any(trace.arrived)):
+        return trace
+    known = trace.sequence <= trace.sequence[trace.arrived].max()
+    if not bool(np.all(known)):
+        left = int(np.count_nonzero(~known))
+        notes.append(f"{direction}: {left} packets sent after the last that arrived are not counted")
+    return trace.take(known)
 
 
 def _hear(live: LiveCall, trace: Trace, codec: Codec) -> tuple[Heard | None, str]:
