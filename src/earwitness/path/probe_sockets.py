@@ -36,7 +36,7 @@ async def echoes(caller: tuple[Host, str], callee: tuple[Host, str], count: int)
     loop = asyncio.get_running_loop()
     times_ms: list[float] = []
     sent_ns: dict[int, int] = {}
-    with _udp(*caller) as here, _udp(*callee) as there:
+    with _bound(*caller, socket.SOCK_DGRAM) as here, _bound(*callee, socket.SOCK_DGRAM) as there:
         far_end = there.getsockname()
 
         def on_answer() -> None:
@@ -72,7 +72,7 @@ async def transfer(sender: tuple[Host, str], receiver: tuple[Host, str]) -> Thro
     Raises `OSError` or `TimeoutError` when it cannot be made.
     """
     loop = asyncio.get_running_loop()
-    with _tcp(*receiver) as listener, _tcp(*sender) as connection:
+    with _bound(*receiver, socket.SOCK_STREAM) as listener, _bound(*sender, socket.SOCK_STREAM) as connection:
         listener.listen(1)
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             accepting = asyncio.ensure_future(loop.sock_accept(listener))
@@ -113,21 +113,10 @@ async def _receive(accepted: socket.socket) -> Throughput:
     return arrivals.result()
 
 
-def _udp(host: Host, address: str) -> socket.socket:
+def _bound(host: Host, address: str, kind: socket.SocketKind) -> socket.socket:
+    """A socket at a free port of the host's address, which does not block."""
     with host.inside():
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    try:
-        sock.bind((address, 0))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _tcp(host: Host, address: str) -> socket.socket:
-    with host.inside():
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_INET, kind)
     sock.setblocking(False)
     try:
         sock.bind((address, 0))
