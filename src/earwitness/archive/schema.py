@@ -40,7 +40,9 @@ class Row:
     outcome: str = _column("How the call ended, see outcomes", default="")
     outcome_detail: str = _column("One line: what was tried, on what, what happened, what to do", default="")
     direction: str = _column("to_callee (caller speaks) or to_caller", default="")
-    packets_sent: int | None = _column("RTP packets captured leaving the speaker's end", "packets")
+    packets_sent: int | None = _column(
+        "Distinct RTP packets known to have been sent: captured leaving the speaker's end, or arriving", "packets"
+    )
     packets_received: int | None = _column("Distinct RTP packets captured at the listener's end", "packets")
     packets_duplicate: int | None = _column("Packets received again", "packets", "RFC 3550 A.3")
     packets_reordered: int | None = _column(

@@ -98,10 +98,18 @@ def _send_deviation_p99_ms(trace: Trace) -> float | None:
     return float(np.quantile(np.abs(off - np.median(off)), 0.99)) / 1e6
 
 
+def _packets_sent(trace: Trace) -> int:
+    """Distinct packets known to have been sent; 0 where nobody watched the speaker's end.
+
+    A packet that only the listener's end saw was sent too: the captures of two ends do not begin and end together.
+    """
+    return len(np.unique(trace.sequence)) if bool(np.any(trace.sent_ns != UNKNOWN)) else 0
+
+
 def timed(row: Row, live: LiveCall, trace: Trace, clock_error_ms: float | None) -> Row:
     """The row with what the packets' times tell."""
     timing: Timing = summarise(trace)
-    sent = int(np.count_nonzero(trace.sent_ns != UNKNOWN)) - timing.packets_duplicate
+    sent = _packets_sent(trace)
     deviation = row.send_deviation_p99_ms
     if deviation is None:
         deviation = _send_deviation_p99_ms(trace)
