@@ -22,10 +22,11 @@ from earwitness.archive.record import CallRecord, Listening
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import write_ledger
 from earwitness.call.clocks import one_clock
+from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.live import LiveCall
 from earwitness.call.plan import MANUAL
-from earwitness.call.rows import blank_row, ended, finite, recorded, scored, timed
+from earwitness.call.rows import blank_row, finite, recorded, scored, timed
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.score.find import around_reference
@@ -83,34 +84,7 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
                 " see that the capture's interface carries the path"
             )
         rows.append(row)
-    rows = [ended(row, outcome, detail) for row in rows]
-    return CallRecord(
-        call_id=live.call_id,
-        started_at=live.started_at,
-        command=live.command,
-        versions=live.versions,
-        seed=live.plan.seed,
-        clocks=timed_on.clocks,
-        network=live.network,
-        plan=live.plan.to_dict(),
-        path=live.plan.path,
-        path_details=live.path_details,
-        circuit=live.circuit,
-        caller=live.caller.endpoint,
-        callee=live.callee.endpoint,
-        codec=codecs[DIRECTIONS[0]][0].spec,
-        phone=live.plan.phone,
-        speech=live.speech,
-        outcome=outcome,
-        outcome_detail=detail,
-        stage=live.stage,
-        evidence=live.evidence,
-        milestones=timed_on.milestones,
-        milestones_clock=live.clocks["caller"],
-        listening=listening,
-        rows=tuple(rows),
-        notes=tuple(notes),
-    )
+    return compose(live, timed_on, codecs[DIRECTIONS[0]][0].spec, rows, outcome, detail, listening, notes)
 
 
 def _spoken(live: LiveCall, codec: Codec, folder: Path) -> Pcm | None:

@@ -7,14 +7,16 @@ import multiprocessing
 import os
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from earwitness.archive import layout
 from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.stored import StoredCall
+from earwitness.call.compose import unheard
 from earwitness.call.evaluate import evaluate
 from earwitness.call.live import LiveCall
 from earwitness.call.network import Network
@@ -62,7 +64,7 @@ async def measure(
             happened = EarwitnessError("placing the call", plan.title, "it was interrupted", "place it again")
             live = notebook.live(Outcome.INTERRUPTED, happened)
         watch(SCORING)
-        record = await _evaluated(live, folder, None if cancelled else executor)
+        record = await evaluated(live, folder, None if cancelled else executor)
         write_record(folder, record)
     if cancelled is not None:
         raise cancelled
@@ -75,11 +77,23 @@ def new_call_id(plan: CallPlan) -> str:
     return f"{plan.path}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
 
 
-async def _evaluated(live: LiveCall, folder: Path, executor: Executor | None) -> CallRecord:
-    """Hear and score, out of the way of the next call where there is an executor."""
-    if executor is None:
-        return evaluate(live, folder)
-    return await asyncio.get_running_loop().run_in_executor(executor, evaluate, live, folder)
+async def evaluated(live: LiveCall, folder: Path, executor: Executor | None) -> CallRecord:
+    """Hear and score, out of the way of the next call where there is an executor.
+
+    What was measured outlives a fault of ours in here: the call is then stored as failed, with its captures.
+    """
+    try:
+        if executor is None:
+            return evaluate(live, folder)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, evaluate, live, folder)
+        except BrokenExecutor as broken:  # a scorer was killed, for want of memory as a rule
+            note = f"scored beside the calls on the air, as the scoring process ended ({broken})"
+            return await asyncio.to_thread(evaluate, replace(live, notes=(*live.notes, note)), folder)
+    except OSError:
+        raise  # the folder cannot be written: `storing` tells
+    except Exception as fault:
+        return unheard(live, fault)
 
 
 @contextmanager
