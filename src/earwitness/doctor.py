@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from earwitness.speech.codecs.speex import PLAIN
+
 APT = "apt-get install -y --no-install-recommends"
 
 
@@ -107,6 +109,15 @@ def _libraries() -> Iterator[Check]:
             yield Check(name, False, str(error), f"{APT} {package}", True, "codecs")
         else:
             yield Check(name, True, soname, "", True, "codecs")
+    linked = PLAIN.exists()
+    yield Check(
+        "libspeex without SSE",
+        linked,
+        "linked" if linked else "not linked when Earwitness was installed",
+        "" if linked else f"{APT} libspeex-dev gcc binutils, then install Earwitness again",
+        False,
+        "hearing Speex bit for bit as the published study's phones did",
+    )
 
 
 def _permissions() -> Iterator[Check]:

@@ -25,7 +25,7 @@ from earwitness.speech.codecs.base import (
 from earwitness.speech.codecs.g711 import compression, expansion
 from earwitness.speech.codecs.opus import has_fec
 from earwitness.speech.codecs.registry import CODEC_NAMES, codec, codec_from_rtpmap
-from earwitness.speech.codecs.speex import SUBMODE_BITS
+from earwitness.speech.codecs.speex import PLAIN, SUBMODE_BITS, SpeexDecoder
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import read_wav, resample
 
@@ -168,6 +168,38 @@ class TestSpeex:
         total = bits * len(alone)
         packed = (stream << (-total % 8)).to_bytes(-(-total // 8), "big")
         assert of.split(packed) == alone
+
+    @pytest.mark.parametrize("quality", range(11))
+    def test_the_plain_decoder_is_libspeex_but_for_the_order_of_its_sums(self, quality: int) -> None:
+        of = codec(f"speex:{quality}")
+        assert PLAIN.exists(), "see tools/build_native.py: it needs a C compiler and libspeex-dev"
+        plain, theirs = of.decoder(), SpeexDecoder(plain=False)
+        lost = np.random.default_rng(quality).random(200) < 0.1
+        lost[120:135] = True
+        wrong = []
+        for payload, missing in zip(encode_packets(of, spoken(of)), lost, strict=True):
+            one, other = (d.conceal() if missing else d.decode(*of.split(payload)) for d in (plain, theirs))
+            assert one is not None
+            assert other is not None
+            wrong.append(np.abs(one.astype(int) - other))
+        # Where the enhancer is off (submode 1) no sum differs at all.
+        assert np.max(wrong) <= (0 if quality == 0 else 3)
+        assert np.mean(np.array(wrong) > 0) < 0.03
+
+    @pytest.mark.parametrize("frame", [b"", b"\x7f" * 28, b"\x80" * 28])
+    def test_what_is_no_frame_is_refused_by_both_decoders(self, frame: bytes) -> None:
+        for decoder in (codec("speex").decoder(), SpeexDecoder(plain=False)):
+            with pytest.raises(MalformedFrame):
+                decoder.decode(frame)
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.binary(max_size=70), max_size=12))
+    def test_any_bytes_are_decoded_or_refused(self, frames: list[bytes]) -> None:
+        decoder = codec("speex").decoder()
+        for frame in frames:
+            with contextlib.suppress(MalformedFrame):
+                assert decoder.decode(frame).shape == (160,)
+            assert decoder.conceal() is not None
 
     def test_concealment_continues_the_sound(self) -> None:
         of = codec("speex")

@@ -1,4 +1,9 @@
-"""Speex narrowband, by libspeex. Source: the Speex codec manual, RFC 5574."""
+"""Speex narrowband by libspeex, decoded as its builds without SSE do. Source: the Speex codec manual, RFC 5574.
+
+Distributions' libspeex sums with SSE, four lanes at a time, which moves the last bit of some samples in a thousand.
+The published study's phones had PJSIP's own build, without; a copy linked so at installation (`tools/build_native.py`)
+gives their recordings bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,8 @@ import ctypes
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +20,8 @@ from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
+PLAIN = Path(__file__).parent / "native_code" / "libspeex_plain.so"
+"""The copy that sums without SSE; not there where it could not be linked at installation."""
 
 SUBMODE_BITS = {0: 5, 1: 43, 2: 119, 3: 160, 4: 220, 5: 300, 6: 364, 7: 492, 8: 79}
 """Bits in a narrowband frame by submode (Speex manual, table 9.2); mode 15 ends a packet."""
@@ -38,9 +46,9 @@ class _SpeexBits(ctypes.Structure):
     )
 
 
-@lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL:
-    library = load("libspeex.so.1", "libspeex1")
+@cache
+def _library(plain: bool = False) -> ctypes.CDLL:
+    library = load(str(PLAIN) if plain else "libspeex.so.1", "libspeex1")
     pointer, number, bits = ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_SpeexBits)
     declare(library, "speex_lib_get_mode", pointer, number)
     declare(library, "speex_bits_init", None, bits)
@@ -60,8 +68,8 @@ def _library() -> ctypes.CDLL:
 class _SpeexState:
     """One libspeex encoder or decoder state with its bit stream; freed with this object."""
 
-    def __init__(self, side: str) -> None:
-        library = self._library = _library()
+    def __init__(self, side: str, library: ctypes.CDLL) -> None:
+        self._library = library
         self._state = getattr(library, f"speex_{side}_init")(library.speex_lib_get_mode(0))
         self._control = getattr(library, f"speex_{side}_ctl")
         bits = self._bits = _SpeexBits()
@@ -84,7 +92,7 @@ def _free(library: ctypes.CDLL, destroy: object, state: int, bits: _SpeexBits) -
 
 class _SpeexEncoder(_SpeexState):
     def __init__(self, quality: int, complexity: int) -> None:
-        super().__init__("encoder")
+        super().__init__("encoder", _library())
         self.control(_SET_QUALITY, quality)
         self.control(_SET_COMPLEXITY, complexity)
         for off in (_SET_VBR, _SET_VAD, _SET_DTX):
@@ -100,16 +108,20 @@ class _SpeexEncoder(_SpeexState):
         return out.raw[:size]
 
 
-class _SpeexDecoder(_SpeexState):
-    def __init__(self) -> None:
-        super().__init__("decoder")
+class SpeexDecoder(_SpeexState):
+    """One decoder state, with the perceptual enhancer on: of the plain copy of libspeex, or of the system's."""
+
+    def __init__(self, *, plain: bool) -> None:
+        super().__init__("decoder", _library(plain))
         self.control(_SET_ENHANCER, 1)
 
     def decode(self, frame: bytes) -> Pcm:
+        """As in `Decoder`."""
         samples: Pcm = self.decode_many([frame])[0]
         return samples
 
     def decode_many(self, frames: Sequence[bytes]) -> Pcm:
+        """As in `Decoder`."""
         out = np.empty((len(frames), FRAME_SAMPLES), dtype=np.int16)
         library, state, bits, address, stride = self._library, self._state, self._bits, out.ctypes.data, out.strides[0]
         read, decode = library.speex_bits_read_from, library.speex_decode_int
@@ -120,11 +132,13 @@ class _SpeexDecoder(_SpeexState):
         return out
 
     def conceal(self) -> Pcm | None:
+        """As in `Decoder`."""
         out = np.empty(FRAME_SAMPLES, dtype=np.int16)
         self._library.speex_decode_int(self._state, None, out.ctypes.data)
         return out
 
     def recover(self, next_frame: bytes) -> Pcm | None:
+        """Speex has no in-band FEC."""
         return None
 
 
@@ -165,8 +179,8 @@ class Speex:
         return _SpeexEncoder(self.quality, self.complexity)
 
     def decoder(self) -> Decoder:
-        """A fresh decoder, with the perceptual enhancer on."""
-        return _SpeexDecoder()
+        """A fresh decoder, enhancer on, that sums without SSE where that copy of libspeex is there."""
+        return SpeexDecoder(plain=PLAIN.exists())
 
     def split(self, payload: bytes) -> list[bytes]:
         """The narrowband frames in a payload; they follow each other bit by bit, not byte by byte (RFC 5574 3.2)."""
@@ -194,4 +208,4 @@ def _terminated(bits: int, size: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _lookahead() -> int:
-    return sum(_SpeexState(side).control(_GET_LOOKAHEAD) for side in ("encoder", "decoder"))
+    return sum(_SpeexState(side, _library()).control(_GET_LOOKAHEAD) for side in ("encoder", "decoder"))
