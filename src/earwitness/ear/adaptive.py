@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
+from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream, follows
 from earwitness.ear.delays import Delays
 from earwitness.errors import InputError
 
@@ -31,20 +31,23 @@ class Adaptive:
 
     `worth_ms`: how much longer to wait to have one percent fewer frames late. By ITU-T G.107 a percent
     of loss costs G.711 3.6 R, and a millisecond 0.13 R above 177 ms of mouth-to-ear delay, which makes it worth 27 ms.
-    `first_ms`: the delay of the first packet, when nothing is known. `late_run_ms`: so much speech late in a row is
+    `first_ms`: the delay to start with, over the fastest packet's; less, down to `least_ms`, which is also the least
+    later on, where the first packets come evenly. `late_run_ms`: so much speech late in a row is
     waited for, not skipped, until the delay is `most_ms` over the target. `pause_ms`: a quiet time this long is a pause
-    that may be changed; any quiet frame is, where the delay is `hurry_ms` over the target. `slack_ms`: so far off the
-    target nothing is done. `stretch_ms`: so far off it, speech is stretched. `memory_s`: a packet counts for less by a
-    factor e after so long.
+    that may be changed; any quiet frame is, where the delay is `hurry_ms` over the target. `slack_ms`, `spare_ms`: so
+    far under and over the target nothing is done, since each change may be heard. `stretch_ms`: so far off it, speech
+    is stretched. `memory_s`: a packet counts for less by a factor e after so long.
     """
 
     worth_ms: float = 22.0
     first_ms: float = 140.0
-    late_run_ms: float = 20.0
+    least_ms: float = 50.0
+    late_run_ms: float = 60.0
     most_ms: float = 400.0
     pause_ms: float = 200.0
     hurry_ms: float = 60.0
     slack_ms: float = 30.0
+    spare_ms: float = 80.0
     stretch_ms: float = 320.0
     memory_s: float = 12.0
     concealment: ClassVar[str] = "wsola"
@@ -86,12 +89,14 @@ class AdaptivePlayout:
         self._most_ns = round(settings.most_ms * 1e6)
         self._hurry_ns = round(settings.hurry_ms * 1e6)
         self._slack_ns = round(settings.slack_ms * 1e6)
+        self._spare_ns = round(settings.spare_ms * 1e6)
         self._far_ns = round(settings.stretch_ms * 1e6)
         self._pause_frames = round(settings.pause_ms * 1e6 / stream.frame_ns)
         packet_ns = stream.frame_ns * stream.frames_per_packet
-        self._delays = Delays(settings.worth_ms, settings.first_ms, settings.memory_s, packet_ns)
+        self._delays = Delays(settings.worth_ms, settings.first_ms, settings.least_ms, settings.memory_s, packet_ns)
         self._quiet = quiet
         self._held: dict[int, tuple[int, int]] = {}
+        self._empty: set[int] = set()
         self._stretched: list[Pull] = []
         self._begun = False
         self._resting = True
@@ -103,6 +108,7 @@ class AdaptivePlayout:
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
         """Learn from the packet's delay, and keep its frames."""
         if not count:
+            self._empty.add(sequence)
             return
         ticks = self._ticks
         if not self._begun or abs(timestamp - self._next) > self._restart:
@@ -143,23 +149,30 @@ class AdaptivePlayout:
         if not self._begun:
             return PAUSE, 0, 0
         held = self._held
-        if self._next not in held and held and not self._resting:
-            self._resting = held[min(held)][1] == self._last_sequence + 1
+        start = self._next
+        here = held.get(start)
+        if here is None and not self._resting:
+            self._resting = self._in_pause()
         if self._resting:
             return self._rest()
-        start = self._next
-        if start not in held:
+        if here is None:
             self._next = start + self._ticks
             return CONCEAL, start, self._next
         excess = self._now_ns - start * 1_000_000_000 // self._rate - self._delays.target_ns
-        if self._is_quiet(start):
-            if excess > self._slack_ns and (excess > self._hurry_ns or self._in_long_pause()):
+        if self._quiet and self._quiet[here[0]]:
+            if excess > self._spare_ns and (excess > self._hurry_ns or self._in_long_pause()):
                 self._shorten(excess)
             elif excess < -self._slack_ns and self._in_long_pause():
                 return PAUSE, start, start
         elif abs(excess) > self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
             return self._stretched.pop()
         return self._play()
+
+    def _in_pause(self) -> bool:
+        """Whether nothing is missing between what was played last and what is here next."""
+        if not self._held:
+            return self._last_sequence + 1 in self._empty
+        return follows(self._held[min(self._held)][1], self._last_sequence, self._empty)
 
     def _rest(self) -> Pull:
         """In a pause of the speaker's: wait until the next talkspurt is due."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -60,11 +60,18 @@ class Stream:
         return self.frame_ticks * 1_000_000_000 // self.clock_rate
 
 
+def follows(sequence: int, last: int, empty: Container[int]) -> bool:
+    """Whether packet `sequence` is the next one with frames after packet `last`: all between are known to be `empty`
+    (comfort noise, telephone events), so that nothing is missing between their frames."""
+    return sequence > last and all(number in empty for number in range(last + 1, sequence))
+
+
 class Playout(Protocol):
     """One stream's passage through a jitter buffer: mutable, used once."""
 
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
-        """A packet has arrived: frames `frame` ... `frame + count - 1`, the first one at RTP `timestamp`."""
+        """A packet has arrived: frames `frame` ... `frame + count - 1`, the first one at RTP `timestamp`. Packets of
+        comfort noise and telephone events have none (`count` 0)."""
         ...
 
     def pull(self, now_ns: int) -> Pull:

@@ -11,7 +11,11 @@ _BINS = 600
 _FIRST_BIN = 100
 """3 s of delay in steps of 5 ms, from half a second below the first packet's."""
 _EVERY = 10
-"""The target is worked out anew after this many packets."""
+"""The target is worked out anew after this many packets, and after each one at first."""
+_FEW = 3
+"""Packets from which on their spread says something."""
+_SPREADS = 3
+"""So many times the spread of the first packets is the delay to start with."""
 _EXPERIENCE = 100
 """Packets after which what was assumed at first no longer counts."""
 
@@ -19,18 +23,21 @@ _EXPERIENCE = 100
 class Delays:
     """The delays of a stream's packets over their timestamps, and the one to aim for. Mutable.
 
-    The target is the delay T that minimises T + worth_ms * (percent of packets with a delay over T).
+    The target is the delay T that minimises T + worth_ms * (percent of packets with a delay over T), but at least
+    `least_ms` over the fastest packet. Little is known at first: then it is `first_ms` over the fastest packet, or less
+    where the first packets came evenly.
     """
 
-    def __init__(self, worth_ms: float, first_ms: float, memory_s: float, packet_ns: int) -> None:
+    def __init__(self, worth_ms: float, first_ms: float, least_ms: float, memory_s: float, packet_ns: int) -> None:
         self._worth_ns = worth_ms * 100.0 * 1e6
         self._first_ns = round(first_ms * 1e6)
+        self._floor_ns = min(round(least_ms * 1e6), self._first_ns)
         self._growth = math.exp(packet_ns / (memory_s * 1e9))
         self._edges = (np.arange(_BINS) + 1 - _FIRST_BIN) * float(_BIN_NS)
         self._histogram = np.zeros(_BINS)
         self._weight = 1.0
         self._count = 0
-        self._origin_ns = 0
+        self._origin_ns = self._least_ns = self._most_ns = 0
         self.target_ns = 0
         """The playing instant of a timestamp is its own plus this, ns."""
 
@@ -42,22 +49,27 @@ class Delays:
     def add(self, delay_ns: int) -> None:
         """One packet came `delay_ns` after its timestamp's instant (both on any origin)."""
         if not self._count:
-            self._origin_ns = delay_ns
+            self._origin_ns = self._least_ns = self._most_ns = delay_ns
             self.target_ns = delay_ns + self._first_ns
-        self._count += 1
+        count = self._count = self._count + 1
+        if delay_ns < self._least_ns:
+            self._least_ns = delay_ns
+        elif delay_ns > self._most_ns and count <= _EXPERIENCE:
+            self._most_ns = delay_ns
         # Newer packets count for more, which is the same as older ones counting for less.
         self._weight *= self._growth
         place = (delay_ns - self._origin_ns) // _BIN_NS + _FIRST_BIN
         self._histogram[min(max(place, 0), _BINS - 1)] += self._weight
-        if self._count % _EVERY == 0:
+        if not count % _EVERY or _FEW <= count < _EVERY:
             self._aim()
 
     def _aim(self) -> None:
         on_time = np.cumsum(self._histogram)
         cost = self._edges + self._worth_ns * (1.0 - on_time / on_time[-1])
-        wanted = float(self._edges[int(np.argmin(cost))])
-        assumed = min(1.0, _EXPERIENCE / self._count) * self._first_ns
-        self.target_ns = self._origin_ns + round(max(wanted, assumed))
+        wanted = round(float(self._edges[int(np.argmin(cost))]))
+        spread = min(_SPREADS * (self._most_ns - self._least_ns), self._first_ns)
+        assumed = max(min(1.0, _EXPERIENCE / self._count) * spread, self._floor_ns)
+        self.target_ns = max(self._origin_ns + wanted, self._least_ns + round(assumed))
         if self._weight > 1e100:
             self._histogram /= self._weight
             self._weight = 1.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
+from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream, follows
 from earwitness.errors import InputError
 
 _RESTART_SECONDS = 10
@@ -60,9 +60,13 @@ class FixedPlayout:
         self._end = 0
         self._held: dict[int, tuple[int, int]] = {}
         self._last_sequence = 0
+        self._empty: set[int] = set()
 
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
         """Keep the packet's frames until their instant, unless it has passed."""
+        if not count:
+            self._empty.add(sequence)
+            return
         if self._begin_ns is None:
             self._begin_ns = now_ns + self._delay_ns
             self._next = timestamp
@@ -96,8 +100,9 @@ class FixedPlayout:
     def _in_pause(self) -> bool:
         """Whether the next packet here follows the last one played, so that nothing is missing between them."""
         if not self._held:
-            return False
-        return self._held[min(self._held)][1] <= self._last_sequence + 1
+            return self._last_sequence + 1 in self._empty
+        sequence = self._held[min(self._held)][1]
+        return sequence <= self._last_sequence or follows(sequence, self._last_sequence, self._empty)
 
     @property
     def drained(self) -> bool:

@@ -11,6 +11,7 @@ from earwitness.ear.base import Stream
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec
 from earwitness.trace.model import LOST, Trace
+from earwitness.trace.payload_types import main_payload_type
 
 I64 = NDArray[np.int64]
 
@@ -60,8 +61,7 @@ def frames_of(trace: Trace, codec: Codec) -> Frames:
         )
     ticks = frame_ticks(codec)
     count = np.ones(len(trace), dtype=np.int64)
-    types = np.bincount(trace.payload_type) if len(trace) else np.zeros(1)
-    speech = trace.payload_type == np.argmax(types)
+    speech = trace.payload_type == main_payload_type(trace.payload_type)
     count[~speech] = 0
     for size in np.unique(trace.size[speech]):
         rows = np.flatnonzero((trace.size == size) & speech)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from earwitness.ear.account import Account, account, inferred_losses, spoken_ns
 from earwitness.ear.base import Fate, JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.ear.comfort import ComfortNoise
 from earwitness.ear.conceal import concealer
 from earwitness.ear.frames import frames_of
 from earwitness.ear.ledger import ledger_table
@@ -155,7 +156,9 @@ def hear(
     if way == "pjmedia":
         decoder = pjmedia_decoder(codec, decoder)
     joined = concealer(way, codec, decoder)
-    rendered = render(trace, played, codec, decoder, source, joined)
+    # PJMEDIA plays nothing for comfort noise.
+    comfort = ComfortNoise(seed) if way != "pjmedia" else None
+    rendered = render(trace, played, codec, decoder, source, joined, comfort)
     return Heard(
         audio=rendered.audio,
         sample_rate=codec.sample_rate,

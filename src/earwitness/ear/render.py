@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from earwitness.ear.account import stretched_frames
 from earwitness.ear.base import CONCEAL, PAUSE
+from earwitness.ear.comfort import ComfortNoise, noise_in_force
 from earwitness.ear.conceal import Concealer
 from earwitness.ear.payload import FrameBytes
 from earwitness.ear.replay import Replay
@@ -19,6 +20,7 @@ from earwitness.trace.model import Trace
 Pcm = NDArray[np.int16]
 
 _PLAIN, _FASTER, _SLOWER = 0, 1, 2
+_NOISE = -3
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +33,25 @@ class Rendered:
 
 
 def render(
-    trace: Trace, played: Replay, codec: Codec, decoder: Decoder, frame_bytes: FrameBytes, concealer: Concealer
+    trace: Trace,
+    played: Replay,
+    codec: Codec,
+    decoder: Decoder,
+    frame_bytes: FrameBytes,
+    concealer: Concealer,
+    comfort: ComfortNoise | None = None,
 ) -> Rendered:
     """Decode what a buffer handed out, in the order of playing; stretch what is to be played faster or slower, and
-    conceal what was not there."""
+    conceal what was not there. With `comfort` a pause whose noise is known (RFC 3389) is filled with that."""
     pieces: list[Pcm] = []
     malformed: list[int] = []
     frame, ticks = played.frame, played.frames.stream.frame_ticks
     # Runs of frames, of stretched frames, of gaps and of pauses, each done at once.
     span = played.end - played.start
     kind = np.where(frame >= 0, np.where(span == ticks, _PLAIN, np.where(span > ticks, _FASTER, _SLOWER)), frame)
+    if comfort is not None:
+        which, noises = noise_in_force(trace, played)
+        kind = np.where(which >= 0, _NOISE - which, kind)
     edges = (np.flatnonzero(np.diff(kind)) + 1).tolist()
     for begin, end in zip([0, *edges], [*edges, len(frame)], strict=True):
         if begin == end:
@@ -51,6 +62,9 @@ def render(
             pieces.append(concealer.missing(end - begin, _frame_after_gap(trace, played, end, frame_bytes)))
         elif kind[begin] == PAUSE:
             pieces.append(concealer.pause(end - begin))
+        elif kind[begin] <= _NOISE and comfort is not None:
+            concealer.pause(end - begin)
+            pieces.append(comfort.make(noises[_NOISE - int(kind[begin])], (end - begin) * codec.frame_samples))
         else:
             arrived_ns = trace.arrived_ns[played.frames.packet]
             run = [one for one, _ in stretched_frames(played, np.arange(begin, end), arrived_ns)]

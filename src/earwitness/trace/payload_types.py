@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from earwitness.trace.sdp import Encoding
 
 STATIC: dict[int, Encoding] = {
@@ -40,6 +43,16 @@ CLOCK_RATES = (8000, 16000, 32000, 48000, 90000)
 
 COMFORT_NOISE = (13, 19)
 """Comfort noise (RFC 3389), and the number that was once reserved for it."""
+
+
+def main_payload_type(payload_type: NDArray[np.uint8]) -> int:
+    """The payload type of a stream's speech, of its packets' (n,): the most frequent but comfort noise, of which a long
+    pause may have more packets than there are of speech."""
+    counts = np.bincount(payload_type, minlength=128)
+    if np.count_nonzero(counts) > 1:
+        counts[list(COMFORT_NOISE)] = 0
+    return int(np.argmax(counts))
+
 
 _OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a", "gsm": "gsm", "speex": "speex", "opus": "opus"}
 

@@ -12,7 +12,7 @@ from earwitness.trace.bytewindow import codes
 from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link import Datagrams, Flow
 from earwitness.trace.model import I64, UNKNOWN, Payloads, Trace
-from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC, codec_name
+from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC, codec_name, main_payload_type
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.sdp import Encoding, Media, SipMessage
@@ -161,7 +161,7 @@ def _stream(
     timestamp = extend(headers.timestamp[members], 32)
     flow = found.flows[int(found.flow[members[0]])]
     payload_type = headers.payload_type[members]
-    main = int(np.bincount(payload_type).argmax())
+    main = main_payload_type(payload_type)
     encoding, codec_from = _encoding(main, flow, media, options)
     clock_rate, clock_notes = _clock_rate(main, encoding, codec_from, options, timestamp, times)
     if codec_from == "guessed" and encoding is not None and clock_rate != encoding.clock_rate:
