@@ -20,7 +20,9 @@ from earwitness.ear.payload import frame_bytes
 from earwitness.ear.replay import replay
 from earwitness.score.pesq import ScorerRefused, pesq_nb, samples_as_published
 from earwitness.speech.wav import read_wav
+from earwitness.study.hearing import MISSED_TOO_MUCH
 from earwitness.trace.capture import read_capture
+from earwitness.trace.rtcp import missed_by_capture
 
 PUBLISHED = Path(os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parents[2] / "shared" / "published"))
 RAW = PUBLISHED / "05-data" / "Sample-Raw-Data"
@@ -28,19 +30,17 @@ REFERENCE = PUBLISHED / "02-data-collection-steps" / "caller" / "audio-samples" 
 SPEED = {"g711u": 40.0, "gsm": 60.0, "speex": 60.0, "opus": 150.0}
 PREDICTION = {"g711u": (0.98, 0.08), "gsm": (0.98, 0.05), "speex": (0.98, 0.08), "opus": (0.99, 0.11)}
 FIXED = (60, 100, 150, 200, 300)
-WHOLE = 0.95
-"""A capture of a TCP tunnel that lacks more packets than this has missed what its phone heard."""
 
 
 def _calls() -> Iterator[tuple[Path, str]]:
-    """The Tor calls at the caller whose capture is whole, with their true codec."""
+    """The Tor calls at the caller whose capture has what the phone reports to have received, with their true codec."""
     for path in sorted((RAW / "Tor").glob("*/*/caller/data/test_pcaps/*.pcap")):
         capture = read_capture(path)
         if not capture.received_by("10.8.0.2") or not capture.sent_by("10.8.0.2"):
             continue
-        trace = choose(capture).trace
-        if len(np.unique(trace.sequence)) >= WHOLE * (np.ptp(trace.sequence) + 1):
-            yield path, choose(capture).heard.codec
+        chosen = choose(capture)
+        if (missed_by_capture(capture, chosen.heard) or 0.0) < MISSED_TOO_MUCH:
+            yield path, chosen.heard.codec
 
 
 def _recording(path: Path) -> Path:

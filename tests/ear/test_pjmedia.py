@@ -15,6 +15,7 @@ from earwitness.score.pesq import samples_as_published
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.wav import read_wav
 from earwitness.trace.capture import read_capture
+from earwitness.trace.rtcp import missed_by_capture
 
 from .traces import trace_of, voice
 
@@ -129,8 +130,7 @@ def test_recordings_come_out_bit_for_bit(published: Path, reference: np.ndarray,
     same = []
     for path in calls(published, folder):
         capture = read_capture(path)
-        trace = choose(capture).trace
-        if len(np.unique(trace.sequence)) < 0.95 * (np.ptp(trace.sequence) + 1):
+        if (missed_by_capture(capture, choose(capture).heard) or 0.0) > 0.05:
             continue  # The capture lacks packets that the phone heard.
         heard = listen(capture, ["pjmedia"], reference=reference)[0]
         recorded = samples_as_published(recording_of(path))

@@ -12,7 +12,7 @@ from mutating import mutate, originals
 
 from earwitness.errors import InputError
 from earwitness.trace.capture import parse_capture
-from earwitness.trace.rtcp import round_trips
+from earwitness.trace.rtcp import missed_by_capture, round_trips
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
 
@@ -33,6 +33,7 @@ def read_all(data: bytes, resume: bool) -> int:
         assert 0 <= found.packets_received <= found.packets_expected
         assert found.packets_received + found.packets_duplicate == len(trace)
         wireshark_figures(trace)
+        assert 0.0 <= (missed_by_capture(capture, stream) or 0.0) <= 1.0
     round_trips(capture)
     assert len(capture.streams) or capture.problems or not capture.packets
     return len(capture.streams)

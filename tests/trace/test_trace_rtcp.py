@@ -1,4 +1,4 @@
-"""Round trips from RTCP: what was waited is taken off."""
+"""What RTCP tells: round trips, less what was waited, and what the receiving end received."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from making import START_NS, Datagram, pcap
+from making import START_NS, Datagram, pcap, rtp_stream
 
 from earwitness.trace.capture import parse_capture
-from earwitness.trace.rtcp import round_trips
+from earwitness.trace.rtcp import missed_by_capture, round_trips
 
 PHONE, SERVER = ("10.8.0.2", 4001), ("10.8.0.1", 30001)
 
@@ -47,6 +47,34 @@ def test_answers_to_what_was_not_seen_and_impossible_ones_do_not_count() -> None
 def test_half_a_round_trip_is_called_that() -> None:
     capture = parse_capture(pcap([report(0, PHONE, ntp=77), report(900, SERVER, echo=(77, 500))]))
     assert round_trips(capture)[0].half_rtt_ms == pytest.approx(200.0, abs=0.1)
+
+
+def received(lost: int, highest: int, *, ssrc: int = 0x1234ABCD) -> Datagram:
+    """A receiver report of the phone, a second after all."""
+    block = struct.pack(">IIIIII", ssrc, lost & 0xFFFFFF, highest, 0, 0, 0)
+    return Datagram(START_NS + 10**10, struct.pack(">BBHI", 0x81, 201, 7, 9) + block, PHONE, SERVER)
+
+
+@pytest.mark.parametrize("first", [1000, 65_530])
+@pytest.mark.parametrize(
+    ("pattern", "lost", "missed"),
+    [
+        ("....................", 0, 0.0),
+        ("......xxxx..........", 4, 0.0),  # Lost before the phone and the capture.
+        ("......xxxx..........", 0, 0.2),  # The phone heard them, the capture did not.
+        ("......xxxx..........", 2, 2 / 18),
+        ("....dd..............", -2, 0.0),  # Two came twice, which counts as received.
+    ],
+)
+def test_what_the_phone_received_and_the_capture_lacks(first: int, pattern: str, lost: int, missed: float) -> None:
+    stream = rtp_stream(pattern, sequence=first)
+    capture = parse_capture(pcap([*stream, received(lost, first + 19)]))
+    assert missed_by_capture(capture, capture.streams[0]) == pytest.approx(missed)
+
+
+def test_without_a_report_about_the_stream_nothing_is_known_to_be_missed() -> None:
+    capture = parse_capture(pcap([*rtp_stream("....x....."), received(0, 1009, ssrc=5)]))
+    assert missed_by_capture(capture, capture.streams[0]) is None
 
 
 @given(st.lists(st.binary(max_size=90).map(lambda b: b"\x81\xc8" + b), max_size=6))

@@ -95,3 +95,5 @@ def register(app: typer.Typer) -> None:
         output.print(table)
         if any(one["mouth_to_ear_basis"] != "sent" for one in records):
             output.print("+ and the least network delay, which a capture at one end cannot show", markup=False)
+        if heard[0].doubt:
+            output.print(heard[0].doubt, markup=False)

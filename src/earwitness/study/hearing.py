@@ -17,6 +17,10 @@ from earwitness.score.pesq import PesqScore, ScorerRefused, samples_as_published
 from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import write_wav
 from earwitness.trace.capture import read_capture
+from earwitness.trace.rtcp import missed_by_capture
+
+MISSED_TOO_MUCH = 0.05
+"""A capture that lacks a larger share of what its phone received is no account of what that heard."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,18 @@ class Scored:
     refused: str
     score_as_published: PesqScore | None = None
     """Against the reference as the published study's program read it, where that reads other samples of the file."""
+    capture_missed: float | None = None
+    """What share of the packets that the phone received, as it reports by RTCP, the capture lacks; None: no report."""
+
+    @property
+    def doubt(self) -> str:
+        """Why this is not what the phone heard, in one line; empty where there is no reason to doubt."""
+        if self.capture_missed is None or self.capture_missed < MISSED_TOO_MUCH:
+            return ""
+        return (
+            f"the capture lacks {self.capture_missed:.0%} of the packets that the phone reported (RTCP) as received:"
+            " it heard more than this"
+        )
 
     def record(self) -> dict[str, Any]:
         """One JSON record; names and units as in the data dictionary."""
@@ -45,6 +61,8 @@ class Scored:
             "mos_lqo_as_published": self.score_as_published and self.score_as_published.mos_lqo,
             "pesq_raw_as_published": self.score_as_published and self.score_as_published.raw,
             "score_refused": self.refused,
+            "capture_missed_ratio": self.capture_missed,
+            "doubt": self.doubt,
             "mouth_to_ear_ms": heard.mouth_to_ear_mean_ms,
             "mouth_to_ear_p95_ms": heard.mouth_to_ear_p95_ms,
             "mouth_to_ear_basis": heard.mouth_to_ear_basis,
@@ -122,13 +140,13 @@ def hear_capture(
         codec=codec,
         concealment=concealment,
     )
-    flow = str(chosen.heard.flow)
+    flow, missed = str(chosen.heard.flow), missed_by_capture(read, chosen.heard)
     if said is None:
-        return [Scored(one, flow, None, None, "") for one in heard]
+        return [Scored(one, flow, None, None, "", capture_missed=missed) for one in heard]
     study_read = _as_published(reference, said)
     if as_published and study_read is not None:
         said = study_read
-    scored = [score_of(one, said, flow) for one in heard]
+    scored = [replace(score_of(one, said, flow), capture_missed=missed) for one in heard]
     if study_read is None:
         return scored
     return [
