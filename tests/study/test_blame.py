@@ -161,6 +161,14 @@ def test_what_was_said_once_is_not_taken_for_a_loop() -> None:
     assert np.array_equal(said_in(sound, SAID), sound)
 
 
+def test_another_speech_than_the_one_given_is_noticed() -> None:
+    speex = codec_named("speex")
+    heard = hear(trace_of(speex, SAID), speex, "fixed:60")
+    assert blame(heard, speex, SAID).notes == ()
+    other = blame(heard, speex, speech("carlo-10s", 8000, seconds=8.0).samples)
+    assert "does not sound like the speech given" in other.notes[0]
+
+
 def test_timestamps_that_begin_anew_are_refused_in_one_line() -> None:
     trace = trace_of(G711, SAID)
     late = np.where(np.arange(len(trace)) > 200, trace.timestamp + 8000 * 3600, trace.timestamp)

@@ -24,7 +24,7 @@ from earwitness.score.listening import listen, loopback
 from earwitness.score.pesq import ScorerRefused
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.codecs.registry import codec as codec_named
-from earwitness.study.blame_sounds import Ideal, reassembled, said_in, without_concealment
+from earwitness.study.blame_sounds import Ideal, likeness, reassembled, said_in, without_concealment
 
 Pcm = NDArray[np.int16]
 
@@ -42,6 +42,13 @@ CAUSES: dict[str, str] = {
 the sound against what was said at each instant of it; for the last it has to find out by itself."""
 
 _GUESSED = "lost packets are known only from holes in the sequence numbers; their sound is the codec's of the speech"
+
+
+_ALIKE = 0.2
+"""Correlation of what was sent with what was said: from 0.3 for Speex, from 0.8 for others, 0.03 for other sounds."""
+_UNLIKE = (
+    "what was sent does not sound like the speech given: another reference, or the far phone played something else"
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
         notes = (_GUESSED,)
         sent = ideal.with_unknown(sent, decode_packets(codec, encode_packets(codec, said))[: len(said)])
     window = said_in(sent, said)
+    if likeness(window, sent) < _ALIKE:
+        notes = (*notes, _UNLIKE)
     aligned = (
         sent,
         ideal.all_arrived(),

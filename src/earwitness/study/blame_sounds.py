@@ -135,6 +135,13 @@ def said_in(sound: Pcm, said: Pcm) -> Pcm:
     return np.asarray(max(found, key=lambda one: one[0])[1], dtype=np.int16)
 
 
+def likeness(one: Pcm, other: Pcm) -> float:
+    """Correlation of two sounds (n,) sample by sample, -1 ... 1; 0 where one is silent."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    energy = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
+    return float(np.sum(a * b)) / energy if energy else 0.0
+
+
 def _frame_by_frame(trace: Trace, heard: Heard, codec: Codec) -> Trace:
     """The trace with a packet for each codec frame, so that one frame of a packet can be missing without the other."""
     frames = heard.played.frames
