@@ -45,7 +45,7 @@ class Adaptive:
     late_run_ms: float = 60.0
     most_ms: float = 400.0
     pause_ms: float = 200.0
-    hurry_ms: float = 60.0
+    hurry_ms: float = 160.0
     slack_ms: float = 30.0
     spare_ms: float = 80.0
     stretch_ms: float = 320.0
