@@ -19,7 +19,7 @@ from earwitness.lab.identity import ProcessIdentity, processes_in
 from earwitness.lab.joining import run_joined
 from earwitness.lab.plan import LabPlan
 
-from .conftest import Token, machine_state
+from .leftovers import Token, machine_state
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

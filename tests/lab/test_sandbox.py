@@ -18,7 +18,8 @@ import pytest
 from earwitness.errors import EarwitnessError
 from earwitness.lab import sandbox, tun
 
-from .conftest import EXPERIMENTS, OUTER, Token, machine_state
+from .conftest import EXPERIMENTS, OUTER
+from .leftovers import Token, machine_state
 
 pytestmark = pytest.mark.lab
 

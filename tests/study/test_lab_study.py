@@ -1,4 +1,4 @@
-"""A real study of a few direct calls in the lab: stopped with Ctrl-C, resumed, reported."""
+"""Real studies of a few direct calls in the lab: stopped with Ctrl-C and resumed; under a clock that is stepped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from earwitness.archive.dataset import Dataset
 from earwitness.errors import EarwitnessError
 from earwitness.lab.sandbox import check_permitted
 from earwitness.study.paired import compare
+from study.stepping import SteppedClock
 
 pytestmark = pytest.mark.lab
 
@@ -85,3 +88,50 @@ def test_a_study_in_the_lab_is_stopped_and_resumed(environment: dict[str, str], 
     printed, _ = state.communicate(timeout=60)
     found = json.loads(printed)
     assert (found["calls"], found["open"], found["outcomes"]) == (4, 0, {"completed": 4})
+
+
+STEPPED = (
+    STUDY.replace('"real"', '"stepped"').replace('["g711u", "gsm"]', '["g711u"]').replace("at_once = 2", "at_once = 1")
+)
+
+
+def test_the_wall_clock_is_stepped_by_an_hour_in_mid_call_and_back(environment: dict[str, str], tmp_path: Path) -> None:
+    """The clock of all processes of the study, kernel stamps included, and nobody else's (`stepped_clock.c`)."""
+    clock = SteppedClock(tmp_path)
+    file, out = tmp_path / "study.toml", tmp_path / "data"
+    file.write_text(STEPPED)
+    running = start({**clock.environment, **environment}, "study", "run", str(file), "--out", str(out), "--no-report")
+    try:
+        for position, hours in ((1, 1), (2, 0)):
+            while not media_flows(out, position):
+                assert running.poll() is None, running.communicate()[1]
+                time.sleep(0.02)
+            clock.step(hours * 3600.0)
+        _, messages = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode == 0, messages
+
+    calls = sorted(Dataset.open(out).calls(), key=lambda call: call.record.call_id)
+    assert [call.record.outcome for call in calls] == ["completed", "completed"]
+    delays = {"London": (5, 9), "Sydney": (120, 140)}
+    for call in calls:
+        assert "the wall clock was set during the call; the times here do not depend on it" in call.record.notes
+        low, high = delays[call.record.callee.place]
+        for row in call.rows:
+            assert row.owd_min_ms is not None
+            assert row.owd_p99_ms is not None
+            assert low < row.owd_min_ms <= row.owd_p99_ms < high + 60, "not an hour, and not minus an hour"
+            assert row.packets_received == row.packets_sent
+    starts = [datetime.fromisoformat(call.record.started_at) for call in calls]
+    assert (starts[1] - starts[0]).total_seconds() > 3600, "the clock was an hour ahead when the second call began"
+    state = start(environment, "study", "status", str(out), "--json")
+    printed, _ = state.communicate(timeout=60)
+    assert json.loads(printed)["outcomes"] == {"completed": 2}
+
+
+def media_flows(out: Path, position: int) -> bool:
+    """Whether the call that is at this position is on the air and half a second of it is captured."""
+    return any(
+        file.stat().st_size > 10_000 for file in (out / ".staging").glob(f"stepped-{position:05d}-*/caller.pcap")
+    )

@@ -119,6 +119,18 @@ class CallRecord:
     outcome_detail: str = _says("One line: what was tried, on what, what happened, what to do", default="")
     stage: str = _says("Stage the call had reached when it failed", default="")
     evidence: Mapping[str, Any] = _says("What the failure left: log lines, reply codes, counts", default_factory=dict)
+    load: Mapping[str, Any] = _says(
+        "Background traffic of the lab while the call had its turn: load (as `--load`), seed, clients, relay_mbit"
+        " (bound on each relay's rate, null: none), seconds, bytes and mbit_s that its clients received, pages,"
+        " page_mean_s, downloads, failed, last_failure; where there was none only load",
+        default_factory=dict,
+    )
+    instrument: Mapping[str, Any] = _says(
+        "What the instrument says of itself during the call, ms: emulator_late_p99_ms and _max_ms; cpu_wait_mean_ms"
+        " and cpu_wait_worst_ms (what a packet waited for processors on its way, over the call and over its worst"
+        " twentieth), and the processes that this is of; send_deviation_max_ms by end. null: not known",
+        default_factory=dict,
+    )
     milestones: Mapping[str, int] = _says(
         "Instants of the call by name (invite_sent, ringing, answered, first_media_to_callee, bye ...):"
         " ns on the clock named by `milestones_clock`",

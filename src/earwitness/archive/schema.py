@@ -35,6 +35,11 @@ class Row:
         "How the tunnel of vpn and vpn-tor was protected: none, static, tls; empty without one", default=""
     )
     tunnel_nodelay: bool | None = _column("Whether the tunnel's TCP connection had TCP_NODELAY; null without one")
+    load: str = _column(
+        "Background traffic that the lab's relays carried during the call, as `--load` has it; none; empty: not known",
+        default="",
+    )
+    load_mbit_s: float | None = _column("What the load's clients received during the call, together", "Mbit/s")
     sip_server: str = _column("SIP server that the call went through; empty: none", default="")
     seed: int | None = _column("Seed of everything random in this call")
     outcome: str = _column("How the call ended, see outcomes", default="")
@@ -135,6 +140,7 @@ class Row:
     )
     doubts: str = _column("What is doubtful about an imported row, joined by '; '", default="")
     instrument_ok: bool | None = _column("Whether the instrument's own timing was good enough to trust this row")
+    instrument_detail: str = _column("What of it was not good enough, and by how much; empty: nothing", default="")
     schema_version: int = _column("Version of this table's layout", default=SCHEMA_VERSION)
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from earwitness.archive.layout import DIRECTIONS
+from earwitness.archive.layout import CAPTURES, DIRECTIONS
 from earwitness.archive.record import CallRecord, Listening
 from earwitness.archive.schema import Row
 from earwitness.call.clocks import OnOneClock, one_clock
@@ -47,6 +47,11 @@ def compose(
         outcome_detail=detail,
         stage=live.stage,
         evidence=live.evidence,
+        load=live.load,
+        instrument={
+            **asdict(live.instrument),
+            "send_deviation_max_ms": {end: live.end(end).send_deviation_max_ms for end in CAPTURES},
+        },
         milestones=timed_on.milestones,
         milestones_clock=live.clocks["caller"],
         listening=listening,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from earwitness.call.plan import CallPlan
 from earwitness.lab.plan import LabPlan
 from earwitness.lab.wan import LinkProfile
+from earwitness.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD
 
 
 def lab_plan_for(plans: Sequence[CallPlan], pairs: int = 1) -> LabPlan:
@@ -18,10 +19,16 @@ def lab_plan_for(plans: Sequence[CallPlan], pairs: int = 1) -> LabPlan:
     """
     first = plans[0]
     refuses = any(plan.inject is not None and plan.inject.what == "exit-refuses" for plan in plans)
+    loaded = any(plan.load_spec for plan in plans)
+    asked = [plan.relay_mbit for plan in plans if plan.relay_mbit is not None]
     lab_plan = LabPlan(
         caller_place=first.from_place,
         callee_place=first.to_place,
-        with_tor=any(plan.over_tor for plan in plans),
+        with_tor=loaded or any(plan.over_tor for plan in plans),
+        with_load=loaded,
+        # Calls that say what load they want, be it none, want no other.
+        load=NO_LOAD if any(plan.load for plan in plans) else None,
+        relay_mbit=asked[0] if asked else DEFAULT_RELAY_MBIT if loaded else None,
         seed=first.seed,
         pairs=pairs,
     )

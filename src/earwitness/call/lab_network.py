@@ -7,16 +7,20 @@ import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path as FilePath
+from typing import Any
 
+from earwitness.call.instrument import Lateness
 from earwitness.call.plan import CallPlan
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.lab.host import Host
 from earwitness.lab.lab import Lab
-from earwitness.lab.plan import pair_names
-from earwitness.path.base import Path
+from earwitness.lab.plan import LOAD_CLIENT, LOAD_SERVER, pair_names
+from earwitness.load.background import Background, StandingLoad, Told
+from earwitness.load.spec import LoadSpec
+from earwitness.path.base import OpenPath, Path
 from earwitness.path.direct import DirectPath
 from earwitness.path.kept import KeptCircuits
 from earwitness.path.onion import OnionPath
@@ -35,15 +39,15 @@ class LatenessWatch:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._worst: dict[object, float | None] = {}
+        self._worst: dict[object, Lateness | None] = {}
 
     def begin(self, call: object) -> None:
         """A call begins now."""
         self._read()
         self._worst[call] = None
 
-    def end(self, call: object) -> float | None:
-        """The 99th percentile since the call began, ms; None if no packet went, or it had not begun.
+    def end(self, call: object) -> Lateness | None:
+        """Since the call began; None if no packet went, or it had not begun.
 
         Where other calls began or ended meanwhile, the worst of the periods between.
         """
@@ -53,8 +57,11 @@ class LatenessWatch:
     def _read(self) -> None:
         lateness = self._lab.emulator.statistics(reset=True)["lateness"]
         if lateness["packets"]:
-            p99_ms = float(lateness["p99_ms"])
-            self._worst = {call: max(p99_ms, worst or 0.0) for call, worst in self._worst.items()}
+            for call, worst in self._worst.items():
+                so_far = worst or Lateness(0.0, 0.0)
+                self._worst[call] = Lateness(
+                    max(so_far.p99_ms, float(lateness["p99_ms"])), max(so_far.max_ms, float(lateness["max_ms"]))
+                )
 
 
 class LabNetwork:
@@ -68,15 +75,30 @@ class LabNetwork:
         self.scratch = lab.state_dir / ("calls" if pair == 1 else f"calls{pair}")
         self._lateness = lateness or LatenessWatch(lab)
         self._links = dict(lab.plan.links)
+        self._load: Background | StandingLoad | None = None
+        self._told: Told | None = None
+        self._asked = LoadSpec()
 
     @asynccontextmanager
     async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
-        """A command has the lab to itself."""
-        yield
+        """A command has the lab to itself; the load that the call brings flows from here to the end of its turn."""
+        async with AsyncExitStack() as stack:
+            self._load, self._told = StandingLoad.of(self.lab), None
+            self._asked = plan.load_spec or (self._load.spec if self._load else LoadSpec())
+            if plan.load_spec:
+                running = Background.running(self.lab, plan.load_spec, plan.seed)
+                self._load = await stack.enter_async_context(running)
+            if self._load is not None:
+                self._told = Told(self._load, self.lab.plan.relay_mbit or 0.0)
+            yield
 
     def failure(self) -> CallFailure | None:
-        """What may die in the lab is seen by the path."""
-        return None
+        """The end of the load; what else may die in the lab is seen by the path."""
+        return None if self._load is None else self._load.failure()
+
+    def load(self) -> Mapping[str, Any]:
+        """What the lab's relays carried besides, in the turn of the call."""
+        return {"load": str(self._asked)} if self._told is None else self._told.summary()
 
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
         """The two hosts in the plan's places, its impairments on the caller's links, all seeded afresh."""
@@ -132,14 +154,24 @@ class LabNetwork:
         """Of tor, where it is to be had (a lab that is up needs none of the command's own)."""
         return {"tor": _tor_version()} if shutil.which("tor") else {}
 
-    def emulator_late_p99_ms(self) -> float | None:
-        """How late packets left the emulator, 99th percentile since `hosts`, ms."""
+    def lateness(self) -> Lateness | None:
+        """How late packets left the emulator since `hosts`."""
         return self._lateness.end(self)
+
+    def processes(self, opened: OpenPath) -> Mapping[str, int]:
+        """The tors that its cells pass: the caller's, the relays', and where it is an onion service the callee's."""
+        if not opened.hops:
+            return {}
+        ends = [opened.caller, opened.callee] if opened.name == OnionPath.name else [opened.caller]
+        names = [*(end.host.name for end in ends), *(hop.nickname for hop in opened.hops)]
+        return {name: self.lab.tor.pids[name] for name in names if name in self.lab.tor.pids}
 
     def write_truth(self, since_ns: int, out: FilePath) -> None:
         """The emulator's log since then: every packet between any two hosts of the lab but those of other pairs."""
         truth = self.lab.truth(since_ns=since_ns)
-        others = [name for pair in range(1, self.lab.plan.pairs + 1) if pair != self.pair for name in pair_names(pair)]
+        # The load's own ends are no part of the call; what it does between relays is.
+        others = [name for name in (LOAD_CLIENT, LOAD_SERVER) if name in self.lab.hosts]
+        others += [name for pair in range(1, self.lab.plan.pairs + 1) if pair != self.pair for name in pair_names(pair)]
         if others:
             truth = truth[~truth["source"].isin(others) & ~truth["destination"].isin(others)]
         truth.to_parquet(out, index=False, compression="zstd")

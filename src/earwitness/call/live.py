@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.archive.record import Circuit, Endpoint, Speech
+from earwitness.call.instrument import Instrument
 from earwitness.call.plan import CallPlan
 from earwitness.errors import Outcome
 
@@ -29,6 +30,7 @@ class EndFacts:
 
     endpoint: Endpoint
     send_deviation_p99_ms: float | None = None
+    send_deviation_max_ms: float | None = None
     rtcp_rtt_ms: float | None = None
     packets_dropped_by_kernel: int = 0
     clock_steps: int = 0
@@ -60,7 +62,9 @@ class LiveCall:
     milestones: Mapping[str, int] = field(default_factory=dict)
     clocks: Mapping[str, str] = field(default_factory=lambda: {"caller": CALL_CLOCK, "callee": CALL_CLOCK})
     """Name of the clock that each end's times were read from; two on two machines."""
-    emulator_late_p99_ms: float | None = None
+    instrument: Instrument = field(default_factory=Instrument)
+    load: Mapping[str, Any] = field(default_factory=dict)
+    """As `earwitness.archive.record.CallRecord.load`."""
     notes: tuple[str, ...] = ()
 
     def end(self, name: str) -> EndFacts:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path as FilePath
-from typing import Protocol
+from typing import Any, Protocol
 
+from earwitness.call.instrument import Lateness
 from earwitness.call.plan import CallPlan
 from earwitness.errors import CallFailure
 from earwitness.lab.host import Host
-from earwitness.path.base import Path
+from earwitness.path.base import OpenPath, Path
 
 
 class Network(Protocol):
@@ -45,8 +46,16 @@ class Network(Protocol):
         """Versions of the programs the network runs on."""
         ...
 
-    def emulator_late_p99_ms(self) -> float | None:
-        """How late packets left the emulator since this was last asked; None without one."""
+    def lateness(self) -> Lateness | None:
+        """How late packets left the emulator since `hosts`; None without one, or where none left."""
+        ...
+
+    def processes(self, opened: OpenPath) -> Mapping[str, int]:
+        """Process ids, by name, of what of the network carries a path's datagrams on this machine."""
+        ...
+
+    def load(self) -> Mapping[str, Any]:
+        """What other traffic the network carried in the turn of the call; empty where that is not ours to know."""
         ...
 
     def write_truth(self, since_ns: int, out: FilePath) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.archive.record import Circuit, Endpoint, Speech
+from earwitness.call.instrument import Instrument
 from earwitness.call.live import CALL_CLOCK, EndFacts, LiveCall
 from earwitness.call.plan import CallPlan
 from earwitness.capture.live import CaptureSummary
@@ -36,7 +38,8 @@ class Notebook:
     milestones: dict[str, int] = field(default_factory=dict)
     clocks: dict[str, str] = field(default_factory=lambda: {"caller": CALL_CLOCK, "callee": CALL_CLOCK})
     speech: Speech = field(default_factory=Speech)
-    emulator_late_p99_ms: float | None = None
+    instrument: Instrument = field(default_factory=Instrument)
+    load: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def live(self, outcome: Outcome, failure: EarwitnessError | None = None) -> LiveCall:
@@ -63,7 +66,8 @@ class Notebook:
             speech=self.speech,
             milestones=self.milestones,
             clocks=self.clocks,
-            emulator_late_p99_ms=self.emulator_late_p99_ms,
+            instrument=self.instrument,
+            load=self.load,
             notes=tuple(self.notes),
         )
 
@@ -72,6 +76,7 @@ class Notebook:
         return EndFacts(
             endpoint=self.endpoints[name],
             send_deviation_p99_ms=report.sending.p99_ms if report and report.sending else None,
+            send_deviation_max_ms=report.sending.max_ms if report and report.sending else None,
             rtcp_rtt_ms=report.rtcp.median_round_trip_ms if report else None,
             packets_dropped_by_kernel=captured.dropped if captured else 0,
             clock_steps=len(captured.clock_steps) if captured else 0,

@@ -7,6 +7,7 @@ import platform
 import socket
 import time
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from earwitness.archive import layout
 from earwitness.archive.record import Circuit, Endpoint, Relay, Speech
 from earwitness.call.accounts import SipService, sip_service
 from earwitness.call.ends import CallEnd, Capture, call_end
+from earwitness.call.instrument import CpuWaits, Instrument
 from earwitness.call.live import LiveCall
 from earwitness.call.network import Network
 from earwitness.call.notebook import Notebook
@@ -45,6 +47,7 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
     notebook.started_monotonic_ns = time.monotonic_ns()
     notebook.started_at = _utc(notebook.started_monotonic_ns + offset_ns)
     notebook.versions = _versions()
+    outcome, failed = Outcome.COMPLETED, None
     try:
         _prepare(plan, notebook)
         async with AsyncExitStack() as stack:
@@ -60,13 +63,24 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
                 # A path that broke is the cause of whatever its phones then met.
                 raise path_lost(plan, network, opened) or failure from failure
     except EarwitnessError as failure:
-        return notebook.live(_outcome_of(failure), failure)
+        outcome, failed = _outcome_of(failure), failure
     except OSError as error:
         remedy = "see the record's evidence; report this if it happens again"
-        return notebook.live(Outcome.FAILED, EarwitnessError("placing the call", plan.title, error, remedy))
+        outcome, failed = Outcome.FAILED, EarwitnessError("placing the call", plan.title, error, remedy)
     finally:
-        notebook.emulator_late_p99_ms = network.emulator_late_p99_ms()
-    return notebook.live(Outcome.COMPLETED)
+        _look_back(network, notebook)
+    return notebook.live(outcome, failed)
+
+
+def _look_back(network: Network, notebook: Notebook) -> None:
+    """What the network has to tell of the call's time."""
+    if (late := network.lateness()) is not None:
+        notebook.instrument = replace(
+            notebook.instrument, emulator_late_p99_ms=late.p99_ms, emulator_late_max_ms=late.max_ms
+        )
+    notebook.load = network.load()
+    if missed := notebook.load.get("failed"):
+        notebook.notes.append(f"the load: {missed} fetches failed, the last: {notebook.load['last_failure']}")
 
 
 def _prepare(plan: CallPlan, notebook: Notebook) -> None:
@@ -147,11 +161,18 @@ async def _captured_call(
         captures: dict[str, Capture] = dict(zip(ends, entered[:2], strict=True))
         phones: dict[str, Phone] = dict(zip(ends, entered[2:], strict=True))
         failure: CallFailure | None = None
+        waits: CpuWaits | None = None
         try:
             watch("probing the path")
             await probe(opened, plan.rtt_probes, notebook)  # with the phones up: starting them would delay the answers
-            await talk(plan, network, opened, phones, notebook, watch)
+            waits = CpuWaits({**opened.processes, **network.processes(opened)})
+            async with waits.watched():
+                await talk(plan, network, opened, phones, notebook, watch)
         finally:
+            if waits is not None and (waited := waits.summary()) is not None:
+                notebook.instrument = Instrument(
+                    cpu_wait_mean_ms=waited[0], cpu_wait_worst_ms=waited[1], processes=tuple(waits.names)
+                )
             failure = await collect(ends, phones, captures, notebook)
         if failure is not None:
             raise failure

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from earwitness.errors import InputError
+from earwitness.load.spec import LoadSpec
 
 PATHS = ("direct", "tcp", "vpn", "tor", "vpn-tor", "onion")
 SECURITIES = ("none", "static", "tls")
@@ -113,6 +114,11 @@ class CallPlan:
     seed: int = 1
     link: str = ""
     """Impairments on top of geography, between caller and callee, as `earwitness.lab.wan` reads them."""
+    load: str = ""
+    """Background traffic in the lab during the call, as `earwitness.load.spec` reads it; empty: as the lab has it."""
+    relay_mbit: float | None = None
+    """Bound on the rate of each of the lab's relays, Mbit/s; 0: none. None: 2 where a load is asked for, else as the
+    lab has it."""
     tail_s: float = 1.5
     """Seconds the call is kept after the last word, so that late packets still come in."""
     inject: Injection | None = None
@@ -147,6 +153,9 @@ class CallPlan:
             )
         if not 2 <= self.hops <= 8:
             raise InputError("planning a circuit of", f"{self.hops} hops", "tor carries 2 to 8", "give --hops 2 to 8")
+        if self.load_spec and self.phone == MANUAL:
+            remedy = "run `earwitness lab up --load` instead"
+            raise InputError("calling by hand with", "a load of the call's own", "it takes no part in the lab", remedy)
         if self.seconds is not None and not 4.0 <= self.seconds <= 3600.0:
             raise InputError(
                 "planning a call of",
@@ -167,6 +176,11 @@ class CallPlan:
             raise InputError(
                 "concealing with", self.concealment, "no such concealment", f"choose of {', '.join(CONCEALMENTS)}"
             )
+
+    @property
+    def load_spec(self) -> LoadSpec:
+        """The background traffic that the call brings with it. Raises `InputError` for what is none."""
+        return LoadSpec.parse(self.load)
 
     @property
     def title(self) -> str:

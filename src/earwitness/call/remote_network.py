@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path as FilePath
+from typing import Any
 
+from earwitness.call.instrument import Lateness
 from earwitness.call.plan import LAB_SERVER, CallPlan
 from earwitness.call.public_network import Politeness
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.lab.bubble import in_bubble
 from earwitness.lab.host import Host
-from earwitness.path.base import Path
+from earwitness.path.base import OpenPath, Path
 from earwitness.path.direct import DirectPath
 from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
@@ -100,9 +102,17 @@ class RemoteNetwork:
         there = {f"callee_{name}": version for name, version in told.items()}
         return {**there, **({"tor": self._tor.name} if self._tor else {})}
 
-    def emulator_late_p99_ms(self) -> float | None:
+    def lateness(self) -> Lateness | None:
         """There is no emulator."""
         return None
+
+    def processes(self, opened: OpenPath) -> Mapping[str, int]:
+        """Relays are other machines'."""
+        return {}
+
+    def load(self) -> Mapping[str, Any]:
+        """Nobody knows what else is on the way."""
+        return {}
 
     def write_truth(self, since_ns: int, out: FilePath) -> None:
         """Nobody knows what really happened to each packet."""
@@ -119,6 +129,7 @@ class RemoteNetwork:
             (plan.inject is not None, "a fault on purpose", "leave --inject away"),
             (plan.link != "", "impaired links", "leave --link away"),
             (plan.keep_circuit, "a kept circuit", "leave --keep-circuit away"),
+            (plan.load != "" or plan.relay_mbit is not None, "a load", "leave --load and --relay-mbit away"),
             (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave --relay-nodelay away"),
             (
                 plan.path == "direct" and in_bubble(),

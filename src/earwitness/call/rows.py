@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from earwitness.archive.layout import LISTENER, SPEAKER
 from earwitness.archive.schema import Row
+from earwitness.call.instrument import complaint
 from earwitness.call.live import LiveCall
 from earwitness.ear import Fate, Heard
 from earwitness.errors import EarwitnessError, Outcome
@@ -29,10 +30,6 @@ from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.timing import Timing, summarise
 
 Pcm = NDArray[np.int16]
-
-SEND_DEVIATION_LIMIT_MS = 5.0
-EMULATOR_LATE_LIMIT_MS = 2.0
-"""A call whose own instrument was less exact than this is marked, not trusted: both are small against a 20 ms frame."""
 
 
 @lru_cache(maxsize=8)
@@ -61,6 +58,8 @@ def blank_row(live: LiveCall, direction: str, marks: Mapping[str, int]) -> Row:
         security=live.path_details.get("security", ""),
         tunnel_nodelay=live.path_details.get("tunnel_nodelay"),
         **probed(live.path_details, direction),
+        load=live.load.get("load", ""),
+        load_mbit_s=live.load.get("mbit_s"),
         sip_server=live.plan.sip_server or "",
         seed=live.plan.seed,
         direction=direction,
@@ -77,16 +76,6 @@ def blank_row(live: LiveCall, direction: str, marks: Mapping[str, int]) -> Row:
         arm=study.arm if study else "",
         attempt=study.attempt if study else None,
     )
-
-
-def _instrument_ok(live: LiveCall, send_deviation_ms: float | None) -> bool | None:
-    """Whether sender, emulator and captures were exact enough to trust a direction; None where nothing was sent."""
-    if send_deviation_ms is None:
-        return None
-    late = live.emulator_late_p99_ms
-    dropped = live.caller.packets_dropped_by_kernel + live.callee.packets_dropped_by_kernel
-    exact = late is None or late <= EMULATOR_LATE_LIMIT_MS
-    return send_deviation_ms <= SEND_DEVIATION_LIMIT_MS and dropped == 0 and exact
 
 
 def _send_deviation_p99_ms(trace: Trace) -> float | None:
@@ -110,13 +99,16 @@ def timed(row: Row, live: LiveCall, trace: Trace, clock_error_ms: float | None) 
     """The row with what the packets' times tell."""
     timing: Timing = summarise(trace)
     sent = _packets_sent(trace)
-    deviation = row.send_deviation_p99_ms
+    deviation, most = row.send_deviation_p99_ms, live.end(SPEAKER[row.direction]).send_deviation_max_ms
     if deviation is None:
         deviation = _send_deviation_p99_ms(trace)
+    dropped = live.caller.packets_dropped_by_kernel + live.callee.packets_dropped_by_kernel
+    trouble = complaint(live.instrument, deviation, most, dropped)
     return replace(
         row,
         send_deviation_p99_ms=deviation,
-        instrument_ok=_instrument_ok(live, deviation),
+        instrument_ok=None if trouble is None else not trouble,
+        instrument_detail=trouble or "",
         packets_sent=sent,
         packets_received=timing.packets_received,
         packets_duplicate=timing.packets_duplicate,

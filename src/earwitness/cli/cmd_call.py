@@ -105,6 +105,19 @@ def register(app: typer.Typer) -> None:
         link: Annotated[
             str, typer.Option(help="Impairments of the caller's links, beyond geography: jitter=5,loss=0.01,rate=2.")
         ] = "",
+        load: Annotated[
+            str,
+            typer.Option(
+                help="Background traffic over the lab's relays during the call: web:CLIENTS[,page=KIB][,pause=S],"
+                " bulk:CLIENTS[,rate=MBIT], several with +, or none. Default: as the lab has it."
+            ),
+        ] = "",
+        relay_mbit: Annotated[
+            float | None,
+            typer.Option(
+                help="Bound on each relay's rate, Mbit/s; 0: none. Default: 2 with --load, else as the lab has it."
+            ),
+        ] = None,
         inject: Annotated[
             str | None,
             typer.Option(
@@ -154,6 +167,8 @@ def register(app: typer.Typer) -> None:
             sip_relay=sip_relay,
             seed=seed,
             link=link,
+            load=load,
+            relay_mbit=relay_mbit,
             inject=None if inject is None else Injection.parse(inject),
         )
         plan.check()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD, LoadSpec
 
 if TYPE_CHECKING:
     from earwitness.lab.keeper import KeeperRecord
@@ -31,6 +32,20 @@ def up(
     authorities: Annotated[int, typer.Option(help="Directory authorities.")] = 3,
     relays: Annotated[int, typer.Option(help="Relays, in cities of their own.")] = 8,
     relay_nodelay: Annotated[bool, typer.Option(help="Force TCP_NODELAY on the relays; stock tor has it off.")] = False,
+    load: Annotated[
+        str,
+        typer.Option(
+            help="Background traffic over the relays for as long as the lab is up: web:CLIENTS[,page=KIB][,pause=S], "
+            "bulk:CLIENTS[,rate=MBIT], several with +."
+        ),
+    ] = NO_LOAD,
+    relay_mbit: Annotated[
+        float | None,
+        typer.Option(
+            help="Bound on each relay's rate, Mbit/s, so that a load queues; `call --load` needs it. 0: none."
+            " Default: 2 with --load, else 0."
+        ),
+    ] = None,
     link: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,6 +69,8 @@ def up(
         if not colon:
             raise InputError("reading --link", repr(text), "no colon in it", "write HOSTS:setting=value,...")
         links[key] = spec
+    if relay_mbit is None:
+        relay_mbit = DEFAULT_RELAY_MBIT if LoadSpec.parse(load) else 0.0
     plan = LabPlan(
         caller_place=from_place,
         callee_place=to_place,
@@ -61,6 +78,9 @@ def up(
         authorities=authorities,
         relays=relays,
         relay_nodelay=relay_nodelay,
+        load=load,
+        with_load=bool(relay_mbit or LoadSpec.parse(load)),
+        relay_mbit=relay_mbit,
         links=links,
         inflation=INFLATION if inflation is None else inflation,
         seed=seed,
@@ -186,5 +206,6 @@ def _print_health(found: dict[str, Any]) -> None:
         f"late by p50 {late['p50_ms']:.3f} ms, p99 {late['p99_ms']:.3f} ms, at most {late['max_ms']:.3f} ms"
         + ("" if emulator["realtime"] else " (no real-time scheduling: not root)")
     )
+    output.print(f"load: {found['load']}", markup=False)
     for problem in found["problems"]:
         output.print(f"[red]problem:[/] {problem}")

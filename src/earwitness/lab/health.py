@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earwitness.errors import EarwitnessError
+from earwitness.load.background import StandingLoad
+from earwitness.load.spec import NO_LOAD
 
 if TYPE_CHECKING:
     from earwitness.lab.lab import Lab
@@ -17,7 +19,8 @@ async def health(lab: Lab) -> dict[str, Any]:
     Returns:
         `hosts`: name, role, place, country, address, `device_drops`, and for a tor relay or client whether its process
         `runs`, for a client also `circuit` (it has built one, control-spec GETINFO status/circuit-established).
-        `emulator`: see `EmulatorClient.statistics`. `well`: nothing is wrong. `problems`: what is, in words.
+        `emulator`: see `EmulatorClient.statistics`. `load`: what stands with the lab (`earwitness.load.spec`).
+        `well`: nothing is wrong. `problems`: what is, in words.
     """
     pids = {} if not lab.plan.with_tor else dict(lab.tor.pids)
     hosts: list[dict[str, Any]] = []
@@ -42,7 +45,16 @@ async def health(lab: Lab) -> dict[str, Any]:
             if not row["circuit"]:
                 problems.append(f"{host.name}: its tor has no circuit")
         hosts.append(row)
-    return {"well": not problems, "problems": problems, "hosts": hosts, "emulator": lab.emulator.statistics()}
+    load = StandingLoad.of(lab)
+    if load is not None and load.problem is not None:
+        problems.append(f"load {load.spec}: {load.problem}")
+    return {
+        "well": not problems,
+        "problems": problems,
+        "hosts": hosts,
+        "emulator": lab.emulator.statistics(),
+        "load": str(load.spec) if load else NO_LOAD,
+    }
 
 
 def _runs(pid: int) -> bool:

@@ -89,6 +89,11 @@ class Lab:
             if plan.with_tor:
                 lab.private_tor = await parts.enter_async_context(_private_tor(lab, progress))
                 lab._tor = lab.private_tor.network
+            if plan.standing_load:
+                from earwitness.load.background import standing
+
+                progress("starting the load", 1.0)
+                await parts.enter_async_context(standing(lab, plan.standing_load, plan.seed))
             lab._write()
             parts.callback(LAB_FILE.unlink, missing_ok=True)
             progress("the lab is up", 1.0)
@@ -275,6 +280,7 @@ def _private_tor(lab: Lab, progress: Progress) -> PrivateTor:
         exits=tuple(host.name for host in of("exit")),
         refusing=lab.plan.refusing_exits,
         relay_nodelay=lab.plan.relay_nodelay,
+        relay_mbit=lab.plan.relay_mbit or 0.0,
     )
     return PrivateTor(
         authorities=of("authority"),

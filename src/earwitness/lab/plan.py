@@ -11,6 +11,7 @@ from typing import Any
 from earwitness.errors import InputError
 from earwitness.lab.geography import INFLATION, Place, delay_ms, place
 from earwitness.lab.wan import LinkProfile
+from earwitness.load.spec import NO_LOAD, LoadSpec
 
 _AUTHORITY_CITIES = ("Amsterdam", "Stockholm", "Ashburn, US", "Zurich", "Vienna")
 """Near where the public network's authorities are."""
@@ -29,6 +30,12 @@ _RELAY_CITIES = (
     ("middle", "Tokyo"),
 )
 """Most of the public network's capacity is in Europe and North America. Any first few hold every role."""
+
+LOAD_CLIENT, LOAD_SERVER = "load", "loadserver"
+"""Hosts of background traffic: its clients behind one tor, and what they fetch from."""
+_LOAD_CITIES = ("Amsterdam", "Ashburn, US")
+LEAST_RELAY_MBIT = 0.7
+"""Tor runs no relay of less than 75 KiB/s."""
 
 _MOST_PAIRS = 16
 
@@ -66,6 +73,14 @@ class LabPlan:
     """Exits, by host name, whose policy refuses every stream: for showing what a refusal looks like."""
     relay_nodelay: bool = False
     """Force TCP_NODELAY on the relays' sockets, which stock tor does not set."""
+    load: str | None = None
+    """Background traffic for as long as the lab is up, as `earwitness.load.spec` reads it. None: as a lab that is up
+    has it, or none."""
+    with_load: bool = False
+    """With hosts for background traffic, whether any stands or a call brings its own."""
+    relay_mbit: float | None = None
+    """Bound on the rate of each relay (tor's RelayBandwidthRate), Mbit/s; 0: none. None: as a lab that is up has it, or
+    none."""
     inflation: float = INFLATION
     """See `earwitness.lab.geography.INFLATION`."""
     links: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +96,10 @@ class LabPlan:
             _refuse("relays", self.relays, "between 3 and 200: a guard, a middle and an exit at least")
         if not 1 <= self.pairs <= _MOST_PAIRS:
             _refuse("pairs", self.pairs, f"between 1 and {_MOST_PAIRS}")
+        if self.standing_load and not (self.with_tor and self.with_load):
+            _refuse("load", self.load, "it to a lab with Tor and with_load")
+        if self.relay_mbit and not LEAST_RELAY_MBIT <= self.relay_mbit <= 10_000:
+            _refuse("relay_mbit", self.relay_mbit, f"0 or between {LEAST_RELAY_MBIT:g} and 10000")
         if not 1.0 <= self.inflation <= 10.0:
             _refuse("inflation", self.inflation, "between 1 and 10")
         names = {host.name for host in self.hosts()} | {"*"}
@@ -107,7 +126,14 @@ class LabPlan:
         for pair in range(2, self.pairs + 1):
             caller, callee = pair_names(pair)
             hosts += [HostPlan(caller, self.caller_place, client), HostPlan(callee, self.callee_place, client)]
+        if self.with_load:
+            hosts += [HostPlan(LOAD_CLIENT, _LOAD_CITIES[0], client), HostPlan(LOAD_SERVER, _LOAD_CITIES[1], "plain")]
         return hosts
+
+    @property
+    def standing_load(self) -> LoadSpec:
+        """What `load` asks for."""
+        return LoadSpec.parse(self.load or NO_LOAD)
 
     def links_between(self, places: Mapping[str, Place]) -> Iterator[tuple[str, str, LinkProfile]]:
         """The profile of every ordered pair of hosts, given where each host (by name) is."""
@@ -126,6 +152,9 @@ class LabPlan:
         same_network = all(getattr(self, name) == getattr(other, name) for name in network)
         return (
             self.inflation == other.inflation
+            and (self.load is None or self.standing_load == other.standing_load)
+            and (not self.with_load or other.with_load)
+            and (self.relay_mbit is None or not self.with_tor or self.relay_mbit == (other.relay_mbit or 0.0))
             and self.pairs <= other.pairs
             and (not self.with_tor or (other.with_tor and same_network))
         )

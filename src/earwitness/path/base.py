@@ -67,6 +67,8 @@ class OpenPath:
     notes: tuple[str, ...] = ()
     """What a reader of the record should know in words."""
 
+    processes: Mapping[str, int] = field(default_factory=dict)
+    """Process ids, by name, of the path's own ends on this machine that datagrams pass through."""
     faults: Mapping[str, Callable[[], None]] = field(default_factory=dict, repr=False)
     """Ways to break it on purpose, by the name of the injection (`kill-tunnel`, `close-circuit`)."""
 

@@ -81,6 +81,11 @@ class TunnelEnds:
         }
 
     @property
+    def processes(self) -> dict[str, int]:
+        """As `OpenPath.processes`."""
+        return {f"forwarder on {end.host.name}": end.pid for end in (self.caller, self.callee) if end.pid}
+
+    @property
     def faults(self) -> dict[str, Callable[[], None]]:
         """How to break it on purpose."""
         return {"kill-tunnel": self.callee.kill}

@@ -138,6 +138,7 @@ class OnionPath:
                 hops=tuple(Hop(r.nickname, r.fingerprint, r.address, r.place, r.country) for r in [*half, *rest]),
                 details=details,
                 notes=("the onion service did not hide where it was (--single-onion)",) if self.single else (),
+                processes=ends.processes,
                 faults={**ends.faults, **close},
                 control=callers_tor,
                 circuit=circuit,

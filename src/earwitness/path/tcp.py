@@ -37,4 +37,11 @@ class TcpPath:
                 ) from refused
             setup_ms = (time.monotonic_ns() - begun) / 1e6
             details.update(path_setup_ms=setup_ms, streams=took, interface=ends.pair.interface)
-            yield OpenStreamsPath(self.name, *ends.phones, ends=ends, details=details, faults=ends.faults)
+            yield OpenStreamsPath(
+                self.name,
+                *ends.phones,
+                ends=ends,
+                details=details,
+                faults=ends.faults,
+                processes=ends.processes,
+            )

@@ -98,6 +98,7 @@ class TorPath:
                 circuit_id=str(over.circuit.id),
                 hops=over.hops,
                 details=details,
+                processes=ends.processes,
                 faults={**ends.faults, **over.faults},
                 over=over,
                 ends=ends,

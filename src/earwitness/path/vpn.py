@@ -133,6 +133,7 @@ class VpnPath:
                 details={"path_setup_ms": (time.monotonic_ns() - begun) / 1e6, **details},
                 files={"caller.ovpn": client_config(tunnel), "callee.ovpn": server_config(tunnel)},
                 notes=(_NOTES[self.security],) if self.security in _NOTES else (),
+                processes={f"openvpn on {end.host.name}": end.process.pid for end in (caller_vpn, callee_vpn)},
                 faults={"kill-tunnel": callee_vpn.kill, **(over.faults if over else {})},
                 caller_vpn=caller_vpn,
                 callee_vpn=callee_vpn,

@@ -13,6 +13,7 @@ from typing import Any
 
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.load.spec import LoadSpec
 from earwitness.study.checked import Faults, FileFaults, Section
 from earwitness.study.model import (
     AXES,
@@ -37,7 +38,16 @@ _MOST_CALLS = 1_000_000
 
 _OF_AXES = ("codec", "from_place", "to_place", "speech", "phone", "buffer", "concealment", "load", "link")
 _OF_STUDY = ("seed", "inject", "study", "wait_s")
-_OF_CALL = ("seconds", "silence_suppression", "tail_s", "sip_server", "sip_relay", "rtt_probes", "throughput")
+_OF_CALL = (
+    "seconds",
+    "relay_mbit",
+    "silence_suppression",
+    "tail_s",
+    "sip_server",
+    "sip_relay",
+    "rtt_probes",
+    "throughput",
+)
 """Options that all calls of a study share; what is in none of these belongs to a path."""
 _NO_NAME_REMEDY = 'give a name of letters, digits, _ and -, at most 40, such as name = "tor3"'
 
@@ -98,6 +108,8 @@ def _study(top: Section) -> Study | None:
     study = Study(name=name, seed=seed, network=network, axes=axes, call=call, design=design, **settings)
     if run.at_once > 1 and any("relay_nodelay" in arm.options for arm in axes.path):
         top.faults.add(("run", "at_once"), "relay_nodelay changes relays that calls share", "write at_once = 1")
+    if run.at_once > 1 and any(LoadSpec.parse(load) for load in axes.load):
+        top.faults.add(("run", "at_once"), "a load fills relays that calls share", "write at_once = 1")
     if study.calls > _MOST_CALLS:
         top.wrong("axes", f"{study.calls:,} calls", f"leave values out until there are {_MOST_CALLS:,} at most")
     return study
@@ -118,7 +130,7 @@ def _axes(top: Section, call: dict[str, Any]) -> Axes | None:
         "phone": _only_option("phone", "builtin"),
         "buffer": _check_buffer,
         "concealment": _check_concealment,
-        "load": _only_option("load", "none"),
+        "load": LoadSpec.parse,
         "link": _check_link,
     }
     chosen: dict[str, tuple[str, ...]] = {}

@@ -53,7 +53,7 @@ class LabPost:
             found = await health(self._network.lab)
         except EarwitnessError as error:
             return str(error)
-        ended = [problem for problem in found["problems"] if problem.endswith("its tor has ended")]
+        ended = [what for what in found["problems"] if what.endswith("its tor has ended") or what.startswith("load ")]
         return f"the lab is not well: {'; '.join(ended)}" if ended else None
 
 

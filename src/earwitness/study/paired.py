@@ -24,6 +24,7 @@ AXIS_COLUMNS: dict[str, str] = {
     "places": "place",
     "speech": "speech",
     "phone": "phone",
+    "load": "load",
     "buffer": "playout_buffer",
 }
 """What calls can be compared by, and the column that tells a call's value."""
@@ -106,7 +107,8 @@ def one_call_a_row(rows: pd.DataFrame, *, any_instrument: bool = False) -> pd.Da
         measured = [name for name in frame.columns if name in {*COMPARED, *_numeric(frame)} and name != "attempt"]
         frame.loc[bad, measured] = pd.NA
     frame["attempt"] = frame["attempt"].fillna(1)
-    keys = ["pairing", "level_path", "codec", "place", "speech", "phone"]
+    frame["load"] = frame["load"].fillna("")
+    keys = ["pairing", "level_path", "codec", "place", "speech", "phone", "load"]
     numeric = sorted({*_numeric(frame), "acceptable"} - {"attempt", "seed", "hops", "schema_version", "iteration"})
     calls = (
         frame.groupby(["call_id", *keys, "playout_buffer", "outcome", "attempt"], dropna=False)[numeric]

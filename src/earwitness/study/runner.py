@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
+from earwitness.call.instrument import SEND_DEVIATION_LIMIT_MS
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.study.cost import tor_bytes_of
 from earwitness.study.design import PlannedCall
@@ -19,9 +20,6 @@ from earwitness.study.governor import Governor, Load
 from earwitness.study.post import Post
 from earwitness.study.retry import Ended, Kind, Next, kind_of
 from earwitness.study.schedule import Schedule
-
-SEND_DEVIATION_LIMIT_MS = 5.0
-"""As `earwitness.call.evaluate`; strain is counted against it."""
 
 _SCORED_BEHIND = 4
 """Calls that may wait to be scored; more would only fill memory."""

@@ -190,7 +190,7 @@ class PrivateTor:
             self._start(host, torrc, authorities)
         for host in self._relays:
             node = self._node(host, authorities)
-            torrc = node.relay(is_exit=host.name in exits, refuses=host.name in refusing)
+            torrc = node.relay(is_exit=host.name in exits, refuses=host.name in refusing, mbit=self.options.relay_mbit)
             self._start(host, torrc, authorities)
 
     def _named(self, names: Sequence[str] | None, otherwise: Sequence[Host]) -> set[str]:

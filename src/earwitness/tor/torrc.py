@@ -28,6 +28,7 @@ class TorOptions:
     `exits`: nicknames of the relays that are exits; None makes every second relay one. `guards`: nicknames of the
     relays with the Guard flag; None gives it to all. `refusing`: nicknames of exits whose policy refuses
     every stream (they keep the Exit flag: for tests of refusal). `extra`: lines for every torrc.
+    `relay_mbit`: bound on each relay's rate, Mbit/s (0: none; tor's least is 0.615).
     `relay_nodelay`: keep TCP_NODELAY set on the connections of relays and clients (`earwitness.tor.nodelay`).
     """
 
@@ -36,6 +37,7 @@ class TorOptions:
     refusing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     relay_nodelay: bool = False
+    relay_mbit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ class Node:
             *self.extra,
         ]
 
-    def relay(self, *, is_exit: bool, refuses: bool = False) -> str:
-        """The torrc of a relay."""
+    def relay(self, *, is_exit: bool, refuses: bool = False, mbit: float = 0.0) -> str:
+        """The torrc of a relay; `mbit` bounds its rate, each way, where it is not 0."""
         lines = [
             *self._common(),
             "SocksPort 0",
@@ -118,7 +120,16 @@ class Node:
             "ServerDNSTestAddresses",
             "ServerDNSAllowBrokenConfig 1",
             "DirCache 1",
+            # A minute after its start a relay that has built a circuit tests its bandwidth with 500 kB over four more,
+            # all relays at once: in the middle of somebody's call. One that builds none of its own, and still expects
+            # to, does not.
+            "__DisablePredictedCircuits 1",
+            "CircuitsAvailableTimeout 24 hours",
         ]
+        if mbit:
+            rate = f"{round(mbit * 1e6 / 8)} bytes"
+            # Addresses of the lab are private ones, which tor does not count unless told to.
+            lines += [f"RelayBandwidthRate {rate}", f"RelayBandwidthBurst {rate}", "CountPrivateBandwidth 1"]
         if is_exit and not refuses:
             # A policy of only the private range makes automatic circuits hang: they look for a general exit.
             lines += ["ExitRelay 1", "ExitPolicyRejectPrivate 0", "ExitPolicy accept *:*"]

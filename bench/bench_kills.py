@@ -1,0 +1,106 @@
+"""A real study in the lab, killed (SIGKILL) at 30 random moments and resumed each time."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from bench.measure import Measurement
+from earwitness.archive.dataset import Dataset
+from earwitness.study.design import design, of_call_id
+from earwitness.study.file import parse_study
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from lab.leftovers import Token, machine_state
+
+KILLS = 30
+LATEST_S = 28.0
+"""A run takes about 12 s to have its lab up and 8 s a call, so kills strike boots, calls and scoring alike."""
+SEED = 7
+STUDY = """version = 1
+name = "kills"
+[[path]]
+name = "direct"
+path = "direct"
+[[path]]
+name = "tor3"
+path = "tor"
+[axes]
+codec = ["g711u", "gsm"]
+places = [["Frankfurt", "London"]]
+[call]
+seconds = 4.0
+[design]
+repeats = 5
+[retry]
+instrument = 1     # a marked call stays: what is counted here is kills
+"""
+_GONE_WITHIN_S = 10.0
+
+
+def bench_real_study() -> list[Measurement]:
+    """Bar 2 of studies: exactly 20 completed calls, those planned, none lost or doubled; nothing left behind."""
+    planned = {call.position for call in design(parse_study(STUDY))}
+    token, chance = Token(), random.Random(SEED)
+    before = machine_state()
+    struck = left = runs = 0
+    done_at_kill = []
+    with tempfile.TemporaryDirectory() as scratch:
+        file, out = Path(scratch) / "study.toml", Path(scratch) / "out"
+        file.write_text(STUDY)
+        environment = {**token.environment, "EARWITNESS_RUNTIME": str(Path(scratch) / "runtime")}
+        argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", "study", "run", str(file)]
+        argv += ["--out", str(out), "--no-report"]
+        begun = time.monotonic()
+        while True:
+            runs += 1
+            process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            try:
+                process.wait(chance.uniform(0.3, LATEST_S) if struck < KILLS else 1200.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            _, said = process.communicate()
+            if process.returncode >= 0:
+                break
+            struck += 1
+            left += not _gone(token)
+            done_at_kill.append(len(list((out / "calls").glob("*"))) if (out / "calls").is_dir() else 0)
+        seconds = time.monotonic() - begun
+        if process.returncode != 0:
+            raise RuntimeError(f"the study did not end well: {said.decode()[-1000:]}")
+        rows = Dataset.open(out).rows()
+        completed = sorted(set(rows[rows["outcome"] == "completed"]["call_id"]))
+        staging = list((out / ".staging").glob("*")) if (out / ".staging").is_dir() else []
+    counts = Counter(found[0] for name in completed if (found := of_call_id("kills", name)) is not None)
+    after = machine_state()
+    return [
+        Measurement("kills that struck a run under way", struck, "kills", KILLS, at_most=False, note=f"{runs} runs"),
+        Measurement("of them with calls stored already", sum(number > 0 for number in done_at_kill), "kills"),
+        Measurement("completed calls", len(completed), "calls", len(planned), at_most=False),
+        Measurement("planned calls lost", len(planned - counts.keys()), "calls", 0),
+        Measurement("calls doubled, or not planned", len(completed) - len(planned & counts.keys()), "calls", 0),
+        Measurement("attempts that failed", rows[rows["outcome"] != "completed"]["call_id"].nunique(), "calls"),
+        Measurement("half calls left in the data set", len(staging), "folders", 0),
+        Measurement("kills after which a process was left", left, "kills", 0),
+        Measurement(
+            "mounts, namespaces, devices, /run changed", sum(before[k] != after[k] for k in before), "kinds", 0
+        ),
+        Measurement("time in all", seconds, "s", note=f"{os.cpu_count()} cores"),
+    ]
+
+
+def _gone(token: Token) -> bool:
+    """Whether nothing that bears the mark runs; the kernel may need a moment to end it all."""
+    deadline = time.monotonic() + _GONE_WITHIN_S
+    while left := token.processes():
+        if time.monotonic() > deadline:
+            print(f"left: {left}", file=sys.stderr)
+            return False
+        time.sleep(0.1)
+    return True

@@ -1,0 +1,138 @@
+"""What the instrument says of itself during one call, and whether that is good enough to trust the call.
+
+Four things can make figures of a call that are the machine's and not the path's: the phone sent off its grid, the
+emulated network moved packets late, a process that carries the call (a relay's tor, a tunnel's end) waited for a
+processor, or a capture missed packets. All four are looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SEND_DEVIATION_LIMIT_MS = 5.0
+EMULATOR_LATE_LIMIT_MS = 2.0
+CPU_WAIT_LIMIT_MS = 3.0
+"""Bulk: 99th percentiles; of the wait for a processor the mean of the worst twentieth of the call. Small against a 20 ms
+frame. Measured (`make bench BENCH=instrument`): a wait of 0.6 ms undisturbed, 6 to 7 ms where busy loops of the lowest
+and of normal priority made the delay's 99th percentile 11 to 18 ms longer."""
+WORST_LIMIT_MS = 20.0
+"""A single moment: a frame. Beyond it one packet is heard late, and the largest gap and jitter are the machine's."""
+SAMPLE_EVERY_S = 0.1
+_PARTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """Of one call. None: there is no such thing in this call, or nobody can tell."""
+
+    emulator_late_p99_ms: float | None = None
+    emulator_late_max_ms: float | None = None
+    cpu_wait_mean_ms: float | None = None
+    """What a packet waited for processors on its way, all processes of the path together; mean over the call."""
+    cpu_wait_worst_ms: float | None = None
+    """The same in the worst twentieth of the call's time."""
+    processes: tuple[str, ...] = ()
+    """Those that were looked at."""
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """How late packets left the emulator, ms."""
+
+    p99_ms: float
+    max_ms: float
+
+
+def complaint(instrument: Instrument, send_p99_ms: float | None, send_max_ms: float | None, dropped: int) -> str | None:
+    """Why a direction is not to be trusted, one clause a cause; empty where it is, None where nothing was sent."""
+    if send_p99_ms is None:
+        return None
+    found = [
+        f"{what} {value:.3g} ms ({limit:g} permitted)"
+        for what, value, limit in (
+            ("sent off the grid by (99th percentile)", send_p99_ms, SEND_DEVIATION_LIMIT_MS),
+            ("sent off the grid by at most", send_max_ms, WORST_LIMIT_MS),
+            ("the emulator was late by (99th percentile)", instrument.emulator_late_p99_ms, EMULATOR_LATE_LIMIT_MS),
+            ("the emulator was late by at most", instrument.emulator_late_max_ms, WORST_LIMIT_MS),
+            ("packets waited for processors, at worst for", instrument.cpu_wait_worst_ms, CPU_WAIT_LIMIT_MS),
+        )
+        if value is not None and value > limit
+    ]
+    if dropped:
+        found.append(f"the captures missed {dropped} packets")
+    return "; ".join(found)
+
+
+class CpuWaits:
+    """How long the processes of a path wait for a processor each time they have something to do.
+
+    From /proc/PID/schedstat (Linux, Documentation/scheduler/sched-stats.rst): time spent waiting on a run queue, and
+    the number of times it ran. A packet wakes each process on its way about once, so the sum over them of wait a run
+    is what it waited in all.
+    """
+
+    def __init__(self, processes: Mapping[str, int]) -> None:
+        """`processes`: name -> id, on this machine."""
+        self._processes = dict(processes)
+        self._samples: list[Mapping[str, tuple[int, int]]] = []
+
+    @property
+    def names(self) -> list[str]:
+        """What is looked at."""
+        return list(self._processes)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Look at them until leaving."""
+        task = asyncio.ensure_future(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            self._sample()
+
+    def summary(self) -> tuple[float, float] | None:
+        """Mean wait over the call and mean over its worst twentieth, ms; None where there is nothing to look at."""
+        parts = np.array_split(np.arange(len(self._samples)), _PARTS)
+        edges = [0, *(int(part[-1]) for part in parts if len(part))]
+        waits = [
+            self._between(self._samples[begin], self._samples[end])
+            for begin, end in itertools.pairwise(edges)
+            if end > begin
+        ]
+        if not waits or not any(self._samples[-1]):
+            return None
+        return self._between(self._samples[0], self._samples[-1]), max(waits)
+
+    async def _watch(self) -> None:
+        while True:
+            self._sample()
+            await asyncio.sleep(SAMPLE_EVERY_S)
+
+    def _sample(self) -> None:
+        found = {}
+        for name, pid in self._processes.items():
+            with suppress(
+                OSError, ValueError, IndexError
+            ):  # it ended, which others tell; or this kernel does not count
+                _, waited_ns, runs = Path(f"/proc/{pid}/schedstat").read_text().split()
+                found[name] = (int(waited_ns), int(runs))
+        self._samples.append(found)
+
+    @staticmethod
+    def _between(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> float:
+        """ms, all processes together."""
+        total = 0.0
+        for name, (waited_ns, runs) in after.items():
+            waited_before, runs_before = before.get(name, (waited_ns, runs))
+            total += (waited_ns - waited_before) / max(1, runs - runs_before) / 1e6
+        return total

@@ -1,0 +1,102 @@
+"""What background traffic there is to be, as a value: `LoadSpec`, read from and written as a short text."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from earwitness.errors import InputError
+
+NO_LOAD = "none"
+MOST_CLIENTS = 64
+DEFAULT_RELAY_MBIT = 2.0
+"""Bound on each relay's rate where a load is asked for and no bound is: the lab's relays are as quick as the machine,
+and what is never full makes nothing wait. Ten voice streams; a load that fills it costs two cores little."""
+
+_FORM = "write none, web:CLIENTS[,page=KIB][,pause=S], bulk:CLIENTS[,rate=MBIT], or several with + between"
+
+
+@dataclass(frozen=True)
+class Web:
+    """Clients that fetch a page, read it, and fetch the next."""
+
+    clients: int
+    page_kib: float = 300.0
+    """Mean size of a page, KiB; sizes are log-normal, as the Web's are."""
+    pause_s: float = 5.0
+    """Mean of the pause between pages, s; exponential."""
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """Clients that download without a pause."""
+
+    clients: int
+    rate_mbit: float = 0.0
+    """What the server sends each at, Mbit/s; 0: as fast as the circuit takes it."""
+
+
+Part = Web | Bulk
+_KINDS: dict[str, tuple[type[Web] | type[Bulk], dict[str, str]]] = {
+    "web": (Web, {"page": "page_kib", "pause": "pause_s"}),
+    "bulk": (Bulk, {"rate": "rate_mbit"}),
+}
+
+
+@dataclass(frozen=True)
+class LoadSpec:
+    """A load: its parts, all at once. Without parts there is none."""
+
+    parts: tuple[Part, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> LoadSpec:
+        """Read `none`, `web:12`, `web:12,pause=2+bulk:1,rate=1`. Raises `InputError` for anything else."""
+        if text in ("", NO_LOAD):
+            return cls()
+        found = cls(tuple(_part(part.strip(), text) for part in text.split("+")))
+        if found.clients > MOST_CLIENTS:
+            raise InputError("loading the lab with", text, f"{found.clients} clients", f"give {MOST_CLIENTS} at most")
+        return found
+
+    @property
+    def clients(self) -> int:
+        """How many there are in all."""
+        return sum(part.clients for part in self.parts)
+
+    def __bool__(self) -> bool:
+        return bool(self.parts)
+
+    def __str__(self) -> str:
+        """The text that reads as this value; settings that are the default are left out."""
+        return "+".join(_text(part) for part in self.parts) or NO_LOAD
+
+
+def _part(part: str, whole: str) -> Part:
+    head, *settings = part.split(",")
+    kind, _, count = head.partition(":")
+    if kind not in _KINDS or not count.isdigit() or not 1 <= int(count) <= MOST_CLIENTS:
+        raise InputError("reading the load", whole, f"{head!r} is none", _FORM)
+    made, names = _KINDS[kind]
+    values: dict[str, float] = {}
+    for setting in settings:
+        name, equals, text = setting.strip().partition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if name not in names or not equals or not 0.0 <= number <= 1e5:
+            raise InputError("reading the load", whole, f"{setting.strip()!r} is no setting of {kind}", _FORM)
+        values[names[name]] = number
+    if values.get("page_kib") == 0:
+        raise InputError("reading the load", whole, "a page of nothing", _FORM)
+    return made(int(count), **values)
+
+
+def _text(part: Part) -> str:
+    kind, names = next((kind, names) for kind, (made, names) in _KINDS.items() if isinstance(part, made))
+    defaults = {field.name: field.default for field in dataclasses.fields(part)}
+    settings = [
+        f"{short}={getattr(part, name):g}" for short, name in names.items() if getattr(part, name) != defaults[name]
+    ]
+    return ",".join([f"{kind}:{part.clients}", *settings])
