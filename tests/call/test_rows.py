@@ -19,7 +19,7 @@ ARRIVED_NS = SENT_NS + 30_000_000
 
 
 def _counts(both: Trace) -> tuple[int | None, int | None, float | None]:
-    row = timed(Row(), LIVE, both, 0.1)
+    row = timed(Row(direction="to_callee"), LIVE, both, 0.1)
     return row.packets_sent, row.packets_received, row.loss_ratio
 
 

@@ -19,9 +19,9 @@ import numpy as np
 SEND_DEVIATION_LIMIT_MS = 5.0
 EMULATOR_LATE_LIMIT_MS = 2.0
 CPU_WAIT_LIMIT_MS = 3.0
-"""Bulk: 99th percentiles; of the wait for a processor the mean of the worst twentieth of the call. Small against a 20 ms
-frame. Measured (`make bench BENCH=instrument`): a wait of 0.6 ms undisturbed, 6 to 7 ms where busy loops of the lowest
-and of normal priority made the delay's 99th percentile 11 to 18 ms longer."""
+"""Bulk: 99th percentiles; of the wait for a processor the mean of the worst twentieth of the call. Small against a
+20 ms frame. Measured (`make bench BENCH=instrument`): a wait of 0.6 ms undisturbed, 6 to 7 ms where busy loops of the
+lowest and of normal priority made the delay's 99th percentile 11 to 18 ms longer."""
 WORST_LIMIT_MS = 20.0
 """A single moment: a frame. Beyond it one packet is heard late, and the largest gap and jitter are the machine's."""
 SAMPLE_EVERY_S = 0.1
