@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from bench.bench_study import TWENTY
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.study.design import design, of_call_id
@@ -23,24 +24,11 @@ KILLS = 30
 LATEST_S = 28.0
 """A run takes about 12 s to have its lab up and 8 s a call, so kills strike boots, calls and scoring alike."""
 SEED = 7
-STUDY = """version = 1
-name = "kills"
-[[path]]
-name = "direct"
-path = "direct"
-[[path]]
-name = "tor3"
-path = "tor"
-[axes]
-codec = ["g711u", "gsm"]
-places = [["Frankfurt", "London"]]
-[call]
-seconds = 4.0
-[design]
-repeats = 5
-[retry]
-instrument = 1     # a marked call stays: what is counted here is kills
-"""
+STUDY = (
+    TWENTY.replace("twenty", "kills")
+    + "[call]\nseconds = 4.0\n"
+    + "[retry]\ninstrument = 1\n"  # a marked call stays: what is counted here is kills
+)
 _GONE_WITHIN_S = 10.0
 
 

@@ -133,5 +133,5 @@ def test_the_wall_clock_is_stepped_by_an_hour_in_mid_call_and_back(environment: 
 def media_flows(out: Path, position: int) -> bool:
     """Whether the call that is at this position is on the air and half a second of it is captured."""
     return any(
-        file.stat().st_size > 10_000 for file in (out / ".staging").glob(f"stepped-{position:05d}-*/caller.pcap")
+        file.stat().st_size > 10_000 for file in (out / ".staging").glob(f"*-stepped-{position:05d}-*/caller.pcap")
     )

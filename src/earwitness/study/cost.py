@@ -28,6 +28,9 @@ OVERHEAD_S = {"direct": 1.0, "tor": 3.2}
 """From the end of one call's speech to the start of the next one's, without the tail: start captures and phones, open
 the path, dial, collect. Measured in the lab on 2 idle cores; a study that runs goes by its own calls instead."""
 
+LOAD_OVERHEAD_S = 6.0
+"""More where the call brings a load: its circuits, and what it needs to settle."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -40,7 +43,7 @@ class Cost:
     busy_s: float
     """Time with a call under way, one at a time."""
     tor_bytes: float
-    """Cells put on circuits, in bytes, at the client's side."""
+    """Cells that calls put on circuits, in bytes, at the client's side; what a load of the lab carries is not in it."""
     relayed_bytes: float
     """The same cells counted at every relay that carries them."""
 
@@ -55,6 +58,7 @@ def cost(calls: Iterable[PlannedCall], overhead_s: Mapping[str, float] = OVERHEA
         seconds = speech_seconds(plan)
         speech_s += seconds
         busy_s += seconds + plan.tail_s + overhead_s.get(plan.path, OVERHEAD_S["tor"])
+        busy_s += LOAD_OVERHEAD_S if plan.load_spec else 0.0
         if plan.over_tor:
             over_tor += 1
             own = tor_bytes_of(plan)
