@@ -125,3 +125,24 @@ def test_a_gap_in_the_numbers_ends_the_connection() -> None:
     assert channel.received == 1
     with pytest.raises(ProtocolError):
         channel._take({"n": 3}, b"")
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_cancellation_that_comes_with_a_message_is_not_forgotten(steps: int) -> None:
+    async def scene() -> bool:
+        reader = asyncio.StreamReader()
+
+        async def reading() -> None:
+            while True:
+                await read(reader)
+
+        task = asyncio.create_task(reading())
+        await asyncio.sleep(0.01)
+        reader.feed_data(encode({"value": 1}))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)
+        return task.cancelled()
+
+    assert asyncio.run(scene())

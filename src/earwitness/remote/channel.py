@@ -43,7 +43,9 @@ async def read(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTER_S) -
     for `patience_s`.
     """
     try:
-        line = await asyncio.wait_for(reader.readuntil(b"\n"), patience_s)
+        # Not `wait_for`: Python 3.11's forgets a cancellation that comes just as the message does (bpo-37658).
+        async with asyncio.timeout(patience_s):
+            line = await reader.readuntil(b"\n")
         message = json.loads(line)
         if not isinstance(message, dict):
             raise ProtocolError(f"{type(message).__name__} where a message was expected")
@@ -52,7 +54,8 @@ async def read(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTER_S) -
             raise ProtocolError(f"a message with {length!r} bytes")
         blob = bytearray()
         while len(blob) < length:
-            blob += await asyncio.wait_for(reader.readexactly(min(_PIECE, length - len(blob))), patience_s)
+            async with asyncio.timeout(patience_s):
+                blob += await reader.readexactly(min(_PIECE, length - len(blob)))
         return message, bytes(blob)
     except asyncio.IncompleteReadError as error:
         raise ConnectionError("the other side closed the connection") from error
