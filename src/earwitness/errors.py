@@ -103,3 +103,13 @@ class CallFailure(EarwitnessError):
         self.outcome = outcome
         self.stage = stage
         self.evidence: dict[str, Any] = dict(evidence or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _call_failure, (self.outcome, self.stage, self.on, self.happened, self.remedy, self.evidence)
+
+
+def _call_failure(
+    outcome: Outcome, stage: str, on: str, happened: str, remedy: str, evidence: Mapping[str, Any]
+) -> CallFailure:
+    """A failure that came from another process."""
+    return CallFailure(outcome, stage, on=on, happened=happened, remedy=remedy, evidence=evidence)

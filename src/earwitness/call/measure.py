@@ -61,14 +61,19 @@ async def measure(
             if not notebook.started_at:
                 raise  # its turn had not come: there is no such call
             cancelled = stop
-            happened = EarwitnessError("placing the call", plan.title, "it was interrupted", "place it again")
-            live = notebook.live(Outcome.INTERRUPTED, happened)
+            live = interrupted(notebook)
         watch(SCORING)
         record = await evaluated(live, folder, None if cancelled else executor)
         write_record(folder, record)
     if cancelled is not None:
         raise cancelled
     return dataset.call(call_id)
+
+
+def interrupted(notebook: Notebook) -> LiveCall:
+    """A call that was cancelled, as far as it had come."""
+    happened = EarwitnessError("placing the call", notebook.plan.title, "it was interrupted", "place it again")
+    return notebook.live(Outcome.INTERRUPTED, happened)
 
 
 def new_call_id(plan: CallPlan) -> str:

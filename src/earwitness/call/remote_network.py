@@ -60,7 +60,7 @@ class RemoteNetwork:
 
         Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` for what two machines cannot do.
         """
-        self._check(plan)
+        self.check(plan)
         async with AsyncExitStack() as stack:
             stack.enter_context(self._politeness.turn() if self._politeness and plan.over_tor else nullcontext())
             far = await stack.enter_async_context(FarEnd.connect(self._address, self._invitation))
@@ -121,7 +121,8 @@ class RemoteNetwork:
         """No relay here is ours."""
         raise EarwitnessError("killing relay", nickname, "it is not ours", "inject faults in the lab")
 
-    def _check(self, plan: CallPlan) -> None:
+    @staticmethod
+    def check(plan: CallPlan) -> None:
         """Refuse what two machines cannot do, before anything is opened."""
         for asked, what, remedy in (
             (plan.phone != "builtin", f"the phone {plan.phone}", "use the built-in phone"),

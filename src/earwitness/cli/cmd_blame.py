@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import tell_left_out
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 
@@ -44,6 +45,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
         calls: Annotated[int | None, typer.Option("--calls", min=1, help="Only the first so many calls.")] = None,
         workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that work at the same time.")] = 1,
+        cluster: ClusterOption = None,
+        keys: KeysOption = None,
         out: Annotated[
             Path | None, typer.Option("--out", help="Folder for results; default: the data set's folder blame.")
         ] = None,
@@ -60,9 +63,8 @@ def register(app: typer.Typer) -> None:
         from rich.progress import Progress
 
         from earwitness.report.whatif_blame import report_blame
-        from earwitness.study.whatif_pool import pool
 
-        with pool(workers) as executor, Progress(console=progress, transient=True) as bar:
+        with work_on(workers, cluster, keys) as executor, Progress(console=progress, transient=True) as bar:
             task = bar.add_task("blaming", total=None)
             report = report_blame(
                 calls_or_capture,

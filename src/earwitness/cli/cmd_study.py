@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli.clusters import ClusterOption, KeysOption, cluster_asked
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
@@ -78,19 +79,33 @@ def run(
     file: StudyFile,
     out: Annotated[Path, typer.Option(help="Data set of the study; the same again resumes it.")],
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
+    cluster: ClusterOption = None,
+    keys: KeysOption = None,
+    patience: Annotated[
+        float, typer.Option(min=0, help="With --cluster: seconds that a place waits for its vantage.")
+    ] = 300.0,
     json: JsonFlag = False,
 ) -> None:
     """Run the study, or resume it: calls that are in the data set are not placed again, half a call does not count.
+
+    In the lab, or with --cluster between vantages that bear its places (`earwitness vantage`).
 
     Ctrl-C once: no new calls, those on the air are finished. Twice: they are stored as interrupted.
     Exit code 0: finished, or enough by the stopping rule or the budget; 130: stopped; 1: something is to be mended.
     """
     from earwitness.cli.calling import in_a_lab
-    from earwitness.cli.running import run_study
+    from earwitness.cli.running import run_study, run_study_in_cluster
+    from earwitness.errors import InputError
     from earwitness.study.file import read_study
     from earwitness.study.session import lab_plan_of
 
-    lab_plan = lab_plan_of(read_study(file))
+    if (joining := cluster_asked(cluster, keys)) is not None:
+        raise typer.Exit(run_study_in_cluster(file, out, *joining, patience_s=patience, report=report, json=json))
+    study = read_study(file)
+    if study.network != "lab":
+        remedy = 'give --cluster tls://HOST:PORT and --keys, or write network = "lab"'
+        raise InputError("running the study over the network", study.network, "it is between vantages", remedy)
+    lab_plan = lab_plan_of(study)
     raise typer.Exit(in_a_lab(lab_plan, lambda: run_study(file, out, report=report, json=json)))
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 
 
@@ -52,6 +53,8 @@ def register(app: typer.Typer) -> None:
         ] = None,
         calls: Annotated[int | None, typer.Option("--calls", min=1, help="Only the first so many calls.")] = None,
         workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that hear at the same time.")] = 1,
+        cluster: ClusterOption = None,
+        keys: KeysOption = None,
         out: Annotated[
             Path | None, typer.Option("--out", help="Folder for results; default: the data set's folder whatif.")
         ] = None,
@@ -60,16 +63,16 @@ def register(app: typer.Typer) -> None:
         """Hear all calls again through other jitter buffers: what each would have given, and at what delay.
 
         Writes a page, whatif.html, tables and the trade-off figures. Stop it at any moment and run it again: it goes on
-        where it was. The result does not depend on the number of workers.
+        where it was. The result does not depend on the number of workers,
+        nor on whether they are processes here or machines of a --cluster.
         """
         from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
         from earwitness.report.whatif import reader_row, report_what_if
         from earwitness.study.whatif import DEFAULT_BUFFERS
-        from earwitness.study.whatif_pool import pool
 
         columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[now]}"))
-        with pool(workers) as executor, Progress(*columns, console=progress, transient=True) as bar:
+        with work_on(workers, cluster, keys) as executor, Progress(*columns, console=progress, transient=True) as bar:
             task = bar.add_task("hearing", total=None, now="")
             report = report_what_if(
                 dataset,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +16,54 @@ if TYPE_CHECKING:
     from earwitness.study.folder import StudyFolder
     from earwitness.study.runner import Ending, News, Stop
 
+    Running = Callable[[Stop, "_Shown"], Awaitable[Ending]]
+
 INTERRUPTED = 130
 
 
 def run_study(file: Path, out: Path, *, report: bool, json: bool) -> int:
     """Run a study in the lab, show how it goes, and return the exit code."""
+
+    async def running(stop: Stop, shown: _Shown) -> Ending:
+        from earwitness.study.session import run_in_lab
+
+        return await run_in_lab(
+            file,
+            out,
+            stop=stop,
+            told=shown.told,
+            noted=_noted,
+            booting=shown.booting,
+            command=tuple(sys.argv),
+        )
+
+    return _shown_to_its_end(running, out, report=report, json=json)
+
+
+def run_study_in_cluster(
+    file: Path, out: Path, cluster: str, keys: Path, *, patience_s: float, report: bool, json: bool
+) -> int:
+    """As `run_study`, between the vantages of a cluster."""
+
+    async def running(stop: Stop, shown: _Shown) -> Ending:
+        from earwitness.cluster.session import run_in_cluster
+
+        return await run_in_cluster(
+            file,
+            out,
+            cluster,
+            keys,
+            stop=stop,
+            patience_s=patience_s,
+            told=shown.told,
+            noted=_noted,
+            command=tuple(sys.argv),
+        )
+
+    return _shown_to_its_end(running, out, report=report, json=json)
+
+
+def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) -> int:
     from earwitness.archive.dataset import Dataset
     from earwitness.errors import EarwitnessError
     from earwitness.report.html import write_report
@@ -30,7 +73,7 @@ def run_study(file: Path, out: Path, *, report: bool, json: bool) -> int:
 
     use_little_memory()
     try:
-        ending = asyncio.run(_running(file, out, json))
+        ending = asyncio.run(_stoppable(running, json))
     except asyncio.CancelledError:
         progress.print("stopped before any call; the same command resumes it", markup=False)
         return INTERRUPTED
@@ -48,22 +91,17 @@ def run_study(file: Path, out: Path, *, report: bool, json: bool) -> int:
     return 1 if ending.why in (Why.TROUBLE, Why.NETWORK) else 0
 
 
-async def _running(file: Path, out: Path, json: bool) -> Ending:
+async def _stoppable(running: Running, json: bool) -> Ending:
     from earwitness.study.runner import Stop
-    from earwitness.study.session import run_in_lab
 
     stop = Stop()
     shown = _Shown(json)
     with shown.bar, stopping(stop):
-        return await run_in_lab(
-            file,
-            out,
-            stop=stop,
-            told=shown.told,
-            noted=lambda note: progress.print(note, markup=False, soft_wrap=True),
-            booting=shown.booting,
-            command=tuple(sys.argv),
-        )
+        return await running(stop, shown)
+
+
+def _noted(note: str) -> None:
+    progress.print(note, markup=False, soft_wrap=True)
 
 
 @contextmanager

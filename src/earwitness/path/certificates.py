@@ -47,7 +47,7 @@ def tls_files(now: datetime, valid: timedelta) -> Mapping[str, tuple[bytes, int]
             .not_valid_before(now.astimezone(UTC) - _CLOCKS_APART)
             .not_valid_after(until)
             .add_extension(x509.BasicConstraints(ca=not leaf, path_length=None if leaf else 0), critical=True)
-            .add_extension(_key_usage(leaf), critical=True)
+            .add_extension(key_usage(leaf), critical=True)
         )
         if usage is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -81,7 +81,8 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
 
 
-def _key_usage(leaf: bool) -> x509.KeyUsage:
+def key_usage(leaf: bool) -> x509.KeyUsage:
+    """What the key of an end may do, or that of an authority (RFC 5280 4.2.1.3)."""
     return x509.KeyUsage(
         digital_signature=leaf,
         content_commitment=False,

@@ -53,6 +53,11 @@ class Answerer:
         self._gone = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a caller is here, or is waited for."""
+        return self._visit is not None and not self._visit.ended.is_set()
+
     async def serve(self, listener: socket.socket) -> None:
         """Take connections until cancelled; a call that is on is then ended, and what it left is kept."""
         loop = asyncio.get_running_loop()

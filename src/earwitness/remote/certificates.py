@@ -53,7 +53,7 @@ class Invitation:
     def write(self, path: Path) -> None:
         """Write it, readable by its owner alone. `InputError` where the file is there already or cannot be written."""
         values = {"earwitness_invitation": _INVITATION_VERSION, **asdict(self)}
-        _write_private(path, json.dumps(values, indent=1) + "\n")
+        write_private(path, json.dumps(values, indent=1) + "\n")
 
     @staticmethod
     def read(path: Path) -> Invitation:
@@ -124,7 +124,7 @@ class AnswerKeys:
             (SERVER_CERTIFICATE, self.server.certificate),
             (CLIENT_CERTIFICATE, self.client_certificate),
         ):
-            _write_private(folder / name, text)
+            write_private(folder / name, text)
 
     @staticmethod
     def read(folder: Path) -> AnswerKeys:
@@ -185,7 +185,7 @@ def _in_memory(text: str) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that is readable by its owner alone from its first moment, and was not there before."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -81,7 +81,7 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
             told(f"the invitation for this run is {options.invitation}: bring it to the caller by a safe way")
         answering = Answering(
             machine=Machine(options.name or platform.node() or "callee", city, "", ""),
-            store=CallStore(options.store or _default_store()),
+            store=CallStore(options.store or default_store()),
             epoch_offset_ns=epoch_offset_ns() + round(options.clock_offset_ms * 1e6),
             reached_at=options.reached_at,
             media_port=options.media_port,
@@ -100,7 +100,8 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
                 loop.remove_signal_handler(number)
 
 
-def _default_store() -> Path:
+def default_store() -> Path:
+    """Where an answering machine keeps what it measured (XDG base directory specification)."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return state / "earwitness" / "answered"
 

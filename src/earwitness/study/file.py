@@ -32,7 +32,8 @@ from earwitness.study.model import (
 )
 from earwitness.study.toml_lines import toml_lines
 
-NETWORKS = ("lab",)
+NETWORKS = ("lab", "public")
+"""`public`: between the vantages of a cluster, over whatever network is between them."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _MOST_CALLS = 1_000_000
 

@@ -19,7 +19,7 @@ from earwitness.study.folder import StudyFolder, ended_of
 from earwitness.study.governor import Governor, Load
 from earwitness.study.post import Post
 from earwitness.study.retry import Ended, Kind, Next, kind_of
-from earwitness.study.schedule import Schedule
+from earwitness.study.schedule import Occupied, Schedule, nothing_shared
 
 _SCORED_BEHIND = 4
 """Calls that may wait to be scored; more would only fill memory."""
@@ -93,8 +93,12 @@ class Runner:
         stop: Stop,
         told: Told = lambda _news: None,
         calls: Sequence[PlannedCall] | None = None,
+        occupied: Occupied = nothing_shared,
     ) -> None:
-        """`calls`: those of the study to place in this run; all where not given. Done ones are left out."""
+        """`calls`: those of the study to place in this run; all where not given. Done ones are left out.
+
+        `occupied`: what of a call's two posts may not use at once.
+        """
         self._folder = folder
         self._journal = folder.journal
         self._study = folder.study
@@ -103,7 +107,8 @@ class Runner:
         self._told = told
         states = {state.position: state.state for state in self._journal.states()}
         self._calls = folder.calls if calls is None else calls
-        self._schedule = Schedule(call for call in self._calls if states[call.position] == "planned")
+        planned = (call for call in self._calls if states[call.position] == "planned")
+        self._schedule = Schedule(planned, occupied)
         self.governor = Governor(len(posts), adapt=self._study.run.adapt)
         self._load = Load(self._study.budget, self._spent_bytes())
         self._running: set[asyncio.Task[None]] = set()
@@ -157,6 +162,8 @@ class Runner:
         """Place one call after the other at this post."""
         while not self._stop.gently.is_set() and self._ending is None:
             now_s = time.monotonic()
+            if index >= self.governor.limit:
+                self._schedule.give_back(post.name)
             if index >= self.governor.limit or len(self._running) - self._on_air >= _SCORED_BEHIND:
                 if not self._schedule and not self._running:
                     return
@@ -178,6 +185,7 @@ class Runner:
                 continue
             self._load.add(now_s, tor_bytes)
             await self._launch(post, call)
+            self._wake()  # what the call occupied may be what others wait for
 
     async def _launch(self, post: Post, call: PlannedCall) -> None:
         """Begin a call, and come back when the post is free again."""

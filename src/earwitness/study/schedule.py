@@ -5,20 +5,37 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from earwitness.study.design import PlannedCall
+
+Occupied = Callable[[PlannedCall], frozenset[str]]
+"""What a call has to itself of all that posts share."""
+
+
+def nothing_shared(_call: PlannedCall) -> frozenset[str]:
+    """Every post has ends of its own, as in the lab."""
+    return frozenset()
+
+
+def its_places(call: PlannedCall) -> frozenset[str]:
+    """There is one end at each place, which any post may use."""
+    return frozenset((call.plan.from_place, call.plan.to_place))
 
 
 class Schedule:
     """The calls still to be placed. Times are of the caller's clock, in seconds."""
 
-    def __init__(self, calls: Iterable[PlannedCall]) -> None:
-        """`calls` in planned order; those of one block follow each other."""
+    def __init__(self, calls: Iterable[PlannedCall], occupied: Occupied = nothing_shared) -> None:
+        """`calls` in planned order; those of one block follow each other. While a post has a block or a call, others
+        are given nothing that occupies the same.
+        """
         blocks = itertools.groupby(calls, key=lambda call: call.block)
         self._blocks = deque(deque(block) for _, block in blocks)
         self._under_way: dict[str, deque[PlannedCall]] = {}
         self._waiting: list[tuple[float, int, PlannedCall]] = []
+        self._occupied = occupied
+        self._held: dict[str, frozenset[str]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks)) + sum(map(len, self._under_way.values())) + len(self._waiting)
@@ -27,12 +44,33 @@ class Schedule:
         """The next call for a pair of ends: of its block, else one that is due again, else of a new block."""
         if block := self._under_way.get(post):
             return block.popleft()
-        if self._waiting and self._waiting[0][0] <= now_s:
-            return heapq.heappop(self._waiting)[2]
-        if not self._blocks:
-            return None
-        block = self._under_way[post] = self._blocks.popleft()
-        return block.popleft()
+        self._held.pop(post, None)
+        due = sorted(entry for entry in self._waiting if entry[0] <= now_s)
+        for entry in due:
+            if self._hold(post, [entry[2]]):
+                self._waiting.remove(entry)
+                heapq.heapify(self._waiting)
+                return entry[2]
+        for index, block in enumerate(self._blocks):
+            if self._hold(post, block):
+                del self._blocks[index]
+                self._under_way[post] = block
+                return block.popleft()
+        return None
+
+    def _hold(self, post: str, calls: Iterable[PlannedCall]) -> bool:
+        """Keep for a post what these calls occupy, where no other has it."""
+        wanted = frozenset().union(*map(self._occupied, calls))
+        if any(wanted & held for held in self._held.values()):
+            return False
+        self._held[post] = wanted
+        return True
+
+    def give_back(self, post: str) -> None:
+        """The post is to rest: what it has not placed of its block is the next for others."""
+        if block := self._under_way.pop(post, None):
+            self._blocks.appendleft(block)
+        self._held.pop(post, None)
 
     def again(self, call: PlannedCall, due_s: float) -> None:
         """Place this call once more, not before then."""

@@ -71,6 +71,11 @@ class Direction:
             for name in ("call_id", "direction", "condition", "path", "hops", "codec", "place", "rtcp_rtt_ms")
         }
 
+    def files(self) -> dict[str, Path]:
+        """The files that hearing it needs, by the field that names each."""
+        named = {name: Path(getattr(self, name)) for name in ("trace", "reference", "capture") if getattr(self, name)}
+        return {name: path for name, path in named.items() if name != "reference" or path.is_file()}
+
 
 @dataclass(frozen=True)
 class Found:

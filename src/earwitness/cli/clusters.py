@@ -1,0 +1,50 @@
+"""What commands share that can use a cluster: its two options, and where their work runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", help="tls://HOST:PORT of a scheduler (`earwitness cluster schedule`): use its machines."),
+]
+KeysOption = Annotated[
+    Path | None,
+    typer.Option("--keys", help="With --cluster: folder with this machine's keys, such as DIR/client."),
+]
+
+
+def cluster_asked(cluster: str | None, keys: Path | None) -> tuple[str, Path] | None:
+    """The cluster and the keys for it; None where none was asked for. `InputError` where one of both is missing."""
+    from earwitness.errors import InputError
+
+    if cluster is None and keys is None:
+        return None
+    if cluster is None or keys is None:
+        given, missing = ("--keys", "--cluster") if cluster is None else ("--cluster", "--keys")
+        raise InputError("using", given, f"it needs {missing} beside it", f"add {missing}")
+    return cluster, keys
+
+
+@contextmanager
+def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Executor | None]:
+    """An executor for what-ifs: so many processes here, or the machines of a cluster; None for this process alone."""
+    joining = cluster_asked(cluster, keys)
+    if joining is not None:
+        from earwitness.cluster.executor import cluster_executor
+
+        with cluster_executor(*joining) as executor:
+            yield executor
+        return
+    from earwitness.study.whatif_pool import pool
+
+    with pool(workers) as local:
+        yield local

@@ -1,0 +1,82 @@
+"""`earwitness cluster`: the keys of many machines, and the scheduler that they meet at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from earwitness.cli.common import JsonFlag, output, print_records, progress
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    cluster = typer.Typer(no_args_is_help=True, help="Many machines: make their keys, run their scheduler, list them.")
+    app.add_typer(cluster, name="cluster")
+    cluster.command(name="init")(init)
+    cluster.command(name="schedule")(schedule)
+    cluster.command(name="show")(show)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the keys are made; again with further vantages later.")],
+    vantage: Annotated[
+        list[str] | None, typer.Option("--vantage", help="Name of a vantage; repeat for each machine.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make a cluster's keys: an authority, and a folder each for the scheduler, the client and every vantage.
+
+    Carry each folder to its machine by a safe way, and the authority nowhere. Whoever has one of them can run programs
+    on all machines of the cluster.
+    """
+    from earwitness.cluster.keys import make_keys
+
+    made = make_keys(folder, vantage or ())
+    if json:
+        print_records({"keys": str(path)} for path in made)
+    for path in made:
+        progress.print(f"keys made: {path}", markup=False, soft_wrap=True)
+
+
+def schedule(
+    keys: Annotated[Path, typer.Option(help="Folder with the scheduler's keys, such as DIR/scheduler.")],
+    listen: Annotated[str, typer.Option(help="ADDRESS:PORT that all machines of the cluster reach.")] = "0.0.0.0:8786",
+    json: JsonFlag = False,
+) -> None:
+    """Run the scheduler that vantages and studies meet at: mutual TLS, nothing else served."""
+    from earwitness.cluster.ending import serve_to_the_end
+    from earwitness.cluster.keys import ClusterKeys
+    from earwitness.cluster.scheduler import schedule as run
+
+    serve_to_the_end(run(listen, ClusterKeys.read(keys), lambda line: _told(line, json)))
+
+
+def show(
+    cluster: Annotated[str, typer.Option(help="tls://HOST:PORT of its scheduler.")],
+    keys: Annotated[Path, typer.Option(help="Folder with keys of the cluster, such as DIR/client.")],
+    json: JsonFlag = False,
+) -> None:
+    """Show which vantages a cluster has now, and how many processes score."""
+    import asyncio
+
+    from earwitness.cluster.session import members_of
+
+    vantages, scorers = asyncio.run(members_of(cluster, keys))
+    records = [
+        {"place": one.place, "name": one.name, "answers_at": f"{one.answers_at[0]}:{one.answers_at[1]}"}
+        for one in vantages
+    ]
+    if json:
+        print_records([*records, {"scorers": scorers}])
+        return
+    for record in records:
+        output.print(f"{record['place']}: {record['name']}, answers at {record['answers_at']}", markup=False)
+    output.print(f"{len(records)} vantages; {scorers} processes score", markup=False)
+
+
+def _told(line: str, json: bool) -> None:
+    if json:
+        print_records([{"said": line}])
+    progress.print(f"cluster: {line}", markup=False, soft_wrap=True)

@@ -1,0 +1,42 @@
+"""All machines of a cluster run the same Earwitness: what each has, and the one line that refuses another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from earwitness.errors import InputError
+
+LIBRARIES = ("numpy", "scipy", "soxr", "pesq", "pyarrow", "distributed")
+"""What results, and the values that travel, depend on besides our own code."""
+
+
+@cache
+def agreement() -> dict[str, str]:
+    """What must be the same everywhere: Earwitness by version and by its sources, and the libraries' versions."""
+    digest = hashlib.sha256()
+    root = Path(str(files("earwitness")))
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    ours = {"earwitness": version("earwitness"), "sources": digest.hexdigest()[:12]}
+    return {**ours, **{name: version(name) for name in LIBRARIES}}
+
+
+def check_agreement(theirs: Mapping[str, Any] | None, where: str) -> None:
+    """`InputError` where the cluster at `where` runs something else than this machine."""
+    tried = ("joining the cluster at", where)
+    if theirs is None:
+        raise InputError(*tried, "its scheduler is not of Earwitness", "start it with `earwitness cluster schedule`")
+    ours = agreement()
+    differs = [
+        f"{name} {theirs.get(name, '(none)')} there, {ours.get(name, '(none)')} here"
+        for name in dict.fromkeys([*ours, *theirs])
+        if theirs.get(name) != ours.get(name)
+    ]
+    if differs:
+        raise InputError(*tried, "; ".join(differs), "install the same Earwitness on all machines of the cluster")

@@ -1,0 +1,36 @@
+"""The end of a command that serves: SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+
+def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
+    """Run it, and end this process with it. What it raises is raised.
+
+    All of ours has ended then; tasks of Dask's are not waited for: some do not heed their cancellation, and would hold
+    the process for half a minute.
+    """
+    asyncio.Runner().run(work)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def until_told_to_end(serving: asyncio.Task[Any]) -> None:
+    """Wait for the task; SIGINT and SIGTERM cancel it. Its error is raised, its cancellation is not."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, serving.cancel)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

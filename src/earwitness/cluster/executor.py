@@ -1,0 +1,169 @@
+"""Work on stored calls, spread over a cluster: a `concurrent.futures.Executor` whose tasks bring their files along.
+
+No worker opens a path of the machine that asks. A file is known by its digest: it travels once to a worker that needs
+it, however many tasks do, and is kept there under its digest while the worker lives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from distributed import Client, get_worker
+from distributed import Future as DaskFuture
+from distributed.scheduler import KilledWorker
+
+from earwitness.archive.staging import write_atomically
+from earwitness.cluster.agreement import check_agreement
+from earwitness.cluster.dask import AGREEMENT, JOIN_S, SCORING, cluster_address, in_our_words, use_our_settings
+from earwitness.cluster.keys import ClusterKeys
+from earwitness.errors import EarwitnessError
+from earwitness.study.whatif_calls import Direction
+from earwitness.study.whatif_journal import Record
+
+REMEMBERED = 256
+"""Files that stay with the cluster after the last task that came with them; such tasks follow one another."""
+_FILES_OF_A_WORKER = 512
+
+
+class Task(Protocol):
+    """Work on one direction of a stored call: a frozen dataclass, `study.whatif.Replay` or `blame_calls.BlameTask`."""
+
+    @property
+    def heard(self) -> Direction:
+        """What is heard again."""
+        ...
+
+
+T = TypeVar("T", bound=Task)
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A file that came along: which field of the direction names it, what it was called, and what is in it."""
+
+    field: str
+    path: str
+    digest: str
+
+
+class CarryingExecutor(Executor):
+    """Runs tasks at the scorers of a cluster."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._inner: Any = client.get_executor(resources={SCORING: 1}, pure=False)
+        self._contents: OrderedDict[str, DaskFuture[bytes]] = OrderedDict()
+
+    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        """As any executor's; `given` is one `Task`."""
+        (task,) = given
+        brought = [
+            Brought(field, str(path), _digest_of(str(path))) for field, path in sorted(task.heard.files().items())
+        ]
+        contents = [self._content(one) for one in brought]
+        future: Future[Any] = self._inner.submit(work_brought, work, task, brought, contents, **named)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more; the cluster goes on."""
+        self._contents.clear()
+        self._inner.shutdown(wait)
+
+    def _content(self, one: Brought) -> DaskFuture[bytes]:
+        """What is in a file, at the cluster. It goes there as a task's argument, so that it can be had again when the
+        worker that keeps it is lost.
+        """
+        if one.digest in self._contents:
+            self._contents.move_to_end(one.digest)
+            return self._contents[one.digest]
+        content = Path(one.path).read_bytes()
+        future = self._client.submit(_as_it_is, content, key=f"file-{one.digest}", pure=False, resources={SCORING: 1})
+        self._contents[one.digest] = future
+        while len(self._contents) > REMEMBERED:
+            self._contents.popitem(last=False)
+        return future
+
+
+def work_brought(work: Callable[[T], Record], task: T, brought: Sequence[Brought], contents: Sequence[bytes]) -> Record:
+    """Runs at a scorer: the work, on files that came along. Its record names them as they were called at home."""
+    folder = Path(get_worker().local_directory) / "brought"
+    here = {one.field: _kept(folder, one, content) for one, content in zip(brought, contents, strict=True)}
+    found: dict[str, Any] = {field: str(path) for field, path in here.items()}
+    record = work(replace(task, heard=replace(task.heard, **found)))  # type: ignore[type-var]
+    names = {found[one.field]: one.path for one in brought}
+    return {key: _at_home(value, names) for key, value in record.items()}
+
+
+def _kept(folder: Path, one: Brought, content: bytes) -> Path:
+    """The file under its digest and its own name, by which it may be told what it is."""
+    path = folder / one.digest / Path(one.path).name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content, durable=False)
+        _forget_oldest(folder)
+    return path
+
+
+def _forget_oldest(folder: Path) -> None:
+    kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in kept[:-_FILES_OF_A_WORKER]:
+        for path in old.iterdir():
+            path.unlink()
+        old.rmdir()
+
+
+def _at_home(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        for here, there in names.items():
+            value = value.replace(here, there)
+    return value
+
+
+def _as_it_is(content: bytes) -> bytes:
+    return content
+
+
+@lru_cache(maxsize=4096)
+def _digest_of(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@contextmanager
+def cluster_executor(cluster: str, keys: Path) -> Iterator[Executor]:
+    """The scorers of a cluster as an executor for `what_if` and `blame_dataset`.
+
+    Raises `InputError` where the cluster does not take us, or runs another Earwitness, `EarwitnessError` where it is
+    not reached, nobody in it scores, or a worker died over the same task again and again.
+    """
+    use_our_settings()
+    address, own = cluster_address(cluster), ClusterKeys.read(keys)
+    with in_our_words(address):
+        client = Client(address, security=own.security(), timeout=JOIN_S, set_as_default=False)
+    with client:
+        check_agreement(client.get_metadata(AGREEMENT, default=None), address)
+        if not _scorers(client):
+            remedy = "start `earwitness vantage` with --scorers 1 or more"
+            raise EarwitnessError("spreading work over", address, "nobody in it scores", remedy)
+        executor = CarryingExecutor(client)
+        try:
+            yield executor
+        except KilledWorker as error:
+            remedy = "run it again: results are kept; see the vantages' memory"
+            raise EarwitnessError("working at", address, f"workers died: {error}", remedy) from error
+        except OSError as error:
+            raise EarwitnessError("working at", address, error, "run it again: results are kept") from error
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _scorers(client: Client) -> int:
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    return sum(SCORING in known.get("resources", {}) for known in workers.values())

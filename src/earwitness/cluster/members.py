@@ -1,0 +1,151 @@
+"""The cluster as a study sees it: which vantages there are, asked of the scheduler whenever it matters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from distributed import Client
+from distributed.comm.core import CommClosedError
+
+from earwitness.cluster.dask import SCORING, join
+from earwitness.cluster.keys import ClusterKeys
+from earwitness.cluster.orders import Facts, describe
+from earwitness.cluster.serve import VANTAGE
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
+
+T = TypeVar("T")
+_LOOK_S = 1.0
+_ANSWER_S = 30.0
+"""A worker that does not answer a question in so long is taken to be gone, though the scheduler does not know yet."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A vantage that is there: its worker's address, and what it says of itself."""
+
+    worker: str
+    facts: Facts
+
+
+class WorkerLost(Exception):
+    """A worker, or the scheduler, was gone before it answered."""
+
+
+class Cluster:
+    """A joined cluster. Use `joined`."""
+
+    def __init__(self, address: str, keys: ClusterKeys, client: Client, told: Callable[[str], None]) -> None:
+        self.address = address
+        self._keys, self._client, self._told = keys, client, told
+        self._facts: dict[str, Facts] = {}
+
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def joined(
+        address: str, keys: ClusterKeys, told: Callable[[str], None] = lambda _line: None
+    ) -> AsyncIterator[Cluster]:
+        """Join, and leave. Raises as `earwitness.cluster.dask.join`."""
+        cluster = Cluster(address, keys, await join(address, keys), told)
+        try:
+            yield cluster
+        finally:
+            with contextlib.suppress(OSError, TimeoutError):
+                await cluster._client.close()
+
+    @property
+    def client(self) -> Client:
+        """Dask's client; another one after the scheduler was away."""
+        return self._client
+
+    async def vantages(self) -> list[Member]:
+        """Those that are there now, in order of their workers' names. `WorkerLost` where the scheduler is not."""
+        workers = await self._workers()
+        found = {
+            address: str(known["name"]) for address, known in workers.items() if VANTAGE in known.get("resources", {})
+        }
+        members = []
+        for address in sorted(found, key=found.__getitem__):
+            if address not in self._facts:
+                with contextlib.suppress(WorkerLost):
+                    self._facts[address] = await self.run(address, describe, within_s=_ANSWER_S)
+            if address in self._facts:
+                members.append(Member(address, self._facts[address]))
+        return members
+
+    async def scorers(self) -> int:
+        """How many processes hear and score. `WorkerLost` where the scheduler is gone."""
+        return sum(SCORING in known.get("resources", {}) for known in (await self._workers()).values())
+
+    async def run(self, worker: str, work: Callable[..., Any], *given: Any, within_s: float | None = None) -> Any:
+        """Run a function of `earwitness.cluster.orders` at a worker, out of band.
+
+        Raises what it raises; `WorkerLost` where the worker or the scheduler is gone before it answered.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                answers = await self._client.run(work, *given, workers=[worker], on_error="raise")
+            return answers[worker]
+        except EarwitnessError:
+            raise
+        except (OSError, TimeoutError, KeyError, ValueError) as error:
+            self._facts.pop(worker, None)
+            closed = isinstance(error, CommClosedError)
+            raise WorkerLost("its connection closed" if closed else str(error) or type(error).__name__) from error
+
+    async def ends(self, from_place: str, to_place: str, patience_s: float) -> tuple[Member, Member]:
+        """The vantages of a call, waited for so long, which is told.
+
+        Raises `CallFailure` (`LAB_FAILED`) where one is not there by then.
+        """
+        begun, told = time.monotonic(), ""
+        while True:
+            missing = f"the scheduler at {self.address}"
+            with contextlib.suppress(WorkerLost):
+                await self._rejoin()
+                members = await self.vantages()
+                caller = next((one for one in members if one.facts.place == from_place), None)
+                callee = next((one for one in members if one.facts.place == to_place and one != caller), None)
+                if caller is not None and callee is not None:
+                    return caller, callee
+                missing = f"a vantage at {to_place if caller else from_place}"
+            if time.monotonic() - begun > patience_s:
+                place = to_place if missing.endswith(to_place) else from_place
+                raise CallFailure(
+                    Outcome.LAB_FAILED,
+                    "waiting for",
+                    on=missing,
+                    happened=f"none came in {patience_s:g} s",
+                    remedy=f"start `earwitness vantage --at {place!r}`, then the same command goes on",
+                )
+            if missing != told:
+                left = patience_s - (time.monotonic() - begun)
+                self._told(f"waiting up to {left:.0f} s for {missing}")
+                told = missing
+            await asyncio.sleep(_LOOK_S)
+
+    async def _workers(self) -> Mapping[str, Mapping[str, Any]]:
+        if self._client.scheduler is None:
+            raise WorkerLost("there is no connection to the scheduler")
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                identity = await self._client.scheduler.identity(n_workers=-1)
+        except (OSError, TimeoutError) as error:
+            raise WorkerLost(str(error) or type(error).__name__) from error
+        workers: Mapping[str, Mapping[str, Any]] = identity["workers"]
+        return workers
+
+    async def _rejoin(self) -> None:
+        """A client that has given up on its scheduler is replaced by one that tries again."""
+        if self._client.status == "running":
+            return
+        with contextlib.suppress(OSError, TimeoutError):
+            await self._client.close()
+        try:
+            self._client = await join(self.address, self._keys)
+        except EarwitnessError as error:
+            raise WorkerLost(str(error)) from error

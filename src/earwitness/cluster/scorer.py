@@ -1,0 +1,42 @@
+"""A process that hears and scores for the cluster, one task at a time, at low priority: calls must not notice it.
+
+`python -m earwitness.cluster.scorer CLUSTER KEYS NAME FOLDER [REACHED_AT PORT]`, started by a vantage, which it dies
+with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from earwitness.cluster.dask import SCORING, use_our_settings
+from earwitness.cluster.ending import serve_to_the_end, until_told_to_end
+from earwitness.cluster.keys import ClusterKeys
+from earwitness.cluster.worker import WorkerOptions, serve_worker
+from earwitness.errors import EarwitnessError
+
+NICENESS = 15
+
+
+async def _main(cluster: str, keys: str, name: str, folder: str, reached_at: str = "", port: str = "0") -> None:
+    options = WorkerOptions(
+        cluster=cluster,
+        keys=ClusterKeys.read(Path(keys)),
+        name=name,
+        folder=Path(folder),
+        resources={SCORING: 1.0},
+        reached_at=reached_at,
+        port=int(port),
+    )
+    await until_told_to_end(asyncio.create_task(serve_worker(options, lambda _line: None)))
+
+
+if __name__ == "__main__":
+    os.nice(NICENESS)
+    use_our_settings()
+    try:
+        serve_to_the_end(_main(*sys.argv[1:]))
+    except EarwitnessError as failure:
+        sys.exit(f"scorer: {failure}")

@@ -1,0 +1,151 @@
+"""`earwitness vantage`: the answering side, the worker that bears the place, and the processes that score."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from earwitness.call.public_network import CALLS_AN_HOUR, Politeness
+from earwitness.capture.live import epoch_offset_ns
+from earwitness.cluster.dask import join, own_address, use_our_settings
+from earwitness.cluster.ending import until_told_to_end
+from earwitness.cluster.keys import ClusterKeys
+from earwitness.cluster.orders import EXTENSION, Facts
+from earwitness.cluster.vantage import Vantage
+from earwitness.cluster.worker import WorkerOptions, serve_worker
+from earwitness.errors import InputError
+from earwitness.lab.geography import place as find_place
+from earwitness.lab.namespace import start_owned
+from earwitness.remote.answer import open_listener
+from earwitness.remote.client import parse_address
+from earwitness.remote.machine import Machine, may_make_devices
+from earwitness.remote.service import ANY, AnswerOptions, default_store
+from earwitness.remote.store import CallStore
+from earwitness.remote.visit import Answering
+from earwitness.tor.control import ControlAddress
+
+Told = Callable[[str], None]
+
+VANTAGE = "vantage"
+"""Resource of a worker that bears a place, and how its name begins: `vantage/PLACE/NAME/...`."""
+PATIENCE_S = 15.0
+_AGAIN_S = 5.0
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class VantageOptions:
+    """What `earwitness vantage` is asked for."""
+
+    at: str
+    """City that this machine is in."""
+    cluster: str
+    keys: Path
+    name: str = ""
+    """What it is called in records; empty: its host name."""
+    listen: str = AnswerOptions.listen
+    """ADDRESS:PORT of the control channel of calls that come here."""
+    reached_at: str = ""
+    """Address by which others reach this machine, where it is not its own."""
+    media_port: int = 0
+    worker_port: int = 0
+    """First of the TCP ports at which the cluster reaches this machine: the vantage's, then one a scorer."""
+    tor_control: str = ""
+    calls_an_hour: int = CALLS_AN_HOUR
+    scorers: int = 1
+    store: Path | None = None
+    """Where what it measures as callee is kept; None: in the user's state folder."""
+
+
+async def serve_vantage(options: VantageOptions, told: Told) -> None:
+    """Be a vantage until SIGINT or SIGTERM.
+
+    Raises `InputError` where the cluster does not take us or something asked for cannot be, `EarwitnessError` where
+    the scheduler is not reached.
+    """
+    if not may_make_devices():
+        remedy = "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"
+        raise InputError("starting a vantage at", options.at, "this user may not make network devices", remedy)
+    if options.reached_at and not options.worker_port:
+        raise InputError("being reached at", options.reached_at, "at which port?", "give --worker-port, and let it in")
+    use_our_settings()
+    city = find_place(options.at).name
+    keys = ClusterKeys.read(options.keys)
+    await (await join(options.cluster, keys)).close()
+    name = options.name or platform.node() or "vantage"
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(open_listener(*parse_address(options.listen, lowest_port=0)))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earwitness-vantage-")))
+        listens, port = listener.getsockname()[:2]
+        own = own_address(options.cluster) if listens == ANY else listens
+        vantage = Vantage(
+            Facts(name, city, (options.reached_at or own, port)),
+            Answering(
+                machine=Machine(name, city, "", ""),
+                store=CallStore(options.store or default_store()),
+                epoch_offset_ns=epoch_offset_ns(),
+                reached_at=options.reached_at,
+                media_port=options.media_port,
+                patience_s=PATIENCE_S,
+            ),
+            listener,
+            Politeness(calls_an_hour=options.calls_an_hour),
+            tor_control=ControlAddress.parse(options.tor_control) if options.tor_control else None,
+            told=told,
+        )
+        worker = WorkerOptions(
+            cluster=options.cluster,
+            keys=keys,
+            name=f"{VANTAGE}/{city}/{name}/{secrets.token_hex(4)}",
+            folder=folder,
+            resources={VANTAGE: 1.0},
+            port=options.worker_port,
+            reached_at=options.reached_at,
+            extensions={EXTENSION: vantage},
+        )
+        told(f"{name} in {city} answers at {vantage.facts.answers_at[0]}:{port}")
+        await until_told_to_end(asyncio.create_task(_together(options, worker, vantage, folder, told)))
+        told("ended; what was measured is kept")
+
+
+async def _together(options: VantageOptions, worker: WorkerOptions, vantage: Vantage, folder: Path, told: Told) -> None:
+    tasks = [asyncio.create_task(serve_worker(worker, told))]
+    tasks += [
+        asyncio.create_task(_scoring(options, worker, number, folder, told)) for number in range(1, options.scorers + 1)
+    ]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await vantage.end()
+
+
+async def _scoring(options: VantageOptions, worker: WorkerOptions, number: int, folder: Path, told: Told) -> None:
+    """Keep one scoring process alive."""
+    own = folder / f"scorer-{number}"
+    own.mkdir()
+    name = f"scorer/{worker.name.removeprefix(f'{VANTAGE}/')}/{number}"
+    argv = [sys.executable, "-m", "earwitness.cluster.scorer", worker.cluster, str(options.keys), name, str(own)]
+    if options.reached_at:
+        argv += [options.reached_at, str(options.worker_port + number)]
+    while True:
+        process = start_owned(argv, stdin=subprocess.DEVNULL)
+        try:
+            while process.poll() is None:
+                await asyncio.sleep(_LOOK_S)
+            told(f"scorer {number} ended with {process.returncode}; it is started again")
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        await asyncio.sleep(_AGAIN_S)

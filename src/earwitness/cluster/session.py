@@ -1,0 +1,112 @@
+"""A study run over a cluster, from its file to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from earwitness.call.plan import CallPlan
+from earwitness.call.public_network import CALLS_AN_HOUR
+from earwitness.call.remote_network import RemoteNetwork
+from earwitness.cluster.dask import cluster_address, use_our_settings
+from earwitness.cluster.keys import ClusterKeys
+from earwitness.cluster.members import Cluster, WorkerLost
+from earwitness.cluster.orders import Facts
+from earwitness.cluster.post import NETWORK, ClusterPost
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.lab.geography import place
+from earwitness.study.design import design
+from earwitness.study.file import read_study
+from earwitness.study.folder import StudyFolder, owned_study
+from earwitness.study.model import Study
+from earwitness.study.runner import Ending, News, Runner, Stop, Why
+from earwitness.study.schedule import its_places
+
+PATIENCE_S = 300.0
+"""How long a place waits for its vantage before the study stops."""
+
+
+def on_cluster(study: Study) -> Study:
+    """The study as a cluster runs it: the same calls, over the network between the vantages.
+
+    Where calls go over Tor and the file has no bound of its own, they are as many an hour as `call --to` permits.
+    """
+    budget = study.budget
+    if budget.calls_per_hour is None and any(call.plan.over_tor for call in design(study)):
+        budget = replace(budget, calls_per_hour=float(CALLS_AN_HOUR))
+    return replace(study, network=NETWORK, budget=budget)
+
+
+def check_calls(study: Study) -> None:
+    """`InputError` for calls that cannot be placed between machines, before any is."""
+    seen: set[CallPlan] = set()
+    for call in design(study)[: study.blocks_per_repeat * study.calls_per_block]:
+        plan = replace(call.plan, seed=0, study=None)
+        if plan in seen:
+            continue
+        seen.add(plan)
+        RemoteNetwork.check(plan)
+        if place(plan.from_place) == place(plan.to_place):
+            remedy = "give each end a place of its own"
+            raise InputError("calling between vantages at", plan.from_place, "both ends are there", remedy)
+
+
+async def run_in_cluster(
+    file: Path,
+    directory: Path,
+    cluster: str,
+    keys: Path,
+    *,
+    stop: Stop,
+    patience_s: float = PATIENCE_S,
+    told: Callable[[StudyFolder, News], None] = lambda _folder, _news: None,
+    noted: Callable[[str], None] = lambda _note: None,
+    command: tuple[str, ...] = (),
+) -> Ending:
+    """Run a study to its end over the vantages of a cluster, or resume it; arguments as of `run_in_lab`.
+
+    `cluster` is tls://HOST:PORT of its scheduler; `patience_s`: how long a vantage that is not there is waited for.
+
+    Raises:
+        InputError: the file has faults or asks for what machines cannot do, the directory is another study's, or the
+            cluster does not take us.
+        EarwitnessError: another run is at work on it, or the scheduler is not reached.
+    """
+    use_our_settings()
+    address, own = cluster_address(cluster), ClusterKeys.read(keys)
+    study = on_cluster(read_study(file))
+    check_calls(study)
+    with owned_study(directory, file.read_text(encoding="utf-8"), file, on_cluster) as folder, folder.dataset:
+        for note in folder.notes:
+            noted(note)
+        if all(state.state in ("done", "failed") for state in folder.journal.states()):
+            folder.journal.end_run(Why.FINISHED)
+            return Ending(Why.FINISHED)
+        try:
+            async with Cluster.joined(address, own, noted) as joined:
+                run = secrets.token_hex(8)
+                posts = [
+                    ClusterPost(f"post {number}", joined, run, patience_s, command)
+                    for number in range(1, study.run.at_once + 1)
+                ]
+                return await Runner(folder, posts, stop, lambda news: told(folder, news), occupied=its_places).run()
+        except EarwitnessError as error:
+            folder.journal.end_run(f"{Why.NETWORK}: {error}")
+            raise
+        except asyncio.CancelledError:
+            folder.journal.end_run(Why.STOPPED)
+            raise
+
+
+async def members_of(cluster: str, keys: Path) -> tuple[list[Facts], int]:
+    """The vantages that a cluster has now, and how many processes score. Raises as `run_in_cluster`."""
+    use_our_settings()
+    address = cluster_address(cluster)
+    async with Cluster.joined(address, ClusterKeys.read(keys)) as joined:
+        try:
+            return [member.facts for member in await joined.vantages()], await joined.scorers()
+        except WorkerLost as lost:
+            raise EarwitnessError("asking the cluster at", address, lost, "try again") from lost

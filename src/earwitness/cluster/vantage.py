@@ -1,0 +1,174 @@
+"""A vantage: this machine as the caller's and the callee's end of calls, one call at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from earwitness.call.measure import interrupted
+from earwitness.call.notebook import Notebook
+from earwitness.call.place import place
+from earwitness.call.plan import CallPlan
+from earwitness.call.public_network import Politeness, public_tor
+from earwitness.call.remote_network import CALLER, RemoteNetwork
+from earwitness.cluster.orders import Facts, Order, Placed, VantageBusy
+from earwitness.cluster.parcel import pack
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.remote.answer import Answerer
+from earwitness.remote.certificates import AnswerKeys, Invitation
+from earwitness.remote.visit import Answering
+from earwitness.tor.control import ControlAddress
+from earwitness.tor.description import TorNetwork
+
+Told = Callable[[str], None]
+
+INVITED_S = 30.0
+"""An invited caller that has not come by then leaves the vantage to others."""
+_CONSENSUS_S = 600.0
+"""Relays are asked of tor again after so long; a consensus holds for an hour."""
+_LONGEST_TURN_S = 3700.0
+_LOOK_S = 5.0
+
+
+class Vantage:
+    """One end of calls. Its methods are called in the event loop of its worker (`earwitness.cluster.orders`)."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        answering: Answering,
+        listener: socket.socket,
+        politeness: Politeness,
+        *,
+        tor_control: ControlAddress | None = None,
+        told: Told = lambda _line: None,
+    ) -> None:
+        self.facts = facts
+        self._answering, self._listener, self._politeness = answering, listener, politeness
+        self._tor_control, self._told = tor_control, told
+        self._answerer: Answerer | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._invited: tuple[str, float] | None = None
+        self._calling: tuple[Order, asyncio.Task[Placed]] | None = None
+        self._tor: tuple[TorNetwork, float] | None = None
+
+    # -- the callee's end ------------------------------------------------------------------------------
+
+    async def invite(self, run: str, call_id: str) -> Invitation:
+        """Keys for one call: whoever was invited before may not come any more. Raises `VantageBusy`."""
+        await self._give_way(run, call_id)
+        await self._stop_answering()
+        keys, invitation = AnswerKeys.make("")
+        self._answerer = Answerer(keys, self._answering, self._told)
+        self._serving = asyncio.create_task(self._answerer.serve(self._listener))
+        self._invited = run, time.monotonic()
+        return invitation
+
+    async def _stop_answering(self) -> None:
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
+            self._serving = self._answerer = None
+
+    # -- the caller's end ------------------------------------------------------------------------------
+
+    async def place_call(self, order: Order) -> Placed:
+        """Place a call, to its end. Raises `VantageBusy`, and `EarwitnessError` where it could not be begun at all."""
+        await self._give_way(order.run, order.call_id)
+        task = asyncio.create_task(self._placed(order))
+        self._calling = order, task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            remedy = "place it again"
+            raise EarwitnessError("placing the call", order.call_id, "it was ended before it began", remedy) from None
+        finally:
+            self._calling = None
+
+    async def _placed(self, order: Order) -> Placed:
+        plan = order.plan
+        with tempfile.TemporaryDirectory(prefix="earwitness-call-") as name:
+            folder = Path(name)
+            async with self._turn(plan):
+                tor = await self._known_relays() if plan.over_tor else None
+                network = RemoteNetwork(order.callee, order.invitation, folder / ".scratch", tor=tor)
+                notebook = Notebook(order.call_id, plan, network.name, order.command)
+                self._told(f"call {order.call_id} to {plan.to_place}")
+                try:
+                    live = await place(plan, network, folder, notebook, self._stage)
+                except asyncio.CancelledError:
+                    live = interrupted(notebook)
+            self._told(f"call {order.call_id}: {live.outcome_detail or live.outcome}")
+            return Placed(live, pack(folder))
+
+    def _stage(self, stage: str) -> None:
+        if "\n" not in stage:
+            self._told(stage)
+
+    async def end_call(self, call_id: str) -> None:
+        """Interrupt the call of that name; nothing where there is none."""
+        if self._calling is not None and self._calling[0].call_id == call_id:
+            self._calling[1].cancel()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, plan: CallPlan) -> AsyncIterator[None]:
+        """This machine's turn on the public Tor network; waited for, since a study has time."""
+        begun, told = time.monotonic(), False
+        with contextlib.ExitStack() as stack:
+            while plan.over_tor:
+                try:
+                    stack.enter_context(self._politeness.turn())
+                    break
+                except InputError as refused:
+                    if time.monotonic() - begun > _LONGEST_TURN_S:
+                        raise
+                    if not told:
+                        self._told(str(refused))
+                        told = True
+                await asyncio.sleep(_LOOK_S)
+            yield
+
+    async def _known_relays(self) -> TorNetwork:
+        if self._tor is None or time.monotonic() - self._tor[1] > _CONSENSUS_S:
+            self._tor = await public_tor(self._tor_control, CALLER), time.monotonic()
+        return self._tor[0]
+
+    # -- both ------------------------------------------------------------------------------------------
+
+    async def _give_way(self, run: str, call_id: str) -> None:
+        """Be free for a call of this run.
+
+        What is left of an earlier one of the same run is ended: one of its ends died, or it would not ask.
+        """
+        calling = self._calling
+        if calling is not None:
+            if calling[0].run != run:
+                raise self._busy(f"call {calling[0].call_id} is placed from there")
+            calling[1].cancel()
+            await asyncio.gather(calling[1], return_exceptions=True)
+        invited = self._invited
+        if invited is not None and invited[0] != run:
+            if self._answerer is not None and self._answerer.busy:
+                raise self._busy("a call of another run is answered there")
+            if time.monotonic() - invited[1] < INVITED_S:
+                raise self._busy("a caller of another run is waited for there")
+        elif invited is not None and self._answerer is not None and self._answerer.busy:
+            await self._stop_answering()
+
+    def _busy(self, happened: str) -> VantageBusy:
+        return VantageBusy("calling with the vantage", self.facts.name, happened, "wait for it")
+
+    async def end(self) -> None:
+        """End what is under way. (Dask would call a `close` of its extensions with each life of a worker.)"""
+        if self._calling is not None:
+            self._calling[1].cancel()
+            await asyncio.gather(self._calling[1], return_exceptions=True)
+        await self._stop_answering()
+        self._listener.close()

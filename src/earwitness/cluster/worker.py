@@ -1,0 +1,85 @@
+"""A worker of the cluster that comes back when its scheduler was away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distributed import Worker
+
+from earwitness.cluster.dask import LOOPBACK_ONLY, join, own_address
+from earwitness.cluster.keys import ClusterKeys
+from earwitness.errors import EarwitnessError, InputError
+
+Told = Callable[[str], None]
+_AGAIN_S = 3.0
+_CLOSING_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """One Dask worker, as it is started again and again."""
+
+    cluster: str
+    keys: ClusterKeys
+    name: str
+    folder: Path
+    """For what it keeps while it runs."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    port: int = 0
+    """TCP port that others of the cluster reach it at; 0: any."""
+    reached_at: str = ""
+    """Address that others reach this machine by, where it is not its own."""
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def serve_worker(options: WorkerOptions, told: Told) -> None:
+    """Be a worker until cancelled; a scheduler that goes is waited for.
+
+    Raises `InputError` where the cluster does not take us, `EarwitnessError` where it is not reached to begin with.
+    """
+    joined = False
+    while True:
+        try:
+            await (await join(options.cluster, options.keys)).close()
+            await _one_life(options, told)
+            told("the scheduler is gone; waiting for it")
+        except InputError:
+            raise
+        except (EarwitnessError, OSError) as error:
+            if not joined:
+                raise
+            told(f"waiting for the scheduler: {error}")
+        joined = True
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _one_life(options: WorkerOptions, told: Told) -> None:
+    host = own_address(options.cluster)
+    worker = Worker(
+        options.cluster,
+        nthreads=1,
+        name=options.name,
+        resources=dict(options.resources),
+        security=options.keys.security(),
+        memory_limit=0,
+        local_directory=str(options.folder),
+        protocol="tls",
+        host="0.0.0.0" if options.reached_at else host,
+        port=options.port,
+        contact_address=f"tls://{options.reached_at}:{options.port}" if options.reached_at else None,
+        dashboard_address=LOOPBACK_ONLY,
+    )
+    worker.extensions.update(options.extensions)
+    try:
+        await worker
+        told(f"joined {options.cluster}")
+        await worker.finished()
+    finally:
+        with contextlib.suppress(OSError, TimeoutError):  # it would tell a scheduler that may not be there any more
+            async with asyncio.timeout(_CLOSING_S):
+                await worker.close(timeout=1)

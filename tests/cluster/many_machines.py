@@ -1,0 +1,211 @@
+"""Runs in the sandbox, as a process of its own: a scheduler, two vantages and a study, each a process on a host.
+
+`python tests/cluster/many_machines.py FOLDER` writes FOLDER/report.json; `test_many_machines.py` says what is to be in
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from earwitness.archive.dataset import Dataset
+from earwitness.cluster.keys import make_keys
+from earwitness.lab.lab import Lab
+from earwitness.lab.plan import LabPlan
+from earwitness.lab.sandbox import in_sandbox, rerun_inside
+
+EARWITNESS = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
+PORT = 8786
+PLACES = {"caller": "Frankfurt", "callee": "New York"}
+WAIT_S = 120.0
+
+STUDY = """
+version = 1
+name = "spread"
+network = "lab"
+[[path]]
+name = "direct"
+path = "direct"
+[[path]]
+name = "tor2"
+path = "tor"
+hops = 2
+[axes]
+codec = {codecs}
+places = [["Frankfurt", "New York"]]
+[call]
+seconds = {seconds}
+tail_s = 0.5
+[retry]
+backoff_s = 0.1
+[budget]
+calls_per_hour = 1000
+"""
+
+
+class Machines:
+    """The scheduler, the vantages and the commands, by the host that each runs on."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab, self.folder = lab, folder
+        self.keys = folder / "keys"
+        make_keys(self.keys, ("caller", "callee"))
+        self.cluster = f"tls://{lab.host('server').address}:{PORT}"
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, host: str, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """An `earwitness` command on a host; what it says goes into NAME.log, its records into NAME.json."""
+        with (self.folder / f"{name}.json").open("wb") as records, (self.folder / f"{name}.log").open("wb") as log:
+            process = self.lab.host(host).popen([*EARWITNESS, *arguments], stdout=records, stderr=log)
+        self._running.append(process)
+        return process
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    async def said(self, process: subprocess.Popen[bytes], name: str, what: str) -> None:
+        """Wait until the command has said so."""
+        async with asyncio.timeout(WAIT_S):
+            while what not in self.log(name):
+                assert process.poll() is None, self.log(name)
+                await asyncio.sleep(0.05)
+
+    async def schedule(self) -> None:
+        arguments = ("cluster", "schedule", "--keys", str(self.keys / "scheduler"))
+        listen = ("--listen", f"{self.lab.host('server').address}:{PORT}")
+        await self.said(self.start("server", "scheduler", *arguments, *listen), "scheduler", "scheduling at")
+
+    def vantage(self, host: str, name: str, keys: Path | None = None, scorers: int = 1) -> subprocess.Popen[bytes]:
+        arguments = ["vantage", "--at", PLACES[host], "--cluster", self.cluster, "--name", host]
+        arguments += ["--keys", str(keys or self.keys / f"vantage-{host}"), "--scorers", str(scorers)]
+        arguments += ["--store", str(self.folder / f"{host}.store"), "--calls-an-hour", "1000"]
+        return self.start(host, name, *arguments, "--tor-control", str(self.lab.tor.client(host).control))
+
+    def study(self, file: Path, out: Path, name: str = "study", *options: str) -> subprocess.Popen[bytes]:
+        arguments = ("study", "run", str(file), "--out", str(out), "--json", "--no-report", *options)
+        return self.start("server", name, *arguments, *self.joining)
+
+    @property
+    def joining(self) -> tuple[str, ...]:
+        return ("--cluster", self.cluster, "--keys", str(self.keys / "client"))
+
+    async def ended(self, process: subprocess.Popen[bytes], within_s: float = WAIT_S) -> int:
+        return await asyncio.to_thread(process.wait, within_s)
+
+    async def end(self) -> None:
+        """SIGTERM to all that still run, those that came last first; the exit codes of those."""
+        for process in reversed(self._running):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                await self.ended(process, 60)
+
+
+def rows_of(machines: Machines, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (machines.folder / f"{name}.json").read_text().splitlines()]
+
+
+def command_lines() -> str:
+    """Every command line of every process there is."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(found)
+
+
+async def stranger(machines: Machines) -> dict[str, Any]:
+    """A vantage that knows the authority's certificate, and whose own is by another authority."""
+    other = machines.keys / "other"
+    make_keys(other, ("stranger",))
+    shutil.copyfile(machines.keys / "client" / "ca.pem", other / "vantage-stranger" / "ca.pem")
+    process = machines.vantage("caller", "stranger", other / "vantage-stranger")
+    return {"code": await machines.ended(process), "log": machines.log("stranger")}
+
+
+async def studied(machines: Machines, codecs: Sequence[str], seconds: float) -> dict[str, Any]:
+    """A study; the caller's vantage is killed in the first call, and started again."""
+    file, out = machines.folder / "study.toml", machines.folder / "data"
+    file.write_text(STUDY.format(codecs=json.dumps(list(codecs)), seconds=seconds))
+    caller = machines.vantage("caller", "caller")
+    callee = machines.vantage("callee", "callee")
+    await machines.said(caller, "caller", "joined")
+    await machines.said(callee, "callee", "joined")
+    study = machines.study(file, out)
+    await machines.said(caller, "caller", "talking")
+    lines = command_lines()
+    caller.kill()
+    await machines.ended(caller)
+    again = machines.vantage("caller", "caller-again")
+    code = await machines.ended(study, 280)
+    keys = [path.read_text() for path in machines.keys.rglob("*.key")]
+    # What all keys of a kind begin with is no secret.
+    secrets = ["".join(key.splitlines()[1:-1])[60:100] for key in keys]
+    written = (path for path in machines.folder.rglob("*") if path.is_file() and machines.keys not in path.parents)
+    left = b"".join(path.read_bytes() for path in written)
+    dataset = Dataset.open(out)
+    return {
+        "code": code,
+        "log": machines.log("study"),
+        "rows": rows_of(machines, "study"),
+        "files": [sorted(path.name for path in call.folder.iterdir()) for call in dataset.calls()],
+        "key_in_process_list": any(secret in lines for secret in secrets),
+        "key_left": any(secret.encode() in left for secret in secrets) or b"PRIVATE KEY" in left,
+        "again": again.poll() is None,
+        "attempts": [(call.record.call_id, str(call.record.outcome)) for call in dataset.calls()],
+    }
+
+
+async def heard_again(machines: Machines) -> dict[str, Any]:
+    """The same what-ifs here and on the cluster."""
+    results = {}
+    for name, joining in (("here", ()), ("cluster", machines.joining)):
+        out = machines.folder / name
+        arguments = ["whatif", str(machines.folder / "data"), "--out", str(out), "--buffer", "fixed:60", *joining]
+        process = machines.start("server", f"whatif-{name}", *arguments, "--buffer", "adaptive", "--json")
+        code = await machines.ended(process)
+        files = {path.name: path for path in out.rglob("*") if path.suffix in (".csv", ".parquet")}
+        results[name] = {
+            "code": code,
+            "log": machines.log(f"whatif-{name}"),
+            "files": {file: path.read_bytes().hex() for file, path in sorted(files.items())},
+            "records": len((out / "journal.jsonl").read_text().splitlines()),
+        }
+    return results
+
+
+async def main() -> None:
+    folder = Path(sys.argv[1])
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    async with Lab.started(LabPlan(seed=4)) as lab:
+        machines = Machines(lab, folder)
+        try:
+            await machines.schedule()
+            begun = time.monotonic()
+            report = {
+                "stranger": await stranger(machines),
+                "studied": await studied(machines, ("g711u", "gsm"), 4.0),
+                "heard_again": await heard_again(machines),
+                "seconds": time.monotonic() - begun,
+            }
+        finally:
+            await machines.end()
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    if not in_sandbox():
+        raise SystemExit(rerun_inside())
+    os.environ["COLUMNS"] = "200"
+    asyncio.run(main())
