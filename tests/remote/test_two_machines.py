@@ -20,12 +20,12 @@ PACKETS = round(SECONDS * 50)
 
 
 def ran(script: str, folder: Path) -> dict[str, Any]:
-    """The report of a script of this folder that runs in a lab."""
+    """The report of a script, named from this folder, that runs in a lab."""
     try:
         check_permitted()
     except EarwitnessError as error:
         pytest.skip(str(error))
-    argv = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
+    argv = [sys.executable, str(Path(__file__).parent / script), str(folder)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
