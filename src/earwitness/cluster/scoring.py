@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from distributed import Client
 
 from earwitness.archive.record import CallRecord
+from earwitness.call.compose import unheard
 from earwitness.call.evaluate import evaluate
 from earwitness.call.live import LiveCall
 from earwitness.cluster.dask import SCORING
@@ -22,30 +25,33 @@ SCORED_WITHIN_S = 900.0
 
 
 def evaluate_parcel(live: LiveCall, files: Files) -> Evaluated:
-    """Runs at a scorer: what `evaluate` does in a folder, from files to files."""
+    """Runs at a scorer: what `evaluate` does in a folder, from files to files. A fault of ours costs no call."""
     with tempfile.TemporaryDirectory(prefix="earwitness-scoring-") as name:
         folder = Path(name) / live.call_id
         folder.mkdir()
         unpack(files, folder)
-        record = evaluate(live, folder)
+        try:
+            record = evaluate(live, folder)
+        except OSError:
+            raise
+        except Exception as fault:
+            record = unheard(live, fault)
         return record, pack(folder)
 
 
 async def scored(client: Client, placed: Placed, scorers: int) -> Evaluated:
     """The call's record and all its files. Where no worker can do it, this process does: nothing is timed here."""
+    live = placed.live
     if scorers:
-        task = client.submit(
-            evaluate_parcel,
-            placed.live,
-            placed.files,
-            resources={SCORING: 1},
-            pure=False,
-            key=f"score-{placed.live.call_id}",
-        )
+        key = f"score-{live.call_id}-{secrets.token_hex(4)}"
+        resources = {SCORING: 1}
+        task = client.submit(evaluate_parcel, live, placed.files, resources=resources, pure=False, key=key)
         try:
             async with asyncio.timeout(SCORED_WITHIN_S):
                 evaluated: Evaluated = await task
             return evaluated
-        except Exception:  # whatever became of the workers: it has no bearing on the call
+        except Exception as trouble:  # whatever became of the workers: it has no bearing on the call
             task.release()
-    return await asyncio.to_thread(evaluate_parcel, placed.live, placed.files)
+            note = f"scored by the study's own machine, as no worker did ({type(trouble).__name__})"
+            live = replace(live, notes=(*live.notes, note))
+    return await asyncio.to_thread(evaluate_parcel, live, placed.files)

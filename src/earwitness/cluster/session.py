@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +23,7 @@ from earwitness.study.folder import StudyFolder, owned_study
 from earwitness.study.model import Study
 from earwitness.study.runner import Ending, News, Runner, Stop, Why
 from earwitness.study.schedule import its_places
+from earwitness.study.session import ending_noted
 
 PATIENCE_S = 300.0
 """How long a place waits for its vantage before the study stops."""
@@ -85,7 +85,7 @@ async def run_in_cluster(
         if all(state.state in ("done", "failed") for state in folder.journal.states()):
             folder.journal.end_run(Why.FINISHED)
             return Ending(Why.FINISHED)
-        try:
+        with ending_noted(folder):
             async with Cluster.joined(address, own, noted) as joined:
                 run = secrets.token_hex(8)
                 posts = [
@@ -93,12 +93,6 @@ async def run_in_cluster(
                     for number in range(1, study.run.at_once + 1)
                 ]
                 return await Runner(folder, posts, stop, lambda news: told(folder, news), occupied=its_places).run()
-        except EarwitnessError as error:
-            folder.journal.end_run(f"{Why.NETWORK}: {error}")
-            raise
-        except asyncio.CancelledError:
-            folder.journal.end_run(Why.STOPPED)
-            raise
 
 
 async def members_of(cluster: str, keys: Path) -> tuple[list[Facts], int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from earwitness.call.lab_needs import lab_plan_for
@@ -28,6 +29,19 @@ def lab_plan_of(study: Study) -> LabPlan:
     return lab_plan_for(
         [call.plan for call in design(study)[: study.blocks_per_repeat * study.calls_per_block]], study.run.at_once
     )
+
+
+@contextlib.contextmanager
+def ending_noted(folder: StudyFolder) -> Iterator[None]:
+    """Note in the journal how a run ended that its runner could not end: no network came up, or the user stopped it."""
+    try:
+        yield
+    except EarwitnessError as error:
+        folder.journal.end_run(f"{Why.NETWORK}: {error}")
+        raise
+    except asyncio.CancelledError:
+        folder.journal.end_run(Why.STOPPED)
+        raise
 
 
 async def run_in_lab(
@@ -61,18 +75,11 @@ async def run_in_lab(
         completed = attempts = barren = 0
         while True:
             kept = LAB_FILE.exists()
-            try:
-                with scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
-                    async with lab_for(plan, booting) as lab:
-                        posts = lab_posts(lab, executor, command)[: study.run.at_once]
-                        runner = Runner(folder, posts, stop, lambda news: told(folder, news))
-                        ending = await runner.run()
-            except EarwitnessError as error:
-                folder.journal.end_run(f"{Why.NETWORK}: {error}")
-                raise
-            except asyncio.CancelledError:
-                folder.journal.end_run(Why.STOPPED)
-                raise
+            with ending_noted(folder), scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
+                async with lab_for(plan, booting) as lab:
+                    posts = lab_posts(lab, executor, command)[: study.run.at_once]
+                    runner = Runner(folder, posts, stop, lambda news: told(folder, news))
+                    ending = await runner.run()
             completed, attempts = completed + ending.completed, attempts + ending.attempts
             barren = 0 if ending.completed else barren + 1
             if ending.why is not Why.NETWORK or kept or barren >= _BARREN_LABS or stop.gently.is_set():
