@@ -1,11 +1,15 @@
-"""`earwitness whatif` over published captures: what a second process gives, and where the CPU time goes."""
+"""`earwitness whatif` over published captures: what a second process gives, here and by Dask; where the time goes."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.measure import Measurement
@@ -17,14 +21,17 @@ REFERENCE = PUBLISHED / "02-data-collection-steps/caller/audio-samples/prior-wor
 BUFFERS = ("fixed:60", "fixed:200", "pjmedia", "adaptive", "oracle:200")
 CALLS = int(os.environ.get("EARWITNESS_BENCH_CALLS", "16"))
 """How many of the Tor calls: enough to show, and short beside other work. 0 for all."""
+BAR_CALLS = int(os.environ.get("EARWITNESS_BENCH_BAR_CALLS", "200"))
+BAR_BUFFERS = ("pjmedia", "adaptive")
+TURNS = int(os.environ.get("EARWITNESS_BENCH_TURNS", "2"))
 
 _RUN = """
 import json, sys, time
 from pathlib import Path
 import earwitness.study.whatif as whatif
-from earwitness.study.whatif_pool import pool
 import earwitness.score.pesq as pesq
-dataset, out, captures, reference, workers, *buffers = sys.argv[1:]
+from earwitness.cli.clusters import work_on
+dataset, out, captures, reference, workers, cluster, keys, *buffers = sys.argv[1:]
 inside, real = [0.0], pesq.measure
 def timed(*arguments, **named):
     begin = time.process_time()
@@ -32,7 +39,7 @@ def timed(*arguments, **named):
         return real(*arguments, **named)
     finally:
         inside[0] += time.process_time() - begin
-if workers == "1":
+if workers == "1" and not cluster:
     pesq.measure = timed
 replay = whatif.replay_scored
 def work(task):
@@ -40,7 +47,7 @@ def work(task):
     return {**replay(task), "busy_s": time.perf_counter() - begin}
 whatif.replay_scored = work
 begin, cpu = time.perf_counter(), time.process_time()
-with pool(int(workers)) as executor:
+with work_on(int(workers), cluster or None, Path(keys) if keys else None) as executor:
     found = whatif.what_if(Path(dataset), buffers, out=Path(out), reference=reference, captures=Path(captures),
         executor=executor)
 wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
@@ -77,8 +84,102 @@ def bench_both_cores() -> list[Measurement]:
     ]
 
 
-def _imported(scratch: Path) -> tuple[Path, Path]:
-    """A data set of so many Tor calls of all codecs in turn, without their recordings, and its folder of captures."""
+def bench_two_hundred_calls() -> list[Measurement]:
+    """200 calls with one process, with two, and with two scorers of a cluster, in turn and repeated.
+
+    The 36 calls there are, each several times, told apart by a field of their captures that nobody reads.
+    """
+    if not REFERENCE.is_file():
+        return []
+    with tempfile.TemporaryDirectory() as scratch, _cluster(Path(scratch), 2) as (address, keys):
+        dataset, captures = _imported(Path(scratch), BAR_CALLS)
+        tried: dict[str, list[float]] = {"one": [], "two": [], "dask": []}
+        busy = {"two": 0.0, "dask": 0.0}
+        replays = 0
+        for turn in range(TURNS):
+            for name, workers, joining in (("one", 1, ("", "")), ("two", 2, ("", "")), ("dask", 2, (address, keys))):
+                out = Path(scratch) / f"{name}-{turn}"
+                wall, _, _, at_work, replays = _run(dataset, captures, out, workers, joining, BAR_BUFFERS)
+                tried[name].append(wall)
+                if name in busy:
+                    busy[name] = max(busy[name], at_work)
+        same = [(Path(scratch) / f"{name}-0" / "journal.jsonl").read_text().splitlines() for name in ("one", "dask")]
+    gains = {
+        name: max(one / wall for one, wall in zip(tried["one"], tried[name], strict=True)) for name in ("two", "dask")
+    }
+    walls = {name: "/".join(f"{wall:.1f}" for wall in seconds) for name, seconds in tried.items()}
+    return [
+        Measurement("replays of 200 calls", replays, "", note=f"one process {walls['one']} s"),
+        Measurement(
+            "two processes over one",
+            gains["two"],
+            "times",
+            bar=1.8,
+            at_most=False,
+            note=f"{walls['two']} s, each at work {busy['two']:.0%} of the time",
+        ),
+        Measurement(
+            "two scorers of a cluster over one process",
+            gains["dask"],
+            "times",
+            bar=1.6,
+            at_most=False,
+            note=f"{walls['dask']} s, each at work {busy['dask']:.0%} of the time",
+        ),
+        Measurement(
+            "results that differ between one process and the cluster",
+            len(_without_times(same[0]) ^ _without_times(same[1])),
+            "",
+            bar=0,
+        ),
+    ]
+
+
+def _without_times(lines: Sequence[str]) -> set[str]:
+    """The results but for how long each took."""
+    records = [json.loads(line)["record"] for line in lines]
+    return {json.dumps({key: record[key] for key in record if key != "busy_s"}, sort_keys=True) for record in records}
+
+
+@contextlib.contextmanager
+def _cluster(scratch: Path, scorers: int) -> Iterator[tuple[str, str]]:
+    """A scheduler and scorers on the loopback, as processes of their own: its address, and keys for a client."""
+    from earwitness.cluster.keys import make_keys
+
+    keys = scratch / "keys"
+    make_keys(keys, ("here",))
+    earwitness = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
+    scheduler = subprocess.Popen(
+        [*earwitness, "cluster", "schedule", "--keys", str(keys / "scheduler"), "--listen", "127.0.0.1:0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    started = [scheduler]
+    try:
+        assert scheduler.stdout is not None
+        address = json.loads(scheduler.stdout.readline())["said"].split()[-1]
+        for number in range(scorers):
+            folder = scratch / f"scorer-{number}"
+            folder.mkdir()
+            argv = [sys.executable, "-m", "earwitness.cluster.scorer", address, str(keys / "vantage-here")]
+            started.append(subprocess.Popen([*argv, f"scorer/{number}", str(folder)], text=True))
+        show = [*earwitness, "cluster", "show", "--cluster", address, "--keys", str(keys / "client"), "--json"]
+        while json.loads(subprocess.check_output(show, text=True).splitlines()[-1])["scorers"] < scorers:
+            time.sleep(0.5)
+        yield address, str(keys / "client")
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(60)
+
+
+def _imported(scratch: Path, count: int = CALLS) -> tuple[Path, Path]:
+    """A data set of so many Tor calls of all codecs in turn, without their recordings, and its folder of captures.
+
+    Where there are fewer, they come again, each time with another value in a field of the capture that means nothing
+    (`sigfigs`), so that no two files are the same.
+    """
     from earwitness.archive.published import import_folder
 
     tor = PUBLISHED / "05-data" / "Sample-Raw-Data" / "Tor"
@@ -86,21 +187,33 @@ def _imported(scratch: Path) -> tuple[Path, Path]:
     longest = max(map(len, by_codec))
     chosen = [captures[turn] for turn in range(longest) for captures in by_codec if turn < len(captures)]
     folder = scratch / "captures"
-    for capture in chosen[: CALLS or None]:
-        link = folder / capture.relative_to(PUBLISHED)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(capture)
+    for number in range(count or len(chosen)):
+        turn, index = divmod(number, len(chosen))
+        capture = chosen[index]
+        copy = folder / capture.relative_to(PUBLISHED)
+        copy = copy.with_name(f"{copy.stem.removesuffix('_0')}_{turn}.pcap")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        content = bytearray(capture.read_bytes())
+        content[12:16] = turn.to_bytes(4, "little")
+        copy.write_bytes(content)
     import_folder(folder, scratch / "set", reference=REFERENCE)
     return scratch / "set", folder
 
 
-def _run(dataset: Path, captures: Path, out: Path, workers: int) -> tuple[float, float, float, float, int]:
+def _run(
+    dataset: Path,
+    captures: Path,
+    out: Path,
+    workers: int,
+    joining: tuple[str, str] = ("", ""),
+    buffers: Sequence[str] = BUFFERS,
+) -> tuple[float, float, float, float, int]:
     """In a process of its own: wall s, CPU s and CPU s within PESQ (of this one process), the share of the wall time
     that each worker was at work, replays."""
-    command = [sys.executable, "-c", _RUN, *map(str, (dataset, out, captures, REFERENCE, workers)), *BUFFERS]
+    command = [sys.executable, "-c", _RUN, *map(str, (dataset, out, captures, REFERENCE, workers)), *joining, *buffers]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     wall, cpu, inside, busy, replays = text.split()
     return float(wall), float(cpu), float(inside), float(busy), int(replays)
 
 
-__all__ = ["bench_both_cores"]
+__all__ = ["bench_both_cores", "bench_two_hundred_calls"]

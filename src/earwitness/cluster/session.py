@@ -17,6 +17,7 @@ from earwitness.cluster.orders import Facts
 from earwitness.cluster.post import NETWORK, ClusterPost
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.lab.geography import place
+from earwitness.speech.reference import speech_names
 from earwitness.study.design import design
 from earwitness.study.file import read_study
 from earwitness.study.folder import StudyFolder, owned_study
@@ -49,6 +50,10 @@ def check_calls(study: Study) -> None:
             continue
         seen.add(plan)
         RemoteNetwork.check(plan)
+        if plan.speech not in ("", *speech_names()):
+            raise InputError(
+                "speaking at vantages", plan.speech, "it is a file of this machine", "name speech that ships"
+            )
         if place(plan.from_place) == place(plan.to_place):
             remedy = "give each end a place of its own"
             raise InputError("calling between vantages at", plan.from_place, "both ends are there", remedy)
