@@ -130,7 +130,7 @@ class RemoteNetwork:
             (plan.inject is not None, "a fault on purpose", "leave --inject away"),
             (plan.link != "", "impaired links", "leave --link away"),
             (plan.keep_circuit, "a kept circuit", "leave --keep-circuit away"),
-            (plan.load != "" or plan.relay_mbit is not None, "a load", "leave --load and --relay-mbit away"),
+            (bool(plan.load_spec) or plan.relay_mbit is not None, "a load", "leave --load and --relay-mbit away"),
             (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave --relay-nodelay away"),
             (
                 plan.path == "direct" and in_bubble(),

@@ -1,0 +1,115 @@
+"""Runs in the sandbox: a 12-call study over a cluster in a lab; its vantages are killed in mid-call and started again.
+
+`python bench/cluster_inside_lab.py FOLDER` writes FOLDER/report.json; see `bench_cluster`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from earwitness.archive.dataset import Dataset
+from earwitness.lab.lab import Lab
+from earwitness.lab.plan import LabPlan
+from earwitness.lab.sandbox import in_sandbox, rerun_inside
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.cluster.many_machines import Machines
+
+STUDY = """
+version = 1
+name = "twelve"
+[[path]]
+name = "direct"
+path = "direct"
+[[path]]
+name = "tcp"
+path = "tcp"
+[[path]]
+name = "tor3"
+path = "tor"
+hops = 3
+[axes]
+codec = ["g711u", "opus:24000"]
+places = [["Frankfurt", "New York"], ["New York", "Frankfurt"]]
+[call]
+seconds = 10.0
+[retry]
+backoff_s = 0.1
+[budget]
+calls_per_hour = 1000
+"""
+
+
+async def study(machines: Machines) -> dict[str, Any]:
+    """The study; the caller of its first call is killed in it, and later the callee of a call."""
+    file, out = machines.folder / "study.toml", machines.folder / "data"
+    file.write_text(STUDY)
+    running = {}
+    for host in ("caller", "callee"):
+        running[host] = machines.vantage(host, host)
+        await machines.said(running[host], host, "joined")
+    begun = time.monotonic()
+    process = machines.study(file, out)
+    killed = []
+    for kill, calls_before in (("caller", 0), ("callee", 5)):
+        # Either may be the one that places the call: each end is killed once, whichever part it then has.
+        while machines.log("study").count("/12 ") < calls_before or not _talks(machines):
+            assert process.poll() is None, machines.log("study")
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(3.0)
+        running[kill].kill()
+        await machines.ended(running[kill])
+        killed.append(time.monotonic() - begun)
+        running[kill] = machines.vantage(kill, f"{kill}-again")
+    code = await machines.ended(process, 1200)
+    wall = time.monotonic() - begun
+    outcomes: dict[str, int] = {}
+    speech_s = 0.0
+    for call in Dataset.open(out).calls():
+        outcomes[str(call.record.outcome)] = outcomes.get(str(call.record.outcome), 0) + 1
+        if call.record.outcome == "completed":
+            speech_s += call.record.speech.seconds
+    bad = sum(row.instrument_ok is False for call in Dataset.open(out).calls() for row in call.rows)
+    return {
+        "code": code,
+        "outcomes": outcomes,
+        "wall_s": wall,
+        "speech_s": speech_s,
+        "killed_at_s": killed,
+        "instrument_bad_rows": bad,
+        "log": machines.log("study"),
+    }
+
+
+def _talks(machines: Machines) -> bool:
+    """Whether a call is on the air just now, by what the vantages say last."""
+    logs = [path.read_text().splitlines() for path in machines.folder.glob("calle*.log")]
+    return any(lines and "talking" in lines[-1] for lines in logs if lines and "ended" not in lines[-1]) and any(
+        path.stat().st_mtime > time.time() - 5 for path in machines.folder.glob("calle*.log")
+    )
+
+
+async def main() -> None:
+    folder = Path(sys.argv[1])
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    async with Lab.started(LabPlan(seed=4)) as lab:
+        machines = Machines(lab, folder)
+        try:
+            await machines.schedule()
+            report = await study(machines)
+        finally:
+            await machines.end()
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    if not in_sandbox():
+        raise SystemExit(rerun_inside())
+    os.environ["COLUMNS"] = "200"
+    asyncio.run(main())
