@@ -39,17 +39,17 @@ class Adaptive:
     is stretched. `memory_s`: a packet counts for less by a factor e after so long.
     """
 
-    worth_ms: float = 22.0
+    worth_ms: float = 20.0
     first_ms: float = 140.0
     least_ms: float = 50.0
-    late_run_ms: float = 60.0
+    late_run_ms: float = 40.0
     most_ms: float = 400.0
     pause_ms: float = 200.0
     hurry_ms: float = 160.0
     slack_ms: float = 30.0
     spare_ms: float = 80.0
     stretch_ms: float = 320.0
-    memory_s: float = 12.0
+    memory_s: float = 30.0
     concealment: ClassVar[str] = "wsola"
     wants_levels: ClassVar[bool] = True
 
