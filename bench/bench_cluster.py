@@ -24,7 +24,7 @@ def bench_twelve_calls() -> list[Measurement]:
     return [
         Measurement("exit code of the study", report["code"], "", bar=0),
         Measurement("calls completed of 12", outcomes.get("completed", 0), "", bar=12, at_most=False, note=told),
-        Measurement("attempts that two killed vantages cost", lost, "", bar=2),
+        Measurement("attempts that two killed vantages cost", lost, "", bar=2, note=", ".join(report["killed"])),
         Measurement("wall time", report["wall_s"], "s", note=f"{report['speech_s']:.0f} s of speech"),
         Measurement("besides speech, an attempt", each, "s", note="waiting for vantages that start again included"),
         Measurement("rows whose instrument was not good enough", report["instrument_bad_rows"], ""),

@@ -47,7 +47,7 @@ calls_per_hour = 1000
 
 
 async def study(machines: Machines) -> dict[str, Any]:
-    """The study; the caller of its first call is killed in it, and later the callee of a call."""
+    """The study; the vantage that places its first call is killed in it, and later one that answers."""
     file, out = machines.folder / "study.toml", machines.folder / "data"
     file.write_text(STUDY)
     running = {}
@@ -57,16 +57,16 @@ async def study(machines: Machines) -> dict[str, Any]:
     begun = time.monotonic()
     process = machines.study(file, out)
     killed = []
-    for kill, calls_before in (("caller", 0), ("callee", 5)):
-        # Either may be the one that places the call: each end is killed once, whichever part it then has.
-        while machines.log("study").count("/12 ") < calls_before or not _talks(machines):
+    for part, calls_before in (("places", 0), ("answers", 5)):
+        while machines.log("study").count("/12 ") < calls_before or _who(machines, part) is None:
             assert process.poll() is None, machines.log("study")
             await asyncio.sleep(0.1)
         await asyncio.sleep(3.0)
-        running[kill].kill()
-        await machines.ended(running[kill])
-        killed.append(time.monotonic() - begun)
-        running[kill] = machines.vantage(kill, f"{kill}-again")
+        host = _who(machines, part) or "caller"
+        running[host].kill()
+        await machines.ended(running[host])
+        killed.append(f"the end that {part} after {time.monotonic() - begun:.0f} s")
+        running[host] = machines.vantage(host, f"{host}-again")
     code = await machines.ended(process, 1200)
     wall = time.monotonic() - begun
     outcomes: dict[str, int] = {}
@@ -81,18 +81,19 @@ async def study(machines: Machines) -> dict[str, Any]:
         "outcomes": outcomes,
         "wall_s": wall,
         "speech_s": speech_s,
-        "killed_at_s": killed,
+        "killed": killed,
         "instrument_bad_rows": bad,
         "log": machines.log("study"),
     }
 
 
-def _talks(machines: Machines) -> bool:
-    """Whether a call is on the air just now, by what the vantages say last."""
-    logs = [path.read_text().splitlines() for path in machines.folder.glob("calle*.log")]
-    return any(lines and "talking" in lines[-1] for lines in logs if lines and "ended" not in lines[-1]) and any(
-        path.stat().st_mtime > time.time() - 5 for path in machines.folder.glob("calle*.log")
-    )
+def _who(machines: Machines, part: str) -> str | None:
+    """The host that places, or answers, the call that is on the air; None where none is."""
+    for host, other in (("caller", "callee"), ("callee", "caller")):
+        log = max(machines.folder.glob(f"{host}*.log"), key=lambda path: path.stat().st_mtime)
+        if log.read_text().splitlines()[-1:] == ["vantage: talking, 10 s"]:
+            return host if part == "places" else other
+    return None
 
 
 async def main() -> None:

@@ -97,10 +97,12 @@ class Cluster:
             closed = isinstance(error, CommClosedError)
             raise WorkerLost("its connection closed" if closed else str(error) or type(error).__name__) from error
 
-    async def ends(self, from_place: str, to_place: str, patience_s: float) -> tuple[Member, Member]:
+    async def ends(
+        self, from_place: str, to_place: str, patience_s: float, given_up: asyncio.Event
+    ) -> tuple[Member, Member]:
         """The vantages of a call, waited for so long, which is told.
 
-        Raises `CallFailure` (`LAB_FAILED`) where one is not there by then.
+        Raises `CallFailure` (`LAB_FAILED`) where one is not there by then, `EarwitnessError` once waiting is given up.
         """
         begun, told = time.monotonic(), ""
         while True:
@@ -122,6 +124,8 @@ class Cluster:
                     happened=f"none came in {patience_s:g} s",
                     remedy=f"start `earwitness vantage --at {place!r}`, then the same command goes on",
                 )
+            if given_up.is_set():
+                raise EarwitnessError("waiting for", missing, "the study is stopped", "the same command goes on")
             if missing != told:
                 left = patience_s - (time.monotonic() - begun)
                 self._told(f"waiting up to {left:.0f} s for {missing}")

@@ -35,10 +35,21 @@ _INTERRUPTED_S = 60.0
 class ClusterPost:
     """A call at a time, between whichever vantages bear its places. No two posts are given calls that share one."""
 
-    def __init__(self, name: str, cluster: Cluster, run: str, patience_s: float, command: tuple[str, ...] = ()) -> None:
-        """`run`: what distinguishes this run of a study from others; `patience_s`: how long a vantage is waited for."""
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        run: str,
+        patience_s: float,
+        given_up: asyncio.Event,
+        command: tuple[str, ...] = (),
+    ) -> None:
+        """`run`: what distinguishes this run of a study from others; `patience_s`: how long a vantage is waited for,
+        unless that is `given_up`.
+        """
         self.name = name
-        self._cluster, self._run, self._patience_s, self._command = cluster, run, patience_s, command
+        self._cluster, self._run, self._command = cluster, run, command
+        self._patience_s, self._given_up = patience_s, given_up
         self._under_way: tuple[Order, Member] | None = None
 
     async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
@@ -79,7 +90,7 @@ class ClusterPost:
         begun = time.monotonic()
         from_place, to_place = (find_place(city).name for city in (plan.from_place, plan.to_place))
         while True:
-            caller, callee = await self._cluster.ends(from_place, to_place, self._patience_s)
+            caller, callee = await self._cluster.ends(from_place, to_place, self._patience_s, self._given_up)
             with contextlib.suppress(WorkerLost):  # before the call it is waited for, as one that was not there
                 try:
                     invitation = await self._cluster.run(callee.worker, invite, self._run, call_id, within_s=_INVITE_S)

@@ -94,7 +94,7 @@ async def run_in_cluster(
             async with Cluster.joined(address, own, noted) as joined:
                 run = secrets.token_hex(8)
                 posts = [
-                    ClusterPost(f"post {number}", joined, run, patience_s, command)
+                    ClusterPost(f"post {number}", joined, run, patience_s, stop.gently, command)
                     for number in range(1, study.run.at_once + 1)
                 ]
                 return await Runner(folder, posts, stop, lambda news: told(folder, news), occupied=its_places).run()
