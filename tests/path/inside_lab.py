@@ -27,9 +27,9 @@ from earwitness.errors import CallFailure
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.lab.sandbox import in_sandbox, rerun_inside
-from earwitness.path import onion as onion_module
 from earwitness.path import openvpn as openvpn_module
 from earwitness.path import vpn as vpn_module
+from earwitness.path import vpn_files as vpn_files_module
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.path.direct import DirectPath
 from earwitness.path.onion import OnionPath
@@ -37,6 +37,7 @@ from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
 from earwitness.path.vpn import VpnPath, vpn_tor_path
 from earwitness.path.vpn_config import Security
+from earwitness.tor import onion as onion_module
 from earwitness.tor.control import ControlAddress, TorControl
 from earwitness.tor.nodelay import set_nodelay
 from earwitness.tor.onion import OnionService
@@ -244,7 +245,7 @@ async def vpn(lab: Lab) -> dict[str, Any]:
                 "hops": [hop.nickname for hop in opened.hops],
                 "exchanged": await exchange(opened, 50, 4000, 4000),
                 "left_on_disk": [str(file) for file in scratch.rglob("*")],
-                "command_lines": command_lines(opened.caller_vpn.process.pid),
+                "command_lines": command_lines(opened.caller_vpn.pid),
                 "failure": opened.failure(),
             }
             if name == "tor":
@@ -293,13 +294,13 @@ async def tunnel_faults(lab: Lab) -> dict[str, Any]:
     """Tunnels that do not come up, and proxies that are not there."""
     scratch = lab.state_dir / "calls"
     report: dict[str, Any] = {}
-    made = vpn_module.key_files
+    made = vpn_files_module.key_files
 
     def of_two_authorities(*arguments: Any) -> dict[str, Any]:
         mine, other = made(*arguments), made(*arguments)
         return {**mine, "server.crt": other["server.crt"], "server.key": other["server.key"]}
 
-    with mock.patch.object(vpn_module, "key_files", of_two_authorities):
+    with mock.patch.object(vpn_files_module, "key_files", of_two_authorities):
         report["wrong_certificate"] = await outcome_of(VpnPath(scratch), lab)
     before = lab.link("caller", "callee")
     lab.set_link("caller", "callee", before.with_spec("loss=1"))

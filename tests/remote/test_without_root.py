@@ -41,7 +41,7 @@ def test_a_call_over_streams_between_two_sandboxes(tmp_path: Path) -> None:
             time.sleep(0.05)
         port = log.read_text().partition("answering at 127.0.0.1:")[2].split()[0]
         call = [*inside, "call", "--to", f"127.0.0.1:{port}", "--invitation", str(invitation), "--seconds", "4"]
-        for path, code in (("direct", 3), ("tcp", 0)):
+        for path, code in (("direct", 3), ("tcp", 0), ("vpn", 0)):
             argv = [*call, "--path", path, "--out", str(tmp_path / path), "--json"]
             done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=90, check=False)
             assert done.returncode == code, done.stderr

@@ -78,12 +78,12 @@ class Proxy:
 
 @asynccontextmanager
 async def answering(
-    lab: Lab, folder: Path, name: str, *options: str
+    lab: Lab, folder: Path, name: str, *options: str, port: int = 7717
 ) -> AsyncIterator[tuple[subprocess.Popen[bytes], Path, Path]]:
     """`answer` on the callee's host: its process, invitation, store."""
     invitation, store = folder / f"{name}.invitation.json", folder / f"{name}.store"
     callee = lab.host("callee")
-    argv = [*EARWITNESS, "answer", "--listen", f"{callee.address}:7717", "--place", "New York", "--name", "there"]
+    argv = [*EARWITNESS, "answer", "--listen", f"{callee.address}:{port}", "--place", "New York", "--name", "there"]
     argv += [
         "--invitation",
         str(invitation),
@@ -103,27 +103,32 @@ async def answering(
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(process.wait, 20)
+            await asyncio.to_thread(process.wait, 60)
 
 
 class Calling:
-    """`call` on the caller's host."""
+    """`call` on the caller's host, to the callee's, or to itself where there is no invitation."""
 
     def __init__(
         self,
         lab: Lab,
         folder: Path,
         name: str,
-        invitation: Path,
+        invitation: Path | None,
         port: int = 7717,
         options: Sequence[str] = ("--path", "direct"),
+        seconds: float = SECONDS,
+        state: str = "",
     ) -> None:
         self.out, self.log = folder / f"{name}.data", folder / f"{name}.call.log"
         to = f"{lab.host('callee').address}:{port}"
-        argv = [*EARWITNESS, "call", *options, "--to", to, "--invitation", str(invitation)]
-        argv += ["--seconds", str(SECONDS), "--out", str(self.out), "--json"]
+        argv = [*EARWITNESS, "call", *options]
+        argv += ["--to", to, "--invitation", str(invitation)] if invitation else []
+        argv += ["--seconds", str(seconds), "--out", str(self.out), "--json"]
+        # A state folder of its own, unless told: politeness would let no call begin beside another.
+        environment = {**os.environ, "XDG_STATE_HOME": str(folder / (state or f"{name}.state"))}
         with (folder / f"{name}.json").open("wb") as records, self.log.open("wb") as log:
-            self.process = lab.host("caller").popen(argv, stdout=records, stderr=log)
+            self.process = lab.host("caller").popen(argv, stdout=records, stderr=log, env=environment)
         self.records = folder / f"{name}.json"
 
     async def talking(self, seconds: float) -> None:
@@ -134,7 +139,7 @@ class Calling:
         await asyncio.sleep(seconds)
 
     async def result(self) -> dict[str, Any]:
-        code = await asyncio.to_thread(self.process.wait, 100)
+        code = await asyncio.to_thread(self.process.wait, 240)
         call = next(iter(Dataset.open(self.out).calls()))
         rows = [json.loads(line) for line in self.records.read_text().splitlines() if line.startswith("{")]
         clocks = {name: vars(clock) for name, clock in call.record.clocks.items()}
@@ -147,6 +152,7 @@ class Calling:
             "milestones": dict(call.record.milestones),
             "files": sorted(path.name for path in call.folder.iterdir()),
             "stage": call.record.stage,
+            "detail": call.record.outcome_detail,
             "path_details": dict(call.record.path_details),
             "notes": list(call.record.notes),
         }
@@ -178,7 +184,7 @@ async def whole(lab: Lab, folder: Path) -> dict[str, Any]:
         mode = oct(invitation.stat().st_mode & 0o777)
         secret = "".join(Invitation.read(invitation).client_key.splitlines()[1:-1])
         since = time.monotonic_ns()
-        calling = Calling(lab, folder, "whole", invitation)
+        calling = Calling(lab, folder, "whole", invitation, options=("--path", "direct", "--throughput"))
         await calling.talking(1.0)
         lines = command_lines()
         result = await calling.result()

@@ -7,19 +7,18 @@ written nowhere.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from earwitness.call.plan import LAB_SERVER, CallPlan
 from earwitness.errors import InputError
-from earwitness.path.base import OpenPath, PhonePorts
-from earwitness.phone import kamailio, rtpengine
+from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.phone.lab_server import ENDS, LabServer, lab_server
 from earwitness.phone.setup import SipServer
+from earwitness.remote.end import FarMachine
 
-ENDS = ("caller", "callee")
 CALLEE_BESIDE_SERVER_PORT = 5070
 """The callee's SIP port where the server has the usual one at the same address."""
 
@@ -60,17 +59,9 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
         known = {end: account for end, account in given.items() if account is not None}
         yield SipService({end: SipServer(host, *account, port=int(port or 5060)) for end, account in known.items()})
         return
-    users = {end: secrets.token_urlsafe(12) for end in ENDS}
-    address = opened.callee.address
-    async with AsyncExitStack() as stack:
-        end, relay = opened.callee.host, None
-        if plan.sip_relay:
-            relay = await stack.enter_async_context(rtpengine.start(end, scratch / "rtpengine", address=address))
-        server = await stack.enter_async_context(
-            kamailio.start(end, scratch / "kamailio", users, address=address, relay=relay)
-        )
+    async with _lab_server(opened.callee, scratch, relay=plan.sip_relay) as server:
         # What the user gives is tried as given, so that a wrong password can be seen to be refused.
-        accounts = {name: given[name] or (name, users[name]) for name in ENDS}
+        accounts = {name: given[name] or (name, server.passwords[name]) for name in ENDS}
         yield SipService(
             {
                 name: SipServer(server.address, user, password, port=server.port, domain=server.domain)
@@ -78,6 +69,13 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
             },
             {"callee": CALLEE_BESIDE_SERVER_PORT},
         )
+
+
+def _lab_server(end: End, scratch: Path, *, relay: bool) -> AbstractAsyncContextManager[LabServer]:
+    """At this end of the path, wherever that is."""
+    if isinstance(end.host, FarMachine):
+        return end.host.lab_server(end.interface, end.address, relay=relay)
+    return lab_server(end.host, scratch, address=end.address, relay=relay)
 
 
 def _given_account(end: str) -> tuple[str, str] | None:

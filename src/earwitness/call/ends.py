@@ -11,6 +11,7 @@ from earwitness.call.live import CALL_CLOCK
 from earwitness.capture.live import CaptureProcess, CaptureSummary
 from earwitness.path.base import End, PhonePorts
 from earwitness.phone.base import Phone, PhoneKind
+from earwitness.phone.linphone import Linphones
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.end import FarCallEnd, FarMachine
 from earwitness.remote.machine import Machine
@@ -75,7 +76,8 @@ class NearEnd:
 def call_end(end: End, kind: PhoneKind, epoch_offset_ns: int) -> CallEnd:
     """The end as a call uses it. `kind` and `epoch_offset_ns` are those of this machine."""
     if isinstance(end.host, FarMachine):
-        return FarCallEnd(end.host.far, end.interface)
+        recordings = kind.recordings if isinstance(kind, Linphones) else None
+        return FarCallEnd(end.host.far, end.interface, CALL_CLOCK if end.host.one_clock else "callee", recordings)
     return NearEnd(end, kind, epoch_offset_ns)
 
 

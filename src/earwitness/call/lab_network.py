@@ -8,12 +8,15 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
 from earwitness.call.instrument import Lateness
+from earwitness.call.paths import path_of
 from earwitness.call.plan import CallPlan
+from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.lab.host import Host
 from earwitness.lab.lab import Lab
@@ -21,14 +24,8 @@ from earwitness.lab.plan import LOAD_CLIENT, LOAD_SERVER, pair_names
 from earwitness.load.background import Background, StandingLoad, Told
 from earwitness.load.spec import LoadSpec
 from earwitness.path.base import OpenPath, Path
-from earwitness.path.direct import DirectPath
 from earwitness.path.kept import KeptCircuits
 from earwitness.path.onion import OnionPath
-from earwitness.path.tcp import TcpPath
-from earwitness.path.tor import TorPath
-from earwitness.path.vpn import VpnPath, vpn_tor_path
-from earwitness.path.vpn_config import Security
-from earwitness.tor.select import CircuitRequest
 
 KEPT_CIRCUITS = "kept-circuits.json"
 """In the lab's own directory, so that the next command finds them and they go with the lab."""
@@ -79,6 +76,10 @@ class LabNetwork:
         self._told: Told | None = None
         self._asked = LoadSpec()
 
+    def epoch_offset_ns(self) -> int:
+        """Read for each call."""
+        return epoch_offset_ns()
+
     @asynccontextmanager
     async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
         """A command has the lab to itself; the load that the call brings flows from here to the end of its turn."""
@@ -119,36 +120,14 @@ class LabNetwork:
 
     def path(self, plan: CallPlan) -> Path:
         """The path that the plan asks for."""
-        if plan.path == "direct":
-            return DirectPath()
-        if plan.path == "tcp":
-            return TcpPath()
-        security = Security(plan.security)
-        if plan.path == "vpn":
-            return VpnPath(self.scratch, security=security, nodelay=plan.tunnel_nodelay)
-        if plan.path == "onion":
-            return OnionPath(self.lab.tor, self.scratch, single=plan.single_onion, nodelay=plan.relay_nodelay)
-        exit_wanted = plan.exit
         if plan.inject and plan.inject.what == "exit-refuses":
             if not self.lab.plan.refusing_exits:
                 raise InputError(
                     "injecting", "exit-refuses", "no exit of this lab refuses", "run `earwitness lab down` first"
                 )
-            exit_wanted = self.lab.plan.refusing_exits[0]
-        request = CircuitRequest(plan.hops, plan.guard, plan.middle, exit_wanted, plan.seed)
-        kept = KeptCircuits(self.lab.state_dir / KEPT_CIRCUITS)
-        if plan.path == "vpn-tor":
-            return vpn_tor_path(
-                request,
-                self.lab.tor,
-                self.scratch,
-                security=security,
-                tunnel_nodelay=plan.tunnel_nodelay,
-                keep_circuit=plan.keep_circuit,
-                kept=kept,
-                nodelay=plan.relay_nodelay,
-            )
-        return TorPath(request, self.lab.tor, keep_circuit=plan.keep_circuit, kept=kept, nodelay=plan.relay_nodelay)
+            plan = replace(plan, exit=self.lab.plan.refusing_exits[0])
+        tor = self.lab.tor if plan.over_tor else None
+        return path_of(plan, tor, self.scratch, kept=KeptCircuits(self.lab.state_dir / KEPT_CIRCUITS))
 
     def versions(self) -> Mapping[str, str]:
         """Of tor, where it is to be had (a lab that is up needs none of the command's own)."""

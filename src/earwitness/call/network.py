@@ -23,6 +23,10 @@ class Network(Protocol):
     scratch: FilePath
     """A directory for files of programs that run for one call; short-lived."""
 
+    def epoch_offset_ns(self) -> int:
+        """What the clock of a call that begins now is ahead of CLOCK_MONOTONIC."""
+        ...
+
     def turn(self, call_id: str, plan: CallPlan) -> AbstractAsyncContextManager[None]:
         """The time of one call: what must be so before its path is opened, and is undone after it.
 

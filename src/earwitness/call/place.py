@@ -24,7 +24,6 @@ from earwitness.call.notebook import Notebook
 from earwitness.call.plan import MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.talk import Watch, collect, path_lost, talk
-from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.base import Phone, PhoneKind
@@ -43,7 +42,7 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
 
     Always returns, with a typed outcome, unless it is cancelled: the notebook then holds what was known.
     """
-    offset_ns = epoch_offset_ns()
+    offset_ns = network.epoch_offset_ns()
     notebook.started_monotonic_ns = time.monotonic_ns()
     notebook.started_at = _utc(notebook.started_monotonic_ns + offset_ns)
     notebook.versions = _versions()

@@ -13,14 +13,12 @@ from datetime import datetime
 from pathlib import Path
 
 from earwitness.errors import EarwitnessError, InputError
-from earwitness.tor.control import ControlAddress, TorControl
+from earwitness.tor.control import ControlAddress, TorControl, default_control
 from earwitness.tor.description import TorClient, TorNetwork
 from earwitness.tor.relays import Relay
 
 CALLS_AN_HOUR = 12
 """A call of half a minute is 1,500 cells, 0.8 MB, each way over each of its relays; twelve are 20 MB in an hour."""
-CONTROL_ADDRESSES = ("unix:/run/tor/control", "127.0.0.1:9051")
-"""Where Debian's tor and the manual's example listen."""
 _HOUR_S = 3600.0
 _COUNTRIES_AT_ONCE = 400
 
@@ -32,7 +30,7 @@ async def public_tor(control: ControlAddress | None, host: str) -> TorNetwork:
     Raises `EarwitnessError` where no tor listens, none lets us in, or it is not ready.
     """
     if control is None:
-        control = _default_control()
+        control = default_control()
     async with TorControl.connect(control) as tor:
         if await tor.info("status/enough-dir-info") != "1":
             raise EarwitnessError("using tor at", control, "it knows too little of the network yet", "wait a minute")
@@ -101,11 +99,6 @@ class Politeness:
 def _state_folder() -> Path:
     """`$XDG_STATE_HOME/earwitness` (XDG base directory specification)."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "earwitness"
-
-
-def _default_control() -> ControlAddress:
-    unix, tcp = (ControlAddress.parse(text) for text in CONTROL_ADDRESSES)
-    return unix if unix.path and unix.path.exists() else tcp
 
 
 async def _socks(tor: TorControl) -> tuple[str, int]:

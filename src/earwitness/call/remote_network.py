@@ -8,21 +8,19 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from earwitness.call.instrument import Lateness
-from earwitness.call.plan import LAB_SERVER, CallPlan
+from earwitness.call.paths import path_of
+from earwitness.call.plan import MANUAL, CallPlan
 from earwitness.call.public_network import Politeness
+from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.lab.bubble import in_bubble
 from earwitness.lab.host import Host
 from earwitness.path.base import OpenPath, Path
-from earwitness.path.direct import DirectPath
-from earwitness.path.tcp import TcpPath
-from earwitness.path.tor import TorPath
 from earwitness.remote.certificates import Invitation
 from earwitness.remote.client import FarEnd
 from earwitness.remote.end import FarMachine
 from earwitness.remote.machine import Machine, interface_of
 from earwitness.tor.description import TorNetwork
-from earwitness.tor.select import CircuitRequest
 
 CALLER = "caller"
 
@@ -36,6 +34,7 @@ class RemoteNetwork:
         scratch: directory for short-lived files, made where a program needs one.
         tor: the network for paths over Tor, whose client named `CALLER` is this machine's.
         politeness: keeps calls over Tor apart; None where the network is our own.
+        one_clock_ns: where the other machine is this one too, what the clock of both ends is ahead of CLOCK_MONOTONIC.
     """
 
     name = "public"
@@ -48,11 +47,17 @@ class RemoteNetwork:
         *,
         tor: TorNetwork | None = None,
         politeness: Politeness | None = None,
+        one_clock_ns: int | None = None,
     ) -> None:
         self.scratch = scratch
         self._address, self._invitation = address, invitation
         self._tor, self._politeness = tor, politeness
+        self._one_clock_ns = one_clock_ns
         self._far: FarEnd | None = None
+
+    def epoch_offset_ns(self) -> int:
+        """Read for each call; between two ends of one machine it is theirs."""
+        return epoch_offset_ns() if self._one_clock_ns is None else self._one_clock_ns
 
     @asynccontextmanager
     async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
@@ -83,18 +88,12 @@ class RemoteNetwork:
         """This machine, and the other."""
         here, there = self.far.local_address, self.far.introduction
         caller = Machine(CALLER, plan.from_place, here, "" if in_bubble() else interface_of(here))
-        return caller, FarMachine(self.far, there.name, there.place, there.address, there.interface)
+        one_clock = self._one_clock_ns is not None
+        return caller, FarMachine(self.far, there.name, there.place, there.address, there.interface, one_clock)
 
     def path(self, plan: CallPlan) -> Path:
         """The path that the plan asks for."""
-        if plan.path == "direct":
-            return DirectPath()
-        if plan.path == "tcp":
-            return TcpPath()
-        if plan.path != "tor" or self._tor is None:
-            remedy = "choose --path direct, tcp or tor"
-            raise InputError("calling another machine over", plan.path, "it cannot be opened from here", remedy)
-        return TorPath(CircuitRequest(plan.hops, plan.guard, plan.middle, plan.exit, plan.seed), self._tor)
+        return path_of(plan, self._tor, self.scratch, bridged=in_bubble())
 
     def versions(self) -> Mapping[str, str]:
         """What the other machine runs."""
@@ -125,8 +124,8 @@ class RemoteNetwork:
     def check(plan: CallPlan) -> None:
         """Refuse what two machines cannot do, before anything is opened."""
         for asked, what, remedy in (
-            (plan.phone != "builtin", f"the phone {plan.phone}", "use the built-in phone"),
-            (plan.sip_server == LAB_SERVER, "the lab's SIP server", "give a server of your own as HOST[:PORT]"),
+            (plan.phone == MANUAL, "phones run by hand", "use --phone builtin or linphone"),
+            (plan.single_onion, "a single onion service", "leave --single-onion away"),
             (plan.inject is not None, "a fault on purpose", "leave --inject away"),
             (plan.link != "", "impaired links", "leave --link away"),
             (plan.keep_circuit, "a kept circuit", "leave --keep-circuit away"),
@@ -135,7 +134,7 @@ class RemoteNetwork:
             (
                 plan.path == "direct" and in_bubble(),
                 "the direct path without root",
-                "run as root, or with CAP_NET_ADMIN and CAP_NET_RAW; paths over Tor need neither",
+                "run as root, or with CAP_NET_ADMIN and CAP_NET_RAW; other paths need neither",
             ),
         ):
             if asked:

@@ -1,6 +1,7 @@
 """A helper process of a host, spoken to in JSON lines: commands on its stdin, events on its stdout.
 
-Closing its stdin asks it to end; it is owned by the process that started it and is ended by its own id.
+Closing its stdin asks it to end; it is owned by the process that started it and is ended by its own id. A program of
+others, which takes no commands and only logs, is followed in the same way (`LogChild`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -100,10 +102,7 @@ class JsonChild:
         if not line.endswith(b"\n"):  # nothing, or a line cut short by its death
             await asyncio.sleep(0.05)  # its last words on standard error may still be on the way
             raise self._gone(f"it ended with status {self.process.poll()}")
-        event = json.loads(line)
-        if not isinstance(event, dict):
-            raise self._gone(f"it said {line[:80]!r} where an event was expected")
-        return event
+        return self._event(line)
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Close its stdin and wait for it to end; after `grace_s` SIGTERM, a second later SIGKILL."""
@@ -129,6 +128,12 @@ class JsonChild:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
 
+    def _event(self, line: bytes) -> dict[str, Any]:
+        event = json.loads(line)
+        if not isinstance(event, dict):
+            raise self._gone(f"it said {line[:80]!r} where an event was expected")
+        return event
+
     async def _ended_within(self, seconds: float) -> bool:
         deadline = asyncio.get_running_loop().time() + seconds
         pause = 0.002
@@ -147,3 +152,39 @@ class JsonChild:
         last = next((line for line in reversed(self.errors) if line.strip()), "")
         said = f" after saying: {last}" if last else ""
         return ChildGone("talking to the", self.name, happened + said, "run again with the lab idle, or see the log")
+
+
+class LogChild(JsonChild):
+    """A program that logs lines of text, each told as `{"event": "log", "line": ...}`; SIGTERM asks it to finish."""
+
+    @classmethod
+    async def start(cls, host: Host, argv: Sequence[str], name: str, *, pass_fds: Sequence[int] = ()) -> LogChild:
+        """Start `argv` in the host's namespace; standard error is part of its log."""
+        process = host.popen(
+            argv, pass_fds=pass_fds, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert process.stdout is not None
+        stdout = asyncio.StreamReader(limit=_LINE_LIMIT)
+        child = cls(name, process, stdout)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), process.stdout)
+        child._transports.append(transport)
+        return child
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Not to be had: raises ChildGone."""
+        raise self._gone("it takes no commands")
+
+    def close_stdin(self) -> None:
+        """Ask the process to finish."""
+        if self.process.poll() is None:
+            self.process.terminate()
+
+    def _event(self, line: bytes) -> dict[str, Any]:
+        return {"event": "log", "line": line.decode(errors="replace").strip()}
+
+    def _gone(self, happened: str) -> ChildGone:
+        code = self.process.poll()
+        if code is not None and code < 0:
+            happened = f"killed by {signal.Signals(-code).name}"
+        return super()._gone(happened)

@@ -133,8 +133,8 @@ def _failure(interface: str, out: Path, event: dict[str, object]) -> CallFailure
     number, happened = event.get("errno"), str(event.get("happened", event))
     if number in (errno.EPERM, errno.EACCES) and not event.get("on"):
         outcome, on, remedy = Outcome.TOOL_MISSING, interface, "run as root or in the lab's user namespace"
-    elif number in (errno.ENODEV, errno.ENXIO):
-        outcome, on, remedy = Outcome.PATH_FAILED, interface, "see whether the path is still open"
+    elif number in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
+        outcome, on, remedy = Outcome.PATH_FAILED, interface or str(out), "see whether the path is still open"
     elif number is not None:
         outcome, on, remedy = Outcome.STORAGE_FAILED, str(out), "free space there, or give another --out"
     else:

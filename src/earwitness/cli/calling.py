@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from earwitness.call.network import Network
     from earwitness.call.plan import CallPlan
     from earwitness.lab.plan import LabPlan
+    from earwitness.remote.beside import BesideOptions
+    from earwitness.remote.certificates import Invitation
 
 DEFAULT_OUT = Path("earwitness-data")
 
@@ -68,36 +71,81 @@ def call_other_machine(
 
     @contextlib.asynccontextmanager
     async def two_machines(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
-        from earwitness.call.public_network import CALLS_AN_HOUR, Politeness, public_tor
-        from earwitness.call.remote_network import CALLER, RemoteNetwork
-        from earwitness.tor.control import ControlAddress
-
-        tor = None
-        if any(plan.over_tor for plan in plans):
-            booting("asking the tor that runs here", 0.0)
-            tor = await public_tor(ControlAddress.parse(tor_control) if tor_control else None, CALLER)
-        yield RemoteNetwork(
-            address,
-            invited,
-            out / ".scratch",
-            tor=tor,
-            politeness=Politeness(calls_an_hour=CALLS_AN_HOUR if calls_an_hour is None else calls_an_hour),
-        )
+        yield await _remote_network(plans, address, invited, tor_control, calls_an_hour, booting)
 
     return asyncio.run(_place_calls(plans, two_machines, out, json, where="public"))
 
 
-def check_network(network: str, invitation: Path | None, path: str) -> None:
+def call_this_machine(
+    plans: Sequence[CallPlan], options: BesideOptions, out: Path, *, calls_an_hour: int | None, json: bool
+) -> int:
+    """As `call_other_machine`, with an answering side of our own on this machine, each end in a sandbox."""
+    from earwitness.lab.bubble import in_bubble
+    from earwitness.lab.sandbox import rerun_inside
+
+    if not in_bubble():
+        return rerun_inside()
+
+    @contextlib.asynccontextmanager
+    async def one_machine(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
+        from earwitness.remote.beside import answering_beside
+
+        booting("starting the answering side", 0.0)
+        async with answering_beside(options) as (address, invited):
+            at = (address, invited)
+            yield await _remote_network(
+                plans, *at, options.tor_control, calls_an_hour, booting, options.epoch_offset_ns
+            )
+
+    return asyncio.run(_place_calls(plans, one_machine, out, json, where="public"))
+
+
+async def _remote_network(
+    plans: Sequence[CallPlan],
+    address: tuple[str, int],
+    invited: Invitation,
+    tor_control: str | None,
+    calls_an_hour: int | None,
+    booting: Callable[[str, float], None],
+    one_clock_ns: int | None = None,
+) -> Network:
+    from earwitness.call.public_network import CALLS_AN_HOUR, Politeness, public_tor
+    from earwitness.call.remote_network import CALLER, RemoteNetwork
+    from earwitness.lab.sandbox import private_place
+    from earwitness.tor.control import ControlAddress
+
+    tor = None
+    if any(plan.over_tor for plan in plans):
+        booting("asking the tor that runs here", 0.0)
+        tor = await public_tor(ControlAddress.parse(tor_control) if tor_control else None, CALLER)
+    return RemoteNetwork(
+        address,
+        invited,
+        private_place() or Path(tempfile.gettempdir()),
+        tor=tor,
+        politeness=Politeness(calls_an_hour=CALLS_AN_HOUR if calls_an_hour is None else calls_an_hour),
+        one_clock_ns=one_clock_ns,
+    )
+
+
+def check_network(network: str, invitation: Path | None, path: str, reached_at: str = "") -> None:
     """Raise `InputError` where the network asked for does not go with the rest."""
     from earwitness.errors import InputError
 
     tried = ("calling over the network", network)
     if network not in ("lab", "public"):
         raise InputError(*tried, "no such network", "choose lab or public")
+    if reached_at and (network == "lab" or invitation is not None):
+        remedy = "give it to `earwitness answer` there" if invitation is not None else "add --network public"
+        raise InputError("being reached at", reached_at, "the callee is not this machine", remedy)
     if network == "public" and invitation is None:
-        remedy = "run `earwitness answer` on another machine; give --to HOST and --invitation FILE"
-        raise InputError(*tried, "the callee must be on a machine of its own", remedy)
-    if network == "lab" and invitation is not None and path not in ("direct", "tcp"):
+        elsewhere = "run `earwitness answer` on another machine, and give --to HOST --invitation FILE"
+        if path in ("tor", "vpn-tor") and not reached_at:
+            remedy = f"give --reached-at ADDRESS (and --media-port); or {elsewhere}"
+            raise InputError(f"calling this machine over {path} by", network, "exits must know its address", remedy)
+        if path not in ("onion", "tor", "vpn-tor"):
+            raise InputError(f"calling this machine over {path} by", network, "it never leaves it", elsewhere)
+    if network == "lab" and invitation is not None and path not in ("direct", "tcp", "vpn"):
         raise InputError(*tried, "another machine is not in the lab", "add --network public")
 
 

@@ -32,8 +32,18 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Where what is measured is kept. Default: ~/.local/state/earwitness.")
         ] = None,
         media_port: Annotated[
-            int, typer.Option(help="TCP port that takes the streams of Tor paths; 0: any. Exits like 443.")
+            int,
+            typer.Option(
+                help="TCP port that takes the streams of paths: tcp, tor, vpn, vpn-tor; 0: any. Exits like 443."
+            ),
         ] = 0,
+        tor_control: Annotated[
+            str,
+            typer.Option(
+                help="Control port of the tor here that offers onion services, unix:/path or host:port."
+                " Default: /run/tor/control, else port 9051."
+            ),
+        ] = "",
         patience: Annotated[
             float, typer.Option(help="Seconds that a call is kept whose caller is away and whose media have stopped.")
         ] = 60.0,
@@ -44,7 +54,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Wait for calls from another machine: TLS, and only for the holder of the invitation.
 
-        It runs the callee's capture, phone and path end while `earwitness call --to HOST --invitation FILE` measures
+        It runs the callee's capture, phone, path end (also an OpenVPN server, or an onion service of the tor here) and,
+        where asked, a SIP server made for the call, while `earwitness call --to HOST --invitation FILE` measures
         from the other side, and keeps what it measured by call id, whatever becomes of the connection.
         """
         import asyncio
@@ -70,6 +81,7 @@ def register(app: typer.Typer) -> None:
             name=name,
             store=store,
             media_port=check_media_port(media_port),
+            tor_control=tor_control,
             patience_s=patience,
             clock_offset_ms=clock_offset_ms,
         )

@@ -36,8 +36,18 @@ def register(app: typer.Typer) -> None:
         ] = None,
         network: Annotated[
             str,
-            typer.Option(help="With --invitation, for Tor paths: public, by the tor that runs on this machine."),
+            typer.Option(
+                help="For Tor paths: public, by the tor that runs on this machine. With --invitation to another one;"
+                " else both ends are this machine (onion; tor and vpn-tor with --reached-at)."
+            ),
         ] = "lab",
+        reached_at: Annotated[
+            str,
+            typer.Option(help="Both ends on this machine: the address by which exits reach it."),
+        ] = "",
+        media_port: Annotated[
+            int, typer.Option(help="Both ends on this machine: TCP port that exits reach; 0: any. Exits like 443.")
+        ] = 0,
         tor_control: Annotated[
             str | None,
             typer.Option(help="Its control port, unix:/path or host:port. Default: /run/tor/control, else port 9051."),
@@ -130,16 +140,24 @@ def register(app: typer.Typer) -> None:
         out: Annotated[Path, typer.Option(help="Data set to add the call to.")] = DEFAULT_OUT,
         json: JsonFlag = False,
     ) -> None:
-        """Place one real SIP/RTP call in the lab, both directions, and measure everything about it.
+        """Place one real SIP/RTP call, both directions, and measure everything about it: in the lab, or outside.
 
-        A lab that is up (`earwitness lab up`) is used; else one is started for the call and ended with it.
+        A lab that is up (`earwitness lab up`) is used; else one is started for the call and ended with it. Outside: to
+        another machine, where `earwitness answer` waits, or over the public Tor network back to this one.
         Exit code 0: the call completed; 3: it ended otherwise (the line says how); 2: it could not be asked for so.
         """
         from earwitness.call.lab_needs import lab_plan_for
         from earwitness.call.plan import MANUAL, CallPlan, Injection
-        from earwitness.cli.calling import call_other_machine, check_lab_is_up, check_network, in_a_lab, place_calls
+        from earwitness.cli.calling import (
+            call_other_machine,
+            call_this_machine,
+            check_lab_is_up,
+            check_network,
+            in_a_lab,
+            place_calls,
+        )
 
-        check_network(network, invitation, path)
+        check_network(network, invitation, path, reached_at)
         plan = CallPlan(
             path=path,
             hops=hops,
@@ -148,7 +166,7 @@ def register(app: typer.Typer) -> None:
             exit=exit_,
             codec=codec,
             from_place=from_,
-            to_place="" if invitation else to,
+            to_place="" if invitation else from_ if network == "public" else to,
             speech=speech,
             seconds=seconds,
             silence_suppression=silence_suppression,
@@ -178,6 +196,17 @@ def register(app: typer.Typer) -> None:
                     [plan], to, invitation, out, tor_control=tor_control, calls_an_hour=calls_an_hour, json=json
                 )
             )
+        if network == "public":
+            from earwitness.remote.beside import BesideOptions
+            from earwitness.remote.service import check_media_port
+
+            options = BesideOptions(
+                place=plan.from_place,
+                reached_at=reached_at,
+                media_port=check_media_port(media_port),
+                tor_control=tor_control or "",
+            )
+            raise typer.Exit(call_this_machine([plan], options, out, calls_an_hour=calls_an_hour, json=json))
         lab_plan = lab_plan_for([plan])
         if phone == MANUAL:
             check_lab_is_up(lab_plan)

@@ -39,8 +39,8 @@ def register(app: typer.Typer) -> None:
         They are those that `earwitness call` uses. Keys are never printed: give --out to have them made.
         """
         from earwitness.path.by_hand import tunnel_by_hand, write_by_hand
-        from earwitness.path.vpn import configs
         from earwitness.path.vpn_config import files_of
+        from earwitness.path.vpn_files import configs
 
         tunnel = tunnel_by_hand(server, port, security, socks, nodelay=tunnel_nodelay)
         written = write_by_hand(out, tunnel, days) if out is not None else []

@@ -86,6 +86,7 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earwitness-vantage-")))
         listens, port = listener.getsockname()[:2]
         own = own_address(options.cluster) if listens == ANY else listens
+        tor_control = ControlAddress.parse(options.tor_control) if options.tor_control else None
         vantage = Vantage(
             Facts(name, city, (options.reached_at or own, port)),
             Answering(
@@ -94,11 +95,12 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
                 epoch_offset_ns=epoch_offset_ns(),
                 reached_at=options.reached_at,
                 media_port=options.media_port,
+                tor_control=tor_control,
                 patience_s=PATIENCE_S,
             ),
             listener,
             Politeness(calls_an_hour=options.calls_an_hour),
-            tor_control=ControlAddress.parse(options.tor_control) if options.tor_control else None,
+            tor_control=tor_control,
             told=told,
         )
         worker = WorkerOptions(

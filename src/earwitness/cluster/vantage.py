@@ -98,7 +98,7 @@ class Vantage:
             folder = Path(name)
             async with self._turn(plan):
                 tor = await self._known_relays() if plan.over_tor else None
-                network = RemoteNetwork(order.callee, order.invitation, folder / ".scratch", tor=tor)
+                network = RemoteNetwork(order.callee, order.invitation, Path(tempfile.gettempdir()), tor=tor)
                 notebook = Notebook(order.call_id, plan, network.name, order.command)
                 self._told(f"call {order.call_id} to {plan.to_place}")
                 try:

@@ -52,6 +52,11 @@ def in_sandbox() -> bool:
         return False
 
 
+def private_place() -> Path | None:
+    """Where short-lived secrets go: in a sandbox, memory that goes with it, however it ends; None: the usual place."""
+    return STATE_DIR if in_sandbox() else None
+
+
 def _pid_namespace() -> str:
     return str(Path("/proc/self/ns/pid").readlink())
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from earwitness.lab.host import Host
 from earwitness.path.far import FarHost
 from earwitness.path.probe import RoundTrips, Throughput
-from earwitness.path.probe_sockets import echoes, transfer
+from earwitness.path.probe_sockets import echoes, echoing, listening, make_transfer, serve_transfer
 
 
 @dataclass(frozen=True)
@@ -81,22 +82,47 @@ class OpenPath:
 
         Raises `OSError` or `CallFailure`. To be called while no phone speaks.
         """
-        if isinstance(self.callee.host, FarHost):
-            return None
-        return await echoes(*self._hosts(), count)
+        async with self._echoing() as target:
+            return await echoes(self.caller.host, self.caller.address, target, count)
 
     async def throughput(self, direction: str) -> Throughput | None:
         """What it carries in a direction (`to_callee`, `to_caller`), bounded; None where this path has no way.
 
         Raises `OSError` or `CallFailure`. To be called while no phone runs.
         """
-        if isinstance(self.callee.host, FarHost):
-            return None
-        caller, callee = self._hosts()
-        return await (transfer(caller, callee) if direction == "to_callee" else transfer(callee, caller))
+        sends = direction == "to_callee"
+        async with self._taking_a_transfer(sends=not sends) as (target, theirs):
+            ours = await make_transfer(self.caller.host, self.caller.address, target, sends=sends)
+            return await theirs() if sends else ours
 
-    def _hosts(self) -> tuple[tuple[Host, str], tuple[Host, str]]:
-        return (self.caller.host, self.caller.address), (self.callee.host, self.callee.address)
+    @asynccontextmanager
+    async def _echoing(self) -> AsyncIterator[tuple[str, int]]:
+        """The callee's end sends back what comes to this address."""
+        host = self.callee.host
+        if isinstance(host, FarHost):
+            async with host.echoing(self.callee.interface) as target:
+                yield target
+        else:
+            with echoing(host, self.callee.address) as target:
+                yield target
+
+    @asynccontextmanager
+    async def _taking_a_transfer(
+        self, *, sends: bool
+    ) -> AsyncIterator[tuple[tuple[str, int], Callable[[], Awaitable[Throughput | None]]]]:
+        """The callee's end waits for one connection at this address, to send or receive; what it received."""
+        host = self.callee.host
+        if isinstance(host, FarHost):
+            async with host.taking_a_transfer(self.callee.interface, sends=sends) as taking:
+                yield taking
+            return
+        with listening(host, self.callee.address) as listener:
+            serving = asyncio.ensure_future(serve_transfer(listener, sends=sends))
+            try:
+                yield listener.getsockname(), lambda: serving
+            finally:
+                serving.cancel()
+                await asyncio.gather(serving, return_exceptions=True)
 
 
 class Path(Protocol):

@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from earwitness.errors import InputError
-from earwitness.path.vpn import write_files
 from earwitness.path.vpn_config import Security, Tunnel
+from earwitness.path.vpn_files import write_files
 
 
 def tunnel_by_hand(server: str, port: int, security: str, socks: str | None, *, nodelay: bool) -> Tunnel:

@@ -17,6 +17,7 @@ from earwitness.path.tun import TunPair, device_pair
 from earwitness.tor.together import together
 
 STREAMS_TIMEOUT_S = 30.0
+_LOCALHOST = "127.0.0.1"
 _PATIENCE_S = 10.0
 """Beyond the time that a probe takes by itself."""
 
@@ -148,13 +149,14 @@ async def tunnel_ends(
     callee: Host,
     ports: PhonePorts,
     *,
-    listen: str,
+    listen: str | None,
     socks: Sequence[Any] = (),
     username: str = "",
     one_circuit: bool = False,
     counted: dict[str, Any] | None = None,
 ) -> AsyncIterator[TunnelEnds]:
-    """Start both forwarders at once. `listen` is where the callee's end takes streams, `socks` the caller's proxy.
+    """Start both forwarders at once. `listen` is where the callee's end takes streams (None: on loopback), `socks` the
+    caller's proxy.
 
     `one_circuit`: let the proxy put all streams on one circuit of its own choice. On leaving, `counted["forwarders"]`
     is set to the final counts. Raises `CallFailure` (`PATH_FAILED`).
@@ -179,7 +181,8 @@ async def tunnel_ends(
                         "tun": pair.callee_descriptor,
                         "local": pair.callee_address,
                         "remote": pair.caller_address,
-                        "listen": listen,
+                        "listen": listen or _LOCALHOST,
+                        "alone": listen is None,
                     },
                 )
             ),

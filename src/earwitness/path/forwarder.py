@@ -52,6 +52,8 @@ class Config:
     token: str
     flows: dict[str, list[int] | None]
     listen: str = ""
+    alone: bool = False
+    """`listen` is loopback, for a tor beside it."""
     port: int = 0
     """Where the callee's end takes streams; 0: any port that is free."""
     socks: list[Any] = field(default_factory=list)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -11,20 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.host import Host
 from earwitness.path.base import Hop, PhonePorts
 from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
+from earwitness.path.far import FarHost
 from earwitness.tor.control import Circuit, TorControl
-from earwitness.tor.description import TorClient, TorNetwork
+from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
-from earwitness.tor.onion import DescriptorFetches, OnionService, descriptor_fetches, onion_service
+from earwitness.tor.onion import (
+    DescriptorFetches,
+    OfferedService,
+    OnionService,
+    descriptor_fetches,
+    offered_service,
+)
 from earwitness.tor.single import single_onion_service
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 STREAMS_TIMEOUT_S = 90.0
 """Fetching the descriptor, introduction and rendezvous come before the first stream."""
-_LOCALHOST = "127.0.0.1"
 _TORS_WORD_WITHIN_NS = 500_000_000
 
 
@@ -86,7 +91,7 @@ class OnionPath:
         begun = time.monotonic_ns()
         details: dict[str, Any] = {}
         username = USER_PREFIX + secrets.token_hex(8)
-        here, there = self.network.client(caller.name), self.network.client(callee.name)
+        here = self.network.client(caller.name)
         async with AsyncExitStack() as stack:
             callers_tor = await stack.enter_async_context(TorControl.connect(here.control))
             ends = await stack.enter_async_context(
@@ -94,16 +99,15 @@ class OnionPath:
                     caller,
                     callee,
                     ports,
-                    listen=_LOCALHOST,
+                    listen=None,
                     socks=here.socks,
                     username=username,
                     one_circuit=True,
                     counted=details,
                 )
             )
-            service, callees_tor, service_pid = await stack.enter_async_context(
-                self._offered(callee, there, ends.listener)
-            )
+            offered = await stack.enter_async_context(self._offered(callee, ends.listener))
+            service = offered.service
             watch = stack.enter_context(StreamWatch(callers_tor, None, username).following())
             streams_begun = time.monotonic_ns()
             async with descriptor_fetches(callers_tor, service.address) as fetches:
@@ -113,11 +117,10 @@ class OnionPath:
                     raise _refusal(refused, service, watch, callee, fetches) from refused
             now = time.monotonic_ns()
             circuit = callers_tor.circuit(_one_circuit(watch))
-            half = [self.network.relay(fingerprint) for fingerprint in circuit.fingerprints]
-            other_half = await _services_half(callees_tor, service.address)
-            rest = [self.network.relay(fingerprint) for fingerprint in other_half[-2::-1]]
+            half = [self._hop(fingerprint) for fingerprint in circuit.fingerprints]
+            rest = [self._hop(fingerprint) for fingerprint in (await offered.circuit())[-2::-1]]
             stack.enter_context(
-                nodelay_during(self.network, self.nodelay, {"service": service_pid} if service_pid else {})
+                nodelay_during(self.network, self.nodelay, {"service": offered.pid} if offered.pid else {})
             )
             details.update(
                 path_setup_ms=(now - begun) / 1e6,
@@ -135,7 +138,7 @@ class OnionPath:
                 self.name,
                 *ends.phones,
                 circuit_id=str(circuit.id),
-                hops=tuple(Hop(r.nickname, r.fingerprint, r.address, r.place, r.country) for r in [*half, *rest]),
+                hops=(*half, *rest),
                 details=details,
                 notes=("the onion service did not hide where it was (--single-onion)",) if self.single else (),
                 processes=ends.processes,
@@ -147,17 +150,28 @@ class OnionPath:
             )
 
     @asynccontextmanager
-    async def _offered(
-        self, callee: Host, client: TorClient, target: tuple[str, int]
-    ) -> AsyncIterator[tuple[OnionService, TorControl, int]]:
-        """The service, the tor that offers it, and that tor's process id where it was started for that."""
+    async def _offered(self, callee: Host, target: tuple[str, int]) -> AsyncIterator[OfferedService]:
+        """The service, by the tor beside the callee, or one started for that."""
+        if isinstance(callee, FarHost):
+            async with callee.offered_onion() as there:
+                yield there
+            return
+        client = self.network.client(callee.name)
         if self.single:
             assert self.scratch is not None
-            async with single_onion_service(callee, client, self.scratch, target) as offered:
-                yield offered
+            async with single_onion_service(callee, client, self.scratch, target) as here:
+                yield here
         else:
-            async with TorControl.connect(client.control) as control, onion_service(control, target) as service:
-                yield service, control, 0
+            async with offered_service(client.control, target) as here:
+                yield here
+
+    def _hop(self, fingerprint: str) -> Hop:
+        """A relay as a path tells it; of one that is not in this end's consensus there is the fingerprint alone."""
+        try:
+            relay = self.network.relay(fingerprint)
+        except InputError:
+            return Hop(f"${fingerprint}", fingerprint, "")
+        return Hop(relay.nickname, relay.fingerprint, relay.address, relay.place, relay.country)
 
 
 def _one_circuit(watch: StreamWatch) -> int:
@@ -168,17 +182,6 @@ def _one_circuit(watch: StreamWatch) -> int:
             "keeping the streams of", watch.username, f"on one circuit: tor had them on {sorted(circuits)}", "try again"
         )
     return circuits.pop()
-
-
-async def _services_half(control: TorControl, address: str) -> list[str]:
-    """Fingerprints of the service's own circuit to the rendezvous point, its guard first; empty if untold."""
-    for _ in range(10):
-        for line in (await control.info("circuit-status")).splitlines():
-            told = f"REND_QUERY={address.removesuffix('.onion')}"
-            if " BUILT " in line and "PURPOSE=HS_SERVICE_REND" in line and told in line:
-                return [part.lstrip("$").partition("~")[0] for part in line.split()[2].split(",")]
-        await asyncio.sleep(0.05)
-    return []
 
 
 def _refusal(

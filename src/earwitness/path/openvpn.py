@@ -1,4 +1,4 @@
-"""One OpenVPN process, one end of a tunnel: started on a host, followed by what it logs, stopped."""
+"""One OpenVPN process, one end of a tunnel: started here or on another machine, followed by what it logs, stopped."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from earwitness.capture.child import Child, ChildGone, LogChild
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
 _LINES_KEPT = 60
 _STOP_TIMEOUT_S = 2.0
-_STOP_STEP_S = 0.01
 _UP = "Initialization Sequence Completed"
 _VERSION = re.compile(r"OpenVPN (\d\S*)")
 _CIPHER = re.compile(r"(?:Data Channel: cipher|Outgoing Data Channel: Cipher) '([^']+)'")
-_LISTENING = re.compile(r"Listening for incoming TCP connection")
+LISTENING = re.compile(r"Listening for incoming TCP connection")
+"""It has read its configuration and its keys, and waits."""
 _CAUSE = re.compile(r"VERIFY \w* ?ERROR|Options error|ERROR:|recv_socks_reply|Cannot ")
+_KILLED = re.compile(r"killed by \w+")
 _LEAVING = re.compile(
     r"^(SIG|Exiting|Closing TUN|net_|UDPv4|TCPv4|TCP/UDP: Closing|WARNING|NOTE|DEPRECATED|library|\*)"
 )
@@ -47,11 +48,12 @@ def need_openvpn() -> str:
 
 
 class OpenVpn:
-    """One end of a tunnel. Use `running`."""
+    """One end of a tunnel. Use `over`."""
 
-    def __init__(self, host: Host, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, host: Host, child: Child) -> None:
         self.host = host
-        self.process = process
+        self.pid = child.pid
+        """Its process id; 0 on another machine."""
         self.up = False
         """Whether the tunnel carries packets, as this end sees it."""
         self.listening = False
@@ -61,34 +63,30 @@ class OpenVpn:
         self.problem: str | None = None
         """Why the process is gone, or None while it runs."""
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._child = child
         self._changed = asyncio.Event()
         self._stopping = False
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, host: Host, folder: Path, config: str) -> AsyncIterator[OpenVpn]:
-        """Start it on a host with a configuration file in `folder`, where the files that it names are too.
-
-        It never starts over by itself: a tunnel that broke is a fact to be told. Raises `EarwitnessError`.
-        """
-        argv = [need_openvpn(), "--cd", str(folder), "--config", config, "--suppress-timestamps"]
-        process = host.popen(
-            [*argv, "--remap-usr1", "SIGTERM"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        end = cls(host, process)
+    async def over(cls, host: Host, child: Child) -> AsyncIterator[OpenVpn]:
+        """Follow a process just started (`start_openvpn`) on this host, and end it on leaving."""
+        end = cls(host, child)
         reader = asyncio.ensure_future(end._follow())
         try:
             yield end
         finally:
             end._stopping = True
-            await end._stop(reader)
+            await child.close(_STOP_TIMEOUT_S)
+            # What it logged last is still read; its device and address went with it.
+            await asyncio.wait({reader}, timeout=_STOP_TIMEOUT_S)
+            reader.cancel()
 
     def kill(self) -> None:
-        """End it as a crash would."""
-        self.process.kill()
+        """End it as a crash would, where it runs on this machine."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     async def until(self, holds: Callable[[OpenVpn], bool], timeout_s: float) -> bool:
         """Wait until something holds of it; False when its process ended, or time ran out, before."""
@@ -112,31 +110,20 @@ class OpenVpn:
         return (telling or list(self.lines) or ["it logged nothing"])[-1]
 
     async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
-        lines = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), self.process.stdout)
         try:
-            while line := await lines.readline():
-                self._hear(line.decode(errors="replace").strip())
-        finally:
-            transport.close()
+            while True:
+                self._hear((await self._child.receive())["line"])
+        except ChildGone as gone:
             if not self._stopping:
-                self.problem = f"openvpn at the {self.host.name} ended: {self._ending()}"
+                killed = _KILLED.search(gone.happened)
+                self.problem = f"openvpn at {self.host.name} ended: {killed[0] if killed else self.last_word}"
             self._changed.set()
-
-    def _ending(self) -> str:
-        """The signal that killed it, or what it said last."""
-        with suppress(subprocess.TimeoutExpired):  # its output is closed: it is all but gone
-            code = self.process.wait(_STOP_STEP_S)
-            if code < 0:
-                return f"killed by {signal.Signals(-code).name}"
-        return self.last_word
 
     def _hear(self, line: str) -> None:
         self.lines.append(line)
         if _UP in line:
             self.up = True
-        elif _LISTENING.search(line):
+        elif LISTENING.search(line):
             self.listening = True
         elif not self.version and (found := _VERSION.match(line)):
             self.version = found[1]
@@ -144,15 +131,12 @@ class OpenVpn:
             self.cipher = "" if "null" in found[1] else found[1]
         self._changed.set()
 
-    async def _stop(self, reader: asyncio.Task[None]) -> None:
-        """SIGTERM, then SIGKILL; its device and address go with it."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        for _ in range(round(_STOP_TIMEOUT_S / _STOP_STEP_S)):
-            if self.process.poll() is not None:
-                break
-            await asyncio.sleep(_STOP_STEP_S)
-        else:
-            self.process.kill()
-            self.process.wait()
-        await reader
+
+async def start_openvpn(host: Host, folder: Path, config: str) -> LogChild:
+    """Start it on a host with a configuration file in `folder`, where the files that it names are too.
+
+    It never starts over by itself: a tunnel that broke is a fact to be told. Raises `CallFailure` (`TOOL_MISSING`) and
+    `EarwitnessError`.
+    """
+    argv = [need_openvpn(), "--cd", str(folder), "--config", config, "--suppress-timestamps"]
+    return await LogChild.start(host, [*argv, "--remap-usr1", "SIGTERM"], f"openvpn at the {host.name}")

@@ -1,4 +1,8 @@
-"""Probes of a path whose ends have addresses of their own: UDP echoes, and a TCP transfer as iperf3 would make one."""
+"""Probes of a path whose ends have addresses of their own: UDP echoes, and a TCP transfer as iperf3 would make one.
+
+Each is in two halves, as the callee's end may be on another machine: there something answers or listens, here it is
+probed. The caller's end connects whichever way the bytes go, as it may be behind a translator.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import asyncio
 import socket
 import struct
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from earwitness.lab.host import Host
 from earwitness.path.probe import (
@@ -27,85 +32,122 @@ _NUMBER = struct.Struct("!xxxxI")
 _CONNECT_TIMEOUT_S = 10.0
 _ABORT = struct.pack("ii", 1, 0)
 
+Address = tuple[str, int]
 
-async def echoes(caller: tuple[Host, str], callee: tuple[Host, str], count: int) -> RoundTrips:
-    """Send `count` datagrams from the caller's address to the callee's and back, at ports that are free.
 
-    Each end is a host and its address on the path. Raises `OSError` when an address is not there.
+@contextmanager
+def echoing(host: Host, address: str) -> Iterator[Address]:
+    """Send back every datagram that comes to a free port of the host's address, until leaving; where that is.
+
+    Raises `OSError` when the address is not there.
+    """
+    loop = asyncio.get_running_loop()
+    with _bound(host, address, socket.SOCK_DGRAM) as there:
+
+        def on_probe() -> None:
+            with suppress(OSError):
+                there.sendto(*there.recvfrom(2048))
+
+        loop.add_reader(there, on_probe)
+        try:
+            yield there.getsockname()
+        finally:
+            loop.remove_reader(there)
+
+
+async def echoes(host: Host, address: str, target: Address, count: int) -> RoundTrips:
+    """Send `count` datagrams from the host's address to where `echoing` is, and time what comes back.
+
+    Raises `OSError` when the address is not there.
     """
     loop = asyncio.get_running_loop()
     times_ms: list[float] = []
     sent_ns: dict[int, int] = {}
-    with _bound(*caller, socket.SOCK_DGRAM) as here, _bound(*callee, socket.SOCK_DGRAM) as there:
-        far_end = there.getsockname()
+    with _bound(host, address, socket.SOCK_DGRAM) as here:
 
         def on_answer() -> None:
             with suppress(OSError, struct.error, KeyError):
                 number = _NUMBER.unpack_from(here.recv(2048))[0]
                 times_ms.append((time.monotonic_ns() - sent_ns.pop(number)) / 1e6)
 
-        def on_probe() -> None:
-            with suppress(OSError):
-                there.sendto(*there.recvfrom(2048))
-
         loop.add_reader(here, on_answer)
-        loop.add_reader(there, on_probe)
         try:
             begun = loop.time()
             for number in range(count):
                 await asyncio.sleep(begun + number * INTERVAL_S - loop.time())
                 sent_ns[number] = time.monotonic_ns()
                 with suppress(OSError):  # an ICMP error of an earlier one
-                    here.sendto(_NUMBER.pack(number).ljust(_PAYLOAD_BYTES, b"\0"), far_end)
+                    here.sendto(_NUMBER.pack(number).ljust(_PAYLOAD_BYTES, b"\0"), target)
             deadline = loop.time() + ANSWER_TIMEOUT_S
             while len(times_ms) < count and loop.time() < deadline:
                 await asyncio.sleep(0.005)
         finally:
             loop.remove_reader(here)
-            loop.remove_reader(there)
     return round_trips(count, times_ms)
 
 
-async def transfer(sender: tuple[Host, str], receiver: tuple[Host, str]) -> Throughput:
-    """Send over one TCP connection between two hosts' addresses on the path, to the limits of `probe`.
-
-    Raises `OSError` or `TimeoutError` when it cannot be made.
-    """
-    loop = asyncio.get_running_loop()
-    with _bound(*receiver, socket.SOCK_STREAM) as listener, _bound(*sender, socket.SOCK_STREAM) as connection:
+@contextmanager
+def listening(host: Host, address: str, port: int = 0) -> Iterator[socket.socket]:
+    """A socket that waits for a transfer's connection at the host's address. Raises `OSError`."""
+    with _bound(host, address, socket.SOCK_STREAM, port) as listener:
         listener.listen(1)
+        yield listener
+
+
+async def serve_transfer(listener: socket.socket, *, sends: bool) -> Throughput | None:
+    """The callee's half: take one connection, and send over it, or receive and tell what came.
+
+    Raises `OSError` or `TimeoutError` where nobody connects.
+    """
+    async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+        connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+    return await _carried(connection, sends)
+
+
+async def make_transfer(host: Host, address: str, target: Address, *, sends: bool) -> Throughput | None:
+    """The caller's half: connect from the host's address to `target`, and send, or receive and tell what came.
+
+    Raises `OSError` or `TimeoutError` where it cannot be connected.
+    """
+    connection = _bound(host, address, socket.SOCK_STREAM)
+    try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            accepting = asyncio.ensure_future(loop.sock_accept(listener))
-            try:
-                await loop.sock_connect(connection, listener.getsockname())
-                accepted, _ = await accepting
-            finally:
-                accepting.cancel()
-        with accepted:
-            # What is not delivered at the end is thrown away, not left to trickle through the path.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-            sending = asyncio.ensure_future(_send(connection))
-            try:
-                return await _receive(accepted)
-            finally:
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
+            await asyncio.get_running_loop().sock_connect(connection, target)
+    except BaseException:
+        connection.close()
+        raise
+    return await _carried(connection, sends)
+
+
+async def _carried(connection: socket.socket, sends: bool) -> Throughput | None:
+    connection.setblocking(False)
+    with connection:
+        if not sends:
+            return await _receive(connection)
+        # What is not delivered at the end is thrown away, not left to trickle through the path.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        with suppress(TimeoutError, ConnectionError):  # the receiver has what it wanted
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S + LIMIT_S):
+                await _send(connection)
+        return None
 
 
 async def _send(connection: socket.socket) -> None:
+    """Send all, and wait until the receiver hangs up."""
     loop = asyncio.get_running_loop()
     piece = bytes(PIECE_BYTES)
     for _ in range(-(-LIMIT_BYTES // PIECE_BYTES)):
         await loop.sock_sendall(connection, piece)
     connection.shutdown(socket.SHUT_WR)
+    await loop.sock_recv(connection, 1)
 
 
-async def _receive(accepted: socket.socket) -> Throughput:
+async def _receive(connection: socket.socket) -> Throughput:
     loop = asyncio.get_running_loop()
     arrivals = Arrivals()
     with suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(_CONNECT_TIMEOUT_S) as deadline:
-            while piece := await loop.sock_recv(accepted, 65_536):
+            while piece := await loop.sock_recv(connection, 65_536):
                 if arrivals.first_ns is None:
                     deadline.reschedule(loop.time() + LIMIT_S)
                 if not arrivals.add(len(piece), time.monotonic_ns()):
@@ -113,13 +155,14 @@ async def _receive(accepted: socket.socket) -> Throughput:
     return arrivals.result()
 
 
-def _bound(host: Host, address: str, kind: socket.SocketKind) -> socket.socket:
-    """A socket at a free port of the host's address, which does not block."""
+def _bound(host: Host, address: str, kind: socket.SocketKind, port: int = 0) -> socket.socket:
+    """A socket at the host's address, at a free port unless one is given, which does not block."""
     with host.inside():
         sock = socket.socket(socket.AF_INET, kind)
     sock.setblocking(False)
     try:
-        sock.bind((address, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
+        sock.bind((address, port))
     except OSError:
         sock.close()
         raise

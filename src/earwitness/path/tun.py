@@ -22,6 +22,11 @@ FAR_DESCRIPTOR = -1
 """The callee's descriptor where the callee is another machine."""
 
 
+def callee_address(number: int) -> str:
+    """The address that the callee's phone binds to, on device `number`."""
+    return f"10.99.{number}.1"
+
+
 @dataclass(frozen=True)
 class TunPair:
     """Devices of one name at both ends: 10.99.n.2 at the caller, 10.99.n.1 at the callee."""
@@ -43,7 +48,7 @@ class TunPair:
     @property
     def callee_address(self) -> str:
         """The address that the callee's phone binds to."""
-        return f"10.99.{self.number}.1"
+        return callee_address(self.number)
 
 
 @contextmanager

@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.bridge import way_out
 from earwitness.path.circuit import CircuitMaker, OverCircuit
+from earwitness.path.far import FarHost
 from earwitness.path.kept import KeptCircuits
-from earwitness.path.openvpn import OpenVpn
-from earwitness.path.vpn_config import SOCKS_AUTH, Security, Tunnel, client_config, key_files, server_config
+from earwitness.path.openvpn import OpenVpn, start_openvpn
+from earwitness.path.vpn_config import Security, Tunnel, client_config, device_name
+from earwitness.path.vpn_files import CLIENT, SERVER, Offer, client_files, server_files
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
 from earwitness.tor.together import together
@@ -35,7 +36,6 @@ _START_TIMEOUT_S = 10.0
 _POLL_S = 0.01
 _STREAM = "tunnel"
 """The SOCKS password, by which the stream is known."""
-_KEYS_HOLD = timedelta(days=1)
 _NOTES = {
     Security.NONE: "the tunnel was neither encrypted nor authenticated (--security none, as in the published study):"
     " whoever carries its packets could read and change them",
@@ -68,6 +68,7 @@ class VpnPath:
         security: how the tunnel is protected.
         nodelay: TCP_NODELAY on the tunnel's TCP connection.
         circuits: makes the circuit that it goes over.
+        bridged: the caller is in a sandbox, and its connection goes out by `earwitness.path.bridge`.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class VpnPath:
         security: Security = Security.TLS,
         nodelay: bool = True,
         circuits: CircuitMaker | None = None,
+        bridged: bool = False,
     ) -> None:
         self.name = "vpn" if circuits is None else "vpn-tor"
         self.scratch = scratch
         self.security = security
         self.nodelay = nodelay
         self.circuits = circuits
+        self.bridged = bridged
 
     @asynccontextmanager
     async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenVpnPath]:
@@ -94,24 +97,24 @@ class VpnPath:
         begun = time.monotonic_ns()
         async with AsyncExitStack() as stack:
             over = await stack.enter_async_context(self.circuits.making(caller)) if self.circuits else None
-            tunnel = Tunnel(
-                server=callee.address,
-                port=_free_port(callee),
-                security=self.security,
-                nodelay=self.nodelay,
-                socks=over.socks if over else None,
-                number=stack.enter_context(_number(caller, callee)),
-            )
-            folder = stack.enter_context(_files(self.scratch, tunnel, over.username if over else ""))
-            callee_vpn = await stack.enter_async_context(OpenVpn.running(callee, folder, "server.ovpn"))
+            offer, callee_vpn = await stack.enter_async_context(self._offered(caller, callee))
             if not await callee_vpn.until(lambda end: end.listening, _START_TIMEOUT_S):
                 raise _not_up(callee_vpn, _START_TIMEOUT_S)
+            tunnel = replace(offer.tunnel, socks=over.socks if over else None)
+            if self.bridged:
+                out = tunnel.socks or (tunnel.server, tunnel.port)
+                inner = await stack.enter_async_context(way_out(out, nodelay=self.nodelay))
+                tunnel = (
+                    replace(tunnel, socks=inner) if tunnel.socks else replace(tunnel, server=inner[0], port=inner[1])
+                )
+            username = over.username if over else ""
+            folder = stack.enter_context(client_files(self.scratch, tunnel, offer.keys, username, _STREAM))
             if over is not None:
                 await over.built()
             tunnel_begun = time.monotonic_ns()
             caller_vpn = await stack.enter_async_context(_client(caller, folder, over))
             await together(*(_up(end, over) for end in (caller_vpn, callee_vpn)))
-            # Both have read their keys, and neither ever starts over.
+            # It has read its keys, and never starts over.
             shutil.rmtree(folder)
             now = time.monotonic_ns()
             details: dict[str, Any] = {
@@ -119,6 +122,7 @@ class VpnPath:
                 "interface": tunnel.device,
                 "security": str(self.security),
                 "tunnel_nodelay": self.nodelay,
+                "bridged": self.bridged,
                 "openvpn": caller_vpn.version,
                 "cipher": caller_vpn.cipher,
             }
@@ -131,14 +135,41 @@ class VpnPath:
                 circuit_id=str(over.circuit.id) if over else "",
                 hops=over.hops if over else (),
                 details={"path_setup_ms": (time.monotonic_ns() - begun) / 1e6, **details},
-                files={"caller.ovpn": client_config(tunnel), "callee.ovpn": server_config(tunnel)},
+                files={"caller.ovpn": client_config(tunnel), "callee.ovpn": offer.config},
                 notes=(_NOTES[self.security],) if self.security in _NOTES else (),
-                processes={f"openvpn on {end.host.name}": end.process.pid for end in (caller_vpn, callee_vpn)},
+                processes={f"openvpn on {end.host.name}": end.pid for end in (caller_vpn, callee_vpn) if end.pid},
                 faults={"kill-tunnel": callee_vpn.kill, **(over.faults if over else {})},
                 caller_vpn=caller_vpn,
                 callee_vpn=callee_vpn,
                 over=over,
             )
+
+    @asynccontextmanager
+    async def _offered(self, caller: Host, callee: Host) -> AsyncIterator[tuple[Offer, OpenVpn]]:
+        """The callee's end, started; its device's number is free at both ends."""
+        if not isinstance(callee, FarHost):
+            with _number(caller, callee) as number, ExitStack() as files:
+                port = free_port(callee, callee.address)
+                tunnel = Tunnel(
+                    server=callee.address, port=port, security=self.security, nodelay=self.nodelay, number=number
+                )
+                folder, offer = files.enter_context(server_files(self.scratch, tunnel))
+                async with OpenVpn.over(callee, await start_openvpn(callee, folder, SERVER)) as end:
+                    await end.until(lambda this: this.listening, _START_TIMEOUT_S)
+                    files.close()  # it has read its keys
+                    yield offer, end
+            return
+        taken_there: set[int] = set()
+        while True:
+            with _number(caller, but=taken_there) as number:
+                started = await callee.start_tunnel(number, self.security, nodelay=self.nodelay)
+                if started is None:
+                    taken_there.add(number)
+                    continue
+                offer, child = started
+                async with OpenVpn.over(callee, child) as end:
+                    yield offer, end
+                return
 
 
 def vpn_tor_path(
@@ -151,22 +182,22 @@ def vpn_tor_path(
     keep_circuit: bool = False,
     kept: KeptCircuits | None = None,
     nodelay: bool | None = None,
+    bridged: bool = False,
 ) -> VpnPath:
     """The tunnel through Tor; `keep_circuit`, `kept` and `nodelay` (of the relays) as `CircuitMaker` has them."""
     circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, kept=kept, nodelay=nodelay)
-    return VpnPath(scratch, security=security, nodelay=tunnel_nodelay, circuits=circuits)
+    return VpnPath(scratch, security=security, nodelay=tunnel_nodelay, circuits=circuits, bridged=bridged)
 
 
 @asynccontextmanager
 async def _client(caller: Host, folder: Path, over: OverCircuit | None) -> AsyncIterator[OpenVpn]:
     """The caller's end, its stream on the circuit where there is one."""
     async with AsyncExitStack() as stack:
-        running = OpenVpn.running(caller, folder, "client.ovpn")
         if over is None:
-            yield await stack.enter_async_context(running)
+            yield await stack.enter_async_context(OpenVpn.over(caller, await start_openvpn(caller, folder, CLIENT)))
             return
         async with over.watch.attaching():
-            end = await stack.enter_async_context(running)
+            end = await stack.enter_async_context(OpenVpn.over(caller, await start_openvpn(caller, folder, CLIENT)))
             deadline = time.monotonic() + UP_TIMEOUT_S
             while not _stream_stands(over) and end.problem is None and time.monotonic() < deadline:
                 await asyncio.sleep(_POLL_S)
@@ -199,45 +230,11 @@ def _not_up(end: OpenVpn, waited_s: float) -> CallFailure:
 
 
 @contextmanager
-def _files(scratch: Path, tunnel: Tunnel, username: str) -> Iterator[Path]:
-    """A folder of our own with both ends' configuration and keys; gone on leaving, if not before."""
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="vpn-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        write_files(folder, tunnel, username=username, password=_STREAM, valid=_KEYS_HOLD)
-        yield folder
-
-
-def write_files(folder: Path, tunnel: Tunnel, *, username: str, password: str, valid: timedelta) -> list[Path]:
-    """Both ends' configuration, and new keys for them: secrets with mode 0600 from the first byte on.
-
-    Raises `OSError`, also where one of the files is there already.
-    """
-    contents = {name: (text.encode(), 0o644) for name, text in configs(tunnel).items()}
-    contents |= key_files(tunnel.security, datetime.now(UTC), valid)
-    if tunnel.socks is not None:
-        contents[SOCKS_AUTH] = (f"{username}\n{password}\n".encode(), 0o600)
-    written = []
-    for name, (content, mode) in contents.items():
-        path = folder / name
-        path.touch(mode=mode, exist_ok=False)
-        path.write_bytes(content)
-        written.append(path)
-    return written
-
-
-def configs(tunnel: Tunnel) -> dict[str, str]:
-    """Both configuration files by name."""
-    return {"client.ovpn": client_config(tunnel), "server.ovpn": server_config(tunnel)}
-
-
-@contextmanager
-def _number(caller: Host, callee: Host) -> Iterator[int]:
-    """A number whose device is free at both ends, ours until leaving."""
-    taken = _devices(caller) | _devices(callee)
+def _number(*hosts: Host, but: Collection[int] = ()) -> Iterator[int]:
+    """A number whose device is free at these hosts, ours until leaving; none of `but`."""
+    taken = set().union(*(_devices(host) for host in hosts))
     for number in range(255):
-        name = replace(_ANY_TUNNEL, number=number).device
-        if number not in _numbers_in_use and name not in taken:
+        if number not in _numbers_in_use and number not in but and device_name(number) not in taken:
             _numbers_in_use.add(number)
             try:
                 yield number
@@ -247,13 +244,10 @@ def _number(caller: Host, callee: Host) -> Iterator[int]:
     raise CallFailure(
         Outcome.PATH_FAILED,
         "opening an OpenVPN tunnel at the",
-        on=caller.name,
+        on=hosts[0].name,
         happened="all 255 devices are in use",
         remedy="end other calls",
     )
-
-
-_ANY_TUNNEL = Tunnel(server="")
 
 
 def _devices(host: Host) -> set[str]:
@@ -261,10 +255,24 @@ def _devices(host: Host) -> set[str]:
         return {name for _, name in socket.if_nameindex()}
 
 
-def _free_port(host: Host) -> int:
-    """A TCP port that nobody has on the host's address now."""
+def free_port(host: Host, address: str, wanted: int = 0) -> int:
+    """A TCP port that nobody has at the host's address now: the wanted one, 0 for any.
+
+    Raises `CallFailure` (`PORT_TAKEN`) where it is in use.
+    """
     with host.inside():
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     with sock:
-        sock.bind((host.address, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as OpenVPN has it: old connections are no matter
+        try:
+            sock.bind((address, wanted))
+            sock.listen(1)
+        except OSError as error:
+            raise CallFailure(
+                Outcome.PORT_TAKEN,
+                "taking a tunnel's TCP connection at",
+                on=f"{address}:{wanted} of {host.name}",
+                happened=error.strerror,
+                remedy="give another --media-port",
+            ) from error
         return int(sock.getsockname()[1])

@@ -21,6 +21,11 @@ DEAD_AFTER_S = 10
 _CONNECT_TIMEOUT_S = 20
 
 
+def device_name(number: int) -> str:
+    """Name of the TUN device of tunnel `number`, at both ends."""
+    return f"ewvpn{number}"
+
+
 class Security(StrEnum):
     """How what travels in the tunnel is protected."""
 
@@ -49,8 +54,8 @@ class Tunnel:
 
     @property
     def device(self) -> str:
-        """Name of the TUN device, at both ends."""
-        return f"ewvpn{self.number}"
+        """Name of its TUN device."""
+        return device_name(self.number)
 
     @property
     def caller_address(self) -> str:

@@ -14,11 +14,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
-from earwitness.phone.session import PhoneSession
+from earwitness.phone.report import PhoneReport
+from earwitness.phone.session import Notify, PhoneSession
 from earwitness.phone.setup import PhoneSetup
 
 
@@ -44,7 +45,31 @@ def failure_values(error: EarwitnessError) -> dict[str, Any]:
     }
 
 
-async def obey(session: PhoneSession, command: Mapping[str, Any]) -> None:
+class Session(Protocol):
+    """A phone as such a process serves it: `earwitness.phone.session.PhoneSession` tells what each method does."""
+
+    @property
+    def uri(self) -> str: ...  # noqa: D102
+
+    async def register(self) -> None: ...  # noqa: D102
+
+    def listen(self, ring_s: float = 0.0, refuse_with: int = 0) -> None: ...  # noqa: D102
+
+    async def call(self, uri: str, timeout_s: float) -> None: ...  # noqa: D102
+
+    async def finish(self, tail_s: float) -> None: ...  # noqa: D102
+
+    async def hang_up(self) -> None: ...  # noqa: D102
+
+    def report(self) -> PhoneReport: ...  # noqa: D102
+
+    async def close(self) -> None: ...  # noqa: D102
+
+
+Opening = Callable[[PhoneSetup, Notify], Awaitable[Session]]
+
+
+async def obey(session: Session, command: Mapping[str, Any]) -> None:
     """Do one command and reply."""
     number, do, given = command["id"], command["do"], dict(command.get("with", {}))
     value: object = None
@@ -74,8 +99,8 @@ async def obey(session: PhoneSession, command: Mapping[str, Any]) -> None:
         say("reply", {"id": number, "value": value})
 
 
-async def serve() -> int:
-    """The process's life; its exit status."""
+async def serve(opening: Opening) -> int:
+    """The process's life with the phone that `opening` makes; its exit status."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 20)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -85,7 +110,7 @@ async def serve() -> int:
     if not line:
         return 0
     try:
-        session = await PhoneSession.open(PhoneSetup.from_dict(json.loads(line)), say)
+        session = await opening(PhoneSetup.from_dict(json.loads(line)), say)
     except EarwitnessError as error:
         say("failed", {"failure": failure_values(error)})
         return 1
@@ -104,9 +129,9 @@ async def serve() -> int:
     return 0
 
 
-def main() -> None:
+def main(opening: Opening = PhoneSession.open) -> None:
     """The process's entry."""
-    status = asyncio.run(serve())
+    status = asyncio.run(serve(opening))
     sys.stdout.flush()
     os._exit(status)  # threads that wait in a system call must not keep the process
 

@@ -18,6 +18,7 @@ from earwitness.phone.media import bind_udp
 from earwitness.phone.rtpengine import RtpEngine
 from earwitness.phone.service import end_service, probe_until
 
+DOMAIN = "earwitness.test"
 _START_TIMEOUT_S = 15.0
 _SHARED_MEMORY_MB, _PRIVATE_MEMORY_MB = 16, 4
 _MODULE_FOLDERS = ("lib/*/kamailio/modules", "lib*/kamailio/modules")
@@ -157,13 +158,13 @@ async def start(
     *,
     address: str = "",
     port: int = 5060,
-    domain: str = "earwitness.test",
+    domain: str = DOMAIN,
     relay: RtpEngine | None = None,
 ) -> AsyncIterator[Kamailio]:
     """Run Kamailio on `host` at `address` (the host's own when empty), its files under `state`.
 
     `users` maps names to passwords. With a `relay` the media of every call go through it. The configuration is
-    0600 and gone afterwards; the log stays. Raises CallFailure: TOOL_MISSING, PORT_TAKEN, or LAB_FAILED with the
+    0600 and gone once it runs; the log stays. Raises CallFailure: TOOL_MISSING, PORT_TAKEN, or LAB_FAILED with the
     first error of its log.
     """
     program, modules = _found()
@@ -190,6 +191,7 @@ async def start(
             raise CallFailure(
                 Outcome.LAB_FAILED, "starting", on=f"kamailio at {where}", happened=_why(log), remedy=f"see {log}"
             )
+        file.unlink()  # it has read it, digests and all
         yield Kamailio(address, port, domain, log)
     finally:
         file.unlink(missing_ok=True)

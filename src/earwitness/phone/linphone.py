@@ -22,7 +22,7 @@ import numpy as np
 
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.lab.host import Host
-from earwitness.lab.sandbox import STATE_DIR, in_sandbox
+from earwitness.lab.sandbox import private_place
 from earwitness.phone.base import PhoneKind
 from earwitness.phone.linphone_log import LinphoneLog
 from earwitness.phone.media import bind_udp
@@ -86,6 +86,8 @@ def configuration(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: int |
         lines += ["reg_expires=600", "reg_sendregister=1", "publish=0"]
         lines += ["[auth_info_0]", f"username={user}", f"passwd={server.password}", f"domain={domain}"]
         lines += ["[sip]", "default_proxy=0"]
+    for line in lines:
+        _check_line(line)
     return "\n".join(lines) + "\n"
 
 
@@ -144,7 +146,7 @@ class LinphonePhone:
             for port, what in ((setup.sip_port, "SIP"), (setup.rtp_port, "RTP"), (setup.rtp_port + 1, "RTCP")):
                 bind_udp(setup.address, port, what).close()
         with ExitStack() as parts:
-            home = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="linphone-", dir=_private_place())))
+            home = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="linphone-", dir=private_place())))
             (home / ".local/share/linphone").mkdir(parents=True)
             said = _speech_file(setup, home / "speech.wav")
             with os.fdopen(os.open(home / "rc", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
@@ -174,6 +176,10 @@ class LinphonePhone:
 
     async def listen(self) -> None:
         """Answer the next call at once."""
+        self.answer_the_next()
+
+    def answer_the_next(self) -> None:
+        """As `listen`."""
         self._role = "callee"
         self._say("autoanswer enable")
 
@@ -230,6 +236,10 @@ class LinphonePhone:
 
     async def report(self) -> PhoneReport:
         """What this end has to tell: no sending times, no RTCP; the captures know more."""
+        return self.told()
+
+    def told(self) -> PhoneReport:
+        """As `report`."""
         log = self._log
         received = log.counts.get("received", 0)
         return PhoneReport(
@@ -294,6 +304,7 @@ class LinphonePhone:
         return True
 
     def _say(self, command: str) -> None:
+        _check_line(command)
         assert self._process is not None
         assert self._process.stdin is not None
         try:
@@ -333,6 +344,11 @@ class LinphonePhone:
                 process.stdin.close()
 
 
+def recording_name(end: str) -> str:
+    """The file of what the linphone of `caller` or `callee` recorded, in the call's folder."""
+    return f"{end}-linphone.wav"
+
+
 @dataclass(frozen=True)
 class Linphones:
     """A `PhoneKind`: linphones that keep their own recordings in a folder, `<host>-linphone.wav`."""
@@ -341,16 +357,17 @@ class Linphones:
 
     def start(self, host: Host, setup: PhoneSetup) -> AbstractAsyncContextManager[LinphonePhone]:
         """Run one on a host; see `LinphonePhone.start`."""
-        return LinphonePhone.start(host, setup, self.recordings / f"{host.name}-linphone.wav")
+        return LinphonePhone.start(host, setup, self.recordings / recording_name(host.name))
 
 
 if TYPE_CHECKING:
     _kind: PhoneKind = Linphones(Path())
 
 
-def _private_place() -> Path | None:
-    """In a sandbox, memory that goes with it, however it ends: the password is in there. Else the usual place."""
-    return STATE_DIR if in_sandbox() else None
+def _check_line(line: str) -> None:
+    """What comes from elsewhere, such as an address to dial, must not become a line of its own. Raises `InputError`."""
+    if not line.isprintable():
+        raise InputError("telling linphone", repr(line), "it is more than one line", "give plain names and addresses")
 
 
 def _speech_file(setup: PhoneSetup, path: Path) -> float:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from earwitness.errors import InputError
-from earwitness.lab.bubble import network_socket
+from earwitness.lab.bubble import in_bubble, network_socket
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
 from earwitness.remote.channel import LONGEST_LINE, Message, encode, read
 from earwitness.remote.machine import interface_of
@@ -122,7 +122,8 @@ class Answerer:
             return
         else:
             address = writer.get_extra_info("sockname")[0]
-            machine = replace(self._answering.machine, address=address, interface=interface_of(address))
+            interface = "" if in_bubble() else interface_of(address)
+            machine = replace(self._answering.machine, address=address, interface=interface)
             visit = self._visit = Visit(replace(self._answering, machine=machine))
             self._run(self._see_to_its_end(visit))
             self._told(f"a caller came from {writer.get_extra_info('peername')[0]}")

@@ -8,7 +8,7 @@ import itertools
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ REFUSED_S = 8.0
 """or when nobody listened there for so long: its `answer` has ended."""
 _RETRY_S = 0.3
 
+Result = Callable[[], Awaitable[Any]]
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -180,10 +181,32 @@ class FarEnd:
 
     async def start(self, do: str, name: str, **given: Any) -> FarChild:
         """Start a process there."""
+        child, _ = await self.started(do, name, **given)
+        return child
+
+    async def started(self, do: str, name: str, **given: Any) -> tuple[FarChild, Any]:
+        """Start a process there, of which there is something to know besides."""
         number = next(self._numbers)
         child = self._children[number] = FarChild(self, number, f"{name} of {self.introduction.name}")
-        await self.ask(do, child=number, **given)
-        return child
+        value, _ = await self.ask(do, child=number, **given)
+        return child, value
+
+    @asynccontextmanager
+    async def opened(self, do: str, **given: Any) -> AsyncIterator[tuple[Any, Result]]:
+        """Have something opened there until leaving; what is to be known of it, and, when asked for, its result."""
+        number = next(self._numbers)
+
+        async def result() -> Any:
+            value, _ = await self.ask("result", number=number)
+            return value
+
+        value, _ = await self.ask(do, number=number, **given)
+        try:
+            yield value, result
+        finally:
+            if self.connected:
+                with contextlib.suppress(EarwitnessError):  # given up meanwhile; it is closed there too
+                    await self.ask("close", number=number)
 
     async def fetch(self, name: str, out: Path, call_id: str = "") -> None:
         """Bring a file of the call (of an earlier one by its id) here. `out` is there only when it is whole."""

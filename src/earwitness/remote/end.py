@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +13,22 @@ from typing import Any, NoReturn
 
 from earwitness.capture.child import Child
 from earwitness.capture.live import CaptureProcess, CaptureSummary
-from earwitness.errors import InputError
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.path.probe import Throughput
+from earwitness.path.vpn_config import Security, Tunnel
+from earwitness.path.vpn_files import Offer
 from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.kamailio import DOMAIN
+from earwitness.phone.lab_server import ENDS, LabServer
+from earwitness.phone.linphone import recording_name
 from earwitness.phone.setup import PhoneSetup
-from earwitness.remote.client import FarEnd
-from earwitness.remote.visit import CAPTURE, LONGEST_SPEECH_BYTES
+from earwitness.remote.client import FarEnd, Result
+from earwitness.remote.visit import CAPTURE, LONGEST_SPEECH_BYTES, RECORDING
 from earwitness.speech.reference import speech_names
+from earwitness.tor.onion import OnionService
+
+_ONION = re.compile(r"[a-z2-7]{56}\.onion")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 @dataclass
@@ -28,6 +40,8 @@ class FarMachine:
     place: str
     address: str
     interface: str
+    one_clock: bool = False
+    """Its clock is this machine's, as it is this machine."""
     device: int = 0
     """Number of the tunnel device that is there for the path that is open."""
 
@@ -55,9 +69,74 @@ class FarMachine:
         """Start the callee's forwarder on the device made before."""
         return await self.far.start("forwarder", "forwarder", number=self.device)
 
+    async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[Offer, Child] | None:
+        """Start the callee's OpenVPN there; what it says of itself is checked before anything is made of it."""
+        given = {"number": number, "security": str(security), "nodelay": nodelay}
+        child, told = await self.far.started("tunnel", "openvpn", **given)
+        if told is None:
+            return None
+        server, port = str(told["server"]), int(told["port"])
+        if not _HOST.fullmatch(server) or not 0 < port < 65536:
+            raise InputError(
+                "connecting a tunnel to", f"{server}:{port}", "not an address", "see `answer --reached-at`"
+            )
+        tunnel = Tunnel(server=server, port=port, security=security, nodelay=nodelay, number=number)
+        keys = {str(name): str(key).encode() for name, key in told["keys"].items()}
+        return Offer(tunnel, str(told["config"]), keys), child
+
+    @asynccontextmanager
+    async def offered_onion(self) -> AsyncIterator[OfferedThere]:
+        """Have the tor there offer the forwarder there."""
+        async with self.far.opened("onion") as (told, circuit):
+            service = OnionService(**told)
+            if not _ONION.fullmatch(service.address):
+                raise InputError(
+                    "connecting to", service.address, "not an onion address", "see the other machine's tor"
+                )
+            yield OfferedThere(service, circuit)
+
+    @asynccontextmanager
+    async def echoing(self, interface: str) -> AsyncIterator[tuple[str, int]]:
+        """Echoes of what comes over a device there."""
+        async with self.far.opened("echo", interface=interface) as ((host, port), _):
+            yield host, port
+
+    @asynccontextmanager
+    async def taking_a_transfer(
+        self, interface: str, *, sends: bool
+    ) -> AsyncIterator[tuple[tuple[str, int], Callable[[], Awaitable[Throughput | None]]]]:
+        """One end of a transfer over a device there."""
+        async with self.far.opened("transfer", interface=interface, sends=sends) as ((host, port), told):
+
+            async def received() -> Throughput | None:
+                value = await told()
+                return value and Throughput(**value)
+
+            yield (host, port), received
+
+    @asynccontextmanager
+    async def lab_server(self, interface: str, address: str, *, relay: bool) -> AsyncIterator[LabServer]:
+        """The lab's SIP server at `address` there, which is that of a device of the call."""
+        async with self.far.opened("sip_server", interface=interface, relay=relay) as (told, _):
+            passwords = {end: str(told["passwords"][end]) for end in ENDS}
+            yield LabServer(address, int(told["port"]), DOMAIN, passwords)
+
     def _not_there(self, what: str) -> NoReturn:
-        remedy = "choose direct or tor over two machines, or this path in the lab"
+        remedy = "choose another path, or this one in the lab"
         raise InputError("running at the other machine:", what, "this path cannot be opened from here", remedy)
+
+
+@dataclass
+class OfferedThere:
+    """An onion service of the tor at the other machine; an `earwitness.tor.onion.OfferedService`."""
+
+    service: OnionService
+    _circuit: Result
+    pid: int = 0
+
+    async def circuit(self) -> Sequence[str]:
+        """As that tor tells it."""
+        return [str(fingerprint) for fingerprint in await self._circuit()]
 
 
 class FarCapture:
@@ -68,22 +147,31 @@ class FarCapture:
         self._summary: CaptureSummary | None = None
 
     async def stop(self) -> CaptureSummary:
-        """End the capture and fetch it. Raises as `CaptureProcess.stop`, `CallFailure` (`REMOTE_LOST`) besides."""
+        """End the capture and fetch it, what there is of one that ended badly too.
+
+        Raises as `CaptureProcess.stop`, `CallFailure` (`REMOTE_LOST`) besides.
+        """
         if self._summary is None:
             await self._far.within_reach()
-            summary = await self._process.stop()
-            await self._far.fetch(CAPTURE, self._out)
+            try:
+                summary = await self._process.stop()
+            finally:
+                await self._far.fetch(CAPTURE, self._out)
             self._summary = replace(summary, path=self._out)
         return self._summary
 
 
 class FarCallEnd:
-    """One end of a call at the other machine; an `earwitness.call.ends.CallEnd`."""
+    """One end of a call at the other machine; an `earwitness.call.ends.CallEnd`.
 
-    def __init__(self, far: FarEnd, interface: str) -> None:
-        self.clock = "callee"
+    `clock`: the name of its clock. `recordings`: the folder for the recording of a linphone there, which is then the
+    phone; None: the built-in one.
+    """
+
+    def __init__(self, far: FarEnd, interface: str, clock: str, recordings: Path | None = None) -> None:
+        self.clock = clock
         self.epoch_offset_ns = far.introduction.epoch_offset_ns
-        self._far, self._interface = far, interface
+        self._far, self._interface, self._recordings = far, interface, recordings
 
     @asynccontextmanager
     async def capture(self, out: Path) -> AsyncIterator[FarCapture]:
@@ -97,12 +185,17 @@ class FarCallEnd:
 
     @asynccontextmanager
     async def phone(self, setup: PhoneSetup) -> AsyncIterator[BuiltinPhone]:
-        """Run the built-in phone there; a sound file that it is to speak is sent along."""
+        """Run a phone there; a sound file that it is to speak is sent along, and what it recorded fetched after it."""
         if setup.speech not in ("", *speech_names()):
             await self._far.ask("speech", blob=_sound(setup.speech))
-        child = await self._far.start("phone", "phone")
-        async with BuiltinPhone.over(child, setup) as phone:
-            yield phone
+        child = await self._far.start("linphone" if self._recordings else "phone", "phone")
+        try:
+            async with BuiltinPhone.over(child, setup) as phone:
+                yield phone
+        finally:
+            if self._recordings and self._far.connected:
+                with contextlib.suppress(EarwitnessError):  # it made none, or is out of reach
+                    await self._far.fetch(RECORDING, self._recordings / recording_name("callee"))
 
     async def within_reach(self) -> None:
         """Wait for the control channel to come back. Raises `CallFailure` (`REMOTE_LOST`) where it does not."""

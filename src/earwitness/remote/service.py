@@ -20,6 +20,7 @@ from earwitness.remote.client import DEFAULT_PORT, parse_address
 from earwitness.remote.machine import Machine
 from earwitness.remote.store import CallStore
 from earwitness.remote.visit import PATIENCE_S, Answering
+from earwitness.tor.control import ControlAddress
 
 Told = Callable[[str], None]
 ANY = "0.0.0.0"
@@ -43,6 +44,8 @@ class AnswerOptions:
     store: Path | None = None
     """Where what it measures is kept; None: in the user's state folder."""
     media_port: int = 0
+    tor_control: str = ""
+    """Control port of the tor that offers onion services; empty: where it usually is."""
     patience_s: float = PATIENCE_S
     """How long a call is kept whose caller is away and whose media have stopped."""
     clock_offset_ms: float = 0.0
@@ -85,6 +88,7 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
             epoch_offset_ns=epoch_offset_ns() + round(options.clock_offset_ms * 1e6),
             reached_at=options.reached_at,
             media_port=options.media_port,
+            tor_control=ControlAddress.parse(options.tor_control) if options.tor_control else None,
             patience_s=options.patience_s,
         )
         told(f"answering at {host}:{listener.getsockname()[1]}")

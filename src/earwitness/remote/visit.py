@@ -5,42 +5,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shutil
+import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.capture.child import JsonChild
 from earwitness.capture.live import capture_command
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.lab.bubble import in_bubble
+from earwitness.lab.sandbox import private_place
 from earwitness.path.base import PhonePorts
-from earwitness.path.tun import callee_device
+from earwitness.path.bridge import way_in
+from earwitness.path.openvpn import LISTENING, start_openvpn
+from earwitness.path.tun import NUMBERS, callee_address, callee_device
+from earwitness.path.vpn import free_port
+from earwitness.path.vpn_config import Security, Tunnel, device_name
+from earwitness.path.vpn_files import SERVER, server_files
 from earwitness.phone.agent import failure_values
 from earwitness.phone.builtin import AGENT
 from earwitness.remote.channel import Channel, Message
+from earwitness.remote.helper import Helper, Lines, as_it_is
 from earwitness.remote.machine import Machine
+from earwitness.remote.services import SERVICES, Here, Services
 from earwitness.remote.store import CallStore, StoredEnd
 from earwitness.speech.reference import speech_names
+from earwitness.tor.control import ControlAddress, default_control
 
 CHUNK_BYTES = 1 << 18
 LONGEST_SPEECH_BYTES = 8 * 1024 * 1024
 CAPTURE = "callee.pcap"
 SPEECH = "speech.wav"
+RECORDING = "linphone.wav"
+LINPHONE_AGENT = (sys.executable, "-m", "earwitness.remote.linphone_agent")
 PATIENCE_S = 60.0
 """A caller that is away for so long, with no packet of the call coming in any more, does not come back."""
 LONGEST_CALL_S = 3900.0
 _LOCALHOST = "127.0.0.1"
 _ANY = "0.0.0.0"
-_REPORT_S = 5.0
-_OWN = -1
-"""Number of the commands that this side gives by itself; the caller's count from 1."""
-
-Lines = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def _as_it_is(line: dict[str, Any]) -> dict[str, Any]:
-    return line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,62 +60,9 @@ class Answering:
     """Address that others reach this machine by, where it is not the machine's own (behind a translator)."""
     media_port: int = 0
     """TCP port for the streams of a path; 0: any that is free."""
+    tor_control: ControlAddress | None = None
+    """Control port of the tor that offers onion services; None: where it usually is."""
     patience_s: float = PATIENCE_S
-
-
-class Helper:
-    """A process of a call, its events numbered into the channel and written down."""
-
-    def __init__(self, number: int, name: str, child: JsonChild, visit: Visit, first: Lines, said: Lines) -> None:
-        self.number, self.name = number, name
-        self.over = asyncio.Event()
-        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._child, self._visit, self._first, self._said = child, visit, first, said
-        self._told = False
-        self._follower = asyncio.create_task(self._follow())
-
-    def tell(self, line: dict[str, Any]) -> None:
-        """A line for its standard input; the first is checked and completed by this side."""
-        line, self._told = (line if self._told else self._first(line)), True
-        with contextlib.suppress(ChildGone):  # the follower tells of its end
-            self._child.send(line)
-
-    async def report(self) -> dict[str, Any]:
-        """What a phone has to tell, asked by this side for itself; empty where it does not."""
-        if self.over.is_set() or not self._told:
-            return {}
-        self.tell({"id": _OWN, "do": "report"})
-        try:
-            return await asyncio.wait_for(self._reports.get(), _REPORT_S)
-        except TimeoutError:
-            return {}
-
-    def close_stdin(self) -> None:
-        """Ask it to finish."""
-        self._child.close_stdin()
-
-    async def close(self, grace_s: float) -> None:
-        """Have it end; its last words are passed on before this returns."""
-        self._child.close_stdin()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                await self.over.wait()
-        await self._child.close(0.5)
-        await self._follower
-
-    async def _follow(self) -> None:
-        try:
-            while True:
-                event = self._said(await self._child.receive())
-                if event.get("id") == _OWN:
-                    self._reports.put_nowait(event.get("value") or {})
-                    continue
-                self._visit.note(self.name, event)
-                self._visit.channel.send({"child": self.number, "event": event})
-        except ChildGone as gone:
-            self._visit.channel.send({"child": self.number, "gone": gone.happened})
-        finally:
-            self.over.set()
 
 
 class Visit:
@@ -128,6 +80,19 @@ class Visit:
         self._stored: StoredEnd | None = None
         self._helpers: dict[int, Helper] = {}
         self._devices: dict[int, tuple[int, contextlib.ExitStack]] = {}
+        self._tunnels: dict[str, str] = {}
+        """Addresses of OpenVPN's devices, by their names."""
+        self._alone: tuple[str, int] | None = None
+        """Where the forwarder of an onion path listens."""
+        self._services = Services(
+            Here(
+                machine=answering.machine,
+                media_port=answering.media_port,
+                tor_control=answering.tor_control or default_control(),
+                address_of=self._address_of,
+                alone=self._listens_alone,
+            )
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun = time.monotonic()
 
@@ -162,15 +127,26 @@ class Visit:
             elif do == "speech":
                 self._keep_speech(blob)
             elif do == "device":
-                value = self._make_device(given["number"])
+                value = self._make_device(_device_number(given))
             elif do == "remove_device":
                 self._remove_device(given["number"])
             elif do == "capture":
                 await self._capture(given["child"], given["interface"])
             elif do == "phone":
                 await self._helper(given["child"], "phone", AGENT, first=self._phone_setup)
+            elif do == "linphone":
+                argv = [*LINPHONE_AGENT, str(self._here.file(RECORDING))]
+                await self._helper(given["child"], "phone", argv, first=self._phone_setup)
             elif do == "forwarder":
                 await self._forwarder(given["child"], given["number"])
+            elif do == "tunnel":
+                value = await self._tunnel(given["child"], _device_number(given), given["security"], given["nodelay"])
+            elif do in SERVICES:
+                value = await self._services.open(do, given)
+            elif do == "result":
+                value = await self._services.result(given["number"])
+            elif do == "close":
+                await self._services.close(given["number"])
             elif do == "files":
                 value = self._of(given).files()
             elif do == "fetch":
@@ -204,32 +180,91 @@ class Visit:
         self._here.file(SPEECH).write_bytes(sound)
 
     async def _capture(self, child: int, interface: str) -> None:
-        own = self.machine.interface
-        allowed = {own, *(f"ew{number}" for number in self._devices)} - {""}
-        if interface not in allowed:
-            raise InputError("capturing on", interface or "this machine", "not a device of this call", "see its path")
+        self._address_of(interface)
         # On the machine's own device there is more than the call.
-        ports = PhonePorts().all if interface == own else ()
+        ports = PhonePorts().all if interface == self.machine.interface else ()
         argv = capture_command(interface, self._here.file(CAPTURE), self._answering.epoch_offset_ns, ports=ports)
         await self._helper(child, "capture", argv)
 
     async def _forwarder(self, child: int, number: int) -> None:
         descriptor, _ = self._devices[number]
         machine = self._answering.machine
+        alone = False
 
         def first(config: dict[str, Any]) -> dict[str, Any]:
-            alone = config["listen"] == _LOCALHOST
-            listen = _LOCALHOST if alone else (_ANY if self._answering.reached_at else machine.address)
+            nonlocal alone
+            alone = bool(config["alone"])
+            listen = _LOCALHOST if alone else self._listens_at
             port = 0 if alone else self._answering.media_port
             return {**config, "tun": descriptor, "listen": listen, "port": port}
 
         def said(event: dict[str, Any]) -> dict[str, Any]:
-            if event.get("event") == "listening" and event["address"] != _LOCALHOST:
-                return {**event, "address": self._answering.reached_at or machine.address}
+            if event.get("event") == "listening":
+                if not alone:
+                    return {**event, "address": self._answering.reached_at or machine.address}
+                self._alone = (event["address"], event["port"])
             return event
 
         argv = [sys.executable, "-m", "earwitness.path.forwarder"]
         await self._helper(child, "forwarder", argv, first=first, said=said, descriptor=descriptor)
+
+    async def _tunnel(self, child: int, number: int, security: str, nodelay: bool) -> dict[str, Any] | None:
+        """The callee's OpenVPN, its files gone as soon as it has read them; the caller's part of the keys is told."""
+        machine = self._answering.machine
+        if device_name(number) in {name for _, name in socket.if_nameindex()}:
+            return None
+        bridged = in_bubble()
+        listen, port = self._listens_at, self._answering.media_port
+        tunnel = Tunnel(
+            server=_LOCALHOST if bridged else listen,
+            port=free_port(machine, _LOCALHOST) if bridged else free_port(machine, listen, port),
+            security=Security(security),
+            nodelay=bool(nodelay),
+            number=number,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            if bridged:
+                inner = (tunnel.server, tunnel.port)
+                port = await stack.enter_async_context(way_in((listen, port), inner, nodelay=tunnel.nodelay))
+            folder, offer = stack.enter_context(server_files(private_place(), tunnel))
+            process = await start_openvpn(machine, folder, SERVER)
+            opened = stack.pop_all()
+
+        def said(event: dict[str, Any]) -> dict[str, Any]:
+            if LISTENING.search(event["line"]):
+                shutil.rmtree(folder, ignore_errors=True)
+            return event
+
+        self._helpers[child] = Helper(
+            child, "openvpn", process, self, said=said, ended=lambda: self._run(opened.aclose())
+        )
+        self._tunnels[tunnel.device] = tunnel.callee_address
+        return {
+            "server": self._answering.reached_at or machine.address,
+            "port": port if bridged else tunnel.port,
+            "config": offer.config,
+            "keys": {name: key.decode() for name, key in offer.keys.items()},
+        }
+
+    @property
+    def _listens_at(self) -> str:
+        """The address at which this machine takes a path's streams."""
+        return _ANY if self._answering.reached_at else self._answering.machine.address
+
+    def _address_of(self, interface: str) -> str:
+        """The address of a device of this call. `InputError` for any other device."""
+        machine = self.machine
+        known = {f"ew{number}": callee_address(number) for number in self._devices} | self._tunnels
+        if machine.interface:
+            known[machine.interface] = machine.address
+        if interface not in known:
+            raise InputError("using", interface or "this machine", "not a device of this call", "see its path")
+        return known[interface]
+
+    def _listens_alone(self) -> tuple[str, int]:
+        if self._alone is None:
+            raise InputError("offering", "an onion service", "no forwarder listens for one", "report this as a bug")
+        return self._alone
 
     def _phone_setup(self, setup: dict[str, Any]) -> dict[str, Any]:
         """The phone has this machine's clock, and no file of this machine to speak but what was sent for the call."""
@@ -254,14 +289,14 @@ class Visit:
         name: str,
         argv: Any,
         *,
-        first: Lines = _as_it_is,
-        said: Lines = _as_it_is,
+        first: Lines = as_it_is,
+        said: Lines = as_it_is,
         descriptor: int | None = None,
     ) -> None:
         machine = self._answering.machine
         descriptors = () if descriptor is None else (descriptor,)
         child = await JsonChild.start(machine, argv, f"{name} of {machine.name}", pass_fds=descriptors)
-        self._helpers[number] = Helper(number, name, child, self, first, said)
+        self._helpers[number] = Helper(number, name, child, self, first=first, said=said)
 
     @property
     def _here(self) -> StoredEnd:
@@ -313,5 +348,16 @@ class Visit:
             if helper.name == "phone":
                 self.note("phone", {"event": "report", "value": await helper.report()})
         await asyncio.gather(*(helper.close(10.0) for helper in helpers))
+        await self._services.close_all()
+        self._tunnels.clear()
+        self._alone = None
         for number in list(self._devices):
             self._remove_device(number)
+
+
+def _device_number(given: Mapping[str, Any]) -> int:
+    """The number of a device, as the caller gives it. Raises `ValueError` for anything else."""
+    number = given["number"]
+    if not isinstance(number, int) or number not in range(NUMBERS.stop):
+        raise ValueError(f"device number {number!r}")
+    return number

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aiostem import Controller
+from aiostem.connector import ControlConnector
 from aiostem.event import Event, EventCirc, EventStream
 from aiostem.exceptions import AiostemError, ReplyStatusError
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.lab.bubble import network_socket
 from earwitness.tor.relays import Relay, parse_router_status
 
 T = TypeVar("T")
@@ -55,6 +57,16 @@ class ControlAddress:
         return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
 
 
+CONTROL_ADDRESSES = ("unix:/run/tor/control", "127.0.0.1:9051")
+"""Where Debian's tor and the manual's example listen."""
+
+
+def default_control() -> ControlAddress:
+    """Where the tor of this machine usually listens for controllers."""
+    unix, tcp = (ControlAddress.parse(text) for text in CONTROL_ADDRESSES)
+    return unix if unix.path and unix.path.exists() else tcp
+
+
 @dataclass
 class Circuit:
     """A circuit as the control events tell it; it goes on changing while it lives."""
@@ -75,6 +87,24 @@ class Circuit:
         if self.status not in ("FAILED", "CLOSED"):
             return None
         return (self.reason or self.status) + (f" (remote: {self.remote_reason})" if self.remote_reason else "")
+
+
+class _NetworkPort(ControlConnector):
+    """A control port of the network that leads to other machines, also from within a sandbox of ours."""
+
+    def __init__(self, address: ControlAddress) -> None:
+        self._address = address
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to it. Raises `OSError`."""
+        connection = network_socket()
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, (self._address.host, self._address.port))
+        except BaseException:
+            connection.close()
+            raise
+        return await asyncio.open_connection(sock=connection)
 
 
 StreamListener = Callable[[EventStream], None]
@@ -99,11 +129,7 @@ class TorControl:
 
         Raises `CallFailure` (`PATH_FAILED`) when nobody listens there, `EarwitnessError` when the cookie is refused.
         """
-        connector = (
-            Controller.from_path(str(address.path))
-            if address.path
-            else Controller.from_port(address.host, address.port)
-        )
+        connector = Controller.from_path(str(address.path)) if address.path else Controller(_NetworkPort(address))
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 controller = await connector.__aenter__()

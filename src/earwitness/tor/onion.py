@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aiostem.event import Event, EventHsDesc
 from aiostem.exceptions import AiostemError
 from aiostem.structures import OnionServiceFlags
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
-from earwitness.tor.control import TorControl
+from earwitness.tor.control import ControlAddress, TorControl
 
 PUBLISH_TIMEOUT_S = 60.0
 """Introduction circuits, then the descriptor to its directories: seconds in the lab, at times a minute outside."""
@@ -29,6 +30,44 @@ class OnionService:
     uploads: list[str] = field(default_factory=list)
     """Fingerprints of the directories that have taken the descriptor."""
     failures: list[str] = field(default_factory=list)
+
+
+class OfferedService(Protocol):
+    """A service while it is offered, by a tor here or on another machine."""
+
+    service: OnionService
+    pid: int
+    """Process id of its tor, where it was started for this service alone; else 0."""
+
+    async def circuit(self) -> Sequence[str]:
+        """Fingerprints of the service's circuit to the rendezvous point, its guard first; empty if untold."""
+        ...
+
+
+@dataclass
+class OfferedHere:
+    """An `OfferedService` of a tor on this machine."""
+
+    service: OnionService
+    control: TorControl
+    pid: int = 0
+
+    async def circuit(self) -> Sequence[str]:
+        """As tor's circuit list has it (control-spec 4.1.1: PURPOSE, REND_QUERY)."""
+        told = f"REND_QUERY={self.service.address.removesuffix('.onion')}"
+        for _ in range(10):
+            for line in (await self.control.info("circuit-status")).splitlines():
+                if " BUILT " in line and "PURPOSE=HS_SERVICE_REND" in line and told in line:
+                    return [part.lstrip("$").partition("~")[0] for part in line.split()[2].split(",")]
+            await asyncio.sleep(0.05)
+        return []
+
+
+@asynccontextmanager
+async def offered_service(control: ControlAddress, target: tuple[str, int]) -> AsyncIterator[OfferedHere]:
+    """`onion_service` by the tor with this control port, until leaving."""
+    async with TorControl.connect(control) as connection, onion_service(connection, target) as service:
+        yield OfferedHere(service, connection)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.host import Host
 from earwitness.tor.control import TorControl
 from earwitness.tor.description import TorClient
-from earwitness.tor.onion import PUBLISH_TIMEOUT_S, OnionService, publishing_failed
+from earwitness.tor.onion import PUBLISH_TIMEOUT_S, OfferedHere, OnionService, publishing_failed
 from earwitness.tor.process import TorProcess, stop_all
 from earwitness.tor.torrc import Node
 
@@ -34,12 +34,11 @@ _NON_ANONYMOUS = ["SocksPort 0", "HiddenServiceNonAnonymousMode 1", "HiddenServi
 @asynccontextmanager
 async def single_onion_service(
     host: Host, client: TorClient, scratch: Path, target: tuple[str, int], *, port: int = 80
-) -> AsyncIterator[tuple[OnionService, TorControl, int]]:
+) -> AsyncIterator[OfferedHere]:
     """Offer `target` from a host of the private network whose client is given, until leaving.
 
-    Yields the published service, the control connection of its tor, and that tor's process id. Its key is gone with
-    its folder below `scratch`. Raises `InputError` where the client is not ours to copy, `CallFailure` where its tor
-    does not start (`LAB_FAILED`) or publish (`PATH_FAILED`).
+    Its key is gone with its folder below `scratch`. Raises `InputError` where the client is not ours to copy,
+    `CallFailure` where its tor does not start (`LAB_FAILED`) or publish (`PATH_FAILED`).
     """
     begun = time.monotonic_ns()
     if client.control.path is None or not client.pid:
@@ -71,7 +70,7 @@ async def single_onion_service(
                 control = await _connected(tor, node, stack)
                 service = await _published(tor, node, control, port)
                 service.publish_ms = (time.monotonic_ns() - begun) / 1e6
-                yield service, control, tor.process.pid
+                yield OfferedHere(service, control, tor.process.pid)
         finally:
             await stop_all([tor])
 

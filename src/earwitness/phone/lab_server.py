@@ -1,0 +1,40 @@
+"""The SIP server of one call: Kamailio with accounts made for it, and rtpengine where media go by it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from earwitness.lab.host import Host
+from earwitness.phone import kamailio, rtpengine
+
+ENDS = ("caller", "callee")
+
+
+@dataclass(frozen=True)
+class LabServer:
+    """Where it is, and the password of each end's user, whose name is the end's."""
+
+    address: str
+    port: int
+    domain: str
+    passwords: Mapping[str, str] = field(repr=False)
+
+
+@asynccontextmanager
+async def lab_server(host: Host, state: Path, *, address: str, relay: bool) -> AsyncIterator[LabServer]:
+    """Run it at the host's `address` until leaving, its files below `state`; with `relay` media go through it too.
+
+    Raises `CallFailure` (`TOOL_MISSING`, `PORT_TAKEN`, `LAB_FAILED`).
+    """
+    passwords = {end: secrets.token_urlsafe(12) for end in ENDS}
+    async with AsyncExitStack() as stack:
+        media = None
+        if relay:
+            media = await stack.enter_async_context(rtpengine.start(host, state / "rtpengine", address=address))
+        starting = kamailio.start(host, state / "kamailio", passwords, address=address, relay=media)
+        server = await stack.enter_async_context(starting)
+        yield LabServer(server.address, server.port, server.domain, passwords)

@@ -1,0 +1,145 @@
+"""Both ends of a call on this machine, outside the lab: an answering side of our own, in a sandbox beside the caller's.
+
+Each end has its devices and phone in a network of its own, and its sockets in the machine's. All else is as on two
+machines: the control channel is TLS on loopback, with keys made for the command, which touch no disk.
+
+`python -m earwitness.remote.beside` is the process: options and keys come as one JSON line on standard input, the port
+that it answers at goes out as one on standard output. It ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from earwitness.capture.live import epoch_offset_ns
+from earwitness.errors import CallFailure, Outcome
+from earwitness.lab import outside
+from earwitness.lab.bubble import in_bubble
+from earwitness.lab.sandbox import STATE_DIR, private_place, rerun_inside
+from earwitness.remote.answer import answer, open_listener
+from earwitness.remote.certificates import AnswerKeys, Identity, Invitation
+from earwitness.remote.machine import Machine
+from earwitness.remote.store import CallStore
+from earwitness.remote.visit import Answering
+from earwitness.tor.control import ControlAddress
+
+NAME = "callee"
+_LOCALHOST = "127.0.0.1"
+_START_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BesideOptions:
+    """What `earwitness call` says of the answering side that it runs itself."""
+
+    place: str = ""
+    reached_at: str = ""
+    """The address by which exits reach this machine."""
+    media_port: int = 0
+    tor_control: str = ""
+    epoch_offset_ns: int = field(default_factory=epoch_offset_ns)
+    """What the clock of both ends is ahead of CLOCK_MONOTONIC."""
+
+
+@asynccontextmanager
+async def answering_beside(options: BesideOptions) -> AsyncIterator[tuple[tuple[str, int], Invitation]]:
+    """Run one until leaving; where it answers, and the invitation. To be called in a sandbox without a lab.
+
+    Raises `EarwitnessError`, and `CallFailure` (`REMOTE_LOST`) where it does not start.
+    """
+    keys, invitation = AnswerKeys.make("")
+    told = {"options": asdict(options), "certificate": keys.server.certificate, "key": keys.server.key}
+    stdin, writing = os.pipe()
+    reading, stdout = os.pipe()
+    try:
+        pid = outside.spawn(STATE_DIR, [sys.executable, "-m", "earwitness.remote.beside"], stdin, stdout)
+    finally:
+        os.close(stdin)
+        os.close(stdout)
+    ended = os.pidfd_open(pid)
+    try:
+        os.write(writing, json.dumps({**told, "client": keys.client_certificate}).encode() + b"\n")
+        yield (_LOCALHOST, await _port(reading)), invitation
+    finally:
+        os.close(writing)
+        os.close(reading)
+        await _end(ended)
+        os.close(ended)
+
+
+async def _port(reading: int) -> int:
+    lines = asyncio.StreamReader()
+    file = os.fdopen(os.dup(reading), "rb")
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), file)
+    try:
+        line = await asyncio.wait_for(lines.readline(), _START_TIMEOUT_S)
+        return int(json.loads(line)["port"])
+    except (TimeoutError, ValueError) as error:
+        raise CallFailure(
+            Outcome.REMOTE_LOST,
+            "starting the answering side on",
+            on="this machine",
+            happened="it did not say where it answers",
+            remedy="see what it printed, and `earwitness doctor`",
+        ) from error
+    finally:
+        transport.close()
+
+
+async def _end(process: int) -> None:
+    """It ends with its standard input; what does not is made to. `process` is a pidfd."""
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(process, over.set)
+    try:
+        async with asyncio.timeout(_END_TIMEOUT_S):
+            await over.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)  # it is the first of a chain that falls together
+    finally:
+        loop.remove_reader(process)
+
+
+async def serve() -> None:
+    """The process's life."""
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    told: dict[str, Any] = json.loads(await lines.readline())
+    options = BesideOptions(**told["options"])
+    with tempfile.TemporaryDirectory(dir=private_place(), prefix="answered-") as store:
+        answering = Answering(
+            machine=Machine(NAME, options.place, "", ""),
+            store=CallStore(Path(store)),
+            epoch_offset_ns=options.epoch_offset_ns,
+            reached_at=options.reached_at,
+            media_port=options.media_port,
+            tor_control=ControlAddress.parse(options.tor_control) if options.tor_control else None,
+        )
+        listener = open_listener(_LOCALHOST, 0)
+        keys = AnswerKeys(Identity(told["certificate"], told["key"]), told["client"])
+        serving = asyncio.create_task(answer(keys, answering, listener))
+        for number in (signal.SIGINT, signal.SIGTERM):  # the command decides; Ctrl-C reaches its whole group
+            loop.add_signal_handler(number, lambda: None)
+        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+        await lines.read()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    if not in_bubble():
+        raise SystemExit(rerun_inside())
+    asyncio.run(serve())

@@ -1,0 +1,98 @@
+"""A process of a call at the answering side: what it says goes into the channel and is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.remote.channel import Channel
+
+_REPORT_S = 5.0
+_OWN = -1
+"""Number of the commands that this side gives by itself; the caller's count from 1."""
+
+Lines = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Listens(Protocol):
+    """Where what a process says goes: a visit."""
+
+    channel: Channel
+
+    def note(self, name: str, event: dict[str, Any]) -> None:
+        """Write it down."""
+        ...
+
+
+def as_it_is(line: dict[str, Any]) -> dict[str, Any]:
+    """A line that nothing is done to."""
+    return line
+
+
+class Helper:
+    """A process of a call, its events numbered into the channel and written down."""
+
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        child: JsonChild,
+        visit: Listens,
+        *,
+        first: Lines = as_it_is,
+        said: Lines = as_it_is,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.number, self.name = number, name
+        self.over = asyncio.Event()
+        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._child, self._visit, self._first, self._said, self._ended = child, visit, first, said, ended
+        self._told = False
+        self._follower = asyncio.create_task(self._follow())
+
+    def tell(self, line: dict[str, Any]) -> None:
+        """A line for its standard input; the first is checked and completed by this side."""
+        line, self._told = (line if self._told else self._first(line)), True
+        with contextlib.suppress(ChildGone):  # the follower tells of its end
+            self._child.send(line)
+
+    async def report(self) -> dict[str, Any]:
+        """What a phone has to tell, asked by this side for itself; empty where it does not."""
+        if self.over.is_set() or not self._told:
+            return {}
+        self.tell({"id": _OWN, "do": "report"})
+        try:
+            return await asyncio.wait_for(self._reports.get(), _REPORT_S)
+        except TimeoutError:
+            return {}
+
+    def close_stdin(self) -> None:
+        """Ask it to finish."""
+        self._child.close_stdin()
+
+    async def close(self, grace_s: float) -> None:
+        """Have it end; its last words are passed on before this returns."""
+        self._child.close_stdin()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self.over.wait()
+        await self._child.close(0.5)
+        await self._follower
+
+    async def _follow(self) -> None:
+        try:
+            while True:
+                event = self._said(await self._child.receive())
+                if event.get("id") == _OWN:
+                    self._reports.put_nowait(event.get("value") or {})
+                    continue
+                self._visit.note(self.name, event)
+                self._visit.channel.send({"child": self.number, "event": event})
+        except ChildGone as gone:
+            self._visit.channel.send({"child": self.number, "gone": gone.happened})
+        finally:
+            self.over.set()
+            self._ended()

@@ -1,0 +1,80 @@
+"""linphone at the answering side, `python -m earwitness.remote.linphone_agent RECORDING`, driven as the built-in phone.
+
+`earwitness.phone.agent` has the protocol. Where it records is told by the answering side, never by the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+from earwitness.phone.agent import main
+from earwitness.phone.linphone import LinphonePhone
+from earwitness.phone.report import PhoneReport
+from earwitness.phone.session import Notify
+from earwitness.phone.setup import PhoneSetup
+from earwitness.remote.machine import Machine
+
+_MILESTONES_EVERY_S = 0.1
+
+
+class LinphoneSession:
+    """An `earwitness.phone.agent.Session` over a linphone of this machine."""
+
+    def __init__(self, phone: LinphonePhone, notify: Notify, stack: AsyncExitStack) -> None:
+        self.uri = phone.uri
+        self._phone, self._notify, self._stack = phone, notify, stack
+        self._telling = asyncio.create_task(self._tell())
+
+    @classmethod
+    async def open(cls, recording: Path, setup: PhoneSetup, notify: Notify) -> LinphoneSession:
+        """Start it; raises as `LinphonePhone.start`."""
+        stack = AsyncExitStack()
+        machine = Machine("callee", "", setup.address, "")
+        return cls(await stack.enter_async_context(LinphonePhone.start(machine, setup, recording)), notify, stack)
+
+    async def register(self) -> None:
+        """Register at the setup's server."""
+        await self._phone.register()
+
+    def listen(self, ring_s: float = 0.0, refuse_with: int = 0) -> None:
+        """Answer the next call at once."""
+        self._phone.answer_the_next()
+
+    async def call(self, uri: str, timeout_s: float) -> None:
+        """Dial."""
+        await self._phone.call(uri, timeout_s)
+
+    async def finish(self, tail_s: float) -> None:
+        """Speak to the end and hang up."""
+        await self._phone.finish(tail_s)
+
+    async def hang_up(self) -> None:
+        """End the call now."""
+        await self._phone.hang_up()
+
+    def report(self) -> PhoneReport:
+        """What it has to tell."""
+        return self._phone.told()
+
+    async def close(self) -> None:
+        """Hang up and end it, its recording whole."""
+        self._telling.cancel()
+        await self._stack.aclose()
+
+    async def _tell(self) -> None:
+        """Pass its milestones on as they come."""
+        told: set[str] = set()
+        while True:
+            for name, at_ns in list(self._phone.milestones.items()):
+                if name not in told:
+                    told.add(name)
+                    self._notify("milestone", {"name": name, "at_ns": at_ns})
+            await asyncio.sleep(_MILESTONES_EVERY_S)
+
+
+if __name__ == "__main__":
+    main(partial(LinphoneSession.open, Path(sys.argv[1])))

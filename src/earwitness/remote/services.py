@@ -1,0 +1,134 @@
+"""What a caller may have opened at the answering side besides processes: each has a number, and is closed by it.
+
+Nothing that comes over the wire is a path, an address or a command line: a device is named, and is one of the call's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.lab.sandbox import private_place
+from earwitness.path.probe_sockets import echoing, listening, serve_transfer
+from earwitness.phone.lab_server import lab_server
+from earwitness.remote.machine import Machine
+from earwitness.tor.control import ControlAddress
+from earwitness.tor.onion import offered_service
+
+Result = Callable[[], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Here:
+    """What of the call's the services may use."""
+
+    machine: Machine
+    media_port: int
+    tor_control: ControlAddress
+    address_of: Callable[[str], str]
+    """The address of a device of this call; raises `InputError` for any other device."""
+    alone: Callable[[], tuple[str, int]]
+    """Where a forwarder of this call listens on loopback; raises `InputError` where none does."""
+
+
+async def _nothing() -> None:
+    """The result of what has none."""
+
+
+@asynccontextmanager
+async def _echo(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
+    with echoing(here.machine, here.address_of(given["interface"])) as address:
+        yield address, _nothing
+
+
+@asynccontextmanager
+async def _transfer(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
+    address = here.address_of(given["interface"])
+    # The machine's own address may be behind something that lets few ports through.
+    port = here.media_port if address == here.machine.address else 0
+    with listening(here.machine, address, port) as listener:
+        serving = asyncio.ensure_future(serve_transfer(listener, sends=bool(given["sends"])))
+
+        async def result() -> Any:
+            measured = await serving
+            return measured and vars(measured)
+
+        try:
+            yield listener.getsockname(), result
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _onion(here: Here, _given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
+    target = here.alone()
+    async with AsyncExitStack() as stack:
+        try:
+            offered = await stack.enter_async_context(offered_service(here.tor_control, target))
+        except CallFailure as failure:
+            if failure.outcome is not Outcome.PATH_FAILED:
+                raise
+            on, remedy = f"{failure.on} of {here.machine.name}", "start tor there, or give `answer --tor-control`"
+            raise CallFailure(
+                failure.outcome,
+                failure.tried,
+                on=on,
+                happened=failure.happened,
+                remedy=remedy if failure.tried.startswith("connecting") else failure.remedy,
+                evidence=failure.evidence,
+            ) from failure
+        yield vars(offered.service), offered.circuit
+
+
+@asynccontextmanager
+async def _sip_server(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
+    address = here.address_of(given["interface"])
+    with tempfile.TemporaryDirectory(dir=private_place(), prefix="sip-", ignore_cleanup_errors=True) as state:
+        starting = lab_server(here.machine, Path(state), address=address, relay=bool(given["relay"]))
+        async with starting as server:
+            yield {"port": server.port, "passwords": dict(server.passwords)}, _nothing
+
+
+SERVICES = {"echo": _echo, "transfer": _transfer, "onion": _onion, "sip_server": _sip_server}
+
+
+class Services:
+    """Those that are open for one call."""
+
+    def __init__(self, here: Here) -> None:
+        self._here = here
+        self._open: dict[int, tuple[AsyncExitStack, Result]] = {}
+
+    async def open(self, what: str, given: Mapping[str, Any]) -> Any:
+        """Open one under the number that the caller gave it; what the caller is to know of it."""
+        number = given["number"]
+        if number in self._open:
+            raise InputError("opening", f"{what} {number}", "that number is in use", "report this as a bug")
+        stack = AsyncExitStack()
+        try:
+            value, result = await stack.enter_async_context(SERVICES[what](self._here, given))
+        except OSError as error:
+            raise InputError(f"opening {what} at", self._here.machine.name, error, "see the record's notes") from error
+        self._open[number] = (stack, result)
+        return value
+
+    async def result(self, number: int) -> Any:
+        """What came of one."""
+        return await self._open[number][1]()
+
+    async def close(self, number: int) -> None:
+        """Close one; one that is closed is no error."""
+        if number in self._open:
+            await self._open.pop(number)[0].aclose()
+
+    async def close_all(self) -> None:
+        """Close every one, the newest first."""
+        for number in reversed(list(self._open)):
+            await self.close(number)

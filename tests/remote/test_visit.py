@@ -1,0 +1,66 @@
+"""What the answering side does for a caller, asked in its own process: it gives nothing but what belongs to a call."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earwitness.remote.machine import Machine
+from earwitness.remote.store import CallStore
+from earwitness.remote.visit import Answering, Visit
+from earwitness.tor.control import ControlAddress
+
+
+def asked(folder: Path, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a visit answers to these requests, in order."""
+    sent: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        machine = Machine("there", "", "127.0.0.1", "lo")
+        nowhere = ControlAddress(path=Path("/nowhere/control"))
+        visit = Visit(
+            Answering(machine=machine, store=CallStore(folder / "store"), epoch_offset_ns=0, tor_control=nowhere)
+        )
+        visit.channel.send = lambda message, blob=b"": sent.append(dict(message))  # type: ignore[method-assign]
+        for number, request in enumerate(({"do": "begin", "with": {"call_id": "a-call"}}, *requests)):
+            await visit._answer({"id": number, **request}, b"")
+        await visit.close()
+
+    asyncio.run(run())
+    return [message for message in sent if "re" in message][1:]
+
+
+def tunnel(**given: Any) -> dict[str, Any]:
+    return {"do": "tunnel", "with": {"child": 1, "number": 7, "security": "tls", "nodelay": True, **given}}
+
+
+def test_no_openvpn_there_is_a_typed_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_a, **_k: None)
+    (answer,) = asked(tmp_path, tunnel())
+    assert answer["failure"]["outcome"] == "tool_missing"
+    assert "apt-get install openvpn" in answer["failure"]["remedy"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        tunnel(number="0\nup /bin/sh"),
+        tunnel(number=-1),
+        tunnel(security="none\nup /bin/sh"),
+        {"do": "device", "with": {"number": "lo"}},
+        {"do": "echo", "with": {"number": 1, "interface": "eth0"}},
+        {"do": "transfer", "with": {"number": 1, "interface": "ew1", "sends": True}},
+        {"do": "sip_server", "with": {"number": 1, "interface": "ewvpn0", "relay": False}},
+        {"do": "onion", "with": {"number": 1}},  # no forwarder of this call listens for one
+        {"do": "capture", "with": {"child": 1, "interface": "any"}},
+        {"do": "result", "with": {"number": 5}},
+        {"do": "run", "with": {"argv": ["sh"]}},
+    ],
+)
+def test_nothing_is_opened_that_is_not_the_call_s(tmp_path: Path, request_: dict[str, Any]) -> None:
+    (answer,) = asked(tmp_path, request_)
+    assert "failure" in answer
