@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -139,17 +138,27 @@ def test_no_server_there(new_host: NewHost, setup_of: SetupOf) -> None:
     assert caught.value.outcome is Outcome.REGISTER_FAILED
 
 
-def test_the_configuration_is_private_and_gone_afterwards(new_host: NewHost, tmp_path: Path) -> None:
+def test_the_configuration_is_private_and_gone_as_soon_as_it_is_read(
+    new_host: NewHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     middle = new_host("server")
+    removed: list[tuple[str, int, str]] = []
+    unlink = Path.unlink
 
-    async def scenario() -> tuple[int, str, Any]:
+    def looked_at(path: Path, missing_ok: bool = False) -> None:
+        if path.exists():
+            removed.append((path.name, stat.S_IMODE(path.stat().st_mode), path.read_text()))
+        unlink(path, missing_ok)
+
+    async def scenario() -> list[str]:
         async with kamailio.start(middle, tmp_path, USERS):
-            file = tmp_path / "kamailio.cfg"
-            return stat.S_IMODE(file.stat().st_mode), file.read_text(), file
+            return [path.name for path in tmp_path.iterdir()]
 
-    mode, text, file = run(scenario())
-    assert mode == 0o600
-    assert not file.exists()
+    monkeypatch.setattr(Path, "unlink", looked_at)
+    there = run(scenario())
+    ((name, mode, text),) = removed
+    assert (name, mode) == ("kamailio.cfg", 0o600)
+    assert name not in there  # while it runs
     assert all(password not in text for password in USERS.values())
 
 

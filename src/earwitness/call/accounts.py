@@ -1,12 +1,14 @@
 """The SIP server of a call and who both ends are there: Kamailio started for the call, or the user's own server.
 
-Passwords come from the environment or are made for the call; they reach a phone through its standard input and are
-written nowhere.
+Passwords come from the environment or a file, or are made for the call; they reach a phone through its standard input
+and are written nowhere.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -40,12 +42,13 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
     """The SIP server that the plan asks for, as seen over the open path.
 
     The lab's own is at the callee's end of the path, as the study's was on its server's side of the tunnel. Raises
-    `InputError` where an account of the user's server is not given, `CallFailure` where Kamailio does not start.
+    `InputError` where an account of the user's server is not given or the file of accounts is not as it should be,
+    `CallFailure` where Kamailio does not start.
     """
     if not plan.sip_server:
         yield SipService()
         return
-    given = {end: _given_account(end) for end in ENDS}
+    given = _accounts_in(Path(plan.sip_accounts)) if plan.sip_accounts else {end: _given_account(end) for end in ENDS}
     if plan.sip_server != LAB_SERVER:
         if missing := [end for end in ENDS if given[end] is None]:
             name = f"EARWITNESS_SIP_{missing[0].upper()}"
@@ -53,7 +56,7 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
                 "registering at",
                 plan.sip_server,
                 f"the {missing[0]}'s account is not given",
-                f"set {name}_USER and {name}_PASSWORD in the environment",
+                f"set {name}_USER and {name}_PASSWORD in the environment, or give --sip-accounts FILE",
             )
         host, _, port = plan.sip_server.partition(":")
         known = {end: account for end, account in given.items() if account is not None}
@@ -82,3 +85,28 @@ def _given_account(end: str) -> tuple[str, str] | None:
     """User and password of one end from the environment, where both are there."""
     user, password = (os.environ.get(f"EARWITNESS_SIP_{end.upper()}_{what}") for what in ("USER", "PASSWORD"))
     return (user, password) if user and password is not None else None
+
+
+def _accounts_in(file: Path) -> dict[str, tuple[str, str] | None]:
+    """User and password of each end from a TOML file (`[caller]` and `[callee]`, each with `user` and `password`)."""
+    tried = ("reading the accounts in", file)
+    remedy = "give [caller] and [callee], each with user and password in quotes"
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise InputError(*tried, "others may read the passwords in it", f"run `chmod 600 {file}`")
+        told = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise InputError(*tried, error.strerror, "give a file that can be read") from error
+    except ValueError as error:
+        # The parser's own words may quote a line with a password in it.
+        raise InputError(*tried, f"not TOML ({type(error).__name__})", remedy) from error
+    accounts: dict[str, tuple[str, str] | None] = dict.fromkeys(ENDS)
+    for end in told:
+        account = told[end]
+        if end not in ENDS or not isinstance(account, dict) or account.keys() != {"user", "password"}:
+            raise InputError(*tried, f"[{end}] is not as it should be", remedy)
+        user, password = account["user"], account["password"]
+        if not (isinstance(user, str) and user and isinstance(password, str)):
+            raise InputError(*tried, f"[{end}] has a user or a password that is no text", remedy)
+        accounts[end] = (user, password)
+    return accounts

@@ -109,6 +109,8 @@ class CallPlan:
     """Measure what the path carries each way, after the call."""
     sip_server: str | None = None
     """`lab` (Kamailio, started for the run) or HOST[:PORT]; None: the phones call each other."""
+    sip_accounts: str = ""
+    """File with both ends' accounts at the SIP server; empty: they are in the environment."""
     sip_relay: bool = False
     """Have the lab's SIP server relay the media (rtpengine) instead of phone to phone."""
     seed: int = 1
@@ -147,6 +149,8 @@ class CallPlan:
             raise InputError("planning a single onion service over", self.path, "it has none", "use --path onion")
         if not 0 <= self.rtt_probes <= 1000:
             raise InputError("probing the path with", self.rtt_probes, "too many or too few", "give 0 to 1000")
+        if self.sip_accounts and not self.sip_server:
+            raise InputError("registering with", self.sip_accounts, "at which SIP server?", "add --sip-server")
         if self.sip_relay and self.sip_server != LAB_SERVER:
             raise InputError(
                 "planning a call with", "relayed media", "only the lab's SIP server can", "add --sip-server lab"

@@ -109,8 +109,12 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option(
                 help="Register and call through a SIP server: lab (Kamailio, started for the call) or HOST[:PORT]."
-                " Accounts from EARWITNESS_SIP_CALLER_USER, ..._PASSWORD, and ..._CALLEE_..."
+                " Accounts from --sip-accounts, or EARWITNESS_SIP_CALLER_USER, ..._PASSWORD, and ..._CALLEE_..."
             ),
+        ] = None,
+        sip_accounts: Annotated[
+            Path | None,
+            typer.Option(help="TOML file, readable by you alone: [caller] and [callee], each with user and password."),
         ] = None,
         link: Annotated[
             str, typer.Option(help="Impairments of the caller's links, beyond geography: jitter=5,loss=0.01,rate=2.")
@@ -182,6 +186,7 @@ def register(app: typer.Typer) -> None:
             throughput=throughput,
             tunnel_nodelay=tunnel_nodelay,
             sip_server=sip_server,
+            sip_accounts="" if sip_accounts is None else str(sip_accounts.absolute()),
             sip_relay=sip_relay,
             seed=seed,
             link=link,

@@ -45,6 +45,7 @@ _OF_CALL = (
     "silence_suppression",
     "tail_s",
     "sip_server",
+    "sip_accounts",
     "sip_relay",
     "rtt_probes",
     "throughput",
