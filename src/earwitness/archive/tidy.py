@@ -25,6 +25,7 @@ from earwitness.archive.published_csv import (
     read_published_csv,
 )
 from earwitness.errors import InputError
+from earwitness.load.spec import NO_LOAD
 
 MEASURES = (
     *ROW_COLUMN.values(),
@@ -157,7 +158,7 @@ def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
     table = pd.DataFrame(list(rows))
     if table.empty:
         return _complete(pd.DataFrame({name: [] for name in TIDY}))
-    table = table.reindex(columns=[*dict.fromkeys([*table.columns, "hops", "iteration", "doubts", *MEASURES])])
+    table = table.reindex(columns=[*dict.fromkeys([*table.columns, "hops", "iteration", "doubts", "load", *MEASURES])])
     hops = pd.to_numeric(table["hops"], errors="coerce").fillna(0).astype(int)
     places = table["from_place"].fillna("").str.cat(table["to_place"].fillna(""), sep=" – ").str.strip(" –")
     return _complete(
@@ -166,8 +167,10 @@ def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
                 "source": source,
                 "call": table["call_id"],
                 "condition": [
-                    condition(network, path, count)
-                    for network, path, count in zip(table["network"], table["path"], hops, strict=True)
+                    condition(network, path, count, load)
+                    for network, path, count, load in zip(
+                        table["network"], table["path"], hops, table["load"].astype("string").fillna(""), strict=True
+                    )
                 ],
                 "path": table["path"],
                 "hops": hops,
@@ -183,13 +186,14 @@ def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
     )
 
 
-def condition(network: str, path: str, hops: int) -> str:
-    """The label under which calls are compared: the study's words for its calls, the path and its hops for ours."""
+def condition(network: str, path: str, hops: int, load: str = "") -> str:
+    """The label under which calls are compared: the study's words for its calls; for ours the path, its hops, and the
+    load in the lab where there was one.
+    """
     if network == "published":
         return f"Tor, {hops} hops" if hops else "Non-Tor"
-    if hops:
-        return f"{path}, {hops} hop{'s' if hops != 1 else ''}"
-    return path
+    label = f"{path}, {hops} hop{'s' if hops != 1 else ''}" if hops else path
+    return f"{label}, load {load}" if load not in ("", NO_LOAD) else label
 
 
 def _complete(frame: pd.DataFrame) -> pd.DataFrame:

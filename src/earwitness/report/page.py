@@ -18,7 +18,7 @@ from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction,
 from earwitness.report.plot import F64, Plot
 from earwitness.report.sounds import Sounds
 from earwitness.report.tracks import Tracks, tracks
-from earwitness.report.words import Group, codec_label, direction_label, groups, path_label, summary
+from earwitness.report.words import Group, codec_label, direction_label, groups, summary, way_label
 from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
 
 MOST_TRACES = 400
@@ -179,7 +179,7 @@ def _call_view(call: StoredCall, number: int, sounds: Sounds) -> CallView:
         directions.append(DirectionView(row, direction_label(row), made, said, heard))
     relays = [(relay.nickname, relay.place, relay.country) for relay in record.circuit.relays]
     way = stops((record.caller.place, record.callee.place), relays)
-    title = f"{path_label(*path_key(rows[0]))} · {codec_label(record.codec or rows[0].codec)}"
+    title = f"{way_label(rows[0])} · {codec_label(record.codec or rows[0].codec)}"
     return CallView(
         number,
         f"call-{number}",
@@ -196,7 +196,7 @@ def _call_view(call: StoredCall, number: int, sounds: Sounds) -> CallView:
 
 def _failure_view(call: StoredCall, number: int) -> CallView:
     row = call.rows[0]
-    title = f"{path_label(*path_key(row))} · {codec_label(row.codec)}" if row.codec else path_label(*path_key(row))
+    title = f"{way_label(row)} · {codec_label(row.codec)}" if row.codec else way_label(row)
     return CallView(number, f"call-{number}", title, path_class(*path_key(row)), call.record, call.rows)
 
 
@@ -207,13 +207,12 @@ def _milestones(record: CallRecord) -> tuple[tuple[str, float], ...]:
 
 def _table_row(row: Row, number: int, anchor: str, one_way: bool) -> TableRow:
     """`one_way`: all calls are between the same two places, so that the speaker's tells enough."""
-    path, hops = path_key(row)
     label = direction_label(row)
     if row.outcome != "completed":
         label = ""
     elif one_way:
         label = label.partition(" → ")[0]
-    return TableRow(number, row, anchor, path_class(path, hops), path_label(path, hops), codec_label(row.codec), label)
+    return TableRow(number, row, anchor, path_class(*path_key(row)), way_label(row), codec_label(row.codec), label)
 
 
 def _cdf(calls: Sequence[StoredCall], found: Sequence[Group]) -> tuple[tuple[Plot, tuple[Key, ...]] | None, int]:

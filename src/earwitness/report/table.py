@@ -21,8 +21,8 @@ from earwitness.report.words import (
     codec_label,
     direction_label,
     number,
-    path_label,
     percent,
+    way_label,
 )
 
 _MEASURES: tuple[tuple[str, Callable[[Row], str]], ...] = (
@@ -65,7 +65,7 @@ def table(rows: Sequence[Row], width: int = 100) -> Table:
         if same and row.outcome != "completed":
             continue
         previous = row.call_id
-        title = ("", "") if same else (path_label(row.path, row.hops), codec_label(row.codec, short=True))
+        title = ("", "") if same else (way_label(row), codec_label(row.codec, short=True))
         if row.outcome != "completed":
             made.add_row(
                 *map(Text, title),
@@ -90,7 +90,7 @@ def report(rows: Sequence[Row], width: int = 100) -> RenderableType:
         if (not failed and row.verdict in ("good", "")) or (failed and row.call_id in told):
             continue
         told.add(row.call_id)
-        where = f"{path_label(row.path, row.hops)} · {codec_label(row.codec)}"
+        where = f"{way_label(row)} · {codec_label(row.codec)}"
         where += "" if failed else f", {direction_label(row)}"
         reason = (row.outcome_detail if failed else row.verdict_reason) or row.outcome
         style = VERDICT_COLOURS.get(row.verdict, "")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from earwitness.archive.schema import Row
+from earwitness.load.spec import NO_LOAD
 from earwitness.report.style import codec_style, path_style
 
 NOTHING = "–"
@@ -44,6 +45,12 @@ def path_label(path: str, hops: int | None) -> str:
     if path == "tor" and hops is None:
         return "Tor"
     return path_style(path, hops).label
+
+
+def way_label(row: Row) -> str:
+    """How a call's packets went: `Tor, 3 hops`, and the load beside it where there was one."""
+    label = path_label(row.path, row.hops)
+    return f"{label}, load {row.load}" if row.load not in ("", NO_LOAD) else label
 
 
 def codec_label(codec: str, short: bool = False) -> str:
