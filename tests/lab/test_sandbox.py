@@ -110,6 +110,16 @@ class TestTheCommandInside:
             with connection:
                 assert connection.recv(9) == b"hello"
 
+    def test_what_the_helper_starts_may_have_a_sandbox_of_its_own(self) -> None:
+        script = (
+            "import os, select, sys; from earwitness.lab import outside; from earwitness.lab.sandbox import STATE_DIR\n"
+            'own = \'from earwitness.lab.sandbox import run_inside; run_inside(["echo", "in"])\'\n'
+            "pid = outside.spawn(STATE_DIR, [sys.executable, '-c', own])\n"
+            "print(bool(select.select([os.pidfd_open(pid)], [], [], 30)[0]))"
+        )
+        done = run(sys.executable, "-c", script)
+        assert done.stdout.splitlines() == ["in", "True"], done.stderr
+
 
 def test_kill_9_at_random_moments_leaves_nothing(lingering: Any, token: Token) -> None:
     before = machine_state()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from earwitness.lab.plan import LabPlan
     from earwitness.remote.beside import BesideOptions
     from earwitness.remote.certificates import Invitation
+    from earwitness.tor.description import TorNetwork
 
 DEFAULT_OUT = Path("earwitness-data")
 
@@ -71,7 +72,8 @@ def call_other_machine(
 
     @contextlib.asynccontextmanager
     async def two_machines(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
-        yield await _remote_network(plans, address, invited, tor_control, calls_an_hour, booting)
+        tor = await _tor_here(plans, tor_control, booting)
+        yield _remote_network(address, invited, tor, calls_an_hour)
 
     return asyncio.run(_place_calls(plans, two_machines, out, json, where="public"))
 
@@ -90,34 +92,39 @@ def call_this_machine(
     async def one_machine(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
         from earwitness.remote.beside import answering_beside
 
+        tor = await _tor_here(plans, options.tor_control, booting)
         booting("starting the answering side", 0.0)
         async with answering_beside(options) as (address, invited):
-            at = (address, invited)
-            yield await _remote_network(
-                plans, *at, options.tor_control, calls_an_hour, booting, options.epoch_offset_ns
-            )
+            yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns)
 
     return asyncio.run(_place_calls(plans, one_machine, out, json, where="public"))
 
 
-async def _remote_network(
-    plans: Sequence[CallPlan],
-    address: tuple[str, int],
-    invited: Invitation,
-    tor_control: str | None,
-    calls_an_hour: int | None,
-    booting: Callable[[str, float], None],
-    one_clock_ns: int | None = None,
-) -> Network:
-    from earwitness.call.public_network import CALLS_AN_HOUR, Politeness, public_tor
-    from earwitness.call.remote_network import CALLER, RemoteNetwork
-    from earwitness.lab.sandbox import private_place
+async def _tor_here(
+    plans: Sequence[CallPlan], control: str | None, booting: Callable[[str, float], None]
+) -> TorNetwork | None:
+    """The network that the tor of this machine knows, where a call goes over Tor."""
+    from earwitness.call.public_network import public_tor
+    from earwitness.call.remote_network import CALLER
     from earwitness.tor.control import ControlAddress
 
-    tor = None
-    if any(plan.over_tor for plan in plans):
-        booting("asking the tor that runs here", 0.0)
-        tor = await public_tor(ControlAddress.parse(tor_control) if tor_control else None, CALLER)
+    if not any(plan.over_tor for plan in plans):
+        return None
+    booting("asking the tor that runs here", 0.0)
+    return await public_tor(ControlAddress.parse(control) if control else None, CALLER)
+
+
+def _remote_network(
+    address: tuple[str, int],
+    invited: Invitation,
+    tor: TorNetwork | None,
+    calls_an_hour: int | None,
+    one_clock_ns: int | None = None,
+) -> Network:
+    from earwitness.call.public_network import CALLS_AN_HOUR, Politeness
+    from earwitness.call.remote_network import RemoteNetwork
+    from earwitness.lab.sandbox import private_place
+
     return RemoteNetwork(
         address,
         invited,

@@ -99,9 +99,15 @@ def _answer(request: dict[str, Any], streams: list[int]) -> tuple[dict[str, Any]
         stdin=streams[0],
         stdout=streams[1],
         stderr=streams[2],
-        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, []),
+        preexec_fn=_with_signals_as_usual,
     )
     return {"pid": process.pid}, []
+
+
+def _with_signals_as_usual() -> None:
+    """What we block and ignore is not for those that we start: they may want to wait for children of their own."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _ask(state_dir: Path, request: dict[str, Any], streams: list[int]) -> tuple[dict[str, Any], list[int]]:
