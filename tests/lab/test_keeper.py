@@ -103,16 +103,22 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
             "async def ask():\n"
             "    plan = LabPlan(with_tor=False, caller_place=sys.argv[1])\n"
             "    async with lab_for(plan, lambda stage, _: print(stage, flush=True)) as lab:\n"
-            "        print(lab.host('caller').place, flush=True); await asyncio.sleep(float(sys.argv[2]))\n"
+            "        print(lab.host('caller').place, flush=True); await asyncio.to_thread(sys.stdin.read)\n"
             "asyncio.run(ask())"
         )
         asks = [sys.executable, "-c", join, sys.executable, "-c", asking]
-        with subprocess.Popen([*asks, "Sydney", "2"], stdout=subprocess.PIPE, text=True) as first:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen([*asks, "Sydney"], **pipes) as first:
+            assert first.stdin is not None
             assert first.stdout is not None
             assert [first.stdout.readline() for _ in range(2)] == ["joined the lab that is up\n", "Sydney\n"]
-            second = subprocess.run([*asks, "Seoul", "0"], capture_output=True, text=True, timeout=60, check=True)
-            waited = ["waiting for another command that uses the lab", "joined the lab that is up", "Seoul"]
-            assert second.stdout.splitlines() == waited
+            with subprocess.Popen([*asks, "Seoul"], **pipes) as second:
+                assert second.stdin is not None
+                assert second.stdout is not None
+                assert second.stdout.readline() == "waiting for another command that uses the lab\n"
+                first.stdin.close()
+                assert [second.stdout.readline() for _ in range(2)] == ["joined the lab that is up\n", "Seoul\n"]
+                second.stdin.close()
 
         # The keeper is killed while a command is joined: both go, and the next look says that none is up.
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as joined:
