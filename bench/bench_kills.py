@@ -24,9 +24,9 @@ from lab.leftovers import Token, machine_state
 
 KILLS = 30
 BOOT_S = 12.0
-CALLS_S = 36.0
+CALLS_S = 24.0
 """Every fifth kill strikes within `BOOT_S` of the start, about the time that a lab with Tor takes to be up; the others
-within `CALLS_S` of the lab's being up. The first call of a run is stored 15 to 20 s after that (its scoring process has
+within `CALLS_S` of the lab's being up. The first call of a run is stored 10 to 20 s after that (its scoring process has
 to start), each further one 8 s later, so they strike calls, scoring and storing alike."""
 SEED = 7
 STUDY = (
