@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from earwitness.remote.visit import Answering, Visit
 from earwitness.tor.control import ControlAddress
 
 
-def asked(folder: Path, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+def asked(folder: Path, *requests: dict[str, Any], media_port: int = 0) -> list[dict[str, Any]]:
     """What a visit answers to these requests, in order."""
     sent: list[dict[str, Any]] = []
 
@@ -23,7 +24,13 @@ def asked(folder: Path, *requests: dict[str, Any]) -> list[dict[str, Any]]:
         machine = Machine("there", "", "127.0.0.1", "lo")
         nowhere = ControlAddress(path=Path("/nowhere/control"))
         visit = Visit(
-            Answering(machine=machine, store=CallStore(folder / "store"), epoch_offset_ns=0, tor_control=nowhere)
+            Answering(
+                machine=machine,
+                store=CallStore(folder / "store"),
+                epoch_offset_ns=0,
+                media_port=media_port,
+                tor_control=nowhere,
+            )
         )
         visit.channel.send = lambda message, blob=b"": sent.append(dict(message))  # type: ignore[method-assign]
         for number, request in enumerate(({"do": "begin", "with": {"call_id": "a-call"}}, *requests)):
@@ -43,6 +50,20 @@ def test_no_openvpn_there_is_a_typed_outcome(tmp_path: Path, monkeypatch: pytest
     (answer,) = asked(tmp_path, tunnel())
     assert answer["failure"]["outcome"] == "tool_missing"
     assert "apt-get install openvpn" in answer["failure"]["remedy"]
+
+
+def test_a_media_port_in_use_is_a_typed_outcome(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (answer,) = asked(tmp_path, tunnel(), media_port=port)
+    assert answer["failure"]["outcome"] == "port_taken"
+    assert f"127.0.0.1:{port} of there" in answer["failure"]["on"]
+
+
+def test_a_device_that_is_taken_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (2, "ewvpn7")])
+    (answer,) = asked(tmp_path, tunnel())
+    assert answer["value"] is None
 
 
 @pytest.mark.parametrize(
