@@ -7,6 +7,7 @@ its SOCKS proxy alone. Its one TCP stream is put on the circuit asked for exactl
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import time
@@ -137,7 +138,10 @@ class VpnPath:
                 details={"path_setup_ms": (time.monotonic_ns() - begun) / 1e6, **details},
                 files={"caller.ovpn": client_config(tunnel), "callee.ovpn": offer.config},
                 notes=(_NOTES[self.security],) if self.security in _NOTES else (),
-                processes={f"openvpn on {end.host.name}": end.pid for end in (caller_vpn, callee_vpn) if end.pid},
+                processes={
+                    **{f"openvpn on {end.host.name}": end.pid for end in (caller_vpn, callee_vpn) if end.pid},
+                    **({"bridge": os.getpid()} if self.bridged else {}),
+                },
                 faults={"kill-tunnel": callee_vpn.kill, **(over.faults if over else {})},
                 caller_vpn=caller_vpn,
                 callee_vpn=callee_vpn,
