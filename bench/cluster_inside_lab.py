@@ -6,20 +6,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from earwitness.archive.dataset import Dataset
-from earwitness.lab.lab import Lab
-from earwitness.lab.plan import LabPlan
-from earwitness.lab.sandbox import in_sandbox, rerun_inside
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.cluster.many_machines import Machines
+from tests.cluster.many_machines import Machines, reporting
 
 STUDY = """
 version = 1
@@ -96,21 +91,5 @@ def _who(machines: Machines, part: str) -> str | None:
     return None
 
 
-async def main() -> None:
-    folder = Path(sys.argv[1])
-    os.environ["XDG_STATE_HOME"] = str(folder / "state")
-    async with Lab.started(LabPlan(seed=4)) as lab:
-        machines = Machines(lab, folder)
-        try:
-            await machines.schedule()
-            report = await study(machines)
-        finally:
-            await machines.end()
-    (folder / "report.json").write_text(json.dumps(report))
-
-
 if __name__ == "__main__":
-    if not in_sandbox():
-        raise SystemExit(rerun_inside())
-    os.environ["COLUMNS"] = "200"
-    asyncio.run(main())
+    reporting(study)

@@ -13,8 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,26 +182,32 @@ async def heard_again(machines: Machines) -> dict[str, Any]:
     return results
 
 
-async def main() -> None:
-    folder = Path(sys.argv[1])
-    os.environ["XDG_STATE_HOME"] = str(folder / "state")
-    async with Lab.started(LabPlan(seed=4)) as lab:
-        machines = Machines(lab, folder)
-        try:
-            await machines.schedule()
-            begun = time.monotonic()
-            report = {
-                "studied": await studied(machines, ("g711u",), 4.0),
-                "heard_again": await heard_again(machines),
-                "seconds": time.monotonic() - begun,
-            }
-        finally:
-            await machines.end()
-    (folder / "report.json").write_text(json.dumps(report))
-
-
-if __name__ == "__main__":
+def reporting(scene: Callable[[Machines], Awaitable[dict[str, Any]]]) -> None:
+    """Be a script: in a sandbox, with a lab and a scheduler, write what the scene tells into FOLDER/report.json."""
     if not in_sandbox():
         raise SystemExit(rerun_inside())
     os.environ["COLUMNS"] = "200"
-    asyncio.run(main())
+    folder = Path(sys.argv[1])
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+
+    async def main() -> dict[str, Any]:
+        async with Lab.started(LabPlan(seed=4)) as lab:
+            machines = Machines(lab, folder)
+            try:
+                await machines.schedule()
+                return await scene(machines)
+            finally:
+                await machines.end()
+
+    (folder / "report.json").write_text(json.dumps(asyncio.run(main())))
+
+
+async def scene(machines: Machines) -> dict[str, Any]:
+    return {
+        "studied": await studied(machines, ("g711u",), 4.0),
+        "heard_again": await heard_again(machines),
+    }
+
+
+if __name__ == "__main__":
+    reporting(scene)

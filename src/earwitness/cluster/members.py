@@ -43,6 +43,7 @@ class Cluster:
         self.address = address
         self._keys, self._client, self._told = keys, client, told
         self._facts: dict[str, Facts] = {}
+        """By the worker's name, which no other life of it has."""
 
     @staticmethod
     @contextlib.asynccontextmanager
@@ -69,12 +70,12 @@ class Cluster:
             address: str(known["name"]) for address, known in workers.items() if VANTAGE in known.get("resources", {})
         }
         members = []
-        for address in sorted(found, key=found.__getitem__):
-            if address not in self._facts:
+        for address, name in sorted(found.items(), key=lambda item: item[1]):
+            if name not in self._facts:
                 with contextlib.suppress(WorkerLost):
-                    self._facts[address] = await self.run(address, describe, within_s=_ANSWER_S)
-            if address in self._facts:
-                members.append(Member(address, self._facts[address]))
+                    self._facts[name] = await self.run(address, describe, within_s=_ANSWER_S)
+            if name in self._facts:
+                members.append(Member(address, self._facts[name]))
         return members
 
     async def scorers(self) -> int:
@@ -86,6 +87,8 @@ class Cluster:
 
         Raises what it raises; `WorkerLost` where the worker or the scheduler is gone before it answered.
         """
+        if self._client.scheduler is None:
+            raise WorkerLost("there is no connection to the scheduler")
         try:
             async with asyncio.timeout(within_s):
                 answers = await self._client.run(work, *given, workers=[worker], on_error="raise")
@@ -93,7 +96,6 @@ class Cluster:
         except EarwitnessError:
             raise
         except (OSError, TimeoutError, KeyError, ValueError) as error:
-            self._facts.pop(worker, None)
             closed = isinstance(error, CommClosedError)
             raise WorkerLost("its connection closed" if closed else str(error) or type(error).__name__) from error
 
