@@ -31,27 +31,35 @@ def secrets_on_disk() -> list[str]:
     return [path.name for folder in folders for path in folder.rglob("*")]
 
 
-def openvpns(config: str) -> list[int]:
-    """Process ids of the OpenVPNs with this configuration file."""
+def openvpns_of(*parents: subprocess.Popen[bytes]) -> list[int]:
+    """Process ids of the OpenVPNs that these processes started; other scenes have theirs at the same time."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            words = path.read_bytes().split(b"\0")
+            name, _, fields = path.read_text().partition("(")[2].rpartition(")")
         except OSError:
             continue
-        if b"openvpn" in words[0] and config.encode() in words:
+        if name == "openvpn" and int(fields.split()[1]) in [parent.pid for parent in parents]:
             found.append(int(path.parent.name))
     return found
+
+
+def gone(pid: int) -> bool:
+    """Whether no such process runs any more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 async def vpn(lab: Lab, folder: Path) -> dict[str, Any]:
     """A tunnel with a static key; linphone at both ends, through the SIP server and media relay at the callee."""
     options = ("--path", "vpn", "--security", "static", "--no-tunnel-nodelay", "--throughput", "--phone", "linphone")
     options += ("--sip-server", "lab", "--sip-relay")
-    async with answering(lab, folder, "vpn", "--media-port", "8444", port=7718) as (_, invitation, store):
+    async with answering(lab, folder, "vpn", "--media-port", "8444", port=7718) as (process, invitation, store):
         calling = Calling(lab, folder, "vpn", invitation, 7718, options, SHORT_S)
         await calling.talking(0.5)
-        seen = {"on_disk": secrets_on_disk(), "openvpns": command_lines().count("server.ovpn")}
+        seen = {"on_disk": secrets_on_disk(), "openvpns": len(openvpns_of(process))}
         result = await calling.result()
         kept = (store / result["call_id"] / "events.jsonl").read_text()
     return {**result, **seen, "kept": kept, "tunnels": tunnels(lab), "left": secrets_on_disk()}
@@ -97,14 +105,15 @@ async def tunnel_dies(lab: Lab, folder: Path) -> dict[str, Any]:
     async with answering(lab, folder, "dies", port=7722) as (process, invitation, _store):
         calling = Calling(lab, folder, "tunnel", invitation, 7722, ("--path", "vpn"), SHORT_S)
         await calling.talking(1.0)
-        (server,) = openvpns("server.ovpn")
+        (server,) = openvpns_of(process)
         os.kill(server, signal.SIGKILL)
         report: dict[str, Any] = {"tunnel": await calling.result()}
         calling = Calling(lab, folder, "answer", invitation, 7722, ("--path", "vpn"), SHORT_S)
         await calling.talking(1.0)
+        running = openvpns_of(process, calling.process)
         process.kill()
         report["answer"] = await calling.result()
-        report["left"] = [*openvpns("server.ovpn"), *openvpns("client.ovpn")]
+        report["running"], report["left"] = len(running), [pid for pid in running if not gone(pid)]
     return report
 
 
