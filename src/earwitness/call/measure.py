@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
 import secrets
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,11 +95,3 @@ async def evaluated(live: LiveCall, folder: Path, executor: Executor | None) -> 
         raise  # the folder cannot be written: `storing` tells
     except Exception as fault:
         return unheard(live, fault)
-
-
-@contextmanager
-def scoring_processes(count: int = 1) -> Iterator[Executor]:
-    """Processes of low priority for `measure`'s executor; calls on the air must not notice them."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=os.nice, initargs=(15,)) as executor:
-        yield executor

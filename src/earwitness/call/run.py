@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
-from earwitness.call.measure import measure, new_call_id, scoring_processes
+from earwitness.call.measure import measure, new_call_id
 from earwitness.call.network import Network
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError
+from earwitness.lab.priority import scoring_pool
 
 Told = Callable[[str, str, str], None]
 """Told (call id, title, stage) as calls go on."""
@@ -40,7 +41,7 @@ async def run_calls(
     the others go on.
     """
     line = asyncio.Lock()
-    with scoring_processes() as executor:
+    with scoring_pool() as executor:
         tasks: dict[asyncio.Task[StoredCall], str] = {}
         for plan in plans:
             call_id = new_call_id(plan)

@@ -7,7 +7,6 @@ with.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from earwitness.cluster.ending import serve_to_the_end, until_told_to_end
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.worker import WorkerOptions, serve_worker
 from earwitness.errors import EarwitnessError
-
-NICENESS = 15
+from earwitness.lab.priority import stand_back
 
 
 async def _main(cluster: str, keys: str, name: str, folder: str, reached_at: str = "", port: str = "0") -> None:
@@ -34,7 +32,7 @@ async def _main(cluster: str, keys: str, name: str, folder: str, reached_at: str
 
 
 if __name__ == "__main__":
-    os.nice(NICENESS)
+    stand_back()
     use_our_settings()
     try:
         serve_to_the_end(_main(*sys.argv[1:]))

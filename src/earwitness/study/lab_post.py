@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Executor
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
@@ -17,8 +13,6 @@ from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError
 from earwitness.lab.health import health
 from earwitness.lab.lab import Lab
-
-_NICENESS = 15
 
 
 class LabPost:
@@ -60,16 +54,3 @@ class LabPost:
 def lab_posts(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabPost]:
     """A post for each pair of ends that the lab has."""
     return [LabPost(network, executor, command) for network in lab_networks(lab)]
-
-
-@contextmanager
-def scoring_pool(count: int) -> Iterator[Executor]:
-    """Processes of low priority that hear and score; Ctrl-C does not end them, so that a last call can be scored."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_scorer) as executor:
-        yield executor
-
-
-def _begin_scorer() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(_NICENESS)
