@@ -34,6 +34,9 @@ _SETTINGS: dict[str, Any] = {
     # It stops the interpreter every 10 ms to look at all stacks.
     "distributed.worker.profile.enabled": False,
     "distributed.diagnostics.nvml": False,
+    # It looks at its own lateness 50 times a second, and at the machine twice: for pages that we do not have.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
     # Who waits for a scheduler does so in rounds of ours; a process that ends would wait for Dask's.
     "distributed.comm.timeouts.connect": "10s",
 }
