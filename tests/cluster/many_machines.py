@@ -48,6 +48,7 @@ places = [["Frankfurt", "New York"]]
 seconds = {seconds}
 tail_s = 0.5
 [retry]
+instrument = 1
 backoff_s = 0.1
 [budget]
 calls_per_hour = 1000
@@ -172,12 +173,13 @@ async def heard_again(machines: Machines) -> dict[str, Any]:
     results = {}
     for name, process in started.items():
         code, out = await machines.ended(process), machines.folder / name
-        files = {path.name: path for path in sorted(out.iterdir()) if path.suffix in (".csv", ".parquet")}
         results[name] = {
             "code": code,
             "log": machines.log(f"whatif-{name}"),
-            "files": {file: path.read_bytes().hex() for file, path in files.items()},
-            "records": len((out / "journal.jsonl").read_text().splitlines()),
+            "files": {
+                path.name: path.read_bytes().hex() for kind in ("csv", "parquet") for path in out.glob(f"*.{kind}")
+            },
+            "records": len((out / "journal.jsonl").read_text().splitlines()) if code == 0 else 0,
         }
     return results
 

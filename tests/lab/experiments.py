@@ -137,12 +137,27 @@ async def arranging() -> dict[str, Any]:
 
 
 async def tcp() -> dict[str, float]:
-    """Time to connect and one round trip over TCP at 30 ms each way; two processes of the hosts."""
-    server = "import socket,sys;s=socket.create_server(('',7));print('ok',flush=True);c=s.accept()[0];c.send(c.recv(9))"
-    client = (
-        "import socket,time,sys;t=time.monotonic();s=socket.create_connection((sys.argv[1],7));a=time.monotonic();"
-        "s.send(b'x');s.recv(1);print(a-t,time.monotonic()-a)"
-    )
+    """Least time to connect, and of one round trip over TCP at 30 ms each way; two processes of the hosts."""
+    server = """if True:
+        import socket
+        s = socket.create_server(("", 7))
+        print("ok", flush=True)
+        for _ in range(5):
+            c = s.accept()[0]
+            c.send(c.recv(9))
+    """
+    client = """if True:
+        import socket, sys, time
+        connected, back = [], []
+        for _ in range(5):
+            begun = time.monotonic()
+            s = socket.create_connection((sys.argv[1], 7))
+            connected.append(time.monotonic() - begun)
+            s.send(b"x")
+            s.recv(1)
+            back.append(time.monotonic() - begun - connected[-1])
+        print(min(connected), min(back))
+    """
     async with Lab.started(LabPlan(with_tor=False)) as lab:
         for pair in (("caller", "callee"), ("callee", "caller")):
             lab.set_link(*pair, LinkProfile(delay_ms=30))
