@@ -20,6 +20,8 @@ import pytest
 
 from .conftest import Run, command
 
+pytestmark = pytest.mark.lab
+
 EARWITNESS = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 
 

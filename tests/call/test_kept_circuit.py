@@ -9,6 +9,8 @@ import pytest
 
 from .conftest import Run
 
+pytestmark = pytest.mark.lab
+
 
 @pytest.mark.usefixtures("tor_lab")
 def test_the_next_command_finds_the_circuit_unless_it_is_gone(run: Run, tmp_path: Path) -> None:

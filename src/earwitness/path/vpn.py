@@ -34,6 +34,7 @@ from earwitness.tor.together import together
 UP_TIMEOUT_S = 30.0
 """TLS through a slow circuit takes some ten round trips."""
 _START_TIMEOUT_S = 10.0
+_CIPHER_TIMEOUT_S = 2.0
 _POLL_S = 0.01
 _STREAM = "tunnel"
 """The SOCKS password, by which the stream is known."""
@@ -115,6 +116,9 @@ class VpnPath:
             tunnel_begun = time.monotonic_ns()
             caller_vpn = await stack.enter_async_context(_client(caller, folder, over))
             await together(*(_up(end, over) for end in (caller_vpn, callee_vpn)))
+            if self.security is not Security.NONE:
+                # It logs that it is up first, and what protects the data next.
+                await caller_vpn.until(lambda end: bool(end.cipher), _CIPHER_TIMEOUT_S)
             # It has read its keys, and never starts over.
             shutil.rmtree(folder)
             now = time.monotonic_ns()
