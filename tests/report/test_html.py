@@ -119,9 +119,13 @@ def test_the_page_works_in_a_browser_without_network(page: Path) -> None:
         assert measured == sorted(measured, reverse=True)
         # Seeking by a click in the middle of a waveform, playing, switching between heard and said at the same moment.
         tab.run(f"{first}.scrollIntoView({{behavior: 'instant'}})")
-        where = tab.run(
-            f"(b => [b.left + b.width / 2, b.top + 20])({first}.querySelector('.tracks').getBoundingClientRect())"
+        middle = f"(b => [b.left + b.width / 2, b.top + 20])({first}.querySelector('.tracks').getBoundingClientRect())"
+        # What opened and was sorted moves what is below it: a click waits until nothing has moved for two frames.
+        tab.wait(
+            f"new Promise(done => {{ const was = {middle}.join(); requestAnimationFrame(() => requestAnimationFrame("
+            f"() => done(was === {middle}.join()))) }})"
         )
+        where = tab.run(middle)
         for kind in ("mousePressed", "mouseReleased"):
             tab.send("Input.dispatchMouseEvent", type=kind, x=where[0], y=where[1], button="left", clickCount=1)
         position = f"parseFloat({first}.querySelector('input').value)"
