@@ -15,7 +15,7 @@ demo: setup
 
 test: setup-dev
 	@# Most of the time is real calls in real time, which wait more than they work: two files at once on two cores.
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile
 
 lint: setup-dev
 	.venv/bin/ruff check src tests bench tools

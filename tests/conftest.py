@@ -22,8 +22,3 @@ def published() -> Path:
     if not (folder / "05-data").is_dir():
         pytest.skip(f"the published data set is not at {folder}; set EARWITNESS_PUBLISHED to where it is")
     return folder
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with a lab first: they wait more than they work, and what comes last should be short."""
-    items.sort(key=lambda item: item.get_closest_marker("lab") is None)
