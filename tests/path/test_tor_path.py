@@ -145,8 +145,8 @@ def test_nodelay_is_set_or_cleared_for_the_call_and_recorded(report: dict[str, A
 def test_relay_killed_in_mid_call_is_noticed_with_tors_reason(report: dict[str, Any]) -> None:
     death = report["deaths"]["relay"]
     assert death["before"] is None
-    assert any(word in death["reason"] for word in ("DESTROYED", "CHANNEL_CLOSED", "closed")), death
-    assert death["after_s"] < 30.0  # that it is noticed; how soon, on a busy machine, is no matter of a test
+    assert "DESTROYED" in death["reason"]
+    assert death["after_s"] < 2.0
 
 
 def test_circuit_through_a_dead_relay_is_a_typed_outcome(report: dict[str, Any]) -> None:
