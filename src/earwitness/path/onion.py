@@ -15,6 +15,7 @@ from earwitness.lab.host import Host
 from earwitness.path.base import Hop, PhonePorts
 from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
 from earwitness.path.far import FarHost
+from earwitness.path.tor import TORS_WORD_WITHIN_NS
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
@@ -30,7 +31,6 @@ from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 STREAMS_TIMEOUT_S = 90.0
 """Fetching the descriptor, introduction and rendezvous come before the first stream."""
-_TORS_WORD_WITHIN_NS = 500_000_000
 
 
 @dataclass
@@ -50,7 +50,7 @@ class OpenOnionPath(OpenStreamsPath):
                 return f"stream {stream.id} closed: {reason}"
         if self.control is not None and self.control.lost:
             return self.control.lost
-        return self.ends.failure(_TORS_WORD_WITHIN_NS) if self.ends else None
+        return self.ends.failure(TORS_WORD_WITHIN_NS) if self.ends else None
 
 
 class OnionPath:

@@ -16,7 +16,7 @@ from earwitness.path.kept import KeptCircuits
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
 
-TORS_WORD_WITHIN_NS = 500_000_000
+TORS_WORD_WITHIN_NS = 1_500_000_000
 
 
 @dataclass
