@@ -73,6 +73,21 @@ def test_noise_has_the_spectrum_of_its_reflection_coefficients() -> None:
     assert np.corrcoef(sound[1:], sound[:-1])[0, 1] == pytest.approx(-k, abs=0.01)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "coefficients",
+    [bytes([255]), bytes([100, 255, 30]), bytes(10), bytes([254] * 10), bytes([254, 0] * 5), bytes([250] * 1300)],
+)
+def test_no_payload_makes_noise_louder_than_it_says(coefficients: bytes) -> None:
+    made = ComfortNoise(2)
+    for level in (20, 30):
+        noise = Noise.parse(bytes([level]) + coefficients)
+        assert noise is not None
+        assert len(noise.reflection) <= 10
+        sound = np.concatenate([made.make(noise, 160) for _ in range(500)])
+        assert np.abs(sound).max() < 6 * noise.rms
+
+
 def test_noise_goes_on_over_pieces_and_is_the_same_for_a_seed() -> None:
     noise = Noise(500.0, (-0.9, 0.3))
     whole = ComfortNoise(5).make(noise, 4000)

@@ -23,6 +23,8 @@ I64 = NDArray[np.int64]
 OVERLOAD = 4 * 8031
 """0 dBov is a square wave of this amplitude, the loudest that mu-law has (RFC 3389 3.1), in 16 bits."""
 NO_NOISE = -1
+_MOST_ORDER = 10
+"""Reflection coefficients that are used: as many as ITU-T G.711 Appendix II sends; RFC 3389 3 permits to use fewer."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,20 @@ class Noise:
 
     @classmethod
     def parse(cls, payload: bytes) -> Noise | None:
-        """A payload as noise; None for an empty one (RFC 3389 3.1 to 3.3)."""
+        """A payload as noise, of any bytes; None for an empty one (RFC 3389 3.1 to 3.3).
+
+        Coefficients from the first one on that make a filter which would not come to rest are left out: 255 is no
+        coefficient (it would be above 1), and several near 1 are more than 64 bits hold.
+        """
         if not payload:
             return None
-        level = payload[0] & 0x7F
-        return cls(OVERLOAD * 10.0 ** (-level / 20.0), tuple(258 * (byte - 127) / 32768 for byte in payload[1:]))
+        noise = cls(OVERLOAD * 10.0 ** (-(payload[0] & 0x7F) / 20.0))
+        for byte in payload[1 : 1 + _MOST_ORDER]:
+            longer = cls(noise.rms, (*noise.reflection, 258 * (byte - 127) / 32768))
+            if not longer.stable:
+                break
+            noise = longer
+        return noise
 
     @property
     def synthesis(self) -> F64:
@@ -48,6 +59,11 @@ class Noise:
             a = np.append(a, 0.0)
             a = a + k * a[::-1]
         return a
+
+    @property
+    def stable(self) -> bool:
+        """Whether the filter's sound dies away: all its poles are within the unit circle, as far as they are known."""
+        return bool(np.all(np.abs(np.roots(self.synthesis)) < 1.0))
 
     @property
     def excitation_rms(self) -> float:
@@ -60,14 +76,17 @@ class ComfortNoise:
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
+        self._noise: Noise | None = None
         self._memory: F64 = np.zeros(0)
 
     def make(self, noise: Noise, samples: int) -> Pcm:
-        """(samples,) int16 of it, going on from what was made before."""
-        order = len(noise.reflection)
-        memory = np.resize(np.append(self._memory, np.zeros(order)), order)
-        white = self._random.standard_normal(samples) * noise.excitation_rms
-        sound, self._memory = lfilter([1.0], noise.synthesis, white, zi=memory) if order else (white, memory)
+        """(samples,) int16 of it, going on from what was made before where that was the same noise."""
+        if noise != self._noise:
+            # What one filter remembers may set another ringing, far above its level.
+            self._noise, self._memory = noise, np.zeros(len(noise.reflection))
+        sound = self._random.standard_normal(samples) * noise.excitation_rms
+        if noise.reflection:
+            sound, self._memory = lfilter([1.0], noise.synthesis, sound, zi=self._memory)
         return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
 
 
