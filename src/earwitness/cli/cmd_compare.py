@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     def compare(
         dataset: Annotated[Path, typer.Argument(help="The data set.")],
         by: Annotated[
-            str, typer.Option(help="What to compare by: path, codec, places, speech, phone or buffer.")
+            str, typer.Option(help="What to compare by: path, codec, places, speech, phone, load or buffer.")
         ] = "path",
         measure: Annotated[
             list[str] | None, typer.Option(help="A column of the rows, completed or acceptable; may be repeated.")

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def watch(
-        file: Annotated[Path, typer.Argument(help="The study file (TOML); its [watch] table is the schedule.")],
+        file: Annotated[Path, typer.Argument(help="The study file (TOML); its \\[watch] table is the schedule.")],
         out: Annotated[Path, typer.Option(help="Directory of the days' data sets.")] = Path("earwitness-watch"),
         metrics: Annotated[str, typer.Option(help="HOST:PORT for Prometheus.")] = "127.0.0.1:9709",
         json: JsonFlag = False,
