@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import struct
 
+import numpy as np
 import pytest
 from making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
 from earwitness.trace.capture import Capture, parse_capture, read_capture
 from earwitness.trace.model import UNKNOWN
+from earwitness.trace.payload_types import main_payload_type
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.sdp import Encoding, parse_sdp
 from earwitness.trace.streams import StreamOptions
@@ -96,6 +98,11 @@ def test_the_clock_of_an_unknown_type_is_read_off_its_timestamps(clock_rate: int
     (stream,) = read(rtp_stream("." * 80, payload_type=111, clock_rate=clock_rate)).streams
     assert stream.trace.clock_rate == clock_rate
     assert any("by its timestamps" in note for note in stream.trace.notes)
+
+
+@pytest.mark.parametrize(("types", "main"), [([13] * 9 + [8], 8), ([13, 19, 19], 19), ([0, 0, 101], 0), ([], 0)])
+def test_comfort_noise_is_the_speech_of_no_stream_that_has_any(types: list[int], main: int) -> None:
+    assert main_payload_type(np.array(types, dtype=np.uint8)) == main
 
 
 def test_options_choose_ports_ssrc_types_and_clock() -> None:

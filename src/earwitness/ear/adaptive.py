@@ -123,7 +123,7 @@ class AdaptivePlayout:
             self._late_run = 0
         elif timestamp >= self._played_to:
             self._late_run += count * ticks
-            spurt = sequence == self._last_sequence + 1 and timestamp > self._played_to
+            spurt = follows(sequence, self._last_sequence, self._empty) and timestamp > self._played_to
             if spurt or self._late_run >= self._late_run_most:
                 self._go_back(now_ns, timestamp)
         held, start = self._held, self._next

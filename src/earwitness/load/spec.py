@@ -75,7 +75,7 @@ class LoadSpec:
 def _part(part: str, whole: str) -> Part:
     head, *settings = part.split(",")
     kind, _, count = head.partition(":")
-    if kind not in _KINDS or not count.isdigit() or not 1 <= int(count) <= MOST_CLIENTS:
+    if kind not in _KINDS or not count.isdecimal() or not 1 <= int(count) <= MOST_CLIENTS:
         raise InputError("reading the load", whole, f"{head!r} is none", _FORM)
     made, names = _KINDS[kind]
     values: dict[str, float] = {}

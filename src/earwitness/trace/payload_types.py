@@ -48,10 +48,8 @@ COMFORT_NOISE = (13, 19)
 def main_payload_type(payload_type: NDArray[np.uint8]) -> int:
     """The payload type of a stream's speech, of its packets' (n,): the most frequent but comfort noise, of which a long
     pause may have more packets than there are of speech."""
-    counts = np.bincount(payload_type, minlength=128)
-    if np.count_nonzero(counts) > 1:
-        counts[list(COMFORT_NOISE)] = 0
-    return int(np.argmax(counts))
+    speech = payload_type[~np.isin(payload_type, COMFORT_NOISE)]
+    return int(np.argmax(np.bincount(speech if len(speech) else payload_type, minlength=128)))
 
 
 _OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a", "gsm": "gsm", "speex": "speex", "opus": "opus"}
