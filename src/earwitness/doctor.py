@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from earwitness.speech.codecs.speex import PLAIN
 
 APT = "apt-get install -y --no-install-recommends"
+AGAIN = f"{sys.executable} -m pip install --force-reinstall --no-deps -e ."
+"""Run where Earwitness is checked out, installs it again."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Check:
 def examine() -> list[Check]:
     """Look at everything Earwitness relies on; changes nothing, takes about a second."""
     checks: list[Check] = []
-    for look in (_system, _programs, _libraries, _permissions, _timing, _disk):
+    for look in (_system, _packages, _programs, _libraries, _permissions, _timing, _disk):
         checks.extend(look())
     return checks
 
@@ -50,6 +53,23 @@ def _system() -> Iterator[Check]:
     yield Check("Python", recent, platform.python_version(), "" if recent else f"{APT} python3.11")
 
 
+def _packages() -> Iterator[Check]:
+    """The Python packages that this one was installed with, which may have been taken away since."""
+    needed = [line for line in metadata.requires("earwitness") or () if "extra ==" not in line]
+    missing = [line for line in needed if not _installed(re.split(r"[^\w.-]", line)[0])]
+    detail = f"{', '.join(missing)} not installed" if missing else f"{len(needed)} installed"
+    remedy = shlex.join([sys.executable, "-m", "pip", "install", *missing]) if missing else ""
+    yield Check("Python packages", not missing, detail, remedy)
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class _Program:
     name: str
@@ -57,6 +77,8 @@ class _Program:
     version_arguments: tuple[str, ...]
     needed_for: str
     required: bool = False
+    likewise: tuple[str, ...] = ()
+    """Other names of the program, or programs that do the same."""
 
 
 _PROGRAMS = (
@@ -68,12 +90,22 @@ _PROGRAMS = (
     _Program("rtpengine", "rtpengine-daemon", ("--version",), "calls with media relayed by the SIP server"),
     _Program("linphonec", "linphone-cli", ("--version",), "the phone linphone"),
     _Program("tshark", "tshark", ("--version",), "the tests that hold our figures against tshark's"),
+    _Program(
+        "chromium",
+        "chromium",
+        ("--version",),
+        "the tests of the report in a browser",
+        likewise=("chromium-browser", "google-chrome"),
+    ),
+    _Program("promtool", "prometheus", ("--version",), "Prometheus's own check of the metrics, and its benchmark"),
 )
 
 
 def _programs() -> Iterator[Check]:
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"
     for program in _PROGRAMS:
-        found = shutil.which(program.name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
+        places = (shutil.which(name, path=path) for name in (program.name, *program.likewise))
+        found = next(filter(None, places), None)
         detail = _version(found, program.version_arguments) if found else "not found"
         yield Check(
             program.name,
@@ -103,21 +135,26 @@ def _libraries() -> Iterator[Check]:
         ("libspeex", "libspeex.so.1", "libspeex1"),
         ("libgsm", "libgsm.so.1", "libgsm1"),
     ):
-        try:
-            ctypes.CDLL(soname)
-        except OSError as error:
-            yield Check(name, False, str(error), f"{APT} {package}", True, "codecs")
-        else:
-            yield Check(name, True, soname, "", True, "codecs")
-    linked = PLAIN.exists()
+        problem = _loading(soname)
+        yield Check(name, not problem, problem or soname, f"{APT} {package}" if problem else "", True, "codecs")
+    problem = _loading(str(PLAIN)) if PLAIN.exists() else "not linked when Earwitness was installed"
     yield Check(
         "libspeex without SSE",
-        linked,
-        "linked" if linked else "not linked when Earwitness was installed",
-        "" if linked else f"{APT} libspeex-dev gcc binutils, then install Earwitness again",
+        not problem,
+        problem or "linked",
+        f"{APT} libspeex-dev gcc libc6-dev && {AGAIN}" if problem else "",
         False,
         "hearing Speex bit for bit as the published study's phones did",
     )
+
+
+def _loading(library: str) -> str:
+    """Why a shared library cannot be loaded; empty where it can."""
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _permissions() -> Iterator[Check]:

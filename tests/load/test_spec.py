@@ -30,7 +30,18 @@ def test_a_load_is_read_and_written(text: str, parts: tuple[Web | Bulk, ...]) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["web", "web:", "web:²", "web:0", "web:65", "web:40+web:40", "ftp:3", "web:3,rate=2", "bulk:1,rate=x", "web:2,page=0"],
+    [
+        "web",
+        "web:",
+        "web:²",
+        "web:0",
+        "web:65",
+        "web:40+web:40",
+        "ftp:3",
+        "web:3,rate=2",
+        "bulk:1,rate=x",
+        "web:2,page=0",
+    ],
 )
 def test_what_is_no_load_is_refused(text: str) -> None:
     with pytest.raises(InputError):

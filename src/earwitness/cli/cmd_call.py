@@ -114,7 +114,9 @@ def register(app: typer.Typer) -> None:
         ] = None,
         sip_accounts: Annotated[
             Path | None,
-            typer.Option(help="TOML file, readable by you alone: \\[caller] and \\[callee], each with user and password."),
+            typer.Option(
+                help="TOML file, readable by you alone: \\[caller] and \\[callee], each with user and password."
+            ),
         ] = None,
         link: Annotated[
             str, typer.Option(help="Impairments of the caller's links, beyond geography: jitter=5,loss=0.01,rate=2.")

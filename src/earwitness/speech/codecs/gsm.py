@@ -20,7 +20,7 @@ FRAME_BYTES = 33
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
-    library = load("libgsm.so.1", "libgsm1")
+    library = load("libgsm.so.1", "apt-get install libgsm1")
     declare(library, "gsm_create", ctypes.c_void_p)
     declare(library, "gsm_destroy", None, ctypes.c_void_p)
     declare(library, "gsm_encode", None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)

@@ -17,14 +17,12 @@ class CodecLibraryMissing(EarwitnessError):
 
 
 @cache
-def load(soname: str, debian_package: str) -> ctypes.CDLL:
-    """The shared library `soname`; raises `CodecLibraryMissing` with the line that installs it."""
+def load(soname: str, remedy: str) -> ctypes.CDLL:
+    """The shared library `soname`; raises `CodecLibraryMissing` with the remedy."""
     try:
         return ctypes.CDLL(soname)
     except OSError as error:
-        raise CodecLibraryMissing(
-            "load the codec library", soname, error, f"apt-get install {debian_package}"
-        ) from error
+        raise CodecLibraryMissing("load the codec library", soname, error, remedy) from error
 
 
 def declare(library: ctypes.CDLL, function: str, result: object, *arguments: object) -> None:

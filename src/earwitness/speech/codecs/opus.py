@@ -26,7 +26,7 @@ _MAX_FRAMES = 48
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
-    library = load("libopus.so.0", "libopus0")
+    library = load("libopus.so.0", "apt-get install libopus0")
     pointer, number, text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
     declare(library, "opus_encoder_create", pointer, ctypes.c_int32, number, number, ctypes.POINTER(number))
     declare(library, "opus_encoder_destroy", None, pointer)

@@ -48,7 +48,10 @@ class _SpeexBits(ctypes.Structure):
 
 @cache
 def _library(plain: bool = False) -> ctypes.CDLL:
-    library = load(str(PLAIN) if plain else "libspeex.so.1", "libspeex1")
+    if plain:
+        library = load(str(PLAIN), "remove it, and `earwitness doctor` says how it is made")
+    else:
+        library = load("libspeex.so.1", "apt-get install libspeex1")
     pointer, number, bits = ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_SpeexBits)
     declare(library, "speex_lib_get_mode", pointer, number)
     declare(library, "speex_bits_init", None, bits)
