@@ -9,6 +9,8 @@ import typer
 
 from earwitness.cli.common import JsonFlag, output, print_records
 
+_SHARES = ("late", "lost", "concealed", "stretched")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -80,20 +82,28 @@ def register(app: typer.Typer) -> None:
             return
         from rich.table import Table
 
+        # With --as-published the score that is printed is that one already.
+        study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
         table = Table(box=None, pad_edge=False)
-        for heading in ("buffer", "MOS-LQO", "mouth to ear", "late", "lost", "concealed", "stretched", "sound"):
+        for heading in ("buffer", "MOS-LQO", *["as published"] * study_reads, "mouth to ear", *_SHARES, "sound"):
             table.add_column(heading)
         for one in records:
-            score = one["mos_lqo"]
+            scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
             table.add_row(
                 str(one["buffer"]),
-                "-" if score is None else f"{score:.2f}",
+                *("-" if score is None else f"{score:.2f}" for score in scores),
                 f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
-                *(f"{one[name]:.1%}" for name in ("late_ratio", "lost_ratio", "concealed_ratio", "stretched_ratio")),
+                *(f"{one[f'{name}_ratio']:.1%}" for name in _SHARES),
                 str(one["audio"] or ""),
             )
         output.print(table)
         if any(one["mouth_to_ear_basis"] != "sent" for one in records):
             output.print("+ and the least network delay, which a capture at one end cannot show", markup=False)
+        if study_reads:
+            output.print(
+                "as published: the reference read from byte 44 on, as the published study's program did, whatever its"
+                " header says (docs/ear.md)",
+                markup=False,
+            )
         if heard[0].doubt:
             output.print(heard[0].doubt, markup=False)
