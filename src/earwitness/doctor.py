@@ -84,7 +84,7 @@ class _Program:
 _PROGRAMS = (
     _Program("tor", "tor", ("--version",), "every path over Tor", True),
     _Program("tor-gencert", "tor", (), "the private Tor network's authorities", True),
-    _Program("ip", "iproute2", ("-Version",), "the lab's hosts", True),
+    _Program("ip", "iproute2", ("-Version",), "looking at the lab's hosts by hand, and the tests that do"),
     _Program("openvpn", "openvpn", ("--version",), "the paths vpn and vpn-tor"),
     _Program("kamailio", "kamailio", ("-v",), "calls through a SIP server in the lab"),
     _Program("rtpengine", "rtpengine-daemon", ("--version",), "calls with media relayed by the SIP server"),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from earwitness.ear.replay import Replay
 from earwitness.trace.model import Trace
@@ -86,6 +85,8 @@ class ComfortNoise:
             self._noise, self._memory = noise, np.zeros(len(noise.reflection))
         sound = self._random.standard_normal(samples) * noise.excitation_rms
         if noise.reflection:
+            from scipy.signal import lfilter  # half a second to import, for what few calls have
+
             sound, self._memory = lfilter([1.0], noise.synthesis, sound, zi=self._memory)
         return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
 
