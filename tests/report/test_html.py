@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -14,6 +16,8 @@ from earwitness.archive.schema import Row
 from earwitness.cli.main import app
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.report.html import write_report
+from earwitness.report.overview import delay_cdf, pooled
+from earwitness.report.words import Way, groups
 
 from .browser import browser
 from .synthetic import Made, add_call, add_failure, demo
@@ -260,6 +264,62 @@ def test_many_calls_stay_usable_and_the_worst_best_and_middle_are_shown(tmp_path
     assert text.count("<tr class=") == 600
     every = write_report(root, tmp_path / "all.html", calls=None).read_text(encoding="utf-8")
     assert every.count('<details class="call') == 300
+
+
+CONDITIONS = (("none", None, False), ("web:4", 1.4, False), ("web:12", 2.7, False), ("none", None, True))
+
+
+def under_conditions() -> list[Row]:
+    """A row of a call over Tor without load, with a little, with much, and with TCP_NODELAY; the last one first."""
+    return [
+        Row(
+            call_id=f"c{place}",
+            path="tor",
+            hops=3,
+            codec="g711u",
+            outcome="completed",
+            direction="to_callee",
+            started_at=f"2026-01-01T00:00:{place:02}Z",
+            load=load,
+            load_mbit_s=mbit_s,
+            relay_nodelay=nodelay,
+            mos_lqo=4.0 - place / 2,
+            verdict="good",
+        )
+        for place, (load, mbit_s, nodelay) in reversed(list(enumerate(CONDITIONS)))
+    ]
+
+
+def test_calls_of_one_path_under_other_conditions_are_told_apart(tmp_path: Path) -> None:
+    with Dataset.open_or_create(tmp_path / "data", durable=False) as dataset:
+        for row in under_conditions():
+            rows = (row, replace(row, direction="to_caller"))
+            dataset.add_failed(
+                CallRecord(
+                    call_id=row.call_id, started_at=row.started_at, path="tor", outcome=Outcome.COMPLETED, rows=rows
+                )
+            )
+    text = write_report(tmp_path / "data").read_text(encoding="utf-8")
+    cards = re.findall(r"<h3>(Tor[^<]*)</h3>", text)
+    assert cards == [f"Tor, 3 hops{more}" for more in ("", ", TCP_NODELAY", ", load web:4", ", load web:12")]
+    for words in ("Over Tor with 3 hops, load web:4:", "Tor, 3 hops, load web:12 · G.711 μ-law: 3.00"):
+        assert words in text
+
+
+def test_the_chart_of_delays_has_a_line_for_each_load() -> None:
+    found = groups(under_conditions())
+    assert [group.way.conditions for group in found] == ["", "TCP_NODELAY", "load web:4", "load web:12"]
+    spreads = pooled({group.way: [(np.linspace(100, 200 + place, 50), 0)] for place, group in enumerate(found)})
+    chart = delay_cdf(spreads)
+    assert chart is not None
+    _, keys = chart
+    assert [key.label for key in keys] == [group.way.label for group in found]
+    assert len({key.dash for key in keys}) == 4
+    assert len({key.style for key in keys}) == 1
+    # Paths that are there once keep the dash that they have in every report.
+    alone = delay_cdf([replace(spreads[0], way=way) for way in (Way("direct", None), Way("tor", 2), Way("tor", 3))])
+    assert alone is not None
+    assert [key.dash for key in alone[1]] == ["", "9 4 2 4", "9 4"]
 
 
 def test_the_same_data_give_the_same_page(page: Path, tmp_path: Path) -> None:

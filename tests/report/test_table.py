@@ -60,6 +60,14 @@ def test_it_fits_a_hundred_columns_a_line_a_row() -> None:
     assert lines[2].split()[:5] == ["direct", "G.711", "μ-law", "Frankfurt", "4.40"]
 
 
+def test_the_load_stands_under_the_path() -> None:
+    stream = io.StringIO()
+    rows = [replace(row, load="web:12") for row in _rows()[4:6]]
+    Console(file=stream, width=100).print(report(rows, 100))
+    first, second = (line[:12].rstrip() for line in stream.getvalue().splitlines()[2:4])
+    assert (first, second) == ("Tor, 3 hops", "load web:12")
+
+
 def test_on_a_narrow_terminal_numbers_stay_whole() -> None:
     lines = _printed(80).splitlines()
     table = lines[: lines.index("")]

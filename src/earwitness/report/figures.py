@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import numpy as np
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.schema import Row
 from earwitness.report import style
-from earwitness.report.overview import Distribution, one_direction, path_key, pooled
+from earwitness.report.overview import Distribution, one_direction, pooled
 from earwitness.report.plot import F64
-from earwitness.report.words import groups
+from earwitness.report.words import Way, groups
 
 
 def write_figures(dataset: Path | str, folder: Path | str) -> list[Path]:
@@ -22,7 +23,7 @@ def write_figures(dataset: Path | str, folder: Path | str) -> list[Path]:
     """
     opened = Dataset.open(dataset)
     rows: list[Row] = []
-    delays: dict[tuple[str, int | None], list[tuple[F64, int]]] = {}
+    delays: dict[Way, list[tuple[F64, int]]] = {}
     for call in opened.calls():
         if call.record.outcome != "completed":
             continue
@@ -30,24 +31,26 @@ def write_figures(dataset: Path | str, folder: Path | str) -> list[Path]:
             rows.append(row)
             found = one_direction(call, row.direction)
             if found is not None:
-                delays.setdefault(path_key(row), []).append(found)
+                delays.setdefault(Way.of(row), []).append(found)
+    marks = _marks([group.way for group in groups(rows)])
     written = []
     if delays:
-        written += delay_cdf(pooled(delays), Path(folder) / "delay-cdf")
+        ordered = {way: delays[way] for way in marks if way in delays}
+        written += delay_cdf(pooled(ordered), marks, Path(folder) / "delay-cdf")
     if any(row.mos_lqo is not None for row in rows):
-        written += mos_by_codec(rows, Path(folder) / "mos-by-codec")
+        written += mos_by_codec(rows, marks, Path(folder) / "mos-by-codec")
     return written
 
 
 @style.paper()
-def delay_cdf(spreads: Sequence[Distribution], stem: Path) -> list[Path]:
-    """Cumulative distribution of one-way delay, a line a path; what was lost keeps a line below 1."""
+def delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
+    """Cumulative distribution of one-way delay, a line a way; what was lost keeps a line below 1."""
     drawing, axes = style.figure()
     for spread in spreads:
         ordered = np.sort(spread.delay_ms)
         share = np.arange(1, len(ordered) + 1) / (len(ordered) + spread.lost)
         keep = np.unique(np.linspace(0, len(ordered) - 1, 1000).astype(int))  # a drawing needs no more
-        axes.step(ordered[keep], share[keep], where="post", **style.path_style(spread.path, spread.hops).line())
+        axes.step(ordered[keep], share[keep], where="post", **marks[spread.way].line())
     axes.set_xlabel("one-way delay, ms")
     axes.set_ylabel("share of packets sent")
     axes.set_xlim(left=0, right=1.05 * max(float(np.quantile(spread.delay_ms, 0.995)) for spread in spreads))
@@ -57,14 +60,14 @@ def delay_cdf(spreads: Sequence[Distribution], stem: Path) -> list[Path]:
 
 
 @style.paper()
-def mos_by_codec(rows: Sequence[Row], stem: Path) -> list[Path]:
-    """MOS-LQO: a group of boxes a codec, a box a path (quartiles, whiskers 1.5 IQR), with each direction as a point."""
+def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
+    """MOS-LQO: a group of boxes a codec, a box a way (quartiles, whiskers 1.5 IQR), with each direction as a point."""
     drawing, axes = style.figure()
     found = groups(rows)
     codecs = sorted({row.codec for row in rows})
     wide = 0.8 / len(found)
     for i, group in enumerate(found):
-        mark = style.path_style(group.path, group.hops)
+        mark = marks[group.way]
         for j, codec in enumerate(codecs):
             scores = [row.mos_lqo for row in group.rows if row.codec == codec and row.mos_lqo is not None]
             at = j + (i - (len(found) - 1) / 2) * wide
@@ -82,3 +85,11 @@ def mos_by_codec(rows: Sequence[Row], stem: Path) -> list[Path]:
     axes.grid(visible=False, axis="x")
     axes.legend(loc="lower left", ncols=len(found), columnspacing=1.0, handletextpad=0.2)
     return style.save(drawing, stem)
+
+
+def _marks(ways: Sequence[Way]) -> dict[Way, style.Mark]:
+    """A mark for each way: its path's; where a path is there under several conditions, one of its own for each."""
+    paths = {(way.path, way.hops) for way in ways}
+    if len(paths) == len(ways):
+        return {way: replace(style.path_style(way.path, way.hops), label=way.label) for way in ways}
+    return {way: style.series_style(place, way.label) for place, way in enumerate(ways)}

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import InputError
 from earwitness.report.plot import F64, Axis, Plot, Series, Tick, dots, line, x_ticks
 from earwitness.report.tracks import one_way_delay_ms
-from earwitness.report.words import Group, codec_label, number, path_label, percent
+from earwitness.report.words import Group, Way, codec_label, number, percent
 
 CDF_HEIGHT = 230
 ROW_HEIGHT = 44
@@ -34,40 +33,45 @@ class Key:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Delays of all packets of a path: the arrived ones (n,) ms, and how many were lost."""
+    """Delays of all packets that went one way: the arrived ones (n,) ms, and how many were lost."""
 
-    path: str
-    hops: int | None
+    way: Way
     delay_ms: F64
     lost: int
 
 
-def path_class(path: str, hops: int | None) -> str:
-    """The CSS class of a path's colour: `p0` ... `p7`."""
-    return f"p{_path_number(path, hops)}"
+def path_class(way: Way) -> str:
+    """The CSS class of a path's colour, whatever the conditions: `p0` ... `p7`."""
+    return f"p{_path_number(way)}"
 
 
 def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] | None:
-    """Cumulative distribution of one-way delay by path; a curve ends below 100 % by what was lost."""
+    """Cumulative distribution of one-way delay by way; a curve ends below 100 % by what was lost.
+
+    A path has its colour and its dash. Where one was measured under several conditions, dashes tell all lines apart.
+    """
     drawn = [spread for spread in spreads if len(spread.delay_ms)]
     if not drawn:
         return None
     longest = max(float(np.quantile(spread.delay_ms, 0.995)) for spread in drawn)
     x_axis, y_axis = Axis(0.0, longest * 1.04), Axis(0.0, 1.0)
+    numbers = [_path_number(spread.way) for spread in drawn]
+    if len(set(numbers)) < len(numbers):
+        numbers = list(range(len(drawn)))
     series, keys = [], []
-    for spread in drawn:
+    for spread, place in zip(drawn, numbers, strict=True):
         n = len(spread.delay_ms)
         arrived = n / (n + spread.lost)
         shares = np.linspace(0, 1, min(n, 240))
         x = np.quantile(spread.delay_ms, shares)
         x, y = np.append(x, max(longest * 1.04, x[-1])), np.append(shares, 1.0) * arrived
-        style, dash = path_class(spread.path, spread.hops), DASHES[_path_number(spread.path, spread.hops)]
+        style, dash = path_class(spread.way), DASHES[place % len(DASHES)]
         series.append(Series(f"cdf {style}", line(x, y, x_axis, y_axis, CDF_HEIGHT), dash))
         p50, p95 = (number(float(value)) for value in np.quantile(spread.delay_ms, [0.5, 0.95]))
         details = f"half within {p50} ms, 95 % within {p95} ms"
         if spread.lost:
             details += f", {percent(1 - arrived)} lost"
-        keys.append(Key(style, dash, path_label(spread.path, spread.hops), details))
+        keys.append(Key(style, dash, spread.way.label, details))
     says = "Cumulative distribution of one-way delay by path. " + "; ".join(
         f"{key.label}: {key.details}" for key in keys
     )
@@ -83,14 +87,14 @@ def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] |
 
 
 def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
-    """MOS-LQO of every direction, a line a path and codec, and how many dots were left out to keep it legible."""
+    """MOS-LQO of every direction, a line a way and codec, and how many dots were left out to keep it legible."""
     lines: list[tuple[str, str, F64]] = []
     for group in groups:
         for codec in sorted({row.codec for row in group.completed}):
             scores = [row.mos_lqo for row in group.completed if row.codec == codec and row.mos_lqo is not None]
             if scores:
-                label = f"{group.label} · {codec_label(codec)}"
-                lines.append((path_class(group.path, group.hops), label, np.sort(np.asarray(scores))))
+                label = f"{group.way.label} · {codec_label(codec)}"
+                lines.append((path_class(group.way), label, np.sort(np.asarray(scores))))
     if not lines:
         return None
     axis, left_out = Axis(1.0, 5.0), 0
@@ -117,11 +121,11 @@ def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
     return Plot(says, height, tuple(series), ticks, x_label="MOS-LQO", texts=tuple(texts)), left_out
 
 
-def pooled(delays: Mapping[tuple[str, int | None], Sequence[tuple[F64, int]]]) -> list[Distribution]:
-    """Delays and losses of many directions, pooled by path."""
+def pooled(delays: Mapping[Way, Sequence[tuple[F64, int]]]) -> list[Distribution]:
+    """Delays and losses of many directions, pooled by way."""
     return [
-        Distribution(path, hops, np.concatenate([delay for delay, _ in parts]), sum(lost for _, lost in parts))
-        for (path, hops), parts in delays.items()
+        Distribution(way, np.concatenate([delay for delay, _ in parts]), sum(lost for _, lost in parts))
+        for way, parts in delays.items()
     ]
 
 
@@ -135,12 +139,7 @@ def one_direction(call: StoredCall, direction: str) -> tuple[F64, int] | None:
     return (delays, int((~trace.arrived).sum())) if len(delays) else None
 
 
-def path_key(row: Row) -> tuple[str, int | None]:
-    """What rows are grouped by: the path, and the hops where it has any."""
-    return row.path, row.hops if row.path not in ("direct", "vpn") else None
-
-
-def _path_number(path: str, hops: int | None) -> int:
-    if (path, hops) in _KNOWN:
-        return _KNOWN.index((path, hops))
-    return 6 + (sum(path.encode()) + (hops or 0)) % 2
+def _path_number(way: Way) -> int:
+    if (way.path, way.hops) in _KNOWN:
+        return _KNOWN.index((way.path, way.hops))
+    return 6 + (sum(way.path.encode()) + (way.hops or 0)) % 2

@@ -14,11 +14,11 @@ from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import InputError
-from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction, path_class, path_key, pooled
+from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction, path_class, pooled
 from earwitness.report.plot import F64, Plot
 from earwitness.report.sounds import Sounds
 from earwitness.report.tracks import Tracks, tracks
-from earwitness.report.words import Group, codec_label, direction_label, groups, summary, way_label
+from earwitness.report.words import Group, Way, codec_label, direction_label, groups, summary
 from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
 
 MOST_TRACES = 400
@@ -133,12 +133,12 @@ def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = 
 
 
 def choose(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
-    """The calls to show in full: of each path and codec the worst, the best, the middle one, and so on, by MOS-LQO."""
+    """The calls to show in full: of each way and codec the worst, the best, the middle one, and so on, by MOS-LQO."""
     if most is None or len(calls) <= most:
         return list(calls)
-    kinds: dict[tuple[object, ...], list[StoredCall]] = {}
+    kinds: dict[tuple[Way, str], list[StoredCall]] = {}
     for call in calls:
-        kinds.setdefault((*path_key(call.rows[0]), call.rows[0].codec), []).append(call)
+        kinds.setdefault((Way.of(call.rows[0]), call.rows[0].codec), []).append(call)
     queues = [_worst_best_middle(sorted(kind, key=_quality)) for kind in kinds.values()]
     chosen: list[StoredCall] = []
     for turn in range(max(map(len, queues))):
@@ -179,12 +179,12 @@ def _call_view(call: StoredCall, number: int, sounds: Sounds) -> CallView:
         directions.append(DirectionView(row, direction_label(row), made, said, heard))
     relays = [(relay.nickname, relay.place, relay.country) for relay in record.circuit.relays]
     way = stops((record.caller.place, record.callee.place), relays)
-    title = f"{way_label(rows[0])} · {codec_label(record.codec or rows[0].codec)}"
+    took = Way.of(rows[0])
     return CallView(
         number,
         f"call-{number}",
-        title,
-        path_class(*path_key(rows[0])),
+        f"{took.label} · {codec_label(record.codec or rows[0].codec)}",
+        path_class(took),
         record,
         rows,
         tuple(directions),
@@ -196,8 +196,9 @@ def _call_view(call: StoredCall, number: int, sounds: Sounds) -> CallView:
 
 def _failure_view(call: StoredCall, number: int) -> CallView:
     row = call.rows[0]
-    title = f"{way_label(row)} · {codec_label(row.codec)}" if row.codec else way_label(row)
-    return CallView(number, f"call-{number}", title, path_class(*path_key(row)), call.record, call.rows)
+    took = Way.of(row)
+    title = f"{took.label} · {codec_label(row.codec)}" if row.codec else took.label
+    return CallView(number, f"call-{number}", title, path_class(took), call.record, call.rows)
 
 
 def _milestones(record: CallRecord) -> tuple[tuple[str, float], ...]:
@@ -212,7 +213,8 @@ def _table_row(row: Row, number: int, anchor: str, one_way: bool) -> TableRow:
         label = ""
     elif one_way:
         label = label.partition(" → ")[0]
-    return TableRow(number, row, anchor, path_class(*path_key(row)), way_label(row), codec_label(row.codec), label)
+    took = Way.of(row)
+    return TableRow(number, row, anchor, path_class(took), took.label, codec_label(row.codec), label)
 
 
 def _cdf(calls: Sequence[StoredCall], found: Sequence[Group]) -> tuple[tuple[Plot, tuple[Key, ...]] | None, int]:
@@ -220,12 +222,12 @@ def _cdf(calls: Sequence[StoredCall], found: Sequence[Group]) -> tuple[tuple[Plo
     every = [(call, row) for call in calls for row in call.rows]
     stride = -(-len(every) // MOST_TRACES) or 1
     taken = every[::stride]
-    by_path = {(group.path, group.hops): list[tuple[F64, int]]() for group in found}
+    by_way = {group.way: list[tuple[F64, int]]() for group in found}
     for call, row in taken:
         delays = one_direction(call, row.direction)
         if delays is not None:
-            by_path[path_key(row)].append(delays)
-    return delay_cdf(pooled({key: parts for key, parts in by_path.items() if parts})), len(every) - len(taken)
+            by_way[Way.of(row)].append(delays)
+    return delay_cdf(pooled({way: parts for way, parts in by_way.items() if parts})), len(every) - len(taken)
 
 
 def _title(rows: Sequence[Row], calls: int) -> str:

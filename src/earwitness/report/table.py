@@ -18,11 +18,12 @@ from earwitness.report.words import (
     NOTHING,
     VERDICT_COLOURS,
     VERDICT_SYMBOLS,
+    Way,
     codec_label,
     direction_label,
     number,
+    path_label,
     percent,
-    way_label,
 )
 
 _MEASURES: tuple[tuple[str, Callable[[Row], str]], ...] = (
@@ -65,7 +66,10 @@ def table(rows: Sequence[Row], width: int = 100) -> Table:
         if same and row.outcome != "completed":
             continue
         previous = row.call_id
-        title = ("", "") if same else (way_label(row), codec_label(row.codec, short=True))
+        # What was different on the way stands in the second row of a call, for which there is room.
+        took = Way.of(row)
+        first = path_label(took.path, took.hops), codec_label(row.codec, short=True)
+        title = (took.conditions, "") if same else first
         if row.outcome != "completed":
             made.add_row(
                 *map(Text, title),
@@ -90,7 +94,7 @@ def report(rows: Sequence[Row], width: int = 100) -> RenderableType:
         if (not failed and row.verdict in ("good", "")) or (failed and row.call_id in told):
             continue
         told.add(row.call_id)
-        where = f"{way_label(row)} · {codec_label(row.codec)}"
+        where = f"{Way.of(row).label} · {codec_label(row.codec)}"
         where += "" if failed else f", {direction_label(row)}"
         reason = (row.outcome_detail if failed else row.verdict_reason) or row.outcome
         style = VERDICT_COLOURS.get(row.verdict, "")

@@ -47,10 +47,27 @@ def path_label(path: str, hops: int | None) -> str:
     return path_style(path, hops).label
 
 
-def way_label(row: Row) -> str:
-    """How a call's packets went: `Tor, 3 hops`, and the load beside it where there was one."""
-    label = path_label(row.path, row.hops)
-    return f"{label}, load {row.load}" if row.load not in ("", NO_LOAD) else label
+@dataclass(frozen=True)
+class Way:
+    """How calls' packets went: what rows are grouped by."""
+
+    path: str
+    hops: int | None
+    """Relays; None where the path has none."""
+    conditions: str = ""
+    """What else was different on the way, in words: other traffic, TCP_NODELAY on relays; empty: nothing."""
+
+    @classmethod
+    def of(cls, row: Row) -> Way:
+        """That of a call."""
+        found = [f"load {row.load}"] if row.load not in ("", NO_LOAD) else []
+        found += ["TCP_NODELAY"] if row.relay_nodelay else []
+        return cls(row.path, row.hops if row.path not in ("direct", "vpn") else None, ", ".join(found))
+
+    @property
+    def label(self) -> str:
+        """For a person: `Tor, 3 hops`, `Tor, 3 hops, load web:4`."""
+        return ", ".join(filter(None, (path_label(self.path, self.hops), self.conditions)))
 
 
 def codec_label(codec: str, short: bool = False) -> str:
@@ -95,16 +112,10 @@ def delay_words(mouth_to_ear_ms: float) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """All rows of one path (and number of hops)."""
+    """All rows of one way."""
 
-    path: str
-    hops: int | None
+    way: Way
     rows: tuple[Row, ...]
-
-    @property
-    def label(self) -> str:
-        """For a person."""
-        return path_label(self.path, self.hops)
 
     @property
     def completed(self) -> tuple[Row, ...]:
@@ -139,9 +150,7 @@ class Group:
     def by_codec(self) -> list[tuple[str, float]]:
         """Median MOS-LQO by codec, in order of name."""
         codecs = sorted({row.codec for row in self.completed})
-        found = [
-            (codec, Group(self.path, self.hops, tuple(r for r in self.rows if r.codec == codec))) for codec in codecs
-        ]
+        found = [(codec, Group(self.way, tuple(row for row in self.rows if row.codec == codec))) for codec in codecs]
         return [(codec, mos) for codec, group in found if (mos := group.middle("mos_lqo")) is not None]
 
 
@@ -149,26 +158,39 @@ _ORDER = ("direct", "vpn", "tor", "vpn-tor", "onion")
 
 
 def groups(rows: Iterable[Row]) -> list[Group]:
-    """Rows by path and hops: direct first, then the rest with fewer hops first."""
-    by_key: dict[tuple[str, int | None], list[Row]] = {}
+    """Rows by way: direct first, then the rest with fewer hops first; each path as it is before what was changed on it,
+    with less load before more."""
+    by_way: dict[Way, list[Row]] = {}
     for row in rows:
-        over_tor = row.path not in ("direct", "vpn")
-        by_key.setdefault((row.path, row.hops if over_tor else None), []).append(row)
+        by_way.setdefault(Way.of(row), []).append(row)
     rank = {name: i for i, name in enumerate(_ORDER)}
-    keys = sorted(by_key, key=lambda key: (rank.get(key[0], len(rank)), key[0], key[1] or 0))
-    return [Group(path, hops, tuple(by_key[path, hops])) for path, hops in keys]
+    found = [Group(way, tuple(members)) for way, members in by_way.items()]
+    return sorted(
+        found,
+        key=lambda group: (
+            rank.get(group.way.path, len(rank)),
+            group.way.path,
+            group.way.hops or 0,
+            group.way.conditions != "",
+            group.mean("load_mbit_s") or 0.0,
+            group.way.conditions,
+        ),
+    )
 
 
 def summary(found: Sequence[Group]) -> list[tuple[str, str]]:
-    """For each path its name and a sentence or two; the others are compared with the direct path where there is one."""
-    base = next((group for group in found if group.path == "direct" and group.completed), None)
-    return [(_name(group), _says(group, None if base is group else base)) for group in found]
+    """For each way its name and a sentence or two; other paths are compared with the direct one where there is one."""
+    base = next((group for group in found if group.way.path == "direct" and group.completed), None)
+    return [(_name(group.way), _says(group, base if group.way.path != "direct" else None)) for group in found]
 
 
-def _name(group: Group) -> str:
-    if group.path == "tor" and group.hops is not None:
-        return f"Over Tor with {group.hops} hops"
-    return {"direct": "Without Tor", "vpn": "Through the VPN"}.get(group.path, f"Over {group.label}")
+def _name(way: Way) -> str:
+    if way.path == "tor" and way.hops is not None:
+        name = f"Over Tor with {way.hops} hops"
+    else:
+        over = f"Over {path_label(way.path, way.hops)}"
+        name = {"direct": "Without Tor", "vpn": "Through the VPN"}.get(way.path, over)
+    return ", ".join(filter(None, (name, way.conditions)))
 
 
 def _says(group: Group, base: Group | None) -> str:
