@@ -6,13 +6,13 @@ machine it travels in the control channel.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from earwitness.lab.scratch import scratch_folder
 from earwitness.path.vpn_config import (
     SOCKS_AUTH,
     Tunnel,
@@ -89,11 +89,11 @@ def _socks_auth(tunnel: Tunnel, username: str, password: str) -> dict[str, tuple
 
 @contextmanager
 def _folder(scratch: Path | None) -> Iterator[Path]:
-    """A folder of our own, 0700."""
+    """A folder of our own, 0700, which a kill does not leave behind with the keys in it."""
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="vpn-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    with scratch_folder("vpn-", scratch) as folder:
+        yield folder
 
 
 def _write(folder: Path, contents: Mapping[str, tuple[bytes, int]]) -> list[Path]:

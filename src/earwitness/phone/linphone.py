@@ -10,7 +10,6 @@ import asyncio
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
@@ -22,7 +21,7 @@ import numpy as np
 
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.lab.host import Host
-from earwitness.lab.sandbox import private_place
+from earwitness.lab.scratch import scratch_folder
 from earwitness.phone.base import PhoneKind
 from earwitness.phone.linphone_log import LinphoneLog
 from earwitness.phone.media import bind_udp
@@ -146,7 +145,7 @@ class LinphonePhone:
             for port, what in ((setup.sip_port, "SIP"), (setup.rtp_port, "RTP"), (setup.rtp_port + 1, "RTCP")):
                 bind_udp(setup.address, port, what).close()
         with ExitStack() as parts:
-            home = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="linphone-", dir=private_place())))
+            home = parts.enter_context(scratch_folder("linphone-"))
             (home / ".local/share/linphone").mkdir(parents=True)
             said = _speech_file(setup, home / "speech.wav")
             with os.fdopen(os.open(home / "rc", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.lab.host import Host
+from earwitness.lab.scratch import scratch_folder
 from earwitness.phone.base import PhoneKind
 from earwitness.phone.linphone import configuration
 from earwitness.phone.report import PhoneReport
@@ -193,8 +193,7 @@ class ManualPhones:
 def instructions(caller: ManualPhone, callee: ManualPhone, wait_s: float, scratch: Path) -> Iterator[str]:
     """What to do by hand, in words; the files that they name are in `scratch` until leaving."""
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(prefix="by-hand-", dir=scratch, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with scratch_folder("by-hand-", scratch) as folder:
         said = speech(caller.setup.speech, 8000, caller.setup.seconds)
         write_wav(folder / "speech.wav", said.samples, said.sample_rate)
         lines = [

@@ -14,18 +14,17 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab import outside
 from earwitness.lab.bubble import in_bubble
-from earwitness.lab.sandbox import STATE_DIR, private_place, rerun_inside
+from earwitness.lab.sandbox import STATE_DIR, rerun_inside
+from earwitness.lab.scratch import scratch_folder
 from earwitness.remote.answer import answer, open_listener
 from earwitness.remote.certificates import AnswerKeys, Identity, Invitation
 from earwitness.remote.machine import Machine
@@ -119,10 +118,10 @@ async def serve() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     told: dict[str, Any] = json.loads(await lines.readline())
     options = BesideOptions(**told["options"])
-    with tempfile.TemporaryDirectory(dir=private_place(), prefix="answered-") as store:
+    with scratch_folder("answered-") as store:
         answering = Answering(
             machine=Machine(NAME, options.place, "", ""),
-            store=CallStore(Path(store)),
+            store=CallStore(store),
             epoch_offset_ns=options.epoch_offset_ns,
             reached_at=options.reached_at,
             media_port=options.media_port,

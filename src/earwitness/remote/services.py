@@ -6,15 +6,13 @@ Nothing that comes over the wire is a path, an address or a command line: a devi
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from earwitness.errors import CallFailure, InputError, Outcome
-from earwitness.lab.sandbox import private_place
+from earwitness.lab.scratch import scratch_folder
 from earwitness.path.probe_sockets import echoing, listening, serve_transfer
 from earwitness.phone.lab_server import lab_server
 from earwitness.remote.machine import Machine
@@ -90,8 +88,8 @@ async def _onion(here: Here, _given: Mapping[str, Any]) -> AsyncIterator[tuple[A
 @asynccontextmanager
 async def _sip_server(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
     address = here.address_of(given["interface"])
-    with tempfile.TemporaryDirectory(dir=private_place(), prefix="sip-", ignore_cleanup_errors=True) as state:
-        starting = lab_server(here.machine, Path(state), address=address, relay=bool(given["relay"]))
+    with scratch_folder("sip-") as state:
+        starting = lab_server(here.machine, state, address=address, relay=bool(given["relay"]))
         async with starting as server:
             yield {"port": server.port, "passwords": dict(server.passwords)}, _nothing
 

@@ -11,7 +11,6 @@ import secrets
 import shutil
 import sqlite3
 import tarfile
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -28,6 +27,7 @@ from earwitness import __version__
 from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.layout import CALLS, CAPTURES, DATASET_FILE, RECORD, TRUTH
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.lab.scratch import scratch_folder
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE, running_since
 from earwitness.study.pseudonyms import Pseudonyms
 
@@ -78,8 +78,7 @@ def bundle(
     top = out.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
     with storing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".bundle-", dir=out.parent) as scratch:
-            root = Path(scratch)
+        with scratch_folder(".bundle-", out.parent) as root:
             masks = _pseudonyms(dataset) if pseudonyms else None
             left_out: Counter[str] = Counter()
             calls = _stage_calls(dataset, root / _DATA, audio, masks, left_out)
@@ -248,21 +247,18 @@ def _installed(packages: Iterable[str]) -> dict[str, str]:
 
 def _pack(root: Path, names: Sequence[str], top: str, out: Path) -> None:
     """A tar whose bytes depend on its files alone: names in order, no times, no owners."""
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        with (
-            draft.open("wb") as raw,
-            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            for name in names:
-                entry = tarfile.TarInfo(f"{top}/{name}")
-                entry.size, entry.mode = (root / name).stat().st_size, 0o644
-                with (root / name).open("rb") as file:
-                    tar.addfile(entry, file)
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
+    draft = root / ".packed"
+    with (
+        draft.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in names:
+            entry = tarfile.TarInfo(f"{top}/{name}")
+            entry.size, entry.mode = (root / name).stat().st_size, 0o644
+            with (root / name).open("rb") as file:
+                tar.addfile(entry, file)
+    draft.replace(out)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +18,7 @@ from aiostem.event import Event, EventHsDesc
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.host import Host
+from earwitness.lab.scratch import scratch_folder
 from earwitness.tor.control import TorControl
 from earwitness.tor.description import TorClient
 from earwitness.tor.onion import PUBLISH_TIMEOUT_S, OfferedHere, OnionService, publishing_failed
@@ -50,8 +50,8 @@ async def single_onion_service(
         )
     original = client.control.path.parent
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="single-", ignore_cleanup_errors=True) as folder:
-        node = Node(f"{host.name}single", host.address, Path(folder), ())
+    with scratch_folder("single-", scratch) as folder:
+        node = Node(f"{host.name}single", host.address, folder, ())
         for cached in original.glob("cached-*"):
             shutil.copyfile(cached, node.directory / cached.name)
         kept = [line for line in (original / "torrc").read_text().splitlines() if not line.startswith(_ITS_OWN)]
