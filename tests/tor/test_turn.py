@@ -39,7 +39,7 @@ def test_one_at_a_time(address: ControlAddress) -> None:
     assert most == 1
 
 
-def test_after_a_clean_turn_nothing_was_left_changed(address: ControlAddress) -> None:
+def test_after_a_clean_turn_nothing_was_left_changed(address: ControlAddress, tmp_path: Path) -> None:
     async def scenario() -> list[bool]:
         seen = []
         for _ in range(2):
@@ -49,6 +49,7 @@ def test_after_a_clean_turn_nothing_was_left_changed(address: ControlAddress) ->
         return seen
 
     assert asyncio.run(scenario()) == [False, False]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_holder_that_was_killed_leaves_a_mark_and_no_lock(address: ControlAddress) -> None:

@@ -23,6 +23,7 @@ from aiostem.exceptions import AiostemError
 from aiostem.structures import StreamCloseReasonInt
 
 from earwitness.errors import EarwitnessError
+from earwitness.lab.sandbox import private_place
 from earwitness.tor.control import Circuit, ControlAddress, TorControl
 
 USER_PREFIX = "earwitness-"
@@ -200,31 +201,58 @@ class Turn:
 
 @asynccontextmanager
 async def my_turn(address: ControlAddress) -> AsyncIterator[Turn]:
-    """One call at a time changes how this tor attaches streams: a lock file, with a mark while it is changed."""
-    name = hashlib.sha256(str(address).encode()).hexdigest()[:16]
-    path = Path(tempfile.gettempdir()) / f"earwitness-{os.getuid()}-{name}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """One call at a time changes how this tor attaches streams: a lock file, with a mark while it is changed.
+
+    The file is gone when the setting is back.
+    """
+    path = _lock_file(address)
+    descriptor = await _locked(path, address)
     try:
-        deadline = time.monotonic() + _LOCK_TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise EarwitnessError(
-                        "waiting for another call to finish opening at",
-                        address,
-                        f"still busy after {_LOCK_TIMEOUT_S:g} s",
-                        "end that call, or try again",
-                    ) from None
-                await asyncio.sleep(0.02)
         turn = Turn(left_changed=os.pread(descriptor, 1, 0) == b"1")
         os.pwrite(descriptor, b"1", 0)
         try:
             yield turn
         finally:
             if turn.restored:
-                os.pwrite(descriptor, b"0", 0)
+                path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _lock_file(address: ControlAddress) -> Path:
+    """Where all that call through this tor look: a lab's is of the lab alone, any other this user's commands share."""
+    name = hashlib.sha256(str(address).encode()).hexdigest()[:16]
+    private = private_place()
+    if private is not None and address.path is not None and address.path.is_relative_to(private):
+        return private / f"{name}.lock"
+    return Path(tempfile.gettempdir()) / f"earwitness-{os.getuid()}-{name}.lock"
+
+
+async def _locked(path: Path, address: ControlAddress) -> int:
+    """A descriptor of the file, with its lock. Raises `EarwitnessError` where others keep it too long."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):  # or the holder before us removed it after we had opened it
+                return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise EarwitnessError(
+                    "waiting for another call to finish opening at",
+                    address,
+                    f"still busy after {_LOCK_TIMEOUT_S:g} s",
+                    "end that call, or try again",
+                ) from None
+        os.close(descriptor)
+        await asyncio.sleep(0.02)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
