@@ -249,6 +249,18 @@ def test_a_killed_run_is_cleaned_up_by_the_next_and_a_live_one_is_not(tmp_path: 
     assert set(dataset.rows()["call_id"]) == {"other"}
 
 
+def test_drafts_of_a_killed_writer_are_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Dataset.open_or_create(tmp_path) as dataset:
+        _add(dataset, "a")
+        with monkeypatch.context() as killed:
+            killed.setattr(Path, "replace", lambda *_: None)
+            killed.setattr(Path, "unlink", lambda *_, **_named: None)
+            dataset.reindex()
+    assert list(tmp_path.glob(".calls.*"))
+    Dataset.open_or_create(tmp_path)
+    assert not list(tmp_path.glob(".calls.*"))
+
+
 def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(tmp_path)
     with pytest.raises(CallFailure, match="No space left on device; free some space") as caught, dataset.new_call("a"):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from earwitness.archive.layout import LOCK, STAGING
+from earwitness.archive.layout import DATASET_FILE, INDEX_CSV, INDEX_PARQUET, LOCK, STAGING
 
 
 @contextmanager
@@ -47,22 +47,22 @@ def staged(root: Path, call_id: str) -> Iterator[Path]:
             os.close(descriptor)
 
 
-def remove_stale(root: Path) -> list[str]:
-    """Remove the staging folders whose owners are dead; returns the names of what was removed."""
+def remove_stale(root: Path) -> None:
+    """Remove the staging folders whose owners are dead, and drafts of the data set's own files."""
     staging = root / STAGING
-    if not staging.is_dir():
-        return []
-    removed = []
     with locked(root):
+        for name in (DATASET_FILE, INDEX_PARQUET, INDEX_CSV):
+            for draft in root.glob(f".{name}.*"):  # who lives writes one with the lock held
+                draft.unlink(missing_ok=True)
+        if not staging.is_dir():
+            return
         for folder in sorted(path for path in staging.iterdir() if path.is_dir()):
             if not _has_owner(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 _owner_file(folder).unlink(missing_ok=True)
-                removed.append(folder.name)
         for orphan in staging.glob("*.owner"):
             if not (staging / orphan.stem).exists() and not _is_locked(orphan):
                 orphan.unlink(missing_ok=True)
-    return removed
 
 
 def commit(folder: Path, target: Path, durable: bool) -> None:
