@@ -52,6 +52,8 @@ def test_a_call_that_is_due_again_waits_for_its_places() -> None:
         schedule.take("two", 0.0)
     schedule.again(first, 1.0)
     assert schedule.take("two", 2.0) is None, "post one is in London still"
+    assert schedule.due_in_s(2.0) is None, "it waits for London, and no time brings that"
+    assert schedule.due_in_s(0.25) == 0.75
     assert places(schedule.take("one", 2.0)) == ("Frankfurt", "London")
     assert schedule.take("one", 2.0) == first
 
@@ -62,3 +64,20 @@ def test_a_post_that_rests_gives_its_block_back() -> None:
     schedule.give_back("one")
     assert [places(schedule.take("two", 0.0)) for _ in range(2)] == [("Frankfurt", "London"), ("London", "Sydney")]
     assert len(schedule) == 3
+
+
+def test_a_place_is_free_once_its_call_is_off_the_air_and_the_block_used_up() -> None:
+    schedule = Schedule(calls()[:4], its_places)
+    for _ in range(2):
+        assert places(schedule.take("one", 0.0)) == ("Frankfurt", "London")
+        assert schedule.take("two", 0.0) is None
+        schedule.off_air("one")
+    assert places(schedule.take("two", 0.0)) == ("London", "Sydney")
+
+
+def test_a_place_by_another_name_is_the_same_place() -> None:
+    text = TEXT.replace('["London", "Sydney"]', '["lond", "Sydney"]')
+    schedule = Schedule(sorted(design(parse_study(text)), key=lambda call: call.plan.from_place), its_places)
+    assert places(schedule.take("one", 0.0)) == ("Frankfurt", "London")
+    assert places(schedule.take("two", 0.0)) == ("New York", "Tokyo")
+    assert schedule.take("three", 0.0) is None

@@ -97,7 +97,7 @@ class Runner:
     ) -> None:
         """`calls`: those of the study to place in this run; all where not given. Done ones are left out.
 
-        `occupied`: what of a call's two posts may not use at once.
+        `occupied`: what of a call two posts may not use at once.
         """
         self._folder = folder
         self._journal = folder.journal
@@ -185,7 +185,8 @@ class Runner:
                 continue
             self._load.add(now_s, tor_bytes)
             await self._launch(post, call)
-            self._wake()  # what the call occupied may be what others wait for
+            self._schedule.off_air(post.name)
+            self._wake()  # what it occupied may be what others wait for
 
     async def _launch(self, post: Post, call: PlannedCall) -> None:
         """Begin a call, and come back when the post is free again."""

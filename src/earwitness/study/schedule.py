@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from earwitness.lab.geography import place
 from earwitness.study.design import PlannedCall
 
 Occupied = Callable[[PlannedCall], frozenset[str]]
@@ -19,8 +19,8 @@ def nothing_shared(_call: PlannedCall) -> frozenset[str]:
 
 
 def its_places(call: PlannedCall) -> frozenset[str]:
-    """There is one end at each place, which any post may use."""
-    return frozenset((call.plan.from_place, call.plan.to_place))
+    """There is one end at each place, by whatever name of it, which any post may use."""
+    return frozenset(str(place(name)) for name in (call.plan.from_place, call.plan.to_place))
 
 
 class Schedule:
@@ -34,6 +34,7 @@ class Schedule:
         self._blocks = deque(deque(block) for _, block in blocks)
         self._under_way: dict[str, deque[PlannedCall]] = {}
         self._waiting: list[tuple[float, int, PlannedCall]] = []
+        """When it is due, and its position, which no other has."""
         self._occupied = occupied
         self._held: dict[str, frozenset[str]] = {}
 
@@ -45,11 +46,9 @@ class Schedule:
         if block := self._under_way.get(post):
             return block.popleft()
         self._held.pop(post, None)
-        due = sorted(entry for entry in self._waiting if entry[0] <= now_s)
-        for entry in due:
+        for entry in sorted(entry for entry in self._waiting if entry[0] <= now_s):
             if self._hold(post, [entry[2]]):
                 self._waiting.remove(entry)
-                heapq.heapify(self._waiting)
                 return entry[2]
         for index, block in enumerate(self._blocks):
             if self._hold(post, block):
@@ -66,6 +65,11 @@ class Schedule:
         self._held[post] = wanted
         return True
 
+    def off_air(self, post: str) -> None:
+        """The post's call is over: what it occupied is free, unless more of its block is to come."""
+        if not self._under_way.get(post):
+            self._held.pop(post, None)
+
     def give_back(self, post: str) -> None:
         """The post is to rest: what it has not placed of its block is the next for others."""
         if block := self._under_way.pop(post, None):
@@ -74,11 +78,14 @@ class Schedule:
 
     def again(self, call: PlannedCall, due_s: float) -> None:
         """Place this call once more, not before then."""
-        heapq.heappush(self._waiting, (due_s, call.position, call))
+        self._waiting.append((due_s, call.position, call))
 
     def due_in_s(self, now_s: float) -> float | None:
-        """How long until there is something to take; None where nothing waits."""
-        return max(0.0, self._waiting[0][0] - now_s) if self._waiting else None
+        """How long until one more call is due; None where none waits.
+
+        What is due by now and was not taken waits for what others occupy, not for a time.
+        """
+        return min((due_s - now_s for due_s, _, _ in self._waiting if due_s > now_s), default=None)
 
     def finish_block(self) -> None:
         """Begin no new block."""
