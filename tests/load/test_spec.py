@@ -18,6 +18,7 @@ from earwitness.load.spec import Bulk, LoadSpec, Web
         ("none", ()),
         ("web:12", (Web(12),)),
         ("bulk:2,rate=1.5", (Bulk(2, 1.5),)),
+        ("web:2,page=1234.5678", (Web(2, 1234.5678),)),
         ("web:3,page=100,pause=2+bulk:1", (Web(3, 100.0, 2.0), Bulk(1))),
     ],
 )
@@ -40,6 +41,7 @@ def test_a_load_is_read_and_written(text: str, parts: tuple[Web | Bulk, ...]) ->
         "ftp:3",
         "web:3,rate=2",
         "bulk:1,rate=x",
+        "bulk:1,rate=0.001",
         "web:2,page=0",
     ],
 )

@@ -2,7 +2,7 @@
 
 Its configuration (`Config`) is the first JSON line on standard input. Every client has a circuit of its own, through
 relays that it was told, and fetches over it as its seed says. What happens is told as JSON lines on standard output:
-`ready` once circuits stand and bytes have come, `statistics` (`Carried`) four times a second. It ends with its standard
+`flows` once circuits stand and bytes have come, `statistics` (`Carried`) four times a second. It ends with its standard
 input, so with the process that started it.
 """
 
@@ -12,6 +12,7 @@ import asyncio
 import json
 import math
 import os
+import socket
 import sys
 import time
 from contextlib import suppress
@@ -31,12 +32,15 @@ from earwitness.tor.control import Circuit, ControlAddress, TorControl
 
 STATISTICS_EVERY_S = 0.25
 PAGE_SIGMA = 1.0
-"""Of the logarithm of a page's size: the largest tenth are four times the median."""
+"""Of the logarithm of a page's size: a tenth are more than 3.6 times the median."""
 BULK_BYTES = 5 * 2**20
 _LARGEST_PAGE_BYTES = 20 * 2**20
 _USER = "load-"
 _CIRCUIT_TIMEOUT_S = 20.0
-_FETCH_TIMEOUT_S = 120.0
+_SILENCE_S = 60.0
+"""A fetch of which nothing comes for so long has failed. How long it takes in all is the load's own doing."""
+_FIRST_WITHIN_S = 10.0
+"""However long the pauses: the first client begins by then, so that it shows in time whether anything flows."""
 _AFTER_FAILURE_S = 1.0
 
 
@@ -104,15 +108,16 @@ class Clients:
         """Fetch for ever. Begins at a moment of its own, as if it had gone on for long."""
         web = isinstance(client.part, Web)
         wait_s = client.random.uniform(0.0, client.part.pause_s if web else 0.5)
+        if client.number == 0:
+            wait_s = min(wait_s, _FIRST_WITHIN_S)
         while True:
             try:
-                async with asyncio.timeout(_FETCH_TIMEOUT_S):
-                    await self._with_circuit(client)
-                    await asyncio.sleep(wait_s)
-                    wait_s = 0.0
-                    begun = time.monotonic()
-                    await self._fetch(client, _size(client), int(getattr(client.part, "rate_mbit", 0.0) * 1e6))
-            except (OSError, SocksRefused, TimeoutError, EarwitnessError, AiostemError) as error:
+                await self._with_circuit(client)
+                await asyncio.sleep(wait_s)
+                wait_s = 0.0
+                begun = time.monotonic()
+                await self._fetch(client, _size(client), int(getattr(client.part, "rate_mbit", 0.0) * 1e6))
+            except (OSError, SocksRefused, EarwitnessError, AiostemError) as error:
                 self.carried.failed += 1
                 self.carried.last_failure = str(error) or type(error).__name__
                 await asyncio.sleep(_AFTER_FAILURE_S)
@@ -130,21 +135,32 @@ class Clients:
         client.ready.set()
 
     async def _fetch(self, client: Client, size: int, bits_a_second: int) -> None:
+        try:
+            with network_socket() as connection:
+                async with asyncio.timeout(_SILENCE_S) as patience:
+                    connection.setblocking(False)
+                    await self._ask(connection, client, size, bits_a_second)
+                    await self._receive(connection, size, patience)
+        except TimeoutError as error:
+            raise TimeoutError(f"nothing came for {_SILENCE_S:g} s") from error
+
+    async def _ask(self, connection: socket.socket, client: Client, size: int, bits_a_second: int) -> None:
         loop = asyncio.get_running_loop()
-        with network_socket() as connection:
-            connection.setblocking(False)
-            await loop.sock_connect(connection, (self._config.socks[0], self._config.socks[1]))
-            server, port = self._config.server
-            await connect_through(connection, (server, port), client.user, "load")
-            await loop.sock_sendall(connection, b"%d %d\n" % (size, bits_a_second))
-            buffer = bytearray(65_536)
-            left = size
-            while left > 0:
-                got = await loop.sock_recv_into(connection, buffer)
-                if not got:
-                    raise ConnectionError("the stream ended in mid-page")
-                left -= got
-                self.carried.bytes += got
+        await loop.sock_connect(connection, (self._config.socks[0], self._config.socks[1]))
+        server, port = self._config.server
+        await connect_through(connection, (server, port), client.user, "load")
+        await loop.sock_sendall(connection, b"%d %d\n" % (size, bits_a_second))
+
+    async def _receive(self, connection: socket.socket, left: int, patience: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        buffer = bytearray(65_536)
+        while left > 0:
+            got = await loop.sock_recv_into(connection, buffer)
+            if not got:
+                raise ConnectionError("the stream ended in mid-page")
+            left -= got
+            self.carried.bytes += got
+            patience.reschedule(loop.time() + _SILENCE_S)
 
     def _on_stream(self, event: EventStream) -> None:
         """Ours go to their own client's circuit, all others where tor wants them."""
@@ -174,13 +190,13 @@ def say(event: str, **values: Any) -> None:
 
 
 async def _tell(all_clients: Clients) -> None:
-    ready = False
+    flows = False
     while True:
         all_clients.carried.at_ns = time.monotonic_ns()
         say("statistics", **asdict(all_clients.carried))
-        if not ready and all_clients.carried.bytes and all(client.ready.is_set() for client in all_clients.clients):
-            ready = True
-            say("ready")
+        if not flows and all_clients.carried.bytes and all(client.ready.is_set() for client in all_clients.clients):
+            flows = True
+            say("flows")
         await asyncio.sleep(STATISTICS_EVERY_S)
 
 

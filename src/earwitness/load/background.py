@@ -89,12 +89,12 @@ class Background:
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self._ready.wait()
-                if self.problem is None:
-                    await asyncio.sleep(SETTLE_S)
         except TimeoutError:
             said = self.carried.last_failure
-            why = f"not all its circuits carried anything in {START_TIMEOUT_S:g} s" + (f": {said}" if said else "")
+            why = f"its circuits do not all stand and carry after {START_TIMEOUT_S:g} s" + (f": {said}" if said else "")
             raise _failure("starting the load", str(self.spec), why) from None
+        if self.problem is None:
+            await asyncio.sleep(SETTLE_S)
         if self.problem is not None:
             raise _failure("starting the load", str(self.spec), self.problem)
 
@@ -102,9 +102,10 @@ class Background:
         try:
             while True:
                 said = await child.receive()
-                if said.pop("event") == "statistics":
+                event = said.pop("event")
+                if event == "statistics":
                     self.carried = Carried(**said)
-                elif child.name.startswith("load's"):
+                elif event == "flows":
                     self._ready.set()
                 self.told(self)
         except ChildGone as gone:
@@ -155,8 +156,10 @@ class StandingLoad:
     @classmethod
     def of(cls, lab: Lab) -> StandingLoad | None:
         """That of the lab, None where it has none."""
-        path = lab.state_dir / STANDING
-        return cls(path) if path.exists() else None
+        try:
+            return cls(lab.state_dir / STANDING)
+        except FileNotFoundError:
+            return None
 
     @property
     def carried(self) -> Carried:

@@ -9,6 +9,8 @@ from earwitness.errors import InputError
 
 NO_LOAD = "none"
 MOST_CLIENTS = 64
+LEAST_RATE_MBIT = 0.01
+"""A download that trickles more slowly cannot be told from one that has stopped."""
 DEFAULT_RELAY_MBIT = 2.0
 """Bound on each relay's rate where a load is asked for and no bound is: the lab's relays are as quick as the machine,
 and what is never full makes nothing wait. Ten voice streams; a load that fills it costs two cores little."""
@@ -90,6 +92,8 @@ def _part(part: str, whole: str) -> Part:
         values[names[name]] = number
     if values.get("page_kib") == 0:
         raise InputError("reading the load", whole, "a page of nothing", _FORM)
+    if 0.0 < values.get("rate_mbit", 0.0) < LEAST_RATE_MBIT:
+        raise InputError("reading the load", whole, f"a rate below {LEAST_RATE_MBIT:g} Mbit/s", _FORM)
     return made(int(count), **values)
 
 
@@ -97,6 +101,6 @@ def _text(part: Part) -> str:
     kind, names = next((kind, names) for kind, (made, names) in _KINDS.items() if isinstance(part, made))
     defaults = {field.name: field.default for field in dataclasses.fields(part)}
     settings = [
-        f"{short}={getattr(part, name):g}" for short, name in names.items() if getattr(part, name) != defaults[name]
+        f"{short}={getattr(part, name):.15g}" for short, name in names.items() if getattr(part, name) != defaults[name]
     ]
     return ",".join([f"{kind}:{part.clients}", *settings])
