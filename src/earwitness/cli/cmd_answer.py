@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, print_records, progress
+from earwitness.cli.common import JsonFlag, print_records, progress, told
 
 
 def register(app: typer.Typer) -> None:
@@ -88,9 +88,4 @@ def register(app: typer.Typer) -> None:
         if not (may_make_devices() or in_sandbox()):
             raise typer.Exit(rerun_inside())
 
-        def told(line: str) -> None:
-            if json:
-                print_records([{"said": line}])
-            progress.print(f"answer: {line}", markup=False, soft_wrap=True)
-
-        asyncio.run(wait_for_calls(options, told))
+        asyncio.run(wait_for_calls(options, told("answer", json)))

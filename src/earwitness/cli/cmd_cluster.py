@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, output, print_records, progress, told
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +50,7 @@ def schedule(
     from earwitness.cluster.keys import ClusterKeys
     from earwitness.cluster.scheduler import schedule as run
 
-    serve_to_the_end(run(listen, ClusterKeys.read(keys), lambda line: _told(line, json)))
+    serve_to_the_end(run(listen, ClusterKeys.read(keys), told("cluster", json)))
 
 
 def show(
@@ -74,9 +74,3 @@ def show(
     for record in records:
         output.print(f"{record['place']}: {record['name']}, answers at {record['answers_at']}", markup=False)
     output.print(f"{len(records)} vantages; {scorers} processes score", markup=False)
-
-
-def _told(line: str, json: bool) -> None:
-    if json:
-        print_records([{"said": line}])
-    progress.print(f"cluster: {line}", markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, print_records, progress
+from earwitness.cli.common import JsonFlag, told
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,12 @@ def register(app: typer.Typer) -> None:
         ] = "",
         media_port: Annotated[int, typer.Option(help="TCP port that takes the streams of paths; 0: any.")] = 0,
         worker_port: Annotated[
-            int, typer.Option(help="First TCP port at which the cluster reaches this machine, and one more a scorer.")
+            int,
+            typer.Option(
+                min=0,
+                max=65535,
+                help="First TCP port at which the cluster reaches this machine, and one more a scorer.",
+            ),
         ] = 0,
         name: Annotated[str, typer.Option(help="Name of this machine in records. Default: its host name.")] = "",
         tor_control: Annotated[
@@ -50,11 +55,6 @@ def register(app: typer.Typer) -> None:
         from earwitness.cluster.serve import VantageOptions, serve_vantage
         from earwitness.remote.service import check_media_port
 
-        def told(line: str) -> None:
-            if json:
-                print_records([{"said": line}])
-            progress.print(f"vantage: {line}", markup=False, soft_wrap=True)
-
         options = VantageOptions(
             at=at,
             cluster=cluster_address(cluster),
@@ -69,4 +69,4 @@ def register(app: typer.Typer) -> None:
             scorers=scorers,
             store=store,
         )
-        serve_to_the_end(serve_vantage(options, told))
+        serve_to_the_end(serve_vantage(options, told("vantage", json)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +24,17 @@ def print_records(records: Iterable[Mapping[str, Any]]) -> None:
     for record in records:
         sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def told(command: str, json: bool) -> Callable[[str], None]:
+    """How a command that serves says what happens: a line on standard error, with `json` a record besides."""
+
+    def tell(line: str) -> None:
+        if json:
+            print_records([{"said": line}])
+        progress.print(f"{command}: {line}", markup=False, soft_wrap=True)
+
+    return tell
 
 
 def _plain(value: Any) -> Any:
