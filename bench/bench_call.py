@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.commands import EARWITNESS
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
@@ -106,7 +106,7 @@ def _run(*arguments: str) -> list[dict[str, Any]]:
     """Records of a command that must do well, in a lab of its own."""
     with tempfile.TemporaryDirectory() as runtime:
         done = subprocess.run(
-            [sys.executable, "-c", "from earwitness.cli.main import main; main()", *arguments, "--json"],
+            [*EARWITNESS, *arguments, "--json"],
             capture_output=True,
             text=True,
             env={**os.environ, "EARWITNESS_RUNTIME": runtime},

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from bench.commands import EARWITNESS, until
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.study.design import design
@@ -62,8 +63,7 @@ class Running:
 
     def start(self, out: Path | None = None) -> subprocess.Popen[str]:
         """Run it, or resume it, here or in a copy of its directory."""
-        argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", "study", "run", str(self._file)]
-        argv += ["--out", str(out or self.out), "--no-report"]
+        argv = [*EARWITNESS, "study", "run", str(self._file), "--out", str(out or self.out), "--no-report"]
         self.process = subprocess.Popen(argv, env=self._environment, text=True, stderr=subprocess.PIPE)
         return self.process
 
@@ -89,15 +89,17 @@ class Running:
         return len(planned - set(done)), len(done) - len(set(done) & planned)
 
     def _until(self, holds: Callable[[], bool]) -> None:
-        assert self.process is not None
-        deadline = time.monotonic() + _TIMEOUT_S
-        while True:
+        def holds_now() -> bool:
             with contextlib.suppress(FileNotFoundError):  # it was staged, and now it is stored
-                if holds():
-                    return
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"it ended too early, or never got there: {self.end()}")
-            time.sleep(0.01)
+                return holds()
+            return False
+
+        assert self.process is not None
+        try:
+            until(holds_now, _TIMEOUT_S, self.process, look_s=0.01)
+        except RuntimeError as error:
+            self.process.kill()
+            raise RuntimeError(f"{error}: {self.end()[1]}") from error
 
 
 @contextlib.contextmanager

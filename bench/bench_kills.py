@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.bench_study import TWENTY
+from bench.commands import EARWITNESS, started
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.study.design import design, of_call_id
@@ -58,38 +59,35 @@ def _killed(text: str) -> list[Measurement]:
         file, out = Path(scratch) / "study.toml", Path(scratch) / "out"
         file.write_text(text)
         environment = {**token.environment, "EARWITNESS_RUNTIME": str(Path(scratch) / "runtime")}
-        argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", "study", "run", str(file)]
-        argv += ["--out", str(out), "--no-report"]
+        argv = [*EARWITNESS, "study", "run", str(file), "--out", str(out), "--no-report"]
         begun = time.monotonic()
         while True:
             runs += 1
-            process = subprocess.Popen(
-                argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-            )
             said: list[str] = []
             up = threading.Event()
-            listener = threading.Thread(target=_listen, args=(process, said, up))
-            listener.start()
-            if struck < KILLS:
-                if struck % 5:
-                    up.wait(_TIMEOUT_S)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(chance.uniform(0.3, CALLS_S if struck % 5 else BOOT_S))
-                process.kill()
-            process.wait(_TIMEOUT_S)
-            listener.join()
+            with started(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+                listener = threading.Thread(target=_listen, args=(process, said, up))
+                listener.start()
+                if struck < KILLS:
+                    if struck % 5:
+                        up.wait(_TIMEOUT_S)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(chance.uniform(0.3, CALLS_S if struck % 5 else BOOT_S))
+                    process.kill()
+                process.wait(_TIMEOUT_S)
+                listener.join()
             if process.returncode >= 0:
                 break
             struck += 1
             left += not _gone(token)
-            print(f"kill {struck}: {len(list(out.glob('calls/*')))} calls stored", file=sys.stderr, flush=True)
-            done_at_kill.append(len(list((out / "calls").glob("*"))) if (out / "calls").is_dir() else 0)
+            done_at_kill.append(len(list(out.glob("calls/*"))))
+            print(f"kill {struck}: {done_at_kill[-1]} calls stored", file=sys.stderr, flush=True)
         seconds = time.monotonic() - begun
         if process.returncode != 0:
             raise RuntimeError(f"the study did not end well: {said[-5:]}")
         rows = Dataset.open(out).rows()
         completed = sorted(set(rows[rows["outcome"] == "completed"]["call_id"]))
-        staging = list((out / ".staging").glob("*")) if (out / ".staging").is_dir() else []
+        staging = list(out.glob(".staging/*"))
     counts = Counter(found[0] for name in completed if (found := of_call_id("kills", name)) is not None)
     after = machine_state()
     return [

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.commands import EARWITNESS, started, until
 from bench.measure import Measurement
 
 STUDY = """version = 1
@@ -50,20 +47,20 @@ def bench_scrape() -> list[Measurement]:
         scrape = {"job_name": "earwitness", "static_configs": [{"targets": [f"127.0.0.1:{metrics}"]}]}
         # JSON is YAML.
         (folder / "p.yml").write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))
-        watch = [sys.executable, "-c", "from earwitness.cli.main import main; main()", "watch"]
-        watch += [str(folder / "watch.toml"), "--out", str(folder / "out"), "--metrics", f"127.0.0.1:{metrics}"]
+        watch = [*EARWITNESS, "watch", str(folder / "watch.toml"), "--out", str(folder / "out")]
+        watch += ["--metrics", f"127.0.0.1:{metrics}"]
         scraping = [server, f"--config.file={folder / 'p.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}"]
         scraping += [f"--web.listen-address=127.0.0.1:{here}"]
         environment = {**os.environ, "EARWITNESS_RUNTIME": str(folder / "runtime")}
-        running = []
-        try:
-            running.append(subprocess.Popen(watch, env=environment, stderr=subprocess.DEVNULL))
-            running.append(subprocess.Popen(scraping, stderr=subprocess.DEVNULL))
+        with (
+            started(watch, env=environment, stderr=subprocess.DEVNULL) as watching,
+            started(scraping, stderr=subprocess.DEVNULL),
+        ):
 
             def calls() -> float:
                 return _query(here, 'sum(earwitness_calls_total{outcome="completed"})')
 
-            _until(lambda: calls() >= 3)
+            until(lambda: calls() >= 3, _TIMEOUT_S, watching)
             seen = calls()
             text = urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=10).read()
             checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
@@ -77,15 +74,6 @@ def bench_scrape() -> list[Measurement]:
                 Measurement("samples a scrape", _query(here, "scrape_samples_scraped"), "samples"),
                 Measurement("lines of complaint of promtool", len(said.splitlines()), "lines", 0, note=said[:80]),
             ]
-        finally:
-            for process in running:
-                process.send_signal(signal.SIGTERM)
-            for process in running:
-                try:
-                    process.wait(60)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
 
 
 def _program(name: str) -> str | None:
@@ -112,11 +100,3 @@ def _query(port: int, expression: str) -> float:
         return 0.0
     found = answer["data"]["result"]
     return float(found[0]["value"][1]) if found else 0.0
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _TIMEOUT_S
-    while not holds():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"not so after {_TIMEOUT_S:g} s")
-        time.sleep(0.5)

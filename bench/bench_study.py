@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.commands import EARWITNESS
 from bench.measure import Measurement
 from earwitness.errors import Outcome
 from earwitness.study.design import design
@@ -41,7 +42,6 @@ repeats = 5
 
 def _earwitness(*arguments: str) -> tuple[float, int]:
     """Wall time in s and peak memory in MiB of a command."""
-    program = "import sys; from earwitness.cli.main import main; main()"
     code = (
         "import resource, subprocess, sys;"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True);"
@@ -49,7 +49,7 @@ def _earwitness(*arguments: str) -> tuple[float, int]:
     )
     begun = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", code, sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", code, *EARWITNESS, *arguments],
         capture_output=True,
         text=True,
         check=True,

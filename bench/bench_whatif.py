@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.commands import EARWITNESS, started, until
 from bench.measure import Measurement
 
 PUBLISHED = Path(
@@ -23,6 +23,7 @@ CALLS = int(os.environ.get("EARWITNESS_BENCH_CALLS", "16"))
 """How many of the Tor calls: enough to show, and short beside other work. 0 for all."""
 BAR_CALLS = int(os.environ.get("EARWITNESS_BENCH_BAR_CALLS", "200"))
 BAR_BUFFERS = ("pjmedia", "adaptive")
+_JOINED_WITHIN_S = 120.0
 TURNS = int(os.environ.get("EARWITNESS_BENCH_TURNS", "2"))
 
 _RUN = """
@@ -148,30 +149,23 @@ def _cluster(scratch: Path, scorers: int) -> Iterator[tuple[str, str]]:
 
     keys = scratch / "keys"
     make_keys(keys, ("here",))
-    earwitness = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
-    scheduler = subprocess.Popen(
-        [*earwitness, "cluster", "schedule", "--keys", str(keys / "scheduler"), "--listen", "127.0.0.1:0", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    started = [scheduler]
-    try:
+    schedule = [*EARWITNESS, "cluster", "schedule", "--keys", str(keys / "scheduler"), "--listen", "127.0.0.1:0"]
+    with contextlib.ExitStack() as running:
+        scheduler = running.enter_context(started([*schedule, "--json"], stdout=subprocess.PIPE))
         assert scheduler.stdout is not None
         address = json.loads(scheduler.stdout.readline())["said"].split()[-1]
         for number in range(scorers):
             folder = scratch / f"scorer-{number}"
             folder.mkdir()
             argv = [sys.executable, "-m", "earwitness.cluster.scorer", address, str(keys / "vantage-here")]
-            started.append(subprocess.Popen([*argv, f"scorer/{number}", str(folder)], text=True))
-        show = [*earwitness, "cluster", "show", "--cluster", address, "--keys", str(keys / "client"), "--json"]
-        while json.loads(subprocess.check_output(show, text=True).splitlines()[-1])["scorers"] < scorers:
-            time.sleep(0.5)
+            running.enter_context(started([*argv, f"scorer/{number}", str(folder)]))
+        show = [*EARWITNESS, "cluster", "show", "--cluster", address, "--keys", str(keys / "client"), "--json"]
+
+        def joined() -> bool:
+            return int(json.loads(subprocess.check_output(show, text=True).splitlines()[-1])["scorers"]) >= scorers
+
+        until(joined, _JOINED_WITHIN_S, scheduler)
         yield address, str(keys / "client")
-    finally:
-        for process in reversed(started):
-            process.terminate()
-            process.wait(60)
 
 
 def _imported(scratch: Path, count: int = CALLS) -> tuple[Path, Path]:
