@@ -26,6 +26,8 @@ DEFAULT_PORT = 8786
 LOOPBACK_ONLY = "127.0.0.1:0"
 """Where Dask's HTTP server, which cannot be left out, listens: it has no page, and nobody else reaches it."""
 JOIN_S = 20.0
+UNSCORED_S = 300.0
+"""Work that no process has taken for so long, as none is left that scores, is given up by the scheduler."""
 
 _SETTINGS: dict[str, Any] = {
     "distributed.comm.require-encryption": True,
@@ -37,6 +39,7 @@ _SETTINGS: dict[str, Any] = {
     # It looks at its own lateness 50 times a second, and at the machine twice: for pages that we do not have.
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "10s",
+    "distributed.scheduler.no-workers-timeout": f"{UNSCORED_S:g}s",
     # Who waits for a scheduler does so in rounds of ours; a process that ends would wait for Dask's.
     "distributed.comm.timeouts.connect": "10s",
 }
@@ -77,6 +80,17 @@ def own_address(cluster: str) -> str:
         )
 
 
+def check_free(host: str, port: int, option: str) -> None:
+    """`InputError` where we cannot listen there: Dask would not say so in one line. `option`: what gave the port."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except (OSError, OverflowError) as error:
+        remedy = f"give an address of this machine and a free port to {option}"
+        raise InputError("listening on", f"{host}:{port}", error, remedy) from error
+
+
 async def join(cluster: str, keys: ClusterKeys, timeout_s: float = JOIN_S) -> Client:
     """A client of the cluster, for this event loop; to be closed.
 
@@ -103,7 +117,7 @@ def in_our_words(cluster: str) -> Iterator[None]:
         yield
     except EarwitnessError:
         raise
-    except (OSError, TimeoutError) as error:
+    except (OSError, RuntimeError) as error:  # a server of Dask's that does not start hides why in a RuntimeError
         if isinstance(_chain(error)[-1], _CLOSED_ON_US):
             happened = f"one side does not accept the other's certificate ({_chain(error)[-1]})"
             raise InputError(*tried, happened, "give --keys a folder of the same `earwitness cluster init`") from error

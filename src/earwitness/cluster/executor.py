@@ -7,9 +7,10 @@ it, however many tasks do, and is kept there under its digest while the worker l
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,11 +19,20 @@ from typing import Any, Protocol, TypeVar
 
 from distributed import Client, get_worker
 from distributed import Future as DaskFuture
-from distributed.scheduler import KilledWorker
+from distributed.comm.core import CommClosedError
+from distributed.scheduler import KilledWorker, NoValidWorkerError, NoWorkerError
 
 from earwitness.archive.staging import write_atomically
 from earwitness.cluster.agreement import check_agreement
-from earwitness.cluster.dask import AGREEMENT, JOIN_S, SCORING, cluster_address, in_our_words, use_our_settings
+from earwitness.cluster.dask import (
+    AGREEMENT,
+    JOIN_S,
+    SCORING,
+    UNSCORED_S,
+    cluster_address,
+    in_our_words,
+    use_our_settings,
+)
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.errors import EarwitnessError
 from earwitness.study.whatif_calls import Direction
@@ -73,7 +83,7 @@ class CarryingExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more; the cluster goes on."""
+        """Take no more; the cluster goes on. Without `wait` Dask cancels what has not ended."""
         self._contents.clear()
         self._inner.shutdown(wait)
 
@@ -105,14 +115,16 @@ def work_brought(work: Callable[[T], Record], task: T, brought: Sequence[Brought
 def _kept(folder: Path, one: Brought, content: bytes) -> Path:
     """The file under its digest and its own name, by which it may be told what it is."""
     path = folder / one.digest / Path(one.path).name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content, durable=False)
-        _forget_oldest(folder)
+    if path.exists():
+        os.utime(path.parent)  # speech that all tasks share stays, however many other files came since
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content, durable=False)
+    _forget_longest_unused(folder)
     return path
 
 
-def _forget_oldest(folder: Path) -> None:
+def _forget_longest_unused(folder: Path) -> None:
     kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
     for old in kept[:-_FILES_OF_A_WORKER]:
         for path in old.iterdir():
@@ -155,13 +167,24 @@ def cluster_executor(cluster: str, keys: Path) -> Iterator[Executor]:
         executor = CarryingExecutor(client)
         try:
             yield executor
-        except KilledWorker as error:
-            remedy = "run it again: results are kept; see the vantages' memory"
-            raise EarwitnessError("working at", address, f"workers died: {error}", remedy) from error
-        except OSError as error:
-            raise EarwitnessError("working at", address, error, "run it again: results are kept") from error
+        except tuple(_TROUBLES) as error:
+            happened, remedy = next(words for kind, words in _TROUBLES.items() if isinstance(error, kind))
+            remedy = f"{remedy}, and run it again: results are kept"
+            raise EarwitnessError("working at", address, happened, remedy) from error
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+            executor.shutdown(wait=False)
+
+
+_NOBODY = f"nobody in it has scored for {UNSCORED_S:g} s", "start `earwitness vantage`"
+_GONE = "its scheduler was lost", "start `earwitness cluster schedule`"
+_TROUBLES: dict[type[Exception], tuple[str, str]] = {
+    KilledWorker: ("process after process died over the same task", "see the vantages' memory"),
+    NoWorkerError: _NOBODY,
+    NoValidWorkerError: _NOBODY,
+    CancelledError: _GONE,
+    CommClosedError: _GONE,
+}
+"""How Dask tells that work came to nothing: what that means, and what to do."""
 
 
 def _scorers(client: Client) -> int:
