@@ -21,7 +21,7 @@ from earwitness.archive.dataset import Dataset
 from earwitness.cluster.keys import make_keys
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.sandbox import in_sandbox, rerun_inside
+from earwitness.lab.sandbox import STATE_DIR, in_sandbox, rerun_inside
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.remote.two_machines import EARWITNESS, command_lines
@@ -154,6 +154,7 @@ async def studied(machines: Machines, codecs: Sequence[str], seconds: float) -> 
         "key_in_process_list": any(secret in lines for secret in secrets),
         "key_left": any(secret.encode() in left for secret in secrets) or b"PRIVATE KEY" in left,
         "again": again.poll() is None,
+        "folders": [path.name for path in STATE_DIR.glob("earwitness-vantage-*")],
         "stranger": {"code": await machines.ended(strange), "log": machines.log("stranger")},
         "attempts": [(call.record.call_id, str(call.record.outcome)) for call in dataset.calls()],
     }

@@ -34,6 +34,11 @@ def test_a_vantage_killed_in_mid_call_costs_one_attempt(report: dict[str, Any]) 
     assert "waiting up to 300 s for a vantage at Frankfurt" in studied["log"]
 
 
+def test_a_vantage_that_was_killed_or_refused_leaves_no_folder(report: dict[str, Any]) -> None:
+    assert report["studied"]["again"]
+    assert len(report["studied"]["folders"]) == 2, "of the callee's, and of the caller's that was started again"
+
+
 def test_calls_between_vantages_are_whole(report: dict[str, Any]) -> None:
     rows = [row for row in report["studied"]["rows"] if row["outcome"] == "completed"]
     assert len(rows) == 4

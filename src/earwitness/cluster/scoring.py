@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 from distributed import Client
 
@@ -17,6 +15,7 @@ from earwitness.call.live import LiveCall
 from earwitness.cluster.dask import SCORING
 from earwitness.cluster.orders import Placed
 from earwitness.cluster.parcel import Files, pack, unpack
+from earwitness.lab.scratch import scratch_folder
 
 Evaluated = tuple[CallRecord, Files]
 
@@ -26,8 +25,8 @@ SCORED_WITHIN_S = 900.0
 
 def evaluate_parcel(live: LiveCall, files: Files) -> Evaluated:
     """Runs at a scorer: what `evaluate` does in a folder, from files to files. A fault of ours costs no call."""
-    with tempfile.TemporaryDirectory(prefix="earwitness-scoring-") as name:
-        folder = Path(name) / live.call_id
+    with scratch_folder("earwitness-scoring-") as scratch:
+        folder = scratch / live.call_id
         folder.mkdir()
         unpack(files, folder)
         try:
@@ -45,13 +44,15 @@ async def scored(client: Client, placed: Placed, scorers: int) -> Evaluated:
     if scorers:
         key = f"score-{live.call_id}-{secrets.token_hex(4)}"
         resources = {SCORING: 1}
-        task = client.submit(evaluate_parcel, live, placed.files, resources=resources, pure=False, key=key)
+        task = None
         try:
+            task = client.submit(evaluate_parcel, live, placed.files, resources=resources, pure=False, key=key)
             async with asyncio.timeout(SCORED_WITHIN_S):
                 evaluated: Evaluated = await task
             return evaluated
         except Exception as trouble:  # whatever became of the workers: it has no bearing on the call
-            task.release()
+            if task is not None:
+                task.release()
             note = f"scored by the study's own machine, as no worker did ({type(trouble).__name__})"
             live = replace(live, notes=(*live.notes, note))
     return await asyncio.to_thread(evaluate_parcel, live, placed.files)

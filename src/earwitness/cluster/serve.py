@@ -8,14 +8,13 @@ import platform
 import secrets
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.call.public_network import CALLS_AN_HOUR, Politeness
 from earwitness.capture.live import epoch_offset_ns
-from earwitness.cluster.dask import join, own_address, use_our_settings
+from earwitness.cluster.dask import check_free, join, own_address, use_our_settings
 from earwitness.cluster.ending import until_told_to_end
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.orders import EXTENSION, Facts
@@ -24,6 +23,7 @@ from earwitness.cluster.worker import WorkerOptions, serve_worker
 from earwitness.errors import InputError
 from earwitness.lab.geography import place as find_place
 from earwitness.lab.namespace import start_owned
+from earwitness.lab.scratch import scratch_folder
 from earwitness.remote.answer import open_listener
 from earwitness.remote.client import parse_address
 from earwitness.remote.machine import Machine, may_make_devices
@@ -83,7 +83,7 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
     name = options.name or platform.node() or "vantage"
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(open_listener(*parse_address(options.listen, lowest_port=0)))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earwitness-vantage-")))
+        folder = stack.enter_context(scratch_folder("earwitness-vantage-"))
         listens, port = listener.getsockname()[:2]
         own = own_address(options.cluster) if listens == ANY else listens
         tor_control = ControlAddress.parse(options.tor_control) if options.tor_control else None
@@ -100,6 +100,7 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
             ),
             listener,
             Politeness(calls_an_hour=options.calls_an_hour),
+            folder,
             tor_control=tor_control,
             told=told,
         )
@@ -113,6 +114,9 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
             reached_at=options.reached_at,
             extensions={EXTENSION: vantage},
         )
+        if worker.port:
+            for number in range(options.scorers + 1):
+                check_free(worker.listens_at, worker.port + number, "--worker-port")
         told(f"{name} in {city} answers at {vantage.facts.answers_at[0]}:{port}")
         await until_told_to_end(asyncio.create_task(_together(options, worker, vantage, folder, told)))
         told("ended; what was measured is kept")

@@ -44,11 +44,13 @@ class Vantage:
         answering: Answering,
         listener: socket.socket,
         politeness: Politeness,
+        scratch: Path,
         *,
         tor_control: ControlAddress | None = None,
         told: Told = lambda _line: None,
     ) -> None:
-        self.facts = facts
+        """`listener`: where callers come in; `scratch`: a folder of ours for short-lived files, calls among them."""
+        self.facts, self._scratch = facts, scratch
         self._answering, self._listener, self._politeness = answering, listener, politeness
         self._tor_control, self._told = tor_control, told
         self._answerer: Answerer | None = None
@@ -81,7 +83,7 @@ class Vantage:
         """Place a call, to its end. Raises `VantageBusy`, and `EarwitnessError` where it could not be begun at all."""
         await self._give_way(order.run, order.call_id)
         task = asyncio.create_task(self._placed(order))
-        self._calling = order, task
+        calling = self._calling = order, task
         try:
             return await task
         except asyncio.CancelledError:
@@ -90,15 +92,16 @@ class Vantage:
             remedy = "place it again"
             raise EarwitnessError("placing the call", order.call_id, "it was ended before it began", remedy) from None
         finally:
-            self._calling = None
+            if self._calling is calling:  # and not that of a call which made this one give way
+                self._calling = None
 
     async def _placed(self, order: Order) -> Placed:
         plan = order.plan
-        with tempfile.TemporaryDirectory(prefix="earwitness-call-") as name:
+        with tempfile.TemporaryDirectory(prefix="call-", dir=self._scratch) as name:
             folder = Path(name)
             async with self._turn(plan):
                 tor = await self._known_relays() if plan.over_tor else None
-                network = RemoteNetwork(order.callee, order.invitation, Path(tempfile.gettempdir()), tor=tor)
+                network = RemoteNetwork(order.callee, order.invitation, self._scratch, tor=tor)
                 notebook = Notebook(order.call_id, plan, network.name, order.command)
                 self._told(f"call {order.call_id} to {plan.to_place}")
                 try:

@@ -11,9 +11,9 @@ from typing import Any
 
 from distributed import Worker
 
-from earwitness.cluster.dask import LOOPBACK_ONLY, join, own_address
+from earwitness.cluster.dask import LOOPBACK_ONLY, in_our_words, join, own_address
 from earwitness.cluster.keys import ClusterKeys
-from earwitness.errors import EarwitnessError, InputError
+from earwitness.errors import EarwitnessError
 
 Told = Callable[[str], None]
 _AGAIN_S = 3.0
@@ -36,30 +36,35 @@ class WorkerOptions:
     """Address that others reach this machine by, where it is not its own."""
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def listens_at(self) -> str:
+        """Our address on the way to the scheduler; every one behind a translator, which knows which."""
+        return "0.0.0.0" if self.reached_at else own_address(self.cluster)
+
 
 async def serve_worker(options: WorkerOptions, told: Told) -> None:
-    """Be a worker until cancelled; a scheduler that goes is waited for.
+    """Be a worker until cancelled; a scheduler that goes, or comes back as one that does not take us, is waited for.
 
-    Raises `InputError` where the cluster does not take us, `EarwitnessError` where it is not reached to begin with.
+    Raises, to begin with, `InputError` where the cluster does not take us, `EarwitnessError` where it is not reached.
     """
-    joined = False
+    joined, waits_for = False, ""
     while True:
         try:
             await (await join(options.cluster, options.keys)).close()
             await _one_life(options, told)
             told("the scheduler is gone; waiting for it")
-        except InputError:
-            raise
+            waits_for = ""
         except (EarwitnessError, OSError) as error:
             if not joined:
                 raise
-            told(f"waiting for the scheduler: {error}")
+            if str(error) != waits_for:
+                waits_for = str(error)
+                told(f"waiting for the scheduler: {waits_for}")
         joined = True
         await asyncio.sleep(_AGAIN_S)
 
 
 async def _one_life(options: WorkerOptions, told: Told) -> None:
-    host = own_address(options.cluster)
     worker = Worker(
         options.cluster,
         nthreads=1,
@@ -69,14 +74,15 @@ async def _one_life(options: WorkerOptions, told: Told) -> None:
         memory_limit=0,
         local_directory=str(options.folder),
         protocol="tls",
-        host="0.0.0.0" if options.reached_at else host,
+        host=options.listens_at,
         port=options.port,
         contact_address=f"tls://{options.reached_at}:{options.port}" if options.reached_at else None,
         dashboard_address=LOOPBACK_ONLY,
     )
     worker.extensions.update(options.extensions)
     try:
-        await worker
+        with in_our_words(options.cluster):
+            await worker
         told(f"joined {options.cluster}")
         await worker.finished()
     finally:
