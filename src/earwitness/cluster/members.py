@@ -44,6 +44,7 @@ class Cluster:
         self._keys, self._client, self._told = keys, client, told
         self._facts: dict[str, Facts] = {}
         """By the worker's name, which no other life of it has."""
+        self._rejoining = asyncio.Lock()
 
     @staticmethod
     @contextlib.asynccontextmanager
@@ -55,7 +56,7 @@ class Cluster:
         try:
             yield cluster
         finally:
-            with contextlib.suppress(OSError, TimeoutError):
+            with contextlib.suppress(OSError):
                 await cluster._client.close()
 
     @property
@@ -85,7 +86,8 @@ class Cluster:
     async def run(self, worker: str, work: Callable[..., Any], *given: Any, within_s: float | None = None) -> Any:
         """Run a function of `earwitness.cluster.orders` at a worker, out of band.
 
-        Raises what it raises; `WorkerLost` where the worker or the scheduler is gone before it answered.
+        Raises the `EarwitnessError` that it raises; `WorkerLost` where the worker or the scheduler is gone before it
+        answered, or the worker's machine failed it (a full disk).
         """
         if self._client.scheduler is None:
             raise WorkerLost("there is no connection to the scheduler")
@@ -95,7 +97,7 @@ class Cluster:
             return answers[worker]
         except EarwitnessError:
             raise
-        except (OSError, TimeoutError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError) as error:
             closed = isinstance(error, CommClosedError)
             raise WorkerLost("its connection closed" if closed else str(error) or type(error).__name__) from error
 
@@ -108,23 +110,24 @@ class Cluster:
         """
         begun, told = time.monotonic(), ""
         while True:
-            missing = f"the scheduler at {self.address}"
-            with contextlib.suppress(WorkerLost):
+            try:
                 await self._rejoin()
                 members = await self.vantages()
                 caller = next((one for one in members if one.facts.place == from_place), None)
                 callee = next((one for one in members if one.facts.place == to_place and one != caller), None)
                 if caller is not None and callee is not None:
                     return caller, callee
-                missing = f"a vantage at {to_place if caller else from_place}"
+                place, why = to_place if caller else from_place, ""
+                missing, remedy = f"a vantage at {place}", f"start `earwitness vantage --at {place!r}`"
+            except WorkerLost as lost:
+                missing, remedy, why = f"the scheduler at {self.address}", "see that it runs", f" ({lost})"
             if time.monotonic() - begun > patience_s:
-                place = to_place if missing.endswith(to_place) else from_place
                 raise CallFailure(
                     Outcome.LAB_FAILED,
                     "waiting for",
                     on=missing,
-                    happened=f"none came in {patience_s:g} s",
-                    remedy=f"start `earwitness vantage --at {place!r}`, then the same command goes on",
+                    happened=f"it did not come in {patience_s:g} s{why}",
+                    remedy=f"{remedy}, then the same command goes on",
                 )
             if given_up.is_set():
                 raise EarwitnessError("waiting for", missing, "the study is stopped", "the same command goes on")
@@ -140,18 +143,19 @@ class Cluster:
         try:
             async with asyncio.timeout(_ANSWER_S):
                 identity = await self._client.scheduler.identity(n_workers=-1)
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
             raise WorkerLost(str(error) or type(error).__name__) from error
         workers: Mapping[str, Mapping[str, Any]] = identity["workers"]
         return workers
 
     async def _rejoin(self) -> None:
-        """A client that has given up on its scheduler is replaced by one that tries again."""
-        if self._client.status == "running":
-            return
-        with contextlib.suppress(OSError, TimeoutError):
-            await self._client.close()
-        try:
-            self._client = await join(self.address, self._keys)
-        except EarwitnessError as error:
-            raise WorkerLost(str(error)) from error
+        """A client that has given up on its scheduler is replaced by one that tries again: one for all posts."""
+        async with self._rejoining:
+            if self._client.status == "running":
+                return
+            with contextlib.suppress(OSError):
+                await self._client.close()
+            try:
+                self._client = await join(self.address, self._keys)
+            except EarwitnessError as error:
+                raise WorkerLost(error.happened) from error

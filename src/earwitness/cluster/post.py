@@ -19,7 +19,7 @@ from earwitness.call.plan import CallPlan
 from earwitness.cluster.members import Cluster, Member, WorkerLost
 from earwitness.cluster.orders import Order, Placed, VantageBusy, end_call, invite, place_call
 from earwitness.cluster.parcel import unpack
-from earwitness.cluster.scoring import evaluate_parcel, scored
+from earwitness.cluster.scoring import Evaluated, evaluate_parcel, scored
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.lab.geography import place as find_place
 
@@ -67,14 +67,11 @@ class ClusterPost:
         except _EndLost as lost:
             placed = _lost(plan, call_id, begun, lost.failure, self._command)
         off_air()
-        if cancelled is None:
-            scorers = 0
-            with contextlib.suppress(WorkerLost):
-                scorers = await self._cluster.scorers()
-            record, files = await scored(self._cluster.client, placed, scorers)
-        else:
-            record, files = evaluate_parcel(placed.live, placed.files)
         with dataset.new_call(call_id) as folder, storing(folder):
+            if cancelled is None:
+                record, files = await self._scored(placed)
+            else:
+                record, files = evaluate_parcel(placed.live, placed.files)
             unpack(files, folder)
             write_record(folder, record)
         if cancelled is not None:
@@ -87,18 +84,21 @@ class ClusterPost:
 
     async def _placed(self, plan: CallPlan, call_id: str) -> Placed:
         """Place it between two vantages that are there and free. Raises `_EndLost` where one went in mid-call."""
-        begun = time.monotonic()
+        troubled_s: float | None = None
         from_place, to_place = (find_place(city).name for city in (plan.from_place, plan.to_place))
         while True:
             caller, callee = await self._cluster.ends(from_place, to_place, self._patience_s, self._given_up)
-            with contextlib.suppress(WorkerLost):  # before the call it is waited for, as one that was not there
-                try:
-                    invitation = await self._cluster.run(callee.worker, invite, self._run, call_id, within_s=_INVITE_S)
-                    order = Order(self._run, call_id, plan, callee.facts.answers_at, invitation, self._command)
-                    return await self._on_air(order, caller)
-                except VantageBusy:
-                    if time.monotonic() - begun > self._patience_s:
+            try:
+                invitation = await self._cluster.run(callee.worker, invite, self._run, call_id, within_s=_INVITE_S)
+                order = Order(self._run, call_id, plan, callee.facts.answers_at, invitation, self._command)
+                return await self._on_air(order, caller)
+            except (VantageBusy, WorkerLost) as trouble:  # before the call it is waited for, as one that was not there
+                troubled_s = troubled_s or time.monotonic()
+                if self._given_up.is_set() or time.monotonic() - troubled_s > self._patience_s:
+                    if isinstance(trouble, VantageBusy):
                         raise
+                    happened = f"its vantage does not answer ({trouble})"
+                    raise EarwitnessError("inviting a call to", to_place, happened, "see that it runs") from trouble
             await asyncio.sleep(_BUSY_S)
 
     async def _on_air(self, order: Order, caller: Member) -> Placed:
@@ -122,9 +122,15 @@ class ClusterPost:
             placed = replace(placed, live=replace(placed.live, outcome=Outcome.REMOTE_LOST))
         return placed
 
+    async def _scored(self, placed: Placed) -> Evaluated:
+        scorers = 0
+        with contextlib.suppress(WorkerLost):
+            scorers = await self._cluster.scorers()
+        return await scored(self._cluster.client, placed, scorers)
+
     async def _interrupted(self, placing: asyncio.Task[Placed]) -> Placed | None:
         """The call as it is when it is ended now; None where it had not begun, or its end is lost with it."""
-        with contextlib.suppress(EarwitnessError, WorkerLost, _EndLost, TimeoutError):
+        with contextlib.suppress(EarwitnessError, _EndLost, WorkerLost, TimeoutError):
             if placing.done():
                 return placing.result()
             if self._under_way is not None:

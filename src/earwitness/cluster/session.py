@@ -54,6 +54,10 @@ def check_calls(study: Study) -> None:
             raise InputError(
                 "speaking at vantages", plan.speech, "it is a file of this machine", "name speech that ships"
             )
+        if plan.sip_accounts:
+            happened = "the file is on this machine"
+            remedy = "leave sip_accounts away; set them in the environment of the vantages"
+            raise InputError("calling at vantages with", plan.sip_accounts, happened, remedy)
         if place(plan.from_place) == place(plan.to_place):
             remedy = "give each end a place of its own"
             raise InputError("calling between vantages at", plan.from_place, "both ends are there", remedy)
