@@ -14,8 +14,7 @@ demo: setup
 	.venv/bin/earwitness demo --out $(OUT)
 
 test: setup-dev
-	@# Most of the time is real calls in real time, which wait more than they work: two files at once on two cores.
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile
+	@tools/test
 
 lint: setup-dev
 	.venv/bin/ruff check src tests bench tools

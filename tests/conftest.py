@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How quickly examples are made says something of the machine, and nothing of the code.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How quickly examples are made says something of the machine, and nothing of the code. The same examples each time, so
+# that a test fails for what was changed; `pytest --hypothesis-profile exploring` looks for new ones.
+ANY_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("any machine", **ANY_MACHINE, derandomize=True)
+settings.register_profile("exploring", **ANY_MACHINE)
 settings.load_profile("any machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

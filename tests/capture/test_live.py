@@ -16,7 +16,7 @@ from earwitness.capture.live import CaptureProcess, call_clock_ns, epoch_offset_
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a packet socket needs root")
+pytestmark = [pytest.mark.realtime, pytest.mark.skipif(os.geteuid() != 0, reason="a packet socket needs root")]
 
 
 def records(path: Path) -> list[tuple[int, bytes, int]]:

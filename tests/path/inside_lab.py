@@ -184,7 +184,7 @@ async def outcome_of_opening(lab: Lab, request: CircuitRequest) -> dict[str, Any
         return {"outcome": str(failure.outcome), "line": str(failure), "evidence": failure.evidence}
 
 
-async def failure_after(path: OpenPath, act: Any, timeout_s: float = 5.0) -> dict[str, Any]:
+async def failure_after(path: OpenPath, act: Any, timeout_s: float = 30.0) -> dict[str, Any]:
     before = path.failure()
     act()
     begun = time.monotonic()

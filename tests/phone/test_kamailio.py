@@ -17,9 +17,12 @@ from earwitness.phone.setup import SipServer
 
 from .test_calls import NewHost, SetupOf, every_request_was_answered, run
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("kamailio", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None, reason="kamailio is not installed"
-)
+pytestmark = [
+    pytest.mark.realtime,
+    pytest.mark.skipif(
+        shutil.which("kamailio", path="/usr/sbin:/usr/bin:/usr/local/sbin") is None, reason="kamailio is not installed"
+    ),
+]
 
 USERS = {"alice": "correct horse", "bob": "battery staple"}
 

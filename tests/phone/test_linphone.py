@@ -21,6 +21,7 @@ from earwitness.speech.wav import read_wav
 
 from .test_calls import NewHost, SetupOf, every_request_was_answered, run
 
+pytestmark = pytest.mark.realtime
 needs_linphone = pytest.mark.skipif(shutil.which("linphonec") is None, reason="linphone-cli is not installed")
 needs_kamailio = pytest.mark.skipif(
     shutil.which("kamailio", path="/usr/sbin:/usr/bin") is None, reason="kamailio is not installed"

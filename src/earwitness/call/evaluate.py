@@ -43,6 +43,10 @@ from earwitness.trace.table import write_trace
 Pcm = NDArray[np.int16]
 
 
+def ready() -> None:
+    """Nothing; a process that was asked for it has loaded what hearing and scoring need, before they are asked for."""
+
+
 def evaluate(live: LiveCall, folder: Path) -> CallRecord:
     """Hear and score both directions of a placed call; writes traces, sound and ledgers into its folder.
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
+from earwitness.call.evaluate import ready
 from earwitness.call.measure import measure, new_call_id
 from earwitness.call.network import Network
 from earwitness.call.plan import CallPlan
@@ -42,6 +43,7 @@ async def run_calls(
     """
     line = asyncio.Lock()
     with scoring_pool() as executor:
+        executor.submit(ready)  # it starts while the first path opens
         tasks: dict[asyncio.Task[StoredCall], str] = {}
         for plan in plans:
             call_id = new_call_id(plan)
