@@ -259,7 +259,13 @@ class LinphonePhone:
     async def _run(self, program: str, home: Path) -> None:
         """Start the program and wait until it listens."""
         argv = [program, "-c", str(home / "rc"), "-d", "6", "-l", "/dev/stdout"]
-        environment = {"HOME": str(home), "PATH": os.environ.get("PATH", "/usr/bin"), "LC_ALL": "C.UTF-8"}
+        environment = {
+            "HOME": str(home),
+            "PATH": os.environ.get("PATH", "/usr/bin"),
+            "LC_ALL": "C.UTF-8",
+            # Its sound library would else leave a folder in /tmp for each new home.
+            "PULSE_RUNTIME_PATH": str(home / "pulse"),
+        }
         self._process = self._host.popen(
             argv,
             stdin=subprocess.PIPE,

@@ -214,7 +214,7 @@ def instructions(caller: ManualPhone, callee: ManualPhone, wait_s: float, scratc
                 f"{setup.user}: bind SIP to {setup.address}:{setup.sip_port} (UDP), RTP to {setup.address}:"
                 f"{setup.rtp_port}, RTCP to port {setup.rtp_port + 1}; the other end is {other.setup.address}.",
                 f"  {run} YOUR-PHONE, for example, with these already set:",
-                f"  {run} env HOME={home} linphonec -c {home / 'linphonerc'}",
+                f"  {run} env HOME={home} PULSE_RUNTIME_PATH={home / 'pulse'} linphonec -c {home / 'linphonerc'}",
                 f"  at its prompt: `soundcard use files`, `play {folder / 'speech.wav'}`; {does}",
             ]
         yield "\n".join(lines)
