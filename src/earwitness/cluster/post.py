@@ -111,7 +111,7 @@ class ClusterPost:
                     Outcome.REMOTE_LOST,
                     "placing the call from the vantage",
                     on=f"{caller.facts.name} at {order.plan.from_place}",
-                    happened=f"it was lost in mid-call ({lost})",
+                    happened=f"it, or the scheduler, was lost in mid-call ({lost})",
                     remedy=f"see that `earwitness vantage --at {order.plan.from_place!r}` runs there",
                 )
             ) from lost
