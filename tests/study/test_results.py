@@ -14,7 +14,8 @@ from earwitness.archive.dataset import Dataset
 from earwitness.call.plan import CallPlan
 from earwitness.errors import InputError, Outcome
 from earwitness.study.file import parse_study
-from earwitness.study.paired import Difference, compare, one_call_a_row
+from earwitness.study.model import AXES
+from earwitness.study.paired import AXIS_COLUMNS, Difference, compare, one_call_a_row
 from earwitness.study.preview import pilot_variance
 from earwitness.study.query import query
 from study.simulated import SimulatedPost, number, run_simulated
@@ -109,6 +110,34 @@ def test_marked_calls_are_left_out_and_counted(directory: Path) -> None:
 def test_comparing_by_another_axis_pairs_within_the_repeat_and_path(directory: Path) -> None:
     one = found(Dataset.open(directory).rows(), "codec", "mos_lqo", "g711u", "opus:24000")
     assert one.pairs + one.left_out == 3 * 7 * 2
+
+
+VARIED = """
+version = 1
+name = "varied"
+[[path]]
+name = "direct"
+path = "direct"
+[axes]
+codec = ["g711u"]
+places = [["Frankfurt", "London"], ["Paris", "Tokyo"]]
+link = ["", "jitter=20"]
+concealment = ["", "silence"]
+[retry]
+backoff_s = 0.0
+[design]
+repeats = 3
+compare = ["link"]
+"""
+
+
+def test_every_axis_of_a_study_can_be_compared_by(tmp_path: Path) -> None:
+    assert set(AXES) == set(AXIS_COLUMNS)
+    run_simulated(VARIED, tmp_path / "data", [SimulatedPost()])
+    rows = Dataset.open(tmp_path / "data").rows()
+    assert len(one_call_a_row(rows)) == 24, "no combination passes for another attempt at its neighbour"
+    for by, a, b in (("link", "jitter=20", "none"), ("concealment", "silence", "wsola")):
+        assert found(rows, by, "mos_lqo", a, b).pairs == 12
 
 
 def test_what_cannot_be_compared_is_told(directory: Path) -> None:

@@ -6,7 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from earwitness.load.spec import NO_LOAD
+
 SCHEMA_VERSION = 1
+NO_LINK = "none"
+"""Value of `link` where nothing was impaired."""
 
 
 def _column(definition: str, unit: str = "", source: str = "", default: Any = None) -> Any:
@@ -40,6 +44,9 @@ class Row:
         default="",
     )
     load_mbit_s: float | None = _column("What the load's clients received during the call, together", "Mbit/s")
+    link: str = _column(
+        "Impairments of the caller's links beyond geography, as `--link` has them; none; empty: not known", default=""
+    )
     sip_server: str = _column("SIP server that the call went through; empty: none", default="")
     seed: int | None = _column("Seed of everything random in this call")
     outcome: str = _column("How the call ended, see outcomes", default="")
@@ -87,6 +94,9 @@ class Row:
         "Packetisation + codec look-ahead + network + mean playout delay", "ms", "ITU-T G.114, G.107"
     )
     playout_buffer: str = _column("Jitter buffer that rendered the audio", default="")
+    concealment: str = _column(
+        "What fills a missing frame in it: as asked, else the buffer's own; empty: not known", default=""
+    )
     post_dial_delay_ms: float | None = _column(
         "INVITE sent to the first 180 or 200 received", "ms", "RFC 6076 4.3 (session request delay)"
     )
@@ -143,6 +153,11 @@ class Row:
     instrument_detail: str = _column("What of it was not good enough, and by how much; empty: nothing", default="")
     schema_version: int = _column("Version of this table's layout", default=SCHEMA_VERSION)
 
+    @property
+    def conditions(self) -> str:
+        """What was different on the call's way, in words: see the function of this name."""
+        return conditions(load=self.load, link=self.link, relay_nodelay=self.relay_nodelay)
+
     def to_dict(self) -> dict[str, Any]:
         """The row as plain JSON values, in column order."""
         return dataclasses.asdict(self)
@@ -151,3 +166,11 @@ class Row:
 def columns() -> list[dataclasses.Field[Any]]:
     """The row's columns with their metadata, in order."""
     return list(dataclasses.fields(Row))
+
+
+def conditions(*, load: str = "", link: str = "", relay_nodelay: bool | None = None) -> str:
+    """What was different on a call's way, of the columns of these names, in words; empty: nothing, or not known."""
+    parts = [f"load {load}"] if load not in ("", NO_LOAD) else []
+    parts += [f"link {link}"] if link not in ("", NO_LINK) else []
+    parts += ["TCP_NODELAY"] if relay_nodelay else []
+    return ", ".join(parts)

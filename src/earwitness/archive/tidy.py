@@ -24,8 +24,8 @@ from earwitness.archive.published_csv import (
     place_name,
     read_published_csv,
 )
+from earwitness.archive.schema import conditions
 from earwitness.errors import InputError
-from earwitness.load.spec import NO_LOAD
 
 MEASURES = (
     *ROW_COLUMN.values(),
@@ -158,7 +158,9 @@ def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
     table = pd.DataFrame(list(rows))
     if table.empty:
         return _complete(pd.DataFrame({name: [] for name in TIDY}))
-    table = table.reindex(columns=[*dict.fromkeys([*table.columns, "hops", "iteration", "doubts", "load", *MEASURES])])
+    needed = ("hops", "iteration", "doubts", "load", "link", "relay_nodelay", *MEASURES)
+    table = table.reindex(columns=[*dict.fromkeys([*table.columns, *needed])])
+    table[["load", "link"]] = table[["load", "link"]].astype("string").fillna("")
     hops = pd.to_numeric(table["hops"], errors="coerce").fillna(0).astype(int)
     places = table["from_place"].fillna("").str.cat(table["to_place"].fillna(""), sep=" – ").str.strip(" –")
     return _complete(
@@ -167,9 +169,15 @@ def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
                 "source": source,
                 "call": table["call_id"],
                 "condition": [
-                    condition(network, path, count, load)
-                    for network, path, count, load in zip(
-                        table["network"], table["path"], hops, table["load"].astype("string").fillna(""), strict=True
+                    condition(network, path, count, conditions(load=load, link=link, relay_nodelay=nodelay))
+                    for network, path, count, load, link, nodelay in zip(
+                        table["network"],
+                        table["path"],
+                        hops,
+                        table["load"],
+                        table["link"],
+                        table["relay_nodelay"].astype("boolean").fillna(False),
+                        strict=True,
                     )
                 ],
                 "path": table["path"],
@@ -186,14 +194,14 @@ def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
     )
 
 
-def condition(network: str, path: str, hops: int, load: str = "") -> str:
-    """The label under which calls are compared: the study's words for its calls; for ours the path, its hops, and the
-    load in the lab where there was one.
+def condition(network: str, path: str, hops: int, different: str = "") -> str:
+    """The label under which calls are compared: the study's words for its calls; for ours the path, its hops, and what
+    was `different` on the way (`earwitness.archive.schema.conditions`).
     """
     if network == "published":
         return f"Tor, {hops} hops" if hops else "Non-Tor"
     label = f"{path}, {hops} hop{'s' if hops != 1 else ''}" if hops else path
-    return f"{label}, load {load}" if load not in ("", NO_LOAD) else label
+    return f"{label}, {different}" if different else label
 
 
 def _complete(frame: pd.DataFrame) -> pd.DataFrame:

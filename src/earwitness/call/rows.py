@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.archive.layout import LISTENER, SPEAKER
-from earwitness.archive.schema import Row
+from earwitness.archive.schema import NO_LINK, Row
+from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.instrument import complaint
 from earwitness.call.live import LiveCall
-from earwitness.ear import Fate, Heard
+from earwitness.ear import Fate, Heard, buffer
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.path.probe import rows_of as probed
 from earwitness.score.emodel import e_model
@@ -60,10 +61,12 @@ def blank_row(live: LiveCall, direction: str, marks: Mapping[str, int]) -> Row:
         **probed(live.path_details, direction),
         load=live.load.get("load", ""),
         load_mbit_s=live.load.get("mbit_s"),
+        link=live.plan.link or NO_LINK,
         sip_server=live.plan.sip_server or "",
         seed=live.plan.seed,
         direction=direction,
         speech=live.speech.name,
+        concealment=live.plan.concealment or buffer(live.plan.buffer or DEFAULT_BUFFER).concealment,
         path_setup_ms=live.path_setup_ms,
         post_dial_delay_ms=_between(marks, "invite_sent", "first_provisional")
         or _between(marks, "invite_sent", "answered"),

@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
     def compare(
         dataset: Annotated[Path, typer.Argument(help="The data set.")],
         by: Annotated[
-            str, typer.Option(help="What to compare by: path, codec, places, speech, phone, load or buffer.")
+            str,
+            typer.Option(
+                help="What to compare by: path, codec, places, speech, phone, load, link, buffer or concealment."
+            ),
         ] = "path",
         measure: Annotated[
             list[str] | None, typer.Option(help="A column of the rows, completed or acceptable; may be repeated.")
@@ -34,7 +37,8 @@ def register(app: typer.Typer) -> None:
 
         Two calls make a pair when they are of the same repeat of a study (else: have the same seed) and are alike in
         all but the axis. Intervals resample whole pairs of places. `d_z` is Cohen's d of the paired differences;
-        `higher` the share of pairs in which the second is higher. `completed` and `acceptable` are shares of calls.
+        `higher` the share of pairs in which the second is higher, ties counted half. `completed` and `acceptable` are
+        shares of calls.
         """
         from rich.table import Table
 

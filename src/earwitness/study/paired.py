@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from earwitness.archive.schema import conditions
 from earwitness.archive.tidy import condition
 from earwitness.errors import InputError
 from earwitness.study.statistics import Interval, cluster_bootstrap
@@ -25,9 +26,11 @@ AXIS_COLUMNS: dict[str, str] = {
     "speech": "speech",
     "phone": "phone",
     "load": "load",
+    "link": "link",
+    "concealment": "concealment",
     "buffer": "playout_buffer",
 }
-"""What calls can be compared by, and the column that tells a call's value."""
+"""What calls can be compared by (all axes of a study), and the column that tells a call's value."""
 
 COMPARED = (
     "completed",
@@ -81,13 +84,18 @@ def one_call_a_row(rows: pd.DataFrame, *, any_instrument: bool = False) -> pd.Da
 
     Of several attempts at a call the last completed one is used, for `completed` the first one. Measures of a call
     whose instrument was not good enough are missing unless `any_instrument`. Adds level_path (the study's name of the
-    path, else path and hops), place, pairing (what two calls must share to be compared, besides the axes).
+    path, else path, hops and TCP_NODELAY), place, pairing (what two calls must share to be compared, besides the axes).
     """
     frame = rows.copy()
     frame["level_path"] = [
-        arm or condition(network, path, 0 if pd.isna(hops) else int(hops))
-        for arm, network, path, hops in zip(
-            frame["arm"].fillna(""), frame["network"], frame["path"], frame["hops"], strict=True
+        arm or condition(network, path, 0 if pd.isna(hops) else int(hops), conditions(relay_nodelay=nodelay))
+        for arm, network, path, hops, nodelay in zip(
+            frame["arm"].fillna(""),
+            frame["network"],
+            frame["path"],
+            frame["hops"],
+            frame["relay_nodelay"].fillna(False),
+            strict=True,
         )
     ]
     frame["place"] = frame["from_place"].fillna("") + " – " + frame["to_place"].fillna("")
@@ -107,8 +115,8 @@ def one_call_a_row(rows: pd.DataFrame, *, any_instrument: bool = False) -> pd.Da
         measured = [name for name in frame.columns if name in {*COMPARED, *_numeric(frame)} and name != "attempt"]
         frame.loc[bad, measured] = pd.NA
     frame["attempt"] = frame["attempt"].fillna(1)
-    frame["load"] = frame["load"].fillna("")
-    keys = ["pairing", "level_path", "codec", "place", "speech", "phone", "load"]
+    keys = ["pairing", *(name for axis, name in AXIS_COLUMNS.items() if axis != "buffer")]
+    frame[keys] = frame[keys].fillna("")
     numeric = sorted({*_numeric(frame), "acceptable"} - {"attempt", "seed", "hops", "schema_version", "iteration"})
     calls = (
         frame.groupby(["call_id", *keys, "playout_buffer", "outcome", "attempt"], dropna=False)[numeric]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from earwitness.errors import InputError
 from earwitness.study.model import Study
-from earwitness.study.paired import AXIS_COLUMNS, compare
+from earwitness.study.paired import compare
 
 
 def enough(study: Study, rows: pd.DataFrame, whole_repeats: int) -> str | None:
@@ -19,9 +19,8 @@ def enough(study: Study, rows: pd.DataFrame, whole_repeats: int) -> str | None:
     stop = study.stop
     repeat = pd.to_numeric(rows["block"].fillna("").str.partition(".")[0], errors="coerce")
     own = rows[(rows["study"] == study.name) & (repeat <= whole_repeats)]
-    axes = [axis for axis in study.design.compare if axis in AXIS_COLUMNS]
     widths: list[float] = []
-    for axis in axes:
+    for axis in study.design.compare:
         try:
             found = compare(own, axis, [stop.measure])
         except InputError:

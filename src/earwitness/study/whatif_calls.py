@@ -146,7 +146,7 @@ def _direction(
     return Direction(
         call_id=row.call_id,
         direction=row.direction,
-        condition=condition(row.network, row.path, row.hops or 0, row.load),
+        condition=condition(row.network, row.path, row.hops or 0, row.conditions),
         path=row.path,
         hops=row.hops,
         codec=row.codec,
