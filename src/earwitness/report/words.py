@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from statistics import median
 
 from earwitness.archive.schema import Row
-from earwitness.load.spec import NO_LOAD
 from earwitness.report.style import codec_style, path_style
 
 NOTHING = "–"
@@ -55,14 +54,12 @@ class Way:
     hops: int | None
     """Relays; None where the path has none."""
     conditions: str = ""
-    """What else was different on the way, in words: other traffic, TCP_NODELAY on relays; empty: nothing."""
+    """What else was different on the way, in words: see `earwitness.archive.schema.conditions`."""
 
     @classmethod
     def of(cls, row: Row) -> Way:
         """That of a call."""
-        found = [f"load {row.load}"] if row.load not in ("", NO_LOAD) else []
-        found += ["TCP_NODELAY"] if row.relay_nodelay else []
-        return cls(row.path, row.hops if row.path not in ("direct", "vpn") else None, ", ".join(found))
+        return cls(row.path, row.hops if row.path not in ("direct", "vpn") else None, row.conditions)
 
     @property
     def label(self) -> str:
@@ -179,9 +176,14 @@ def groups(rows: Iterable[Row]) -> list[Group]:
 
 
 def summary(found: Sequence[Group]) -> list[tuple[str, str]]:
-    """For each way its name and a sentence or two; other paths are compared with the direct one where there is one."""
-    base = next((group for group in found if group.way.path == "direct" and group.completed), None)
-    return [(_name(group.way), _says(group, base if group.way.path != "direct" else None)) for group in found]
+    """For each way its name and a sentence or two; other paths are compared with the direct one as it is, where there
+    is one, over the same codecs."""
+    direct = next((group.rows for group in found if group.way == Way("direct", None)), ())
+    told = []
+    for group in found:
+        codecs = {row.codec for row in group.completed} if group.way.path != "direct" else set()
+        told.append((_name(group.way), _says(group, [row for row in direct if row.codec in codecs])))
+    return told
 
 
 def _name(way: Way) -> str:
@@ -193,18 +195,19 @@ def _name(way: Way) -> str:
     return ", ".join(filter(None, (name, way.conditions)))
 
 
-def _says(group: Group, base: Group | None) -> str:
+def _says(group: Group, direct: Sequence[Row]) -> str:
+    base = Group(Way("direct", None), tuple(direct))
     if not group.completed:
         return "the call failed." if group.calls == 1 else f"none of {group.calls} calls completed."
     mos, delay = group.middle("mos_lqo"), group.middle("mouth_to_ear_ms")
     if mos is None:
         parts = ["the speech was not scored."]
     else:
-        was = base.middle("mos_lqo") if base else None
+        was = base.middle("mos_lqo")
         against = f", against {number(was, 2)} without Tor" if was is not None else ""
         parts = [f"{quality_words(mos)} (MOS-LQO {number(mos, 2)}{against})."]
     if delay is not None:
-        was = base.middle("mouth_to_ear_ms") if base else None
+        was = base.middle("mouth_to_ear_ms")
         than = f", {number(delay - was)} ms longer than without Tor" if was is not None and delay > was else ""
         parts.append(f"A word took {number(delay)} ms from mouth to ear{than}: {delay_words(delay)}.")
     lost, late = group.mean("loss_ratio"), group.mean("late_ratio")
