@@ -109,7 +109,7 @@ def test_the_page_works_in_a_browser_without_network(page: Path) -> None:
     with browser() as tab:
         tab.open(page)
         first = "document.querySelector('.direction')"
-        # A smooth scroll goes on for as long as the machine pleases, and a click then falls beside what it was meant for.
+        # A smooth scroll goes on for as long as the machine pleases, and a click then falls beside what it was for.
         tab.run("document.documentElement.style.scrollBehavior = 'auto'")
         # The call of the table's link opens.
         tab.run("location.hash = '#call-3'")
