@@ -15,6 +15,9 @@ from earwitness.report.overview import Distribution, one_direction, pooled
 from earwitness.report.plot import F64
 from earwitness.report.words import Way, groups
 
+_LEGEND_LETTERS = 40
+"""As many letters of a legend stand beside one another in a column's width."""
+
 
 def write_figures(dataset: Path | str, folder: Path | str) -> list[Path]:
     """Write delay-cdf and mos-by-codec, each as PDF and PNG, into `folder`; returns the paths, fewer where data lack.
@@ -81,9 +84,11 @@ def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Pat
             axes.plot([at] * len(scores), scores, **{**mark.points(), "label": label}, alpha=0.8)
     axes.set_xticks(range(len(codecs)), [style.codec_style(codec).label for codec in codecs])
     axes.set_ylabel("MOS-LQO")
+    axes.set_xlim(-0.5, len(codecs) - 0.5)
     axes.set_ylim(1, 4.75)
     axes.grid(visible=False, axis="x")
-    axes.legend(loc="lower left", ncols=len(found), columnspacing=1.0, handletextpad=0.2)
+    beside = max(1, _LEGEND_LETTERS // max(len(group.way.label) for group in found))
+    drawing.legend(loc="outside upper left", ncols=min(len(found), beside), columnspacing=1.0, handletextpad=0.2)
     return style.save(drawing, stem)
 
 
