@@ -190,7 +190,9 @@ async def failure_after(path: OpenPath, act: Any, timeout_s: float = 30.0) -> di
     begun = time.monotonic()
     while path.failure() is None and time.monotonic() - begun < timeout_s:
         await asyncio.sleep(0.01)
-    return {"before": before, "reason": path.failure(), "after_s": time.monotonic() - begun}
+    after_s = time.monotonic() - begun
+    reason = await path.cause()
+    return {"before": before, "reason": reason, "after_s": after_s, "told_s": time.monotonic() - begun}
 
 
 async def kept_circuit(lab: Lab) -> list[dict[str, Any]]:

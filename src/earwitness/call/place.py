@@ -60,7 +60,7 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
                     await fill(opened, notebook)
             except EarwitnessError as failure:
                 # A path that broke is the cause of whatever its phones then met.
-                raise path_lost(plan, network, opened) or failure from failure
+                raise await path_lost(plan, network, opened) or failure from failure
     except EarwitnessError as failure:
         outcome, failed = _outcome_of(failure), failure
     except OSError as error:

@@ -61,7 +61,7 @@ async def _until_over(plan: CallPlan, network: Network, opened: OpenPath, caller
     try:
         while not finish.done():
             await asyncio.wait({finish}, timeout=STREAM_WATCH_S)
-            if (lost := path_lost(plan, network, opened)) is not None:
+            if (lost := await path_lost(plan, network, opened)) is not None:
                 raise lost
             if plan.inject and time.monotonic() - begun > plan.inject.after_s:
                 _strike(plan.inject, network, opened)
@@ -118,11 +118,11 @@ async def collect(
     return failure
 
 
-def path_lost(plan: CallPlan, network: Network, opened: OpenPath) -> CallFailure | None:
+async def path_lost(plan: CallPlan, network: Network, opened: OpenPath) -> CallFailure | None:
     """The failure to raise when what is under the call is gone, the other machine or the path; None while it stands."""
     if (gone := network.failure()) is not None:
         return gone
-    reason = opened.failure()
+    reason = await opened.cause()
     if reason is None:
         return None
     return CallFailure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +12,10 @@ from earwitness.lab.host import Host
 from earwitness.path.far import FarHost
 from earwitness.path.probe import RoundTrips, Throughput
 from earwitness.path.probe_sockets import echoes, echoing, listening, make_transfer, serve_transfer
+
+WORD_WITHIN_S = 1.5
+"""Of a relay that dies, the ends of a path see the streams close within a round trip; tor's event, which says why,
+comes with them as a rule. On a machine whose processors are all busy it was late by more than half a second."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,23 @@ class OpenPath:
     """Process ids, by name, of the path's own ends on this machine that datagrams pass through."""
     faults: Mapping[str, Callable[[], None]] = field(default_factory=dict, repr=False)
     """Ways to break it on purpose, by the name of the injection (`kill-tunnel`, `close-circuit`)."""
+    _heard_out: bool = field(default=False, init=False, repr=False)
 
     def failure(self) -> str | None:
-        """Why the path no longer carries datagrams, or None while it does."""
+        """Why the path no longer carries datagrams, as far as is known now, or None while it does."""
         return None
+
+    async def cause(self) -> str | None:
+        """As `failure`; who knows more of one is heard first, for `WORD_WITHIN_S` at most and once a path."""
+        if self.failure() is not None and not self._heard_out:
+            self._heard_out = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WORD_WITHIN_S):
+                    await self._told_more()
+        return self.failure()
+
+    async def _told_more(self) -> None:
+        """Return when nobody is left who would know more of the failure than is known now."""
 
     async def round_trips(self, count: int) -> RoundTrips | None:
         """Round trips of `count` small datagrams over the path; None where this path has no way.

@@ -22,6 +22,35 @@ from earwitness.tor.select import CircuitRequest, choose
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 CIRCUIT_TIMEOUT_S = 30.0
+_OF_ITS_CIRCUIT = "DESTROY"
+"""A stream's reason to end where its circuit did, which has a reason of its own (control-spec 4.1.2)."""
+
+
+@dataclass(frozen=True)
+class TorsWord:
+    """What a tor has to say of the end of a circuit, and of our streams on it."""
+
+    control: TorControl
+    circuit: Circuit
+    watch: StreamWatch
+    what: str = "circuit"
+
+    def ended(self) -> str | None:
+        """What of it broke, in tor's words, or None."""
+        if (reason := self.circuit.ended) is not None:
+            return f"{self.what} {self.circuit.id} closed: {reason}"
+        for stream in self.watch.streams.values():
+            if (reason := stream.ended) is not None:
+                return f"stream {stream.id} ({stream.label}) closed: {reason}"
+        return self.control.lost
+
+    async def given(self) -> None:
+        """Return when tor has said why something broke; however long that takes, so bound it."""
+        await self.control.until(self._is_whole)
+
+    def _is_whole(self) -> bool:
+        reasons = [stream.ended for stream in self.watch.streams.values() if stream.ended]
+        return bool(self.circuit.ended or self.control.lost or any(one != _OF_ITS_CIRCUIT for one in reasons))
 
 
 @dataclass
@@ -68,14 +97,10 @@ class OverCircuit:
         """How to break it on purpose."""
         return {"close-circuit": lambda: self.control.spawn(self.control.close_circuit(self.circuit.id))}
 
-    def ended(self) -> str | None:
-        """What of it broke under the call, in tor's words, or None."""
-        if (reason := self.circuit.ended) is not None:
-            return f"circuit {self.circuit.id} closed: {reason}"
-        for stream in self.watch.streams.values():
-            if (reason := stream.ended) is not None:
-                return f"stream {stream.id} ({stream.label}) closed: {reason}"
-        return self.control.lost
+    @property
+    def word(self) -> TorsWord:
+        """What tor says of it, once it is built."""
+        return TorsWord(self.control, self.circuit, self.watch)
 
     def refusal(self, flow: str, said: str, evidence: dict[str, Any]) -> CallFailure:
         """Why a stream did not open: from tor's own events where it told, else what the one who asked for it said."""

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -49,8 +48,8 @@ class PathEnd:
         self.source_ports: dict[str, int] = {}
         self.refused: dict[str, dict[str, Any]] = {}
         """Flows whose stream was refused, with the reason."""
-        self.closed: dict[str, tuple[str, int]] = {}
-        """Flows whose stream closed later: why, and when it was heard (CLOCK_MONOTONIC, ns)."""
+        self.closed: dict[str, str] = {}
+        """Flows whose stream closed later, with the reason."""
         self.statistics: dict[str, Any] = {}
         """The newest counts: datagrams sent, received and dropped by flow, packets ignored by kind."""
         self.measured: dict[str, dict[str, Any]] = {}
@@ -89,11 +88,11 @@ class PathEnd:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def closed_since(self, age_ns: int) -> str | None:
-        """Which stream closed at least `age_ns` ago and why, or None."""
-        for flow, (reason, heard_ns) in self.closed.items():
-            if time.monotonic_ns() - heard_ns >= age_ns:
-                return f"the {flow} stream closed at the {self.host.name}: {reason}"
+    @property
+    def lost_stream(self) -> str | None:
+        """Which stream closed first and why, or None."""
+        for flow, reason in self.closed.items():
+            return f"the {flow} stream closed at the {self.host.name}: {reason}"
         return None
 
     async def until(self, holds: Callable[[], bool], timeout_s: float, stage: str) -> None:
@@ -121,6 +120,9 @@ class PathEnd:
             if not self._stopping:
                 self.problem = self.problem or f"the forwarder on {self.host.name} ended: {gone.happened}"
             self._changed.set()
+        except (KeyError, TypeError) as error:  # of a forwarder on another machine, which may be of another mind
+            self.problem = f"the forwarder on {self.host.name} is not to be understood: {error!r}"
+            self._changed.set()
 
     def _hear(self, said: dict[str, Any]) -> None:
         event, flow = said.pop("event"), said.get("flow", "")
@@ -135,7 +137,7 @@ class PathEnd:
         elif event == "refused":
             self.refused[flow] = said
         elif event == "closed":
-            self.closed[flow] = (said["reason"], time.monotonic_ns())
+            self.closed[flow] = said["reason"]
         elif event == "statistics":
             self.statistics = said
         elif event in ("pinged", "carried"):

@@ -91,14 +91,15 @@ class TunnelEnds:
         """How to break it on purpose."""
         return {"kill-tunnel": self.callee.kill}
 
-    def failure(self, silence_ns: int = 0) -> str | None:
-        """Why datagrams no longer travel, or None. A closed stream is told of once that is `silence_ns` ago."""
-        for end in (self.caller, self.callee):
-            if end.problem is not None:
-                return end.problem
-            if (reason := end.closed_since(silence_ns)) is not None:
-                return reason
-        return None
+    @property
+    def problem(self) -> str | None:
+        """Why a forwarder carries nothing any more, or None."""
+        return self.caller.problem or self.callee.problem
+
+    @property
+    def lost_stream(self) -> str | None:
+        """Which stream closed and why, as far as a forwarder can tell; None while all stand."""
+        return self.caller.lost_stream or self.callee.lost_stream
 
     async def round_trips(self, count: int) -> RoundTrips:
         """Probes from the caller's end to the callee's and back. Raises `CallFailure` when a forwarder died."""
@@ -131,8 +132,8 @@ class OpenStreamsPath(OpenPath):
     ends: TunnelEnds | None = field(default=None, repr=False)
 
     def failure(self) -> str | None:
-        """Why a stream or a forwarder ended, or None."""
-        return self.ends.failure() if self.ends else None
+        """Why a forwarder or a stream ended, or None. With a forwarder its streams end, and not the other way."""
+        return (self.ends.problem or self.ends.lost_stream) if self.ends else None
 
     async def round_trips(self, count: int) -> RoundTrips | None:
         """Through one of its streams, from forwarder to forwarder."""

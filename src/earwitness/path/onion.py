@@ -6,17 +6,17 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.host import Host
 from earwitness.path.base import Hop, PhonePorts
-from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
+from earwitness.path.circuit import TorsWord
+from earwitness.path.ends import StreamsRefused, tunnel_ends
 from earwitness.path.far import FarHost
-from earwitness.path.tor import TORS_WORD_WITHIN_NS
-from earwitness.tor.control import Circuit, TorControl
+from earwitness.path.tor import OpenTorPath
+from earwitness.tor.control import TorControl
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
 from earwitness.tor.onion import (
@@ -31,26 +31,6 @@ from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 STREAMS_TIMEOUT_S = 90.0
 """Fetching the descriptor, introduction and rendezvous come before the first stream."""
-
-
-@dataclass
-class OpenOnionPath(OpenStreamsPath):
-    """A path over a rendezvous circuit; it knows when its caller's half, a stream, or a forwarder ends."""
-
-    control: TorControl | None = field(default=None, repr=False)
-    circuit: Circuit | None = field(default=None, repr=False)
-    watch: StreamWatch | None = field(default=None, repr=False)
-
-    def failure(self) -> str | None:
-        """The first cause known, or None."""
-        if self.circuit is not None and (reason := self.circuit.ended) is not None:
-            return f"rendezvous circuit {self.circuit.id} closed: {reason}"
-        for stream in self.watch.streams.values() if self.watch else ():
-            if (reason := stream.ended) is not None:
-                return f"stream {stream.id} closed: {reason}"
-        if self.control is not None and self.control.lost:
-            return self.control.lost
-        return self.ends.failure(TORS_WORD_WITHIN_NS) if self.ends else None
 
 
 class OnionPath:
@@ -81,7 +61,7 @@ class OnionPath:
         self.nodelay = nodelay
 
     @asynccontextmanager
-    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenOnionPath]:
+    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenTorPath]:
         """Publish the service, meet at a rendezvous, open the streams.
 
         Raises `CallFailure`: `PATH_FAILED` when the service could not be published, `ONION_UNREACHABLE` with tor's
@@ -118,6 +98,7 @@ class OnionPath:
             now = time.monotonic_ns()
             circuit = callers_tor.circuit(_one_circuit(watch))
             half = [self._hop(fingerprint) for fingerprint in circuit.fingerprints]
+            # The service's half begins at its own guard and ends at the rendezvous point, which the caller's half has.
             rest = [self._hop(fingerprint) for fingerprint in (await offered.circuit())[-2::-1]]
             stack.enter_context(
                 nodelay_during(self.network, self.nodelay, {"service": offered.pid} if offered.pid else {})
@@ -134,7 +115,7 @@ class OnionPath:
                 relay_nodelay=self.network.relay_nodelay if self.nodelay is None else self.nodelay,
             )
             close = {"close-circuit": lambda: callers_tor.spawn(callers_tor.close_circuit(circuit.id))}
-            yield OpenOnionPath(
+            yield OpenTorPath(
                 self.name,
                 *ends.phones,
                 circuit_id=str(circuit.id),
@@ -143,9 +124,8 @@ class OnionPath:
                 notes=("the onion service did not hide where it was (--single-onion)",) if self.single else (),
                 processes=ends.processes,
                 faults={**ends.faults, **close},
-                control=callers_tor,
-                circuit=circuit,
-                watch=watch,
+                # Of the rendezvous circuit tor tells the caller's half; the other ends with it.
+                word=TorsWord(callers_tor, circuit, watch, "rendezvous circuit"),
                 ends=ends,
             )
 

@@ -62,6 +62,8 @@ class OpenVpn:
         """What protects the data, as OpenVPN names it; empty before it is agreed on, and where nothing does."""
         self.problem: str | None = None
         """Why the process is gone, or None while it runs."""
+        self.killed = False
+        """Whether a signal of somebody else's ended it: then nothing that happened to the tunnel did."""
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._child = child
         self._changed = asyncio.Event()
@@ -116,6 +118,7 @@ class OpenVpn:
         except ChildGone as gone:
             if not self._stopping:
                 killed = _KILLED.search(gone.happened)
+                self.killed = killed is not None
                 self.problem = f"openvpn at {self.host.name} ended: {killed[0] if killed else self.last_word}"
             self._changed.set()
 

@@ -10,27 +10,28 @@ from typing import Any
 
 from earwitness.lab.host import Host
 from earwitness.path.base import PhonePorts
-from earwitness.path.circuit import CircuitMaker, OverCircuit
+from earwitness.path.circuit import CircuitMaker, TorsWord
 from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
 from earwitness.path.kept import KeptCircuits
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
 
-TORS_WORD_WITHIN_NS = 1_500_000_000
-
 
 @dataclass
 class OpenTorPath(OpenStreamsPath):
-    """A path over one circuit; it knows when the circuit, a stream, or a forwarder ends under the call."""
+    """A path on streams of a tor; it knows when the circuit, a stream, or a forwarder ends under the call."""
 
-    over: OverCircuit | None = field(default=None, repr=False)
+    word: TorsWord | None = field(default=None, repr=False)
 
     def failure(self) -> str | None:
-        """The first cause known: tor's reason before what the forwarders saw of it."""
-        if self.over is not None and (reason := self.over.ended()) is not None:
-            return reason
-        # Tor's own word on a closed stream is usually a moment behind, and says more.
-        return self.ends.failure(TORS_WORD_WITHIN_NS) if self.ends else None
+        """The cause that says most of those known: a forwarder's end, tor's reason, what a forwarder saw of it."""
+        if self.ends is None or self.word is None:
+            return None
+        return self.ends.problem or self.word.ended() or self.ends.lost_stream
+
+    async def _told_more(self) -> None:
+        if self.ends is not None and self.word is not None and self.ends.problem is None:
+            await self.word.given()
 
     def counters(self) -> dict[str, Any]:
         """Datagrams sent, received and dropped by each forwarder, by flow: at most a second old."""
@@ -100,6 +101,6 @@ class TorPath:
                 details=details,
                 processes=ends.processes,
                 faults={**ends.faults, **over.faults},
-                over=over,
+                word=over.word,
                 ends=ends,
             )

@@ -19,7 +19,7 @@ from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
-from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.base import WORD_WITHIN_S, End, OpenPath, PhonePorts
 from earwitness.path.bridge import way_out
 from earwitness.path.circuit import CircuitMaker, OverCircuit
 from earwitness.path.far import FarHost
@@ -35,7 +35,6 @@ UP_TIMEOUT_S = 30.0
 """TLS through a slow circuit takes some ten round trips."""
 _START_TIMEOUT_S = 10.0
 _CIPHER_TIMEOUT_S = 2.0
-_POLL_S = 0.01
 _STREAM = "tunnel"
 """The SOCKS password, by which the stream is known."""
 _NOTES = {
@@ -54,12 +53,24 @@ class OpenVpnPath(OpenPath):
     callee_vpn: OpenVpn | None = field(default=None, repr=False)
     over: OverCircuit | None = field(default=None, repr=False)
 
+    @property
+    def _ends(self) -> tuple[OpenVpn, ...]:
+        return tuple(end for end in (self.callee_vpn, self.caller_vpn) if end is not None)
+
+    @property
+    def _killed(self) -> str | None:
+        return next((end.problem for end in self._ends if end.killed), None)
+
     def failure(self) -> str | None:
-        """The first cause known: tor's reason before what OpenVPN saw of it."""
-        if self.over is not None and (reason := self.over.ended()) is not None:
-            return reason
-        problems = (end.problem for end in (self.callee_vpn, self.caller_vpn) if end is not None)
-        return next((problem for problem in problems if problem is not None), None)
+        """The cause that says most of those known: an OpenVPN that was killed, tor's reason, what OpenVPN saw of it."""
+        reason = self._killed or (self.over.word.ended() if self.over is not None else None)
+        return reason or next((end.problem for end in self._ends if end.problem is not None), None)
+
+    async def _told_more(self) -> None:
+        """An OpenVPN that ends by itself does so because of the other, or of the circuit."""
+        if self._killed is None:
+            words = [end.until(lambda this: this.problem is not None, WORD_WITHIN_S) for end in self._ends]
+            await together(*words, *([self.over.word.given()] if self.over is not None else []))
 
 
 class VpnPath:
@@ -100,8 +111,7 @@ class VpnPath:
         async with AsyncExitStack() as stack:
             over = await stack.enter_async_context(self.circuits.making(caller)) if self.circuits else None
             offer, callee_vpn = await stack.enter_async_context(self._offered(caller, callee))
-            if not await callee_vpn.until(lambda end: end.listening, _START_TIMEOUT_S):
-                raise _not_up(callee_vpn, _START_TIMEOUT_S)
+            await _listening(callee_vpn)
             tunnel = replace(offer.tunnel, socks=over.socks if over else None)
             if self.bridged:
                 out = tunnel.socks or (tunnel.server, tunnel.port)
@@ -163,7 +173,7 @@ class VpnPath:
                 )
                 folder, offer = files.enter_context(server_files(self.scratch, tunnel))
                 async with OpenVpn.over(callee, await start_openvpn(callee, folder, SERVER)) as end:
-                    await end.until(lambda this: this.listening, _START_TIMEOUT_S)
+                    await _listening(end)
                     files.close()  # it has read its keys
                     yield offer, end
             return
@@ -206,22 +216,35 @@ async def _client(caller: Host, folder: Path, over: OverCircuit | None) -> Async
             return
         async with over.watch.attaching():
             end = await stack.enter_async_context(OpenVpn.over(caller, await start_openvpn(caller, folder, CLIENT)))
-            deadline = time.monotonic() + UP_TIMEOUT_S
-            while not _stream_stands(over) and end.problem is None and time.monotonic() < deadline:
-                await asyncio.sleep(_POLL_S)
+            attached = asyncio.ensure_future(over.control.until(lambda: _stream_is_settled(over)))
+            ended = asyncio.ensure_future(end.until(lambda this: this.problem is not None, UP_TIMEOUT_S))
+            try:
+                await asyncio.wait({attached, ended}, timeout=UP_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                attached.cancel()
+                ended.cancel()
         yield end
 
 
-def _stream_stands(over: OverCircuit) -> bool:
+def _stream_is_settled(over: OverCircuit) -> bool:
+    """Whether the exit has taken the tunnel's stream, or it will not be taken any more."""
     stream = over.watch.by_label().get(_STREAM)
-    return stream is not None and (stream.status == "SUCCEEDED" or stream.ended is not None)
+    return over.control.lost is not None or (
+        stream is not None and (stream.status == "SUCCEEDED" or stream.ended is not None)
+    )
+
+
+async def _listening(end: OpenVpn) -> None:
+    """Wait until the callee's end takes connections."""
+    if not await end.until(lambda this: this.listening, _START_TIMEOUT_S):
+        raise _not_up(end, _START_TIMEOUT_S)
 
 
 async def _up(end: OpenVpn, over: OverCircuit | None) -> None:
     """Wait until this end says that the tunnel is up."""
     if await end.until(lambda this: this.up, UP_TIMEOUT_S):
         return
-    if over is not None and (_STREAM not in over.watch.by_label() or over.ended() is not None):
+    if over is not None and (_STREAM not in over.watch.by_label() or over.word.ended() is not None):
         raise over.refusal(_STREAM, end.last_word, {"openvpn": list(end.lines)[-12:]})
     raise _not_up(end, UP_TIMEOUT_S)
 

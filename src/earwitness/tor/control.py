@@ -120,6 +120,7 @@ class TorControl:
         self._controller = controller
         self._circuits: dict[int, Circuit] = {}
         self._stream_listeners: list[StreamListener] = []
+        self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @classmethod
@@ -191,6 +192,12 @@ class TorControl:
         if not task.cancelled():
             task.exception()  # taken here, so that the loop does not report what the waiter already has
 
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until an event of a circuit or a stream makes something hold; however long, so bound it."""
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
     # -- questions ---------------------------------------------------------------------------------
 
     async def info(self, key: str) -> str:
@@ -249,7 +256,8 @@ class TorControl:
             evidence = {"circuit_id": circuit.id, "reason": "TIMEOUT", "hops_built": hops}
             raise _circuit_failure(named, f"{hops} hops built in {timeout_s:g} s", evidence) from error
         except asyncio.CancelledError:
-            self.spawn(self.close_circuit(circuit.id))
+            # Here and not beside: what is spawned ends with this connection, which may be closed next.
+            await self.close_circuit(circuit.id)
             raise
         if circuit.ended is not None:
             hops = len(circuit.fingerprints)
@@ -302,6 +310,7 @@ class TorControl:
             self._forget_old_circuits()
         elif circuit.status == "BUILT":
             circuit._built.set()
+        self._changed.set()
 
     def _forget_old_circuits(self) -> None:
         closed = [number for number, circuit in self._circuits.items() if circuit.closed_ns]
@@ -322,6 +331,7 @@ class TorControl:
         assert isinstance(event, EventStream)
         for listener in list(self._stream_listeners):
             listener(event)
+        self._changed.set()
 
     def _on_disconnect(self, _event: Event) -> None:
         self.lost = f"the control connection to tor at {self.address} closed"
@@ -329,6 +339,7 @@ class TorControl:
             circuit._built.set()
             if not circuit.closed_ns:
                 circuit.status, circuit.reason, circuit.closed_ns = "CLOSED", "CONTROL_LOST", time.monotonic_ns()
+        self._changed.set()
 
 
 def _circuit_failure(named: str, happened: str, evidence: dict[str, Any]) -> CallFailure:
