@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import subprocess
 from collections import deque
@@ -19,6 +20,8 @@ from earwitness.errors import EarwitnessError
 from earwitness.lab.host import Host
 
 _LINE_LIMIT = 32 * 1024 * 1024
+_LAST_WORDS_S = 1.0
+"""Between the end of a process's output and its own, where it is not kept from a processor for longer."""
 
 
 class ChildGone(EarwitnessError):
@@ -96,12 +99,15 @@ class JsonChild:
     async def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
         """The next event. Raises ChildGone at the end of its output or after `timeout_s`."""
         try:
-            line = await asyncio.wait_for(self._stdout.readline(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                line = await self._stdout.readline()
         except TimeoutError as error:
             raise self._gone(f"it said nothing for {timeout_s:g} s") from error
+        except ValueError as error:
+            raise self._gone(f"it said a line of more than {_LINE_LIMIT} bytes") from error
         if not line.endswith(b"\n"):  # nothing, or a line cut short by its death
-            await asyncio.sleep(0.05)  # its last words on standard error may still be on the way
-            raise self._gone(f"it ended with status {self.process.poll()}")
+            await self._last_words()
+            raise self._gone(self._ending())
         return self._event(line)
 
     async def close(self, grace_s: float = 5.0) -> None:
@@ -129,20 +135,35 @@ class JsonChild:
                 self.process.stdin.close()
 
     def _event(self, line: bytes) -> dict[str, Any]:
-        event = json.loads(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
         if not isinstance(event, dict):
             raise self._gone(f"it said {line[:80]!r} where an event was expected")
         return event
 
+    def _ending(self) -> str:
+        code = self.process.poll()
+        if code is None:
+            return "it closed its standard output"
+        return f"it ended with status {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+
+    async def _last_words(self) -> None:
+        """Its output has ended: how the process did, and what it said on standard error, follow at once."""
+        await self._ended_within(_LAST_WORDS_S)
+        if self._error_task is not None:
+            await asyncio.wait({self._error_task}, timeout=_LAST_WORDS_S)
+
     async def _ended_within(self, seconds: float) -> bool:
-        deadline = asyncio.get_running_loop().time() + seconds
-        pause = 0.002
-        while self.process.poll() is None:
-            if asyncio.get_running_loop().time() > deadline:
-                return False
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 0.05)
-        return True
+        if self.process.poll() is not None:
+            return True
+        descriptor = os.pidfd_open(self.process.pid)
+        try:
+            await over_within(descriptor, seconds)
+        finally:
+            os.close(descriptor)
+        return self.process.poll() is not None
 
     async def _collect_errors(self, stderr: asyncio.StreamReader) -> None:
         while line := await stderr.readline():
@@ -183,8 +204,24 @@ class LogChild(JsonChild):
     def _event(self, line: bytes) -> dict[str, Any]:
         return {"event": "log", "line": line.decode(errors="replace").strip()}
 
-    def _gone(self, happened: str) -> ChildGone:
-        code = self.process.poll()
-        if code is not None and code < 0:
-            happened = f"killed by {signal.Signals(-code).name}"
-        return super()._gone(happened)
+
+async def over_within(pidfd: int, seconds: float) -> bool:
+    """Whether a process ends within so many seconds; its pidfd is readable then (pidfd_open(2))."""
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(pidfd, over.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await over.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(pidfd)
+    return True
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -112,8 +112,11 @@ class CaptureProcess:
             await self._child.close()
         if event["event"] != "summary":
             raise _failure("", self.path, event)
-        steps = tuple(ClockStep(step["at_ns"], step["by_ns"]) for step in event["clock_steps"])
-        self.summary = CaptureSummary(self.path, event["packets"], event["dropped"], steps)
+        try:
+            steps = tuple(ClockStep(int(step["at_ns"]), int(step["by_ns"])) for step in event["clock_steps"])
+            self.summary = CaptureSummary(self.path, int(event["packets"]), int(event["dropped"]), steps)
+        except (KeyError, TypeError, ValueError) as error:  # of a capture on another machine
+            raise _failure("", self.path, {"happened": f"a summary that is none: {error!r}"}) from error
         return self.summary
 
     async def __aenter__(self) -> CaptureProcess:

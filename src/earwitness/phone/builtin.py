@@ -66,9 +66,13 @@ class BuiltinPhone:
                 event = await child.receive(START_TIMEOUT_S)
             except ChildGone as gone:
                 raise _lost(gone) from gone
-            if event["event"] != "ready":
-                raise failure_from(event["failure"])
-            phone = cls(child, event["uri"])
+            try:
+                if event["event"] != "ready":
+                    raise failure_from(event["failure"])
+                uri = str(event["uri"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise _lost(_strange(f"at {setup.address}", error)) from error
+            phone = cls(child, uri)
             yield phone
         finally:
             if phone is not None:
@@ -141,7 +145,9 @@ class BuiltinPhone:
         try:
             while True:
                 self._heard(await self._child.receive())
-        except ChildGone as gone:
+        except (ChildGone, KeyError, TypeError, ValueError) as error:
+            # Of a phone on another machine not every event need be one of ours; who waits for it must not for ever.
+            gone = error if isinstance(error, ChildGone) else _strange(self.uri, error)
             self._gone = _lost(gone)
             for waiting in self._waiting.values():
                 if not waiting.done():
@@ -181,6 +187,11 @@ def failure_from(values: dict[str, Any]) -> CallFailure:
         remedy=values["remedy"],
         evidence=values["evidence"],
     )
+
+
+def _strange(uri: str, error: Exception) -> ChildGone:
+    happened = f"what it said is not to be understood: {error!r}"
+    return ChildGone("talking to the", f"phone {uri}", happened, "run the same Earwitness on both machines")
 
 
 def _lost(gone: ChildGone) -> CallFailure:
