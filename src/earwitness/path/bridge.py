@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 
+from earwitness.errors import EarwitnessError
+from earwitness.lab.accepting import MOST_AT_ONCE, connections
 from earwitness.lab.bubble import network_socket
 
 _PIECE = 65_536
@@ -49,32 +51,34 @@ async def _bridging(
 ) -> AsyncIterator[None]:
     listener.listen(4)
     listener.setblocking(False)
-    loop = asyncio.get_running_loop()
-    tasks: set[asyncio.Task[None]] = set()
+    bridges: dict[asyncio.Task[None], socket.socket] = {}
+
+    def over(bridge: asyncio.Task[None]) -> None:
+        bridges.pop(bridge).close()  # also of one that was cancelled before it began
 
     async def accept() -> None:
-        while True:
-            connection, _ = await loop.sock_accept(listener)
-            task = asyncio.create_task(_bridge(connection, opening(), target, nodelay))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+        async for connection, _ in connections(listener):
+            if len(bridges) >= MOST_AT_ONCE:
+                connection.close()
+                continue
+            bridge = asyncio.create_task(_bridge(connection, opening, target, nodelay))
+            bridges[bridge] = connection
+            bridge.add_done_callback(over)
 
-    async with AsyncExitStack() as stack:
-
-        async def stop() -> None:
-            for task in (accepting, *tasks):
-                task.cancel()
-            await asyncio.gather(accepting, *tasks, return_exceptions=True)
-
-        accepting = asyncio.create_task(accept())
-        stack.push_async_callback(stop)
+    accepting = asyncio.create_task(accept())
+    try:
         yield
+    finally:
+        for task in (accepting, *bridges):
+            task.cancel()
+        await asyncio.gather(accepting, *bridges, return_exceptions=True)
 
 
-async def _bridge(near: socket.socket, far: socket.socket, target: Address, nodelay: bool) -> None:
+async def _bridge(near: socket.socket, opening: Callable[[], socket.socket], target: Address, nodelay: bool) -> None:
     """Carry one connection until either side ends it; then the other is ended too."""
     loop = asyncio.get_running_loop()
-    with near, far, suppress(OSError):
+    # Whoever opened the connection sees it end, which is all that can be told to a program that knows TCP alone.
+    with suppress(OSError, EarwitnessError), opening() as far:
         for end in (near, far):
             end.setblocking(False)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(nodelay))

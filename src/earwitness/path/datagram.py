@@ -6,6 +6,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+LONGEST_PAYLOAD = 0xFFFF - 20 - 8
+"""Bytes that one IPv4 packet carries behind its own header and UDP's."""
 _UDP = 17
 _TTL = 64
 _MORE_FRAGMENTS_OR_OFFSET = 0x3FFF

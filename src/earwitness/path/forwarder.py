@@ -24,9 +24,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from earwitness.errors import EarwitnessError
+from earwitness.lab.accepting import MOST_AT_ONCE, connections
 from earwitness.lab.bubble import network_socket
-from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build, parse
-from earwitness.path.framing import LONGEST, frame
+from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build, parse
+from earwitness.path.framing import frame
 from earwitness.path.in_band import NO_PORTS, InBand
 from earwitness.path.link import Counters, StreamLink, tune
 from earwitness.path.socks import SocksRefused, connect_through
@@ -77,6 +79,7 @@ class Forwarder:
         self._counters = {name: Counters() for name in config.flows}
         self._ignored: dict[str, int] = {}
         self._strangers = 0
+        self._welcoming = 0
         self._identification = 0
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,9 +113,6 @@ class Forwarder:
         payload = datagram.payload
         if name == OTHER:
             payload = ports[0].to_bytes(2, "big") + ports[1].to_bytes(2, "big") + payload
-            if len(payload) > LONGEST:
-                self._ignore("too long")
-                return
         link = self._links.get(name)
         if link is None:
             self._counters[name].dropped_no_stream += 1
@@ -132,6 +132,9 @@ class Forwarder:
                 return
             ports = [int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")]
             payload = payload[4:]
+        if len(payload) > LONGEST_PAYLOAD:
+            self._ignore("too long")
+            return
         to_port, from_port = ports if self._caller else ports[::-1]
         self._identification += 1
         packet = build(Datagram(self._remote, self._local, from_port, to_port, payload), self._identification)
@@ -156,9 +159,12 @@ class Forwarder:
 
     async def _open(self, name: str, target: tuple[str, int]) -> None:
         begun = time.monotonic_ns()
-        connection = network_socket()
+        try:
+            connection = network_socket()
+        except EarwitnessError as error:
+            say("refused", flow=name, reason=str(error), socks_reply=0)
+            return
         tune(connection)
-        code = 0
         try:
             proxy = (self.config.socks[0], self.config.socks[1]) if self.config.socks else target
             await self._loop.sock_connect(connection, proxy)
@@ -174,7 +180,7 @@ class Forwarder:
             answer = json.loads(await link.first(GREETING_TIMEOUT_S, LONGEST_GREETING))
             if answer != {"earwitness": 1, "accepted": name}:
                 raise ConnectionError("the other end answered with something else")
-        except (OSError, SocksRefused, TimeoutError, ValueError) as error:
+        except (OSError, SocksRefused, ValueError, TypeError, OverflowError, RecursionError) as error:
             code = error.code if isinstance(error, SocksRefused) else 0
             connection.close()
             say("refused", flow=name, reason=str(error) or type(error).__name__, socks_reply=code)
@@ -188,13 +194,20 @@ class Forwarder:
         listener = network_socket()
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((self.config.listen, self.config.port))
-        listener.listen(16)
+        try:
+            listener.bind((self.config.listen, self.config.port))
+            listener.listen(16)
+        except OSError as error:
+            raise OSError(f"taking streams at {self.config.listen}:{self.config.port}: {error.strerror}") from error
         say("listening", address=self.config.listen, port=listener.getsockname()[1])
-        while True:
-            connection, peer = await self._loop.sock_accept(listener)
+        async for connection, peer in connections(listener):
+            if self._welcoming >= MOST_AT_ONCE:
+                connection.close()
+                self._strangers += 1
+                continue
+            self._welcoming += 1
             tune(connection)
-            self._run(self._welcome(connection, peer[0]))
+            self._run(self._welcome(connection, peer))
 
     async def _welcome(self, connection: socket.socket, peer: str) -> None:
         link = StreamLink(connection)
@@ -205,12 +218,14 @@ class Forwarder:
                 raise ConnectionError("wrong token")
             if name in self._links:
                 raise ConnectionError("this flow has its stream")
-        except (OSError, TimeoutError, ValueError, TypeError, KeyError) as error:
+            await self._loop.sock_sendall(connection, frame(json.dumps({"earwitness": 1, "accepted": name}).encode()))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             connection.close()
             self._strangers += 1
             say("stranger", peer=peer, reason=str(error) or type(error).__name__)
             return
-        await self._loop.sock_sendall(connection, frame(json.dumps({"earwitness": 1, "accepted": name}).encode()))
+        finally:
+            self._welcoming -= 1
         self._establish(name, link)
         say("accepted", flow=name, peer=peer)
 
@@ -256,7 +271,7 @@ def say(event: str, **values: Any) -> None:
 async def _obey(forwarder: Forwarder, commands: asyncio.StreamReader) -> None:
     while line := await commands.readline():
         command = json.loads(line)
-        if command["command"] == "open":
+        if command["command"] == "open" and forwarder.config.role == "caller":
             forwarder.open_all((command["target"][0], command["target"][1]))
         elif command["command"] in ("ping", "fill"):
             forwarder.probe(command)

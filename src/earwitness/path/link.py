@@ -67,11 +67,11 @@ class StreamLink:
                 if not piece:
                     raise ConnectionError("closed before a word was said")
                 datagrams = self._deframer.feed(piece)
+                if (len(datagrams[0]) if datagrams else self._deframer.waiting) > longest:
+                    raise ConnectionError("what it says is no greeting of ours")
                 if datagrams:
                     self._early = datagrams[1:]
                     return datagrams[0]
-                if self._deframer.waiting > longest:
-                    raise ConnectionError("what it says is no greeting of ours")
 
     def serve(self, counters: Counters, received: Callable[[bytes], None], closed: Callable[[str], None]) -> None:
         """From now on give each datagram that comes to `received`, count, and say `closed` with a reason, once."""
