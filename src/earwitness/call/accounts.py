@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from earwitness.call.plan import LAB_SERVER, CallPlan
+from earwitness.call.plan import LAB_SERVER, CallPlan, sip_address
 from earwitness.errors import InputError
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.lab_server import ENDS, LabServer, lab_server
@@ -58,9 +58,9 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
                 f"the {missing[0]}'s account is not given",
                 f"set {name}_USER and {name}_PASSWORD in the environment, or give --sip-accounts FILE",
             )
-        host, _, port = plan.sip_server.partition(":")
+        host, port = sip_address(plan.sip_server)
         known = {end: account for end, account in given.items() if account is not None}
-        yield SipService({end: SipServer(host, *account, port=int(port or 5060)) for end, account in known.items()})
+        yield SipService({end: SipServer(host, *account, port=port) for end, account in known.items()})
         return
     async with _lab_server(opened.callee, scratch, relay=plan.sip_relay) as server:
         # What the user gives is tried as given, so that a wrong password can be seen to be refused.

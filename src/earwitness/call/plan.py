@@ -9,6 +9,7 @@ from typing import Any
 
 from earwitness.errors import InputError
 from earwitness.load.spec import LoadSpec
+from earwitness.path.probe import MOST_PROBES
 
 PATHS = ("direct", "tcp", "vpn", "tor", "vpn-tor", "onion")
 SECURITIES = ("none", "static", "tls")
@@ -25,6 +26,16 @@ PATH_INJECTIONS = ("kill-tunnel", "close-circuit")
 """Those that a path does to itself, in mid-call."""
 INJECTIONS = (*_LAB_INJECTIONS, *PATH_INJECTIONS)
 """Faults that the lab can cause on purpose, so that the instrument itself can be checked."""
+
+
+def sip_address(server: str) -> tuple[str, int]:
+    """Host and port of `CallPlan.sip_server`, where it is the user's own. `InputError` where it cannot be read."""
+    host, _, port = server.partition(":")
+    if not host or not (port or "5060").isdecimal() or not 0 < int(port or 5060) < 65536:
+        raise InputError(
+            "registering at the SIP server", server, "not HOST or HOST:PORT", "give such as 192.0.2.7:5060"
+        )
+    return host, int(port or 5060)
 
 
 @dataclass(frozen=True)
@@ -147,8 +158,11 @@ class CallPlan:
             )
         if self.single_onion and self.path != "onion":
             raise InputError("planning a single onion service over", self.path, "it has none", "use --path onion")
-        if not 0 <= self.rtt_probes <= 1000:
-            raise InputError("probing the path with", self.rtt_probes, "too many or too few", "give 0 to 1000")
+        if not 0 <= self.rtt_probes <= MOST_PROBES:
+            remedy = f"give 0 to {MOST_PROBES}"
+            raise InputError("probing the path with", self.rtt_probes, "too many or too few", remedy)
+        if self.sip_server:
+            sip_address(self.sip_server)
         if self.sip_accounts and not self.sip_server:
             raise InputError("registering with", self.sip_accounts, "at which SIP server?", "add --sip-server")
         if self.sip_relay and self.sip_server != LAB_SERVER:

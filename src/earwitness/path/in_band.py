@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from earwitness.path.link import StreamLink
@@ -32,6 +33,8 @@ class InBand:
         self._say = say
         self._sent_ns: dict[bytes, int] = {}
         self._times_ms: list[float] = []
+        self._probes = 0
+        self._all_back = asyncio.Event()
         self._arrivals: Arrivals | None = None
         self._limit: asyncio.TimerHandle | None = None
 
@@ -44,6 +47,8 @@ class InBand:
             sent_ns = self._sent_ns.pop(frame[1:5], None)
             if sent_ns is not None:
                 self._times_ms.append((now - sent_ns) / 1e6)
+                if len(self._times_ms) == self._probes:
+                    self._all_back.set()
         elif kind == _PIECE:
             if self._arrivals is None:
                 self._arrivals = Arrivals()
@@ -57,15 +62,17 @@ class InBand:
         """Send `count` probes and say what came back."""
         loop = asyncio.get_running_loop()
         self._times_ms, self._sent_ns = [], {}
+        self._probes = count
+        self._all_back.clear()
         begun = loop.time()
         for number in range(count):
             await asyncio.sleep(begun + number * INTERVAL_S - loop.time())
             key = number.to_bytes(4, "big")
             self._sent_ns[key] = time.monotonic_ns()
             self._send(_PING + key + _PING_FILLER)
-        deadline = loop.time() + ANSWER_TIMEOUT_S
-        while self._sent_ns and loop.time() < deadline:
-            await asyncio.sleep(0.005)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._all_back.wait()
         self._say("pinged", sent=count, times_ms=self._times_ms)
 
     async def fill(self) -> None:

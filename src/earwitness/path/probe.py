@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+MOST_PROBES = 1000
+"""In one series: over three minutes."""
 INTERVAL_S = 0.2
 """Between probes, as short as ping lets an ordinary user have it: an answer is usually back before the next, so that
 Nagle's algorithm at a relay holds none of them. What it does to voice, the voice shows."""

@@ -19,6 +19,7 @@ from earwitness.path.probe import (
     INTERVAL_S,
     LIMIT_BYTES,
     LIMIT_S,
+    MOST_PROBES,
     PIECE_BYTES,
     Arrivals,
     RoundTrips,
@@ -37,16 +38,22 @@ Address = tuple[str, int]
 
 @contextmanager
 def echoing(host: Host, address: str) -> Iterator[Address]:
-    """Send back every datagram that comes to a free port of the host's address, until leaving; where that is.
+    """Send back every probe that comes to a free port of the host's address, once, until leaving; where that is.
 
-    Raises `OSError` when the address is not there.
+    The port may be open to the world. What is no probe is not answered, and none twice: else a datagram with a forged
+    sender could set two such ports to answer each other. Raises `OSError` when the address is not there.
     """
     loop = asyncio.get_running_loop()
+    answered: set[int] = set()
     with _bound(host, address, socket.SOCK_DGRAM) as there:
 
         def on_probe() -> None:
             with suppress(OSError):
-                there.sendto(*there.recvfrom(2048))
+                probe, sender = there.recvfrom(2048)
+                number = _number_in(probe)
+                if number is not None and number not in answered:
+                    answered.add(number)
+                    there.sendto(probe, sender)
 
         loop.add_reader(there, on_probe)
         try:
@@ -63,12 +70,17 @@ async def echoes(host: Host, address: str, target: Address, count: int) -> Round
     loop = asyncio.get_running_loop()
     times_ms: list[float] = []
     sent_ns: dict[int, int] = {}
+    all_back = asyncio.Event()
     with _bound(host, address, socket.SOCK_DGRAM) as here:
 
         def on_answer() -> None:
-            with suppress(OSError, struct.error, KeyError):
-                number = _NUMBER.unpack_from(here.recv(2048))[0]
-                times_ms.append((time.monotonic_ns() - sent_ns.pop(number)) / 1e6)
+            with suppress(OSError):
+                number = _number_in(here.recv(2048))
+                now = time.monotonic_ns()
+                if number is not None and (at_ns := sent_ns.pop(number, None)) is not None:
+                    times_ms.append((now - at_ns) / 1e6)
+                    if len(times_ms) == count:
+                        all_back.set()
 
         loop.add_reader(here, on_answer)
         try:
@@ -77,10 +89,10 @@ async def echoes(host: Host, address: str, target: Address, count: int) -> Round
                 await asyncio.sleep(begun + number * INTERVAL_S - loop.time())
                 sent_ns[number] = time.monotonic_ns()
                 with suppress(OSError):  # an ICMP error of an earlier one
-                    here.sendto(_NUMBER.pack(number).ljust(_PAYLOAD_BYTES, b"\0"), target)
-            deadline = loop.time() + ANSWER_TIMEOUT_S
-            while len(times_ms) < count and loop.time() < deadline:
-                await asyncio.sleep(0.005)
+                    here.sendto(_probe(number), target)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await all_back.wait()
         finally:
             loop.remove_reader(here)
     return round_trips(count, times_ms)
@@ -153,6 +165,18 @@ async def _receive(connection: socket.socket) -> Throughput:
                 if not arrivals.add(len(piece), time.monotonic_ns()):
                     break
     return arrivals.result()
+
+
+def _number_in(probe: bytes) -> int | None:
+    """The number of a probe; None of what is none."""
+    if len(probe) != _PAYLOAD_BYTES:
+        return None
+    number: int = _NUMBER.unpack_from(probe)[0]
+    return number if number < MOST_PROBES and probe == _probe(number) else None
+
+
+def _probe(number: int) -> bytes:
+    return _NUMBER.pack(number).ljust(_PAYLOAD_BYTES, b"\0")
 
 
 def _bound(host: Host, address: str, kind: socket.SocketKind, port: int = 0) -> socket.socket:
