@@ -19,6 +19,7 @@ from earwitness.call.live import LiveCall
 from earwitness.ear import Fate, Heard, buffer
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.path.probe import rows_of as probed
+from earwitness.phone.linphone import recording_name
 from earwitness.score.emodel import e_model
 from earwitness.score.listening import listen, loopback
 from earwitness.score.pesq import ScorerRefused
@@ -174,15 +175,15 @@ def scored(row: Row, live: LiveCall, heard: Heard, spoken: Pcm | None, codec: Co
 
 def recorded(row: Row, live: LiveCall, folder: Path, spoken: Pcm | None, codec: Codec, notes: list[str]) -> Row:
     """The row with the score of the phone's own recording, where it made one."""
-    listener = live.end(LISTENER[row.direction]).endpoint
-    recording = folder / f"{listener.host}-{live.plan.phone}.wav"
+    listener = LISTENER[row.direction]
+    recording = folder / recording_name(listener)
     if spoken is None or not recording.exists():
         return row
     try:
         samples, rate = read_wav(recording)
         score = listen(spoken, resample(samples, rate, codec.sample_rate), codec.sample_rate)
     except EarwitnessError as error:
-        notes.append(f"the {listener.host}'s own recording: {error}")
+        notes.append(f"the {listener}'s own recording: {error}")
         return row
     return replace(row, phone_mos_lqo=score.pesq.mos_lqo)
 

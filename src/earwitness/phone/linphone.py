@@ -100,6 +100,8 @@ class LinphonePhone:
         self.recording = recording
         """What it played to its user, as it recorded it itself: WAV at the codec's rate, whole after the call."""
         self.notes: list[str] = []
+        self.on_milestone: Callable[[str, int], None] = lambda _name, _at_ns: None
+        """Told each milestone as it is reached."""
         self._host = host
         self._speech_s = speech_s
         self._log = LinphoneLog()
@@ -287,7 +289,10 @@ class LinphonePhone:
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
+            known = len(self.milestones)
             self._log.line(line.decode("utf-8", errors="replace").rstrip("\r\n"), self._now_ns())
+            for name, at_ns in list(self.milestones.items())[known:]:
+                self.on_milestone(name, at_ns)
             async with self._changed:
                 self._changed.notify_all()
         async with self._changed:
@@ -356,13 +361,13 @@ def recording_name(end: str) -> str:
 
 @dataclass(frozen=True)
 class Linphones:
-    """A `PhoneKind`: linphones that keep their own recordings in a folder, `<host>-linphone.wav`."""
+    """A `PhoneKind`: linphones that keep their own recordings in a folder, each named by its end (`recording_name`)."""
 
     recordings: Path
 
     def start(self, host: Host, setup: PhoneSetup) -> AbstractAsyncContextManager[LinphonePhone]:
         """Run one on a host; see `LinphonePhone.start`."""
-        return LinphonePhone.start(host, setup, self.recordings / recording_name(host.name))
+        return LinphonePhone.start(host, setup, self.recordings / recording_name(setup.user))
 
 
 if TYPE_CHECKING:

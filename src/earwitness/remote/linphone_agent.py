@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
+from earwitness.errors import EarwitnessError
 from earwitness.phone.agent import main
 from earwitness.phone.linphone import LinphonePhone
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.session import Notify
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.machine import Machine
-
-_MILESTONES_EVERY_S = 0.1
 
 
 class LinphoneSession:
@@ -27,7 +25,9 @@ class LinphoneSession:
     def __init__(self, phone: LinphonePhone, notify: Notify, stack: AsyncExitStack) -> None:
         self.uri = phone.uri
         self._phone, self._notify, self._stack = phone, notify, stack
-        self._telling = asyncio.create_task(self._tell())
+        phone.on_milestone = self._milestone
+        for name, at_ns in phone.milestones.items():
+            self._milestone(name, at_ns)
 
     @classmethod
     async def open(cls, recording: Path, setup: PhoneSetup, notify: Notify) -> LinphoneSession:
@@ -41,7 +41,9 @@ class LinphoneSession:
         await self._phone.register()
 
     def listen(self, ring_s: float = 0.0, refuse_with: int = 0) -> None:
-        """Answer the next call at once."""
+        """Answer the next call at once; to ring or to refuse is not to be had of it."""
+        if ring_s or refuse_with:
+            raise EarwitnessError("having linphone", "ring or refuse", "it answers at once", "use the built-in phone")
         self._phone.answer_the_next()
 
     async def call(self, uri: str, timeout_s: float) -> None:
@@ -62,18 +64,10 @@ class LinphoneSession:
 
     async def close(self) -> None:
         """Hang up and end it, its recording whole."""
-        self._telling.cancel()
         await self._stack.aclose()
 
-    async def _tell(self) -> None:
-        """Pass its milestones on as they come."""
-        told: set[str] = set()
-        while True:
-            for name, at_ns in list(self._phone.milestones.items()):
-                if name not in told:
-                    told.add(name)
-                    self._notify("milestone", {"name": name, "at_ns": at_ns})
-            await asyncio.sleep(_MILESTONES_EVERY_S)
+    def _milestone(self, name: str, at_ns: int) -> None:
+        self._notify("milestone", {"name": name, "at_ns": at_ns})
 
 
 if __name__ == "__main__":
