@@ -12,6 +12,8 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from aiostem.exceptions import AiostemError
+
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.tor.control import ControlAddress, TorControl, default_control
 from earwitness.tor.description import TorClient, TorNetwork
@@ -92,8 +94,8 @@ class Politeness:
                 f"{len(recent)} calls in the last hour, of {self.calls_an_hour} allowed",
                 f"try again at {datetime.fromtimestamp(free_at):%H:%M}; others need these relays too",
             )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps([*recent, now]).encode(), 0)
+        # In this order: whoever is killed between leaves a ledger that is damaged, not one that is empty.
+        os.ftruncate(descriptor, os.pwrite(descriptor, json.dumps([*recent, now]).encode(), 0))
 
 
 def _state_folder() -> Path:
@@ -106,7 +108,7 @@ async def _socks(tor: TorControl) -> tuple[str, int]:
     told = await tor.info("net/listeners/socks")
     for listener in told.replace('"', "").split():
         host, _, port = listener.rpartition(":")
-        if port.isdigit() and "unix" not in host and int(port):
+        if port.isdigit() and "unix" not in host and not host.startswith("[") and int(port):  # no IPv6
             return host, int(port)
     remedy = "add `SocksPort 9050` to its torrc"
     raise EarwitnessError("using tor at", tor.address, f"it takes SOCKS streams at {told or 'no address'}", remedy)
@@ -122,7 +124,10 @@ async def _with_countries(tor: TorControl, relays: Sequence[Relay]) -> list[Rela
     countries: dict[str, str] = {}
     keys = sorted({f"ip-to-country/{relay.address}" for relay in relays})
     for begin in range(0, len(keys), _COUNTRIES_AT_ONCE):
-        reply = await tor.request(tor.controller.get_info(*keys[begin : begin + _COUNTRIES_AT_ONCE]))
-        reply.raise_for_status()
+        try:
+            reply = await tor.request(tor.controller.get_info(*keys[begin : begin + _COUNTRIES_AT_ONCE]))
+            reply.raise_for_status()
+        except AiostemError as error:
+            raise EarwitnessError("asking tor for the countries of", "relays", error, "see tor's log") from error
         countries.update({key: str(value).upper() for key, value in (reply.data or {}).items() if value != "??"})
     return [replace(relay, country=countries.get(f"ip-to-country/{relay.address}", "")) for relay in relays]
