@@ -117,8 +117,8 @@ class OpenPath:
         """The callee's end sends back what comes to this address."""
         host = self.callee.host
         if isinstance(host, FarHost):
-            async with host.echoing(self.callee.interface) as target:
-                yield target
+            async with host.echoing(self.callee.interface) as port:
+                yield self.callee.address, port
         else:
             with echoing(host, self.callee.address) as target:
                 yield target
@@ -130,8 +130,8 @@ class OpenPath:
         """The callee's end waits for one connection at this address, to send or receive; what it received."""
         host = self.callee.host
         if isinstance(host, FarHost):
-            async with host.taking_a_transfer(self.callee.interface, sends=sends) as taking:
-                yield taking
+            async with host.taking_a_transfer(self.callee.interface, sends=sends) as (port, received):
+                yield (self.callee.address, port), received
             return
         with listening(host, self.callee.address) as listener:
             serving = asyncio.ensure_future(serve_transfer(listener, sends=sends))

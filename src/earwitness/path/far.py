@@ -40,15 +40,15 @@ class FarHost(Host, Protocol):
         """
         ...
 
-    def echoing(self, interface: str) -> AbstractAsyncContextManager[tuple[str, int]]:
-        """Have the callee's end send back what comes over a device of this call; where to."""
+    def echoing(self, interface: str) -> AbstractAsyncContextManager[int]:
+        """Have the callee's end send back what comes over a device of this call; the UDP port there."""
         ...
 
     def taking_a_transfer(
         self, interface: str, *, sends: bool
-    ) -> AbstractAsyncContextManager[tuple[tuple[str, int], Callable[[], Awaitable[Throughput | None]]]]:
+    ) -> AbstractAsyncContextManager[tuple[int, Callable[[], Awaitable[Throughput | None]]]]:
         """Have the callee's end wait for one TCP connection over a device of this call, to send or to receive.
 
-        Where to connect, and, afterwards, what it received.
+        The port to connect to there, and, afterwards, what it received.
         """
         ...

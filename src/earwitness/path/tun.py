@@ -27,6 +27,11 @@ def callee_address(number: int) -> str:
     return f"10.99.{number}.1"
 
 
+def caller_address(number: int) -> str:
+    """The address that the caller's phone binds to, on device `number`."""
+    return f"10.99.{number}.2"
+
+
 @dataclass(frozen=True)
 class TunPair:
     """Devices of one name at both ends: 10.99.n.2 at the caller, 10.99.n.1 at the callee."""
@@ -43,7 +48,7 @@ class TunPair:
     @property
     def caller_address(self) -> str:
         """The address that the caller's phone binds to."""
-        return f"10.99.{self.number}.2"
+        return caller_address(self.number)
 
     @property
     def callee_address(self) -> str:

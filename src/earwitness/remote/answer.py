@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from earwitness.errors import InputError
+from earwitness.lab.accepting import MOST_AT_ONCE, connections
 from earwitness.lab.bubble import in_bubble, network_socket
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
 from earwitness.remote.channel import LONGEST_LINE, Message, encode, read
@@ -51,6 +52,7 @@ class Answerer:
         self._visit: Visit | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._gone = asyncio.Event()
+        self._open = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -60,11 +62,13 @@ class Answerer:
 
     async def serve(self, listener: socket.socket) -> None:
         """Take connections until cancelled; a call that is on is then ended, and what it left is kept."""
-        loop = asyncio.get_running_loop()
         try:
-            while True:
-                connection, peer = await loop.sock_accept(listener)
-                self._run(self._welcome(connection, peer[0]))
+            async for connection, peer in connections(listener):
+                if self._open >= MOST_AT_ONCE:
+                    connection.close()
+                    self._refused(peer, "too many connections are open")
+                else:
+                    self._run(self._welcome(connection, peer))
         finally:
             for task in list(self._tasks):
                 task.cancel()
@@ -78,6 +82,13 @@ class Answerer:
         task.add_done_callback(self._tasks.discard)
 
     async def _welcome(self, connection: socket.socket, peer: str) -> None:
+        self._open += 1
+        try:
+            await self._shake_hands(connection, peer)
+        finally:
+            self._open -= 1
+
+    async def _shake_hands(self, connection: socket.socket, peer: str) -> None:
         """Handshake, then who it is and whether it may; nothing is said to anybody before that."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=LONGEST_LINE)
@@ -86,7 +97,7 @@ class Answerer:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
             )
-        except (OSError, TimeoutError) as error:
+        except OSError as error:  # TLS's errors and a handshake that takes too long are some
             connection.close()
             self._refused(peer, error)
             return
@@ -99,8 +110,8 @@ class Answerer:
             async with asyncio.timeout(HANDSHAKE_S):
                 hello, _ = await read(reader)
             await self._serve(hello, reader, writer)
-        except (ConnectionError, OSError, TimeoutError, KeyError, TypeError):
-            return
+        except (OSError, KeyError, TypeError) as error:
+            self._told(f"the connection from {peer} was of no use ({error!r})")
         finally:
             writer.close()
 
@@ -133,7 +144,7 @@ class Answerer:
         self, visit: Visit, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Make this the visit's connection; an older one that was not yet known to be cut is closed first."""
-        if self._writer is not None:
+        while self._writer is not None:  # of several that come at once, one after the other
             self._writer.transport.abort()
             await self._gone.wait()
         self._writer, self._gone = writer, asyncio.Event()
@@ -141,7 +152,7 @@ class Answerer:
         visit.away_since = None
         try:
             await visit.channel.carry(reader, writer, they_have)
-        except (ConnectionError, OSError, TimeoutError) as error:
+        except OSError as error:
             if not visit.ended.is_set():
                 self._told(f"the control channel broke ({error or type(error).__name__}); the call goes on")
         finally:

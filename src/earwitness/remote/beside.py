@@ -15,10 +15,11 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from earwitness.capture.child import over_within
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab import outside
@@ -59,22 +60,37 @@ async def answering_beside(options: BesideOptions) -> AsyncIterator[tuple[tuple[
     """
     keys, invitation = AnswerKeys.make("")
     told = {"options": asdict(options), "certificate": keys.server.certificate, "key": keys.server.key}
-    stdin, writing = os.pipe()
-    reading, stdout = os.pipe()
-    try:
+    with ExitStack() as ours, ExitStack() as theirs:
+        stdin, writing = os.pipe()
+        theirs.callback(os.close, stdin)
+        ours.callback(os.close, writing)
+        reading, stdout = os.pipe()
+        ours.callback(os.close, reading)
+        theirs.callback(os.close, stdout)
         pid = outside.spawn(STATE_DIR, [sys.executable, "-m", "earwitness.remote.beside"], stdin, stdout)
-    finally:
-        os.close(stdin)
-        os.close(stdout)
-    ended = os.pidfd_open(pid)
-    try:
-        os.write(writing, json.dumps({**told, "client": keys.client_certificate}).encode() + b"\n")
-        yield (_LOCALHOST, await _port(reading)), invitation
-    finally:
-        os.close(writing)
-        os.close(reading)
-        await _end(ended)
-        os.close(ended)
+        theirs.close()
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError as error:
+            raise _not_started("it ended at once") from error
+        try:
+            with suppress(BrokenPipeError):  # then there is no answer to be read either
+                os.write(writing, json.dumps({**told, "client": keys.client_certificate}).encode() + b"\n")
+            yield (_LOCALHOST, await _port(reading)), invitation
+        finally:
+            ours.close()
+            await _end(process)
+            os.close(process)
+
+
+def _not_started(happened: str) -> CallFailure:
+    return CallFailure(
+        Outcome.REMOTE_LOST,
+        "starting the answering side on",
+        on="this machine",
+        happened=happened,
+        remedy="see what it printed, and `earwitness doctor`",
+    )
 
 
 async def _port(reading: int) -> int:
@@ -82,33 +98,20 @@ async def _port(reading: int) -> int:
     file = os.fdopen(os.dup(reading), "rb")
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), file)
     try:
-        line = await asyncio.wait_for(lines.readline(), _START_TIMEOUT_S)
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            line = await lines.readline()
         return int(json.loads(line)["port"])
     except (TimeoutError, ValueError) as error:
-        raise CallFailure(
-            Outcome.REMOTE_LOST,
-            "starting the answering side on",
-            on="this machine",
-            happened="it did not say where it answers",
-            remedy="see what it printed, and `earwitness doctor`",
-        ) from error
+        raise _not_started("it did not say where it answers") from error
     finally:
         transport.close()
 
 
 async def _end(process: int) -> None:
     """It ends with its standard input; what does not is made to. `process` is a pidfd."""
-    over = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(process, over.set)
-    try:
-        async with asyncio.timeout(_END_TIMEOUT_S):
-            await over.wait()
-    except TimeoutError:
+    if not await over_within(process, _END_TIMEOUT_S):
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(process, signal.SIGKILL)  # it is the first of a chain that falls together
-    finally:
-        loop.remove_reader(process)
 
 
 async def serve() -> None:

@@ -66,6 +66,8 @@ class Invitation:
             values = json.loads(path.read_text())
             if values.pop("earwitness_invitation") != _INVITATION_VERSION:
                 raise ValueError("another version of Earwitness wrote it")
+            if not all(isinstance(value, str) for value in values.values()):
+                raise ValueError("not all of it is text")
             return Invitation(**values)
         except OSError as error:
             remedy = "copy the file that `earwitness answer` wrote"
@@ -137,6 +139,9 @@ class AnswerKeys:
         except OSError as error:
             remedy = f"make them: `earwitness answer --init {folder}`"
             raise InputError("reading the keys in", folder, error.strerror, remedy) from error
+        except ValueError as error:
+            remedy = "make new ones: `earwitness answer --init` with another folder"
+            raise InputError("reading the keys in", folder, "not text", remedy) from error
         return AnswerKeys(Identity(read[SERVER_CERTIFICATE], read[SERVER_KEY]), read[CLIENT_CERTIFICATE])
 
 
@@ -191,6 +196,10 @@ def write_private(path: Path, text: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise InputError("writing", path, error.strerror, "remove it, or give another place") from error
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(text)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise InputError("writing", path, error.strerror, "free space there, or give another place") from error

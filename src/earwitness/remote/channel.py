@@ -61,7 +61,7 @@ async def read(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTER_S) -
         raise ConnectionError("the other side closed the connection") from error
     except asyncio.LimitOverrunError as error:
         raise ProtocolError(f"a line longer than {LONGEST_LINE} bytes") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not a message: {error}") from error
 
 
@@ -109,17 +109,23 @@ class Channel:
             beating.cancel()
 
     def _take(self, message: Message, blob: bytes) -> None:
-        if "ack" in message:
-            self._acknowledged(message["ack"])
-        number = message.pop("n", None)
-        if number is None or number <= self.received:
-            return
-        if number != self.received + 1:
-            raise ProtocolError(f"message {number} came after {self.received}")
-        self.received = number
-        self._deliver(message, blob)
+        """Raises `ProtocolError` for what is none of our messages; of those that count, the next is then expected."""
+        try:
+            if "ack" in message:
+                self._acknowledged(message["ack"])
+            number = message.pop("n", None)
+            if number is None or number <= self.received:
+                return
+            if number != self.received + 1:
+                raise ProtocolError(f"message {number} came after {self.received}")
+            self.received = number
+            self._deliver(message, blob)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ProtocolError(f"a message that is not to be understood: {error!r}") from error
 
     def _acknowledged(self, number: int) -> None:
+        if number > self._sent:
+            raise ProtocolError(f"message {number} acknowledged, of {self._sent} sent")
         while self._kept and self._kept[0][0] <= number:
             self._kept.popleft()
 

@@ -8,19 +8,19 @@ import itertools
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from earwitness.capture.child import ChildGone
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.bubble import in_bubble, network_socket
 from earwitness.phone.builtin import failure_from
 from earwitness.remote.answer import HANDSHAKE_S, PROTOCOL
 from earwitness.remote.certificates import Invitation, client_context, is_pinned
-from earwitness.remote.channel import LONGEST_LINE, Channel, Message, encode, read
+from earwitness.remote.channel import LONGEST_LINE, Channel, Message, ProtocolError, encode, read
+from earwitness.remote.far_child import FarChild
+from earwitness.remote.introduction import Introduction
 
 DEFAULT_PORT = 7717
 UNREACHABLE_S = 120.0
@@ -28,82 +28,18 @@ UNREACHABLE_S = 120.0
 REFUSED_S = 8.0
 """or when nobody listened there for so long: its `answer` has ended."""
 _RETRY_S = 0.3
+ANSWERED_S = 300.0
+"""What was asked for has an answer by then: two minutes without a connection, one for an onion service to be
+published, and as much again. Who says nothing for longer while the channel stands will not."""
+LONGEST_FILE_BYTES = 1 << 30
+"""Of a file of a call: an hour's capture of both directions is about a tenth of it."""
 
 Result = Callable[[], Awaitable[Any]]
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@dataclass(frozen=True)
-class Introduction:
-    """What the other machine says of itself."""
-
-    name: str
-    place: str
-    address: str
-    interface: str
-    epoch_offset_ns: int
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
 class Refused(Exception):
     """The answering side knows us, and does not serve us: the text says why."""
-
-
-class FarChild:
-    """A process on the other machine; an `earwitness.capture.child.Child`."""
-
-    pid = 0
-
-    def __init__(self, far: FarEnd, number: int, name: str) -> None:
-        self.number, self.name = number, name
-        self.gone: str | None = None
-        self._far = far
-        self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self._over = asyncio.Event()
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Send one command. Raises ChildGone when the process or the other machine is gone."""
-        if self.gone is not None:
-            raise self._child_gone(self.gone)
-        self._far.channel.send({"child": self.number, "line": message})
-
-    async def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
-        """The next event. Raises ChildGone at the end of its output or after `timeout_s`."""
-        try:
-            event = await asyncio.wait_for(self._events.get(), timeout_s)
-        except TimeoutError as error:
-            raise self._child_gone(f"it said nothing for {timeout_s:g} s") from error
-        if event is None:
-            self._events.put_nowait(None)  # so it is for whoever asks next
-            raise self._child_gone(self.gone or "it ended")
-        return event
-
-    def close_stdin(self) -> None:
-        """Ask the process to finish."""
-        if self.gone is None:
-            self._far.channel.send({"child": self.number, "close": True})
-
-    async def close(self, grace_s: float = 5.0) -> None:
-        """Have it end. Where the other machine cannot be reached now, it is told when it can."""
-        if self.gone is None:
-            self._far.channel.send({"child": self.number, "end": grace_s})
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace_s + 1.5 if self._far.connected else 0.0):
-                    await self._over.wait()
-
-    def hear(self, event: dict[str, Any]) -> None:
-        """An event of it came."""
-        self._events.put_nowait(event)
-
-    def end(self, happened: str) -> None:
-        """It is gone."""
-        if self.gone is None:
-            self.gone = happened
-            self._over.set()
-            self._events.put_nowait(None)
-
-    def _child_gone(self, happened: str) -> ChildGone:
-        return ChildGone("talking to the", self.name, happened, "see `earwitness answer` on the other machine")
 
 
 class FarEnd:
@@ -126,7 +62,8 @@ class FarEnd:
         self._waiting: dict[int, asyncio.Future[tuple[Any, bytes]]] = {}
         self._children: dict[int, FarChild] = {}
         self._reached = asyncio.Event()
-        self._leaving = False
+        self._numeric: tuple[str, int] | None = None
+        self._they_have = 0
 
     @classmethod
     @asynccontextmanager
@@ -147,7 +84,6 @@ class FarEnd:
         try:
             yield far
         finally:
-            far._leaving = True
             if far.connected:
                 with contextlib.suppress(EarwitnessError, TimeoutError):
                     async with asyncio.timeout(20.0):
@@ -174,8 +110,11 @@ class FarEnd:
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             self.channel.send({"id": number, "do": do, "with": given}, blob)
-            answered: tuple[Any, bytes] = await waiting
+            async with asyncio.timeout(ANSWERED_S):
+                answered: tuple[Any, bytes] = await waiting
             return answered
+        except TimeoutError as error:
+            raise self._failure(Outcome.REMOTE_LOST, f"no answer to `{do}` in {ANSWERED_S:g} s") from error
         finally:
             del self._waiting[number]
 
@@ -211,29 +150,38 @@ class FarEnd:
     async def fetch(self, name: str, out: Path, call_id: str = "") -> None:
         """Bring a file of the call (of an earlier one by its id) here. `out` is there only when it is whole."""
         draft = out.with_name(out.name + ".part")
-        with draft.open("wb") as file:
-            while True:
-                _, piece = await self.ask("fetch", name=name, offset=file.tell(), call_id=call_id)
-                if not piece:
-                    break
-                file.write(piece)
-        draft.replace(out)
+        try:
+            with draft.open("wb") as file:
+                while True:
+                    _, piece = await self.ask("fetch", name=name, offset=file.tell(), call_id=call_id)
+                    if not piece:
+                        break
+                    if file.tell() + len(piece) > LONGEST_FILE_BYTES:
+                        raise self._failure(Outcome.REMOTE_LOST, f"{name} has more than {LONGEST_FILE_BYTES} bytes")
+                    file.write(piece)
+            draft.replace(out)
+        finally:
+            draft.unlink(missing_ok=True)
 
     # -- the connection --------------------------------------------------------------------------------
 
     async def _hold(self, streams: _Streams | None) -> None:
         """Carry the channel, connection after connection, until the other machine is given up."""
-        while self.lost is None:
-            if streams is not None:
-                reader, writer = streams
-                self._reached.set()
-                try:
-                    await self.channel.carry(reader, writer, self._they_have)
-                except (OSError, TimeoutError):
-                    self._reached.clear()
-                finally:
-                    writer.transport.abort()
-            streams = await self._reconnected()
+        try:
+            while self.lost is None:
+                if streams is not None:
+                    reader, writer = streams
+                    self._reached.set()
+                    try:
+                        await self.channel.carry(reader, writer, self._they_have)
+                    except OSError:
+                        self._reached.clear()
+                    finally:
+                        writer.transport.abort()
+                streams = await self._reconnected()
+        except Exception as fault:  # of ours; whoever waits for the other machine must not wait for ever
+            self._give_up(f"{type(fault).__name__}: {fault}")
+            raise
 
     async def _reconnected(self) -> _Streams | None:
         """The next connection; None when the other machine was given up."""
@@ -271,7 +219,7 @@ class FarEnd:
                     happened = f"it closed the channel on seeing our certificate ({error})"
                     raise Refused(happened) from error
                 if "refused" in reply:
-                    raise Refused(reply["refused"])
+                    raise Refused(str(reply["refused"]))
                 self._introduced(reply, writer)
             except BaseException:
                 writer.transport.abort()
@@ -301,6 +249,9 @@ class FarEnd:
         return reader, writer
 
     async def _resolved(self) -> tuple[str, int]:
+        """Where it is, asked for once: with the network that is lost meanwhile, names are too."""
+        if self._numeric is not None:
+            return self._numeric
         host, port = self.address
         try:
             found = await asyncio.get_running_loop().getaddrinfo(
@@ -309,13 +260,16 @@ class FarEnd:
         except socket.gaierror as error:
             remedy = "give its IP address" if in_bubble() else "see that the name is right"
             raise InputError("finding the address of", host, error.strerror, remedy) from error
-        return str(found[0][4][0]), port
+        self._numeric = str(found[0][4][0]), port
+        return self._numeric
 
     def _introduced(self, reply: Message, writer: asyncio.StreamWriter) -> None:
-        self._they_have: int = reply["received"]
-        self._session = reply["session"]
+        self.introduction = Introduction.read(reply)
+        they_have, session = reply.get("received"), reply.get("session")
+        if type(they_have) is not int or not isinstance(session, str):
+            raise ProtocolError("the other side does not say where the call stands")
+        self._they_have, self._session = they_have, session
         self.local_address = writer.get_extra_info("sockname")[0]
-        self.introduction = Introduction(**{name: reply[name] for name in Introduction.__dataclass_fields__})
         self.connections += 1
 
     def _give_up(self, happened: str) -> None:
@@ -349,7 +303,7 @@ class FarEnd:
             if child is not None and "event" in message:
                 child.hear(message["event"])
             elif child is not None:
-                child.end(message["gone"])
+                child.end(str(message["gone"]))
             return
         waiting = self._waiting.get(message["re"])
         if waiting is None or waiting.done():
@@ -367,22 +321,32 @@ async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: 
     cannot be written.
     """
     async with FarEnd.connect(address, invitation) as far:
-        names, _ = await far.ask("files", call_id=call_id)
+        told, _ = await far.ask("files", call_id=call_id)
+        names = [str(name) for name in told]
+        if strange := [name for name in names if name != Path(name).name or name in ("", "..")]:
+            raise EarwitnessError(
+                "fetching", strange[0], "not the name of a file of a call", "ask who runs that machine"
+            )
         try:
             out.mkdir(parents=True, exist_ok=True)
             for name in names:
-                await far.fetch(name, out / Path(name).name, call_id)
+                await far.fetch(name, out / name, call_id)
         except OSError as error:
             raise InputError("fetching into", out, error.strerror, "give a folder that can be written") from error
-    return [out / Path(name).name for name in names]
+    return [out / name for name in names]
 
 
 def _raised_there(values: dict[str, Any]) -> EarwitnessError:
-    kind = values.pop("kind")
-    if kind == "CallFailure":
-        return failure_from(values)
-    error = InputError if kind == "InputError" else EarwitnessError
-    return error(values["stage"], values["on"], values["happened"], values["remedy"])
+    try:
+        if values["kind"] == "CallFailure":
+            return failure_from(values)
+        error = InputError if values["kind"] == "InputError" else EarwitnessError
+        return error(values["stage"], values["on"], values["happened"], values["remedy"])
+    except (KeyError, TypeError, ValueError) as fault:
+        remedy = "run the same Earwitness on both machines"
+        return EarwitnessError(
+            "doing something at", "the other machine", f"it failed, not saying how ({fault!r})", remedy
+        )
 
 
 def parse_address(text: str, *, lowest_port: int = 1) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from earwitness.capture.child import Child
 from earwitness.capture.live import CaptureProcess, CaptureSummary
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.path.probe import Throughput
-from earwitness.path.vpn_config import Security, Tunnel
+from earwitness.path.vpn_config import Security, Tunnel, files_of
 from earwitness.path.vpn_files import Offer
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.kamailio import DOMAIN
@@ -75,20 +75,24 @@ class FarMachine:
         child, told = await self.far.started("tunnel", "openvpn", **given)
         if told is None:
             return None
-        server, port = str(told["server"]), int(told["port"])
-        if not _HOST.fullmatch(server) or not 0 < port < 65536:
-            raise InputError(
-                "connecting a tunnel to", f"{server}:{port}", "not an address", "see `answer --reached-at`"
-            )
+        with _believing("a tunnel"):
+            server, port = str(told["server"]), _port(told["port"])
+            keys = {name: str(told["keys"][name]).encode() for name in files_of("client", security, socks=False)}
+            config = str(told["config"])
+            config.encode()  # it is written into the call's folder
+        if not _HOST.fullmatch(server):
+            raise InputError("connecting a tunnel to", server, "not an address", "see `answer --reached-at`")
         tunnel = Tunnel(server=server, port=port, security=security, nodelay=nodelay, number=number)
-        keys = {str(name): str(key).encode() for name, key in told["keys"].items()}
-        return Offer(tunnel, str(told["config"]), keys), child
+        return Offer(tunnel, config, keys), child
 
     @asynccontextmanager
     async def offered_onion(self) -> AsyncIterator[OfferedThere]:
         """Have the tor there offer the forwarder there."""
         async with self.far.opened("onion") as (told, circuit):
-            service = OnionService(**told)
+            with _believing("an onion service"):
+                uploads, failures = ([str(one) for one in told[name]] for name in ("uploads", "failures"))
+                publish_ms = float(told["publish_ms"])
+                service = OnionService(str(told["address"]), _port(told["port"]), publish_ms, uploads, failures)
             if not _ONION.fullmatch(service.address):
                 raise InputError(
                     "connecting to", service.address, "not an onion address", "see the other machine's tor"
@@ -96,30 +100,37 @@ class FarMachine:
             yield OfferedThere(service, circuit)
 
     @asynccontextmanager
-    async def echoing(self, interface: str) -> AsyncIterator[tuple[str, int]]:
+    async def echoing(self, interface: str) -> AsyncIterator[int]:
         """Echoes of what comes over a device there."""
-        async with self.far.opened("echo", interface=interface) as ((host, port), _):
-            yield host, port
+        async with self.far.opened("echo", interface=interface) as (told, _):
+            with _believing("echoes"):
+                port = _port(told)
+            yield port
 
     @asynccontextmanager
     async def taking_a_transfer(
         self, interface: str, *, sends: bool
-    ) -> AsyncIterator[tuple[tuple[str, int], Callable[[], Awaitable[Throughput | None]]]]:
+    ) -> AsyncIterator[tuple[int, Callable[[], Awaitable[Throughput | None]]]]:
         """One end of a transfer over a device there."""
-        async with self.far.opened("transfer", interface=interface, sends=sends) as ((host, port), told):
+        async with self.far.opened("transfer", interface=interface, sends=sends) as (told, result):
+            with _believing("a transfer"):
+                port = _port(told)
 
             async def received() -> Throughput | None:
-                value = await told()
-                return value and Throughput(**value)
+                value = await result()
+                with _believing("a transfer"):
+                    return None if value is None else Throughput(int(value["bytes"]), float(value["seconds"]))
 
-            yield (host, port), received
+            yield port, received
 
     @asynccontextmanager
     async def lab_server(self, interface: str, address: str, *, relay: bool) -> AsyncIterator[LabServer]:
         """The lab's SIP server at `address` there, which is that of a device of the call."""
         async with self.far.opened("sip_server", interface=interface, relay=relay) as (told, _):
-            passwords = {end: str(told["passwords"][end]) for end in ENDS}
-            yield LabServer(address, int(told["port"]), DOMAIN, passwords)
+            with _believing("a SIP server"):
+                passwords = {end: str(told["passwords"][end]) for end in ENDS}
+                server = LabServer(address, _port(told["port"]), DOMAIN, passwords)
+            yield server
 
     def _not_there(self, what: str) -> NoReturn:
         remedy = "choose another path, or this one in the lab"
@@ -136,7 +147,9 @@ class OfferedThere:
 
     async def circuit(self) -> Sequence[str]:
         """As that tor tells it."""
-        return [str(fingerprint) for fingerprint in await self._circuit()]
+        told = await self._circuit()
+        with _believing("a circuit"):
+            return [str(fingerprint) for fingerprint in told]
 
 
 class FarCapture:
@@ -200,6 +213,23 @@ class FarCallEnd:
     async def within_reach(self) -> None:
         """Wait for the control channel to come back. Raises `CallFailure` (`REMOTE_LOST`) where it does not."""
         await self._far.within_reach()
+
+
+@contextlib.contextmanager
+def _believing(what: str) -> Iterator[None]:
+    """What the other machine tells is read here; what cannot be is an error in one line."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise EarwitnessError(
+            "opening", f"{what} at the other machine", f"it tells {error!r}", "run the same Earwitness on both machines"
+        ) from error
+
+
+def _port(told: object) -> int:
+    if type(told) is not int or not 0 < told < 65536:
+        raise ValueError(f"port {told!r}")
+    return told
 
 
 def _sound(path: str) -> bytes:

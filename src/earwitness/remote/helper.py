@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.errors import EarwitnessError
 from earwitness.remote.channel import Channel
 
 _REPORT_S = 5.0
+_LONGEST_COMMAND = 32 * 1024
+"""Bytes; commands are of some hundred. A pipe holds 64 KiB: one that is not read at once must not hold up this side."""
+_LONGEST_GRACE_S = 30.0
 _OWN = -1
 """Number of the commands that this side gives by itself; the caller's count from 1."""
 
@@ -32,6 +37,10 @@ def as_it_is(line: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
+async def _nothing() -> None:
+    """What is to be done at the end of most."""
+
+
 class Helper:
     """A process of a call, its events numbered into the channel and written down."""
 
@@ -44,28 +53,44 @@ class Helper:
         *,
         first: Lines = as_it_is,
         said: Lines = as_it_is,
-        ended: Callable[[], None] = lambda: None,
+        ended: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self.number, self.name = number, name
         self.over = asyncio.Event()
         self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._child, self._visit, self._first, self._said, self._ended = child, visit, first, said, ended
         self._told = False
+        self._refused: str | None = None
         self._follower = asyncio.create_task(self._follow())
 
     def tell(self, line: dict[str, Any]) -> None:
-        """A line for its standard input; the first is checked and completed by this side."""
-        line, self._told = (line if self._told else self._first(line)), True
+        """A line for its standard input; the first is checked and completed by this side.
+
+        A line that cannot be passed on ends the process, and the caller is told why.
+        """
+        try:
+            checked = line if self._told else self._first(line)
+            self._told = True
+            if len(json.dumps(checked)) > _LONGEST_COMMAND:
+                raise ValueError("it is too long")
+        except (EarwitnessError, AttributeError, KeyError, TypeError, ValueError) as error:
+            happened = str(error) if isinstance(error, EarwitnessError) else repr(error)
+            self._refused = f"what it was told was refused: {happened}"
+            self._child.close_stdin()
+            return
         with contextlib.suppress(ChildGone):  # the follower tells of its end
-            self._child.send(line)
+            self._child.send(checked)
 
     async def report(self) -> dict[str, Any]:
         """What a phone has to tell, asked by this side for itself; empty where it does not."""
         if self.over.is_set() or not self._told:
             return {}
+        while not self._reports.empty():  # of an earlier question, which it answered too late
+            self._reports.get_nowait()
         self.tell({"id": _OWN, "do": "report"})
         try:
-            return await asyncio.wait_for(self._reports.get(), _REPORT_S)
+            async with asyncio.timeout(_REPORT_S):
+                return await self._reports.get()
         except TimeoutError:
             return {}
 
@@ -77,7 +102,7 @@ class Helper:
         """Have it end; its last words are passed on before this returns."""
         self._child.close_stdin()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(min(max(grace_s, 0.0), _LONGEST_GRACE_S)):
                 await self.over.wait()
         await self._child.close(0.5)
         await self._follower
@@ -92,7 +117,7 @@ class Helper:
                 self._visit.note(self.name, event)
                 self._visit.channel.send({"child": self.number, "event": event})
         except ChildGone as gone:
-            self._visit.channel.send({"child": self.number, "gone": gone.happened})
+            self._visit.channel.send({"child": self.number, "gone": self._refused or gone.happened})
         finally:
             self.over.set()
-            self._ended()
+            await self._ended()

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.scratch import scratch_folder
 from earwitness.path.probe_sockets import echoing, listening, serve_transfer
 from earwitness.phone.lab_server import lab_server
@@ -41,8 +41,8 @@ async def _nothing() -> None:
 
 @asynccontextmanager
 async def _echo(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
-    with echoing(here.machine, here.address_of(given["interface"])) as address:
-        yield address, _nothing
+    with echoing(here.machine, here.address_of(given["interface"])) as (_, port):
+        yield port, _nothing
 
 
 @asynccontextmanager
@@ -58,7 +58,7 @@ async def _transfer(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple
             return measured and vars(measured)
 
         try:
-            yield listener.getsockname(), result
+            yield listener.getsockname()[1], result
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
@@ -110,10 +110,15 @@ class Services:
         if number in self._open:
             raise InputError("opening", f"{what} {number}", "that number is in use", "report this as a bug")
         stack = AsyncExitStack()
+        self._open[number] = (stack, _nothing)
         try:
             value, result = await stack.enter_async_context(SERVICES[what](self._here, given))
-        except OSError as error:
-            raise InputError(f"opening {what} at", self._here.machine.name, error, "see the record's notes") from error
+        except BaseException as error:
+            del self._open[number]
+            if isinstance(error, OSError):
+                remedy = "see that the path is still open"
+                raise EarwitnessError(f"opening {what} at", self._here.machine.name, error, remedy) from error
+            raise
         self._open[number] = (stack, result)
         return value
 

@@ -21,7 +21,7 @@ from earwitness.lab.sandbox import private_place
 from earwitness.path.base import PhonePorts
 from earwitness.path.bridge import way_in
 from earwitness.path.openvpn import LISTENING, start_openvpn
-from earwitness.path.tun import NUMBERS, callee_address, callee_device
+from earwitness.path.tun import NUMBERS, callee_address, callee_device, caller_address
 from earwitness.path.vpn import free_port
 from earwitness.path.vpn_config import Security, Tunnel, device_name
 from earwitness.path.vpn_files import SERVER, server_files
@@ -44,6 +44,9 @@ LINPHONE_AGENT = (sys.executable, "-m", "earwitness.remote.linphone_agent")
 PATIENCE_S = 60.0
 """A caller that is away for so long, with no packet of the call coming in any more, does not come back."""
 LONGEST_CALL_S = 3900.0
+"""Of a caller that is away: the hour that a call may last, and five minutes to open and to end it."""
+_GRACE_S = 10.0
+"""For a process to end by itself: a phone hangs up and gives its registration back."""
 _LOCALHOST = "127.0.0.1"
 _ANY = "0.0.0.0"
 
@@ -129,18 +132,19 @@ class Visit:
             elif do == "device":
                 value = self._make_device(_device_number(given))
             elif do == "remove_device":
-                self._remove_device(given["number"])
+                self._remove_device(_device_number(given))
             elif do == "capture":
-                await self._capture(given["child"], given["interface"])
+                await self._capture(self._new_child(given), given["interface"])
             elif do == "phone":
-                await self._helper(given["child"], "phone", AGENT, first=self._phone_setup)
+                await self._helper(self._new_child(given), "phone", AGENT, first=self._phone_setup)
             elif do == "linphone":
                 argv = [*LINPHONE_AGENT, str(self._here.file(RECORDING))]
-                await self._helper(given["child"], "phone", argv, first=self._phone_setup)
+                await self._helper(self._new_child(given), "phone", argv, first=self._phone_setup)
             elif do == "forwarder":
-                await self._forwarder(given["child"], given["number"])
+                await self._forwarder(self._new_child(given), _device_number(given))
             elif do == "tunnel":
-                value = await self._tunnel(given["child"], _device_number(given), given["security"], given["nodelay"])
+                child = self._new_child(given)
+                value = await self._tunnel(child, _device_number(given), given["security"], given["nodelay"])
             elif do in SERVICES:
                 value = await self._services.open(do, given)
             elif do == "result":
@@ -153,16 +157,17 @@ class Visit:
                 with self._of(given).file(given["name"]).open("rb") as file:
                     file.seek(given["offset"])
                     back = file.read(CHUNK_BYTES)
-            elif do == "finish":
-                await self._close_call()
             elif do == "leave":
                 await self.close()
             else:
                 raise InputError("doing", do, "no such request", "run the same Earwitness on both machines")
         except EarwitnessError as error:
             self.channel.send({"re": number, "failure": {"kind": type(error).__name__, **failure_values(error)}})
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            fault = EarwitnessError(f"doing {do} at", self._answering.machine.name, repr(error), "see its log")
+        except Exception as error:
+            # Whoever asked must hear of it; what is no error of the system is a fault, of the request or of ours.
+            happened = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            remedy = "run the same Earwitness on both machines; see there for what is wrong"
+            fault = EarwitnessError(f"doing {do} at", self._answering.machine.name, happened, remedy)
             self.channel.send({"re": number, "failure": {"kind": "EarwitnessError", **failure_values(fault)}})
         else:
             self.channel.send({"re": number, "value": value}, back)
@@ -194,9 +199,17 @@ class Visit:
         def first(config: dict[str, Any]) -> dict[str, Any]:
             nonlocal alone
             alone = bool(config["alone"])
-            listen = _LOCALHOST if alone else self._listens_at
-            port = 0 if alone else self._answering.media_port
-            return {**config, "tun": descriptor, "listen": listen, "port": port}
+            return {
+                "role": "callee",  # one that connects to others is not to be had here
+                "tun": descriptor,
+                "local": callee_address(number),
+                "remote": caller_address(number),
+                "token": str(config["token"]),
+                "flows": dict(config["flows"]),
+                "listen": _LOCALHOST if alone else self._listens_at,
+                "alone": alone,
+                "port": 0 if alone else self._answering.media_port,
+            }
 
         def said(event: dict[str, Any]) -> dict[str, Any]:
             if event.get("event") == "listening":
@@ -235,9 +248,7 @@ class Visit:
                 shutil.rmtree(folder, ignore_errors=True)
             return event
 
-        self._helpers[child] = Helper(
-            child, "openvpn", process, self, said=said, ended=lambda: self._run(opened.aclose())
-        )
+        self._helpers[child] = Helper(child, "openvpn", process, self, said=said, ended=opened.aclose)
         self._tunnels[tunnel.device] = tunnel.callee_address
         return {
             "server": self._answering.reached_at or machine.address,
@@ -283,6 +294,13 @@ class Visit:
         if number in self._devices:
             self._devices.pop(number)[1].close()
 
+    def _new_child(self, given: Mapping[str, Any]) -> int:
+        """The number by which the caller will know a process. `InputError` where it has one of that number."""
+        number = given["child"]
+        if type(number) is not int or number in self._helpers:
+            raise InputError("starting process", number, "that is no number that is free", "report this as a bug")
+        return number
+
     async def _helper(
         self,
         number: int,
@@ -318,8 +336,10 @@ class Visit:
     async def watch_over(self) -> None:
         """End the visit of a caller that does not come back, once no media of its call come in any more."""
         received, grown = 0, time.monotonic()
+        # Seldom enough that asking does not disturb the phone, which goes on measuring.
+        look_every_s = max(1.0, self._answering.patience_s / 10)
         while not self.ended.is_set():
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(look_every_s)
             now = time.monotonic()
             if self.away_since is None:
                 grown = now
@@ -339,25 +359,34 @@ class Visit:
     async def close(self) -> None:
         """End every process, with its last word written down, and the visit."""
         if not self.ended.is_set():
-            await self._close_call()
-            self.ended.set()
+            try:
+                await self._close_call()
+            finally:
+                self.ended.set()
 
     async def _close_call(self) -> None:
+        # What a request opens after this would belong to no call, and stay.
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
         helpers, self._helpers = list(self._helpers.values()), {}
-        for helper in helpers:
-            if helper.name == "phone":
-                self.note("phone", {"event": "report", "value": await helper.report()})
-        await asyncio.gather(*(helper.close(10.0) for helper in helpers))
-        await self._services.close_all()
-        self._tunnels.clear()
-        self._alone = None
-        for number in list(self._devices):
-            self._remove_device(number)
+        try:
+            for helper in helpers:
+                if helper.name == "phone":
+                    self.note("phone", {"event": "report", "value": await helper.report()})
+            await asyncio.gather(*(helper.close(_GRACE_S) for helper in helpers), return_exceptions=True)
+        finally:
+            await self._services.close_all()
+            self._tunnels.clear()
+            self._alone = None
+            for number in list(self._devices):
+                self._remove_device(number)
 
 
 def _device_number(given: Mapping[str, Any]) -> int:
     """The number of a device, as the caller gives it. Raises `ValueError` for anything else."""
     number = given["number"]
-    if not isinstance(number, int) or number not in range(NUMBERS.stop):
+    if type(number) is not int or number not in range(NUMBERS.stop):
         raise ValueError(f"device number {number!r}")
     return number
