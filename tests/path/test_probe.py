@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from earwitness.path.in_band import InBand
 from earwitness.path.link import Counters, StreamLink
-from earwitness.path.probe import LIMIT_BYTES, LIMIT_S, PIECE_BYTES, Arrivals, round_trips, rows_of
+from earwitness.path.probe import LIMIT_BYTES, LIMIT_S, MOST_PROBES, PIECE_BYTES, Arrivals, round_trips, rows_of
+from earwitness.path.probe_sockets import echoes, echoing
+from earwitness.remote.machine import Machine
 
 
 def test_the_figures_are_those_that_ping_prints() -> None:
@@ -92,3 +94,23 @@ def test_probes_inside_a_stream() -> None:
     pieces = -(-LIMIT_BYTES // PIECE_BYTES)
     assert [(event, values["bytes"]) for event, values in carried] == [("carried", (pieces - 1) * PIECE_BYTES)] * 2
     assert counters.dropped_queue_full == 0
+
+
+def test_echoes_are_of_probes_alone_and_of_each_once() -> None:
+    here = Machine("here", "", "127.0.0.1", "lo")
+
+    async def run() -> int:
+        loop = asyncio.get_running_loop()
+        with echoing(here, here.address) as target, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.setblocking(False)
+            stranger.bind((here.address, 0))
+            probe = bytes(4) + (7).to_bytes(4, "big") + bytes(48)
+            too_high = bytes(4) + MOST_PROBES.to_bytes(4, "big") + bytes(48)
+            last = bytes(4) + (8).to_bytes(4, "big") + bytes(48)
+            for datagram in (b"echo this", b"\1" + probe[1:], too_high, probe, probe, last):
+                stranger.sendto(datagram, target)
+            answers = [await loop.sock_recv(stranger, 2048) for _ in range(2)]
+            assert answers == [probe, last]
+            return (await echoes(here, here.address, target, 3)).received
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)) == 3

@@ -39,6 +39,7 @@ def test_messages_survive_the_wire(messages: list[tuple[Message, bytes]]) -> Non
     [
         b"",
         b"no JSON\n",
+        b"[" * 100_000 + b"\n",
         b"[1]\n",
         b"7\n",
         b'{"half": ',
@@ -125,6 +126,19 @@ def test_a_gap_in_the_numbers_ends_the_connection() -> None:
     assert channel.received == 1
     with pytest.raises(ProtocolError):
         channel._take({"n": 3}, b"")
+
+
+@pytest.mark.parametrize(
+    "message", [{"n": "1"}, {"n": 1, "value": {}}, {"n": 1}, {"ack": "1"}, {"ack": 1}, {"ack": None}]
+)
+def test_what_is_not_to_be_understood_ends_the_connection_and_nothing_else(message: Message) -> None:
+    def deliver(message: Message, blob: bytes) -> None:
+        float(message["value"])
+
+    channel = Channel(deliver)
+    with pytest.raises(ProtocolError):
+        channel._take(message, b"")
+    channel._take({"n": channel.received + 1, "value": 7}, b"")
 
 
 @pytest.mark.parametrize("steps", range(8))

@@ -66,6 +66,7 @@ def test_a_tunnel_linphones_and_a_sip_server_that_the_callee_opens(report: dict[
     for row in completed(call):
         assert (row["path"], row["phone"], row["sip_server"], row["hops"]) == ("vpn", "linphone", "lab", 0)
         assert row["packets_received"] >= SHORT
+        assert row["phone_mos_lqo"] is not None
     details = call["path_details"]
     assert (details["security"], details["tunnel_nodelay"], details["cipher"]) == ("static", False, "AES-256-CBC")
     assert {"caller.ovpn", "callee.ovpn", "caller-linphone.wav", "callee-linphone.wav"} <= set(call["files"])

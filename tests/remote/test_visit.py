@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from earwitness.remote.channel import ProtocolError
+from earwitness.remote.introduction import Introduction
 from earwitness.remote.machine import Machine
 from earwitness.remote.store import CallStore
 from earwitness.remote.visit import Answering, Visit
@@ -80,8 +82,57 @@ def test_a_device_that_is_taken_there_is_told(tmp_path: Path, monkeypatch: pytes
         {"do": "capture", "with": {"child": 1, "interface": "any"}},
         {"do": "result", "with": {"number": 5}},
         {"do": "run", "with": {"argv": ["sh"]}},
+        {"do": "forwarder", "with": {"child": 1, "number": 1}},  # no device of this call
+        {"do": "phone", "with": {"child": "1"}},
+        {"do": "fetch", "with": {"name": "events.jsonl", "offset": 10**30}},
+        {"do": ["device"], "with": []},
     ],
 )
 def test_nothing_is_opened_that_is_not_the_call_s(tmp_path: Path, request_: dict[str, Any]) -> None:
     (answer,) = asked(tmp_path, request_)
     assert "failure" in answer
+
+
+def test_a_process_that_is_told_nonsense_is_ended_and_its_caller_hears_why(tmp_path: Path) -> None:
+    async def run() -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+        gone = asyncio.Event()
+
+        def send(message: dict[str, Any], _blob: bytes = b"") -> None:
+            sent.append(dict(message))
+            if "gone" in message:
+                gone.set()
+
+        machine = Machine("there", "", "127.0.0.1", "lo")
+        visit = Visit(Answering(machine=machine, store=CallStore(tmp_path), epoch_offset_ns=0))
+        visit.channel.send = send  # type: ignore[method-assign, assignment]
+        await visit._answer({"id": 0, "do": "begin", "with": {"call_id": "a-call"}}, b"")
+        for number in (1, 2):
+            await visit._answer({"id": number, "do": "phone", "with": {"child": 1}}, b"")
+        visit._deliver({"child": 1, "line": {"address": "127.0.0.1"}}, b"")
+        await asyncio.wait_for(gone.wait(), 20)
+        await visit.close()
+        return sent
+
+    sent = asyncio.run(run())
+    assert "that is no number that is free" in next(one for one in sent if one.get("re") == 2)["failure"]["happened"]
+    assert "refused: KeyError('speech')" in next(one for one in sent if "gone" in one)["gone"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"address": "127.0.0.1\nup /bin/sh"},
+        {"epoch_offset_ns": 2**80},
+        {"epoch_offset_ns": "0"},
+        {"name": "a\nb"},
+        {"versions": ["1"]},
+    ],
+)
+def test_an_introduction_is_believed_only_where_it_is_one(told: dict[str, Any]) -> None:
+    right = {"name": "there", "place": "", "address": "127.0.0.1", "interface": "", "epoch_offset_ns": 5}
+    right["versions"] = {"python": "3.11"}
+    assert Introduction.read(right).epoch_offset_ns == 5
+    with pytest.raises(ProtocolError):
+        Introduction.read({**right, **told} if told else {})

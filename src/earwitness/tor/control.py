@@ -15,6 +15,7 @@ from aiostem import Controller
 from aiostem.connector import ControlConnector
 from aiostem.event import Event, EventCirc, EventStream
 from aiostem.exceptions import AiostemError, ReplyStatusError
+from aiostem.reply import BaseReply
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.bubble import network_socket
@@ -202,11 +203,7 @@ class TorControl:
 
     async def info(self, key: str) -> str:
         """`GETINFO key`. Raises `EarwitnessError` when tor refuses."""
-        try:
-            reply = await self.request(self._controller.get_info(key))
-            reply.raise_for_status()
-        except AiostemError as error:
-            raise EarwitnessError(f"asking tor at {self.address} for", key, error, "see tor's log") from error
+        reply = await self._granted("for", key, self._controller.get_info(key))
         value = (reply.data or {}).get(key)
         return value if isinstance(value, str) else ""
 
@@ -215,16 +212,28 @@ class TorControl:
         return parse_router_status((await self.info("ns/all")).splitlines())
 
     async def configuration(self, key: str) -> str:
-        """`GETCONF key`: the value as text, empty for a default."""
-        reply = await self.request(self._controller.get_conf(key))
-        reply.raise_for_status()
+        """`GETCONF key`: the value as text, empty for a default. Raises `EarwitnessError` when tor refuses."""
+        reply = await self._granted("for its option", key, self._controller.get_conf(key))
         value = (reply.data or {}).get(key)
         return str(value) if value is not None else ""
 
     async def configure(self, key: str, value: str) -> None:
-        """`SETCONF key=value`, in memory only; never written to a torrc."""
-        reply = await self.request(self._controller.set_conf({key: value}))
-        reply.raise_for_status()
+        """`SETCONF key=value`, in memory only; never written to a torrc. Raises `EarwitnessError` when tor refuses."""
+        await self._granted("to set", f"{key}={value}", self._controller.set_conf({key: value}))
+
+    async def follow(self, event: str, handler: Callable[[Event], None]) -> None:
+        """Hear of each event of this name from now on. Raises `EarwitnessError` when tor refuses."""
+        await self._granted("to tell of", event, self._controller.add_event_handler(event, handler))
+
+    async def _granted(self, what: str, on: str, command: Coroutine[Any, Any, T]) -> T:
+        """The reply to a command, if it has one. Raises `EarwitnessError` when tor refuses, or is gone."""
+        try:
+            reply = await self.request(command)
+            if isinstance(reply, BaseReply):
+                reply.raise_for_status()
+        except AiostemError as error:
+            raise EarwitnessError(f"asking tor at {self.address} {what}", on, error, "see tor's log") from error
+        return reply
 
     @property
     def controller(self) -> Controller:

@@ -96,7 +96,7 @@ async def onion_service(
         elif event.action == "FAILED":
             service.failures.append(f"{event.hs_dir}: {event.reason}")
 
-    await control.request(control.controller.add_event_handler("HS_DESC", on_descriptor))
+    await control.follow("HS_DESC", on_descriptor)
     flags = {OnionServiceFlags.DISCARD_PK}
     try:
         reply = await control.request(
@@ -148,7 +148,7 @@ async def descriptor_fetches(control: TorControl, address: str) -> AsyncIterator
         elif event.action == "FAILED":
             told.failures.append(f"{event.hs_dir}: {event.reason}")
 
-    await control.request(control.controller.add_event_handler("HS_DESC", on_descriptor))
+    await control.follow("HS_DESC", on_descriptor)
     try:
         yield told
     finally:

@@ -106,7 +106,7 @@ async def _published(tor: TorProcess, node: Node, control: TorControl, port: int
         elif event.action == "FAILED":
             service.failures.append(f"{event.hs_dir}: {event.reason}")
 
-    await control.request(control.controller.add_event_handler("HS_DESC", on_descriptor))
+    await control.follow("HS_DESC", on_descriptor)
     deadline = time.monotonic() + PUBLISH_TIMEOUT_S
     while not service.uploads:
         tor.check()
