@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -53,11 +54,7 @@ async def study(machines: Machines) -> dict[str, Any]:
     process = machines.study(file, out)
     killed = []
     for part, calls_before in (("places", 0), ("answers", 5)):
-        while machines.log("study").count("/12 ") < calls_before or _who(machines, part) is None:
-            assert process.poll() is None, machines.log("study")
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(3.0)
-        host = _who(machines, part) or "caller"
+        host = await _in_mid_call(machines, process, part, calls_before)
         running[host].kill()
         await machines.ended(running[host])
         killed.append(f"the end that {part} after {time.monotonic() - begun:.0f} s")
@@ -66,11 +63,12 @@ async def study(machines: Machines) -> dict[str, Any]:
     wall = time.monotonic() - begun
     outcomes: dict[str, int] = {}
     speech_s = 0.0
-    for call in Dataset.open(out).calls():
+    calls = list(Dataset.open(out).calls())
+    for call in calls:
         outcomes[str(call.record.outcome)] = outcomes.get(str(call.record.outcome), 0) + 1
         if call.record.outcome == "completed":
             speech_s += call.record.speech.seconds
-    bad = sum(row.instrument_ok is False for call in Dataset.open(out).calls() for row in call.rows)
+    bad = sum(row.instrument_ok is False for call in calls for row in call.rows)
     return {
         "code": code,
         "outcomes": outcomes,
@@ -80,6 +78,17 @@ async def study(machines: Machines) -> dict[str, Any]:
         "instrument_bad_rows": bad,
         "log": machines.log("study"),
     }
+
+
+async def _in_mid_call(machines: Machines, process: subprocess.Popen[bytes], part: str, calls_before: int) -> str:
+    """The host that places, or answers, a call that has been on the air for 3 s, once so many have ended."""
+    while True:
+        while machines.log("study").count("/12 ") < calls_before or _who(machines, part) is None:
+            assert process.poll() is None, machines.log("study")
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(3.0)
+        if (host := _who(machines, part)) is not None:
+            return host
 
 
 def _who(machines: Machines, part: str) -> str | None:

@@ -57,9 +57,10 @@ def test_every_machine_has_a_folder_whose_key_is_its_own(keys: Path) -> None:
 def test_a_further_vantage_is_of_the_same_cluster(keys: Path) -> None:
     (made,) = make_keys(keys / "ours", ("London",))
     assert joined(keys, made, agreement()) == agreement()
-    for vantages in ((), ("london",), ("../x",)):
+    for vantages in ((), ("london",), ("../x",), ("Oslo", "oslo")):
         with pytest.raises(InputError):
             make_keys(keys / "ours", vantages)
+    assert not (keys / "ours" / "vantage-oslo").exists()
 
 
 def test_a_key_that_others_may_read_is_not_used(keys: Path) -> None:

@@ -97,8 +97,9 @@ def make_keys(folder: Path, vantages: Sequence[str] = ()) -> list[Path]:
         remedy = "name a further --vantage, or give another folder"
         raise InputError("making a cluster's keys in", folder, "it has an authority already", remedy)
     for name in names:
-        if (folder / name).exists():
-            raise InputError("making keys in", folder / name, "it is there already", "give the vantage another name")
+        if (folder / name).exists() or names.count(name) > 1:
+            happened = "it is there already" if (folder / name).exists() else "two vantages have that name"
+            raise InputError("making keys in", folder / name, happened, "give the vantage another name")
     certificate, key = _new_authority(authority) if new else _read_authority(authority)
     made = []
     for name in names:

@@ -59,9 +59,9 @@ def describe(dask_worker: Any) -> Facts:
     return facts
 
 
-async def invite(run: str, call_id: str, dask_worker: Any) -> Invitation:
+async def invite(run: str, dask_worker: Any) -> Invitation:
     """Runs at the callee's vantage: make ready for one caller. Raises `VantageBusy`."""
-    invitation: Invitation = await dask_worker.extensions[EXTENSION].invite(run, call_id)
+    invitation: Invitation = await dask_worker.extensions[EXTENSION].invite(run)
     return invitation
 
 

@@ -89,7 +89,7 @@ class ClusterPost:
         while True:
             caller, callee = await self._cluster.ends(from_place, to_place, self._patience_s, self._given_up)
             try:
-                invitation = await self._cluster.run(callee.worker, invite, self._run, call_id, within_s=_INVITE_S)
+                invitation = await self._cluster.run(callee.worker, invite, self._run, within_s=_INVITE_S)
                 order = Order(self._run, call_id, plan, callee.facts.answers_at, invitation, self._command)
                 return await self._on_air(order, caller)
             except (VantageBusy, WorkerLost) as trouble:  # before the call it is waited for, as one that was not there

@@ -61,9 +61,9 @@ class Vantage:
 
     # -- the callee's end ------------------------------------------------------------------------------
 
-    async def invite(self, run: str, call_id: str) -> Invitation:
+    async def invite(self, run: str) -> Invitation:
         """Keys for one call: whoever was invited before may not come any more. Raises `VantageBusy`."""
-        await self._give_way(run, call_id)
+        await self._give_way(run)
         await self._stop_answering()
         keys, invitation = AnswerKeys.make("")
         self._answerer = Answerer(keys, self._answering, self._told)
@@ -81,7 +81,7 @@ class Vantage:
 
     async def place_call(self, order: Order) -> Placed:
         """Place a call, to its end. Raises `VantageBusy`, and `EarwitnessError` where it could not be begun at all."""
-        await self._give_way(order.run, order.call_id)
+        await self._give_way(order.run)
         task = asyncio.create_task(self._placed(order))
         calling = self._calling = order, task
         try:
@@ -145,7 +145,7 @@ class Vantage:
 
     # -- both ------------------------------------------------------------------------------------------
 
-    async def _give_way(self, run: str, call_id: str) -> None:
+    async def _give_way(self, run: str) -> None:
         """Be free for a call of this run.
 
         What is left of an earlier one of the same run is ended: one of its ends died, or it would not ask.
@@ -156,14 +156,16 @@ class Vantage:
                 raise self._busy(f"call {calling[0].call_id} is placed from there")
             calling[1].cancel()
             await asyncio.gather(calling[1], return_exceptions=True)
-        invited = self._invited
-        if invited is not None and invited[0] != run:
-            if self._answerer is not None and self._answerer.busy:
-                raise self._busy("a call of another run is answered there")
-            if time.monotonic() - invited[1] < INVITED_S:
-                raise self._busy("a caller of another run is waited for there")
-        elif invited is not None and self._answerer is not None and self._answerer.busy:
-            await self._stop_answering()
+        if self._answerer is None or self._invited is None:
+            return
+        of_run, at = self._invited
+        if of_run == run:
+            if self._answerer.busy:
+                await self._stop_answering()
+        elif self._answerer.busy:
+            raise self._busy("a call of another run is answered there")
+        elif not self._answerer.visited and time.monotonic() - at < INVITED_S:
+            raise self._busy("a caller of another run is waited for there")
 
     def _busy(self, happened: str) -> VantageBusy:
         return VantageBusy("calling with the vantage", self.facts.name, happened, "wait for it")

@@ -60,6 +60,11 @@ class Answerer:
         """Whether a caller is here, or is waited for."""
         return self._visit is not None and not self._visit.ended.is_set()
 
+    @property
+    def visited(self) -> bool:
+        """Whether a caller has come."""
+        return self._visit is not None
+
     async def serve(self, listener: socket.socket) -> None:
         """Take connections until cancelled; a call that is on is then ended, and what it left is kept."""
         try:
