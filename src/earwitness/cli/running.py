@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) 
     except asyncio.CancelledError:
         progress.print("stopped before any call; the same command resumes it", markup=False)
         return INTERRUPTED
-    for line in status_text(status(out)):
+    for line in status_text(replace(status(out), last_ending=str(ending.why))):  # its detail is told below, once
         progress.print(line, markup=False, soft_wrap=True)
     progress.print(f"{ending.why}: {ending.detail}" if ending.detail else str(ending.why), markup=False, soft_wrap=True)
     # Where something is to be mended first, such as a full disk, a report would only fail once more.
