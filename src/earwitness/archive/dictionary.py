@@ -32,7 +32,10 @@ A data set is a directory:
 | `calls/<call_id>/reference.wav` | what was said |
 | `calls/<call_id>/{{to_callee,to_caller}}.ledger.parquet` | what became of every frame, and what filled every gap in the playing |
 | `calls/<call_id>/truth.parquet` | the emulator's own log of the call's packets (lab only) |
+| `calls/<call_id>/{{caller,callee}}-linphone.wav` | what a linphone recorded itself (`--phone linphone` only) |
 | `report.html` | the report, where one was written |
+| `study/` | of a study: its file, its journal, what was damaged (docs/studies.md) |
+| `whatif/`, `blame/` | results of `earwitness whatif` and `blame`, where they were asked for (docs/whatif.md) |
 | `.staging/`, `.lock` | calls being written, and the lock of the index; nothing for readers |
 
 A call is there whole or not at all. In `to_callee` the caller speaks and the callee listens; in `to_caller` the other way round.
