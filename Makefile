@@ -28,4 +28,4 @@ docs: setup-dev
 	.venv/bin/python -m earwitness.archive.dictionary > docs/data-dictionary.md
 
 clean:
-	rm -rf .venv $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/earwitness/speech/codecs/native_code/*.so
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/earwitness/speech/codecs/native_code/*.so

@@ -46,6 +46,8 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
     notebook.started_monotonic_ns = time.monotonic_ns()
     notebook.started_at = _utc(notebook.started_monotonic_ns + offset_ns)
     notebook.versions = _versions()
+    # As asked, until the path is open and tells: a call that fails before is one of that path all the same.
+    notebook.hops = plan.hops if plan.chooses_relays else 0
     outcome, failed = Outcome.COMPLETED, None
     try:
         _prepare(plan, notebook)
@@ -100,7 +102,6 @@ def _prepare(plan: CallPlan, notebook: Notebook) -> None:
 async def _open_path(
     plan: CallPlan, network: Network, folder: Path, notebook: Notebook, stack: AsyncExitStack, watch: Watch
 ) -> OpenPath:
-    notebook.hops = plan.hops if plan.chooses_relays else 0
     caller, callee = network.hosts(plan)
     notebook.endpoints["caller"] = Endpoint(place=caller.place, host=caller.name)
     notebook.endpoints["callee"] = Endpoint(place=callee.place, host=callee.name)

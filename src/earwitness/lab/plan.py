@@ -97,7 +97,7 @@ class LabPlan:
         if not 1 <= self.pairs <= _MOST_PAIRS:
             _refuse("pairs", self.pairs, f"between 1 and {_MOST_PAIRS}")
         if self.standing_load and not (self.with_tor and self.with_load):
-            _refuse("load", self.load, "it to a lab with Tor and with_load")
+            _refuse("load", self.load, "it with Tor (and, in Python, with_load)")
         if self.relay_mbit and not LEAST_RELAY_MBIT <= self.relay_mbit <= 10_000:
             _refuse("relay_mbit", self.relay_mbit, f"0 or between {LEAST_RELAY_MBIT:g} and 10000")
         if not 1.0 <= self.inflation <= 10.0:

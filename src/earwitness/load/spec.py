@@ -15,7 +15,10 @@ DEFAULT_RELAY_MBIT = 2.0
 """Bound on each relay's rate where a load is asked for and no bound is: the lab's relays are as quick as the machine,
 and what is never full makes nothing wait. Ten voice streams; a load that fills it costs two cores little."""
 
-_FORM = "write none, web:CLIENTS[,page=KIB][,pause=S], bulk:CLIENTS[,rate=MBIT], or several with + between"
+_FORM = (
+    "write none, web:CLIENTS[,page=KIB][,pause=S], bulk:CLIENTS[,rate=MBIT], or several with + between, of"
+    f" {MOST_CLIENTS} clients at most"
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def _part(part: str, whole: str) -> Part:
     head, *settings = part.split(",")
     kind, _, count = head.partition(":")
     if kind not in _KINDS or not count.isdecimal() or not 1 <= int(count) <= MOST_CLIENTS:
-        raise InputError("reading the load", whole, f"{head!r} is none", _FORM)
+        raise InputError("reading the load", whole, f"{head!r} is no load", _FORM)
     made, names = _KINDS[kind]
     values: dict[str, float] = {}
     for setting in settings:
