@@ -90,9 +90,9 @@ def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="damaged"):
         from_table(newer.replace_schema_metadata({b"earwitness.trace": b"{}"}))
     (tmp_path / "bad").write_bytes(b"PAR1 no")
-    with pytest.raises(InputError, match="read trace"):
+    with pytest.raises(InputError, match="reading the trace"):
         read_trace(tmp_path / "bad")
-    with pytest.raises(EarwitnessError, match="write trace"):
+    with pytest.raises(EarwitnessError, match="writing the trace"):
         write_trace(read_back(tmp_path), tmp_path / "absent" / "x.parquet")
 
 

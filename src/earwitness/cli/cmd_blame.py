@@ -9,7 +9,7 @@ import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import tell_left_out
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -60,11 +60,9 @@ def register(app: typer.Typer) -> None:
         if calls_or_capture.is_file():
             _one(calls_or_capture, reference, buffer, to, codec, json)
             return
-        from rich.progress import Progress
-
         from earwitness.report.whatif_blame import report_blame
 
-        with work_on(workers, cluster, keys) as executor, Progress(console=progress, transient=True) as bar:
+        with work_on(workers, cluster, keys) as executor, progress_bar() as bar:
             task = bar.add_task("blaming", total=None)
             report = report_blame(
                 calls_or_capture,

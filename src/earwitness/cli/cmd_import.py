@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 
         pool = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
         columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[call]}"))
-        with pool as executor, Progress(*columns, console=progress, transient=True) as bar:
+        with pool as executor, progress_bar(*columns) as bar:
             task = bar.add_task("importing", total=None, call="")
             summary = import_folder(
                 folder,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -33,12 +33,10 @@ def register(app: typer.Typer) -> None:
         from concurrent.futures import ProcessPoolExecutor
         from contextlib import nullcontext
 
-        from rich.progress import Progress
-
         from earwitness.report.reproduce import reproduce as run
 
         pool = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
-        with pool as executor, Progress(console=progress, transient=True) as bar:
+        with pool as executor, progress_bar() as bar:
             task = bar.add_task("measuring the raw calls", total=None)
             result = run(
                 folder,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, output, print_records, progress, progress_bar
 
 
 def tell_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
         from earwitness.study.whatif import DEFAULT_BUFFERS
 
         columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[now]}"))
-        with work_on(workers, cluster, keys) as executor, Progress(*columns, console=progress, transient=True) as bar:
+        with work_on(workers, cluster, keys) as executor, progress_bar(*columns) as bar:
             task = bar.add_task("hearing", total=None, now="")
             report = report_what_if(
                 dataset,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 progress = Console(stderr=True, highlight=False)
 """Where progress, notes and errors go."""
@@ -17,6 +20,13 @@ output = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 """Where results go. Into a file or a pipe tables are as wide as they read best."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
+
+
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """A bar where progress goes, gone when its block ends; on what is no terminal nothing, not even an empty line."""
+    from rich.progress import Progress
+
+    return Progress(*columns, console=progress, transient=True, disable=not progress.is_terminal)
 
 
 def print_records(records: Iterable[Mapping[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earwitness.cli.common import print_records, progress
+from earwitness.cli.common import print_records, progress, progress_bar
 
 if TYPE_CHECKING:
     from earwitness.study.folder import StudyFolder
@@ -132,7 +132,7 @@ class _Shown:
     """The bar, or the lines."""
 
     def __init__(self, json: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
         self._json = json
         columns = (
@@ -141,7 +141,7 @@ class _Shown:
             MofNCompleteColumn(),
             TextColumn("{task.fields[more]}"),
         )
-        self.bar = Progress(*columns, console=progress, transient=True)
+        self.bar = progress_bar(*columns)
         self._task = self.bar.add_task("starting", total=None, more="")
 
     def booting(self, stage: str, fraction: float) -> None:

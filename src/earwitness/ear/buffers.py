@@ -21,7 +21,7 @@ def buffer(spec: str) -> JitterBuffer:
     """The jitter buffer that `spec` asks for: `fixed:60`. Raises InputError that names the valid ones."""
     name, _, rest = spec.strip().lower().partition(":")
     if name not in _MAKERS:
-        raise InputError("use jitter buffer", repr(spec), "no buffer has that name", USAGE)
+        raise InputError("using the jitter buffer", repr(spec), "no buffer has that name", USAGE)
     return _MAKERS[name](spec, rest)
 
 
@@ -29,7 +29,9 @@ def _milliseconds(spec: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError("use jitter buffer", repr(spec), f"{text!r} is not a number of milliseconds", USAGE) from None
+        raise InputError(
+            "using the jitter buffer", repr(spec), f"{text!r} is not a number of milliseconds", USAGE
+        ) from None
 
 
 def _adaptive(spec: str, rest: str) -> JitterBuffer:
@@ -60,7 +62,7 @@ def _pjmedia(spec: str, rest: str) -> JitterBuffer:
     for part in filter(None, rest.split(",")):
         key, _, value = (piece.strip() for piece in part.partition("="))
         if key not in _PJMEDIA or not (value.isascii() and value.isdigit()):
-            raise InputError("use jitter buffer", repr(spec), f"cannot read {part!r}", USAGE)
+            raise InputError("using the jitter buffer", repr(spec), f"cannot read {part!r}", USAGE)
         settings[_PJMEDIA[key]] = int(value)
     return Pjmedia(**settings)
 

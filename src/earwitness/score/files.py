@@ -57,7 +57,7 @@ def score_files(
     45th on as 8 kHz samples instead, whatever the header says, as the published study's program did.
     """
     if as_published and wideband:
-        raise InputError("score", degraded, "the published scores are narrowband", "leave out --wideband")
+        raise InputError("scoring", degraded, "the published scores are narrowband", "leave out --wideband")
     rate = 16000 if wideband else 8000
     spoken, heard = (_read(path, rate, as_published, wideband) for path in (reference, degraded))
     said, got = speech_level(spoken, rate), speech_level(heard, rate)
@@ -90,5 +90,7 @@ def _read(path: str | Path, rate: int, as_published: bool, wideband: bool) -> Pc
         return samples_as_published(Path(path))
     samples, found = read_wav(path)
     if wideband and found < 16000:
-        raise InputError("score wideband", path, f"it has a sample rate of {found} Hz", "give sound at 16 kHz or more")
+        raise InputError(
+            "scoring as wideband", path, f"it has a sample rate of {found} Hz", "give sound at 16 kHz or more"
+        )
     return resample(samples, found, rate)

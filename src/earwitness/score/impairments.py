@@ -37,7 +37,7 @@ def impairment(codec_name: str, *, concealed: bool = True) -> Impairment:
     """
     name, _, options = codec_name.lower().partition(":")
     if name not in _CODECS:
-        raise InputError("rate with the E-model", codec_name, "no factors are known", "use " + ", ".join(_CODECS))
+        raise InputError("rating with the E-model", codec_name, "no factors are known", "use " + ", ".join(_CODECS))
     if name.startswith("g711") and not concealed:
         return _G711_BARE
     return _OPUS_FEC if name == "opus" and "fec=1" in options.split(",") else _CODECS[name]

@@ -77,9 +77,9 @@ def samples_as_published(path: Path) -> Pcm:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise InputError("read the recording", path, error.strerror or error, "give a WAV file") from error
+        raise InputError("reading the recording", path, error.strerror or error, "give a WAV file") from error
     if len(content) < WAV_HEADER_BYTES + 2:
-        raise InputError("read the recording", path, f"it has {len(content)} bytes and no sound", "give a WAV file")
+        raise InputError("reading the recording", path, f"it has {len(content)} bytes and no sound", "give a WAV file")
     whole = (len(content) - WAV_HEADER_BYTES) // 2
     return np.frombuffer(content, dtype="<i2", count=whole, offset=WAV_HEADER_BYTES).astype(np.int16)
 

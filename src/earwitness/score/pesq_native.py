@@ -88,7 +88,7 @@ def _library() -> ctypes.PyDLL:
             getattr(library, name).restype = None
     except (ImportError, OSError, AttributeError) as error:
         raise EarwitnessError(
-            "load the PESQ reference code of",
+            "loading the PESQ reference code of",
             "the package pesq",
             error,
             "pip install --force-reinstall 'pesq>=0.0.4,<0.1'",

@@ -65,13 +65,16 @@ def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = No
         found = Speech(str(name), resample(samples, rate, sample_rate), sample_rate, "")
     else:
         raise InputError(
-            "find the speech", name, "no speech has that name and no file is there", _REMEDY + ", ".join(speech_names())
+            "finding the speech",
+            name,
+            "no speech has that name and no file is there",
+            _REMEDY + ", ".join(speech_names()),
         )
     if seconds is None:
         return found
     wanted = round(seconds * sample_rate)
     if wanted < LEAST_ACTIVE_S * sample_rate:
-        raise InputError("shorten the speech", name, f"{seconds} s is too short", "ask for at least 3 s")
+        raise InputError("shortening the speech", name, f"{seconds} s is too short", "ask for at least 3 s")
     return Speech(found.name, np.resize(found.samples, wanted), sample_rate, found.attribution)
 
 
@@ -89,7 +92,7 @@ def check_usable(samples: Pcm, sample_rate: int, name: str) -> None:
     elif _is_steady(samples, sample_rate):
         problem = "it is a steady sound (tone or noise), not speech"
     if problem:
-        raise InputError("use as speech", name, problem, _REMEDY + ", ".join(speech_names()))
+        raise InputError("using as speech", name, problem, _REMEDY + ", ".join(speech_names()))
 
 
 def _is_steady(samples: Pcm, sample_rate: int) -> bool:

@@ -31,12 +31,12 @@ def read_wav(path: str | Path) -> tuple[Pcm, int]:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise InputError("read the sound file", path, error.strerror or error, _REMEDY) from error
+        raise InputError("reading the sound file", path, error.strerror or error, _REMEDY) from error
     if not content:
-        raise InputError("read the sound file", path, "it is empty (0 bytes)", _REMEDY)
+        raise InputError("reading the sound file", path, "it is empty (0 bytes)", _REMEDY)
     samples, rate = decode_audio(content, str(path))
     if not len(samples):
-        raise InputError("read the sound file", path, "it has a header but no sound", _REMEDY)
+        raise InputError("reading the sound file", path, "it has a header but no sound", _REMEDY)
     return samples, rate
 
 
@@ -51,7 +51,7 @@ def decode_audio(content: bytes, name: str) -> tuple[Pcm, int]:
             return _mixed_down(sound.read(dtype="float64", always_2d=True) * 32768.0), rate
     except (soundfile.LibsndfileError, RuntimeError, ValueError, struct.error) as error:
         text = str(error).removeprefix("Error opening ").split(": ", 1)[-1]
-        raise InputError("read the sound file", name, f"not audio: {text}", _REMEDY) from error
+        raise InputError("reading the sound file", name, f"not audio: {text}", _REMEDY) from error
 
 
 def write_wav(path: str | Path, samples: Pcm, rate: int) -> None:

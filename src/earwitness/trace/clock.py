@@ -85,14 +85,16 @@ def estimate_clock(
             f"{out.sent_clock} > {out.arrived_clock} and {back.sent_clock} > {back.arrived_clock} are not one pair"
         )
         raise InputError(
-            "estimate clocks of", f"{out.source}, {back.source}", happened, "give both directions of one call"
+            "estimating the clocks of", f"{out.source}, {back.source}", happened, "give both directions of one call"
         )
     out_rows = out.arrived & (out.sent_ns != UNKNOWN)
     back_rows = back.arrived & (back.sent_ns != UNKNOWN)
     fewest = min(int(out_rows.sum()), int(back_rows.sum()))
     if fewest < 3:
         happened = f"only {fewest} packets of a direction were seen at both ends"
-        raise InputError("estimate clocks of", f"{out.source}, {back.source}", happened, "use captures of a whole call")
+        raise InputError(
+            "estimating the clocks of", f"{out.source}, {back.source}", happened, "use captures of a whole call"
+        )
     out_time, back_time = out.sent_ns[out_rows], back.arrived_ns[back_rows]
     first = min(int(out_time.min()), int(back_time.min()))
     last = max(int(out_time.max()), int(back_time.max()))

@@ -23,7 +23,9 @@ def pair(sent: Trace, received: Trace) -> Trace:
     """
     if sent.ssrc != received.ssrc:
         happened = f"SSRC 0x{sent.ssrc:08x} was sent, 0x{received.ssrc:08x} received"
-        raise InputError("pair captures", f"{sent.source} and {received.source}", happened, "give two ends of one call")
+        raise InputError(
+            "pairing captures", f"{sent.source} and {received.source}", happened, "give two ends of one call"
+        )
     sent, received = sent.take(sent.arrived), received.take(received.arrived)
     notes: list[str] = []
     sent_rows, sent_twice = _first_of_each(_keys(sent))
@@ -35,7 +37,9 @@ def pair(sent: Trace, received: Trace) -> Trace:
     matched = sent_keys[order][place] == keys if len(order) else np.zeros(len(keys), dtype=bool)
     if len(sent) and len(received) and not matched.any():
         happened = "they have no packet in common"
-        raise InputError("pair captures", f"{sent.source} and {received.source}", happened, "give two ends of one call")
+        raise InputError(
+            "pairing captures", f"{sent.source} and {received.source}", happened, "give two ends of one call"
+        )
     partner = np.full(len(received), -1, dtype=np.int64)
     if len(order):
         partner[matched] = sent_rows[order][place[matched]]

@@ -60,7 +60,8 @@ def read_records(path: str | Path, *, resume: bool = False) -> Records:
             else:
                 data = np.frombuffer(handle.read(), dtype=np.uint8)
     except (OSError, ValueError) as error:
-        raise InputError("read capture", file, error, "give a readable pcap or pcapng file") from error
+        happened = getattr(error, "strerror", None) or error
+        raise InputError("reading the capture", file, happened, "give a readable pcap or pcapng file") from error
     return parse_records(data, str(file), resume=resume)
 
 
@@ -75,14 +76,16 @@ def parse_records(data: U8, name: str = "capture", *, resume: bool = False) -> R
         return pcapng.parse_pcapng(data, name)
     if head[:4] in _MAGIC:
         if len(head) < 24:
-            raise InputError("read capture", name, f"ends within its header ({len(head)} bytes)", "capture again")
+            raise InputError(
+                "reading the capture", name, f"ends within its header ({len(head)} bytes)", "capture again"
+            )
         order, unit_ns = _MAGIC[head[:4]]
         return _parse_pcap(data, order, unit_ns, resume)
     for magic, advice in _OTHER_FORMATS.items():
         if head.startswith(magic):
-            raise InputError("read capture", name, f"is {advice}", "give a pcap or pcapng file")
+            raise InputError("reading the capture", name, f"is {advice}", "give a pcap or pcapng file")
     happened = "is empty" if not head else f"is not a capture (begins {head[:4].hex(' ')})"
-    raise InputError("read capture", name, happened, "give a pcap or pcapng file")
+    raise InputError("reading the capture", name, happened, "give a pcap or pcapng file")
 
 
 def _parse_pcap(data: U8, order: str, unit_ns: int, resume: bool) -> Records:

@@ -85,7 +85,7 @@ def choose_streams(
 def _sender_to(capture: Capture, side: str) -> str:
     """The address that a side's packets come from."""
     if side not in SIDES:
-        raise InputError("choose streams of", capture.source, f"there is no side {side!r}", "say caller or callee")
+        raise InputError("choosing streams of", capture.source, f"there is no side {side!r}", "say caller or callee")
     ends = {stream.flow.source for stream in capture.streams} | {message.source for message in capture.sip}
     if ends <= set(SIDES.values()):
         return SIDES[side]
@@ -93,14 +93,14 @@ def _sender_to(capture: Capture, side: str) -> str:
         if message.method == "INVITE" and not message.status:
             return message.destination if side == "caller" else message.source
     happened = "no INVITE in it tells who called"
-    raise InputError("choose streams of", capture.source, happened, "give --address of the sender instead")
+    raise InputError("choosing streams of", capture.source, happened, "give --address of the sender instead")
 
 
 def _none(capture: Capture, happened: str) -> InputError:
     listed = "; ".join(str(stream) for stream in capture.streams[:4])
     why = "; ".join(str(problem) for problem in capture.problems[:3])
     held = f"it holds {listed}" if listed else why or "it is empty"
-    return InputError("choose streams of", capture.source, happened, f"choose another ({held})")
+    return InputError("choosing streams of", capture.source, happened, f"choose another ({held})")
 
 
 def _by_name(capture: Capture, name: str) -> Stream:
@@ -109,7 +109,7 @@ def _by_name(capture: Capture, name: str) -> Stream:
         number = int(name, 0)
     except ValueError as error:
         happened = f"{name!r} is no number"
-        raise InputError("choose streams of", capture.source, happened, "give an SSRC or 1, 2 ...") from error
+        raise InputError("choosing streams of", capture.source, happened, "give an SSRC or 1, 2 ...") from error
     for candidate in capture.streams:
         if candidate.ssrc == number:
             return candidate

@@ -55,13 +55,13 @@ def from_table(table: pa.Table, name: str = "table") -> Trace:
     """The trace that `to_table` made a table of; raises `InputError` where it is none, or of a newer layout."""
     metadata = (table.schema.metadata or {}).get(_KEY)
     if metadata is None:
-        raise InputError("read trace", name, "it is not a trace of Earwitness", "give a .trace.parquet file")
+        raise InputError("reading the trace", name, "it is not a trace of Earwitness", "give a .trace.parquet file")
     try:
         about = json.loads(metadata)
         version = int(about["version"])
         if version > VERSION:
             happened = f"its layout is version {version}, this program reads up to {VERSION}"
-            raise InputError("read trace", name, happened, "use a newer Earwitness")
+            raise InputError("reading the trace", name, happened, "use a newer Earwitness")
         arrays = {column: _column(table, column, kind) for column, kind in _COLUMNS.items()}
         payloads = _payloads(table.column("payload")) if "payload" in table.column_names else None
         return Trace(
@@ -75,7 +75,7 @@ def from_table(table: pa.Table, name: str = "table") -> Trace:
             notes=tuple(str(note) for note in about["notes"]),
         )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise InputError("read trace", name, f"it is damaged ({error})", "write it again") from error
+        raise InputError("reading the trace", name, f"it is damaged ({error})", "write it again") from error
 
 
 def write_trace(trace: Trace, path: str | Path) -> None:
@@ -83,7 +83,7 @@ def write_trace(trace: Trace, path: str | Path) -> None:
     try:
         pq.write_table(to_table(trace), path, compression="zstd")
     except (OSError, pa.ArrowException) as error:
-        raise EarwitnessError("write trace", path, error, "free space or choose another folder") from error
+        raise EarwitnessError("writing the trace", path, error, "free space or choose another folder") from error
 
 
 def read_trace(path: str | Path) -> Trace:
@@ -91,7 +91,7 @@ def read_trace(path: str | Path) -> Trace:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise InputError("read trace", path, error, "give a .trace.parquet file") from error
+        raise InputError("reading the trace", path, error, "give a .trace.parquet file") from error
     return from_table(table, str(path))
 
 

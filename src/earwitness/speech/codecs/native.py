@@ -22,7 +22,7 @@ def load(soname: str, remedy: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(soname)
     except OSError as error:
-        raise CodecLibraryMissing("load the codec library", soname, error, remedy) from error
+        raise CodecLibraryMissing("loading the codec library", soname, error, remedy) from error
 
 
 def declare(library: ctypes.CDLL, function: str, result: object, *arguments: object) -> None:

@@ -46,7 +46,9 @@ def _message(code: int) -> str:
 
 def _opened(state: int | None, code: int, what: str) -> int:
     if code != 0 or not state:
-        raise EarwitnessError("open", what, _message(code), "use one of the rates " + ", ".join(map(str, SAMPLE_RATES)))
+        raise EarwitnessError(
+            "opening", what, _message(code), "use one of the rates " + ", ".join(map(str, SAMPLE_RATES))
+        )
     return state
 
 
@@ -71,14 +73,14 @@ class _OpusEncoder:
         for request, value in settings.items():
             result = library.opus_encoder_ctl(self._state, ctypes.c_int(request), ctypes.c_int32(value))
             if result != 0:
-                raise EarwitnessError("set up", codec.spec, _message(result), "use values in Opus's ranges")
+                raise EarwitnessError("setting up", codec.spec, _message(result), "use values in Opus's ranges")
 
     def encode(self, frame: Pcm) -> bytes:
         frame = checked_frame(frame, self._frame_samples, "Opus")
         out = ctypes.create_string_buffer(_MAX_PACKET)
         size = self._library.opus_encode(self._state, frame.ctypes.data, self._frame_samples, out, _MAX_PACKET)
         if size < 0:
-            raise EarwitnessError("encode", "an Opus frame", _message(size), "report this as a bug")
+            raise EarwitnessError("encoding", "an Opus frame", _message(size), "report this as a bug")
         return out.raw[:size]
 
     def lookahead(self) -> int:

@@ -48,7 +48,7 @@ def codec(spec: str) -> Codec:
     """
     name, _, rest = spec.strip().lower().partition(":")
     if name not in _OPTIONS:
-        raise InputError("use codec", repr(spec), "no codec has that name", USAGE)
+        raise InputError("using the codec", repr(spec), "no codec has that name", USAGE)
     options = _parse_options(spec, name, rest)
     builders: dict[str, Callable[[], Codec]] = {
         "g711u": lambda: G711("u"),
@@ -74,9 +74,9 @@ def _parse_options(spec: str, name: str, rest: str) -> dict[str, int]:
         if not equals and position == 0 and bare:
             key, value = bare, key
         if key not in permitted:
-            raise InputError("use codec", repr(spec), f"{name} has no option {key!r}", USAGE)
+            raise InputError("using the codec", repr(spec), f"{name} has no option {key!r}", USAGE)
         if not value.isascii() or not value.isdigit() or int(value) not in permitted[key]:
-            raise InputError("use codec", repr(spec), f"{key} cannot be {value!r}", USAGE)
+            raise InputError("using the codec", repr(spec), f"{key} cannot be {value!r}", USAGE)
         options[key] = int(value)
     return options
 
@@ -96,7 +96,7 @@ def codec_from_rtpmap(
     found = _by_encoding_name(encoding_name, payload_type)
     if found is None or (clock_rate is not None and clock_rate != found.clock_rate):
         raise InputError(
-            "find the codec of",
+            "finding the codec of",
             f"rtpmap {encoding_name or '-'}/{clock_rate or '-'} payload type {payload_type}",
             "not a codec that this program decodes",
             "known are PCMU/8000, PCMA/8000, GSM/8000, speex/8000, opus/48000; name one with --codec",
