@@ -35,11 +35,11 @@ def test_words(mos: float, delay: float, word: str) -> None:
         ({"mos_lqo": 3.5, "codec_ceiling_mos": 3.6, "loss_ratio": 0.01}, "codec alone reaches only 3.60"),
         (
             {"mos_lqo": 2.1, "codec_ceiling_mos": 4.4, "loss_ratio": 0.08, "late_ratio": 0.01},
-            "8.0% of the packets were lost",
+            "8.0 % of the packets were lost",
         ),
         (
             {"mos_lqo": 2.1, "codec_ceiling_mos": 4.4, "loss_ratio": 0.01, "late_ratio": 0.2},
-            "20.0% of the packets came too late",
+            "20.0 % of the packets came too late",
         ),
         (
             {"mos_lqo": 2.1, "codec_ceiling_mos": 4.4, "loss_ratio": 0.0, "late_ratio": 0.0, "concealed_ratio": 0.1},

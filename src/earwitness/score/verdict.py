@@ -98,14 +98,14 @@ def _sound_cause(
         also = "" if by_network < _NOTICEABLE_MOS else f", and the way took another {by_network:.2f}"
         return f"the codec alone reaches only {ceiling:.2f}{also}"
     causes = [
-        (late or 0.0, f"{late or 0.0:.1%} of the packets came too late to be played"),
-        (loss or 0.0, f"{loss or 0.0:.1%} of the packets were lost on the way"),
+        (late or 0.0, f"{100 * (late or 0.0):.1f} % of the packets came too late to be played"),
+        (loss or 0.0, f"{100 * (loss or 0.0):.1f} % of the packets were lost on the way"),
     ]
     ratio, cause = max(causes)
     if ratio >= _NOTICEABLE_RATIO:
         return cause
     if concealed is not None and concealed >= _NOTICEABLE_RATIO:
-        return f"{concealed:.1%} of the speech was made up by concealment, for packets that were not there in time"
+        return f"{100 * concealed:.1f} % of the speech was made up by concealment, for packets that were not there in time"
     if jitter_p95_ms is not None and jitter_p95_ms >= 20.0:
         return f"packets came unevenly (jitter {jitter_p95_ms:.0f} ms), so that the delay of the speech kept changing"
     if all(value is None for value in (loss, late, concealed, jitter_p95_ms)):
