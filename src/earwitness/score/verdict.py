@@ -105,7 +105,8 @@ def _sound_cause(
     if ratio >= _NOTICEABLE_RATIO:
         return cause
     if concealed is not None and concealed >= _NOTICEABLE_RATIO:
-        return f"{100 * concealed:.1f} % of the speech was made up by concealment, for packets that were not there in time"
+        share = f"{100 * concealed:.1f} %"
+        return f"{share} of the speech was made up by concealment, for packets that were not there in time"
     if jitter_p95_ms is not None and jitter_p95_ms >= 20.0:
         return f"packets came unevenly (jitter {jitter_p95_ms:.0f} ms), so that the delay of the speech kept changing"
     if all(value is None for value in (loss, late, concealed, jitter_p95_ms)):
