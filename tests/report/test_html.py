@@ -316,6 +316,9 @@ def test_paths_are_compared_with_the_plain_direct_one_over_the_same_codecs() -> 
     assert "against 4.40 without Tor" in said["Over Tor with 3 hops"]
     assert "200 ms longer than without Tor" in said["Over Tor with 3 hops"]
     assert "against" not in said["Without Tor, link loss=0.1"]
+    assert "timing" not in said["Over Tor with 3 hops"]
+    marked = dict(summary(groups([tor, replace(tor, instrument_ok=False)])))["Over Tor with 3 hops"]
+    assert "In 1 of 2 directions this machine's own timing was not good enough." in marked
     assert "without Tor" not in dict(summary(groups([*others, tor])))["Over Tor with 3 hops"]
 
 

@@ -129,6 +129,11 @@ class Group:
         """How many of them ended well."""
         return len({row.call_id for row in self.completed})
 
+    @property
+    def doubtful(self) -> int:
+        """In how many completed directions this machine's own timing was not good enough to trust what was measured."""
+        return sum(row.instrument_ok is False for row in self.completed)
+
     def middle(self, column: str) -> float | None:
         """The median of a column over what was measured."""
         values = [value for row in self.completed if (value := getattr(row, column)) is not None]
@@ -213,6 +218,9 @@ def _says(group: Group, direct: Sequence[Row]) -> str:
     lost, late = group.mean("loss_ratio"), group.mean("late_ratio")
     if lost is not None and late is not None:
         parts.append(_losses(lost, late))
+    if group.doubtful:
+        rows = len(group.completed)
+        parts.append(f"In {group.doubtful} of {rows} directions this machine's own timing was not good enough.")
     if group.calls_completed < group.calls:
         parts.append(f"{group.calls - group.calls_completed} of {group.calls} calls failed.")
     return " ".join(parts)
