@@ -41,8 +41,8 @@ def likeness(heard: NDArray[np.int16], said: NDArray[np.int16]) -> float:
     """How like what was said the recording is, both at 8 kHz: 1 for the same, about 0 for anything else.
 
     The median, over each half second of speech, of its highest normalised correlation with what was heard about there.
-    Not that of the whole: linphone's playout skips 10 ms early in about every other call, on an idle machine too, and
-    a correlation that is aligned with what follows says nothing of what came before.
+    Not that of the whole: where a jitter buffer leaves out or puts in 10 ms, one alignment fits what came before, and
+    another what follows.
     """
     heard, said = heard.astype(np.float64), said.astype(np.float64)
     size = 1 << (len(said) + len(heard)).bit_length()

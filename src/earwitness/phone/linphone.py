@@ -38,6 +38,11 @@ REGISTER_TIMEOUT_S = 35.0
 """Beyond 64 x T1, after which linphone itself gives up."""
 _SILENCE_AFTER_S = 120.0
 """Appended to the speech, as linphone would play the file from its beginning again."""
+_FEATURES = ("PLC", "EQUALIZER", "VOL_SND", "VOL_RCV", "DTMF", "DTMF_ECHO", "REMOTE_PLAYING")
+"""Of linphone's streams: all that are on by default but LOCAL_PLAYING, the echo canceller (EC), and the flow control,
+which a sound card asks for and a file does not, and which has no name to be listed by. LOCAL_PLAYING puts a mixer
+behind the decoder, which takes 10 ms at a time of packets of 20 ms until, after its first second, it expects no other
+input (BYPASS_MODE_TIMEOUT in mediastreamer2's audiomixer.c). What it holds then is lost: 10 ms of every other call."""
 _PLAYABLE = (("PCMU", 8000, 1), ("PCMA", 8000, 1), ("GSM", 8000, 1), ("speex", 8000, 1), ("opus", 48000, 2))
 _OTHERS_ON_BY_DEFAULT = (("speex", 16000, 1), ("speex", 32000, 1), ("G729", 8000, 1), ("G722", 8000, 1))
 
@@ -63,6 +68,7 @@ def configuration(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: int |
         "firewall_policy=0",
         "[sound]",
         "echocancellation=0",
+        f"features={'|'.join(_FEATURES)}",
         "[video]",
         "capture=0",
         "display=0",
