@@ -23,12 +23,12 @@ from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.lab.host import Host
 from earwitness.lab.scratch import scratch_folder
 from earwitness.phone.base import PhoneKind
+from earwitness.phone.linphone_config import check_line, configuration
 from earwitness.phone.linphone_log import LinphoneLog
 from earwitness.phone.media import bind_udp
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import PhoneSetup
 from earwitness.phone.user_agent import NOBODY_THERE
-from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
 from earwitness.speech.wav import write_wav
@@ -38,62 +38,6 @@ REGISTER_TIMEOUT_S = 35.0
 """Beyond 64 x T1, after which linphone itself gives up."""
 _SILENCE_AFTER_S = 120.0
 """Appended to the speech, as linphone would play the file from its beginning again."""
-_FEATURES = ("PLC", "EQUALIZER", "VOL_SND", "VOL_RCV", "DTMF", "DTMF_ECHO", "REMOTE_PLAYING")
-"""Of linphone's streams: all that are on by default but LOCAL_PLAYING, the echo canceller (EC), and the flow control,
-which a sound card asks for and a file does not, and which has no name to be listed by. LOCAL_PLAYING puts a mixer
-behind the decoder, which takes 10 ms at a time of packets of 20 ms until, after its first second, it expects no other
-input (BYPASS_MODE_TIMEOUT in mediastreamer2's audiomixer.c). What it holds then is lost: 10 ms of every other call."""
-_PLAYABLE = (("PCMU", 8000, 1), ("PCMA", 8000, 1), ("GSM", 8000, 1), ("speex", 8000, 1), ("opus", 48000, 2))
-_OTHERS_ON_BY_DEFAULT = (("speex", 16000, 1), ("speex", 32000, 1), ("G729", 8000, 1), ("G722", 8000, 1))
-
-
-def configuration(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: int | None = None) -> str:
-    """linphonec's configuration: our address and ports, these codecs alone, no NAT tricks, no echo canceller.
-
-    Its jitter buffer adapts, unless `fixed_buffer_ms` is given.
-    With a server it holds the password; it is written 0600 in a private folder that is gone afterwards.
-    """
-    user = setup.server.user if setup.server else setup.user
-    lines = ["[sip]", f"sip_port={setup.sip_port}", "sip_tcp_port=0", "sip_tls_port=0", "use_ipv6=0"]
-    lines += [
-        f"bind_address={setup.address}",
-        "guess_hostname=0",
-        f"contact=sip:{user}@{setup.address}:{setup.sip_port}",
-    ]
-    lines += ["register_only_when_network_is_up=0", "inc_timeout=60"]
-    lines += ["[rtp]", f"audio_rtp_port={setup.rtp_port}", f"bind_address={setup.address}"]
-    lines += [
-        "[net]",
-        "mtu=0",
-        "firewall_policy=0",
-        "[sound]",
-        "echocancellation=0",
-        f"features={'|'.join(_FEATURES)}",
-        "[video]",
-        "capture=0",
-        "display=0",
-    ]
-    wanted = [(codec.encoding_name.lower(), codec.clock_rate) for codec in codecs]
-    known = (*_PLAYABLE, *_OTHERS_ON_BY_DEFAULT)
-    order = sorted(known, key=lambda one: wanted.index((one[0].lower(), one[1])) if one[:2] in wanted else 99)
-    for number, (name, rate, channels) in enumerate(order):
-        enabled = int((name.lower(), rate) in wanted)
-        lines += [
-            f"[audio_codec_{number}]",
-            f"mime={name}",
-            f"rate={rate}",
-            f"channels={channels}",
-            f"enabled={enabled}",
-        ]
-    if (server := setup.server) is not None:
-        domain, proxy = server.domain or server.host, f"<sip:{server.host}:{server.port};transport=udp>"
-        lines += ["[proxy_0]", f"reg_proxy={proxy}", f"reg_route={proxy}", f"reg_identity=<sip:{user}@{domain}>"]
-        lines += ["reg_expires=600", "reg_sendregister=1", "publish=0"]
-        lines += ["[auth_info_0]", f"username={user}", f"passwd={server.password}", f"domain={domain}"]
-        lines += ["[sip]", "default_proxy=0"]
-    for line in lines:
-        _check_line(line)
-    return "\n".join(lines) + "\n"
 
 
 class LinphonePhone:
@@ -320,7 +264,7 @@ class LinphonePhone:
         return True
 
     def _say(self, command: str) -> None:
-        _check_line(command)
+        check_line(command)
         assert self._process is not None
         assert self._process.stdin is not None
         try:
@@ -378,12 +322,6 @@ class Linphones:
 
 if TYPE_CHECKING:
     _kind: PhoneKind = Linphones(Path())
-
-
-def _check_line(line: str) -> None:
-    """What comes from elsewhere, such as an address to dial, must not become a line of its own. Raises `InputError`."""
-    if not line.isprintable():
-        raise InputError("telling linphone", repr(line), "it is more than one line", "give plain names and addresses")
 
 
 def _speech_file(setup: PhoneSetup, path: Path) -> float:

@@ -15,7 +15,7 @@ from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.lab.host import Host
 from earwitness.lab.scratch import scratch_folder
 from earwitness.phone.base import PhoneKind
-from earwitness.phone.linphone import configuration
+from earwitness.phone.linphone_config import configuration
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
