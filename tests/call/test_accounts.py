@@ -77,3 +77,9 @@ def test_a_file_that_is_not_as_it_should_be(
 def test_accounts_without_a_server_are_refused() -> None:
     with pytest.raises(InputError, match="at which SIP server"):
         CallPlan(sip_accounts="accounts.toml")
+
+
+@pytest.mark.parametrize("server", [":5060", "192.0.2.7:sip", "192.0.2.7:0", "192.0.2.7:99999", "192.0.2.7:\u00b2"])
+def test_a_server_s_address_that_cannot_be_one_is_told_before_the_call(server: str) -> None:
+    with pytest.raises(InputError, match="HOST"):
+        CallPlan(sip_server=server)

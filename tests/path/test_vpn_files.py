@@ -78,7 +78,13 @@ def test_secrets_are_for_the_owner_alone_and_in_no_configuration(tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("server", "security", "socks"),
-    [("example.org", "tls", None), ("192.0.2.1", "ssl", None), ("192.0.2.1", "tls", "9050")],
+    [
+        ("example.org", "tls", None),
+        ("192.0.2.1", "ssl", None),
+        ("192.0.2.1", "tls", "9050"),
+        ("192.0.2.1", "tls", "127.0.0.1:90500"),
+        ("192.0.2.1", "tls", "127.0.0.1:\u00b2"),
+    ],
 )
 def test_what_cannot_be_a_tunnel_is_refused(server: str, security: str, socks: str | None) -> None:
     with pytest.raises(InputError):

@@ -68,6 +68,7 @@ async def _until_over(plan: CallPlan, network: Network, opened: OpenPath, caller
         await finish
     finally:
         finish.cancel()
+        await asyncio.gather(finish, return_exceptions=True)  # how it ended is no news beside what ended the call
 
 
 def _strike(inject: Injection, network: Network, opened: OpenPath) -> None:

@@ -23,10 +23,14 @@ def tunnel_by_hand(server: str, port: int, security: str, socks: str | None, *, 
     proxy = None
     if socks is not None:
         host, _, number = socks.rpartition(":")
-        if not host or any(character.isspace() for character in host) or not number.isdigit():
+        if not host or any(character.isspace() for character in host) or not _is_port(number):
             raise InputError("reading the SOCKS proxy", socks, "not HOST:PORT", "give one such as 127.0.0.1:9050")
         proxy = (host, int(number))
     return Tunnel(server=server, port=port, security=Security(security), nodelay=nodelay, socks=proxy)
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) < 65536
 
 
 def write_by_hand(folder: Path, tunnel: Tunnel, days: int) -> list[Path]:

@@ -6,13 +6,13 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
-from earwitness.path.base import Hop
+from earwitness.path.base import WORD_WITHIN_S, Hop
 from earwitness.path.kept import KeptCircuits
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
@@ -47,6 +47,13 @@ class TorsWord:
     async def given(self) -> None:
         """Return when tor has said why something broke; however long that takes, so bound it."""
         await self.control.until(self._is_whole)
+
+    async def heard(self) -> str | None:
+        """As `ended`, where somebody else saw something break just now: tor has `WORD_WITHIN_S` to say what."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WORD_WITHIN_S):
+                await self.given()
+        return self.ended()
 
     def _is_whole(self) -> bool:
         reasons = [stream.ended for stream in self.watch.streams.values() if stream.ended]
@@ -102,9 +109,11 @@ class OverCircuit:
         """What tor says of it, once it is built."""
         return TorsWord(self.control, self.circuit, self.watch)
 
-    def refusal(self, flow: str, said: str, evidence: dict[str, Any]) -> CallFailure:
+    async def refusal(self, flow: str, said: str, evidence: dict[str, Any]) -> CallFailure:
         """Why a stream did not open: from tor's own events where it told, else what the one who asked for it said."""
         stream = self.watch.by_label().get(flow)
+        if stream is not None:
+            await self.word.heard()
         circuit_gone = self.circuit.ended
         if stream is None and circuit_gone is None and not self.watch.refused:
             return CallFailure(

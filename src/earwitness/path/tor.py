@@ -85,7 +85,7 @@ class TorPath:
                 async with watch.attaching():
                     took = await ends.open_streams(ends.listener)
             except StreamsRefused as refused:
-                raise over.refusal(refused.flow, refused.said["reason"], {"forwarder": refused.said}) from refused
+                raise await over.refusal(refused.flow, refused.said["reason"], {"forwarder": refused.said}) from refused
             details.update(await stack.enter_async_context(self.circuits.settled(over, took)))
             now = time.monotonic_ns()
             details.update(

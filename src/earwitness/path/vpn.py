@@ -244,8 +244,8 @@ async def _up(end: OpenVpn, over: OverCircuit | None) -> None:
     """Wait until this end says that the tunnel is up."""
     if await end.until(lambda this: this.up, UP_TIMEOUT_S):
         return
-    if over is not None and (_STREAM not in over.watch.by_label() or over.word.ended() is not None):
-        raise over.refusal(_STREAM, end.last_word, {"openvpn": list(end.lines)[-12:]})
+    if over is not None and (_STREAM not in over.watch.by_label() or await over.word.heard() is not None):
+        raise await over.refusal(_STREAM, end.last_word, {"openvpn": list(end.lines)[-12:]})
     raise _not_up(end, UP_TIMEOUT_S)
 
 

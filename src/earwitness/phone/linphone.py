@@ -250,13 +250,10 @@ class LinphonePhone:
 
     async def _until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until the log says so; False after `timeout_s`. CallFailure when linphonec has ended."""
-
-        async def wait() -> None:
-            async with self._changed:
-                await self._changed.wait_for(lambda: reached() or self._reading.done())
-
         try:
-            await asyncio.wait_for(wait(), timeout_s)
+            # Not `asyncio.wait_for`: Python 3.11's forgets a cancellation that comes just as it is over (bpo-37658).
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: reached() or self._reading.done())
         except TimeoutError:
             return reached()
         if not reached():

@@ -354,6 +354,6 @@ def parse_address(text: str, *, lowest_port: int = 1) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = text, str(DEFAULT_PORT)
-    if not host or not port.isdigit() or not lowest_port <= int(port) <= 65535:
+    if not host or not port.isdecimal() or not lowest_port <= int(port) <= 65535:
         raise InputError("reading the address", text or "(empty)", "not HOST or HOST:PORT", "give such as 192.0.2.7")
     return host, int(port)

@@ -45,7 +45,7 @@ class ControlAddress:
         if text.startswith(("unix:", "/")):
             return ControlAddress(path=Path(text.removeprefix("unix:")))
         host, _, port = text.rpartition(":")
-        if not port.isdigit() or not 0 < int(port) < 65536:
+        if not port.isdecimal() or not 0 < int(port) < 65536:
             raise InputError(
                 "reading the control port",
                 text,
