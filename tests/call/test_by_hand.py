@@ -79,7 +79,7 @@ class ByHand:
             yield
             running.stdin.write(b"terminate\nquit\n")
             running.stdin.close()
-            running.wait(15)
+            running.wait(60)
         finally:
             running.kill()
             running.wait()
@@ -122,7 +122,8 @@ def test_linphones_by_hand_are_scored_in_their_own_codec(environment: dict[str, 
     files = ("codec disable 0", "codec enable 1", *files)
     dial = f"call {uri}"
     with call.linphone("callee", *files, "autoanswer enable"), call.linphone("caller", *files, dial):
-        time.sleep(13)
+        call.until("your phones talk")
+        time.sleep(9)
     code, output, told = call.ended()
     rows = [json.loads(line) for line in output.splitlines()]
     assert code == 0, told

@@ -38,7 +38,11 @@ async def call(caller: tuple[Host, PhoneSetup], callee: tuple[Host, PhoneSetup])
         await b.wait_answered(5)
         await a.finish(0.3)
         assert await b.wait_ended(5)
-        return await a.report(), await b.report()
+        # The goodbye of RTCP comes to another socket than SIP's, and may be read after it.
+        async with asyncio.timeout(10):
+            while not (heard := await b.report()).rtcp.remote_said_bye:
+                await asyncio.sleep(0.02)
+        return await a.report(), heard
 
 
 def rows(pcap: Path, query: str, port: int, *fields: str) -> list[list[str]]:
