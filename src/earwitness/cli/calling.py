@@ -221,7 +221,7 @@ async def _place_calls(
     if json:
         print_records(row.to_dict() for row in rows)
     else:
-        output.print(report(rows))
+        output.print(report(rows, output.width))
     done = len(plans) - failed
     progress.print(f"{done} of {len(plans)} calls completed; data set: {out}", markup=False, soft_wrap=True)
     return exit_code

@@ -51,7 +51,7 @@ def table(rows: Sequence[Row], width: int = 100) -> Table:
     """Rows as a rich table; a failed call takes one row. Below 95 columns the least telling measures are left out."""
     measures = [measure for measure in _MEASURES if width >= 95 or measure[0] not in _LEAST_TELLING]
     made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False, expand=False)
-    made.add_column("path", no_wrap=True, max_width=12)
+    made.add_column("path", no_wrap=True, max_width=12 if width < 110 else 26)
     made.add_column("codec", no_wrap=True, max_width=14)
     made.add_column("speaks", no_wrap=True, max_width=14, min_width=9)
     for heading, measure in measures:
