@@ -60,6 +60,13 @@ def test_it_fits_a_hundred_columns_a_line_a_row() -> None:
     assert lines[2].split()[:5] == ["direct", "G.711", "μ-law", "Frankfurt", "4.40"]
 
 
+def test_a_row_that_the_instrument_doubts_says_so_however_good() -> None:
+    stream = io.StringIO()
+    row = replace(_rows()[0], instrument_ok=False, instrument_detail="packets waited for processors")
+    Console(file=stream, width=200).print(report([row], 200))
+    assert "this machine's own timing was not good enough (packets waited for processors)" in stream.getvalue()
+
+
 def test_the_load_stands_under_the_path() -> None:
     stream = io.StringIO()
     rows = [replace(row, load="web:12") for row in _rows()[4:6]]

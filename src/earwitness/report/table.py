@@ -86,17 +86,22 @@ def table(rows: Sequence[Row], width: int = 100) -> Table:
 
 
 def report(rows: Sequence[Row], width: int = 100) -> RenderableType:
-    """The table, and under it one line for every verdict that is not good and every call that failed."""
+    """The table, and under it one line for every verdict that is not good, every call that failed, and every row that
+    the instrument doubts."""
     notes: list[Text] = []
     told = set()
     for row in rows:
         failed = row.outcome != "completed"
-        if (not failed and row.verdict in ("good", "")) or (failed and row.call_id in told):
+        doubtful = row.instrument_ok is False
+        if (not failed and row.verdict in ("good", "") and not doubtful) or (failed and row.call_id in told):
             continue
         told.add(row.call_id)
         where = f"{Way.of(row).label} · {codec_label(row.codec)}"
         where += "" if failed else f", {direction_label(row)}"
         reason = (row.outcome_detail if failed else row.verdict_reason) or row.outcome
+        if doubtful:
+            why = f" ({row.instrument_detail})" if row.instrument_detail else ""
+            reason = f"{reason.removesuffix('.')}; this machine's own timing was not good enough{why}"
         style = VERDICT_COLOURS.get(row.verdict, "")
         notes.append(
             Text.assemble((f"{VERDICT_SYMBOLS.get(row.verdict, '·')} ", style), (f"{where}: ", "bold"), reason)
