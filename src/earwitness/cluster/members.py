@@ -133,7 +133,7 @@ class Cluster:
                 raise EarwitnessError("waiting for", missing, "the study is stopped", "the same command goes on")
             if missing != told:
                 left = patience_s - (time.monotonic() - begun)
-                self._told(f"waiting up to {left:.0f} s for {missing}")
+                self._told(f"waiting up to {left:.0f} s for {missing}{why}")
                 told = missing
             await asyncio.sleep(_LOOK_S)
 

@@ -29,6 +29,7 @@ class Facts:
 
     name: str
     place: str
+    """City and country, as in `London, GB`: there is another London."""
     answers_at: tuple[str, int]
 
 

@@ -85,7 +85,7 @@ class ClusterPost:
     async def _placed(self, plan: CallPlan, call_id: str) -> Placed:
         """Place it between two vantages that are there and free. Raises `_EndLost` where one went in mid-call."""
         troubled_s: float | None = None
-        from_place, to_place = (find_place(city).name for city in (plan.from_place, plan.to_place))
+        from_place, to_place = (str(find_place(city)) for city in (plan.from_place, plan.to_place))
         while True:
             caller, callee = await self._cluster.ends(from_place, to_place, self._patience_s, self._given_up)
             try:

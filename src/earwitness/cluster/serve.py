@@ -77,7 +77,7 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
     if options.reached_at and not options.worker_port:
         raise InputError("being reached at", options.reached_at, "at which port?", "give --worker-port, and let it in")
     use_our_settings()
-    city = find_place(options.at).name
+    city = find_place(options.at)
     keys = ClusterKeys.read(options.keys)
     await (await join(options.cluster, keys)).close()
     name = options.name or platform.node() or "vantage"
@@ -88,9 +88,9 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
         own = own_address(options.cluster) if listens == ANY else listens
         tor_control = ControlAddress.parse(options.tor_control) if options.tor_control else None
         vantage = Vantage(
-            Facts(name, city, (options.reached_at or own, port)),
+            Facts(name, str(city), (options.reached_at or own, port)),
             Answering(
-                machine=Machine(name, city, "", ""),
+                machine=Machine(name, city.name, "", ""),
                 store=CallStore(options.store or default_store()),
                 epoch_offset_ns=epoch_offset_ns(),
                 reached_at=options.reached_at,
@@ -107,7 +107,7 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
         worker = WorkerOptions(
             cluster=options.cluster,
             keys=keys,
-            name=f"{VANTAGE}/{city}/{name}/{secrets.token_hex(4)}",
+            name=f"{VANTAGE}/{city.name}/{name}/{secrets.token_hex(4)}",
             folder=folder,
             resources={VANTAGE: 1.0},
             port=options.worker_port,
@@ -117,7 +117,7 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
         if worker.port:
             for number in range(options.scorers + 1):
                 check_free(worker.listens_at, worker.port + number, "--worker-port")
-        told(f"{name} in {city} answers at {vantage.facts.answers_at[0]}:{port}")
+        told(f"{name} in {city.name} answers at {vantage.facts.answers_at[0]}:{port}")
         await until_told_to_end(asyncio.create_task(_together(options, worker, vantage, folder, told)))
         told("ended; what was measured is kept")
 
