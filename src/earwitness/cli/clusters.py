@@ -44,7 +44,7 @@ def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Ex
         with cluster_executor(*joining) as executor:
             yield executor
         return
-    from earwitness.study.whatif_pool import pool
+    from earwitness.lab.workers import pool
 
     with pool(workers) as local:
         yield local

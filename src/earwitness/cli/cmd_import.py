@@ -43,16 +43,13 @@ def register(app: typer.Typer) -> None:
         Every file that is empty, cut, mislabelled or otherwise doubtful is counted with its reason. Stop it at any
         moment and run it again: it goes on where it was.
         """
-        from concurrent.futures import ProcessPoolExecutor
-        from contextlib import nullcontext
-
         from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
         from earwitness.archive.published import import_folder
+        from earwitness.lab.workers import pool
 
-        pool = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
         columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[call]}"))
-        with pool as executor, progress_bar(*columns) as bar:
+        with pool(workers) as executor, progress_bar(*columns) as bar:
             task = bar.add_task("importing", total=None, call="")
             summary = import_folder(
                 folder,

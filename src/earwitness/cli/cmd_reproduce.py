@@ -30,13 +30,10 @@ def register(app: typer.Typer) -> None:
         Writes CSV and Markdown tables, figures as PDF and PNG, and one page, reproduction.html. With a data set of ours
         it draws the same figures for a new study.
         """
-        from concurrent.futures import ProcessPoolExecutor
-        from contextlib import nullcontext
-
+        from earwitness.lab.workers import pool
         from earwitness.report.reproduce import reproduce as run
 
-        pool = ProcessPoolExecutor(workers) if workers > 1 else nullcontext()
-        with pool as executor, progress_bar() as bar:
+        with pool(workers) as executor, progress_bar() as bar:
             task = bar.add_task("measuring the raw calls", total=None)
             result = run(
                 folder,

@@ -12,8 +12,8 @@ from earwitness.call.lab_needs import lab_plan_for
 from earwitness.errors import EarwitnessError
 from earwitness.lab.lab import LAB_FILE, Progress, no_progress
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.priority import scoring_pool
 from earwitness.lab.session import lab_for
+from earwitness.lab.workers import scoring_pool
 from earwitness.study.design import design
 from earwitness.study.file import read_study
 from earwitness.study.folder import StudyFolder, owned_study

@@ -14,9 +14,9 @@ from pathlib import Path
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab import outside
 from earwitness.lab.lab import Progress, no_progress
-from earwitness.lab.priority import scoring_pool
 from earwitness.lab.sandbox import STATE_DIR
 from earwitness.lab.session import lab_for
+from earwitness.lab.workers import scoring_pool
 from earwitness.study.file import read_study
 from earwitness.study.lab_post import lab_posts
 from earwitness.study.metrics import Metrics, served
