@@ -21,7 +21,9 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("kind", ["pool", "scoring pool"])
 def test_workers_of_an_owner_that_was_killed_end(kind: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", _OWNER, kind], stdout=subprocess.PIPE, text=True) as owner:
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNER, kind], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as owner:
         assert owner.stdout is not None
         worker = os.pidfd_open(int(owner.stdout.readline()))
         owner.kill()
