@@ -6,15 +6,23 @@ import asyncio
 import multiprocessing
 import os
 import signal
+from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from earwitness.archive.record import Endpoint
 from earwitness.call.live import EndFacts, LiveCall
 from earwitness.call.measure import evaluated
+from earwitness.call.notebook import Notebook
+from earwitness.call.place import place
 from earwitness.call.plan import CallPlan
+from earwitness.call.remote_network import RemoteNetwork
 from earwitness.errors import Outcome
+from earwitness.remote.certificates import Invitation
 
 
 def _live() -> LiveCall:
@@ -46,3 +54,27 @@ def test_a_scoring_process_that_is_killed_costs_no_call(tmp_path: Path) -> None:
         record = asyncio.run(evaluated(_live(), tmp_path, executor))
     assert record.outcome is Outcome.CAPTURE_EMPTY  # there were no captures; it was looked for them
     assert any("the scoring process ended" in note for note in record.notes)
+
+
+class Faulty(RemoteNetwork):
+    """Two machines, and a fault of ours on the way to the other."""
+
+    def __init__(self, fault: Exception) -> None:
+        nobody = Invitation("", "", "", "")
+        super().__init__(("127.0.0.1", 9), nobody, Path("/nowhere"))
+        self.fault = fault
+
+    @asynccontextmanager
+    async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
+        raise self.fault
+        yield
+
+
+@pytest.mark.parametrize("fault", [KeyError("address"), OSError(24, "Too many open files")])
+def test_a_fault_in_placing_is_a_failed_call_with_its_traceback(tmp_path: Path, fault: Exception) -> None:
+    network = Faulty(fault)
+    notebook = Notebook("x", CallPlan(path="tcp"), network.name)
+    live = asyncio.run(place(notebook.plan, network, tmp_path, notebook, lambda _stage: None))
+    assert live.outcome is Outcome.FAILED
+    assert str(fault) in live.outcome_detail
+    assert any("in turn" in line for line in live.evidence["traceback"])

@@ -6,6 +6,7 @@ import asyncio
 import platform
 import socket
 import time
+import traceback
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -65,9 +66,10 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
                 raise await path_lost(plan, network, opened) or failure from failure
     except EarwitnessError as failure:
         outcome, failed = _outcome_of(failure), failure
-    except OSError as error:
-        remedy = "see the record's evidence; report this if it happens again"
-        outcome, failed = Outcome.FAILED, EarwitnessError("placing the call", plan.title, error, remedy)
+    except (
+        Exception
+    ) as fault:  # the system's or ours; what was measured until then is kept, as of every call that fails
+        outcome, failed = Outcome.FAILED, _fault(plan, fault)
     finally:
         _look_back(network, notebook)
     return notebook.live(outcome, failed)
@@ -236,6 +238,17 @@ def _take_port(end: End) -> socket.socket:
 
 def _outcome_of(failure: EarwitnessError) -> Outcome:
     return failure.outcome if isinstance(failure, CallFailure) else Outcome.FAILED
+
+
+def _fault(plan: CallPlan, fault: Exception) -> CallFailure:
+    return CallFailure(
+        Outcome.FAILED,
+        "placing the call",
+        on=plan.title,
+        happened=fault if isinstance(fault, OSError) else f"{type(fault).__name__}: {fault}",
+        remedy="report this with the evidence in its record, if it happens again",
+        evidence={"traceback": traceback.format_exception(fault)},
+    )
 
 
 def _utc(at_ns: int) -> str:
