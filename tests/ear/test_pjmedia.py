@@ -56,6 +56,18 @@ def test_a_hole_is_missing_a_duplicate_ignored_and_an_old_frame_too_late() -> No
     assert pull(playout, 2, now) == [12, CONCEAL]
 
 
+def test_what_waits_for_a_prefetch_that_never_fills_is_not_waited_for() -> None:
+    sent = trace_of(codec("g711u"), voice(1.0))
+    heard = hear(sent.take(np.r_[0:3, 48:50]), codec("g711u"), "pjmedia:prefetch=60,capacity=200")
+    assert len(heard.audio) / heard.sample_rate < 1.5, "and not for hours"
+    playout, now = opened(prefetch_ms=60, capacity_ms=200), [0]
+    put(playout, 1, 2)
+    assert playout.drained
+    put(playout, 3)
+    assert not playout.drained
+    assert pull(playout, 3, now) == [1, 2, 3]
+
+
 def test_a_restart_is_followed_and_a_full_buffer_drops_its_oldest() -> None:
     playout, now = opened(), [0]
     put(playout, 5000)

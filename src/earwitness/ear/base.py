@@ -80,7 +80,7 @@ class Playout(Protocol):
 
     @property
     def drained(self) -> bool:
-        """Whether everything that was put has been pulled or thrown away."""
+        """Whether, if no more is put, nothing more will be pulled."""
         ...
 
 

@@ -251,5 +251,5 @@ class PjmediaPlayout:
 
     @property
     def drained(self) -> bool:
-        """Whether nothing waits."""
-        return self._size == 0
+        """Whether nothing waits, or what does has too few behind it to be played ever."""
+        return self._size == 0 or self._filling
