@@ -48,7 +48,7 @@ def work(task):
     return {**replay(task), "busy_s": time.perf_counter() - begin}
 whatif.replay_scored = work
 begin, cpu = time.perf_counter(), time.process_time()
-with work_on(int(workers), cluster or None, Path(keys) if keys else None) as executor:
+with work_on(1 if cluster else int(workers), cluster or None, Path(keys) if keys else None) as executor:
     found = whatif.what_if(Path(dataset), buffers, out=Path(out), reference=reference, captures=Path(captures),
         executor=executor)
 wall, cpu = time.perf_counter() - begin, time.process_time() - cpu

@@ -36,9 +36,17 @@ def cluster_asked(cluster: str | None, keys: Path | None) -> tuple[str, Path] | 
 
 @contextmanager
 def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Executor | None]:
-    """An executor for what-ifs: so many processes here, or the machines of a cluster; None for this process alone."""
+    """An executor for what-ifs: so many processes here, or the machines of a cluster; None for this process alone.
+
+    `InputError` where both are asked for.
+    """
     joining = cluster_asked(cluster, keys)
     if joining is not None:
+        if workers != 1:
+            from earwitness.errors import InputError
+
+            happened = "these would be processes of this machine, and the work goes to the cluster's"
+            raise InputError("working with", f"--workers {workers}", happened, "leave it or --cluster away")
         from earwitness.cluster.executor import cluster_executor
 
         with cluster_executor(*joining) as executor:

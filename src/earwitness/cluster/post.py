@@ -54,7 +54,6 @@ class ClusterPost:
 
     async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
         """See `earwitness.study.post.Post`. A vantage that is not there is waited for before the call begins."""
-        begun = _now()
         placing = asyncio.create_task(self._placed(plan, call_id))
         cancelled: asyncio.CancelledError | None = None
         try:
@@ -65,7 +64,7 @@ class ClusterPost:
                 raise  # it had not begun
             placed, cancelled = interrupted, stop
         except _EndLost as lost:
-            placed = _lost(plan, call_id, begun, lost.failure, self._command)
+            placed = _lost(plan, call_id, lost, self._command)
         off_air()
         with dataset.new_call(call_id) as folder, storing(folder):
             if cancelled is None:
@@ -103,6 +102,7 @@ class ClusterPost:
 
     async def _on_air(self, order: Order, caller: Member) -> Placed:
         self._under_way = order, caller
+        begun = _now()
         try:
             placed: Placed = await self._cluster.run(caller.worker, place_call, order)
         except WorkerLost as lost:
@@ -113,7 +113,8 @@ class ClusterPost:
                     on=f"{caller.facts.name} at {order.plan.from_place}",
                     happened=f"it, or the scheduler, was lost in mid-call ({lost})",
                     remedy=f"see that `earwitness vantage --at {order.plan.from_place!r}` runs there",
-                )
+                ),
+                begun,
             ) from lost
         finally:
             self._under_way = None
@@ -145,17 +146,18 @@ class ClusterPost:
 class _EndLost(Exception):
     """The caller's vantage went with the call."""
 
-    def __init__(self, failure: CallFailure) -> None:
+    def __init__(self, failure: CallFailure, begun: str) -> None:
+        """`begun`: when the call was asked for."""
         super().__init__(str(failure))
-        self.failure = failure
+        self.failure, self.begun = failure, begun
 
 
-def _lost(plan: CallPlan, call_id: str, begun: str, failure: CallFailure, command: tuple[str, ...]) -> Placed:
+def _lost(plan: CallPlan, call_id: str, lost: _EndLost, command: tuple[str, ...]) -> Placed:
     """The record of a call of which no more is known than that it was begun and why it ended."""
-    notebook = Notebook(call_id, plan, NETWORK, command, started_at=begun)
+    notebook = Notebook(call_id, plan, NETWORK, command, started_at=lost.begun)
     notebook.endpoints = {"caller": Endpoint(place=plan.from_place), "callee": Endpoint(place=plan.to_place)}
     notebook.versions = {"earwitness": __version__}
-    return Placed(notebook.live(failure.outcome, failure), {})
+    return Placed(notebook.live(lost.failure.outcome, lost.failure), {})
 
 
 async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
