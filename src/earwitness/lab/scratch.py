@@ -9,6 +9,7 @@ A machine that is switched off leaves the folder to whoever clears its temporary
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import tempfile
@@ -38,6 +39,7 @@ def scratch_folder(prefix: str, within: Path | None = None) -> Iterator[Path]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={"PATH": os.defpath},
         cwd="/",
         start_new_session=True,
     )
