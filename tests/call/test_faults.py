@@ -57,11 +57,11 @@ def test_without_tor_one_line_says_what_to_install(run: Run, tmp_path: Path) -> 
 
 
 def test_kill_at_any_moment_leaves_nothing_and_the_next_run_works(run: Run, runtime: Path, tmp_path: Path) -> None:
-    """kill -9 of the command six times; every process that it had started carries its mark in the environment."""
+    """kill -9 of the command ten times; every process that it had started carries its mark in the environment."""
     chance = random.Random(20)
     out = tmp_path / "data"
     arguments = command("call", "--path", "direct", "--seconds", "4", "--out", str(out))
-    for _ in range(6):
+    for _ in range(10):
         mark = f"EARWITNESS_TEST_MARK={chance.getrandbits(64):016x}"
         name, _, value = mark.partition("=")
         environment = {**os.environ, "EARWITNESS_RUNTIME": str(runtime), name: value}
