@@ -1,4 +1,4 @@
-"""The table of docs/nodelay.md from a data set: `python tools/nodelay_table.py DATASET`.
+"""The table of docs/nodelay.md from a data set: `.venv/bin/python tools/nodelay_table.py DATASET`.
 
 For each path and its relays' option: mean jitter, delay, the delay's excess over the sum of the emulated links, and the
 sizes of the bursts that packets arrive in, with 95 % intervals that resample calls.
@@ -55,7 +55,9 @@ def main() -> None:
     """Print it."""
     calls = [call for call in Dataset.open(Path(sys.argv[1])).calls() if call.record.outcome == "completed"]
     table = pd.DataFrame([row for call in calls for row in rows(call)])
-    print(f"{len(calls)} calls completed, {int(table['instrument_ok'].sum())} of {len(table)} rows passed the check")
+    sound = table.groupby("call")["instrument_ok"].transform("all")
+    print(f"{len(calls)} calls completed; {table.loc[~sound, 'call'].nunique()} that the instrument doubts left out")
+    table = table[sound]
     for arm, those in table.groupby("arm"):
         print(f"\n{arm}: {those['call'].nunique()} calls")
         for name in (*MEASURES, *BURSTS):
