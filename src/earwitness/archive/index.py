@@ -8,9 +8,8 @@ import os
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,14 +20,11 @@ from earwitness.archive.schema import SCHEMA_VERSION, Row, columns
 from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ROWS_AT_ONCE = 1000
-_PANDAS: dict[pa.DataType, Any] = {
-    pa.string(): pd.StringDtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.float64(): pd.Float64Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-}
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,15 @@ def write_index(root: Path, table: pa.Table) -> None:
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """The rows with typed columns: string, Int64, Float64, boolean; a missing value is pandas.NA."""
-    frame: pd.DataFrame = table.to_pandas(types_mapper=_PANDAS.get)
+    import pandas as pd  # half a second, for which no call need wait
+
+    types = {
+        pa.string(): pd.StringDtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+    }
+    frame: pd.DataFrame = table.to_pandas(types_mapper=types.get)
     return frame
 
 

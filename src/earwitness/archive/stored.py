@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.trace.model import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Sound = tuple[NDArray[np.int16], int]
 """Samples (n,) and their rate in Hz."""
@@ -99,6 +102,8 @@ class StoredCall:
         return path
 
     def _table(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
         path = self._file(name)
         try:
             table = pq.read_table(path)

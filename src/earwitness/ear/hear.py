@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from earwitness.ear.account import Account, account, inferred_losses, spoken_ns
@@ -24,6 +24,9 @@ from earwitness.ear.render import render
 from earwitness.ear.replay import Replay, replay
 from earwitness.speech.codecs.base import Codec
 from earwitness.trace.model import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Pcm = NDArray[np.int16]
 F64 = NDArray[np.float64]

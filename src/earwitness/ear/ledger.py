@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from earwitness.ear.account import CODE, FATES, Account, inferred_losses, spoken_ns
 from earwitness.ear.base import Fate
 from earwitness.ear.replay import Replay
 from earwitness.trace.model import UNKNOWN, Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 I64 = NDArray[np.int64]
 Columns = dict[str, NDArray[Any]]
@@ -116,6 +118,8 @@ def _holes(trace: Trace, played: Replay) -> Columns:
 
 
 def _as_table(columns: Columns) -> pd.DataFrame:
+    import pandas as pd  # half a second, which a command that only names a buffer need not wait
+
     table: dict[str, object] = dict(columns)
     for name in ("sent_ns", "arrived_ns", "due_ns", "played_ns"):
         table[name] = pd.arrays.IntegerArray(columns[name], columns[name] == UNKNOWN)

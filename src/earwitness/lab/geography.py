@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import math
+import os
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from earwitness.errors import InputError
@@ -64,7 +67,15 @@ class Place:
         return f"{self.name}, {self.country}"
 
 
-@functools.lru_cache(maxsize=4096)
+_HANDED_ON = "EARWITNESS_PLACES"
+_known: dict[str, Place] = {}
+
+
+def hand_on() -> None:
+    """Tell the processes that this one starts which cities it has found: reading the table takes each half a second."""
+    os.environ[_HANDED_ON] = json.dumps({name: astuple(city) for name, city in _known.items()})
+
+
 def place(name: str) -> Place:
     """The city of that name: `Frankfurt`, `frankfurt am main, DE`, `Sao Paulo`, `nyc`.
 
@@ -74,6 +85,15 @@ def place(name: str) -> Place:
     Raises:
         InputError: no such city; lists near matches.
     """
+    if not _known and _HANDED_ON in os.environ:
+        with suppress(ValueError, TypeError, AttributeError):  # what is not ours to read is looked up
+            _known.update({told: Place(*fields) for told, fields in json.loads(os.environ[_HANDED_ON]).items()})
+    if name not in _known:
+        _known[name] = _find(name)
+    return _known[name]
+
+
+def _find(name: str) -> Place:
     city, _, country = _ALIASES.get(_plain(name), name).partition(",")
     code = _country_code(country) if country.strip() else ""
     found = [row for row in _by_name().get(_plain(city), []) if code in ("", row["countrycode"])] or [

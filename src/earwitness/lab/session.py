@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator
 
 from earwitness.errors import EarwitnessError
 from earwitness.lab import keeper
+from earwitness.lab.geography import hand_on
 from earwitness.lab.joining import run_joined
 from earwitness.lab.lab import LAB_DIR, LAB_FILE, Lab, Progress, no_progress
 from earwitness.lab.plan import LabPlan
@@ -40,6 +41,7 @@ def rerun_in_lab(plan: LabPlan, *, own: bool = False) -> int:
     Raises:
         EarwitnessError: this machine does not permit it, or the lab that was joined went down meanwhile.
     """
+    hand_on()
     record = None if own else keeper.current()
     if record is None or not record.ready or not plan.served_by(record.plan):
         return rerun_inside()
