@@ -34,7 +34,8 @@ class Delays:
         self._floor_ns = min(round(least_ms * 1e6), self._first_ns)
         self._growth = math.exp(packet_ns / (memory_s * 1e9))
         self._edges = (np.arange(_BINS) + 1 - _FIRST_BIN) * float(_BIN_NS)
-        self._histogram = np.zeros(_BINS)
+        self._histogram = [0.0] * _BINS
+        self._lowest, self._highest = _BINS, -1
         self._weight = 1.0
         self._count = 0
         self._origin_ns = self._least_ns = self._most_ns = 0
@@ -43,7 +44,8 @@ class Delays:
 
     def restart(self) -> None:
         """The timestamps began anew: what was learned is about another origin."""
-        self._histogram[:] = 0.0
+        self._histogram = [0.0] * _BINS
+        self._lowest, self._highest = _BINS, -1
         self._weight, self._count = 1.0, 0
 
     def add(self, delay_ns: int) -> None:
@@ -59,17 +61,29 @@ class Delays:
         # Newer packets count for more, which is the same as older ones counting for less.
         self._weight *= self._growth
         place = (delay_ns - self._origin_ns) // _BIN_NS + _FIRST_BIN
-        self._histogram[min(max(place, 0), _BINS - 1)] += self._weight
+        if not self._lowest <= place <= self._highest:
+            place = min(max(place, 0), _BINS - 1)
+            self._lowest, self._highest = min(place, self._lowest), max(place, self._highest)
+        self._histogram[place] += self._weight
         if not count % _EVERY or _FEW <= count < _EVERY:
             self._aim()
 
     def _aim(self) -> None:
-        on_time = np.cumsum(self._histogram)
-        cost = self._edges + self._worth_ns * (1.0 - on_time / on_time[-1])
-        wanted = round(float(self._edges[int(np.argmin(cost))]))
+        low, end = self._lowest, self._highest + 1
+        on_time = np.array(self._histogram[low:end]).cumsum()
+        # Less what is the same for each: worth_ns * 1.0.
+        cost = self._edges[low:end] - on_time * (self._worth_ns / on_time[-1])
+        best = int(cost.argmin())
+        # Where nobody is waited for, the least delay there is serves as well as any below the first packet.
+        wanted = self._edge_ns(0 if self._edge_ns(0) <= cost[best] else low + best)
         spread = min(_SPREADS * (self._most_ns - self._least_ns), self._first_ns)
         assumed = max(min(1.0, _EXPERIENCE / self._count) * spread, self._floor_ns)
         self.target_ns = max(self._origin_ns + wanted, self._least_ns + round(assumed))
         if self._weight > 1e100:
-            self._histogram /= self._weight
+            self._histogram = [share / self._weight for share in self._histogram]
             self._weight = 1.0
+
+    @staticmethod
+    def _edge_ns(place: int) -> int:
+        """The upper edge of a bin, over the first packet's delay."""
+        return (place + 1 - _FIRST_BIN) * _BIN_NS
