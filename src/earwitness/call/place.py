@@ -66,9 +66,7 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
                 raise await path_lost(plan, network, opened) or failure from failure
     except EarwitnessError as failure:
         outcome, failed = _outcome_of(failure), failure
-    except (
-        Exception
-    ) as fault:  # the system's or ours; what was measured until then is kept, as of every call that fails
+    except Exception as fault:  # the system's or ours; what was measured is kept, as of every call that fails
         outcome, failed = Outcome.FAILED, _fault(plan, fault)
     finally:
         _look_back(network, notebook)
