@@ -1,0 +1,36 @@
+"""How soon a path's end is noticed and explained, and how near its probes come to the links."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.measure import Measurement
+
+_SCRIPT = Path(__file__).resolve().parent.parent / "tests" / "path" / "inside_lab.py"
+
+
+def bench_in_the_lab() -> list[Measurement]:
+    """The scenes of `tests/path`, whose tests hold what happens and not when: one boot, one figure each."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "report.json"
+        subprocess.run([sys.executable, str(_SCRIPT), str(out)], check=True, timeout=600)
+        report = json.loads(out.read_text())
+    ends = {
+        "forwarder killed": report["deaths"]["forwarder"],
+        "relay killed": report["deaths"]["relay"],
+        "tunnel killed": report["vpn"]["killed"],
+        "circuit under a tunnel closed": report["vpn"]["torn_down"],
+    }
+    results = []
+    for what, end in ends.items():
+        results.append(Measurement(f"{what}: noticed after", end["after_s"], "s", 2.0))
+        results.append(Measurement(f"{what}: explained after", end["told_s"], "s", 2.0, note=end["reason"]))
+    probes = report["probes"]
+    for path in ("direct", "tcp"):
+        above_ms = probes[path]["rtt"]["min_ms"] - probes["link_rtt_ms"]
+        results.append(Measurement(f"{path}: least round trip above the links'", above_ms, "ms", 5.0))
+    return results
