@@ -16,9 +16,10 @@ pytestmark = pytest.mark.lab
 def test_the_next_command_finds_the_circuit_unless_it_is_gone(run: Run, tmp_path: Path) -> None:
     data = tmp_path / "data"
     found: list[tuple[str, bool]] = []
-    # The second finds it and closes it under its call; the third has to build another, which the last does anyway.
+    # The third finds it and closes it under its call; the fourth has to build another, which the last does anyway.
     for seed, more in enumerate(
         (
+            ["--keep-circuit"],
             ["--keep-circuit"],
             ["--keep-circuit", "--inject", "close-circuit@0.5"],
             ["--keep-circuit"],
@@ -31,7 +32,7 @@ def test_the_next_command_finds_the_circuit_unless_it_is_gone(run: Run, tmp_path
         (path,) = set(data.glob("calls/*/record.json")) - before
         record = json.loads(path.read_text())
         found.append((record["circuit"]["id"], record["path_details"]["circuit_kept"]))
-    first, second, third, last = found
-    assert [kept for _, kept in found] == [False, True, False, False]
-    assert first[0] == second[0]
-    assert len({first[0], third[0], last[0]}) == 3
+    first, second, third, fourth, last = found
+    assert [kept for _, kept in found] == [False, True, True, False, False]
+    assert first[0] == second[0] == third[0]
+    assert len({first[0], fourth[0], last[0]}) == 3

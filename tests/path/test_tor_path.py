@@ -146,6 +146,7 @@ def test_relay_killed_in_mid_call_is_noticed_with_tors_reason(report: dict[str, 
     death = report["deaths"]["relay"]
     assert death["before"] is None
     assert "DESTROYED" in death["reason"]
+    assert death["after_s"] < 2.0
 
 
 def test_circuit_through_a_dead_relay_is_a_typed_outcome(report: dict[str, Any]) -> None:
@@ -160,6 +161,7 @@ def test_killed_forwarder_is_noticed(report: dict[str, Any]) -> None:
     assert deaths["tcp"]["to_caller"]["as_sent"]
     assert deaths["forwarder"]["before"] is None
     assert "forwarder" in deaths["forwarder"]["reason"] or "closed" in deaths["forwarder"]["reason"]
+    assert deaths["forwarder"]["after_s"] < 2.0
 
 
 SECURITIES = ("none", "static", "tls")
@@ -209,6 +211,7 @@ def test_tunnel_that_dies_is_noticed_with_its_cause(report: dict[str, Any]) -> N
     assert (killed["before"], torn_down["before"]) == (None, None)
     assert "SIGKILL" in killed["reason"]
     assert "closed: REQUESTED" in torn_down["reason"]
+    assert max(killed["after_s"], torn_down["after_s"]) < 2.0
 
 
 @pytest.mark.parametrize(
@@ -235,9 +238,9 @@ def test_probes_measure_what_the_links_are(report: dict[str, Any]) -> None:
     probes = report["probes"]
     for path in ("direct", "tcp"):
         assert probes[path]["rtt"]["received"] == 3
-        assert probes["link_rtt_ms"] <= probes[path]["rtt"]["min_ms"] < probes["link_rtt_ms"] + 40.0
+        assert probes["link_rtt_ms"] <= probes[path]["rtt"]["min_ms"] < probes["link_rtt_ms"] + 5.0
         # 2 Mbit/s with headers: TCP carries at most 1448 bytes of each 1500 that the link counts.
-        assert 500.0 < probes[path]["to_caller"]["kbit_s"] < 2000.0
+        assert 1200.0 < probes[path]["to_caller"]["kbit_s"] < 2000.0
         assert probes[path]["to_caller"]["seconds"] <= 3.0
         assert probes[path]["to_callee"]["kbit_s"] > 1.5 * probes[path]["to_caller"]["kbit_s"]
     for kind in ("tls", "tor"):

@@ -85,7 +85,7 @@ def test_a_call_from_invite_to_bye(
         assert report.rtcp.malformed == 0
         assert report.rtcp.remote_cumulative_lost == 0
         assert report.rtcp.median_round_trip_ms is not None
-        assert 0 <= report.rtcp.median_round_trip_ms < 100
+        assert 0 <= report.rtcp.median_round_trip_ms < 20
         assert PhoneReport.from_dict(report.to_dict()) == report
     order = ("invite_sent", "first_provisional", "answered", "ack", "first_rtp_sent", "speech_ended", "bye", "ended")
     times = [a.milestones[name] for name in order]
@@ -179,7 +179,7 @@ def test_nobody_there(new_host: NewHost, setup_of: SetupOf) -> None:
                 await phone.call(f"sip:bob@{nobody.address}:5060", 1.0)
             report = await phone.report()
             gaps = [b.at_ns - a.at_ns for a, b in itertools.pairwise(report.sip)]
-            assert 0.49e9 < gaps[0] < 0.9e9  # T1, then twice that: RFC 3261 17.1.1.2
+            assert gaps[0] == pytest.approx(0.5e9, abs=0.1e9)  # T1, then twice that: RFC 3261 17.1.1.2
             assert {entry.first_line.split()[0] for entry in report.sip} == {"INVITE"}
             return caught.value
 

@@ -64,15 +64,15 @@ def test_delay_and_round_trip_are_what_was_injected(sixty_ms: tuple[Path, list[P
     assert answer["dropped"] == [0, 0]
     for report in reports:
         assert (report.packets_sent, report.packets_received) == (200, 200)
-        assert report.rtcp.median_round_trip_ms == pytest.approx(120, abs=10)
+        assert report.rtcp.median_round_trip_ms == pytest.approx(120, abs=3)
     sent, received = arrivals(folder / "caller.pcap", "10.77.1.1"), arrivals(folder / "callee.pcap", "10.77.1.1")
     assert sent.keys() == received.keys()
     assert len(sent) == 200
     delays_ms = [(received[number] - sent[number]) / 1e6 for number in sent]
-    assert np.median(delays_ms) == pytest.approx(60, abs=2)
+    assert np.median(delays_ms) == pytest.approx(60, abs=0.5)
     assert min(delays_ms) > 59.9
     caller = reports[0].milestones
-    assert 120 <= (caller["first_provisional"] - caller["invite_sent"]) / 1e6 < 360
+    assert (caller["first_provisional"] - caller["invite_sent"]) / 1e6 == pytest.approx(120, abs=15)
 
 
 def test_declared_loss_is_what_both_sides_report(tmp_path: Path) -> None:

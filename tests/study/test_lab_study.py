@@ -81,8 +81,8 @@ def test_a_study_in_the_lab_is_stopped_and_resumed(environment: dict[str, str], 
     assert len(rows) == 8
     assert rows["block"].nunique() == 4
     london, sydney = (rows[rows["to_place"] == place]["owd_p50_ms"].astype(float) for place in ("London", "Sydney"))
-    assert london.between(5, 40).all(), "each pair of ends has its own places, also while the other talks"
-    assert sydney.between(120, 160).all()
+    assert london.between(5, 9).all(), "each pair of ends has its own places, also while the other talks"
+    assert sydney.between(120, 140).all()
     by_codec = {one.measure: one for one in compare(rows, "codec", ["mos_lqo", "completed"], any_instrument=True)}
     assert (by_codec["mos_lqo"].a, by_codec["mos_lqo"].b, by_codec["mos_lqo"].pairs) == ("g711u", "gsm", 2)
     assert by_codec["mos_lqo"].difference < -0.5, "GSM codes worse than G.711"
@@ -123,7 +123,7 @@ def test_the_wall_clock_is_stepped_by_an_hour_in_mid_call_and_back(environment: 
         for row in call.rows:
             assert row.owd_min_ms is not None
             assert row.owd_p99_ms is not None
-            assert low < row.owd_min_ms <= row.owd_p99_ms < high + 1000, "not an hour, and not minus an hour"
+            assert low < row.owd_min_ms <= row.owd_p99_ms < high + 60, "not an hour, and not minus an hour"
             assert row.packets_received == row.packets_sent
     starts = [datetime.fromisoformat(call.record.started_at) for call in calls]
     assert (starts[1] - starts[0]).total_seconds() > 3600, "the clock was an hour ahead when the second call began"
