@@ -14,7 +14,7 @@ _SCRIPT = Path(__file__).resolve().parent.parent / "tests" / "path" / "inside_la
 
 
 def bench_in_the_lab() -> list[Measurement]:
-    """The scenes of `tests/path`, whose tests hold what happens and not when: one boot, one figure each."""
+    """The scenes of `tests/path`, whose tests hold what happens and bound the same times: one boot."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "report.json"
         subprocess.run([sys.executable, str(_SCRIPT), str(out)], check=True, timeout=600)

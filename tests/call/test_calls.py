@@ -79,7 +79,7 @@ def test_a_direct_call_measures_what_the_emulator_did(run: Run, tmp_path: Path) 
         ours = pd.Series((arrived.arrived_ns - arrived.sent_ns) / 1e6, index=arrived.sequence % 65536)
         theirs = (delivered["out_ns"] - delivered["in_ns"]).astype(float) / 1e6
         assert set(ours.index) == set(theirs.index)
-        assert (ours - theirs.loc[ours.index]).abs().median() < 1.0  # `make bench BENCH=call` looks closer
+        assert float(np.quantile((ours - theirs.loc[ours.index]).abs(), 0.99)) < 2.0
 
 
 def test_a_call_over_chosen_relays_says_so_and_is_whole_on_disk(run: Run, tmp_path: Path) -> None:
