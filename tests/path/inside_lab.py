@@ -44,6 +44,7 @@ from earwitness.tor.onion import OnionService
 from earwitness.tor.select import CircuitRequest
 
 DATAGRAMS = 500
+PROBES = 10  # of links that are known: the least of ten says what they are
 INTERVAL_S = 0.020
 PORTS = PhonePorts()
 
@@ -267,8 +268,8 @@ def command_lines(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
 
 
-async def measured(path: OpenPath) -> dict[str, Any]:
-    rtt = await path.round_trips(3)
+async def measured(path: OpenPath, probes: int = 3) -> dict[str, Any]:
+    rtt = await path.round_trips(probes)
     fill = {direction: await path.throughput(direction) for direction in ("to_callee", "to_caller")}
     return {
         "rtt": rtt and rtt.to_dict(),
@@ -286,7 +287,7 @@ async def probes(lab: Lab) -> dict[str, Any]:
     try:
         for path in (DirectPath(), TcpPath()):
             async with path.open(caller, callee, PORTS) as opened:
-                report[path.name] = await measured(opened)
+                report[path.name] = await measured(opened, PROBES)
     finally:
         lab.set_link("callee", "caller", before)
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 
 from earwitness.path.in_band import InBand
 from earwitness.path.link import Counters, StreamLink
-from earwitness.path.probe import LIMIT_BYTES, LIMIT_S, MOST_PROBES, PIECE_BYTES, Arrivals, round_trips, rows_of
+from earwitness.path.probe import (
+    LIMIT_BYTES,
+    LIMIT_S,
+    MOST_PROBES,
+    PIECE_BYTES,
+    Arrivals,
+    RoundTrips,
+    round_trips,
+    rows_of,
+)
 from earwitness.path.probe_sockets import echoes, echoing
 from earwitness.remote.machine import Machine
 
@@ -110,7 +120,35 @@ def test_echoes_are_of_probes_alone_and_of_each_once() -> None:
             for datagram in (b"echo this", b"\1" + probe[1:], too_high, probe, probe, last):
                 stranger.sendto(datagram, target)
             answers = [await loop.sock_recv(stranger, 2048) for _ in range(2)]
-            assert answers == [probe, last]
+            # Each comes back as it was, with the time that it was held where there were zeros.
+            assert [answer[:8] + bytes(8) + answer[16:] for answer in answers] == [probe, last]
+            held_ns = [int.from_bytes(answer[8:16], "big") for answer in answers]
+            assert all(0 < held < 10**9 for held in held_ns)
+            for answer in answers:
+                stranger.sendto(answer, target)  # an answer is no probe
             return (await echoes(here, here.address, target, 3)).received
 
     assert asyncio.run(asyncio.wait_for(run(), 20)) == 3
+
+
+def test_a_busy_process_is_not_counted_to_the_path() -> None:
+    here = Machine("here", "", "127.0.0.1", "lo")
+
+    async def run() -> RoundTrips:
+        async def keep_busy() -> None:
+            while True:
+                time.sleep(0.05)  # neither end can answer or read meanwhile, nor the other tasks of this process run
+                await asyncio.sleep(0)
+
+        busy = asyncio.create_task(keep_busy())
+        try:
+            with echoing(here, here.address) as target:
+                return await echoes(here, here.address, target, 5)
+        finally:
+            busy.cancel()
+
+    found = asyncio.run(asyncio.wait_for(run(), 20))
+    assert found.received == 5
+    assert found.min_ms is not None
+    # Each waited for up to 50 ms twice.
+    assert found.min_ms < 5.0

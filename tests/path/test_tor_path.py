@@ -13,7 +13,7 @@ import pytest
 from earwitness.errors import EarwitnessError
 from earwitness.lab.sandbox import check_permitted
 
-from .inside_lab import DATAGRAMS
+from .inside_lab import DATAGRAMS, PROBES
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
@@ -237,7 +237,7 @@ def test_tunnel_that_does_not_open_is_a_typed_outcome(
 def test_probes_measure_what_the_links_are(report: dict[str, Any]) -> None:
     probes = report["probes"]
     for path in ("direct", "tcp"):
-        assert probes[path]["rtt"]["received"] == 3
+        assert probes[path]["rtt"]["received"] == PROBES
         assert probes["link_rtt_ms"] <= probes[path]["rtt"]["min_ms"] < probes["link_rtt_ms"] + 5.0
         # 2 Mbit/s with headers: TCP carries at most 1448 bytes of each 1500 that the link counts.
         assert 1200.0 < probes[path]["to_caller"]["kbit_s"] < 2000.0

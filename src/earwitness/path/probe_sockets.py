@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from earwitness.capture.agent import SO_TIMESTAMPNS, stamp_of
 from earwitness.lab.host import Host
 from earwitness.path.probe import (
     ANSWER_TIMEOUT_S,
@@ -29,7 +30,10 @@ from earwitness.path.probe import (
 
 _PAYLOAD_BYTES = 56
 """As ping sends. It begins with a zero byte, so that nobody takes it for RTP (whose first two bits are 10)."""
-_NUMBER = struct.Struct("!xxxxI")
+_NUMBER_AND_HELD = struct.Struct("!xxxxIQ")
+"""Which probe, and in its answer for how long the end that answers had it, ns: from the kernel's stamp of its arrival
+to its sending back. A process that waits for a processor would else be counted to the path."""
+_LONGEST_WAIT_NS = 2_000_000_000
 _CONNECT_TIMEOUT_S = 10.0
 _ABORT = struct.pack("ii", 1, 0)
 
@@ -38,7 +42,7 @@ Address = tuple[str, int]
 
 @contextmanager
 def echoing(host: Host, address: str) -> Iterator[Address]:
-    """Send back every probe that comes to a free port of the host's address, once, until leaving; where that is.
+    """Answer every probe that comes to a free port of the host's address, once, until leaving; where that is.
 
     The port may be open to the world. What is no probe is not answered, and none twice: else a datagram with a forged
     sender could set two such ports to answer each other. Raises `OSError` when the address is not there.
@@ -49,11 +53,11 @@ def echoing(host: Host, address: str) -> Iterator[Address]:
 
         def on_probe() -> None:
             with suppress(OSError):
-                probe, sender = there.recvfrom(2048)
-                number = _number_in(probe)
-                if number is not None and number not in answered:
+                probe, sender, arrived_ns = _received(there)
+                number, held_ns = _numbers_in(probe)
+                if number is not None and held_ns == 0 and number not in answered:
                     answered.add(number)
-                    there.sendto(probe, sender)
+                    there.sendto(_probe(number, max(1, time.monotonic_ns() - arrived_ns)), sender)
 
         loop.add_reader(there, on_probe)
         try:
@@ -65,6 +69,7 @@ def echoing(host: Host, address: str) -> Iterator[Address]:
 async def echoes(host: Host, address: str, target: Address, count: int) -> RoundTrips:
     """Send `count` datagrams from the host's address to where `echoing` is, and time what comes back.
 
+    Arrivals are the kernel's stamps at both ends, so that waits of the two processes are not in the times.
     Raises `OSError` when the address is not there.
     """
     loop = asyncio.get_running_loop()
@@ -75,10 +80,10 @@ async def echoes(host: Host, address: str, target: Address, count: int) -> Round
 
         def on_answer() -> None:
             with suppress(OSError):
-                number = _number_in(here.recv(2048))
-                now = time.monotonic_ns()
-                if number is not None and (at_ns := sent_ns.pop(number, None)) is not None:
-                    times_ms.append((now - at_ns) / 1e6)
+                answer, _, arrived_ns = _received(here)
+                number, held_ns = _numbers_in(answer)
+                if number is not None and held_ns and (at_ns := sent_ns.pop(number, None)) is not None:
+                    times_ms.append(max(0, arrived_ns - at_ns - held_ns) / 1e6)
                     if len(times_ms) == count:
                         all_back.set()
 
@@ -167,16 +172,26 @@ async def _receive(connection: socket.socket) -> Throughput:
     return arrivals.result()
 
 
-def _number_in(probe: bytes) -> int | None:
-    """The number of a probe; None of what is none."""
-    if len(probe) != _PAYLOAD_BYTES:
-        return None
-    number: int = _NUMBER.unpack_from(probe)[0]
-    return number if number < MOST_PROBES and probe == _probe(number) else None
+def _received(sock: socket.socket) -> tuple[bytes, Address, int]:
+    """A datagram, its sender, and when it arrived: CLOCK_MONOTONIC, ns, by the kernel's stamp."""
+    data, ancillary, _, sender = sock.recvmsg(2048, 64)
+    now_ns, realtime_ns = time.monotonic_ns(), time.time_ns()
+    stamp_ns = stamp_of(ancillary)
+    waited_ns = 0 if stamp_ns is None else realtime_ns - stamp_ns
+    # More, or less than none, is a clock that was set meanwhile.
+    return data, sender, now_ns - waited_ns if 0 <= waited_ns < _LONGEST_WAIT_NS else now_ns
 
 
-def _probe(number: int) -> bytes:
-    return _NUMBER.pack(number).ljust(_PAYLOAD_BYTES, b"\0")
+def _numbers_in(datagram: bytes) -> tuple[int, int] | tuple[None, None]:
+    """Which probe, and for how long it was held, ns, if this is its answer, else 0; Nones of what is none of ours."""
+    if len(datagram) != _PAYLOAD_BYTES:
+        return None, None
+    number, held_ns = _NUMBER_AND_HELD.unpack_from(datagram)
+    return (number, held_ns) if number < MOST_PROBES and datagram == _probe(number, held_ns) else (None, None)
+
+
+def _probe(number: int, held_ns: int = 0) -> bytes:
+    return _NUMBER_AND_HELD.pack(number, held_ns).ljust(_PAYLOAD_BYTES, b"\0")
 
 
 def _bound(host: Host, address: str, kind: socket.SocketKind, port: int = 0) -> socket.socket:
@@ -186,6 +201,7 @@ def _bound(host: Host, address: str, kind: socket.SocketKind, port: int = 0) -> 
     sock.setblocking(False)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, int(kind == socket.SOCK_DGRAM))
         sock.bind((address, port))
     except OSError:
         sock.close()
