@@ -111,22 +111,25 @@ class AdaptivePlayout:
             self._empty.add(sequence)
             return
         ticks = self._ticks
-        if not self._begun or abs(timestamp - self._next) > self._restart:
+        ahead = timestamp - self._next
+        if not self._begun or not -self._restart <= ahead <= self._restart:
             self._begun = self._resting = True
             self._next = self._played_to = timestamp
             self._held.clear()
             self._last_sequence = sequence - 1
             self._delays.restart()
         self._delays.add(now_ns - timestamp * 1_000_000_000 // self._rate)
-        timestamp -= (timestamp - self._next) % ticks
-        if timestamp >= self._next:
+        start = self._next
+        timestamp -= (timestamp - start) % ticks
+        if timestamp >= start:
             self._late_run = 0
         elif timestamp >= self._played_to:
             self._late_run += count * ticks
             spurt = follows(sequence, self._last_sequence, self._empty) and timestamp > self._played_to
             if spurt or self._late_run >= self._late_run_most:
                 self._go_back(now_ns, timestamp)
-        held, start = self._held, self._next
+                start = self._next
+        held = self._held
         for index in range(frame, frame + count):
             if timestamp >= start and timestamp not in held:
                 held[timestamp] = (index, sequence)
@@ -141,16 +144,16 @@ class AdaptivePlayout:
     def pull(self, now_ns: int) -> Pull:
         """The next frame, or a piece of pause, or faster or slower speech."""
         if now_ns == self._tick_ns:
-            self._now_ns += self._frame_ns
+            now_ns = self._now_ns + self._frame_ns
         else:
-            self._now_ns = self._tick_ns = now_ns
+            self._tick_ns = now_ns
+        self._now_ns = now_ns
         if self._stretched:
             return self._stretched.pop()
         if not self._begun:
             return PAUSE, 0, 0
-        held = self._held
         start = self._next
-        here = held.get(start)
+        here = self._held.get(start)
         if here is None and not self._resting:
             self._resting = self._in_pause()
         if self._resting:
@@ -158,13 +161,13 @@ class AdaptivePlayout:
         if here is None:
             self._next = start + self._ticks
             return CONCEAL, start, self._next
-        excess = self._now_ns - start * 1_000_000_000 // self._rate - self._delays.target_ns
+        excess = now_ns - start * 1_000_000_000 // self._rate - self._delays.target_ns
         if self._quiet and self._quiet[here[0]]:
             if excess > self._spare_ns and (excess > self._hurry_ns or self._in_long_pause()):
                 self._shorten(excess)
             elif excess < -self._slack_ns and self._in_long_pause():
                 return PAUSE, start, start
-        elif abs(excess) > self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
+        elif not -self._far_ns <= excess <= self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
             return self._stretched.pop()
         return self._play()
 
@@ -186,10 +189,10 @@ class AdaptivePlayout:
 
     def _play(self) -> Pull:
         start = self._next
+        end = self._next = self._played_to = start + self._ticks
         frame, self._last_sequence = self._held.pop(start)
-        self._next = self._played_to = start + self._ticks
         self._quiet_run = self._quiet_run + 1 if self._quiet and self._quiet[frame] else 0
-        return frame, start, self._next
+        return frame, start, end
 
     def _is_quiet(self, timestamp: int) -> bool:
         one = self._held.get(timestamp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 
 import numpy as np
 
@@ -34,7 +35,8 @@ class Delays:
         self._floor_ns = min(round(least_ms * 1e6), self._first_ns)
         self._growth = math.exp(packet_ns / (memory_s * 1e9))
         self._edges = (np.arange(_BINS) + 1 - _FIRST_BIN) * float(_BIN_NS)
-        self._histogram = [0.0] * _BINS
+        self._histogram = array("d", bytes(8 * _BINS))
+        self._bins = np.frombuffer(self._histogram)  # the same memory: the one is quick to add to, the other to sum
         self._lowest, self._highest = _BINS, -1
         self._weight = 1.0
         self._count = 0
@@ -44,7 +46,7 @@ class Delays:
 
     def restart(self) -> None:
         """The timestamps began anew: what was learned is about another origin."""
-        self._histogram = [0.0] * _BINS
+        self._bins.fill(0.0)
         self._lowest, self._highest = _BINS, -1
         self._weight, self._count = 1.0, 0
 
@@ -70,7 +72,7 @@ class Delays:
 
     def _aim(self) -> None:
         low, end = self._lowest, self._highest + 1
-        on_time = np.array(self._histogram[low:end]).cumsum()
+        on_time = self._bins[low:end].cumsum()
         # Less what is the same for each: worth_ns * 1.0.
         cost = self._edges[low:end] - on_time * (self._worth_ns / on_time[-1])
         best = int(cost.argmin())
@@ -80,7 +82,7 @@ class Delays:
         assumed = max(min(1.0, _EXPERIENCE / self._count) * spread, self._floor_ns)
         self.target_ns = max(self._origin_ns + wanted, self._least_ns + round(assumed))
         if self._weight > 1e100:
-            self._histogram = [share / self._weight for share in self._histogram]
+            self._bins /= self._weight
             self._weight = 1.0
 
     @staticmethod

@@ -116,27 +116,33 @@ class PjmediaPlayout:
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
         """Store the packet's frames."""
         place = timestamp // self._ticks
+        if count == 1:
+            self._put_frame(frame, place)
+            return
         for offset in range(count):
             self._put_frame(frame + offset, place + offset)
 
     def _put_frame(self, frame: int, place: int) -> None:
         before = self._size - self._shed
-        if not self._make_room(place) or place in self._places:
+        within_reach = self._size and 0 <= place - self._origin < self._capacity
+        if not (within_reach or self._make_room(place)) or place in self._places:
             return
         self._places[place] = frame
-        if place >= self._origin + self._size:
-            self._size = place - self._origin + 1
+        reached = place - self._origin + 1
+        if reached > self._size:
+            self._size = reached
         depth = self._size - self._shed
         if self._filling and depth >= self._prefetch:
             self._filling = False
-        self._burst += max(depth - before, 1)
-        if not self._last_was_put:
+        if self._last_was_put:
+            self._burst += depth - before if depth > before else 1
+        else:
             self._last_was_put = True
             self._burst = 0
             if not self._measuring:
                 self._alternations += 1
         if self._measuring:
-            self._shed_excess()
+            self._shed_excess(depth)
 
     def _make_room(self, place: int) -> bool:
         """Bring `place` within the buffer's reach; False if it is too late to play."""
@@ -168,10 +174,9 @@ class PjmediaPlayout:
             self._origin += 1
             self._size -= 1
 
-    def _shed_excess(self) -> None:
+    def _shed_excess(self, depth: int) -> None:
         """Mark one frame to be skipped where the depth has long been more than the bursts need."""
-        depth = self._size - self._shed
-        level = max(self._level, self._burst)
+        level = self._level if self._level > self._burst else self._burst
         if depth <= level:
             self._shed_distance = 0
             return

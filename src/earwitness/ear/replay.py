@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,27 +67,27 @@ def replay(
     pulls: list[Pull] = []
     take = pulls.append
     burst = stream.frames_per_packet
-    position, total = 0, len(times)
+    unheard = 0
     if clock_ns is None:
         tick_ns = stream.frame_ns * burst
         begin = times[0] + buffer.clock_offset_ns(tick_ns) if foreseen is None else foreseen.begin_ns
         ticks = _own_clock(begin, times[-1], tick_ns)
     else:
         ticks = np.asarray(clock_ns, dtype=np.int64).tolist()
-        position = int(np.searchsorted(times, ticks[0])) if ticks else 0
+        unheard = int(np.searchsorted(times, ticks[0])) if ticks else 0
+    packets = islice(zip(times, first, timestamps, counts, sequences, strict=True), unheard, None)
+    packet = next(packets, None)
+    each = range(burst)
     for now in ticks:
-        while position < total and times[position] <= now:
-            put(times[position], first[position], timestamps[position], counts[position], sequences[position])
-            position += 1
-        if burst == 1:
+        while packet is not None and packet[0] <= now:
+            put(*packet)
+            packet = next(packets, None)
+        for _ in each:
             take(pull(now))
-        else:
-            for _ in range(burst):
-                take(pull(now))
     ends = ticks
     if clock_ns is None:
         ends = [*ticks, *_until_drained(playout, ticks[-1], tick_ns, burst, pulls)]
-    table = np.array(pulls, dtype=np.int64).reshape(-1, 3)
+    table = np.fromiter(chain.from_iterable(pulls), dtype=np.int64, count=3 * len(pulls)).reshape(-1, 3)
     asked = np.repeat(np.array(ends, dtype=np.int64), burst)
     within = np.tile(np.arange(burst, dtype=np.int64) * stream.frame_ns, len(ends))
     return Replay(frames, asked, asked + within, table[:, 0], table[:, 1], table[:, 2])
