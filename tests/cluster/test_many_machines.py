@@ -45,7 +45,7 @@ def test_calls_between_vantages_are_whole(report: dict[str, Any]) -> None:
     for row in rows:
         assert (row["network"], row["from_place"], row["to_place"]) == ("public", "Frankfurt", "New York City")
         assert row["packets_received"] == row["packets_sent"] == 200
-        assert row["path"] == "tor" or row["mos_lqo"] > (3.5 if row["instrument_ok"] else 1.5)
+        assert row["path"] == "tor" or row["mos_lqo"] > 3.5
         assert row["hops"] == (2 if row["path"] == "tor" else 0)
     whole = {"caller.pcap", "callee.pcap", "to_caller.wav", "to_callee.trace.parquet", "record.json"}
     assert sum(whole <= set(files) for files in report["studied"]["files"]) == 2
