@@ -167,9 +167,15 @@ class AdaptivePlayout:
                 self._shorten(excess)
             elif excess < -self._slack_ns and self._in_long_pause():
                 return PAUSE, start, start
-        elif not -self._far_ns <= excess <= self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
+            return self._play()
+        if not -self._far_ns <= excess <= self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
             return self._stretched.pop()
-        return self._play()
+        # Speech at its own pace, as nearly always: `_play` without what it would look up again.
+        del self._held[start]
+        self._quiet_run = 0
+        self._last_sequence = here[1]
+        end = self._next = self._played_to = start + self._ticks
+        return here[0], start, end
 
     def _in_pause(self) -> bool:
         """Whether nothing is missing between what was played last and what is here next."""
