@@ -102,7 +102,11 @@ class Row:
     )
     path_setup_ms: float | None = _column("Time to open the path (circuit and streams, tunnel)", "ms")
     rtt_min_ms: float | None = _column(
-        "Least round-trip time of probes through the path before the call", "ms", "ping(8); RFC 2681"
+        "Least round-trip time of probes through the path before the call; where its ends have addresses of their own"
+        " (`direct`, `vpn`, `vpn-tor`), by the kernel's stamps of arrival and without the time that the answering"
+        " end held them",
+        "ms",
+        "ping(8); RFC 2681",
     )
     rtt_avg_ms: float | None = _column("Mean of the same", "ms", "ping(8)")
     rtt_max_ms: float | None = _column("Maximum of the same", "ms", "ping(8)")
