@@ -67,7 +67,8 @@ def pesq_as_published(reference: Path, degraded: Path) -> PesqScore:
     """The score as the reference program gives it for two 8 kHz WAV files, faults and all.
 
     It skips 44 bytes of each file and takes the rest as 16-bit little-endian samples: of a longer header the
-    remainder is scored as sound, and a header that says 0 bytes of data does no harm.
+    remainder is scored as sound, and a header that says 0 bytes of data does no harm. Raises `InputError` for a file
+    that cannot be read or has no sound, `ScorerRefused` for a pair that cannot be scored.
     """
     return pesq_nb(samples_as_published(reference), samples_as_published(degraded), 8000)
 
