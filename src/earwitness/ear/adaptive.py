@@ -102,7 +102,9 @@ class AdaptivePlayout:
         self._resting = True
         self._next = self._played_to = 0
         self._last_sequence = 0
-        self._now_ns = self._tick_ns = 0
+        self._origin = 0
+        self._now_ns = 0
+        self._tick_ns: int | None = None
         self._quiet_run = self._late_run = 0
 
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
@@ -114,11 +116,12 @@ class AdaptivePlayout:
         ahead = timestamp - self._next
         if not self._begun or not -self._restart <= ahead <= self._restart:
             self._begun = self._resting = True
+            self._origin = timestamp - timestamp % self._rate
             self._next = self._played_to = timestamp
             self._held.clear()
             self._last_sequence = sequence - 1
             self._delays.restart()
-        self._delays.add(now_ns - timestamp * 1_000_000_000 // self._rate)
+        self._delays.add(now_ns - (timestamp - self._origin) * 1_000_000_000 // self._rate)
         start = self._next
         timestamp -= (timestamp - start) % ticks
         if timestamp >= start:
@@ -137,7 +140,7 @@ class AdaptivePlayout:
 
     def _go_back(self, now_ns: int, timestamp: int) -> None:
         """Wait for late speech: play it now, and what follows later, as far as the delay may grow."""
-        oldest = (now_ns - self._delays.target_ns - self._most_ns) * self._rate // 1_000_000_000
+        oldest = self._origin + (now_ns - self._delays.target_ns - self._most_ns) * self._rate // 1_000_000_000
         skip = max(0, -(-(oldest - timestamp) // self._ticks)) * self._ticks
         self._next = min(timestamp + skip, self._next)
 
@@ -161,7 +164,7 @@ class AdaptivePlayout:
         if here is None:
             self._next = start + self._ticks
             return CONCEAL, start, self._next
-        excess = now_ns - start * 1_000_000_000 // self._rate - self._delays.target_ns
+        excess = now_ns - (start - self._origin) * 1_000_000_000 // self._rate - self._delays.target_ns
         if self._quiet and self._quiet[here[0]]:
             if excess > self._spare_ns and (excess > self._hurry_ns or self._in_long_pause()):
                 self._shorten(excess)
@@ -187,7 +190,7 @@ class AdaptivePlayout:
         """In a pause of the speaker's: wait until the next talkspurt is due."""
         if self._held:
             first = min(self._held)
-            if self._now_ns >= first * 1_000_000_000 // self._rate + self._delays.target_ns:
+            if self._now_ns >= (first - self._origin) * 1_000_000_000 // self._rate + self._delays.target_ns:
                 self._resting = False
                 self._next = first
                 return self._play()

@@ -103,7 +103,7 @@ class PjmediaPlayout:
         self._places: dict[int, int] = {}
         self._origin = -9999
         self._size = self._shed = 0
-        self._empty_since_ns = -1
+        self._empty_since_ns: int | None = None
 
         self._last_was_put: bool | None = None
         self._alternations = 0

@@ -55,7 +55,7 @@ def replay(
     A packet that arrives at the very instant of a tick is there in time.
     Raises InputError where nothing arrived.
     """
-    times, first, timestamps, counts, sequences = arrivals(trace, frames)
+    began_ns, times, first, timestamps, counts, sequences = arrivals(trace, frames)
     if not times:
         raise InputError(
             "replaying", trace.source or "the trace", "no packet arrived", "give a capture with RTP in this direction"
@@ -70,10 +70,10 @@ def replay(
     unheard = 0
     if clock_ns is None:
         tick_ns = stream.frame_ns * burst
-        begin = times[0] + buffer.clock_offset_ns(tick_ns) if foreseen is None else foreseen.begin_ns
+        begin = buffer.clock_offset_ns(tick_ns) if foreseen is None else foreseen.begin_ns - began_ns
         ticks = _own_clock(begin, times[-1], tick_ns)
     else:
-        ticks = np.asarray(clock_ns, dtype=np.int64).tolist()
+        ticks = (np.asarray(clock_ns, dtype=np.int64) - began_ns).tolist()
         unheard = int(np.searchsorted(times, ticks[0])) if ticks else 0
     packets = islice(zip(times, first, timestamps, counts, sequences, strict=True), unheard, None)
     packet = next(packets, None)
@@ -88,7 +88,7 @@ def replay(
     if clock_ns is None:
         ends = [*ticks, *_until_drained(playout, ticks[-1], tick_ns, burst, pulls)]
     table = np.fromiter(chain.from_iterable(pulls), dtype=np.int64, count=3 * len(pulls)).reshape(-1, 3)
-    asked = np.repeat(np.array(ends, dtype=np.int64), burst)
+    asked = np.repeat(np.array(ends, dtype=np.int64) + began_ns, burst)
     within = np.tile(np.arange(burst, dtype=np.int64) * stream.frame_ns, len(ends))
     return Replay(frames, asked, asked + within, table[:, 0], table[:, 1], table[:, 2])
 
