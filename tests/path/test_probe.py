@@ -117,15 +117,14 @@ def test_echoes_are_of_probes_alone_and_of_each_once() -> None:
             probe = bytes(4) + (7).to_bytes(4, "big") + bytes(48)
             too_high = bytes(4) + MOST_PROBES.to_bytes(4, "big") + bytes(48)
             last = bytes(4) + (8).to_bytes(4, "big") + bytes(48)
-            for datagram in (b"echo this", b"\1" + probe[1:], too_high, probe, probe, last):
+            answer_of_another = bytes(4) + (9).to_bytes(4, "big") + (5).to_bytes(8, "big") + bytes(40)
+            for datagram in (b"echo this", b"\1" + probe[1:], too_high, answer_of_another, probe, probe, last):
                 stranger.sendto(datagram, target)
             answers = [await loop.sock_recv(stranger, 2048) for _ in range(2)]
             # Each comes back as it was, with the time that it was held where there were zeros.
             assert [answer[:8] + bytes(8) + answer[16:] for answer in answers] == [probe, last]
             held_ns = [int.from_bytes(answer[8:16], "big") for answer in answers]
             assert all(0 < held < 10**9 for held in held_ns)
-            for answer in answers:
-                stranger.sendto(answer, target)  # an answer is no probe
             return (await echoes(here, here.address, target, 3)).received
 
     assert asyncio.run(asyncio.wait_for(run(), 20)) == 3

@@ -116,7 +116,7 @@ class PjmediaPlayout:
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
         """Store the packet's frames."""
         place = timestamp // self._ticks
-        if count == 1:
+        if count == 1:  # as in most streams, and no range is made for it
             self._put_frame(frame, place)
             return
         for offset in range(count):

@@ -34,6 +34,7 @@ _NUMBER_AND_HELD = struct.Struct("!xxxxIQ")
 """Which probe, and in its answer for how long the end that answers had it, ns: from the kernel's stamp of its arrival
 to its sending back. A process that waits for a processor would else be counted to the path."""
 _LONGEST_WAIT_NS = 2_000_000_000
+"""Of a process, between a datagram's arrival and its reading."""
 _CONNECT_TIMEOUT_S = 10.0
 _ABORT = struct.pack("ii", 1, 0)
 
