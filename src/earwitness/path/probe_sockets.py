@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from earwitness.capture.agent import SO_TIMESTAMPNS, stamp_of
+from earwitness.capture.clock import sample_clocks
 from earwitness.lab.host import Host
 from earwitness.path.probe import (
     ANSWER_TIMEOUT_S,
@@ -176,7 +177,7 @@ async def _receive(connection: socket.socket) -> Throughput:
 def _received(sock: socket.socket) -> tuple[bytes, Address, int]:
     """A datagram, its sender, and when it arrived: CLOCK_MONOTONIC, ns, by the kernel's stamp."""
     data, ancillary, _, sender = sock.recvmsg(2048, 64)
-    now_ns, realtime_ns = time.monotonic_ns(), time.time_ns()
+    realtime_ns, now_ns = sample_clocks()
     stamp_ns = stamp_of(ancillary)
     waited_ns = 0 if stamp_ns is None else realtime_ns - stamp_ns
     # More, or less than none, is a clock that was set meanwhile.
