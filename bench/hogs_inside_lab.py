@@ -49,7 +49,6 @@ def told(hog: str, stored: StoredCall) -> list[dict[str, Any]]:
         {
             "hog": hog,
             "path": row.path,
-            "circuit": row.circuit,
             "outcome": row.outcome,
             "owd_p50_ms": row.owd_p50_ms,
             "owd_p95_ms": row.owd_p95_ms,
