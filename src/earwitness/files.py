@@ -1,0 +1,81 @@
+"""Opening files that somebody else may have made: never a device or a pipe, never more than was asked for.
+
+A path is a stranger's word until it is opened: it can be a FIFO on which an `open` waits for ever, a device that never
+ends, a sparse file of a terabyte, or a link to a secret. What is opened here is judged by its descriptor (fstat), so
+that nothing can be exchanged between the look and the reading. All faults are `OSError`, whose `strerror` is the
+clause "what happened" of an `EarwitnessError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+MIB = 1 << 20
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+class UnfitFile(OSError):
+    """A file that is there and is not what can be read: another kind, too large, or another user's."""
+
+    def __init__(self, what: str, path: object) -> None:
+        super().__init__(errno.EINVAL, what, str(path))
+
+
+def open_regular(path: str | Path, *, most_bytes: int | None = None, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading, without waiting.
+
+    `follow`: whether the last part of the path may be a symbolic link.
+
+    Raises:
+        UnfitFile: a directory, device, pipe or socket; a link where none may be; more than `most_bytes`.
+        OSError: it is not there, or may not be read.
+    """
+    # Without O_NONBLOCK a FIFO's open waits for a writer; without O_NOCTTY a terminal becomes ours.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise UnfitFile("it is a symbolic link", path) from None
+        if error.errno == errno.ENXIO:
+            raise UnfitFile("it is a socket, not a file", path) from None
+        raise
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(about.st_mode), "something else")
+            raise UnfitFile(f"it is {kind}, not a file", path)
+        if most_bytes is not None and about.st_size > most_bytes:
+            raise UnfitFile(f"it is too large ({_size(about.st_size)}, at most {_size(most_bytes)})", path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: str | Path, most_bytes: int, *, follow: bool = True) -> bytes:
+    """The bytes of a regular file; also one that grows while it is read gives no more than `most_bytes`.
+
+    Raises:
+        UnfitFile: as `open_regular`.
+        OSError: it is not there, or may not be read.
+    """
+    with open_regular(path, most_bytes=most_bytes, follow=follow) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise UnfitFile(f"it is too large (more than {_size(most_bytes)})", path)
+    return content
+
+
+def _size(number: int) -> str:
+    return f"{number / MIB:.0f} MiB" if number >= MIB else f"{number} bytes"
