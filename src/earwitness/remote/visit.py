@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Coroutine, Mapping
@@ -22,8 +21,8 @@ from earwitness.path.base import PhonePorts
 from earwitness.path.bridge import way_in
 from earwitness.path.openvpn import LISTENING, start_openvpn
 from earwitness.path.tun import NUMBERS, callee_address, callee_device, caller_address
-from earwitness.path.vpn import free_port
-from earwitness.path.vpn_config import Security, Tunnel, device_name
+from earwitness.path.vpn import free_port, tunnel_is_taken
+from earwitness.path.vpn_config import Security, Tunnel
 from earwitness.path.vpn_files import SERVER, server_files
 from earwitness.phone.agent import failure_values
 from earwitness.phone.builtin import AGENT
@@ -224,7 +223,7 @@ class Visit:
     async def _tunnel(self, child: int, number: int, security: str, nodelay: bool) -> dict[str, Any] | None:
         """The callee's OpenVPN, its files gone as soon as it has read them; the caller's part of the keys is told."""
         machine = self._answering.machine
-        if device_name(number) in {name for _, name in socket.if_nameindex()}:
+        if tunnel_is_taken(number):
             return None
         bridged = in_bubble()
         listen, port = self._listens_at, self._answering.media_port
