@@ -17,6 +17,7 @@ from earwitness.archive.codec import to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET
 from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.schema import SCHEMA_VERSION, Row, columns
+from earwitness.archive.spreadsheet import cell
 from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
 
@@ -135,10 +136,10 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _csv_cell(value: Any) -> Any:
-    """Booleans as JSON writes them; a missing value is empty; floats keep every digit (repr)."""
+    """Booleans as JSON writes them; a missing value is empty; floats keep every digit (repr); no text is a formula."""
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else value
+    return str(value).lower() if isinstance(value, bool) else cell(value)
 
 
 def _read_index(root: Path) -> pa.Table | None:
