@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 _FORMULA = re.compile(r"(^|[;\t|\n])(?=[=+\-@\t\n\uff1d\uff0b\uff0d\uff20])")
 """The last four are the full-width forms, which some spreadsheets obey too."""
+_SPECIAL = re.compile(f"{_FORMULA.pattern}|{ACTING.pattern}")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def cell(value: Any) -> Any:
     """A value as CSV may hold it; all but texts stay as they are."""
-    if not isinstance(value, str) or not (_FORMULA.search(value) or ACTING.search(value)) or _NUMBER.fullmatch(value):
+    if not isinstance(value, str) or not value or not _SPECIAL.search(value) or _NUMBER.fullmatch(value):
         return value
     return visible(_FORMULA.sub(r"\1'", value.replace("\r\n", "\n")))
 
