@@ -85,8 +85,9 @@ class Staging:
     calls: int = 0
 
     def all(self) -> None:
-        """Everything. Raises InputError where what makes it a data set is a link, OSError where it cannot be written."""
+        """Everything. Raises InputError where what makes it a data set is a link."""
         with Inside.of(self.directory) as top:
+            _refuse_links(top, self.directory)
             try:
                 about = top.open(DATASET_FILE, LARGEST_TEXT)
             except UnfitFile:
@@ -94,8 +95,6 @@ class Staging:
             with about:
                 self._about(about)
             for name, stage in ((CALLS, self._calls), (STUDY, self._study)):
-                if top.is_link(name):
-                    raise _linked(self.directory / name)
                 if top.is_folder(name):
                     with top.folder(name) as inside:
                         stage(inside)
@@ -239,6 +238,12 @@ class Staging:
             self._damaged(f"{STUDY}/{JOURNAL}", error)
 
 
+def _refuse_links(top: Inside, directory: Path) -> None:
+    for name in (CALLS, STUDY):
+        if top.is_link(name):
+            raise _linked(directory / name)
+
+
 def _linked(path: Path) -> InputError:
     remedy = "put what it leads to in its place: a link may lead anywhere"
     return InputError("bundling", path, "it is a link, or no file", remedy)
@@ -321,6 +326,7 @@ def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
     """The names of everybody in the data set under other names, and the key, which is made at the first time."""
     names = Names.of_here(directory)
     with Inside.of(directory) as top:
+        _refuse_links(top, directory)
         if top.is_folder(CALLS):
             with top.folder(CALLS) as calls:
                 for name in calls.names():
@@ -332,8 +338,6 @@ def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
                 _names_of_study(study, names, near)
         found = names.settled()
         if not top.is_folder(STUDY):
-            if top.is_link(STUDY):
-                raise InputError("making a key in", directory / STUDY, "it is a symbolic link", "put a folder there")
             (directory / STUDY).mkdir()
     return Pseudonyms(_key(directory / STUDY), found.relays, found.machines, found.people, found.files)
 
