@@ -33,6 +33,7 @@ A data set is a directory:
 | `calls/<call_id>/{{to_callee,to_caller}}.ledger.parquet` | what became of every frame, and what filled every gap in the playing |
 | `calls/<call_id>/truth.parquet` | the emulator's own log of the call's packets (lab only) |
 | `calls/<call_id>/{{caller,callee}}-linphone.wav` | what a linphone recorded itself (`--phone linphone` only) |
+| `calls/<call_id>/{{caller,callee}}.ovpn` | the tunnel's configuration, without its keys (`vpn`, `vpn-tor`) |
 | `report.html` | the report, where one was written |
 | `study/` | of a study: its file, its journal, what was damaged (docs/studies.md) |
 | `whatif/`, `blame/` | results of `earwitness whatif` and `blame`, where they were asked for (docs/whatif.md) |
@@ -40,6 +41,7 @@ A data set is a directory:
 
 A call is there whole or not at all. In `to_callee` the caller speaks and the callee listens; in `to_caller` the other way round.
 A value that was not measured is null in JSON and Parquet and empty in CSV; the outcome says why. Numbers are never rounded on writing.
+In CSV, which people open in spreadsheets, a text that would begin a formula there (`=`, `+`, `-`, `@`, tab; also after `;`, `|`, tab or line feed) has an apostrophe before that character, and control characters are shown as `\\x1b`; numbers, and texts that are numbers, are as they are. JSON and Parquet hold every text as it was.
 Units are in the names: `_ms` milliseconds, `_ns` integer nanoseconds, `_ratio` 0..1.
 """
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from earwitness.archive.dataset import storing
+from earwitness.archive.spreadsheet import write_csv
 from earwitness.report import style
 from earwitness.report.words import codec_label
 from earwitness.study.blame import CAUSES
@@ -65,8 +66,8 @@ def report_blame(
     )
     with storing(folder / "blame.csv"):
         found.calls.to_parquet(folder / "blame.parquet", index=False)
-        found.calls.to_csv(folder / "blame.csv", index=False, float_format="%.6g")
-        found.summary.to_csv(folder / "blame-summary.csv", index=False, float_format="%.6g")
+        write_csv(found.calls, folder / "blame.csv", "%.6g")
+        write_csv(found.summary, folder / "blame-summary.csv", "%.6g")
         figures = draw_blame(found.summary, folder / "blame")
     return BlameReport(found, (*(folder / f"blame{end}" for end in (".parquet", ".csv", "-summary.csv")), *figures))
 
