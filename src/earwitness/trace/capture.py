@@ -28,8 +28,8 @@ from earwitness.trace.tally import Tally
 
 _MAX_SIP = 20_000
 """No capture of calls has more signalling that matters to its codecs."""
-_MAX_SIP_BYTES = 32 * 2**20
-"""Of all messages: what is read of them takes a second."""
+_MAX_SIP_BYTES = 16 * 2**20
+"""Of all messages: reading more would take seconds."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -45,6 +45,7 @@ def read_pieces(path: str | Path, tally: Tally, *, resume: bool = False) -> Iter
     """
     try:
         with open_regular(path, most_bytes=MOST_BYTES) as file:
+            assert isinstance(file, BufferedReader)
             yield from _pieces(file, str(path), tally, resume)
     except OSError as error:
         remedy = "give a readable pcap or pcapng file"
@@ -72,22 +73,29 @@ def whole(data: U8, name: str, tally: Tally, *, resume: bool = False) -> Iterato
     yield records
 
 
-def _pieces(file: BinaryIO, name: str, tally: Tally, resume: bool) -> Iterator[Records]:
+def _pieces(file: BufferedReader, name: str, tally: Tally, resume: bool) -> Iterator[Records]:
     offset, size = 0, PIECE_BYTES
-    content = file.read(size)
-    reader = _reader(content[:HEADER_BYTES], name, tally, resume)
-    more = file.read(size) if len(content) == size else b""
+    content, last = _more(np.zeros(0, dtype=np.uint8), file, size)
+    reader = _reader(content[:HEADER_BYTES].tobytes(), name, tally, resume)
     while True:
-        records, used = reader.take(np.frombuffer(content, dtype=np.uint8), offset, last=not more)
-        if used or not more or reader.ended:
-            yield records if not offset and not more else replace(records, complete=False)
-        if not more or reader.ended:
+        records, used = reader.take(content, offset, last=last)
+        if used or last or reader.ended:
+            yield records if not offset and last else replace(records, complete=False)
+        del records
+        if last or reader.ended:
             return
         # A record or block that is longer than the piece begins the next one, which is then twice as long.
         size = PIECE_BYTES if used else 2 * size
-        content = b"".join((memoryview(content)[used:], more))
         offset += used
-        more = file.read(size)
+        content, last = _more(content[used:], file, size)
+
+
+def _more(rest: U8, file: BufferedReader, size: int) -> tuple[U8, bool]:
+    """What is left of a piece and up to `size` bytes after it; and whether the file ends there."""
+    content = np.empty(len(rest) + size, dtype=np.uint8)
+    content[: len(rest)] = rest
+    read = file.readinto(content[len(rest) :].data)
+    return content[: len(rest) + read], read < size or not file.peek(1)
 
 
 def _reader(head: bytes, name: str, tally: Tally, resume: bool) -> PcapReader | PcapngReader:

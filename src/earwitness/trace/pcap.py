@@ -28,6 +28,11 @@ PCAP_MAGIC = {
 }
 """Byte order, and nanoseconds in a unit of the fraction."""
 
+MOST_DAMAGES = 10_000
+"""Places of damage that reading goes on after."""
+MOST_PACKETS = 50_000_000
+"""Packets of one file, of whatever kind: reading them takes a minute."""
+TOO_LONG = f"more than {MOST_PACKETS:,} packets; nothing after them is read (split the file: editcap -c 10000000)"
 _SEARCH_BYTES = 2**12
 _NEAR_S = 60
 _LOOK_AHEAD = 8
@@ -62,6 +67,9 @@ class PcapReader:
             walk = _Walk(data, offset, self._order, self._limit, self._unit_ns, self._resume, last, self._tally)
             offsets, used, self.ended = walk.run(begin, self._walked)
         self._held += len(offsets)
+        if self._held > MOST_PACKETS and not last:
+            self._tally.place(ProblemKind.UNSUPPORTED, TOO_LONG, offset + used)
+            self.ended = True
         if last and not self._held and not len(self._tally):
             self._tally.place(ProblemKind.EMPTY, "a header and no packet", HEADER_BYTES)
         return self._records(data, offsets, offset), used
@@ -122,7 +130,7 @@ class _Walked:
     """What a walk must remember from piece to piece."""
 
     def __init__(self) -> None:
-        self.packets = 0
+        self.packets = self.damages = 0
         self.second: int | None = None
         """Seconds of the packet before, to know a sound time by."""
         self.longest = 0
@@ -154,7 +162,8 @@ class _Walk:
             if not fault:
                 used = position
                 break
-            if not self._resume:
+            walked.damages += 1
+            if not self._resume or walked.damages > MOST_DAMAGES:
                 where = self._base + position
                 self._tally.place(ProblemKind.CORRUPT, f"{fault}; nothing after it can be trusted", where)
                 used, ended = position, True
@@ -226,9 +235,9 @@ class _Walk:
         """Seconds of the packet before, and the longest of the last ones."""
         if not self._offsets:
             return walked.second, walked.longest
-        header = struct.Struct(self._order + "IIII").unpack_from
-        longest = max(header(self._data.data, offset)[2] for offset in self._offsets[-1000:])
-        return header(self._data.data, self._offsets[-1])[0], longest
+        last = np.array(self._offsets[-1000:], dtype=np.int64)
+        words = window(self._data, last, 16).view(self._order + "u4")
+        return int(words[-1, 0]), int(words[:, 2].max())
 
     def _search(self, begin: int, second: int | None, longest: int) -> tuple[bool, int]:
         """The next place where three records in a row look sound, of the days around the ones before."""
@@ -239,6 +248,8 @@ class _Walk:
         while stop + 16 <= len(data):
             piece, stop = stop, min(stop + size, len(data) - 15)
             size = min(2 * size, 256 * _SEARCH_BYTES)
+            if not data[piece : stop + 15].any():
+                continue
             words: NDArray[Any] = np.ndarray((stop - piece, 4), order + "u4", data, offset=piece, strides=(1, 4))
             # Few places pass the first look, so that the others cost nothing there.
             likely = np.flatnonzero((words[:, 2] > 0) & (words[:, 2] <= longest))

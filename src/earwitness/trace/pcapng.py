@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from earwitness.trace.bytewindow import window
 from earwitness.trace.model import I64, U8, Bool
+from earwitness.trace.pcap import MOST_PACKETS, TOO_LONG
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import MAX_PACKET, Records
 from earwitness.trace.tally import Tally
@@ -63,7 +64,7 @@ class PcapngReader:
         self._interfaces = _Interfaces()
         self._link_types: tuple[int, ...] = ()
         self._order, self._base = "<", 0
-        self._held = 0
+        self._held = self._blocks = 0
         self.ended = False
 
     def take(self, data: U8, offset: int, *, last: bool) -> tuple[Records, int]:
@@ -153,7 +154,7 @@ class PcapngReader:
         view, end, position = data.data, len(data), 0
         order, first = self._order, self._base
         header = struct.Struct(order + "II").unpack_from
-        add, changed, simple = found.positions.append, True, 0
+        add, changed, simple, blocks = found.positions.append, True, 0, 0
         while position + 12 <= end:
             kind, total = header(view, position)
             if kind == _SECTION:
@@ -200,6 +201,7 @@ class PcapngReader:
             elif kind == _SIMPLE:
                 simple += 1
             position += total
+            blocks += 1
         else:
             if position != end and last:
                 tally.place(ProblemKind.TRUNCATED, "the file ends within the header of a block", base + position)
@@ -207,6 +209,10 @@ class PcapngReader:
             what = "simple packet blocks, which carry no time; left out"
             tally.count(ProblemKind.BAD_TIME, what, simple)
         self._order, self._base = order, first
+        self._blocks += blocks
+        if self._blocks > MOST_PACKETS and not last:
+            tally.place(ProblemKind.UNSUPPORTED, TOO_LONG, base + position)
+            self.ended = True
         return found, position
 
     def _interface(self, body: bytes, order: str, position: int) -> None:
