@@ -13,9 +13,28 @@ NO_LINK = "none"
 """Value of `link` where nothing was impaired."""
 
 
+MS_RANGE = (-1e12, 1e12)
+"""Thirty years either way: what lies beyond is no time of a call, and sums of it would overflow."""
+_RANGES: dict[str, tuple[float, float]] = {
+    "ratio 0..1": (-1e-9, 1.0 + 1e-9),  # a sum of shares is not always 1 to the last digit
+    "MOS 1..5": (0.9, 5.0),  # P.862.1 and P.862.2 begin at 0.999
+    "MOS 1..4.5": (0.9, 5.0),
+    "P.862 score -0.5..4.5": (-10.0, 5.0),  # the algorithm itself does not stop at -0.5
+    "R 0..100": (-1000.0, 1000.0),  # G.107's R is below 0 where everything is bad
+    "ms": MS_RANGE,
+    "packets": (0, 1e12),
+    "gaps": (0, 1e12),
+    "relays": (0, 1000),
+    "Mbit/s": (0.0, 1e12),
+    "kbit/s": (0.0, 1e12),
+}
+"""By unit: a row with a figure outside is not a measurement of anything, and is not read."""
+
+
 def _column(definition: str, unit: str = "", source: str = "", default: Any = None) -> Any:
-    """A field of the row with what the data dictionary says of it."""
-    return dataclasses.field(default=default, metadata={"definition": definition, "unit": unit, "source": source})
+    """A field of the row with what the data dictionary says of it, and the range of its figures."""
+    metadata = {"definition": definition, "unit": unit, "source": source, "range": _RANGES.get(unit)}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)

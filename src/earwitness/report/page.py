@@ -9,7 +9,7 @@ from pathlib import Path
 
 from earwitness import __version__
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.index import Problem
+from earwitness.archive.problems import Problem
 from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
