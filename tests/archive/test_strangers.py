@@ -105,6 +105,7 @@ for _ in range(800):
         (lambda _: "[" * 100_000, "not JSON"),
         (lambda plain: json.dumps(plain).replace('{"call_id"', '{"call_id": "x", "call_id"'), "call_id: there twice"),
         (field(milestones={"bye": 2**63}), "milestones.bye: .* does not fit"),
+        (row(codec="x" * 300), "codec: .* has 300 characters, at most 200"),
         (field(plan=[]), "plan: expected an object, got a list"),
         (row(direction="../../../etc/passwd"), "direction: .* is not one of to_callee, to_caller"),
         (field(command=["x" * 20_000_000]), "it is too large"),
@@ -158,7 +159,7 @@ def replace(path: Path, kind: str) -> None:
     elif kind == "socket":
         import socket
 
-        here = os.getcwd()
+        here = Path.cwd()
         os.chdir(path.parent)  # a socket's path is at most 107 bytes
         try:
             socket.socket(socket.AF_UNIX).bind(path.name)
@@ -191,7 +192,7 @@ def test_an_index_that_is_no_file_is_made_again(dataset: Dataset, kind: str) -> 
 def test_names_that_no_call_can_have_are_told(dataset: Dataset) -> None:
     calls = os.fsencode(dataset.path / "calls")
     for name in (b"\xff\xfe", b"a b", b"-rf", "Köln".encode(), b"x" * 200):
-        os.mkdir(calls + b"/" + name)
+        Path(os.fsdecode(calls + b"/" + name)).mkdir()
     problems = dataset.rows().attrs["problems"]
     assert len(problems) == 5
     assert all(problem.what == "no call can have this name" for problem in problems)

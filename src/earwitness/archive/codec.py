@@ -89,6 +89,7 @@ def from_plain(kind: type[Item], value: Any, notes: list[str] | None = None, whe
         if field.name in value:
             given[field.name] = _convert(hints[field.name], value[field.name], notes, place)
             _check_range(given[field.name], field.metadata.get("range"), place)
+            _check_length(given[field.name], field.metadata.get("longest"), place)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise Mismatch(f"{place}: missing")
     if notes is not None:
@@ -159,6 +160,12 @@ def _check_range(value: Any, bounds: tuple[float, float] | None, where: str) -> 
     """Raise `Mismatch` for a number out of its field's range."""
     if bounds is not None and value is not None and not bounds[0] <= value <= bounds[1]:
         raise Mismatch(f"{where}: {_short(value)} is not within {bounds[0]:g} to {bounds[1]:g}")
+
+
+def _check_length(value: Any, longest: int | None, where: str) -> None:
+    """Raise `Mismatch` for a text that is longer than its field's."""
+    if longest is not None and isinstance(value, str) and len(value) > longest:
+        raise Mismatch(f"{where}: {_short(value)} has {len(value)} characters, at most {longest} can be")
 
 
 def _check_anything(value: Any, where: str) -> None:

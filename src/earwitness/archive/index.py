@@ -39,7 +39,7 @@ def arrow_schema() -> pa.Schema:
     fields = []
     for column in columns():
         kinds = [kind for kind in (typing.get_args(hints[column.name]) or (hints[column.name],)) if kind in _ARROW]
-        about = {key: text for key, text in column.metadata.items() if text and key != "range"}
+        about = {key: text for key, text in column.metadata.items() if isinstance(text, str) and text}
         fields.append(pa.field(column.name, _ARROW[kinds[0]], metadata=about))
     return pa.schema(fields, metadata={"earwitness_schema_version": str(SCHEMA_VERSION)})
 
@@ -155,7 +155,9 @@ def _believable(table: pa.Table) -> bool:
             ends = pc.min_max(values).as_py()
             if not bounds[0] <= ends["min"] <= ends["max"] <= bounds[1]:
                 return False
-        elif pa.types.is_string(values.type) and values.null_count:
+        elif pa.types.is_string(values.type) and (
+            values.null_count or (pc.max(pc.utf8_length(values)).as_py() or 0) > column.metadata["longest"]
+        ):
             return False  # a row's texts are never null
     directions = pc.unique(table.column("direction")).to_pylist()
     names = table.select(["call_id", "direction"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from earwitness.archive.codec import Mismatch, from_plain, loads, to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, RECORD
-from earwitness.archive.schema import MS_RANGE, Row
+from earwitness.archive.schema import LABEL, MS_RANGE, Row
 from earwitness.errors import InputError, Outcome
 from earwitness.files import MIB, read_regular
 
@@ -20,8 +20,10 @@ MOST_BYTES = 16 * MIB
 """Of a record, a thousand times what one usually has. As Python's objects it can take twenty times its size."""
 
 
-def _says(definition: str, bounds: tuple[float, float] | None = None, **options: Any) -> Any:
-    return field(metadata={"definition": definition, "range": bounds}, **options)
+def _says(
+    definition: str, bounds: tuple[float, float] | None = None, longest: int | None = None, **options: Any
+) -> Any:
+    return field(metadata={"definition": definition, "range": bounds, "longest": longest}, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +52,11 @@ class Clock:
 class Relay:
     """One relay of the circuit."""
 
-    nickname: str = _says("Name the relay gives itself")
+    nickname: str = _says("Name the relay gives itself", longest=LABEL)
     fingerprint: str = _says("Identity, 40 hexadecimal digits", default="")
     address: str = _says("IP address", default="")
-    place: str = _says("City", default="")
-    country: str = _says("Country", default="")
+    place: str = _says("City", longest=LABEL, default="")
+    country: str = _says("Country", longest=LABEL, default="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ class Circuit:
 class Endpoint:
     """One end of the call."""
 
-    place: str = _says("City", default="")
+    place: str = _says("City", longest=LABEL, default="")
     host: str = _says("Host in the lab, or machine", default="")
     address: str = _says("IP address its phone uses on the path", default="")
 
@@ -109,17 +111,17 @@ class CallRecord:
     versions: Mapping[str, str] = _says("Versions of earwitness, tor, Python, kernel ...", default_factory=dict)
     seed: int | None = _says("Seed of everything random in this call", default=None)
     clocks: Mapping[str, Clock] = _says("Clocks by the name that traces use", default_factory=dict)
-    network: str = _says("lab, public, or the data set the call was imported from", default="lab")
+    network: str = _says("lab, public, or the data set the call was imported from", longest=LABEL, default="lab")
     plan: Mapping[str, Any] = _says("What was asked: the options of `earwitness call`", default_factory=dict)
-    path: str = _says("direct, tor, vpn, vpn-tor, onion ...", default="")
+    path: str = _says("direct, tor, vpn, vpn-tor, onion ...", longest=LABEL, default="")
     path_details: Mapping[str, Any] = _says(
         "What the path says of itself: options, streams, set-up", default_factory=dict
     )
     circuit: Circuit = _says("The circuit", default_factory=Circuit)
     caller: Endpoint = _says("Who called", default_factory=Endpoint)
     callee: Endpoint = _says("Who was called", default_factory=Endpoint)
-    codec: str = _says("Codec with options, as asked", default="")
-    phone: str = _says("Which phone", default="builtin")
+    codec: str = _says("Codec with options, as asked", longest=LABEL, default="")
+    phone: str = _says("Which phone", longest=LABEL, default="builtin")
     speech: Speech = _says("The reference", default_factory=Speech)
     outcome: Outcome = _says("How the call ended")
     outcome_detail: str = _says("One line: what was tried, on what, what happened, what to do", default="")

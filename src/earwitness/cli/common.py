@@ -13,6 +13,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
+    from earwitness.archive.problems import Problem
+
 progress = Console(stderr=True, highlight=False)
 """Where progress, notes and errors go."""
 
@@ -34,6 +36,13 @@ def print_records(records: Iterable[Mapping[str, Any]]) -> None:
     for record in records:
         sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def tell_problems(command: str, problems: Iterable[Problem]) -> None:
+    """What is wrong with calls of a data set, a line each where progress goes."""
+    for problem in problems:
+        left_out = "; left out" if problem.skipped else ""
+        progress.print(f"{command}: calls/{problem.call_id}: {problem.what}{left_out}", markup=False, soft_wrap=True)
 
 
 def told(command: str, json: bool) -> Callable[[str], None]:

@@ -27,6 +27,7 @@ WIDTH_INCHES: dict[str, float] = {"column": 3.3, "page": 7.0}
 """Text widths of a two-column conference paper, inches."""
 
 SETTINGS: dict[str, Any] = {
+    "text.parse_math": False,  # a `$` in a name is a `$`
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so that every machine draws the same
     "font.size": 8,
