@@ -40,6 +40,7 @@ A data set is a directory:
 
 A call is there whole or not at all. In `to_callee` the caller speaks and the callee listens; in `to_caller` the other way round.
 A value that was not measured is null in JSON and Parquet and empty in CSV; the outcome says why. Numbers are never rounded on writing.
+In CSV, which people open in spreadsheets, a text that would begin a formula there (`=`, `+`, `-`, `@`, tab; also after `;`, `|`, tab or line feed) has an apostrophe before that character, and control characters are shown as `\\x1b`; numbers, and texts that are numbers, are as they are. JSON and Parquet hold every text as it was.
 Units are in the names: `_ms` milliseconds, `_ns` integer nanoseconds, `_ratio` 0..1.
 """
 

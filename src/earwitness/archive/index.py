@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUE
 from earwitness.archive.problems import Problem, apart, shown
 from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.schema import SCHEMA_VERSION, Row, columns
+from earwitness.archive.spreadsheet import cell
 from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
 from earwitness.files import MIB
@@ -110,7 +112,7 @@ def write_index(root: Path, table: pa.Table) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.column_names)
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):  # Python's objects take 20 times Arrow's memory
-        writer.writerows(zip(*(map(_csv_cell, column.to_pylist()) for column in batch.columns), strict=True))
+        writer.writerows(zip(*map(_csv_cells, batch.columns), strict=True))
     write_atomically(root / INDEX_CSV, text.getvalue().encode(), durable=False)
 
 
@@ -128,8 +130,16 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _csv_cell(value: Any) -> Any:
-    """Booleans as JSON writes them; a missing value is empty; floats keep every digit (repr)."""
+def _csv_cells(column: pa.Array) -> Iterable[Any]:
+    """Booleans as JSON writes them; a missing value is empty; floats keep every digit (repr); no text is a formula."""
+    values = column.to_pylist()
+    if column.type == pa.string():  # of which there are few different ones
+        texts = {value: cell(value or "") for value in set(values)}
+        return map(texts.__getitem__, values)
+    return map(_csv_number, values)
+
+
+def _csv_number(value: Any) -> Any:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else value

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from earwitness.archive.spreadsheet import write_csv
 from earwitness.errors import InputError
 
 ENDS = ("caller", "callee")
@@ -117,5 +118,5 @@ def write_published_csv(rows: list[dict[str, Any]], path: Path) -> None:
             table[f"{end}_{score}"] = pd.to_numeric(table[f"{end}_{score}"], errors="coerce").round(3)
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(partial, index=False)
+    write_csv(table, partial)
     partial.replace(path)

@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     def doctor(json: JsonFlag = False) -> None:
         """Say what is missing on this machine, and the command that mends it; exit 1 if the main job cannot run."""
         from rich.table import Table
+        from rich.text import Text
 
         from earwitness.doctor import examine
 
@@ -27,7 +28,8 @@ def register(app: typer.Typer) -> None:
             for heading in ("", "what", "found", "mend it with"):
                 table.add_column(heading, overflow="fold")
             for check in checks:
-                sign = "[green]ok[/]" if check.ok else ("[red]missing[/]" if check.required else "[yellow]absent[/]")
+                word, colour = ("missing", "red") if check.required else ("absent", "yellow")
+                sign = Text("ok", style="green") if check.ok else Text(word, style=colour)
                 need = f" (for {check.needed_for})" if check.needed_for and not check.ok else ""
                 table.add_row(sign, check.name, f"{check.detail}{need}", check.remedy)
             output.print(table)

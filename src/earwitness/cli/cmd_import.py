@@ -48,7 +48,11 @@ def register(app: typer.Typer) -> None:
         from earwitness.archive.published import import_folder
         from earwitness.lab.workers import pool
 
-        columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[call]}"))
+        columns = (
+            *Progress.get_default_columns()[:-1],
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[call]}", markup=False),
+        )
         with pool(workers) as executor, progress_bar(*columns) as bar:
             task = bar.add_task("importing", total=None, call="")
             summary = import_folder(

@@ -187,14 +187,15 @@ def _none_up(json: bool) -> None:
 
 def _print_health(found: dict[str, Any]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("host", "role", "place", "address", "tor"):
         table.add_column(heading)
     for host in found["hosts"]:
-        tor = {None: "", True: "runs", False: "[red]ended[/]"}[host.get("runs")]
+        tor = {None: Text(), True: Text("runs"), False: Text("ended", style="red")}[host.get("runs")]
         if "circuit" in host:
-            tor = "circuit ready" if host["circuit"] else "[red]no circuit[/]"
+            tor = Text("circuit ready") if host["circuit"] else Text("no circuit", style="red")
         place = f"{host['place']}, {host['country']}"
         table.add_row(host["name"], host["role"], place, host["address"], tor)
     output.print(table)
@@ -208,4 +209,4 @@ def _print_health(found: dict[str, Any]) -> None:
     )
     output.print(f"load: {found['load']}", markup=False)
     for problem in found["problems"]:
-        output.print(f"[red]problem:[/] {problem}")
+        output.print(Text.assemble(("problem:", "red"), f" {problem}"))

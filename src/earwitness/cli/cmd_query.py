@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records
+from earwitness.cli.common import JsonFlag, output, print_csv, print_records
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +25,6 @@ def register(app: typer.Typer) -> None:
         Tables: calls (one row a call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and
         for a study planned and attempts. Example: "SELECT arm, median(mos_lqo) FROM calls GROUP BY arm".
         """
-        import csv as csv_files
-        import sys
-
         from rich.table import Table
 
         from earwitness.study.query import query as ask
@@ -36,9 +33,7 @@ def register(app: typer.Typer) -> None:
         if json:
             print_records(answer.records())
         elif csv:
-            writer = csv_files.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(answer.columns)
-            writer.writerows(answer.rows)
+            print_csv(answer.columns, answer.rows)
         else:
             table = Table(*answer.columns)
             for row in answer.rows:

@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
         if json:
             print_records([found.to_dict()])
             return
-        print(found.prediction)
+        output.print(found.prediction, soft_wrap=True)
         if found.delay_ms is not None and found.delay_range_ms is not None:
             moved = f", moving by {found.delay_range_ms:.1f} ms" if found.delay_range_ms else ""
             output.print(f"delay      {found.delay_ms:.1f} ms{moved} over {found.utterances} utterances")

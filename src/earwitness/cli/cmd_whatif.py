@@ -76,7 +76,11 @@ def register(app: typer.Typer) -> None:
         from earwitness.report.whatif import reader_row, report_what_if
         from earwitness.study.whatif import DEFAULT_BUFFERS
 
-        columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[now]}"))
+        columns = (
+            *Progress.get_default_columns()[:-1],
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}", markup=False),
+        )
         with work_on(workers, cluster, keys) as executor, progress_bar(*columns) as bar:
             task = bar.add_task("hearing", total=None, now="")
             report = report_what_if(

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+from earwitness.archive.spreadsheet import cell
+from earwitness.cli.terminal import DataConsole
+from earwitness.visible import visible_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
     from earwitness.archive.problems import Problem
 
-progress = Console(stderr=True, highlight=False)
+progress = DataConsole(stderr=True)
 """Where progress, notes and errors go."""
 
-output = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
+output = DataConsole(width=None if sys.stdout.isatty() else 130)
 """Where results go. Into a file or a pipe tables are as wide as they read best."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
@@ -32,9 +37,24 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
 
 
 def print_records(records: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line; non-finite numbers become null."""
+    """One JSON object a line; non-finite numbers become null.
+
+    Control characters, and where standard output cannot hold them all but ASCII, are JSON's escapes.
+    """
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     for record in records:
-        sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(_plain(record), ensure_ascii=ascii_only, allow_nan=False)
+        sys.stdout.write(visible_json(text) + "\n")
+    sys.stdout.flush()
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table as CSV, for spreadsheets: nothing in it acts (`earwitness.archive.spreadsheet`)."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    for row in (columns, *rows):
+        writer.writerow([cell(value) for value in row])
+    sys.stdout.write(text.getvalue())
     sys.stdout.flush()
 
 

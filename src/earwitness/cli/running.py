@@ -136,10 +136,10 @@ class _Shown:
 
         self._json = json
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[more]}"),
+            TextColumn("{task.fields[more]}", markup=False),
         )
         self.bar = progress_bar(*columns)
         self._task = self.bar.add_task("starting", total=None, more="")

@@ -84,9 +84,9 @@ def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Pat
                 )
                 drawn["boxes"][0].set(facecolor=mark.colour, alpha=0.45, hatch=mark.hatch)
                 drawn["medians"][0].set(color="black")
-            label = "_" if j else mark.label
+            label = "_" if j else style.plain(mark.label)
             axes.plot([at] * len(scores), scores, **{**mark.points(), "label": label}, alpha=0.8)
-    axes.set_xticks(range(len(codecs)), [style.codec_style(codec).label for codec in codecs])
+    axes.set_xticks(range(len(codecs)), [style.plain(style.codec_style(codec).label) for codec in codecs])
     axes.set_ylabel("MOS-LQO")
     axes.set_xlim(-0.5, len(codecs) - 0.5)
     axes.set_ylim(1, 4.75)

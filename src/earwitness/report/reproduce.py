@@ -14,6 +14,7 @@ import pandas as pd
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.published import ImportSummary, import_folder
 from earwitness.archive.published_layout import scan
+from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.tidy import Ends, read_ends, tidy_rows
 from earwitness.errors import InputError
 from earwitness.report.reproduce_drawing import Study
@@ -168,7 +169,7 @@ def _write(result: Reproduction) -> Reproduction:
     for name, table in tables.items():
         if len(table):
             path = result.out / f"{name}.csv"
-            table.to_csv(path, index=False)
+            write_csv(table, path)
             files.append(path)
     if result.imported is not None:
         path = result.out / "import.json"

@@ -15,6 +15,7 @@ import pandas as pd
 
 from earwitness import __version__
 from earwitness.archive.dataset import storing
+from earwitness.archive.spreadsheet import write_csv
 from earwitness.report.whatif_figures import draw_tradeoffs
 from earwitness.report.words import codec_label, number, percent
 from earwitness.study.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
@@ -76,8 +77,8 @@ def write_tables(found: WhatIf, folder: Path) -> list[Path]:
     """The rows and the summary as files."""
     rows, text, summary = (folder / f"whatif-{name}" for name in ("calls.parquet", "calls.csv", "summary.csv"))
     found.calls.to_parquet(rows, index=False)
-    found.calls.to_csv(text, index=False, float_format="%.6g")
-    found.summary.to_csv(summary, index=False, float_format="%.6g")
+    write_csv(found.calls, text, "%.6g")
+    write_csv(found.summary, summary, "%.6g")
     return [rows, text, summary]
 
 

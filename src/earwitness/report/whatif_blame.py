@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from earwitness.archive.dataset import storing
+from earwitness.archive.spreadsheet import write_csv
 from earwitness.report import style
 from earwitness.report.words import codec_label
 from earwitness.study.blame import CAUSES
@@ -68,8 +69,8 @@ def report_blame(
     )
     with storing(folder / "blame.csv"):
         found.calls.to_parquet(folder / "blame.parquet", index=False)
-        found.calls.to_csv(folder / "blame.csv", index=False, float_format="%.6g")
-        found.summary.to_csv(folder / "blame-summary.csv", index=False, float_format="%.6g")
+        write_csv(found.calls, folder / "blame.csv", "%.6g")
+        write_csv(found.summary, folder / "blame-summary.csv", "%.6g")
         figures = draw_blame(found.summary, folder / "blame")
     return BlameReport(found, (*(folder / f"blame{end}" for end in (".parquet", ".csv", "-summary.csv")), *figures))
 
@@ -106,7 +107,7 @@ def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
             rows["condition"], rows["codec"], rows["buffer"], rows["scored"], strict=True
         )
     ]
-    axes.set_yticks(at, labels)
+    axes.set_yticks(at, [style.plain(label) for label in labels])
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_xlabel("MOS-LQO lost, mean over directions")
     axes.grid(visible=False, axis="y")
