@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from making import START_NS, pcap, rtp_stream
 
 from earwitness.errors import InputError
-from earwitness.trace.pcap import _chained, _walk, parse_records, read_records
+from earwitness.trace.capture import read_capture
+from earwitness.trace.container import parse_records
+from earwitness.trace.pcap import _chained, _Walk, _Walked
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import Records
+from earwitness.trace.tally import Tally
 
 
 def read(data: bytes, **options: bool) -> Records:
@@ -110,9 +113,9 @@ def test_what_is_no_capture_is_refused_with_a_remedy(data: bytes, told: str) -> 
 
 def test_a_file_that_cannot_be_opened(tmp_path: object) -> None:
     with pytest.raises(InputError, match="No such file"):
-        read_records(f"{tmp_path}/absent.pcap")
+        read_capture(f"{tmp_path}/absent.pcap")
     with pytest.raises(InputError, match="directory"):
-        read_records(str(tmp_path))
+        read_capture(str(tmp_path))
 
 
 @given(st.binary(max_size=400))
@@ -129,8 +132,10 @@ def test_anything_after_a_header_reads_or_says_why(body: bytes) -> None:
 def test_guessed_and_proven_records_are_a_walks(sizes: list[int], order: str, nanoseconds: bool) -> None:
     frames = [(START_NS + i * 10**9, bytes([i]) * size) for i, size in enumerate(sizes)]
     data = np.frombuffer(pcap(frames, order=order, nanoseconds=nanoseconds), dtype=np.uint8)
-    walked, problems = _walk(data, order, 262_144, None)
-    assert not problems
+    tally = Tally()
+    walk = _Walk(data, 0, order, 262_144, 1000, resume=False, last=True, tally=tally)
+    walked, used, ended = walk.run(24, _Walked())
+    assert (len(tally), used, ended) == (0, len(data), False)
     chained = _chained(data, order, 262_144)
     assert chained is None or chained.tolist() == walked.tolist()
     assert len(walked) == len(sizes)

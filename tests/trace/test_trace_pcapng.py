@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from making import START_NS, block, frames, pcapng, rtp_stream
 
 from earwitness.trace.capture import parse_capture
-from earwitness.trace.pcap import parse_records
+from earwitness.trace.container import parse_records
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import Records
 

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.errors import InputError
-from earwitness.speech.wav import decode_audio
+from earwitness.files import read_regular
+from earwitness.speech.wav import MOST_FILE_BYTES, decode_audio
 
 SHORTEST_S, LONGEST_S = 25.0, 32.0
 """A recording of a 30 s call outside of this is doubtful: the call broke off, or the recorder ran on."""
 
 HEADER_BYTES = 44
 """What the study's PESQ binary skips of every file, whatever the header says (ITU-T P.862 reference code)."""
+_MOST_CHUNKS = 10_000
 
 Pcm = NDArray[np.int16]
 
@@ -55,7 +57,7 @@ def read_recording(path: Path, name: str, *, as_published: bool, sample_rate: in
     there.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, MOST_FILE_BYTES)
     except OSError as error:
         raise InputError("reading the recording", path, error.strerror or error, "see that it can be read") from error
     doubts: list[Doubt] = []
@@ -87,7 +89,9 @@ def declared_bytes(content: bytes) -> int | None:
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         return None
     at = 12
-    while at + 8 <= len(content):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(content):
+            break
         kind, size = struct.unpack_from("<4sI", content, at)
         if kind == b"data":
             return int(size)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import InputError
-from earwitness.score.pesq import pesq_nb, pesq_wb, samples_as_published
+from earwitness.score.pesq import check_length, pesq_nb, pesq_wb, samples_as_published
 from earwitness.score.verdict import verdict
 from earwitness.speech.level import speech_level
 from earwitness.speech.wav import Pcm, read_wav, resample
@@ -59,7 +59,8 @@ def score_files(
     if as_published and wideband:
         raise InputError("scoring", degraded, "the published scores are narrowband", "leave out --wideband")
     rate = 16000 if wideband else 8000
-    spoken, heard = (_read(path, rate, as_published, wideband) for path in (reference, degraded))
+    spoken = _read(reference, "reference", rate, as_published, wideband)
+    heard = _read(degraded, "degraded sound", rate, as_published, wideband)
     said, got = speech_level(spoken, rate), speech_level(heard, rate)
     narrow = None if wideband else pesq_nb(spoken, heard, rate)
     wide = pesq_wb(spoken, heard) if wideband else None
@@ -85,12 +86,12 @@ def score_files(
     )
 
 
-def _read(path: str | Path, rate: int, as_published: bool, wideband: bool) -> Pcm:
-    if as_published:
-        return samples_as_published(Path(path))
-    samples, found = read_wav(path)
+def _read(path: str | Path, name: str, rate: int, as_published: bool, wideband: bool) -> Pcm:
+    """The sound of a file at `rate`; what is too long to score is refused before any work on it."""
+    samples, found = (samples_as_published(Path(path)), rate) if as_published else read_wav(path)
     if wideband and found < 16000:
         raise InputError(
             "scoring as wideband", path, f"it has a sample rate of {found} Hz", "give sound at 16 kHz or more"
         )
+    check_length(name, samples, found)
     return resample(samples, found, rate)

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.files import read_regular
 from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, measure
+from earwitness.speech.wav import MOST_FILE_BYTES
 
 Pcm = NDArray[np.int16]
 
@@ -73,10 +75,16 @@ def pesq_as_published(reference: Path, degraded: Path) -> PesqScore:
     return pesq_nb(samples_as_published(reference), samples_as_published(degraded), 8000)
 
 
+def check_length(name: str, samples: Pcm, rate: int) -> None:
+    """Raise `ScorerRefused` where the sound called `name` lasts longer than PESQ can take."""
+    if len(samples) / rate > MOST_SECONDS:
+        raise ScorerRefused(f"the {name} lasts {len(samples) / rate:.0f} s, more than {MOST_SECONDS:.0f}")
+
+
 def samples_as_published(path: Path) -> Pcm:
     """What the reference program reads of a WAV file: (n,) int16 from byte 44 on. Raises `InputError`."""
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path, MOST_FILE_BYTES)
     except OSError as error:
         raise InputError("reading the recording", path, error.strerror or error, "give a WAV file") from error
     if len(content) < WAV_HEADER_BYTES + 2:
@@ -112,8 +120,7 @@ def _measured(reference: Pcm, degraded: Pcm, rate: int, *, wideband: bool) -> Me
         raise ScorerRefused(f"PESQ works at 8,000 and 16,000 Hz, not {rate}", "resample both sounds first")
     ready = []
     for name, samples in (("reference", reference), ("degraded sound", degraded)):
-        if len(samples) / rate > MOST_SECONDS:
-            raise ScorerRefused(f"the {name} lasts {len(samples) / rate:.0f} s, more than {MOST_SECONDS:.0f}")
+        check_length(name, samples, rate)
         if not len(samples) or int(samples.max()) == int(samples.min()):
             raise ScorerRefused(f"the {name} is silent", "there is nothing to score: look at loss and at the path")
         ready.append(np.ascontiguousarray(samples, dtype=np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ _HANGOVER_S = 0.2
 _MARGIN_DB = 15.9
 _THRESHOLDS = 2.0 ** np.arange(-15, 0)
 """P.56's c_j: half of full scale downwards in steps of 6.02 dB, for 16-bit samples."""
+
+_BLOCK = 2**20
+_SUMMED_AT_ONCE = 2**24
 
 SILENCE_DBOV = -100.0
 """Level given for a signal without any activity."""
@@ -35,12 +39,11 @@ class SpeechLevel:
 
 def speech_level(samples: Pcm, sample_rate: int) -> SpeechLevel:
     """P.56 method B of (n,) int16. A silent signal has activity 0 and `SILENCE_DBOV`."""
-    x = np.asarray(samples, dtype=np.float64) / 32768.0
-    power = float(np.dot(x, x))
+    power = _power(samples)
     if power == 0.0:
         return SpeechLevel(SILENCE_DBOV, SILENCE_DBOV, 0.0)
-    counts = _active_samples(_envelope(x, sample_rate), int(np.ceil(_HANGOVER_S * sample_rate)))
-    mean_dbov = _db(power / len(x))
+    counts = _active_samples(samples, sample_rate, int(np.ceil(_HANGOVER_S * sample_rate)))
+    mean_dbov = _db(power / len(samples))
     # With each higher threshold fewer samples count as active: their level A rises more slowly than the
     # threshold C. The active level is where A - C has come down to the margin, between two thresholds.
     reached = counts > 0
@@ -63,22 +66,40 @@ def at_level(samples: Pcm, sample_rate: int, dbov: float = -26.0) -> Pcm:
     return to_int16(np.asarray(samples, dtype=np.float64) * gain)
 
 
-def _envelope(x: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
-    """The magnitude, smoothed exponentially twice."""
-    g = float(np.exp(-1.0 / (sample_rate * _TIME_CONSTANT_S)))
+def _power(samples: Pcm) -> float:
+    """The sum of squares, full scale being 1."""
+    total = 0.0
+    for begin in range(0, len(samples), _SUMMED_AT_ONCE):
+        x = np.asarray(samples[begin : begin + _SUMMED_AT_ONCE], dtype=np.float64) / 32768.0
+        total += float(np.dot(x, x))
+    return total
+
+
+def _envelopes(samples: Pcm, sample_rate: int, block: int) -> Iterator[NDArray[np.float64]]:
+    """The magnitude, smoothed exponentially twice, so many samples at a time: the filters' states go on."""
     from scipy.signal import lfilter  # half a second to import, and a phone that reads shipped speech needs no level
 
-    once = lfilter([1.0 - g], [1.0, -g], np.abs(x))
-    return np.asarray(lfilter([1.0 - g], [1.0, -g], once), dtype=np.float64)
+    g = float(np.exp(-1.0 / (sample_rate * _TIME_CONSTANT_S)))
+    first = second = np.zeros(1)
+    for begin in range(0, len(samples), block):
+        x = np.asarray(samples[begin : begin + block], dtype=np.float64) / 32768.0
+        once, first = lfilter([1.0 - g], [1.0, -g], np.abs(x), zi=first)
+        twice, second = lfilter([1.0 - g], [1.0, -g], once, zi=second)
+        yield np.asarray(twice, dtype=np.float64)
 
 
-def _active_samples(envelope: NDArray[np.float64], hangover: int) -> NDArray[np.float64]:
-    """For each threshold, how many samples are at or above it, or within the hangover after such a one."""
-    index = np.arange(len(envelope))
+def _active_samples(samples: Pcm, sample_rate: int, hangover: int, block: int = _BLOCK) -> NDArray[np.float64]:
+    """For each threshold, how many samples' envelope is at or above it, or within the hangover after such a one."""
     counts = np.zeros(len(_THRESHOLDS))
-    for j, threshold in enumerate(_THRESHOLDS):
-        last = np.maximum.accumulate(np.where(envelope >= threshold, index, -hangover - 1))
-        counts[j] = np.count_nonzero(index - last <= hangover)
+    latest = np.full(len(_THRESHOLDS), -hangover - 1)
+    begin = 0
+    for envelope in _envelopes(samples, sample_rate, block):
+        index = np.arange(begin, begin + len(envelope))
+        for j, threshold in enumerate(_THRESHOLDS):
+            last = np.maximum.accumulate(np.where(envelope >= threshold, index, latest[j]))
+            counts[j] += np.count_nonzero(index - last <= hangover)
+            latest[j] = last[-1]
+        begin += len(envelope)
     return counts
 
 

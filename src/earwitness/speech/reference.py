@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from earwitness.errors import InputError
 from earwitness.speech.level import speech_level
-from earwitness.speech.wav import decode_audio, read_wav, resample
+from earwitness.speech.wav import MOST_RESAMPLED, decode_audio, read_wav, resample
 
 Pcm = NDArray[np.int16]
 
 DEFAULT_SPEECH = "allison-10s"
 LEAST_ACTIVE_S = 3.0
 """P.862.3 asks for at least 3.2 s of active speech; a little less is let pass."""
+MOST_S = 1800.0
+"""Speech is repeated for as long as a call lasts; a file that is longer is something else."""
 LEAST_DBOV = -55.0
 MOST_CLIPPED = 0.001
+_FRAMES_AT_ONCE = 1000
 
 _REMEDY = "give a recording with at least 3 s of speech at about -26 dBov, not clipped, or one of: "
 
@@ -80,8 +83,12 @@ def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = No
 
 def check_usable(samples: Pcm, sample_rate: int, name: str) -> None:
     """Raise `InputError` where these samples cannot serve as a reference for PESQ."""
+    if len(samples) > min(MOST_S * sample_rate, MOST_RESAMPLED):
+        most = min(MOST_S, MOST_RESAMPLED / sample_rate) / 60
+        happened = f"it lasts {len(samples) / sample_rate / 60:.0f} minutes, more than {most:.0f} at {sample_rate} Hz"
+        raise InputError("using as speech", name, happened, _REMEDY + ", ".join(speech_names()))
     level = speech_level(samples, sample_rate)
-    clipped = float(np.mean(np.abs(samples.astype(np.int32)) >= 32767)) if len(samples) else 0.0
+    clipped = float(np.mean((samples >= 32767) | (samples <= -32767))) if len(samples) else 0.0
     problem = ""
     if level.activity == 0.0 or level.active_dbov < LEAST_DBOV:
         problem = "it is silent" if level.activity == 0.0 else f"it is too quiet ({level.active_dbov:.0f} dBov)"
@@ -98,8 +105,9 @@ def check_usable(samples: Pcm, sample_rate: int, name: str) -> None:
 def _is_steady(samples: Pcm, sample_rate: int) -> bool:
     """Whether the level over 20 ms hardly changes. Speech swings by 20 dB and more between its loud and soft parts."""
     frame = sample_rate // 50
-    frames = samples[: len(samples) // frame * frame].reshape(-1, frame).astype(np.float64)
-    levels = 10.0 * np.log10(np.mean(frames * frames, axis=1) + 1.0)
+    frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
+    blocks = (frames[at : at + _FRAMES_AT_ONCE].astype(np.float64) for at in range(0, len(frames), _FRAMES_AT_ONCE))
+    levels = 10.0 * np.log10(np.concatenate([np.mean(block * block, axis=1) for block in blocks]) + 1.0)
     return bool(np.percentile(levels, 95) - np.percentile(levels, 10) < 6.0)
 
 

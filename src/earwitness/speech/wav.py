@@ -1,9 +1,13 @@
-"""Reading and writing audio files: mono 16-bit samples, whatever the file's header says or fails to say."""
+"""Reading and writing audio files: mono 16-bit samples, whatever the file's header says or fails to say.
+
+A header may promise anything, and 2 MB of FLAC may hold hours: sound is decoded a block at a time, up to an end.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +16,22 @@ import soxr
 from numpy.typing import NDArray
 
 from earwitness.errors import InputError
+from earwitness.files import MIB, read_regular
 
 Pcm = NDArray[np.int16]
 
 _REMEDY = "give a sound file (WAV, FLAC, AIFF, Ogg) with at least one sample"
+MOST_FILE_BYTES = 128 * MIB
+"""2 hours of 16-bit samples at 8 kHz, 11 minutes of stereo at 48 kHz."""
+MOST_FRAMES = 2**27
+"""Decoded samples a channel: 4.6 hours at 8 kHz, 46 minutes at 48 kHz."""
+MOST_RESAMPLED = 60_000_000
+"""Samples that are converted to another rate, before and after together: 18 minutes between 8 and 48 kHz."""
+LEAST_RATE, MOST_RATE = 1000, 768_000
+"""Sample rates, Hz, of anything that is a recording."""
+_BLOCK_SAMPLES = 2**20
+_MOST_CHUNKS = 10_000
+_TOO_LONG = "cut it to the part that matters (sox IN OUT trim START SECONDS), or convert it to 8 kHz mono"
 _INT16_EXACT = {"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "GSM610", "IMA_ADPCM", "MS_ADPCM"}
 """Encodings whose samples all fit 16 bits, so that libsndfile's int16 reading loses nothing."""
 
@@ -25,13 +41,10 @@ def read_wav(path: str | Path) -> tuple[Pcm, int]:
 
     16-bit samples come back bit for bit; several channels are averaged; wider samples are rounded. A WAV whose
     header says no or the wrong length of data (a recorder that was stopped hard) is read to the end of the
-    file. Raises `InputError` where the file is missing, empty or not audio.
+    file. Raises `InputError` where the file is missing, empty, not audio, too large or too long (`MOST_FILE_BYTES`,
+    `MOST_FRAMES`), or holds a sample that is no number.
     """
-    file = Path(path)
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError("reading the sound file", path, error.strerror or error, _REMEDY) from error
+    content = read_sound_file(path)
     if not content:
         raise InputError("reading the sound file", path, "it is empty (0 bytes)", _REMEDY)
     samples, rate = decode_audio(content, str(path))
@@ -40,18 +53,60 @@ def read_wav(path: str | Path) -> tuple[Pcm, int]:
     return samples, rate
 
 
+def read_sound_file(path: str | Path) -> bytes:
+    """The bytes of a sound file. Raises `InputError` where it cannot be read, or has more than `MOST_FILE_BYTES`."""
+    try:
+        return read_regular(path, MOST_FILE_BYTES)
+    except OSError as error:
+        happened = error.strerror or error
+        remedy = _TOO_LONG if "too large" in str(happened) else _REMEDY
+        raise InputError("reading the sound file", path, happened, remedy) from error
+
+
 def decode_audio(content: bytes, name: str) -> tuple[Pcm, int]:
     """As `read_wav`, from the bytes of a file; (0,) where there is no sound. `name` is for the error."""
     try:
         with soundfile.SoundFile(io.BytesIO(_repaired(content))) as sound:
-            rate = int(sound.samplerate)
-            if sound.subtype in _INT16_EXACT:
-                channels = sound.read(dtype="int16", always_2d=True)
-                return _mixed_down(channels.astype(np.float64) if channels.shape[1] > 1 else channels), rate
-            return _mixed_down(sound.read(dtype="float64", always_2d=True) * 32768.0), rate
+            rate, channels = int(sound.samplerate), int(sound.channels)
+            if not LEAST_RATE <= rate <= MOST_RATE:
+                happened = f"its sample rate is {rate} Hz, which no recording has ({LEAST_RATE} to {MOST_RATE})"
+                raise InputError("reading the sound file", name, happened, _REMEDY)
+            if sound.frames > MOST_FRAMES:
+                raise _too_long(name, rate)
+            found = bytearray()
+            for part in _blocks(sound, max(1, _BLOCK_SAMPLES // channels), name):
+                found += part.data
+                if len(found) > 2 * MOST_FRAMES:
+                    raise _too_long(name, rate)
+            return np.frombuffer(found, dtype=np.int16), rate
     except (soundfile.LibsndfileError, RuntimeError, ValueError, struct.error) as error:
         text = str(error).removeprefix("Error opening ").split(": ", 1)[-1]
         raise InputError("reading the sound file", name, f"not audio: {text}", _REMEDY) from error
+
+
+def _too_long(name: str, rate: int) -> InputError:
+    happened = f"it lasts longer than {MOST_FRAMES / rate / 60:.0f} minutes at {rate} Hz"
+    return InputError("reading the sound file", name, happened, _TOO_LONG)
+
+
+def _blocks(sound: soundfile.SoundFile, frames: int, name: str) -> Iterator[Pcm]:
+    """The sound of an open file, so many frames at a time, mixed down to (n,) int16."""
+    exact = sound.subtype in _INT16_EXACT
+    done = 0
+    while True:
+        block = sound.read(frames, dtype="int16" if exact else "float64", always_2d=True)
+        if not len(block):
+            return
+        if exact:
+            yield _mixed_down(block.astype(np.float64) if block.shape[1] > 1 else block)
+        else:
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                at = done + int(np.argmin(finite))
+                happened = f"sample {at + 1} ({at / sound.samplerate:.3f} s) is not a number, or infinite"
+                raise InputError("reading the sound file", name, happened, "record or convert the sound again")
+            yield _mixed_down(block * 32768.0)
+        done += len(block)
 
 
 def write_wav(path: str | Path, samples: Pcm, rate: int) -> None:
@@ -63,9 +118,15 @@ def write_wav(path: str | Path, samples: Pcm, rate: int) -> None:
 
 
 def resample(samples: Pcm, rate: int, wanted: int) -> Pcm:
-    """The same sound at another sample rate, aligned in time, without dither, so always the same samples."""
+    """The same sound at another sample rate, aligned in time, without dither, so always the same samples.
+
+    Raises `InputError` where it would be more than `MOST_RESAMPLED`.
+    """
     if rate == wanted:
         return samples
+    if len(samples) * (rate + wanted) > MOST_RESAMPLED * rate:
+        happened = f"{len(samples) / rate / 60:.0f} minutes of it are too much"
+        raise InputError(f"converting to {wanted} Hz", f"sound at {rate} Hz", happened, _TOO_LONG)
     return to_int16(soxr.resample(samples.astype(np.float64), rate, wanted, quality="VHQ"))
 
 
@@ -86,32 +147,36 @@ def _repaired(content: bytes) -> bytes:
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         return content
     form, at = b"", 12
-    while at + 8 <= len(content):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(content):
+            break
         tag, size = struct.unpack_from("<4sI", content, at)
         body = at + 8
         if tag == b"fmt ":
             form = content[body : body + size]
         elif tag == b"data" and len(form) >= 16:
-            data = content[body : body + size]
-            if size == 0 and not _is_chunk_list(content, body):
-                data = content[body:]
+            end = len(content) if size == 0 and not _is_chunk_list(content, body) else min(body + size, len(content))
             block = max(1, struct.unpack_from("<H", form, 12)[0])
-            return _wav(form, data[: len(data) - len(data) % block])
+            return _wav(form, memoryview(content)[body : end - (end - body) % block])
         at = body + size + (size & 1)
     return content
 
 
 def _is_chunk_list(content: bytes, at: int) -> bool:
     """Whether what begins at `at` is nothing, or whole RIFF chunks up to the end: then no sound is hidden there."""
-    while at + 8 <= len(content):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(content):
+            return at == len(content)
         tag, size = struct.unpack_from("<4sI", content, at)
         if not (tag.isascii() and tag.decode("ascii").isprintable()):
             return False
         at += 8 + size + (size & 1)
-    return at == len(content)
+    return False
 
 
-def _wav(form: bytes, data: bytes) -> bytes:
+def _wav(form: bytes, data: memoryview) -> bytes:
     chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"\0" * (len(form) & 1)
-    chunks += b"data" + struct.pack("<I", len(data)) + data + b"\0" * (len(data) & 1)
-    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+    chunks += b"data" + struct.pack("<I", len(data))
+    padding = b"\0" * (len(data) & 1)
+    whole = 4 + len(chunks) + len(data) + len(padding)
+    return b"".join((b"RIFF", struct.pack("<I", whole), b"WAVE", chunks, data, padding))

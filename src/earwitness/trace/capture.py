@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from earwitness.trace.bytewindow import window
-from earwitness.trace.link import Datagrams, datagrams
-from earwitness.trace.pcap import parse_records, read_records
+from earwitness.trace.container import read_pieces, whole
+from earwitness.trace.gather import gather, sip_among
+from earwitness.trace.link import Datagrams
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.records import Records
 from earwitness.trace.rtp import RtpHeaders, parse_headers
-from earwitness.trace.sdp import Encoding, Media, SipMessage, looks_like_sip, parse_sip
+from earwitness.trace.sdp import (
+    MOST_MESSAGE_BYTES,
+    Encoding,
+    Media,
+    SdpReader,
+    SipMessage,
+    looks_like_sip,
+    parse_sip,
+)
 from earwitness.trace.streams import Stream, StreamOptions, find_streams
+from earwitness.trace.tally import Tally
 
-_SIP_BEGINNINGS = np.array(
-    sorted(
-        int.from_bytes(word, "little")
-        for word in (b"SIP/", b"INVI", b"ACK ", b"BYE ", b"CANC", b"REGI", b"OPTI", b"PRAC", b"SUBS", b"NOTI",
-                     b"PUBL", b"INFO", b"REFE", b"MESS", b"UPDA")
-    ),
-    dtype="<u4",
-)  # fmt: skip
 _MAX_SIP = 20_000
 """No capture of calls has more signalling that matters to its codecs."""
+_MAX_SIP_BYTES = 16 * 2**20
+"""Of all messages: reading more would take seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,8 @@ def read_capture(
     Raises `InputError` where the file cannot be read or is no capture; damage inside becomes `problems`.
     """
     options = StreamOptions(ports, ssrc, payload_types or {}, clock_rate)
-    return _capture(read_records(path, resume=resume), str(path), clock, options)
+    tally = Tally()
+    return _capture(read_pieces(path, tally, resume=resume), tally, str(path), clock, options)
 
 
 def parse_capture(
@@ -97,27 +101,31 @@ def parse_capture(
     resume: bool = False,
 ) -> Capture:
     """As `read_capture`, of a file given as its bytes."""
-    records = parse_records(np.frombuffer(data, dtype=np.uint8), name, resume=resume)
-    return _capture(records, name, clock, options or StreamOptions())
+    tally = Tally()
+    pieces = whole(np.frombuffer(data, dtype=np.uint8), name, tally, resume=resume)
+    return _capture(pieces, tally, name, clock, options or StreamOptions())
 
 
-def _capture(records: Records, source: str, clock: str | None, options: StreamOptions) -> Capture:
+def _capture(
+    pieces: Iterator[Records], tally: Tally, source: str, clock: str | None, options: StreamOptions
+) -> Capture:
     name = clock or f"capture:{source}"
-    found = datagrams(records)
+    held = gather(pieces, source)
+    found = held.udp
     headers = parse_headers(found.data, found.start, found.captured, found.length)
-    sip = _sip(found, headers)
+    sip, left_out = _sip(found, headers)
     streams, more = find_streams(found, headers, sip, options=options, clock=name, source=source)
-    problems = [*records.problems, *found.problems, *more]
-    if len(records) and not streams:
-        problems.append(CaptureProblem(ProblemKind.NO_RTP, f"{len(records)} packets and no RTP stream"))
+    problems = [*tally.problems(), *found.problems, *left_out, *more]
+    if held.packets and not streams:
+        problems.append(CaptureProblem(ProblemKind.NO_RTP, f"{held.packets} packets and no RTP stream"))
     return Capture(
         source=source,
-        format=records.format,
-        link_types=records.link_types,
-        resolution_ns=records.resolution_ns,
-        packets=len(records),
-        started_ns=int(records.time_ns.min()) if len(records) else 0,
-        ended_ns=int(records.time_ns.max()) if len(records) else 0,
+        format=held.format,
+        link_types=held.link_types,
+        resolution_ns=held.resolution_ns,
+        packets=held.packets,
+        started_ns=held.started_ns,
+        ended_ns=held.ended_ns,
         clock=name,
         streams=streams,
         sip=tuple(sip),
@@ -126,20 +134,23 @@ def _capture(records: Records, source: str, clock: str | None, options: StreamOp
     )
 
 
-def _sip(found: Datagrams, headers: RtpHeaders) -> Sequence[SipMessage]:
-    """The SIP messages among the datagrams that are not RTP."""
+def _sip(found: Datagrams, headers: RtpHeaders) -> tuple[list[SipMessage], list[CaptureProblem]]:
+    """The SIP messages among the datagrams that are not RTP, and what was left out of them."""
     rows = np.flatnonzero(~headers.looks_right & (found.captured >= 8))
-    if not len(rows):
-        return []
-    beginning = window(found.data, found.start[rows], 4).view("<u4")[:, 0]
+    rows = rows[sip_among(found.data, found.start[rows], found.captured[rows])]
     messages: list[SipMessage] = []
-    for row in rows[np.isin(beginning, _SIP_BEGINNINGS)].tolist():
+    sections = SdpReader()
+    read = 0
+    for i, row in enumerate(rows.tolist()):
+        if len(messages) == _MAX_SIP or read > _MAX_SIP_BYTES:
+            detail = f"{len(rows) - i} SIP messages after the first {len(messages)}; left out"
+            return messages, [CaptureProblem(ProblemKind.UNSUPPORTED, detail), *sections.problems()]
         begin, kept = int(found.start[row]), int(found.captured[row])
-        payload = found.data[begin : begin + kept].tobytes()
+        payload = found.data[begin : begin + min(kept, MOST_MESSAGE_BYTES)].tobytes()
         if looks_like_sip(payload):
+            read += len(payload)
             flow = found.flows[int(found.flow[row])]
-            cut = kept < int(found.length[row])
-            messages.append(parse_sip(payload, int(found.time_ns[row]), flow.source, flow.destination, cut))
-            if len(messages) == _MAX_SIP:
-                break
-    return messages
+            cut = len(payload) < int(found.length[row])
+            message = parse_sip(payload, int(found.time_ns[row]), flow.source, flow.destination, cut, sections.read)
+            messages.append(message)
+    return messages, sections.problems()

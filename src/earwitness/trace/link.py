@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from earwitness.trace.bytewindow import big_endian, codes, window
 from earwitness.trace.ip import Cursor, long_enough, udp_over_ipv4, udp_over_ipv6
-from earwitness.trace.model import I32, I64, U8
+from earwitness.trace.model import I32, I64, U8, Bool
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.records import Records
 
@@ -31,6 +32,9 @@ _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
 _LOOPBACK_IPV6 = (10, 24, 28, 30)
 """AF_INET6 of Linux, NetBSD/OpenBSD, FreeBSD, macOS; AF_INET is 2 everywhere."""
 _MAX_TAGS = 4
+MOST_FLOWS = 65_536
+"""Directions of UDP conversations that are told apart; a capture of ten thousand calls has fewer."""
+_TOO_MANY = f"packets of flows beyond the first {MOST_FLOWS}; left out"
 _MAX_DATAGRAM = 2**24
 
 
@@ -69,10 +73,49 @@ class Datagrams:
         return len(self.start)
 
 
+Wanted = Callable[[U8, I64, I64], Bool]
+"""Of a file's bytes and where payloads begin and how much of them was captured, (n,) each: which are kept."""
+
+
+@dataclass
+class Followed:
+    """What is remembered from piece to piece of one file: its flows, and what was left out. Mutable, of one reading."""
+
+    flows: list[Flow] = field(default_factory=list)
+    number: dict[bytes, int] = field(default_factory=dict)
+    """A flow's index in `flows`, by its addresses and ports as bytes."""
+    short: Counter[str] = field(default_factory=Counter)
+    unsupported: Counter[int] = field(default_factory=Counter)
+    """Packets of each link type that is not read."""
+
+    def problems(self) -> tuple[CaptureProblem, ...]:
+        """What was left out, counted."""
+        found = []
+        if self.unsupported:
+            most = sorted(self.unsupported, key=lambda number: (-self.unsupported[number], number))[:3]
+            named = ", ".join(map(str, most)) + (" and more" if len(self.unsupported) > 3 else "")
+            count = self.unsupported.total()
+            detail = f"{count} packets of link type {named}, which is not read; left out"
+            found.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
+        for what, count in self.short.items():
+            kind = ProblemKind.FRAGMENTED if "fragment" in what else ProblemKind.BAD_LENGTH
+            found.append(CaptureProblem(ProblemKind.UNSUPPORTED if what == _TOO_MANY else kind, f"{count} {what}"))
+        return tuple(found)
+
+
 def datagrams(records: Records) -> Datagrams:
     """The UDP datagrams among the packets of a capture. Never raises; what is left out is counted in `problems`."""
-    problems: list[CaptureProblem] = []
-    short: Counter[str] = Counter()
+    followed = Followed()
+    found = follow(records, followed)
+    return replace(found, flows=tuple(followed.flows), problems=followed.problems())
+
+
+def follow(records: Records, followed: Followed, wanted: Wanted | None = None) -> Datagrams:
+    """As `datagrams`, of one piece of a file, and only those that are wanted: its flows and problems are in `followed`.
+
+    `record` counts from the piece's first packet.
+    """
+    short = followed.short
     begin = Cursor(
         np.arange(len(records), dtype=np.int64),
         records.start,
@@ -81,8 +124,8 @@ def datagrams(records: Records) -> Datagrams:
     )
     version_4: list[Cursor] = []
     version_6: list[Cursor] = []
+    link_type = _link_types(records)
     one = len(set(records.link_types)) == 1
-    link_type = np.array(records.link_types, dtype=np.int64)[records.interface] if len(records) else begin.row
     for known in _KNOWN:
         if one and known not in records.link_types:
             continue
@@ -94,10 +137,7 @@ def datagrams(records: Records) -> Datagrams:
     others = link_type[~np.isin(link_type, _KNOWN)]
     if len(others):
         numbers, counts = np.unique(others, return_counts=True)
-        most = numbers[np.argsort(-counts, kind="stable")][:3].tolist()
-        named = ", ".join(map(str, most)) + (" and more" if len(numbers) > 3 else "")
-        detail = f"{len(others)} packets of link type {named}, which is not read; left out"
-        problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
+        followed.unsupported.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
 
     stacks = [(cursor, udp_over_ipv4) for cursor in version_4] + [(cursor, udp_over_ipv6) for cursor in version_6]
     parts = [
@@ -105,10 +145,16 @@ def datagrams(records: Records) -> Datagrams:
         for cursor, past_ip in stacks
         if len(cursor.row)
     ]
-    for what, count in short.items():
-        kind = ProblemKind.FRAGMENTED if "fragment" in what else ProblemKind.BAD_LENGTH
-        problems.append(CaptureProblem(kind, f"{count} {what}"))
-    return _joined(records, parts, tuple(problems))
+    if wanted is not None:
+        parts = [part.take(wanted(records.data, part.cursor.at, part.cursor.captured)) for part in parts]
+    return _joined(records, parts, followed)
+
+
+def _link_types(records: Records) -> I64:
+    """Each packet's link type."""
+    if not len(records):
+        return np.zeros(0, dtype=np.int64)
+    return np.array(records.link_types, dtype=np.int64)[records.interface]
 
 
 def _network(data: U8, cursor: Cursor, link_type: int, short: Counter[str]) -> tuple[Cursor, Cursor]:
@@ -151,6 +197,12 @@ class _Part:
     addresses: NDArray[Any]
     ports: NDArray[Any]
 
+    def take(self, chosen: Bool) -> _Part:
+        """Only the datagrams chosen."""
+        if chosen.all():
+            return self
+        return _Part(self.cursor.take(chosen), self.addresses[chosen], self.ports[chosen])
+
 
 def _udp(data: U8, cursor: Cursor, addresses: NDArray[Any], short: Counter[str]) -> _Part:
     """Past UDP headers (RFC 768)."""
@@ -170,20 +222,17 @@ def _udp(data: U8, cursor: Cursor, addresses: NDArray[Any], short: Counter[str])
     return _Part(bounded.skip(8), addresses, big_endian(fields, 0, 4))
 
 
-def _joined(records: Records, parts: list[_Part], problems: tuple[CaptureProblem, ...]) -> Datagrams:
+def _joined(records: Records, parts: list[_Part], followed: Followed) -> Datagrams:
     """All parts in the capture's order, flows numbered."""
-    flows: dict[Flow, int] = {}
     numbered: list[I32] = []
-    for part in parts:
+    for i, part in enumerate(parts):
         number, firsts = _flow_numbers(part)
-        half = part.addresses.shape[1] // 2
-        ours = np.zeros(len(firsts), dtype=np.int32)
-        for i, row in enumerate(firsts.tolist()):
-            address, ports = part.addresses[row].tobytes(), int(part.ports[row])
-            source, destination = (str(ipaddress.ip_address(end)) for end in (address[:half], address[half:]))
-            flow = Flow(source, ports >> 16, destination, ports & 0xFFFF)
-            ours[i] = flows.setdefault(flow, len(flows))
-        numbered.append(ours[number])
+        ours = _known_flows(part, firsts, followed)[number]
+        beyond = ours < 0
+        if beyond.any():
+            followed.short[_TOO_MANY] += int(beyond.sum())
+            parts[i], ours = part.take(~beyond), ours[~beyond]
+        numbered.append(ours)
     empty = np.zeros(0, dtype=np.int64)
     row, start, captured, wire = (
         np.concatenate([getattr(part.cursor, name) for part in parts]) if parts else empty
@@ -202,9 +251,26 @@ def _joined(records: Records, parts: list[_Part], problems: tuple[CaptureProblem
         time_ns=records.time_ns[row],
         flow=flow_of,
         record=row,
-        flows=tuple(flows),
-        problems=problems,
+        flows=(),
+        problems=(),
     )
+
+
+def _known_flows(part: _Part, firsts: I64, followed: Followed) -> I32:
+    """The number in the file of each of a part's flows, given by its first row: (k,); -1 where there are too many."""
+    half = part.addresses.shape[1] // 2
+    ours = np.zeros(len(firsts), dtype=np.int32)
+    ports = part.ports[firsts].tolist()
+    for i, (address, both) in enumerate(zip(part.addresses[firsts], ports, strict=True)):
+        ends = address.tobytes()
+        key = ends + both.to_bytes(4, "big")
+        number = followed.number.get(key, -1)
+        if number < 0 and len(followed.flows) < MOST_FLOWS:
+            source, destination = (str(ipaddress.ip_address(end)) for end in (ends[:half], ends[half:]))
+            number = followed.number[key] = len(followed.flows)
+            followed.flows.append(Flow(source, both >> 16, destination, both & 0xFFFF))
+        ours[i] = number
+    return ours
 
 
 def _flow_numbers(part: _Part) -> tuple[I32, I64]:

@@ -3,201 +3,251 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earwitness.trace.bytewindow import window
-from earwitness.trace.model import I64, U8
-from earwitness.trace.problem import CaptureProblem, ProblemKind
+from earwitness.trace.model import I64, U8, Bool
+from earwitness.trace.pcap import MOST_PACKETS, TOO_LONG
+from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import MAX_PACKET, Records
+from earwitness.trace.tally import Tally
+
+PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
+MOST_INTERFACES = 1_000_000
+"""Of all sections of a file; a merge of many captures has an interface or two of each."""
 
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
 _BYTE_ORDER_MAGIC = 0x1A2B3C4D
 _OPTION_RESOLUTION, _OPTION_OFFSET = 9, 14
 _MAX_BLOCK = 64 * 2**20
 """No block that we read is longer; one that claims more is a lie (name resolution and custom blocks are short)."""
+_MOST_OPTIONS = 2**16
+"""Bytes of an interface's options that are looked at: time resolution and offset stand among the first."""
+_LATEST_S = 2**32
+"""Times are within this of the epoch, as those of a pcap are, so that the difference of two always fits."""
 
 
 @dataclass
-class _Interface:
-    """One interface of a section: its link layer and how it writes time."""
+class _Interfaces:
+    """The interfaces of all sections so far: link layer, ticks a second, and seconds to add."""
 
-    link_type: int
-    ticks: int = 1_000_000
-    """Ticks a second, or 2**shift where `binary`."""
-    offset_s: int = 0
+    link_type: array[int] = field(default_factory=lambda: array("i"))
+    ticks: array[int] = field(default_factory=lambda: array("q"))
+    offset_s: array[int] = field(default_factory=lambda: array("q"))
+
+    def __len__(self) -> int:
+        return len(self.link_type)
 
 
 @dataclass
 class _Found:
-    """What the walk over the blocks has gathered."""
+    """The packet blocks of one piece."""
 
-    interfaces: list[_Interface] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    positions: array[int] = field(default_factory=lambda: array("q"))
     """Where the packet's own fields begin: interface, time high, time low, captured, length."""
-    orders: list[bool] = field(default_factory=list)
-    """Whether the block's section is big-endian."""
-    bases: list[int] = field(default_factory=list)
-    """Index of the section's first interface: numbers in packet blocks count from it."""
-    old: list[bool] = field(default_factory=list)
-    """Whether it is an obsolete Packet Block, whose interface number is 16 bits wide."""
-    counts: list[int] = field(default_factory=list)
-    """How many interfaces the section had when the packet came."""
-    ends: list[int] = field(default_factory=list)
-    """Where the block's body ends: the packet's bytes may not pass it."""
-    problems: list[CaptureProblem] = field(default_factory=list)
-    simple: int = 0
+    old: list[int] = field(default_factory=list)
+    """Which of them are obsolete Packet Blocks, whose interface number is 16 bits wide."""
+    runs: list[tuple[int, bool, int, int]] = field(default_factory=list)
+    """From which packet on: whether the section is big-endian, its first interface, and how many it had by then."""
 
 
-def parse_pcapng(data: U8, name: str) -> Records:
-    """The packets of a pcapng file given as its bytes. Damage becomes problems; it never raises."""
-    found = _walk(data)
-    big = np.array(found.orders, dtype=bool)
-    at = np.array(found.positions, dtype=np.int64)
-    fields = window(data, at, 20)
+class PcapngReader:
+    """The packets of one pcapng, piece by piece. `ended`: nothing after the last piece can be read."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._interfaces = _Interfaces()
+        self._link_types: tuple[int, ...] = ()
+        self._order, self._base = "<", 0
+        self._held = self._blocks = 0
+        self.ended = False
+
+    def take(self, data: U8, offset: int, *, last: bool) -> tuple[Records, int]:
+        """As `PcapReader.take`."""
+        found, used = self._walk(data, offset, last)
+        records = self._records(data, found, offset)
+        self._held += len(records)
+        if last and not self._held and not len(self._tally):
+            self._tally.place(ProblemKind.EMPTY, "a header and no packet")
+        return records, used
+
+    def _records(self, data: U8, found: _Found, base: int) -> Records:
+        at: I64 = np.frombuffer(found.positions, dtype=np.int64) if found.positions else np.zeros(0, dtype=np.int64)
+        runs = np.array(found.runs, dtype=np.int64).reshape(-1, 4)
+        lengths = np.diff(runs[:, 0], append=len(at))
+        big, first, count = (np.repeat(runs[:, column], lengths) for column in (1, 2, 3))
+        # The block's own length, read again: the packet's bytes may not pass its end.
+        words = _words(window(data, at - 4, 24), big != 0)
+        ends, words = at + words[:, 0] - 12, words[:, 1:]
+        if found.old:
+            old = np.array(found.old, dtype=np.int64)
+            halves = window(data, at[old], 2)
+            words[old, 0] = np.where(big[old] != 0, halves.view(">u2")[:, 0], halves.view("<u2")[:, 0])
+
+        captured, length = words[:, 3], words[:, 4]
+        known = words[:, 0] < count
+        fits = (captured <= MAX_PACKET) & (at + 20 + captured <= ends)
+        for bad, what in (
+            (~known, "of an interface that was not described"),
+            (known & ~fits, "longer than their block"),
+        ):
+            if bad.any():
+                told = f"packets {what}; left out"
+                self._tally.count(ProblemKind.CORRUPT, told, int(bad.sum()), base + int(at[bad][0]))
+        keep = known & fits
+        at, words, captured, length = at[keep], words[keep], captured[keep], length[keep]
+        interface = words[:, 0] + first[keep]
+
+        ticks = (words[:, 1].astype(np.uint64) << np.uint64(32)) | words[:, 2].astype(np.uint64)
+        time_ns, good = self._nanoseconds(ticks, interface)
+        if not good.all():
+            what = "packets with a time that cannot be; left out"
+            self._tally.count(ProblemKind.BAD_TIME, what, int((~good).sum()), base + int(at[~good][0]))
+        lying = length < captured
+        if lying.any():
+            what = "packets said to be shorter than what was kept of them; the kept length is used"
+            self._tally.count(ProblemKind.BAD_LENGTH, what, int(lying.sum()), base + int(at[lying][0]))
+        if len(self._link_types) < len(self._interfaces):
+            self._link_types = tuple(self._interfaces.link_type)
+        return Records(
+            data=data,
+            start=at[good] + 20,
+            captured=captured[good].astype(np.int32),
+            length=np.maximum(length, captured)[good],
+            time_ns=time_ns[good],
+            interface=interface[good].astype(np.int32),
+            link_types=self._link_types,
+            resolution_ns=1e9 / min(self._interfaces.ticks, default=1_000_000),
+            format="pcapng",
+            problems=(),
+        )
+
+    def _nanoseconds(self, ticks: NDArray[np.uint64], interface: I64) -> tuple[I64, Bool]:
+        """Ticks since the epoch as nanoseconds, and which of them can be times."""
+        if not len(ticks):
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
+        rates = np.frombuffer(self._interfaces.ticks, dtype=np.int64)[interface]
+        offset_s = np.frombuffer(self._interfaces.offset_s, dtype=np.int64)[interface]
+        seconds, fraction = np.zeros(len(ticks), dtype=np.uint64), np.zeros(len(ticks), dtype=np.uint64)
+        # Rates are powers of 2 or 10: there are few, however many interfaces.
+        for rate in np.unique(rates).tolist():
+            rows = rates == rate
+            seconds[rows] = ticks[rows] // np.uint64(rate)
+            rest = ticks[rows] - seconds[rows] * np.uint64(rate)
+            if rate <= 1_000_000_000 and 1_000_000_000 % rate == 0:
+                fraction[rows] = rest * np.uint64(1_000_000_000 // rate)
+            else:
+                fraction[rows] = (rest.astype(np.longdouble) * (1_000_000_000 / np.longdouble(rate))).astype(np.uint64)
+        good = seconds < np.uint64(2**33)
+        whole = np.where(good, seconds, 0).astype(np.int64) + offset_s
+        good &= np.abs(whole) < _LATEST_S
+        return np.where(good, whole, 0) * 1_000_000_000 + fraction.astype(np.int64), good
+
+    def _walk(self, data: U8, base: int, last: bool) -> tuple[_Found, int]:
+        """Every packet block's place in a piece, and how much of it is done; interfaces are learnt on the way."""
+        found, tally, interfaces = _Found(), self._tally, self._interfaces
+        view, end, position = data.data, len(data), 0
+        order, first = self._order, self._base
+        header = struct.Struct(order + "II").unpack_from
+        add, changed, simple, blocks = found.positions.append, True, 0, 0
+        while position + 12 <= end:
+            kind, total = header(view, position)
+            if kind == _SECTION:
+                (magic,) = struct.unpack_from("<I", view, position + 8)
+                if magic not in (_BYTE_ORDER_MAGIC, 0x4D3C2B1A):
+                    tally.place(ProblemKind.CORRUPT, "a section of no byte order", base + position)
+                    self.ended = True
+                    break
+                order = "<" if magic == _BYTE_ORDER_MAGIC else ">"
+                header = struct.Struct(order + "II").unpack_from
+                _, total = header(view, position)
+                first, changed = len(interfaces), True
+            if total < 12 or total % 4 or total > _MAX_BLOCK:
+                detail = f"a block that claims {total} bytes; nothing after it can be read"
+                tally.place(ProblemKind.CORRUPT, detail, base + position)
+                self.ended = True
+                break
+            if position + total > end:
+                if last:
+                    tally.place(
+                        ProblemKind.TRUNCATED, f"the file ends within block of {total} bytes", base + position
+                    )
+                break
+            if kind in (_ENHANCED, _OLD_PACKET):
+                if total >= 32:
+                    if changed:
+                        found.runs.append((len(found.positions), order == ">", first, len(interfaces) - first))
+                        changed = False
+                    if kind == _OLD_PACKET:
+                        found.old.append(len(found.positions))
+                    add(position + 8)
+                else:
+                    detail = f"a packet block of {total} bytes, too short for one; left out"
+                    tally.place(ProblemKind.CORRUPT, detail, base + position)
+            elif kind == _INTERFACE:
+                if len(interfaces) == MOST_INTERFACES:
+                    detail = f"more than {MOST_INTERFACES} interfaces; nothing after it is read"
+                    tally.place(ProblemKind.CORRUPT, detail, base + position)
+                    self.ended = True
+                    break
+                body = bytes(view[position + 8 : position + min(total - 4, _MOST_OPTIONS)])
+                self._interface(body, order, base + position)
+                changed = True
+            elif kind == _SIMPLE:
+                simple += 1
+            position += total
+            blocks += 1
+        else:
+            if position != end and last:
+                tally.place(ProblemKind.TRUNCATED, "the file ends within the header of a block", base + position)
+        if simple:
+            what = "simple packet blocks, which carry no time; left out"
+            tally.count(ProblemKind.BAD_TIME, what, simple)
+        self._order, self._base = order, first
+        self._blocks += blocks
+        if self._blocks > MOST_PACKETS and not last:
+            tally.place(ProblemKind.UNSUPPORTED, TOO_LONG, base + position)
+            self.ended = True
+        return found, position
+
+    def _interface(self, body: bytes, order: str, position: int) -> None:
+        """An Interface Description Block's body: link type, reserved, snap length, options."""
+        link_type, ticks, offset_s = -1, 1_000_000, 0
+        if len(body) < 8:
+            self._tally.place(ProblemKind.CORRUPT, "an interface block too short for one", position)
+        else:
+            link_type = struct.unpack_from(order + "H", body)[0]
+        at = 8
+        while at + 4 <= len(body):
+            code, size = struct.unpack_from(order + "HH", body, at)
+            value = body[at + 4 : at + 4 + size]
+            if code == 0 or len(value) < size:
+                break
+            if code == _OPTION_RESOLUTION and size >= 1:
+                power, base, most = value[0] & 0x7F, 10, 18
+                if value[0] & 0x80:
+                    base, most = 2, 62
+                if power <= most or base == 2:
+                    ticks = base ** min(power, most)
+                if power > most:
+                    detail = f"an interface whose time unit is 1/{base}^{power} s"
+                    self._tally.place(ProblemKind.BAD_TIME, detail, position)
+            elif code == _OPTION_OFFSET and size >= 8:
+                offset_s = int(np.clip(struct.unpack_from(order + "q", value)[0], -(2**33), 2**33))
+            at += 4 + size + (-size % 4)
+        self._interfaces.link_type.append(link_type)
+        self._interfaces.ticks.append(ticks)
+        self._interfaces.offset_s.append(offset_s)
+
+
+def _words(fields: U8, big: NDArray[Any]) -> I64:
+    """The 32-bit words of rows of bytes (n, 4 k), in each row's byte order: (n, k) int64."""
     words = fields.view("<u4").astype(np.int64)
     if big.any():
         words[big] = fields[big].view(">u4").astype(np.int64)
-    old = np.array(found.old, dtype=bool)
-    if old.any():
-        halves = np.where(
-            big[old], fields[old][:, 0:2].copy().view(">u2")[:, 0], fields[old][:, 0:2].copy().view("<u2")[:, 0]
-        )
-        words[old, 0] = halves
-    problems = found.problems
-    if found.simple:
-        detail = f"{found.simple} simple packet blocks, which carry no time; left out"
-        problems.append(CaptureProblem(ProblemKind.BAD_TIME, detail))
-
-    captured, length = words[:, 3], words[:, 4]
-    ends = np.array(found.ends, dtype=np.int64)
-    known = words[:, 0] < np.array(found.counts, dtype=np.int64)
-    fits = (captured <= MAX_PACKET) & (at + 20 + captured <= ends)
-    for bad, what in ((~known, "of an interface that was not described"), (known & ~fits, "longer than their block")):
-        if bad.any():
-            detail = f"{int(bad.sum())} packets {what}; left out"
-            problems.append(CaptureProblem(ProblemKind.CORRUPT, detail, int(at[bad][0])))
-    keep = known & fits
-    at, words, captured, length = at[keep], words[keep], captured[keep], length[keep]
-    interface = words[:, 0] + np.array(found.bases, dtype=np.int64)[keep]
-
-    ticks = (words[:, 1].astype(np.uint64) << np.uint64(32)) | words[:, 2].astype(np.uint64)
-    time_ns = np.zeros(len(at), dtype=np.int64)
-    good = np.ones(len(at), dtype=bool)
-    for number in np.unique(interface).tolist():
-        rows = interface == number
-        time_ns[rows], good[rows] = _nanoseconds(ticks[rows], found.interfaces[number])
-    if not good.all():
-        detail = f"{int((~good).sum())} packets with a time that cannot be; left out"
-        problems.append(CaptureProblem(ProblemKind.BAD_TIME, detail, int(at[~good][0])))
-    lying = length < captured
-    if lying.any():
-        detail = f"{int(lying.sum())} packets said to be shorter than what was kept of them; the kept length is used"
-        problems.append(CaptureProblem(ProblemKind.BAD_LENGTH, detail, int(at[lying][0])))
-    if not len(at) and not problems:
-        problems.append(CaptureProblem(ProblemKind.EMPTY, "a header and no packet"))
-    return Records(
-        data=data,
-        start=at[good] + 20,
-        captured=captured[good].astype(np.int32),
-        length=np.maximum(length, captured)[good],
-        time_ns=time_ns[good],
-        interface=interface[good].astype(np.int32),
-        link_types=tuple(interface.link_type for interface in found.interfaces),
-        resolution_ns=max((1e9 / interface.ticks for interface in found.interfaces), default=1000.0),
-        format="pcapng",
-        problems=tuple(problems),
-    )
-
-
-def _nanoseconds(ticks: np.ndarray[tuple[int], np.dtype[np.uint64]], interface: _Interface) -> tuple[I64, np.ndarray]:
-    """Ticks since the epoch as nanoseconds, and which of them fit an int64."""
-    rate = interface.ticks
-    seconds = ticks // np.uint64(rate) if rate < 2**63 else np.zeros_like(ticks)
-    rest = ticks - seconds * np.uint64(rate) if rate < 2**63 else ticks
-    good = seconds < np.uint64(2**33)
-    if rate <= 1_000_000_000 and 1_000_000_000 % rate == 0:
-        fraction = rest * np.uint64(1_000_000_000 // rate)
-    else:
-        fraction = (rest.astype(np.longdouble) * (1_000_000_000 / np.longdouble(rate))).astype(np.uint64)
-    whole = np.where(good, seconds, 0).astype(np.int64) + interface.offset_s
-    good &= np.abs(whole) < 2**33
-    return np.where(good, whole, 0) * 1_000_000_000 + fraction.astype(np.int64), good
-
-
-def _walk(data: U8) -> _Found:
-    """Every packet block's place, its section's byte order, and the interfaces described on the way."""
-    found = _Found()
-    view, end, position = data.data, len(data), 0
-    order, base = "<", 0
-    header = struct.Struct("<II").unpack_from
-    while position + 12 <= end:
-        kind, total = header(view, position)
-        if kind == _SECTION:
-            (magic,) = struct.unpack_from("<I", view, position + 8)
-            if magic not in (_BYTE_ORDER_MAGIC, 0x4D3C2B1A):
-                found.problems.append(CaptureProblem(ProblemKind.CORRUPT, "a section of no byte order", position))
-                break
-            order = "<" if magic == _BYTE_ORDER_MAGIC else ">"
-            header = struct.Struct(order + "II").unpack_from
-            _, total = header(view, position)
-            base = len(found.interfaces)
-        if total < 12 or total % 4 or total > _MAX_BLOCK:
-            detail = f"a block that claims {total} bytes; nothing after it can be read"
-            found.problems.append(CaptureProblem(ProblemKind.CORRUPT, detail, position))
-            break
-        if position + total > end:
-            detail = f"the file ends within block of {total} bytes"
-            found.problems.append(CaptureProblem(ProblemKind.TRUNCATED, detail, position))
-            break
-        if kind in (_ENHANCED, _OLD_PACKET):
-            if total >= 32:
-                found.positions.append(position + 8)
-                found.orders.append(order == ">")
-                found.bases.append(base)
-                found.old.append(kind == _OLD_PACKET)
-                found.counts.append(len(found.interfaces) - base)
-                found.ends.append(position + total - 4)
-            else:
-                detail = f"a packet block of {total} bytes, too short for one; left out"
-                found.problems.append(CaptureProblem(ProblemKind.CORRUPT, detail, position))
-        elif kind == _INTERFACE:
-            found.interfaces.append(
-                _interface(bytes(view[position + 8 : position + total - 4]), order, position, found)
-            )
-        elif kind == _SIMPLE:
-            found.simple += 1
-        position += total
-    else:
-        if position != end:
-            detail = "the file ends within the header of a block"
-            found.problems.append(CaptureProblem(ProblemKind.TRUNCATED, detail, position))
-    return found
-
-
-def _interface(body: bytes, order: str, position: int, found: _Found) -> _Interface:
-    """An Interface Description Block's body: link type, reserved, snap length, options."""
-    if len(body) < 8:
-        found.problems.append(CaptureProblem(ProblemKind.CORRUPT, "an interface block too short for one", position))
-        return _Interface(-1)
-    interface = _Interface(struct.unpack_from(order + "H", body)[0])
-    at = 8
-    while at + 4 <= len(body):
-        code, size = struct.unpack_from(order + "HH", body, at)
-        value = body[at + 4 : at + 4 + size]
-        if code == 0 or len(value) < size:
-            break
-        if code == _OPTION_RESOLUTION and size >= 1:
-            power = value[0] & 0x7F
-            if value[0] & 0x80:
-                interface.ticks = 2 ** min(power, 62)
-            elif power <= 18:
-                interface.ticks = 10**power
-            if power > (62 if value[0] & 0x80 else 18):
-                detail = f"an interface whose time unit is 1/{'2' if value[0] & 0x80 else '10'}^{power} s"
-                found.problems.append(CaptureProblem(ProblemKind.BAD_TIME, detail, position))
-        elif code == _OPTION_OFFSET and size >= 8:
-            interface.offset_s = int(np.clip(struct.unpack_from(order + "q", value)[0], -(2**33), 2**33))
-        at += 4 + size + (-size % 4)
-    return interface
+    return words

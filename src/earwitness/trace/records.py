@@ -13,13 +13,14 @@ MAX_PACKET = 262_144
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """The packets of one capture file, in the file's order; arrays of shape (n,).
+    """The packets of a capture file, in the file's order; arrays of shape (n,).
 
     - `data`: the file's bytes, (size,) uint8; packet i is `data[start[i] : start[i] + captured[i]]`.
     - `captured`, `length`: bytes kept, and bytes on the wire.
     - `time_ns`: nanoseconds since the epoch of the capturing clock.
     - `interface`: index into `link_types` (LINKTYPE_ numbers of tcpdump.org, one an interface).
     - `resolution_ns`: the coarsest time unit among the interfaces.
+    - `complete`: whether these are all packets of the file; else those of one piece of it, which is in `data`.
     """
 
     data: U8
@@ -32,6 +33,7 @@ class Records:
     resolution_ns: float
     format: str
     problems: tuple[CaptureProblem, ...]
+    complete: bool = True
 
     def __len__(self) -> int:
         return len(self.start)

@@ -21,6 +21,9 @@ from earwitness.trace.streams import Stream
 
 _SENDER_REPORT, _RECEIVER_REPORT = 200, 201
 _MAX_REPORTS = 100_000
+"""No capture of calls has more that matter."""
+_MAX_COMPOUND = 32
+"""RTCP packets in one datagram that are looked at: a few are usual, and one of 65 kB may claim thousands."""
 
 
 @dataclass(frozen=True)
@@ -104,16 +107,22 @@ def _captured(capture: Capture) -> Iterator[tuple[int, Flow, _Report]]:
     rows = np.flatnonzero(udp.captured >= 8)
     head = window(udp.data, udp.start[rows], 2)
     reports = rows[(head[:, 0] >> 6 == 2) & ((head[:, 1] == _SENDER_REPORT) | (head[:, 1] == _RECEIVER_REPORT))]
+    left = _MAX_REPORTS
     for row in reports[:_MAX_REPORTS].tolist():
         begin = int(udp.start[row])
         for report in _reports(udp.data[begin : begin + int(udp.captured[row])].tobytes()):
             yield int(udp.time_ns[row]), udp.flows[int(udp.flow[row])], report
+            left -= 1
+        if left <= 0:
+            return
 
 
 def _reports(data: bytes) -> Iterator[_Report]:
     """The sender and receiver reports of a compound packet, as far as it was captured."""
     at = 0
-    while at + 8 <= len(data):
+    for _ in range(_MAX_COMPOUND):
+        if at + 8 > len(data):
+            return
         first, kind, words = struct.unpack_from(">BBH", data, at)
         if first >> 6 != 2:
             return

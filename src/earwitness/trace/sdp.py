@@ -6,8 +6,23 @@ a SIP library's strict parser refuses exactly those. It is not a SIP stack: the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from earwitness.trace.problem import CaptureProblem, ProblemKind
+
+MOST_MESSAGE_BYTES = 2**15
+"""What is read of one message; a longer one is no call's."""
+MOST_SECTIONS = 4096
+"""Distinct audio descriptions that are kept of one capture."""
+SIP_BEGINNINGS = (
+    b"SIP/", b"INVI", b"ACK ", b"BYE ", b"CANC", b"REGI", b"OPTI", b"PRAC",
+    b"SUBS", b"NOTI", b"PUBL", b"INFO", b"REFE", b"MESS", b"UPDA",
+)  # fmt: skip
+"""First four bytes of every request and response."""
+_MOST_TEXT = 256
+"""Characters of a name or address that are kept."""
+_MOST_TYPES = 128
 
 _METHODS = (
     b"INVITE", b"ACK", b"BYE", b"CANCEL", b"REGISTER", b"OPTIONS", b"PRACK",
@@ -69,8 +84,42 @@ def looks_like_sip(payload: bytes) -> bool:
     return method in _METHODS and rest[:4].lower().startswith((b"sip:", b"sips", b"tel:"))
 
 
-def parse_sip(payload: bytes, time_ns: int, source: str, destination: str, truncated: bool) -> SipMessage:
-    """Read what is there of one SIP message. Never raises."""
+class SdpReader:
+    """The descriptions in one capture's messages: equal ones are one value, and their number has an end."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Media, ...]] = {}
+        self._room = MOST_SECTIONS
+        self._left_out = 0
+
+    def read(self, body: str) -> tuple[Media, ...]:
+        """The audio sections of one description."""
+        media = self._known.get(body)
+        if media is None:
+            found = parse_sdp(body)
+            media = tuple(found[: self._room])
+            self._left_out += len(found) - len(media)
+            self._room -= len(media)
+            self._known[body] = media
+        return media
+
+    def problems(self) -> list[CaptureProblem]:
+        """What was left out."""
+        if not self._left_out:
+            return []
+        detail = f"{self._left_out} audio descriptions in SDP beyond the first {MOST_SECTIONS}; left out"
+        return [CaptureProblem(ProblemKind.UNSUPPORTED, detail)]
+
+
+def parse_sip(
+    payload: bytes,
+    time_ns: int,
+    source: str,
+    destination: str,
+    truncated: bool,
+    read_sdp: Callable[[str], Sequence[Media]] | None = None,
+) -> SipMessage:
+    """Read what is there of one SIP message, its description with `read_sdp`. Never raises."""
     text = payload.decode("utf-8", errors="replace")
     head, _, body = text.replace("\r\n", "\n").partition("\n\n")
     first, *lines = head.split("\n")
@@ -85,8 +134,9 @@ def parse_sip(payload: bytes, time_ns: int, source: str, destination: str, trunc
         code = first[8:11]
         status = int(code) if code.isascii() and code.isdigit() else 0
         method = headers.get("cseq", "").partition(" ")[2].strip()
-    media = tuple(parse_sdp(body)) if "m=" in body else ()
-    return SipMessage(time_ns, source, destination, method, status, headers.get("call-id", ""), media, truncated)
+    media = tuple((read_sdp or parse_sdp)(body)) if "m=" in body else ()
+    call_id = headers.get("call-id", "")[:_MOST_TEXT]
+    return SipMessage(time_ns, source, destination, method[:_MOST_TEXT], status, call_id, media, truncated)
 
 
 def parse_sdp(body: str) -> list[Media]:
@@ -103,7 +153,7 @@ def parse_sdp(body: str) -> list[Media]:
                 media.append(current.done())
             current = _Section.of(value, session_address)
         elif key == "c":
-            address = value.split()[-1].partition("/")[0] if value.split() else ""
+            address = value.split()[-1].partition("/")[0][:_MOST_TEXT] if value.split() else ""
             if current is None:
                 session_address = address
             else:
@@ -131,7 +181,7 @@ class _Section:
         port = _number(words[0].partition("/")[0]) if words else None
         if kind != "audio" or port is None or not 0 < port < 65536:
             return _Section(address, 0, ())
-        numbers = [_number(word) for word in words[2:]]
+        numbers = [_number(word) for word in words[2 : 2 + _MOST_TYPES]]
         return _Section(address, port, tuple(n for n in numbers if n is not None and n < 128))
 
     def attribute(self, value: str) -> None:
@@ -142,7 +192,7 @@ class _Section:
             payload_type, clock_rate = _number(number), _number(parts[1]) if len(parts) > 1 else None
             if payload_type is not None and payload_type < 128 and clock_rate:
                 channels = _number(parts[2]) if len(parts) > 2 else 1
-                self.encodings[payload_type] = Encoding(parts[0], clock_rate, channels or 1)
+                self.encodings[payload_type] = Encoding(parts[0][:_MOST_TEXT], clock_rate, channels or 1)
         elif name == "ptime":
             self.ptime_ms = _number(rest) or None
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earwitness.trace.bytewindow import codes
 from earwitness.trace.extend import extend, extend_sequence
@@ -19,6 +20,8 @@ from earwitness.trace.sdp import Encoding, Media, SipMessage
 
 MAX_STREAMS = 256
 """No capture of calls holds more that anyone means; beyond it, streams are counted and left out."""
+MOST_SOURCES = 16_384
+"""SSRCs on flows that are looked at; what merely has RTP's form can be another source in every packet."""
 _MIN_PACKETS = 3
 _NEAR = 16
 """Steps of the sequence number that look like one stream going on."""
@@ -82,7 +85,13 @@ def find_streams(
         chosen = [flow.source_port in options.ports or flow.destination_port in options.ports for flow in found.flows]
         rows = rows[np.array(chosen, dtype=bool)[found.flow[rows]]] if chosen else rows
     number, distinct = codes((found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
-    groups = _groups(number, len(distinct))
+    problems: list[CaptureProblem] = []
+    count = len(distinct)
+    if count > MOST_SOURCES:
+        detail = f"{count} sources of packets like RTP; the {MOST_SOURCES} with the most packets are looked at"
+        problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
+        rows, number, count = _with_most(rows, number)
+    groups = _groups(number, count)
 
     told_ports = {section.port for section in media}
     told = [bool(options.ports) or flow.destination_port in told_ports for flow in found.flows]
@@ -94,7 +103,6 @@ def find_streams(
         sound = told[flow] or _goes_on(headers.sequence[members].astype(np.int64))
         (accepted if sound else others).setdefault(flow, []).append(members)
 
-    problems: list[CaptureProblem] = []
     for flow, members_list in others.items():
         if flow in accepted:
             accepted[flow].extend(members_list)
@@ -113,6 +121,15 @@ def find_streams(
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
     build = (_stream(found, headers, members, media, options, clock, source) for members in ordered[:MAX_STREAMS])
     return tuple(build), problems
+
+
+def _with_most(rows: I64, number: NDArray[np.int32]) -> tuple[I64, NDArray[np.int32], int]:
+    """Only the rows of the `MOST_SOURCES` groups with the most packets, these numbered anew."""
+    most = np.sort(np.argsort(-np.bincount(number), kind="stable")[:MOST_SOURCES])
+    anew = np.full(int(number.max()) + 1, -1, dtype=np.int32)
+    anew[most] = np.arange(len(most), dtype=np.int32)
+    keep = anew[number] >= 0
+    return rows[keep], anew[number[keep]], len(most)
 
 
 def _groups(number: np.ndarray, count: int) -> list[I64]:

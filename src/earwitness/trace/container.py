@@ -1,0 +1,114 @@
+"""Capture files to `Records`: which container it is, and the reading of a file in pieces.
+
+A file is never mapped: it may be cut while it is read, which would end the process. What is in memory is one piece, so
+that a capture of gigabytes costs no more than what is kept of it (`gather`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BufferedReader
+from pathlib import Path
+
+import numpy as np
+
+from earwitness.errors import InputError
+from earwitness.files import MIB, open_regular
+from earwitness.trace.model import U8
+from earwitness.trace.pcap import HEADER_BYTES, PCAP_MAGIC, PcapReader
+from earwitness.trace.pcapng import PCAPNG_MAGIC, PcapngReader
+from earwitness.trace.records import Records
+from earwitness.trace.tally import Tally
+
+PIECE_BYTES = 16 * MIB
+"""What is read at a time: a file that is no larger is one piece."""
+MOST_BYTES = 16 * 1024 * MIB
+"""No file is read beyond this: it would take minutes, and a hole costs its maker nothing."""
+
+_OTHER_FORMATS = {
+    b"\x1f\x8b": "gzip-compressed; decompress it first (gunzip)",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed; decompress it first (unzstd)",
+    b"\xfd7zXZ\x00": "xz-compressed; decompress it first (unxz)",
+    b"BZh": "bzip2-compressed; decompress it first (bunzip2)",
+    b"\x04\x22\x4d\x18": "lz4-compressed; decompress it first (unlz4)",
+    b"\xa1\xb2\xcd\x34": "a modified pcap; convert it (editcap -F pcap)",
+    b"\x34\xcd\xb2\xa1": "a modified pcap; convert it (editcap -F pcap)",
+    b"snoop": "a snoop capture; convert it (editcap -F pcap)",
+}
+
+
+def read_pieces(path: str | Path, tally: Tally, *, resume: bool = False) -> Iterator[Records]:
+    """The packets of a pcap or pcapng file, piece by piece; damage goes into `tally`. `resume` as in `parse_records`.
+
+    Raises `InputError` where the file cannot be opened, is no capture, or is larger than `MOST_BYTES`.
+    """
+    try:
+        with open_regular(path, most_bytes=MOST_BYTES) as file:
+            assert isinstance(file, BufferedReader)
+            yield from _pieces(file, str(path), tally, resume)
+    except OSError as error:
+        remedy = "give a readable pcap or pcapng file"
+        if "too large" in str(error.strerror):
+            remedy = "keep the calls only (tshark -r FILE -Y 'rtp or rtcp or sip' -w CALLS) or split it (editcap -c)"
+        elif "pipe" in str(error.strerror):
+            remedy = "write what comes through it into a file first"
+        raise InputError("reading the capture", path, error.strerror or error, remedy) from error
+
+
+def parse_records(data: U8, name: str = "capture", *, resume: bool = False) -> Records:
+    """The packets of a pcap or pcapng file given as its bytes, (n,) uint8. Raises `InputError` if it is neither.
+
+    At a length that cannot be, reading stops, as in every other tool; with `resume` it goes on, in a pcap, at the next
+    place where three records in a row look sound. What lay between is missing from the file and will count as lost.
+    """
+    tally = Tally()
+    (records,) = whole(data, name, tally, resume=resume)
+    return replace(records, problems=tally.problems())
+
+
+def whole(data: U8, name: str, tally: Tally, *, resume: bool = False) -> Iterator[Records]:
+    """As `read_pieces`, of a file given as its bytes: one piece."""
+    records, _ = _reader(data[:HEADER_BYTES].tobytes(), name, tally, resume).take(data, 0, last=True)
+    yield records
+
+
+def _pieces(file: BufferedReader, name: str, tally: Tally, resume: bool) -> Iterator[Records]:
+    offset, size = 0, PIECE_BYTES
+    content, last = _more(np.zeros(0, dtype=np.uint8), file, size)
+    reader = _reader(content[:HEADER_BYTES].tobytes(), name, tally, resume)
+    while True:
+        records, used = reader.take(content, offset, last=last)
+        if used or last or reader.ended:
+            yield records if not offset and last else replace(records, complete=False)
+        del records
+        if last or reader.ended:
+            return
+        # A record or block that is longer than the piece begins the next one, which is then twice as long.
+        size = PIECE_BYTES if used else 2 * size
+        offset += used
+        content, last = _more(content[used:], file, size)
+
+
+def _more(rest: U8, file: BufferedReader, size: int) -> tuple[U8, bool]:
+    """What is left of a piece and up to `size` bytes after it; and whether the file ends there."""
+    content = np.empty(len(rest) + size, dtype=np.uint8)
+    content[: len(rest)] = rest
+    read = file.readinto(content[len(rest) :].data)
+    return content[: len(rest) + read], read < size or not file.peek(1)
+
+
+def _reader(head: bytes, name: str, tally: Tally, resume: bool) -> PcapReader | PcapngReader:
+    if head[:4] == PCAPNG_MAGIC:
+        return PcapngReader(tally)
+    if head[:4] in PCAP_MAGIC:
+        if len(head) < HEADER_BYTES:
+            raise InputError(
+                "reading the capture", name, f"ends within its header ({len(head)} bytes)", "capture again"
+            )
+        return PcapReader(head, tally, resume=resume)
+    for magic, advice in _OTHER_FORMATS.items():
+        if head.startswith(magic):
+            raise InputError("reading the capture", name, f"is {advice}", "give a pcap or pcapng file")
+    happened = "is empty" if not head else f"is not a capture (begins {head[:4].hex(' ')})"
+    raise InputError("reading the capture", name, happened, "give a pcap or pcapng file")

@@ -1,0 +1,131 @@
+"""The pieces of a capture file to one set of datagrams, of which memory holds what a listener to calls can want.
+
+A file of one piece is taken whole. Of a longer one RTP, RTCP and SIP stay, by their form; so a day's traffic with some
+calls in it costs what the calls cost. What is kept has an end too: past `MOST_PAYLOAD_BYTES` the beginning of each
+packet is kept, as by a short snap length (timing is whole, sound is not), and past `MOST_DATAGRAMS` the file is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from earwitness.errors import InputError
+from earwitness.trace.bytewindow import window
+from earwitness.trace.link import Datagrams, Followed, follow
+from earwitness.trace.model import I32, I64, U8, Bool
+from earwitness.trace.problem import CaptureProblem, ProblemKind
+from earwitness.trace.records import Records
+from earwitness.trace.sdp import SIP_BEGINNINGS
+
+MOST_DATAGRAMS = 2_500_000
+"""RTP, RTCP and SIP packets of one file: 7 hours of a call at 50 packets a second each way."""
+MOST_PAYLOAD_BYTES = 256 * 2**20
+"""Payload that is kept of one file: 3 hours of a call in G.711, both ways, and more in other codecs."""
+_KEPT_OF_EACH = 64
+"""Bytes kept of each packet past that: the RTP header, with what extends it."""
+
+_LATE = 2**63 - 1
+_SIP = np.array(sorted(int.from_bytes(word, "little") for word in SIP_BEGINNINGS), dtype="<u4")
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What a file holds. `packets` and the times count all of it, `udp` is what was kept."""
+
+    format: str
+    link_types: tuple[int, ...]
+    resolution_ns: float
+    packets: int
+    started_ns: int
+    ended_ns: int
+    udp: Datagrams
+
+
+def sip_among(data: U8, at: I64, captured: I64 | I32) -> Bool:
+    """Which payloads, beginning `at` and so many bytes captured (n,), begin as SIP does."""
+    return np.asarray((captured >= 8) & np.isin(window(data, at, 4).view("<u4")[:, 0], _SIP))
+
+
+def gather(pieces: Iterator[Records], name: str) -> Gathered:
+    """All that the pieces of a file hold. Raises `InputError` where that is more than `MOST_DATAGRAMS`."""
+    followed, kept = Followed(), _Kept(name)
+    packets, started, ended = 0, _LATE, -_LATE
+    for records in pieces:
+        if records.complete:
+            udp = follow(records, followed)
+        else:
+            kept.add(follow(records, followed, _wanted), packets)
+        if len(records):
+            started = min(started, int(records.time_ns.min()))
+            ended = max(ended, int(records.time_ns.max()))
+        packets += len(records)
+        about = (records.format, records.link_types, records.resolution_ns)
+        complete = records.complete
+        del records  # before the next piece is read
+    if not complete:
+        udp = kept.datagrams()
+    problems = (*followed.problems(), *kept.problems())
+    udp = replace(udp, flows=tuple(followed.flows), problems=problems)
+    return Gathered(*about, packets, started if packets else 0, ended if packets else 0, udp)
+
+
+def _wanted(data: U8, at: I64, captured: I64) -> Bool:
+    """Which payloads have the form of RTP or RTCP (version 2), or begin as SIP does."""
+    rtp = (captured >= 8) & (window(data, at, 1)[:, 0] >> 6 == 2)
+    return np.asarray(rtp | sip_among(data, at, captured))
+
+
+class _Kept:
+    """What is kept of the pieces of one file."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bytes = bytearray()
+        self._columns: list[tuple[I64, I32, I32, I64, I32, I64]] = []
+        self._count = self._cut = 0
+
+    def add(self, found: Datagrams, before: int) -> None:
+        """The datagrams of a piece, before which the file has so many packets."""
+        self._count += len(found)
+        if self._count > MOST_DATAGRAMS:
+            raise InputError(
+                "reading the capture",
+                self._name,
+                f"it holds more than {MOST_DATAGRAMS:,} RTP packets",
+                "choose calls (tshark -r FILE -Y 'ip.addr == ADDRESS' -w CALLS) or split it (editcap -c 1000000)",
+            )
+        captured, total = found.captured, len(self._bytes)
+        if total > MOST_PAYLOAD_BYTES:
+            self._cut += int(np.count_nonzero(captured > _KEPT_OF_EACH))
+            captured = np.minimum(captured, _KEPT_OF_EACH)
+        if 2 * int(captured.sum()) >= len(found.data):
+            # Most of the piece is wanted: it is quicker to keep it as it is.
+            start = total + found.start
+            self._bytes += memoryview(found.data)
+        else:
+            start = total + np.cumsum(captured, dtype=np.int64) - captured
+            content, ends = found.data.tobytes(), (found.start + captured).tolist()
+            self._bytes += b"".join([content[a:b] for a, b in zip(found.start.tolist(), ends, strict=True)])
+        self._columns.append((start, captured, found.length, found.time_ns, found.flow, before + found.record))
+
+    def datagrams(self) -> Datagrams:
+        """All of it, without flows and problems."""
+        names = ("start", "captured", "length", "time_ns", "flow", "record")
+        columns = {}
+        for i, name in enumerate(names):
+            columns[name] = np.concatenate([column[i] for column in self._columns])
+        data: U8 = np.frombuffer(self._bytes, dtype=np.uint8)
+        return Datagrams(data=data, flows=(), problems=(), **columns)
+
+    def problems(self) -> tuple[CaptureProblem, ...]:
+        """What was cut."""
+        if not self._cut:
+            return ()
+        detail = (
+            f"{self._cut} packets past the first {MOST_PAYLOAD_BYTES >> 20} MiB of RTP, of which {_KEPT_OF_EACH} bytes"
+            " each are read: their timing is whole, their sound is not"
+        )
+        return (CaptureProblem(ProblemKind.TRUNCATED, detail),)
