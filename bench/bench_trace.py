@@ -15,8 +15,8 @@ import numpy as np
 from bench.measure import Measurement
 from earwitness.errors import InputError
 from earwitness.trace.capture import read_capture
-from earwitness.trace.jitter import as_published
 from earwitness.trace.container import parse_records
+from earwitness.trace.jitter import as_published
 from earwitness.trace.report import SIDES
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from making import LINKS, START_NS, Datagram, pcap, rtp_stream, udp_packet
 
-from earwitness.trace.link import Datagrams, Flow, datagrams
 from earwitness.trace.container import parse_records
+from earwitness.trace.link import Datagrams, Flow, datagrams
 from earwitness.trace.problem import ProblemKind
 
 SIX = {"source": ("fd00::1", 4002), "destination": ("fd00::2", 4000)}

@@ -138,7 +138,8 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
         panel.set_xscale("log")
         panel.set(ylim=(1, 4.6), xlim=(low, high), xlabel="standard deviation of jitter, ms")
         panel.set_title(
-            f"{plain(str(condition))}, n = {found.n:,}\nr = {found.pearson:.2f}, ρ = {found.spearman:.2f}, τ = {found.kendall:.2f}",
+            f"{plain(str(condition))}, n = {found.n:,}\n"
+            f"r = {found.pearson:.2f}, ρ = {found.spearman:.2f}, τ = {found.kendall:.2f}",
             fontsize=7,
         )
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -174,9 +174,7 @@ class PcapngReader:
                 break
             if position + total > end:
                 if last:
-                    tally.place(
-                        ProblemKind.TRUNCATED, f"the file ends within block of {total} bytes", base + position
-                    )
+                    tally.place(ProblemKind.TRUNCATED, f"the file ends within block of {total} bytes", base + position)
                 break
             if kind in (_ENHANCED, _OLD_PACKET):
                 if total >= 32:
