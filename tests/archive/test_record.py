@@ -15,7 +15,8 @@ from earwitness.errors import Outcome
 
 name = st.text(max_size=20)
 finite = st.floats(allow_nan=False, allow_infinity=False)
-ratio = st.none() | finite
+ms = st.none() | st.floats(-1e12, 1e12)
+whole = st.integers(-(2**63), 2**63 - 1)
 
 records = st.builds(
     CallRecord,
@@ -23,15 +24,17 @@ records = st.builds(
     started_at=name,
     command=st.lists(name, max_size=3).map(tuple),
     versions=st.dictionaries(name, name, max_size=3),
-    seed=st.none() | st.integers(-(2**63), 2**63),
-    clocks=st.dictionaries(name, st.builds(Clock, kind=name, host=name, error_ms=ratio), max_size=2),
+    seed=st.none() | whole,
+    clocks=st.dictionaries(name, st.builds(Clock, kind=name, host=name, error_ms=ms), max_size=2),
     circuit=st.builds(Circuit, id=name, relays=st.lists(st.builds(Relay, nickname=name), max_size=3).map(tuple)),
     caller=st.builds(Endpoint, place=name),
-    speech=st.builds(Speech, name=name, seconds=ratio, sample_rate=st.none() | st.integers(1)),
+    speech=st.builds(
+        Speech, name=name, seconds=st.none() | st.floats(0, 1e9), sample_rate=st.none() | st.integers(1, 10**9)
+    ),
     outcome=st.sampled_from(Outcome),
     evidence=st.dictionaries(name, st.none() | st.integers() | name | st.lists(finite, max_size=3), max_size=3),
-    milestones=st.dictionaries(name, st.integers(), max_size=3),
-    listening=st.dictionaries(name, st.builds(Listening, origin_ns=st.integers(), shares=st.just({"played": 0.5}))),
+    milestones=st.dictionaries(name, whole, max_size=3),
+    listening=st.dictionaries(name, st.builds(Listening, origin_ns=whole, shares=st.just({"played": 0.5}))),
     rows=st.sampled_from([(), ("to_callee",), ("to_caller", "to_callee")]).map(
         lambda directions: tuple(Row(call_id="a-call", direction=direction) for direction in directions)
     ),
@@ -56,7 +59,8 @@ def test_what_json_cannot_hold_is_refused() -> None:
 
 
 def _plain() -> dict[str, object]:
-    record = CallRecord(call_id="a", started_at="t", outcome=Outcome.COMPLETED, rows=(Row(call_id="a", hops=3),))
+    rows = (Row(call_id="a", direction="to_callee", hops=3),)
+    record = CallRecord(call_id="a", started_at="t", outcome=Outcome.COMPLETED, rows=rows)
     plain: dict[str, object] = json.loads(record.to_json())
     return plain
 
@@ -94,11 +98,11 @@ def test_what_is_no_record_is_refused(text: str) -> None:
 
 def test_a_column_of_a_later_version_is_left_out_and_told() -> None:
     plain = _plain()
-    plain["rows"] = [{"call_id": "a", "loudness": 3}]
+    plain["rows"] = [{"call_id": "a", "direction": "to_caller", "loudness": 3}]
     plain["weather"] = "rain"
     notes: list[str] = []
     record = CallRecord.from_json(json.dumps(plain), notes)
-    assert record.rows[0] == Row(call_id="a")
+    assert record.rows[0] == Row(call_id="a", direction="to_caller")
     assert notes == ["rows[0].loudness: unknown, left out", "weather: unknown, left out"]
 
 

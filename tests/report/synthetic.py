@@ -90,7 +90,7 @@ def add_call(dataset: Dataset, made: Made, place: tuple[str, str] = ("Frankfurt"
                 shares=heard.shares,
             )
             missing = heard.shares["concealed_ratio"]
-            ceiling = {"g711u": 4.42, "opus": 4.31, "gsm": 3.55}[made.codec.split(":")[0]]
+            ceiling = {"g711u": 4.42, "opus": 4.31, "gsm": 3.55, "speex": 3.6}[made.codec.split(":")[0]]
             mos = max(1.1, ceiling - 9.0 * missing**0.8)
             verdict = "good" if mos >= 4 else "acceptable" if mos >= 3 else "poor" if mos >= 2 else "bad"
             jitter = jitter_ms(trace)

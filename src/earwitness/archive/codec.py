@@ -1,9 +1,14 @@
-"""Dataclass <-> plain JSON values, checked: every record that we write to disk goes through here both ways."""
+"""Dataclass <-> plain JSON values, checked: every record that we write to disk goes through here both ways.
+
+A record that we read may be anybody's. What passes here can be kept in every form that we write (UTF-8, int64, double),
+and is within the range that its field gives as `range` in its metadata.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import types
 import typing
@@ -13,6 +18,12 @@ from typing import Any, TypeVar, Union
 
 Item = TypeVar("Item")
 
+INT64 = (-(2**63), 2**63 - 1)
+MOST_DEPTH = 40
+"""Levels of lists and objects within a field that may hold anything."""
+MOST_NOTES = 20
+"""Notes on one record: a stranger's can have a million unknown keys."""
+
 _PLAIN: dict[type, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
 
@@ -20,13 +31,30 @@ class Mismatch(ValueError):
     """A value that is not what the schema says, with where it is: `rows[0].hops: expected an integer, got 'x'`."""
 
 
+def loads(text: str | bytes) -> Any:
+    """Plain values from JSON as RFC 8259 has it: without NaN and infinities, each key of an object once.
+
+    Raises `Mismatch`.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+    except Mismatch:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Mismatch(f"not JSON: {_short_text(str(error))}") from None
+
+
 def to_plain(value: Any) -> Any:
     """The value as JSON can hold it: dataclasses to objects, numpy scalars to Python's, NaN and infinities to None.
 
+    Bytes that Python could not read as text (lone surrogates: a path that is not UTF-8) are written as `\\udcff`.
     Raises `Mismatch` for what JSON cannot hold.
     """
-    if value is None or isinstance(value, str | bool):
-        return str(value) if isinstance(value, Enum) else value
+    if isinstance(value, str):
+        text = str(value) if isinstance(value, Enum) else value
+        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, bool):
+        return value
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -34,13 +62,13 @@ def to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
+        return {to_plain(str(key)): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [to_plain(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
     if hasattr(value, "tolist"):  # numpy scalar or array
         return to_plain(value.tolist())
     if hasattr(value, "__fspath__"):
-        return str(value)
+        return to_plain(str(value))
     raise Mismatch(f"JSON cannot hold a {type(value).__name__}: {value!r}")
 
 
@@ -48,7 +76,7 @@ def from_plain(kind: type[Item], value: Any, notes: list[str] | None = None, whe
     """The dataclass `kind` from plain JSON values.
 
     A missing key takes the field's default. A key that the schema does not know is left out and told in `notes`.
-    Raises `Mismatch` for a missing key without a default and for a value of the wrong type.
+    Raises `Mismatch` for a missing key without a default, for a value of the wrong type, and for one out of range.
     """
     if not isinstance(value, Mapping):
         raise Mismatch(f"{where or kind.__name__}: expected an object, got {_short(value)}")
@@ -60,10 +88,15 @@ def from_plain(kind: type[Item], value: Any, notes: list[str] | None = None, whe
         place = f"{where}.{field.name}" if where else field.name
         if field.name in value:
             given[field.name] = _convert(hints[field.name], value[field.name], notes, place)
+            _check_range(given[field.name], field.metadata.get("range"), place)
+            _check_length(given[field.name], field.metadata.get("longest"), place)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise Mismatch(f"{place}: missing")
     if notes is not None:
-        notes.extend(f"{where}.{key}: unknown, left out".lstrip(".") for key in value if key not in names)
+        unknown = [key for key in value if key not in names]
+        notes.extend(
+            f"{where}.{_key(key)}: unknown, left out".lstrip(".") for key in unknown[: MOST_NOTES - len(notes)]
+        )
     return kind(**given)
 
 
@@ -77,6 +110,7 @@ def _convert(hint: Any, value: Any, notes: list[str] | None, where: str) -> Any:
     """`value` as the type `hint` asks, or `Mismatch`."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
+        _check_anything(value, where)
         return value
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -90,7 +124,10 @@ def _convert(hint: Any, value: Any, notes: list[str] | None, where: str) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise Mismatch(f"{where}: expected an object, got {_short(value)}")
-        return {str(key): _convert(arguments[1], item, notes, f"{where}.{key}") for key, item in value.items()}
+        return {
+            _key_of(key, where): _convert(arguments[1], item, notes, f"{where}.{_key(key)}")
+            for key, item in value.items()
+        }
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_plain(hint, value, notes, where)
     return _scalar(hint, value, where)
@@ -104,12 +141,98 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
         except ValueError:
             raise Mismatch(f"{where}: {_short(value)} is not one of {', '.join(str(m) for m in hint)}") from None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise Mismatch(f"{where}: no number can be as large as {_short(value)}") from None
     if type(value) is not hint:
         raise Mismatch(f"{where}: expected {_PLAIN.get(hint, str(hint))}, got {_short(value)}")
+    if hint is str:
+        _check_text(value, where)
+    elif hint is int and not INT64[0] <= value <= INT64[1]:
+        raise Mismatch(f"{where}: {_short(value)} does not fit into 64 bits")
+    elif hint is float and not math.isfinite(value):
+        raise Mismatch(f"{where}: {value} is not a number that JSON has")
     return value
 
 
+def _check_range(value: Any, bounds: tuple[float, float] | None, where: str) -> None:
+    """Raise `Mismatch` for a number out of its field's range."""
+    if bounds is not None and value is not None and not bounds[0] <= value <= bounds[1]:
+        raise Mismatch(f"{where}: {_short(value)} is not within {bounds[0]:g} to {bounds[1]:g}")
+
+
+def _check_length(value: Any, longest: int | None, where: str) -> None:
+    """Raise `Mismatch` for a text that is longer than its field's."""
+    if longest is not None and isinstance(value, str) and len(value) > longest:
+        raise Mismatch(f"{where}: {_short(value)} has {len(value)} characters, at most {longest} can be")
+
+
+def _check_anything(value: Any, where: str) -> None:
+    """Raise `Mismatch` for what could not be written again, at any depth."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        for item in level:
+            if isinstance(item, str):
+                _check_text(item, where)
+            elif isinstance(item, float) and not math.isfinite(item):
+                raise Mismatch(f"{where}: {item} is not a number that JSON has")
+        for item in level:
+            if isinstance(item, Mapping):
+                for key in item:
+                    _key_of(key, where)
+        level = [
+            inner
+            for item in level
+            if isinstance(item, Mapping | list | tuple)
+            for inner in (item.values() if isinstance(item, Mapping) else item)
+        ]
+        if not level:
+            return
+    raise Mismatch(f"{where}: nested deeper than {MOST_DEPTH} levels")
+
+
+def _check_text(text: str, where: str) -> None:
+    """Raise `Mismatch` for a text that UTF-8 cannot hold: with half of a surrogate pair in it."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Mismatch(f"{where}: {_short(text)} is not Unicode text (a lone surrogate)") from None
+
+
+def _key_of(key: Any, where: str) -> str:
+    _check_text(str(key), where)
+    return str(key)
+
+
+def _key(key: Any) -> str:
+    """A key as part of a place: one that is long or not text does not spoil the line."""
+    text = str(key)
+    return _short_text(text if text.isprintable() else text[:50].encode("unicode_escape", "backslashreplace").decode())
+
+
+def _no_constant(name: str) -> float:
+    raise Mismatch(f"not JSON: {name}")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a key that is there twice means one thing to one reader and another to the next."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise Mismatch(f"{_key(twice)}: there twice")
+    return made
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return _short_text(repr(value[:50] if isinstance(value, str) else value))
+
+
+def _short_text(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."

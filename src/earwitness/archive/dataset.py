@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Self
 
 from earwitness import __version__
 from earwitness.archive import layout
-from earwitness.archive.index import Problem, survey, to_frame, write_index
+from earwitness.archive.codec import loads
+from earwitness.archive.index import survey, to_frame, write_index
+from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord, read_record, write_record
 from earwitness.archive.schema import SCHEMA_VERSION
 from earwitness.archive.staging import commit, locked, remove_stale, staged, write_atomically
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.files import MIB, UnfitFile, read_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,14 +53,16 @@ class Dataset:
         path = Path(directory)
         about = path / layout.DATASET_FILE
         try:
-            plain = json.loads(about.read_bytes())
+            plain = loads(read_regular(about, MIB))
             version = plain["schema_version"]
         except FileNotFoundError:
             raise InputError("opening the data set", path, "there is none", "give the directory of one") from None
+        except UnfitFile as error:
+            raise InputError("opening the data set", about, error.strerror, "restore it") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError("opening the data set", path, f"{about.name} is damaged: {error}", "restore it") from None
         if not isinstance(version, int) or version > SCHEMA_VERSION:
-            remedy = f"use Earwitness {plain.get('earwitness', 'of a later version')} or later"
+            remedy = f"use Earwitness {plain.get('earwitness', 'of a later version')!s:.40} or later"
             raise InputError("opening the data set", path, f"its layout is version {version}", remedy)
         return cls(path)
 
@@ -143,6 +148,20 @@ class Dataset:
         ids = survey(self.path)[0].column("call_id").to_pylist()
         for call_id in dict.fromkeys(ids):
             yield StoredCall(self.path / layout.CALLS / call_id)
+
+    def readable(self, problems: list[Problem]) -> Iterator[StoredCall]:
+        """The calls whose records can be read, in order of start; what is wrong with the others is put to `problems`.
+
+        Take each within `earwitness.archive.problems.apart`, so that one call does not end the work on all.
+        """
+        table, found = survey(self.path)
+        problems.extend(found)
+        for call_id in dict.fromkeys(table.column("call_id").to_pylist()):
+            call = StoredCall(self.path / layout.CALLS / call_id)
+            with apart(call_id, problems):  # damaged since it was indexed
+                _ = call.record
+            if "record" in call.__dict__:
+                yield call
 
     def call(self, call_id: str) -> StoredCall:
         """One call by name; raises InputError where there is none."""

@@ -5,38 +5,34 @@ from __future__ import annotations
 import csv
 import io
 import os
+import stat
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from earwitness.archive.bounded import read_bounded
 from earwitness.archive.codec import to_plain
-from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET
+from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET, is_call_id
+from earwitness.archive.problems import Problem, apart, shown
 from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.schema import SCHEMA_VERSION, Row, columns
 from earwitness.archive.spreadsheet import cell
 from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
+from earwitness.files import MIB
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ROWS_AT_ONCE = 1000
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A call folder that cannot be read, and why; or one read with something left out."""
-
-    call_id: str
-    what: str
-    skipped: bool = True
-    """Whether the call is missing from the rows because of it."""
+_MOST_BYTES = 512 * MIB
+_LONGEST_NAME = 130
 
 
 def arrow_schema() -> pa.Schema:
@@ -45,7 +41,7 @@ def arrow_schema() -> pa.Schema:
     fields = []
     for column in columns():
         kinds = [kind for kind in (typing.get_args(hints[column.name]) or (hints[column.name],)) if kind in _ARROW]
-        about = {key: text for key, text in column.metadata.items() if text}
+        about = {key: text for key, text in column.metadata.items() if isinstance(text, str) and text}
         fields.append(pa.field(column.name, _ARROW[kinds[0]], metadata=about))
     return pa.schema(fields, metadata={"earwitness_schema_version": str(SCHEMA_VERSION)})
 
@@ -82,11 +78,12 @@ def skeleton_row(record: CallRecord, direction: str) -> Row:
 def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]:
     """All rows of a data set, in order of start, and the folders that could not be read.
 
-    The index is believed for the calls in it; the records of all others are read. `use_index=False` reads every record.
+    The index is believed for the calls in it, where it could have been made from records (`_believable`); the records
+    of all others are read. `use_index=False` reads every record.
     """
-    present = _call_ids(root)
-    table = _read_index(root) if use_index else None
     problems: list[Problem] = []
+    present = _call_ids(root, problems)
+    table = _read_index(root, len(present)) if use_index else None
     fresh: list[dict[str, Any]] = []
     known: set[str] = set()
     if table is not None:
@@ -95,16 +92,13 @@ def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]
         if not known <= present:
             table = table.filter(pa.array([call_id in present for call_id in ids], pa.bool_()))
     for call_id in sorted(present - known):
-        notes: list[str] = []
-        try:
+        with apart(call_id, problems):
+            notes: list[str] = []
             record = read_record(root / CALLS / call_id, notes)
-        except InputError as error:
-            problems.append(Problem(call_id, error.happened))
-            continue
-        problems.extend(Problem(call_id, note, skipped=False) for note in notes)
-        fresh.extend(to_plain(row) for row in rows_of(record))
+            fresh.extend([to_plain(row) for row in rows_of(record)])
+            problems.extend(Problem(call_id, note, skipped=False) for note in notes)
     schema = arrow_schema()
-    added = pa.Table.from_pylist(fresh, schema=schema)
+    added = pa.Table.from_pylist(fresh, schema=schema)  # the codec let nothing pass that does not fit
     table = added if table is None else pa.concat_tables([table, added])
     return table.sort_by([("started_at", "ascending"), ("call_id", "ascending"), ("direction", "ascending")]), problems
 
@@ -151,20 +145,59 @@ def _csv_number(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
 
 
-def _read_index(root: Path) -> pa.Table | None:
-    """The index, or nothing where there is none that this version wrote whole."""
+def _read_index(root: Path, calls: int) -> pa.Table | None:
+    """The index, or nothing where there is none that this version wrote whole, of about so many calls."""
     try:
-        table = pq.read_table(root / INDEX_PARQUET)
-    except (OSError, pa.ArrowException):
+        # It may lag behind calls that were removed; where it lags more it is made again sooner than read.
+        table = read_bounded(root / INDEX_PARQUET, most_rows=4 * calls + _ROWS_AT_ONCE, most_bytes=_MOST_BYTES)
+    except (OSError, ValueError, MemoryError, pa.ArrowException):
         return None
-    return table if table.schema.equals(arrow_schema(), check_metadata=False) else None
+    return table if table.schema.equals(arrow_schema(), check_metadata=False) and _believable(table) else None
 
 
-def _call_ids(root: Path) -> set[str]:
+def _believable(table: pa.Table) -> bool:
+    """Whether every row could be one of a record: its figures in range, its direction once a call."""
+    for column in columns():
+        bounds, values = column.metadata.get("range"), table.column(column.name)
+        if bounds is not None and values.null_count < len(values):
+            if pa.types.is_floating(values.type) and not pc.all(pc.is_finite(values)).as_py():
+                return False
+            ends = pc.min_max(values).as_py()
+            if not bounds[0] <= ends["min"] <= ends["max"] <= bounds[1]:
+                return False
+        elif pa.types.is_string(values.type) and (
+            values.null_count or (pc.max(pc.utf8_length(values)).as_py() or 0) > column.metadata["longest"]
+        ):
+            return False  # a row's texts are never null
+    directions = pc.unique(table.column("direction")).to_pylist()
+    names = table.select(["call_id", "direction"])
+    return set(directions) <= set(DIRECTIONS) and names.group_by(names.column_names).aggregate([]).num_rows == len(
+        names
+    )
+
+
+def _call_ids(root: Path, problems: list[Problem]) -> set[str]:
+    """The names of the call folders; what stands among them and can be none is told."""
+    found = set()
     try:
         with os.scandir(root / CALLS) as entries:
-            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    if not entry.is_file():
+                        problems.append(Problem(shown(entry.name), f"it is {_kind(entry)}, not the folder of a call"))
+                elif is_call_id(entry.name):
+                    found.add(entry.name)
+                else:
+                    problems.append(Problem(shown(entry.name)[:_LONGEST_NAME], "no call can have this name"))
     except FileNotFoundError:
         return set()
     except OSError as error:
         raise InputError("reading the data set", root, error.strerror, "see that you may read it") from None
+    return found
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    mode = entry.stat(follow_symlinks=False).st_mode
+    return "a link to nothing" if stat.S_ISLNK(mode) else "a pipe, socket or device"

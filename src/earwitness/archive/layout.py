@@ -66,13 +66,13 @@ CALL_FILES = frozenset({RECORD, TRUTH, *CAPTURES.values(), *SOUNDS, *TRACES, *LE
 
 
 def is_call_id(name: str) -> bool:
-    """Whether a folder of this name can be a call's."""
+    """Whether a call can have this name: one that can be a folder's on every system."""
     return _CALL_ID.fullmatch(name) is not None
 
 
 def check_call_id(call_id: str, directory: Path) -> str:
-    """The call id, if it can be the name of a folder on every system."""
-    if not _CALL_ID.fullmatch(call_id):
+    """The call id, if it can be one (`is_call_id`); InputError."""
+    if not is_call_id(call_id):
         raise InputError(
             "storing a call in", directory, f"{call_id!r} cannot be the name of a call", "use letters, digits and ._+-"
         )

@@ -19,6 +19,7 @@ from typing import Any
 from earwitness import __version__
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import CALLS, CAPTURES, REFERENCE, heard_file, trace_file
+from earwitness.archive.problems import Problem, apart
 from earwitness.archive.published_csv import CODECS, ENDS, ROW_COLUMN, write_published_csv
 from earwitness.archive.published_layout import FoundCall, Scan, scan
 from earwitness.archive.published_measure import DIRECTION, MeasuredCall, MeasureOptions, measure_call
@@ -196,39 +197,50 @@ def _summary(found: Scan, imported: int, store: Dataset) -> ImportSummary:
     )
 
 
-def export_published(dataset: Path, out: Path) -> int:
+def export_published(dataset: Path, out: Path, problems: list[Problem] | None = None) -> int:
     """Write the data set as a CSV with exactly the published columns, one row a call; returns the number of calls.
+
+    Calls that cannot be read are left out and put to `problems`.
 
     Codec and location are the study's own words for imported calls; ours (`codec`, `from-to`) for others. An end whose
     files are not in the data set leaves its cells empty; the caller's score of a call that could not be scored is 0, as
     the study wrote it.
     """
     store = Dataset.open(dataset)
+    left_out = [] if problems is None else problems
     rows = []
-    for stored in store.calls():
-        record = stored.record
-        by_direction = {row.direction: row for row in record.rows}
-        any_row = next(iter(by_direction.values()), None)
-        if any_row is None:
-            continue
-        tor = bool(any_row.hops)
-        line: dict[str, Any] = {
-            "iteration_no": any_row.iteration if any_row.iteration is not None else 0,
-            "tor_status": "Tor" if tor else "Non-tor",
-            "location": record.plan.get("location") or f"{any_row.from_place}-{any_row.to_place}",
-            "codec": _published_codec(any_row.codec_claimed or any_row.codec),
-        }
-        for end in ENDS:
-            row = by_direction.get(DIRECTION[end])
-            for name, column in ROW_COLUMN.items():
-                line[f"{end}_{name}"] = getattr(row, column) if row is not None else None
-            unscored = row is not None and row.mos_lqo is None and (end == "caller" or bool(row.source_recording))
-            if unscored:
-                line[f"{end}_pesq_raw"] = line[f"{end}_pesq_mos"] = 0.0
-        rows.append(line)
+    for stored in store.readable(left_out):
+        with apart(stored.call_id, left_out):
+            line = _published_line(stored.record)
+            if line is not None:
+                rows.append(line)
     rows.sort(key=lambda line: (str(line["codec"]), str(line["location"]), int(line["iteration_no"])))
     write_published_csv(rows, out)
     return len(rows)
+
+
+def _published_line(record: CallRecord) -> dict[str, Any] | None:
+    """A call as the study's table has it; None for one without rows."""
+    by_direction = {row.direction: row for row in record.rows}
+    any_row = next(iter(by_direction.values()), None)
+    if any_row is None:
+        return None
+    tor = bool(any_row.hops)
+    location = record.plan.get("location")
+    line: dict[str, Any] = {
+        "iteration_no": any_row.iteration if any_row.iteration is not None else 0,
+        "tor_status": "Tor" if tor else "Non-tor",
+        "location": location if location and isinstance(location, str) else f"{any_row.from_place}-{any_row.to_place}",
+        "codec": _published_codec(any_row.codec_claimed or any_row.codec),
+    }
+    for end in ENDS:
+        row = by_direction.get(DIRECTION[end])
+        for name, column in ROW_COLUMN.items():
+            line[f"{end}_{name}"] = getattr(row, column) if row is not None else None
+        unscored = row is not None and row.mos_lqo is None and (end == "caller" or bool(row.source_recording))
+        if unscored:
+            line[f"{end}_pesq_raw"] = line[f"{end}_pesq_mos"] = 0.0
+    return line
 
 
 def _published_codec(codec: str) -> str:

@@ -9,16 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from earwitness.archive.codec import Mismatch, from_plain, to_plain
-from earwitness.archive.layout import CALLS, RECORD
-from earwitness.archive.schema import Row
+from earwitness.archive.codec import Mismatch, from_plain, loads, to_plain
+from earwitness.archive.layout import CALLS, DIRECTIONS, RECORD
+from earwitness.archive.schema import LABEL, MS_RANGE, Row
 from earwitness.errors import InputError, Outcome
+from earwitness.files import MIB, read_regular
 
 RECORD_VERSION = 1
+MOST_BYTES = 16 * MIB
+"""Of a record, a thousand times what one usually has. As Python's objects it can take twenty times its size."""
 
 
-def _says(definition: str, **options: Any) -> Any:
-    return field(metadata={"definition": definition}, **options)
+def _says(
+    definition: str, bounds: tuple[float, float] | None = None, longest: int | None = None, **options: Any
+) -> Any:
+    return field(metadata={"definition": definition, "range": bounds, "longest": longest}, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +32,18 @@ class Clock:
 
     kind: str = _says("What it is: CLOCK_REALTIME kernel timestamps, CLOCK_MONOTONIC ...")
     host: str = _says("Machine it runs on", default="")
-    error_ms: float | None = _says("Bound on its error against the call's other clocks; null: not known", default=None)
+    error_ms: float | None = _says(
+        "Bound on its error against the call's other clocks; null: not known", MS_RANGE, default=None
+    )
     offset_ns: int | None = _says(
         "On another machine: how far it was found ahead of the caller's clock in mid-call; times here are corrected"
         " for it, captures are not",
         default=None,
     )
-    skew_ppm: float | None = _says("On another machine: parts per million that it runs fast", default=None)
+    skew_ppm: float | None = _says("On another machine: parts per million that it runs fast", (-1e6, 1e6), default=None)
     symmetric_error_ms: float | None = _says(
         "On another machine: the bound on the error if the least delays of both directions are equal, in ms",
+        MS_RANGE,
         default=None,
     )
 
@@ -44,11 +52,11 @@ class Clock:
 class Relay:
     """One relay of the circuit."""
 
-    nickname: str = _says("Name the relay gives itself")
+    nickname: str = _says("Name the relay gives itself", longest=LABEL)
     fingerprint: str = _says("Identity, 40 hexadecimal digits", default="")
     address: str = _says("IP address", default="")
-    place: str = _says("City", default="")
-    country: str = _says("Country", default="")
+    place: str = _says("City", longest=LABEL, default="")
+    country: str = _says("Country", longest=LABEL, default="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +71,7 @@ class Circuit:
 class Endpoint:
     """One end of the call."""
 
-    place: str = _says("City", default="")
+    place: str = _says("City", longest=LABEL, default="")
     host: str = _says("Host in the lab, or machine", default="")
     address: str = _says("IP address its phone uses on the path", default="")
 
@@ -74,8 +82,8 @@ class Speech:
 
     name: str = _says("Name of the shipped reference, or of the file given", default="")
     attribution: str = _says("Who spoke, and the licence", default="")
-    seconds: float | None = _says("Length", default=None)
-    sample_rate: int | None = _says("Hz", default=None)
+    seconds: float | None = _says("Length", (0.0, 1e9), default=None)
+    sample_rate: int | None = _says("Hz", (1, 1e9), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +92,11 @@ class Listening:
 
     origin_ns: int = _says("Time of sample 0 of the heard audio, on the arrival clock of the trace")
     reference_at_ms: float | None = _says(
-        "Where in the heard audio the first sample of the reference plays", default=None
+        "Where in the heard audio the first sample of the reference plays", MS_RANGE, default=None
     )
     buffer: str = _says("Jitter buffer", default="")
     concealment: str = _says("What filled a missing frame", default="")
-    playout_delay_mean_ms: float | None = _says("Mean time a frame waited in the buffer", default=None)
+    playout_delay_mean_ms: float | None = _says("Mean time a frame waited in the buffer", MS_RANGE, default=None)
     shares: Mapping[str, float] = _says("Share of playing time by fate (played, concealed ...)", default_factory=dict)
 
 
@@ -103,17 +111,17 @@ class CallRecord:
     versions: Mapping[str, str] = _says("Versions of earwitness, tor, Python, kernel ...", default_factory=dict)
     seed: int | None = _says("Seed of everything random in this call", default=None)
     clocks: Mapping[str, Clock] = _says("Clocks by the name that traces use", default_factory=dict)
-    network: str = _says("lab, public, or the data set the call was imported from", default="lab")
+    network: str = _says("lab, public, or the data set the call was imported from", longest=LABEL, default="lab")
     plan: Mapping[str, Any] = _says("What was asked: the options of `earwitness call`", default_factory=dict)
-    path: str = _says("direct, tor, vpn, vpn-tor, onion ...", default="")
+    path: str = _says("direct, tor, vpn, vpn-tor, onion ...", longest=LABEL, default="")
     path_details: Mapping[str, Any] = _says(
         "What the path says of itself: options, streams, set-up", default_factory=dict
     )
     circuit: Circuit = _says("The circuit", default_factory=Circuit)
     caller: Endpoint = _says("Who called", default_factory=Endpoint)
     callee: Endpoint = _says("Who was called", default_factory=Endpoint)
-    codec: str = _says("Codec with options, as asked", default="")
-    phone: str = _says("Which phone", default="builtin")
+    codec: str = _says("Codec with options, as asked", longest=LABEL, default="")
+    phone: str = _says("Which phone", longest=LABEL, default="builtin")
     speech: Speech = _says("The reference", default_factory=Speech)
     outcome: Outcome = _says("How the call ended")
     outcome_detail: str = _says("One line: what was tried, on what, what happened, what to do", default="")
@@ -151,10 +159,7 @@ class CallRecord:
 
         Keys of a later Earwitness of the same record version are left out and told in `notes`.
         """
-        try:
-            plain = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise Mismatch(f"not JSON: {error}") from None
+        plain = loads(text)
         version = plain.get("record_version") if isinstance(plain, Mapping) else None
         if not isinstance(version, int) or isinstance(version, bool):
             raise Mismatch("record_version: missing")
@@ -172,15 +177,19 @@ class CallRecord:
         """Raise `Mismatch` where fields contradict one another."""
         seen = [row.direction for row in self.rows]
         if len(set(seen)) < len(seen):
-            raise Mismatch(f"rows: a direction twice: {', '.join(seen)}")
+            raise Mismatch(f"rows: a direction twice: {', '.join(seen)[:40]}")
         for i, row in enumerate(self.rows):
             if row.call_id != self.call_id:
-                raise Mismatch(f"rows[{i}].call_id: {row.call_id!r} in the record of {self.call_id!r}")
+                raise Mismatch(f"rows[{i}].call_id: {row.call_id!r:.40} in the record of {self.call_id!r:.40}")
+            if row.direction not in DIRECTIONS:  # it is part of names of files
+                raise Mismatch(f"rows[{i}].direction: {row.direction!r:.40} is not one of {', '.join(DIRECTIONS)}")
 
 
 def write_record(folder: Path, record: CallRecord) -> Path:
     """Write `record` into a call's folder; raises `Mismatch` for a record that could not be read back."""
     text = record.to_json()
+    if len(text) > MOST_BYTES:
+        raise Mismatch(f"the record has {len(text)} characters, at most {MOST_BYTES} can be read back")
     CallRecord.from_json(text)
     path = folder / RECORD
     path.write_text(text, encoding="utf-8")
@@ -191,7 +200,7 @@ def read_record(folder: Path, notes: list[str] | None = None) -> CallRecord:
     """Read the record of a call's folder; an InputError says what is wrong with it."""
     path = folder / RECORD
     try:
-        record = CallRecord.from_json(path.read_bytes(), notes)
+        record = CallRecord.from_json(read_regular(path, MOST_BYTES), notes)
         if folder.parent.name == CALLS and record.call_id != folder.name:
             raise Mismatch(f"call_id: {record.call_id!r} in the folder {folder.name!r}")
     except (OSError, ValueError) as error:

@@ -13,9 +13,36 @@ NO_LINK = "none"
 """Value of `link` where nothing was impaired."""
 
 
-def _column(definition: str, unit: str = "", source: str = "", default: Any = None) -> Any:
-    """A field of the row with what the data dictionary says of it."""
-    return dataclasses.field(default=default, metadata={"definition": definition, "unit": unit, "source": source})
+MS_RANGE = (-1e12, 1e12)
+"""Thirty years either way: what lies beyond is no time of a call, and sums of it would overflow."""
+_RANGES: dict[str, tuple[float, float]] = {
+    "ratio 0..1": (-1e-9, 1.0 + 1e-9),  # a sum of shares is not always 1 to the last digit
+    "MOS 1..5": (0.9, 5.0),  # P.862.1 and P.862.2 begin at 0.999
+    "MOS 1..4.5": (0.9, 5.0),
+    "P.862 score -0.5..4.5": (-10.0, 5.0),  # the algorithm itself does not stop at -0.5
+    "R 0..100": (-1000.0, 1000.0),  # G.107's R is below 0 where everything is bad
+    "ms": MS_RANGE,
+    "packets": (0, 1e12),
+    "gaps": (0, 1e12),
+    "relays": (0, 1000),
+    "Mbit/s": (0.0, 1e12),
+    "kbit/s": (0.0, 1e12),
+}
+"""By unit: a row with a figure outside is not a measurement of anything, and is not read."""
+
+
+LABEL = 200
+"""Characters of a text that stands on axes and in headings, at most."""
+_LONGEST_TEXT = 100_000
+
+
+def _column(
+    definition: str, unit: str = "", source: str = "", default: Any = None, longest: int = _LONGEST_TEXT
+) -> Any:
+    """A field of the row with what the data dictionary says of it, the range of its figures and the length of texts."""
+    metadata: dict[str, Any] = {"definition": definition, "unit": unit, "source": source}
+    metadata |= {"range": _RANGES.get(unit), "longest": longest if isinstance(default, str) else None}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,32 +51,41 @@ class Row:
 
     call_id: str = _column("Identity of the call; both directions share it", default="")
     started_at: str = _column("Start of the call, UTC", "ISO 8601, ns", default="")
-    network: str = _column("lab, public, or the data set a row was imported from", default="lab")
-    path: str = _column("direct, tor, vpn, vpn-tor, onion ...", default="")
+    network: str = _column("lab, public, or the data set a row was imported from", default="lab", longest=LABEL)
+    path: str = _column("direct, tor, vpn, vpn-tor, onion ...", default="", longest=LABEL)
     hops: int | None = _column("Relays in the circuit; 0 without Tor", "relays")
     circuit: str = _column("Relays, first hop first: nickname@place joined by ' > '", default="")
-    codec: str = _column("g711u, g711a, gsm, speex, opus, with options as asked (opus:24000)", default="")
-    from_place: str = _column("City of the caller", default="")
-    to_place: str = _column("City of the callee", default="")
-    phone: str = _column("Which phone placed the call", default="builtin")
+    codec: str = _column(
+        "g711u, g711a, gsm, speex, opus, with options as asked (opus:24000)",
+        default="",
+        longest=LABEL,
+    )
+    from_place: str = _column("City of the caller", default="", longest=LABEL)
+    to_place: str = _column("City of the callee", default="", longest=LABEL)
+    phone: str = _column("Which phone placed the call", default="builtin", longest=LABEL)
     relay_nodelay: bool | None = _column(
         "Whether the private network's relays had TCP_NODELAY set; null without relays"
     )
     security: str = _column(
-        "How the tunnel of vpn and vpn-tor was protected: none, static, tls; empty without one", default=""
+        "How the tunnel of vpn and vpn-tor was protected: none, static, tls; empty without one",
+        default="",
+        longest=LABEL,
     )
     tunnel_nodelay: bool | None = _column("Whether the tunnel's TCP connection had TCP_NODELAY; null without one")
     load: str = _column(
         "Background traffic that the lab's relays carried during the call, as `--load` has it; none; empty: not known",
         default="",
+        longest=LABEL,
     )
     load_mbit_s: float | None = _column("What the load's clients received during the call, together", "Mbit/s")
     link: str = _column(
-        "Impairments of the caller's links beyond geography, as `--link` has them; none; empty: not known", default=""
+        "Impairments of the caller's links beyond geography, as `--link` has them; none; empty: not known",
+        default="",
+        longest=LABEL,
     )
     sip_server: str = _column("SIP server that the call went through; empty: none", default="")
     seed: int | None = _column("Seed of everything random in this call")
-    outcome: str = _column("How the call ended, see outcomes", default="")
+    outcome: str = _column("How the call ended, see outcomes", default="", longest=LABEL)
     outcome_detail: str = _column("One line: what was tried, on what, what happened, what to do", default="")
     direction: str = _column("to_callee (caller speaks) or to_caller", default="")
     packets_sent: int | None = _column(
@@ -93,9 +129,11 @@ class Row:
     mouth_to_ear_ms: float | None = _column(
         "Packetisation + codec look-ahead + network + mean playout delay", "ms", "ITU-T G.114, G.107"
     )
-    playout_buffer: str = _column("Jitter buffer that rendered the audio", default="")
+    playout_buffer: str = _column("Jitter buffer that rendered the audio", default="", longest=LABEL)
     concealment: str = _column(
-        "What fills a missing frame in it: as asked, else the buffer's own; empty: not known", default=""
+        "What fills a missing frame in it: as asked, else the buffer's own; empty: not known",
+        default="",
+        longest=LABEL,
     )
     post_dial_delay_ms: float | None = _column(
         "INVITE sent to the first 180 or 200 received", "ms", "RFC 6076 4.3 (session request delay)"
@@ -132,14 +170,16 @@ class Row:
     )
     mos_cqe: float | None = _column("E-model conversational quality estimate", "MOS 1..4.5", "ITU-T G.107, G.113")
     r_factor: float | None = _column("E-model transmission rating", "R 0..100", "ITU-T G.107")
-    verdict: str = _column("good, acceptable, poor, bad, or failed: for a person", default="")
+    verdict: str = _column("good, acceptable, poor, bad, or failed: for a person", default="", longest=LABEL)
     verdict_reason: str = _column("What made it so, in one sentence", default="")
     speech: str = _column("Name of the reference speech", default="")
-    study: str = _column("Study that the call belongs to", default="")
+    study: str = _column("Study that the call belongs to", default="", longest=LABEL)
     block: str = _column(
-        "Block of the study, repeat.number: its calls differ in nothing but what is compared", default=""
+        "Block of the study, repeat.number: its calls differ in nothing but what is compared",
+        default="",
+        longest=LABEL,
     )
-    arm: str = _column("Name of the path among those the study compares", default="")
+    arm: str = _column("Name of the path among those the study compares", default="", longest=LABEL)
     attempt: int | None = _column("Which attempt at this call of the study, from 1")
     source_capture: str = _column("Capture an imported row was read from, relative to the imported folder", default="")
     source_recording: str = _column(
@@ -150,7 +190,9 @@ class Row:
     )
     iteration: int | None = _column("Number of an imported call within its series")
     reading: str = _column(
-        "as-published where jitter and PESQ were computed the way the published study did; else empty", default=""
+        "as-published where jitter and PESQ were computed the way the published study did; else empty",
+        default="",
+        longest=LABEL,
     )
     doubts: str = _column("What is doubtful about an imported row, joined by '; '", default="")
     instrument_ok: bool | None = _column("Whether the instrument's own timing was good enough to trust this row")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from earwitness.archive.bounded import read_bounded
 from earwitness.archive.index import rows_of
 from earwitness.archive.layout import (
     CAPTURES,
@@ -28,6 +30,11 @@ from earwitness.trace.model import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MOST_ROWS = 2_000_000
+"""Of a ledger or the emulator's log: eleven hours of packets of 20 ms."""
+_LEDGER = ("packet", "part", "timestamp", "due_ns", "audio_ms")
+"""Columns of a ledger that are numbers."""
 
 Sound = tuple[NDArray[np.int16], int]
 """Samples (n,) and their rate in Hz."""
@@ -85,7 +92,13 @@ class StoredCall:
 
     def ledger(self, direction: str) -> pd.DataFrame:
         """What became of every frame of one direction (`earwitness.ear.ledger`); absent times are NA."""
-        return self._table(ledger_file(direction))
+        frame = self._table(ledger_file(direction))
+        numbers = [frame[name].dtype.kind in "iuf" for name in _LEDGER if name in frame]
+        if len(numbers) < len(_LEDGER) or not all(numbers) or "fate" not in frame:
+            raise self._damaged(self.folder / ledger_file(direction), "it has other columns than a ledger")
+        if frame[["packet", "part"]].isna().any(axis=None):
+            raise self._damaged(self.folder / ledger_file(direction), "a frame of it is of no packet")
+        return frame
 
     def truth(self) -> pd.DataFrame:
         """The emulator's own log of the call's packets (lab only)."""
@@ -97,8 +110,14 @@ class StoredCall:
 
     def _file(self, name: str) -> Path:
         path = self.folder / name
-        if not path.is_file():
+        try:
+            kind = path.stat().st_mode
+        except OSError:
+            kind = 0
+        if not kind:
             raise InputError("reading", path, "the call has no such file", "see its record for how the call ended")
+        if not stat.S_ISREG(kind):
+            raise InputError("reading", path, "it is not a regular file", "restore the file, or remove it")
         return path
 
     def _table(self, name: str) -> pd.DataFrame:
@@ -106,7 +125,7 @@ class StoredCall:
 
         path = self._file(name)
         try:
-            table = pq.read_table(path)
+            table = read_bounded(path, most_rows=_MOST_ROWS)
             frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._damaged(path, error) from None
@@ -124,5 +143,5 @@ class StoredCall:
             raise self._damaged(path, error) from None
 
     @staticmethod
-    def _damaged(path: Path, error: Exception) -> InputError:
+    def _damaged(path: Path, error: Exception | str) -> InputError:
         return InputError("reading", path, error, "the file is damaged; make it again from the captures")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from earwitness.archive.index import survey
 from earwitness.archive.published_csv import (
     CODECS,
     COLUMNS,
@@ -147,16 +148,11 @@ def tidy_published(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def read_dataset_ends(folder: Path) -> Ends:
-    """The ends of one of our data sets, from its index `calls.parquet`."""
-    path = folder / "calls.parquet"
-    try:
-        index = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "reading the index", path, error, "run `earwitness report` on the data set to rebuild it"
-        ) from error
+    """The ends of one of our data sets, from its index `calls.parquet`, and its records where that lags."""
+    index = survey(folder)[0].to_pandas()
     return Ends(
-        tidy_rows(({str(k): v for k, v in row.items()} for row in index.to_dict("records")), folder.name), (path.name,)
+        tidy_rows(({str(k): v for k, v in row.items()} for row in index.to_dict("records")), folder.name),
+        ("calls.parquet",),
     )
 
 

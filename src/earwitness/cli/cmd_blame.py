@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
-from earwitness.cli.cmd_whatif import tell_left_out
+from earwitness.cli.cmd_whatif import print_left_out, tell_left_out
 from earwitness.cli.common import JsonFlag, output, print_records, progress_bar
 
 
@@ -74,9 +74,11 @@ def register(app: typer.Typer) -> None:
                 executor=executor,
                 progress=lambda done, total, _: bar.update(task, completed=done, total=total),
             )
-        tell_left_out(report.found.left_out)
+        left_out = (*report.found.left_out, *report.found.refused)
+        tell_left_out(left_out)
         if json:
             print_records({str(name): value for name, value in row.items()} for row in _rows(report.found.calls))
+            print_left_out(left_out)
             return
         _show(
             [

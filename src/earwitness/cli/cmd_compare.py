@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records
+from earwitness.cli.common import JsonFlag, output, print_records, tell_problems
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +46,10 @@ def register(app: typer.Typer) -> None:
         from earwitness.study.paired import COMPARED
         from earwitness.study.paired import compare as compare_rows
 
+        rows = Dataset.open(dataset).rows()
+        tell_problems("compare", rows.attrs["problems"])
         found = compare_rows(
-            Dataset.open(dataset).rows(),
+            rows,
             by,
             measure or COMPARED,
             resamples=resamples,
@@ -56,6 +58,7 @@ def register(app: typer.Typer) -> None:
         )
         if json:
             print_records(one.to_dict() for one in found)
+            print_records(problem.to_dict() for problem in rows.attrs["problems"])
             return
         for a, b in dict.fromkeys((one.a, one.b) for one in found):
             table = Table("measure", "pairs", a, b, "difference", "95 % interval", "d_z", "higher", "left out")

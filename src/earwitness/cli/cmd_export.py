@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records
+from earwitness.cli.common import JsonFlag, output, print_records, tell_problems
 
 
 class ExportLayout(StrEnum):
@@ -30,10 +30,14 @@ def register(app: typer.Typer) -> None:
         json: JsonFlag = False,
     ) -> None:
         """Write a data set as the published study's table, so that its own scripts can read it."""
+        from earwitness.archive.problems import Problem
         from earwitness.archive.published import export_published
 
-        calls = export_published(dataset, out)
+        problems: list[Problem] = []
+        calls = export_published(dataset, out, problems)
+        tell_problems("export", problems)
         if json:
             print_records([{"layout": str(layout), "calls": calls, "file": str(out)}])
+            print_records(problem.to_dict() for problem in problems)
         else:
             output.print(f"{calls} calls written to {out}", markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, output, print_records, progress, tell_problems
 from earwitness.errors import InputError
 
 
@@ -39,28 +39,32 @@ def register(app: typer.Typer) -> None:
         """
         from earwitness.archive.codec import to_plain
         from earwitness.archive.dataset import Dataset
+        from earwitness.archive.problems import Problem
         from earwitness.report import html, table
 
+        problems: list[Problem] = []
         page = html.write_report(
             dataset,
             out,
             calls=_how_many(calls),
             progress=lambda stage: progress.print(f"report: {stage}", markup=False),
+            problems=problems,
         )
         written = [page]
         if figures is not None:
             from earwitness.report.figures import write_figures
 
-            written += write_figures(dataset, figures)
+            written += write_figures(dataset, figures, problems)
         opened = Dataset.open(dataset)
+        problems = list(dict.fromkeys(problems))
         if json:
-            print_records(to_plain(row) for call in opened.calls() for row in call.rows)
+            print_records(to_plain(row) for call in opened.readable([]) for row in call.rows)
+            print_records(problem.to_dict() for problem in problems)
         else:
             if not output.is_terminal:
                 output.width = max(output.width, 100)  # a file or pipe has room
-            output.print(table.report([row for call in opened.calls() for row in call.rows], output.width))
-        for problem in opened.rows().attrs["problems"]:
-            progress.print(f"report: calls/{problem.call_id}: {problem.what}", markup=False)
+            output.print(table.report([row for call in opened.readable([]) for row in call.rows], output.width))
+        tell_problems("report", problems)
         for path in written:
             progress.print(f"report: wrote {path}", markup=False, soft_wrap=True)
         if show:

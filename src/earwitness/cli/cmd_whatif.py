@@ -22,6 +22,11 @@ def tell_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
         progress.print(f"left out: {count} x {reason} (first: {example})", markup=False, soft_wrap=True)
 
 
+def print_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
+    """The same as records: `left_out` (the call), `direction`, `why`."""
+    print_records({"left_out": call, "direction": direction, "why": why} for call, direction, why in left_out)
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
@@ -89,8 +94,10 @@ def register(app: typer.Typer) -> None:
                 progress=lambda done, total, now: bar.update(task, completed=done, total=total, now=now),
             )
         summary = report.found.summary
+        left_out = (*report.found.left_out, *report.found.refused)
         if json:
             print_records({str(name): value for name, value in row.items()} for row in summary.to_dict("records"))
+            print_left_out(left_out)
             return
         from rich.table import Table
 
@@ -102,5 +109,5 @@ def register(app: typer.Typer) -> None:
             for row in rows:
                 table.add_row(*row.values())
             output.print(table)
-        tell_left_out(report.found.left_out)
+        tell_left_out(left_out)
         output.print(f"The page: {report.files[0]}", markup=False, soft_wrap=True)

@@ -18,6 +18,8 @@ from earwitness.visible import visible_json
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
+    from earwitness.archive.problems import Problem
+
 progress = DataConsole(stderr=True)
 """Where progress, notes and errors go."""
 
@@ -54,6 +56,13 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         writer.writerow([cell(value) for value in row])
     sys.stdout.write(text.getvalue())
     sys.stdout.flush()
+
+
+def tell_problems(command: str, problems: Iterable[Problem]) -> None:
+    """What is wrong with calls of a data set, a line each where progress goes."""
+    for problem in problems:
+        left_out = "; left out" if problem.skipped else ""
+        progress.print(f"{command}: calls/{problem.call_id}: {problem.what}{left_out}", markup=False, soft_wrap=True)
 
 
 def told(command: str, json: bool) -> Callable[[str], None]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any
 
 from earwitness.lab import syscalls
 from earwitness.lab.priority import stand_back
@@ -22,8 +24,54 @@ def pool(workers: int) -> Iterator[Executor | None]:
     if workers == 1:
         yield None
         return
-    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(),)) as executor:
+    with Workers(workers) as executor:
         yield executor
+
+
+class WorkerDied(BrokenExecutor):
+    """The process that worked on one task died (out of memory, or killed); the others go on."""
+
+
+class Workers(Executor):
+    """So many processes, each in a pool of its own: where one dies, its task alone fails, with `WorkerDied`.
+
+    In a pool of several, Python gives up every task that waits, and nobody knows which one was deadly.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        pools = [_one() for _ in range(count)]
+        # Begun here and now: the kernel ends a worker with the thread that began it.
+        for beginning in [pool.submit(int) for pool in pools]:
+            beginning.result()
+        for one in pools:
+            self._free.put(one)
+        self._threads = ThreadPoolExecutor(count)
+
+    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        """As of every executor."""
+        return self._threads.submit(self._run, work, given, named)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As of every executor; the processes end."""
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        while not self._free.empty():
+            self._free.get().shutdown(wait)
+
+    def _run(self, work: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        pool = self._free.get()
+        try:
+            return pool.submit(work, *given, **named).result()
+        except BrokenExecutor as error:
+            pool.shutdown(wait=False)
+            pool = _one()
+            raise WorkerDied("its worker process died (out of memory, or killed)") from error
+        finally:
+            self._free.put(pool)
+
+
+def _one() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(),))
 
 
 @contextmanager

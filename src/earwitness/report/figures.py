@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from earwitness.archive.dataset import Dataset
+from earwitness.archive.problems import Problem, apart
 from earwitness.archive.schema import Row
 from earwitness.report import style
 from earwitness.report.overview import Distribution, one_direction, pooled
@@ -19,22 +20,25 @@ _LEGEND_LETTERS = 40
 """As many letters of a legend stand beside one another in a column's width."""
 
 
-def write_figures(dataset: Path | str, folder: Path | str) -> list[Path]:
+def write_figures(dataset: Path | str, folder: Path | str, problems: list[Problem] | None = None) -> list[Path]:
     """Write delay-cdf and mos-by-codec, each as PDF and PNG, into `folder`; returns the paths, fewer where data lack.
 
-    The same data give the same bytes. Raises InputError where there is no data set.
+    The same data give the same bytes. Calls that cannot be read are left out and put to `problems`. Raises InputError
+    where there is no data set.
     """
     opened = Dataset.open(dataset)
     rows: list[Row] = []
     delays: dict[Way, list[tuple[F64, int]]] = {}
-    for call in opened.calls():
+    left_out = [] if problems is None else problems
+    for call in opened.readable(left_out):
         if call.record.outcome != "completed":
             continue
         for row in call.rows:
             rows.append(row)
-            found = one_direction(call, row.direction)
-            if found is not None:
-                delays.setdefault(Way.of(row), []).append(found)
+            with apart(call.call_id, left_out, without="its delays in the figure"):
+                found = one_direction(call, row.direction)
+                if found is not None:
+                    delays.setdefault(Way.of(row), []).append(found)
     marks = _marks([group.way for group in groups(rows)])
     written = []
     if delays:
@@ -80,14 +84,14 @@ def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Pat
                 )
                 drawn["boxes"][0].set(facecolor=mark.colour, alpha=0.45, hatch=mark.hatch)
                 drawn["medians"][0].set(color="black")
-            label = "_" if j else mark.label
+            label = "_" if j else style.plain(mark.label)
             axes.plot([at] * len(scores), scores, **{**mark.points(), "label": label}, alpha=0.8)
-    axes.set_xticks(range(len(codecs)), [style.codec_style(codec).label for codec in codecs])
+    axes.set_xticks(range(len(codecs)), [style.plain(style.codec_style(codec).label) for codec in codecs])
     axes.set_ylabel("MOS-LQO")
     axes.set_xlim(-0.5, len(codecs) - 0.5)
     axes.set_ylim(1, 4.75)
     axes.grid(visible=False, axis="x")
-    beside = max(1, _LEGEND_LETTERS // max(len(group.way.label) for group in found))
+    beside = max(1, _LEGEND_LETTERS // max(1, *(len(group.way.label) for group in found)))
     drawing.legend(loc="outside upper left", ncols=min(len(found), beside), columnspacing=1.0, handletextpad=0.2)
     return style.save(drawing, stem)
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.layout import REPORT
+from earwitness.archive.problems import Problem
 from earwitness.archive.staging import write_atomically
 from earwitness.report.overview import path_class
 from earwitness.report.page import Page, Progress, build
@@ -28,15 +29,20 @@ def write_report(
     *,
     calls: int | None = MOST_CALLS,
     progress: Progress | None = None,
+    problems: list[Problem] | None = None,
 ) -> Path:
     """Write the report of the data set at `dataset` to `out` (default: report.html in it) and return its path.
 
-    `calls`: how many calls are shown in full (None: all of them); which, and how many are not, the page says.
+    `calls`: how many calls are shown in full (None: all of them); which, and how many are not, the page says. What is
+    wrong with calls stands on the page, and is put to `problems`.
     Raises InputError where there is no data set, CallFailure where the file cannot be written.
     """
     opened = Dataset.open(dataset)
     target = Path(out) if out is not None else opened.path / REPORT
-    text = render(build(opened, calls, progress))
+    page = build(opened, calls, progress)
+    if problems is not None:
+        problems.extend(page.problems)
+    text = render(page)
     with storing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, text.encode(), durable=False)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from earwitness import __version__
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.index import Problem
+from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
-from earwitness.errors import InputError
 from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction, path_class, pooled
 from earwitness.report.plot import F64, Plot
 from earwitness.report.sounds import Sounds
@@ -102,7 +101,8 @@ class Page:
 def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = None) -> Page:
     """Read a data set into a page. `most_calls`: calls shown in full; None: all."""
     say = progress or (lambda _: None)
-    stored, problems = _read(dataset)
+    problems: list[Problem] = []
+    stored = list(dataset.readable(problems))
     numbers = {call.call_id: i + 1 for i, call in enumerate(stored)}
     rows = [row for call in stored for row in call.rows]
     found = groups(rows)
@@ -114,7 +114,8 @@ def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = 
     shown = choose(complete, most_calls)
     for i, call in enumerate(shown):
         say(f"call {i + 1} of {len(shown)}")
-        page.calls.append(_call_view(call, numbers[call.call_id], page.sounds))
+        with apart(call.call_id, problems, without="its packets and sound"):
+            page.calls.append(_call_view(call, numbers[call.call_id], page.sounds))
     failed = [call for call in stored if call.record.outcome != "completed"]
     kept = failed if most_calls is None else failed[:MOST_FAILURES]
     page.failures = [_failure_view(call, numbers[call.call_id]) for call in kept]
@@ -126,7 +127,7 @@ def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = 
     page.table = [_table_row(row, numbers[row.call_id], anchors.get(row.call_id, ""), one_way) for row in listed]
     page.rows_left_out = len(lines) - len(listed)
     say("delays")
-    page.cdf, page.cdf_left_out = _cdf(complete, found)
+    page.cdf, page.cdf_left_out = _cdf(complete, found, problems)
     page.mos = mos_chart(found)
     _provenance(page, [call.record for call in stored])
     return page
@@ -145,19 +146,6 @@ def choose(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
         chosen += [queue[turn] for queue in queues if turn < len(queue)]
     keep = {call.call_id for call in chosen[:most]}
     return [call for call in calls if call.call_id in keep]
-
-
-def _read(dataset: Dataset) -> tuple[list[StoredCall], list[Problem]]:
-    """The calls whose records can be read, and what cannot."""
-    calls, problems = [], list(dataset.rows().attrs["problems"])
-    for call in dataset.calls():
-        try:
-            _ = call.record
-        except InputError as error:  # damaged since it was indexed
-            problems.append(Problem(call.call_id, error.happened))
-        else:
-            calls.append(call)
-    return calls, problems
 
 
 def _worst_best_middle(ordered: list[StoredCall]) -> list[StoredCall]:
@@ -217,16 +205,19 @@ def _table_row(row: Row, number: int, anchor: str, one_way: bool) -> TableRow:
     return TableRow(number, row, anchor, path_class(took), took.label, codec_label(row.codec), label)
 
 
-def _cdf(calls: Sequence[StoredCall], found: Sequence[Group]) -> tuple[tuple[Plot, tuple[Key, ...]] | None, int]:
+def _cdf(
+    calls: Sequence[StoredCall], found: Sequence[Group], problems: list[Problem]
+) -> tuple[tuple[Plot, tuple[Key, ...]] | None, int]:
     """The delay chart, and how many directions were left out of it."""
     every = [(call, row) for call in calls for row in call.rows]
     stride = -(-len(every) // MOST_TRACES) or 1
     taken = every[::stride]
     by_way = {group.way: list[tuple[F64, int]]() for group in found}
     for call, row in taken:
-        delays = one_direction(call, row.direction)
-        if delays is not None:
-            by_way[Way.of(row)].append(delays)
+        with apart(call.call_id, problems, without="its delays in the chart"):
+            delays = one_direction(call, row.direction)
+            if delays is not None:
+                by_way[Way.of(row)].append(delays)
     return delay_cdf(pooled({way: parts for way, parts in by_way.items() if parts})), len(every) - len(taken)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from earwitness.archive.problems import ends_everything, reason
 from earwitness.report.reproduce_drawing import NotDrawn, Study
 from earwitness.report.reproduce_network import draw_jitter_cdf, draw_owd_box, draw_spikes, draw_throughput
 from earwitness.report.reproduce_quality import (
@@ -33,17 +34,23 @@ class Drawn:
 
 
 def draw_figures(study: Study, folder: Path) -> tuple[list[Drawn], list[tuple[str, str]]]:
-    """Draw every figure that the study has data for into `folder`; returns them and (title, reason) of the others."""
+    """Draw every figure that the study has data for into `folder`; returns them and (title, reason) of the others.
+
+    One that cannot be drawn of these data (more places than a page has room for) does not end the others.
+    """
     drawn, not_drawn = [], []
     for name, title, draw in FIGURES:
         with paper():
             try:
                 drawing, caption = draw(study)
-            except NotDrawn as reason:
-                not_drawn.append((title, str(reason)))
-                continue
-            wide = drawing.get_figwidth() > WIDTH_INCHES["column"]
-            drawn.append(Drawn(name, title, caption, tuple(save(drawing, folder / name)), wide))
+                wide = drawing.get_figwidth() > WIDTH_INCHES["column"]
+                drawn.append(Drawn(name, title, caption, tuple(save(drawing, folder / name)), wide))
+            except NotDrawn as why:
+                not_drawn.append((title, str(why)))
+            except Exception as error:
+                if ends_everything(error):
+                    raise
+                not_drawn.append((title, reason(error)))
     return drawn, not_drawn
 
 

@@ -56,6 +56,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+def plain(text: str) -> str:
+    """A text for a figure in which `$` is a `$` and begins no formula: names are data."""
+    return text.replace("$", r"\$")
+
+
 @dataclass(frozen=True)
 class Mark:
     """How one series is told from the others: by colour, and without colour by dash, marker and hatch."""
@@ -68,15 +73,15 @@ class Mark:
 
     def line(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.plot`, `step` and `ecdf`."""
-        return {"label": self.label, "color": self.colour, "linestyle": self.dash}
+        return {"label": plain(self.label), "color": self.colour, "linestyle": self.dash}
 
     def points(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.plot` or `scatter` of single points."""
-        return {"label": self.label, "color": self.colour, "marker": self.marker, "linestyle": "none"}
+        return {"label": plain(self.label), "color": self.colour, "marker": self.marker, "linestyle": "none"}
 
     def bar(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.bar` and box patches."""
-        return {"label": self.label, "facecolor": self.colour, "edgecolor": "black", "hatch": self.hatch}
+        return {"label": plain(self.label), "facecolor": self.colour, "edgecolor": "black", "hatch": self.hatch}
 
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), safe for the three common colour-vision deficiencies.

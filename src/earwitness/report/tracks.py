@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from earwitness.archive.layout import ledger_file
 from earwitness.archive.stored import Sound, StoredCall
 from earwitness.errors import InputError
 from earwitness.report.align import reference_at_s
@@ -59,6 +60,9 @@ def tracks(call: StoredCall, direction: str) -> Tracks:
     ledger = _read(lambda: call.ledger(direction), notes)
     if trace is not None and not len(trace):
         trace = None
+    if ledger is not None and trace is not None and int(ledger["packet"].max() if len(ledger) else -1) >= len(trace):
+        notes.append(f"{ledger_file(direction)}: it is not of this trace, which has fewer packets")
+        ledger = None
     after = _heard_after(call, direction, said, heard)
     span = _span(trace, said, heard, after)
     axis = Axis(0.0, span)

@@ -21,6 +21,7 @@ from earwitness.report.words import codec_label, number, percent
 from earwitness.study.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
 from earwitness.study.whatif_journal import Progress
 
+_MOST_REASONS = 20
 BASES = {
     "sent": "measured: both ends' packets are on one clock",
     HALF_RTT: "the least network delay is estimated from half of RTCP's round trip",
@@ -90,7 +91,10 @@ def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Pat
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    reasons = pd.Series([reason for _, _, reason in found.left_out], dtype="object").value_counts()
+    reasons, unscored = (
+        pd.Series([why for _, _, why in of], dtype="object").value_counts().head(_MOST_REASONS)
+        for of in (found.left_out, found.refused)
+    )
     text = environment.get_template("whatif.html.j2").render(
         version=__version__,
         directions=found.calls[["call_id", "direction"]].drop_duplicates().shape[0],
@@ -98,17 +102,18 @@ def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Pat
         buffers=found.calls["buffer"].nunique(),
         refused=int((found.calls["refused"] != "").sum()),
         left_out=list(reasons.items()),
-        paths=[_path(name, group, figures[str(name)]) for name, group in found.summary.groupby("condition")],
+        reasons=list(unscored.items()),
+        paths=[_path(name, group, figures.get(str(name), ())) for name, group in found.summary.groupby("condition")],
     )
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def _path(name: Any, summary: pd.DataFrame, files: Sequence[Path]) -> dict[str, Any]:
-    picture = next(path for path in files if path.suffix == ".png")
+    picture = next((path for path in files if path.suffix == ".png"), None)
     return {
         "name": str(name),
-        "image": base64.b64encode(picture.read_bytes()).decode("ascii"),
+        "image": "" if picture is None else base64.b64encode(picture.read_bytes()).decode("ascii"),
         "basis": [_basis(str(basis), group) for basis, group in summary.groupby("mouth_to_ear_basis") if basis],
         "codecs": [
             {"name": codec_label(str(codec)), "rows": [reader_row(row) for row in group.to_dict("records")]}
@@ -118,7 +123,7 @@ def _path(name: Any, summary: pd.DataFrame, files: Sequence[Path]) -> dict[str, 
 
 
 def _basis(basis: str, summary: pd.DataFrame) -> str:
-    meant = "; in part ".join(BASES[one] for one in basis.split(", "))
+    meant = "; in part ".join(BASES.get(one, one) for one in basis.split(", "))
     return f"{meant} ({', '.join(sorted(map(codec_label, set(summary['codec']))))})"
 
 

@@ -28,6 +28,9 @@ LABELS = {
 }
 """Causes as a figure names them."""
 
+MOST_BARS = 60
+_DRAWN = ["condition", "codec", "buffer", "scored", "blame_whole", *(f"blame_{name}" for name in CAUSES)]
+
 
 @dataclass(frozen=True)
 class BlameReport:
@@ -76,9 +79,11 @@ def report_blame(
 def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
     """A bar a path and codec: what each cause took of the MOS, on average; what one gave back is left of zero.
 
-    The parts right of zero less those left of it are what was lost in all (the diamond).
+    The parts right of zero less those left of it are what was lost in all (the diamond). The first `MOST_BARS` of them:
+    a page has no room for more, and the tables have all.
     """
-    rows = summary[summary["scored"] > 0].iloc[::-1]
+    scored = summary[summary["scored"] > 0] if len(summary) else pd.DataFrame(columns=_DRAWN)
+    rows = scored.iloc[:MOST_BARS].iloc[::-1]
     drawing, axes = style.figure("page", 1.1 + 0.27 * len(rows))
     at = np.arange(len(rows))
     right, left = np.zeros(len(rows)), np.zeros(len(rows))
@@ -102,7 +107,7 @@ def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
             rows["condition"], rows["codec"], rows["buffer"], rows["scored"], strict=True
         )
     ]
-    axes.set_yticks(at, labels)
+    axes.set_yticks(at, [style.plain(label) for label in labels])
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_xlabel("MOS-LQO lost, mean over directions")
     axes.grid(visible=False, axis="y")

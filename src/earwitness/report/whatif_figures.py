@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,9 @@ from matplotlib.axes import Axes
 
 from earwitness.report import style
 from earwitness.report.words import codec_label
+
+MOST_PATHS = 40
+"""A figure takes a second, and a stranger's data set can have a path a call."""
 
 KINDS: dict[str, style.Mark] = {
     "oracle": style.Mark("oracle (bound)", style.BLACK, style.DOTTED, "None", ""),
@@ -25,12 +29,17 @@ def draw_tradeoffs(summary: pd.DataFrame, folder: Path) -> dict[str, list[Path]]
     """A figure for each path, tradeoff-PATH.pdf and .png in `folder`; returns the files by path.
 
     Each buffer is a point at the mean mouth-to-ear delay and mean MOS-LQO over its directions, with the 95 % interval
-    over places; buffers of one kind are joined.
+    over places; buffers of one kind are joined. Of more than `MOST_PATHS` paths the first are drawn.
     """
-    return {
-        str(name): _tradeoff(group, folder / f"tradeoff-{re.sub(r'[^a-z0-9]+', '-', str(name).lower()).strip('-')}")
-        for name, group in summary.groupby("condition")
-    }
+    drawn: dict[str, list[Path]] = {}
+    stems: set[str] = set()
+    for name, group in islice(summary.groupby("condition"), MOST_PATHS):
+        stem = re.sub(r"[^a-z0-9]+", "-", str(name).lower()).strip("-")[:100]
+        if stem in stems:  # names that differ in other letters alone
+            stem = f"{stem}-{len(stems) + 1}"
+        stems.add(stem)
+        drawn[str(name)] = _tradeoff(group, folder / f"tradeoff-{stem}")
+    return drawn
 
 
 @style.paper()
@@ -44,7 +53,7 @@ def _tradeoff(summary: pd.DataFrame, stem: Path) -> list[Path]:
         of_codec = known[known["codec"] == codec]
         _panel(panel, of_codec)
         n = int(of_codec["scored"].max()) if len(of_codec) else 0
-        panel.set_title(f"{codec_label(codec, short=True)}, n = {n}")
+        panel.set_title(style.plain(f"{codec_label(codec, short=True)}, n = {n}"))
         panel.set_ylim(1, 4.75)
         least = float(of_codec["mouth_to_ear_ms"].min()) if len(of_codec) else 0.0
         panel.set_xlim(left=max(0.0, 50.0 * (least // 50.0)))

@@ -16,6 +16,7 @@ from earwitness.ear.listen import choose, listen
 from earwitness.errors import EarwitnessError
 from earwitness.speech.reference import speech
 from earwitness.study.blame import CAUSES, Blame, blame
+from earwitness.study.whatif import as_numbers, refused_of
 from earwitness.study.whatif_calls import DEFAULT_PHONE, Direction, find_directions, hear_direction
 from earwitness.study.whatif_journal import Progress, Record, journal, key_of, run_kept
 from earwitness.study.whatif_summary import mean_interval
@@ -65,6 +66,11 @@ class BlamedCalls:
     summary: pd.DataFrame
     left_out: tuple[tuple[str, str, str], ...]
 
+    @property
+    def refused(self) -> tuple[tuple[str, str, str], ...]:
+        """(call, direction and buffer, reason) of the directions that have no score."""
+        return refused_of(self.calls)
+
 
 def blame_capture(
     capture: Path,
@@ -110,15 +116,20 @@ def blame_dataset(
         for one in found.directions
         for task in [BlameTask(one, asked or one.buffer)]
     ]
-    with journal((out or dataset / "blame") / JOURNAL) as store:
-        records = run_kept(tasks, blamed, store, executor=executor, progress=progress)
+    with journal((out or dataset / "blame") / JOURNAL, {key for key, _ in tasks}) as store:
+        records = run_kept(tasks, blamed, store, refused=unblamed, executor=executor, progress=progress)
     table = as_table(records)
     return BlamedCalls(table, summarise(table, seed=seed), found.left_out)
 
 
+def unblamed(task: BlameTask, why: str) -> Record:
+    """The row of a direction that has no score."""
+    return {**task.heard.identity(), "buffer": task.buffer, "refused": why}
+
+
 def blamed(task: BlameTask) -> Record:
     """One direction: its row. What cannot be heard or scored says why."""
-    record: Record = {**task.heard.identity(), "buffer": task.buffer}
+    record = unblamed(task, "")
     try:
         (heard,), codec, said = hear_direction(task.heard, [task.buffer])
         return {**record, **blame(heard, codec, said.samples).to_dict(), "refused": ""}
@@ -130,8 +141,11 @@ def as_table(records: Sequence[Record]) -> pd.DataFrame:
     """Records as a frame with `COLUMNS`."""
     columns: dict[str, Any] = {}
     for name in COLUMNS:
-        values = pd.Series([record.get(name) for record in records], dtype="object")
-        columns[name] = pd.to_numeric(values).astype("float64") if name in _NUMBERS else values.fillna("")
+        values = [record.get(name) for record in records]
+        if name in _NUMBERS:
+            columns[name] = as_numbers(values)
+        else:
+            columns[name] = pd.Series([value if isinstance(value, str) else "" for value in values], dtype="object")
     return pd.DataFrame(columns)
 
 

@@ -101,6 +101,11 @@ class WhatIf:
     made_anew: int
     """How many replays were made now; the others had been kept."""
 
+    @property
+    def refused(self) -> tuple[tuple[str, str, str], ...]:
+        """(call, direction and buffer, reason) of the replays that have no score."""
+        return refused_of(self.calls)
+
 
 def what_if(
     dataset: Path,
@@ -128,17 +133,30 @@ def what_if(
         for one in found.directions
         for spec in specs
     ]
-    with journal((out or dataset / "whatif") / JOURNAL) as store:
-        there = sum(key in store.kept for key, _ in tasks)
-        records = run_kept(tasks, replay_scored, store, executor=executor, progress=progress)
+    anew = 0
+
+    def told(done: int, total: int, now: str) -> None:
+        nonlocal anew
+        anew = total - done if not now else anew
+        if progress is not None:
+            progress(done, total, now)
+
+    with journal((out or dataset / "whatif") / JOURNAL, {key for key, _ in tasks}) as store:
+        records = run_kept(tasks, replay_scored, store, refused=unscored, executor=executor, progress=told)
     table = as_table(records)
-    return WhatIf(table, summarise(table, specs, seed=seed), found.left_out, len(tasks) - there)
+    return WhatIf(table, summarise(table, specs, seed=seed), found.left_out, anew)
+
+
+def unscored(task: Replay, why: str) -> Record:
+    """The row of a direction and buffer that has no score."""
+    kind = task.buffer.partition(":")[0]
+    return {**task.heard.identity(), "buffer": task.buffer, "kind": kind, "refused": why}
 
 
 def replay_scored(task: Replay) -> Record:
     """Hear one direction through one buffer and score it: one row. What cannot be heard or scored says why."""
     one = task.heard
-    record: Record = {**one.identity(), "buffer": task.buffer, "kind": task.buffer.partition(":")[0]}
+    record = unscored(task, "")
     try:
         (heard,), codec, said = hear_direction(one, [task.buffer])
     except EarwitnessError as error:
@@ -176,6 +194,13 @@ def conversational(mos_lqo: float, mouth_to_ear_ms: float) -> float:
     return mos_cqe_of_r(min(r_of_mos(mos_lqo), clear.r) - (clear.r - late.r))
 
 
+def refused_of(calls: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
+    """(call, direction and buffer, reason) of the rows of a table that have no score."""
+    chosen = calls[calls["refused"] != ""]
+    columns = (chosen[name].astype(str) for name in ("call_id", "direction", "buffer", "refused"))
+    return tuple((call, f"{direction} {buffer}", why) for call, direction, buffer, why in zip(*columns, strict=True))
+
+
 def as_table(records: Sequence[Record]) -> pd.DataFrame:
     """Records as a frame with `COLUMNS`, numbers as float64 (NaN: not measured), texts as text."""
     texts = {"call_id", "direction", "condition", "path", "codec", "place", "buffer", "kind", "concealment"}
@@ -184,7 +209,12 @@ def as_table(records: Sequence[Record]) -> pd.DataFrame:
     for name in COLUMNS:
         values = [record.get(name) for record in records]
         if name in texts:
-            columns[name] = pd.Series(["" if value is None else value for value in values], dtype="object")
+            columns[name] = pd.Series([value if isinstance(value, str) else "" for value in values], dtype="object")
         else:
-            columns[name] = pd.to_numeric(pd.Series(values, dtype="object")).astype("float64")
+            columns[name] = as_numbers(values)
     return pd.DataFrame(columns)
+
+
+def as_numbers(values: Sequence[Any]) -> pd.Series[float]:
+    """A column of float64, NaN where there is no number."""
+    return pd.Series([value if isinstance(value, int | float) else None for value in values], dtype="float64")

@@ -7,6 +7,7 @@ mostly, its phone's playing clock, which is in the capture alone: with the captu
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ import numpy as np
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import CAPTURES, LISTENER, REFERENCE, trace_file
+from earwitness.archive.problems import Problem, apart
 from earwitness.archive.published_measure import PHONE_ADDRESS
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
@@ -25,6 +27,7 @@ from earwitness.ear.hear import Heard, hear
 from earwitness.ear.listen import STUDY_OPUS, choose, listen
 from earwitness.ear.payload import is_whole
 from earwitness.errors import EarwitnessError, InputError, Outcome
+from earwitness.files import MIB, open_regular
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import Speech, speech
@@ -38,6 +41,10 @@ HEARD = (Outcome.COMPLETED, Outcome.SCORER_REFUSED)
 
 DEFAULT_PHONE = "pjmedia"
 """The buffer of a call whose row does not say which it was: an imported one's, the study's phones'."""
+
+
+_MOST_BYTES = 1024 * MIB
+"""Of a file that a direction is heard from: an hour's capture has a tenth."""
 
 
 @dataclass(frozen=True)
@@ -97,21 +104,40 @@ def find_directions(
     given = _digest_of_speech(str(reference)) if reference is not None else ""
     directions: list[Direction] = []
     left_out: list[tuple[str, str, str]] = []
-    for number, stored in enumerate(Dataset.open(dataset).calls()):
+    problems: list[Problem] = []
+    bare: InputError | None = None
+    store = Dataset.open(dataset)
+    for number, stored in enumerate(store.readable(problems)):
         if calls is not None and number >= calls:
             break
         if not stored.rows:
             left_out.append((stored.call_id, "", f"outcome {stored.record.outcome}"))
         for row in stored.rows:
-            reason = _cannot(stored, row)
-            if reason:
-                left_out.append((row.call_id, row.direction, reason))
-                continue
-            directions.append(_direction(stored, row, reference, given, captures))
+            why: list[Problem] = []
+            with apart(row.call_id, why):
+                reason = _cannot(stored, row)
+                if reason:
+                    left_out.append((row.call_id, row.direction, reason))
+                    continue
+                try:
+                    directions.append(_direction(stored, row, reference, given, captures))
+                except _Bare as error:
+                    bare = bare or error
+                    raise
+            left_out += [(row.call_id, row.direction, problem.what) for problem in why]
+    left_out += [(problem.call_id, "", problem.what) for problem in problems if problem.skipped]
     if not directions:
-        why = f"none of {len(left_out)} directions can be heard ({left_out[0][2]} ...)" if left_out else "it is empty"
-        raise InputError("hearing the calls again of", dataset, why, "place or import calls first")
+        if bare is not None:
+            raise bare
+        why_not = (
+            f"none of {len(left_out)} directions can be heard ({left_out[0][2]} ...)" if left_out else "it is empty"
+        )
+        raise InputError("hearing the calls again of", dataset, why_not, "place or import calls first")
     return Found(tuple(directions), tuple(left_out))
+
+
+class _Bare(InputError):
+    """A call without its speech beside it, where none was given either."""
 
 
 def _cannot(stored: StoredCall, row: Row) -> str:
@@ -131,13 +157,13 @@ def _direction(
     stored: StoredCall, row: Row, reference: str | Path | None, given: str, captures: Path | None
 ) -> Direction:
     own = stored.folder / REFERENCE
-    if own.is_file():
+    if os.path.lexists(own):
         said, of_speech = str(own), _digest(own)
     elif reference is not None:
         said, of_speech = str(reference), given
     else:
         happened = f"call {row.call_id} has no {REFERENCE} beside it"
-        raise InputError(
+        raise _Bare(
             "hearing the calls again of", stored.folder.parent.parent, happened, "give the speech with --reference"
         )
     trace = stored.folder / trace_file(row.direction)
@@ -166,8 +192,9 @@ def _capture(stored: StoredCall, row: Row, captures: Path | None) -> Path | None
     if not row.source_capture:
         return None
     places = [stored.folder / CAPTURES[LISTENER[row.direction]]]
-    if captures is not None:
-        places.insert(0, captures / row.source_capture)
+    within = Path(row.source_capture)
+    if captures is not None and not within.is_absolute() and ".." not in within.parts:  # the record may be anybody's
+        places.insert(0, captures / within)
     return next((path for path in places if path.is_file()), None)
 
 
@@ -226,7 +253,8 @@ def _said(reference: str, sample_rate: int) -> Speech:
 
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open_regular(path, most_bytes=_MOST_BYTES) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         raise EarwitnessError("reading", path, error.strerror or error, "see that it can be read") from error
 

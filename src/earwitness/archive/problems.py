@@ -1,0 +1,83 @@
+"""One bad call never stops the others: what a call raises leaves it out, and is told with its place in the program.
+
+Every loop over calls takes each within `apart`. A record may be anybody's, so that what it can make our code raise is
+not known beforehand; a fault of ours must be seen for what it is and not end the analysis of ten thousand good calls.
+"""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import earwitness
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ROOT = Path(earwitness.__file__).parent
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A call folder that cannot be read, and why; or one read with something left out."""
+
+    call_id: str
+    what: str
+    skipped: bool = True
+    """Whether the call is missing from the rows because of it."""
+
+    def to_dict(self) -> dict[str, str]:
+        """As a record of a command's `--json`."""
+        return {"left_out" if self.skipped else "doubtful": self.call_id, "why": self.what}
+
+
+@contextmanager
+def apart(call_id: str, problems: list[Problem], *, without: str = "") -> Iterator[None]:
+    """What the block raises over one call becomes a problem of that call.
+
+    `without`: what of the call is missing then (`packets`), where the call itself stays. What concerns all calls goes
+    on: a full disk (`ends_everything`), and what is no `Exception`, such as an interrupt.
+    """
+    try:
+        yield
+    except Exception as error:
+        if ends_everything(error):
+            raise
+        what = f"without {without}: {reason(error)}" if without else reason(error)
+        problems.append(Problem(shown(call_id), what, skipped=not without))
+
+
+def ends_everything(error: BaseException) -> bool:
+    """Whether an error is of the whole run and not of one call: nothing more can be written."""
+    if isinstance(error, CallFailure):
+        return error.outcome is Outcome.STORAGE_FAILED
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def reason(error: BaseException) -> str:
+    """What happened, in one line; of an error that nobody foresaw also its type and its place in our program."""
+    if isinstance(error, EarwitnessError):
+        return _line(error.happened)
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_ROOT)]
+    place = ""
+    if frames:
+        last = (ours or frames)[-1]
+        file = Path(last.filename)
+        name = file.relative_to(_ROOT.parent).as_posix() if ours else file.name
+        place = f" ({name}:{last.lineno})"
+    return f"{_line(f'{type(error).__name__}: {error}'.removesuffix(': '))}{place}"
+
+
+def shown(name: str) -> str:
+    """A name that is safe in every output: bytes that are not UTF-8 are written as `\\udcff`."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _line(text: str) -> str:
+    text = " ".join(shown(text[: 2 * _LONGEST]).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
