@@ -21,6 +21,8 @@ SNAP_LENGTH = 65_536
 MOST_BYTES = 512 << 20
 """Of a capture; what comes then is counted as dropped. An hour of both directions is about 100 MB: more is a flood."""
 _MOST_STEPS = 10_000
+READY_WITHIN_S = 30.0
+_SUMMARY_WITHIN_S = 10.0
 
 
 def epoch_offset_ns() -> int:
@@ -96,7 +98,7 @@ class CaptureProcess:
     async def over(cls, child: Child, interface: str, out: Path) -> CaptureProcess:
         """The capture that a process just started will be; raises as `start` does."""
         try:
-            event = await child.receive(timeout_s=30.0)
+            event = await child.receive(timeout_s=READY_WITHIN_S)
             if event["event"] != "ready":
                 raise _failure(interface, out, event)
         except BaseException:
@@ -114,7 +116,7 @@ class CaptureProcess:
             return self.summary
         try:
             self._child.close_stdin()
-            event = await self._child.receive(timeout_s=10.0)
+            event = await self._child.receive(timeout_s=_SUMMARY_WITHIN_S)
         except ChildGone as gone:
             raise CallFailure(
                 Outcome.FAILED, "ending the capture", on=self.path, happened=gone.happened, remedy=gone.remedy

@@ -23,6 +23,7 @@ from earwitness.remote.visit import Answering, Visit
 
 PROTOCOL = 1
 HANDSHAKE_S = 10.0
+_VISIT_LINES = 60
 GOODBYE_S = 2.0
 """For the last of a connection to be taken."""
 END_WITHIN_S = 20.0
@@ -59,6 +60,7 @@ class Answerer:
         self._gone = asyncio.Event()
         self._unproven = Unproven()
         self._refusals = Sparingly(told, "connections were refused")
+        self._visits = Sparingly(told, "lines about visits", most=_VISIT_LINES)
         self._breaks = Sparingly(told, "connections of the caller broke, or were of no use")
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -86,7 +88,7 @@ class Answerer:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(END_WITHIN_S):
                         await self._visit.close()
-            for said in (self._refusals, self._breaks):
+            for said in (self._refusals, self._breaks, self._visits):
                 said.sum_up()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -102,14 +104,9 @@ class Answerer:
             self._refused(peer, "it had not said who it is when others came")
             task.cancel()
 
-        def over(task: asyncio.Task[None]) -> None:
-            self._unproven.leave(number)
-            if task.cancelled():
-                connection.close()  # also of one that was dropped before its handshake began
-
         number = self._unproven.enter(peer, drop)
         task = self._run(self._shake_hands(connection, peer, lambda: self._unproven.leave(number)))
-        task.add_done_callback(over)
+        task.add_done_callback(lambda _: self._unproven.leave(number))
 
     async def _shake_hands(self, connection: socket.socket, peer: str, known: Callable[[], None]) -> None:
         """Handshake, then who it is and whether it may; nothing is said to anybody before that.
@@ -143,6 +140,9 @@ class Answerer:
             await self._serve(hello, reader, writer)
         except (OSError, KeyError, TypeError) as error:
             self._breaks.tell(f"the connection from {peer} was of no use ({error!r:.200})")
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         finally:
             writer.close()
 
@@ -168,7 +168,7 @@ class Answerer:
             machine = replace(self._answering.machine, address=address, interface=interface)
             visit = self._visit = Visit(replace(self._answering, machine=machine))
             self._run(self._see_to_its_end(visit))
-            self._told(f"a caller came from {writer.get_extra_info('peername')[0]}")
+            self._visits.tell(f"a caller came from {writer.get_extra_info('peername')[0]}")
         await self._carry(visit, hello["received"], reader, writer)
 
     async def _carry(
@@ -197,7 +197,7 @@ class Answerer:
             await visit.ended.wait()
             because = f" ({visit.ended_because})" if visit.ended_because else ""
             kept = f"; call {visit.call_id} is kept" if visit.call_id else ""
-            self._told(f"the caller is gone{because}{kept}")
+            self._visits.tell(f"the caller is gone{because}{kept}")
         finally:
             watching.cancel()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -84,6 +85,11 @@ async def read_sized(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTE
         raise ProtocolError(f"not a message: {error!s:.200}") from error
 
 
+def _worth_logging(record: logging.LogRecord) -> bool:
+    """All but that a connection is written to whose other side has left: that is told otherwise, and by it, at will."""
+    return record.getMessage() not in ("socket.send() raised exception.", "SSL connection is closed")
+
+
 class Channel:
     """One side of the channel. `send` at any time; `carry` for each connection in turn."""
 
@@ -97,6 +103,7 @@ class Channel:
         """Bytes of the message that is being delivered."""
         self.full = False
         """Whether the other side reads nothing any more: nothing is kept for it then."""
+        logging.getLogger("asyncio").addFilter(_worth_logging)
         self._deliver, self._pace, self._unread = deliver, pace, unread
         self._sent = 0
         self._kept: deque[tuple[int, bytes]] = deque()

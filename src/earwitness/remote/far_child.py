@@ -15,6 +15,7 @@ MOST_WAITING = 8 << 20
 """Bytes of what it says that wait for somebody to listen."""
 _AN_EVENT = 200
 """Bytes that the shortest takes here."""
+_ON_THE_WAY_S = 1.5
 
 Believed = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -78,7 +79,7 @@ class FarChild:
         if self.gone is None:
             self._far.channel.send({"child": self.number, "end": grace_s})
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace_s + 1.5 if self._far.connected else 0.0):
+                async with asyncio.timeout(grace_s + _ON_THE_WAY_S if self._far.connected else 0.0):
                     await self._over.wait()
 
     def hear(self, event: object) -> None:

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Callable
 
 SAID_AT_ONCE = 5
-"""Lines in a period; further ones are counted."""
+"""Lines in a period, unless told otherwise; further ones are counted."""
 PERIOD_S = 60.0
 
 
 class Sparingly:
     """Passes on a few lines a minute, and how many more there were."""
 
-    def __init__(self, told: Callable[[str], None], what: str, period_s: float = PERIOD_S) -> None:
+    def __init__(self, told: Callable[[str], None], what: str, period_s: float = PERIOD_S, most: int = SAID_AT_ONCE) -> None:
         """`what` is counted: "connections were refused"."""
-        self._told, self._what, self._period_s = told, what, period_s
+        self._told, self._what, self._period_s, self._most = told, what, period_s, most
         self._said = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -24,12 +24,12 @@ class Sparingly:
         self._said += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._period_s, self.sum_up)
-        if self._said <= SAID_AT_ONCE:
+        if self._said <= self._most:
             self._told(line)
 
     def sum_up(self) -> None:
         """Say what was only counted, and begin anew."""
-        more, self._said = self._said - SAID_AT_ONCE, 0
+        more, self._said = self._said - self._most, 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
