@@ -95,7 +95,7 @@ def call_this_machine(
         tor = await _tor_here(plans, options.tor_control, booting)
         booting("starting the answering side", 0.0)
         async with answering_beside(options) as (address, invited):
-            yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns)
+            yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns, options.reached_at)
 
     return run(_place_calls(plans, one_machine, out, json, where="public"))
 
@@ -120,6 +120,7 @@ def _remote_network(
     tor: TorNetwork | None,
     calls_an_hour: int | None,
     one_clock_ns: int | None = None,
+    also_at: str = "",
 ) -> Network:
     from earwitness.call.public_network import CALLS_AN_HOUR, Politeness
     from earwitness.call.remote_network import RemoteNetwork
@@ -132,6 +133,7 @@ def _remote_network(
         tor=tor,
         politeness=Politeness(calls_an_hour=CALLS_AN_HOUR if calls_an_hour is None else calls_an_hour),
         one_clock_ns=one_clock_ns,
+        also_at=also_at,
     )
 
 
