@@ -25,6 +25,7 @@ from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.trace.model import Trace
+from earwitness.trace.parquet import read_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,11 +70,7 @@ class StoredCall:
         """The packets of one direction."""
         from earwitness.trace.table import read_trace
 
-        path = self._file(trace_file(direction))
-        try:
-            return read_trace(path)
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            raise self._damaged(path, error) from None
+        return read_trace(self._file(trace_file(direction)))
 
     def heard(self, direction: str) -> Sound:
         """What the listener of this direction heard."""
@@ -105,9 +102,10 @@ class StoredCall:
         import pandas as pd
 
         path = self._file(name)
+        table = read_plain(path, "reading", "make it again from the captures")
         try:
-            table = pq.read_table(path)
-            frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+            # What pandas wrote beside the columns says nothing that their types do not.
+            frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get, ignore_metadata=True)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._damaged(path, error) from None
         return frame

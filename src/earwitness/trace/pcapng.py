@@ -112,17 +112,17 @@ def parse_pcapng(data: U8, name: str) -> Records:
 
 
 def _nanoseconds(ticks: np.ndarray[tuple[int], np.dtype[np.uint64]], interface: _Interface) -> tuple[I64, np.ndarray]:
-    """Ticks since the epoch as nanoseconds, and which of them fit an int64."""
+    """Ticks since the epoch as nanoseconds, and which of them a trace can hold (`bounds`)."""
     rate = interface.ticks
     seconds = ticks // np.uint64(rate) if rate < 2**63 else np.zeros_like(ticks)
     rest = ticks - seconds * np.uint64(rate) if rate < 2**63 else ticks
-    good = seconds < np.uint64(2**33)
+    good = seconds < np.uint64(2**32)
     if rate <= 1_000_000_000 and 1_000_000_000 % rate == 0:
         fraction = rest * np.uint64(1_000_000_000 // rate)
     else:
         fraction = (rest.astype(np.longdouble) * (1_000_000_000 / np.longdouble(rate))).astype(np.uint64)
     whole = np.where(good, seconds, 0).astype(np.int64) + interface.offset_s
-    good &= np.abs(whole) < 2**33
+    good &= np.abs(whole) < 2**32
     return np.where(good, whole, 0) * 1_000_000_000 + fraction.astype(np.int64), good
 
 
