@@ -100,6 +100,12 @@ def raw_of_mos_lqo(mos_lqo: float) -> float:
     return (4.6607 - log(4.0 / (mos_lqo - 0.999) - 1.0)) / 1.4945
 
 
+def refuse_too_long(name: str, samples: Pcm, rate: int) -> None:
+    """Raise `ScorerRefused` where (n,) samples last longer than PESQ can score."""
+    if len(samples) / rate > MOST_SECONDS:
+        raise ScorerRefused(f"the {name} lasts {len(samples) / rate:.0f} s, more than {MOST_SECONDS:.0f}")
+
+
 @lru_cache(maxsize=4)
 def _utterances(reference: bytes, rate: int) -> int:
     """`count_utterances`, remembered: many calls share one reference."""
@@ -112,8 +118,11 @@ def _measured(reference: Pcm, degraded: Pcm, rate: int, *, wideband: bool) -> Me
         raise ScorerRefused(f"PESQ works at 8,000 and 16,000 Hz, not {rate}", "resample both sounds first")
     ready = []
     for name, samples in (("reference", reference), ("degraded sound", degraded)):
-        if len(samples) / rate > MOST_SECONDS:
-            raise ScorerRefused(f"the {name} lasts {len(samples) / rate:.0f} s, more than {MOST_SECONDS:.0f}")
+        if samples.ndim != 1:
+            raise ScorerRefused(f"the {name} has {samples.ndim} dimensions", "give one channel of each")
+        refuse_too_long(name, samples, rate)
+        if not np.issubdtype(samples.dtype, np.integer) and not bool(np.all(np.isfinite(samples))):
+            raise ScorerRefused(f"the {name} has samples that are no numbers", "see how it was made")
         if not len(samples) or int(samples.max()) == int(samples.min()):
             raise ScorerRefused(f"the {name} is silent", "there is nothing to score: look at loss and at the path")
         ready.append(np.ascontiguousarray(samples, dtype=np.float32))
