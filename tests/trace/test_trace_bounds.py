@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from earwitness.errors import InputError
-from earwitness.trace import parquet
+from earwitness.trace import parquet_layout
 from earwitness.trace.bounds import MOST_CLOCK_RATE, MOST_PAYLOAD, MOST_SEQUENCE, MOST_TIME_NS, MOST_TIMESTAMP
 from earwitness.trace.jitter import jitter_units, last_jitter_units
 from earwitness.trace.model import LOST, UNKNOWN, Payloads, Trace
@@ -23,6 +23,7 @@ from earwitness.trace.pair import pair
 from earwitness.trace.parquet import read_plain
 from earwitness.trace.series import ticks_ns
 from earwitness.trace.table import from_table, read_trace, to_table, write_trace
+from earwitness.trace.thrift import BrokenThrift, read_struct
 
 MS = 1_000_000
 
@@ -220,6 +221,7 @@ def test_a_payload_that_is_repeated_is_held_once(tmp_path: Path) -> None:
     assert found.payloads is not None
     assert len(found.payloads.data) == 50_000
     assert found.payloads[count - 1] == b"x" * 50_000
+    pq.write_table(table, tmp_path / "x.parquet", store_schema=False)
     with pytest.raises(InputError, match="unpacks to too much"):
         read_plain(tmp_path / "x.parquet", "reading", "make it again")
 
@@ -235,20 +237,45 @@ def test_equal_payloads_in_several_parts_of_a_file(tmp_path: Path) -> None:
 
 def test_files_that_unpack_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"a": np.zeros(parquet.MOST_ROWS + 1, dtype=np.int8)}), path)
-    assert path.stat().st_size < 10_000
+    pq.write_table(pa.table({"a": np.zeros(parquet_layout.MOST_ROWS + 1, dtype=np.int8)}), path)
+    assert path.stat().st_size < 20_000
     with pytest.raises(InputError, match="4000001 rows"):
         read_trace(path)
     pq.write_table(pa.table({"a": pa.array([[1, 2]])}), path)
-    with pytest.raises(InputError, match="of another kind"):
+    with pytest.raises(InputError, match="are nested"):
         read_plain(path, "reading", "make it again")
     pq.write_table(pa.table({"a": pa.array([b"x" * 16] * 3, type=pa.binary(16))}), path)
     with pytest.raises(InputError, match="of another kind"):
         read_plain(path, "reading", "make it again")
+    strings = pa.table({"a": ["x" * 1000] * 3})
+    pq.write_table(strings, path, use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY"})
+    with pytest.raises(InputError, match="an encoding"):
+        read_plain(path, "reading", "make it again")
     write_trace(whole(1000), path)
-    monkeypatch.setattr(parquet, "MOST_BYTES", 20_000)
-    with pytest.raises(InputError, match="unpacks to 0 MiB"):
+    monkeypatch.setattr(parquet_layout, "MOST_BYTES", 20_000)
+    with pytest.raises(InputError, match="unpacks to more"):
         read_trace(path)
+
+
+def test_a_page_that_unpacks_to_more_than_the_footer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": np.arange(100)}), path, compression="zstd", use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    header, length = read_struct(bytes(content[4:]))
+    twice = 2 * header[2]  # as zigzag has it
+    place = content.index(bytes([twice & 127 | 128, twice >> 7]), 4, 4 + length)
+    content[place : place + 2] = b"\xfe\x7f"  # 8191
+    path.write_bytes(content)
+    monkeypatch.setattr(parquet_layout, "MOST_BYTES", 8000)
+    with pytest.raises(InputError, match="unpacks to more"):
+        read_plain(path, "reading", "make it again")
+
+
+def test_structs_that_are_none() -> None:
+    assert read_struct(b"\x15\x02\x00") == ({1: 1}, 3)
+    for broken in (b"", b"\x15", b"\x18\x7f", b"\x19\xf5\xff\x7f", b"\x15" + b"\xff" * 20, b"\x1c" * 50, b"\x1b\x00"):
+        with pytest.raises(BrokenThrift):
+            read_struct(broken)
 
 
 def test_every_bit_of_a_file_turned(tmp_path: Path) -> None:
