@@ -241,8 +241,12 @@ def load() -> None:
     import pyarrow.compute
     import rich.progress
     import rich.table
+    import scipy.fft
     import scipy.signal
+    import soundfile
+    import typer
 
+    import earwitness.archive.published
     import earwitness.cli.main
     import earwitness.report.figures
     import earwitness.report.html
@@ -251,8 +255,22 @@ def load() -> None:
     import earwitness.report.whatif_blame
     import earwitness.study.bundle
     import earwitness.study.query
+    import earwitness.trace.table
 
-    del duckdb, pandas, rich, scipy, matplotlib, pyarrow, earwitness
+    from typer.main import get_command
+
+    from earwitness.cli import main as command_line
+    from earwitness.report import html, page, whatif, worldmap
+    from earwitness.study import whatif_journal
+
+    if isinstance(command_line.app, typer.Typer):
+        command_line.app = get_command(command_line.app)  # type: ignore[assignment]
+    worldmap.world_map(worldmap.stops(("Frankfurt", "New York"), [("a", "Oslo", "NO")]))
+
+    html.render(page.Page("", ""))
+    whatif._template()
+    whatif_journal.fingerprint()
+    del duckdb, pandas, rich, scipy, matplotlib, pyarrow, soundfile, earwitness
 
 
 def run_seeds(seeds: Sequence[int], originals: Path, workers: int = 1) -> Iterator[Told]:
