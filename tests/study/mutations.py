@@ -51,7 +51,7 @@ def _value(rng: random.Random) -> Any:
 def _places(plain: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) of a JSON value."""
     found = []
-    stack = [plain]
+    stack = [plain] if isinstance(plain, dict | list) else []
     while stack:
         one = stack.pop()
         for key in list(one) if isinstance(one, dict) else range(len(one)):

@@ -33,6 +33,7 @@ A data set is a directory:
 | `calls/<call_id>/{{to_callee,to_caller}}.ledger.parquet` | what became of every frame, and what filled every gap in the playing |
 | `calls/<call_id>/truth.parquet` | the emulator's own log of the call's packets (lab only) |
 | `calls/<call_id>/{{caller,callee}}-linphone.wav` | what a linphone recorded itself (`--phone linphone` only) |
+| `calls/<call_id>/{{caller,callee}}.ovpn` | the tunnel's configuration, without its keys (`vpn`, `vpn-tor`) |
 | `report.html` | the report, where one was written |
 | `study/` | of a study: its file, its journal, what was damaged (docs/studies.md) |
 | `whatif/`, `blame/` | results of `earwitness whatif` and `blame`, where they were asked for (docs/whatif.md) |

@@ -44,6 +44,27 @@ def ledger_file(direction: str) -> str:
     return f"{direction}.ledger.parquet"
 
 
+def recording_file(end: str) -> str:
+    """`caller-linphone.wav`: what the linphone of this end recorded itself."""
+    return f"{end}-linphone.wav"
+
+
+def tunnel_file(end: str) -> str:
+    """`caller.ovpn`: the configuration of this end's tunnel; no secret is in it."""
+    return f"{end}.ovpn"
+
+
+SOUNDS = frozenset({REFERENCE, *map(heard_file, DIRECTIONS), *map(recording_file, CAPTURES)})
+"""Files of a call that can be listened to."""
+
+TRACES = frozenset(map(trace_file, DIRECTIONS))
+LEDGERS = frozenset(map(ledger_file, DIRECTIONS))
+TUNNELS = frozenset(map(tunnel_file, CAPTURES))
+
+CALL_FILES = frozenset({RECORD, TRUTH, *CAPTURES.values(), *SOUNDS, *TRACES, *LEDGERS, *TUNNELS})
+"""Every file that a call's folder may have; what else is in one is not part of the data set."""
+
+
 def is_call_id(name: str) -> bool:
     """Whether a call can have this name: one that can be a folder's on every system."""
     return _CALL_ID.fullmatch(name) is not None

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records
+from earwitness.cli.common import JsonFlag, output, print_records, progress
+
+_MOST_TOLD = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -53,4 +55,8 @@ def register(app: typer.Typer) -> None:
             markup=False,
             soft_wrap=True,
         )
+        for stranger in made.strangers[:_MOST_TOLD]:
+            progress.print(f"left out: {stranger}", markup=False, soft_wrap=True)
+        if len(made.strangers) > _MOST_TOLD:
+            progress.print(f"left out: {len(made.strangers) - _MOST_TOLD} more; --json names all", markup=False)
         output.print(f"sha256 {made.sha256}", markup=False, soft_wrap=True)

@@ -27,7 +27,7 @@ _BUSY_TIMEOUT_S = 5.0
 _CHECKPOINT_PAGES = 4000
 """16 MiB of log: a checkpoint waits for the disk, so it comes with one commit in some 400."""
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE calls (
     position INTEGER PRIMARY KEY, block TEXT NOT NULL, repeat INTEGER NOT NULL, arm TEXT NOT NULL, plan TEXT NOT NULL,
@@ -80,7 +80,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(draft)
             try:
-                database.executescript(f"BEGIN; {_SCHEMA}")
+                database.executescript(f"BEGIN; {SCHEMA}")
                 database.execute("INSERT INTO meta VALUES ('version', ?)", (str(JOURNAL_VERSION),))
                 database.execute("INSERT INTO meta VALUES ('frozen', ?)", (json.dumps(frozen, sort_keys=True),))
                 rows = (

@@ -28,7 +28,7 @@ _LOCK_STEP_S = 0.05
 def running_since(directory: Path) -> Mapping[str, Any] | None:
     """Who is running the study now, as the lock's file says; None where nobody is."""
     try:
-        descriptor = os.open(directory / STUDY / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(directory / STUDY / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
