@@ -77,5 +77,16 @@ def read_regular(path: str | Path, most_bytes: int, *, follow: bool = True) -> b
     return content
 
 
+def read_text(path: str | Path, most_bytes: int = MIB) -> str:
+    """The text of a regular file that a person wrote, UTF-8; line ends become those of Unix.
+
+    Raises:
+        UnfitFile: as `open_regular`.
+        OSError: it is not there, or may not be read.
+        UnicodeDecodeError: it is not UTF-8 (a `ValueError`).
+    """
+    return read_regular(path, most_bytes).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _size(number: int) -> str:
     return f"{number / MIB:.0f} MiB" if number >= MIB else f"{number} bytes"

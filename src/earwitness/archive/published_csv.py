@@ -6,6 +6,7 @@ in ms. A score of 0.00 is a call that could not be scored; an empty cell was not
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ import pandas as pd
 
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.errors import InputError
+from earwitness.files import MIB, read_regular
 
 ENDS = ("caller", "callee")
 """The two ends of a call; a score or jitter of the caller is of what the caller received."""
+
+MOST_BYTES = 16 * MIB
+"""Of a published table: 16 times the longest."""
 
 SCORES = ("pesq_raw", "pesq_mos")
 JITTER = ("jitter_mean", "jitter_median", "jitter_max", "jitter_range", "jitter_iqr", "jitter_std_dev")
@@ -92,9 +97,10 @@ def read_published_csv(path: Path) -> pd.DataFrame:
     Raises `InputError` where the file cannot be read or has other columns.
     """
     try:
-        table = pd.read_csv(path, skipinitialspace=True)
+        table = pd.read_csv(io.BytesIO(read_regular(path, MOST_BYTES)), skipinitialspace=True)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError("reading the published table", path, error, "give a CSV of the study's columns") from error
+        happened = getattr(error, "strerror", None) or error
+        raise InputError("reading the published table", path, happened, "give a CSV of the study's columns") from error
     table.columns = table.columns.str.strip()
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:

@@ -27,6 +27,9 @@ from earwitness.archive.published_csv import (
 )
 from earwitness.archive.schema import conditions
 from earwitness.errors import InputError
+from earwitness.files import open_regular
+
+_LONGEST_HEADER = 65_536
 
 MEASURES = (
     *ROW_COLUMN.values(),
@@ -95,8 +98,12 @@ def read_ends(folder: Path) -> Ends:
         raise InputError("reading a study from", folder, "no such folder", "give a data set or the published artifact")
     frames, sources, skipped = [], [], []
     for path in sorted(folder.rglob("*.csv")):
-        with path.open("rb") as file:
-            header = file.readline().decode("utf-8", "replace")
+        try:
+            with open_regular(path) as file:
+                header = file.readline(_LONGEST_HEADER).decode("utf-8", "replace")
+        except OSError as error:
+            skipped.append((path.relative_to(folder).as_posix(), error.strerror or str(error)))
+            continue
         if not set(COLUMNS) <= {name.strip() for name in header.split(",")}:
             continue
         name = path.relative_to(folder).as_posix()

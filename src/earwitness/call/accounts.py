@@ -16,6 +16,7 @@ from pathlib import Path
 
 from earwitness.call.plan import LAB_SERVER, CallPlan, sip_address
 from earwitness.errors import InputError
+from earwitness.files import read_text
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.lab_server import ENDS, LabServer, lab_server
 from earwitness.phone.setup import SipServer
@@ -94,10 +95,10 @@ def _accounts_in(file: Path) -> dict[str, tuple[str, str] | None]:
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise InputError(*tried, "others may read the passwords in it", f"run `chmod 600 {file}`")
-        told = tomllib.loads(file.read_text())
+        told = tomllib.loads(read_text(file))
     except OSError as error:
         raise InputError(*tried, error.strerror, "give a file that can be read") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         # The parser's own words may quote a line with a password in it.
         raise InputError(*tried, f"not TOML ({type(error).__name__})", remedy) from error
     accounts: dict[str, tuple[str, str] | None] = dict.fromkeys(ENDS)

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from earwitness.errors import InputError
+from earwitness.files import MIB, read_regular
 from earwitness.path.certificates import key_usage
 from earwitness.remote.certificates import write_private
 
@@ -54,7 +55,7 @@ class ClusterKeys:
         key = folder / KEY
         try:
             for name in (AUTHORITY_CERTIFICATE, CERTIFICATE, KEY):
-                (folder / name).read_bytes()
+                read_regular(folder / name, MIB)
             if stat.S_IMODE(key.stat().st_mode) & 0o077:
                 remedy = f"run `chmod 600 {key}`"
                 raise InputError("reading the cluster's keys in", folder, "others may read the private key", remedy)
@@ -125,8 +126,8 @@ def _new_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePriv
 
 def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     try:
-        certificate = x509.load_pem_x509_certificate((folder / AUTHORITY_CERTIFICATE).read_bytes())
-        key = serialization.load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)
+        certificate = x509.load_pem_x509_certificate(read_regular(folder / AUTHORITY_CERTIFICATE, MIB))
+        key = serialization.load_pem_private_key(read_regular(folder / AUTHORITY_KEY, MIB), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ValueError("it is of another kind")
     except (OSError, ValueError) as error:

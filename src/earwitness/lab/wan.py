@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import InputError
+from earwitness.files import MIB, read_text
 
 JITTER_SHAPES = ("normal", "uniform", "exponential")
 LOSS_TARGETS = ("all", "udp", "tcp", "rtp")
@@ -148,6 +149,10 @@ class DelayTrace:
     times_ms: tuple[float, ...] = ()
 
 
+MOST_TRACE_BYTES = 8 * MIB
+"""Of a file of recorded delays: a million packets, 5 hours of a call."""
+
+
 def read_delay_trace(path: Path) -> DelayTrace:
     """Read a file of recorded delays (see `LinkProfile.trace`); blank lines and `#` comments are skipped.
 
@@ -156,17 +161,23 @@ def read_delay_trace(path: Path) -> DelayTrace:
     """
     tried = "reading delay trace"
     remedy = "give one delay in ms (or x) a line, or two columns: time and delay in ms"
+    delays: list[float] = []
+    times: list[float] = []
+    widths: set[int] = set()
     try:
-        lines = [line.split("#")[0].replace(",", " ").split() for line in path.read_text().splitlines()]
-        rows = [[math.nan if word == "x" else float(word) for word in line] for line in lines if line]
+        for line in read_text(path, MOST_TRACE_BYTES).splitlines():
+            row = [math.nan if word == "x" else float(word) for word in line.split("#")[0].replace(",", " ").split()]
+            if row:
+                widths.add(len(row))
+                delays.append(row[-1])
+                times.append(row[0])
     except (OSError, ValueError) as error:
-        raise InputError(tried, path, error, remedy) from error
-    widths = {len(row) for row in rows}
+        raise InputError(tried, path, getattr(error, "strerror", None) or error, remedy) from error
     if widths not in ({1}, {2}):
         raise InputError(tried, path, "empty, or not one or two columns throughout", remedy)
-    delays = tuple(row[-1] for row in rows)
-    times = tuple(row[0] for row in rows) if widths == {2} else ()
+    if widths == {1}:
+        times = []
     backwards = any(later <= earlier for earlier, later in itertools.pairwise(times))
     if any(delay < 0 or math.isinf(delay) for delay in delays) or backwards or any(map(math.isnan, times)):
         raise InputError(tried, path, "a delay is negative, or times do not go forward", remedy)
-    return DelayTrace(delays, times)
+    return DelayTrace(tuple(delays), tuple(times))

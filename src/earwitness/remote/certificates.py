@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from earwitness.errors import InputError
+from earwitness.files import read_text
 
 SERVER_KEY = "server.key"
 SERVER_CERTIFICATE = "server.pem"
@@ -63,7 +64,7 @@ class Invitation:
                 raise InputError(
                     "reading the invitation", path, "others may read the key in it", f"run `chmod 600 {path}`"
                 )
-            values = json.loads(path.read_text())
+            values = json.loads(read_text(path))
             if values.pop("earwitness_invitation") != _INVITATION_VERSION:
                 raise ValueError("another version of Earwitness wrote it")
             if not all(isinstance(value, str) for value in values.values()):
@@ -72,7 +73,7 @@ class Invitation:
         except OSError as error:
             remedy = "copy the file that `earwitness answer` wrote"
             raise InputError("reading the invitation", path, error.strerror, remedy) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             remedy = "copy the file that `earwitness answer` wrote"
             raise InputError("reading the invitation", path, f"not one: {error!r}", remedy) from error
 

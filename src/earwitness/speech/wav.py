@@ -29,6 +29,8 @@ MOST_RESAMPLED = 60_000_000
 """Samples that are converted to another rate, before and after together: 18 minutes between 8 and 48 kHz."""
 LEAST_RATE, MOST_RATE = 1000, 768_000
 """Sample rates, Hz, of anything that is a recording."""
+_NO_SOUND = 1e30
+"""Full scale is 1; louder than this is infinite, or a file that is none."""
 _BLOCK_SAMPLES = 2**20
 _MOST_CHUNKS = 10_000
 _TOO_LONG = "cut it to the part that matters (sox IN OUT trim START SECONDS), or convert it to 8 kHz mono"
@@ -66,7 +68,7 @@ def read_sound_file(path: str | Path) -> bytes:
 def decode_audio(content: bytes, name: str) -> tuple[Pcm, int]:
     """As `read_wav`, from the bytes of a file; (0,) where there is no sound. `name` is for the error."""
     try:
-        with soundfile.SoundFile(io.BytesIO(_repaired(content))) as sound:
+        with soundfile.SoundFile(_Content(_repaired(content))) as sound:
             rate, channels = int(sound.samplerate), int(sound.channels)
             if not LEAST_RATE <= rate <= MOST_RATE:
                 happened = f"its sample rate is {rate} Hz, which no recording has ({LEAST_RATE} to {MOST_RATE})"
@@ -82,6 +84,17 @@ def decode_audio(content: bytes, name: str) -> tuple[Pcm, int]:
     except (soundfile.LibsndfileError, RuntimeError, ValueError, struct.error) as error:
         text = str(error).removeprefix("Error opening ").split(": ", 1)[-1]
         raise InputError("reading the sound file", name, f"not audio: {text}", _REMEDY) from error
+
+
+class _Content(io.BytesIO):
+    """A file's bytes. libsndfile asks for places that cannot be where a header says so: it stays where it is then,
+    since an exception here would be printed, not raised."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 def _too_long(name: str, rate: int) -> InputError:
@@ -100,10 +113,12 @@ def _blocks(sound: soundfile.SoundFile, frames: int, name: str) -> Iterator[Pcm]
         if exact:
             yield _mixed_down(block.astype(np.float64) if block.shape[1] > 1 else block)
         else:
-            finite = np.isfinite(block).all(axis=1)
-            if not finite.all():
-                at = done + int(np.argmin(finite))
-                happened = f"sample {at + 1} ({at / sound.samplerate:.3f} s) is not a number, or infinite"
+            sane = (np.abs(block) < _NO_SOUND).all(axis=1)  # never true of NaN
+            if not sane.all():
+                row = int(np.argmin(sane))
+                worst = next(value for value in block[row].tolist() if not abs(value) < _NO_SOUND)
+                at = done + row
+                happened = f"sample {at + 1} ({at / sound.samplerate:.3f} s) is {worst:g}, which is no sound"
                 raise InputError("reading the sound file", name, happened, "record or convert the sound again")
             yield _mixed_down(block * 32768.0)
         done += len(block)

@@ -13,6 +13,7 @@ from typing import Any
 
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.files import MIB, read_text
 from earwitness.load.spec import LoadSpec
 from earwitness.study.checked import Faults, FileFaults, Section
 from earwitness.study.model import (
@@ -36,6 +37,8 @@ NETWORKS = ("lab", "public")
 """`public`: between the vantages of a cluster, over whatever network is between them."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _MOST_CALLS = 1_000_000
+MOST_BYTES = MIB // 4
+"""Of a study file; a long one has a hundredth of it."""
 
 _OF_AXES = ("codec", "from_place", "to_place", "speech", "phone", "buffer", "concealment", "load", "link")
 _OF_STUDY = ("seed", "inject", "study", "wait_s")
@@ -61,7 +64,7 @@ def read_study(path: Path) -> Study:
         InputError: it cannot be read, is not TOML, or (`FileFaults`) says what cannot be; all its faults are told.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_text(path, MOST_BYTES)
     except OSError as error:
         raise InputError("reading the study", path, error.strerror, "write one with `earwitness study init`") from error
     except UnicodeDecodeError as error:
@@ -73,10 +76,11 @@ def parse_study(text: str, path: Path | str = "the study file") -> Study:
     """The study that a file's text describes; raises as `read_study`."""
     try:
         values = tomllib.loads(text.replace("\r\n", "\n"))
-    except tomllib.TOMLDecodeError as error:
+        faults = Faults(toml_lines(text.replace("\r\n", "\n")))
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError that is not TOML's
+        happened = "it is nested too deep" if isinstance(error, RecursionError) else f"it is not TOML: {error}"
         remedy = "see https://toml.io, or begin with `earwitness study init`"
-        raise InputError("reading the study", path, f"it is not TOML: {error}", remedy) from error
-    faults = Faults(toml_lines(text.replace("\r\n", "\n")))
+        raise InputError("reading the study", path, happened, remedy) from error
     study = _study(Section(values, (), faults))
     if faults.found or study is None:
         raise FileFaults(path, faults.found)

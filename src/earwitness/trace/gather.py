@@ -2,7 +2,7 @@
 
 A file of one piece is taken whole. Of a longer one RTP, RTCP and SIP stay, by their form; so a day's traffic with some
 calls in it costs what the calls cost. What is kept has an end too: past `MOST_PAYLOAD_BYTES` the beginning of each
-packet is kept, as by a short snap length (timing is whole, sound is not), and past `MOST_DATAGRAMS` the file is refused.
+packet is kept, as by a short snap length (timing is whole, sound is not); past `MOST_DATAGRAMS` the file is refused.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Kept:
         if 2 * int(captured.sum()) >= len(found.data):
             # Most of the piece is wanted: it is quicker to keep it as it is.
             start = total + found.start
-            self._bytes += memoryview(found.data)
+            self._bytes += found.data.data
         else:
             start = total + np.cumsum(captured, dtype=np.int64) - captured
             content, ends = found.data.tobytes(), (found.start + captured).tolist()

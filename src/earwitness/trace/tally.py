@@ -12,30 +12,31 @@ class Tally:
     """What was wrong so far, in the order in which it was met first. Mutable, of one reading."""
 
     def __init__(self) -> None:
-        self._counted: dict[tuple[ProblemKind, str], tuple[int | None, int | None]] = {}
+        self._found: dict[tuple[ProblemKind, str, int | None], tuple[int, int | None]] = {}
+        """How often, 0 for what is told place by place; and where first."""
         self._places = self._unlisted = 0
 
     def __len__(self) -> int:
-        return len(self._counted)
+        return len(self._found)
 
     def place(self, kind: ProblemKind, detail: str, offset: int | None = None) -> None:
         """One trouble at one place."""
         if self._places < MOST_PLACES:
             self._places += 1
-            self._counted.setdefault((kind, detail), (None, offset))
+            self._found.setdefault((kind, detail, offset), (0, offset))
         else:
             self._unlisted += 1
 
     def count(self, kind: ProblemKind, what: str, number: int, offset: int | None = None) -> None:
         """So many more of what is told as one: `<number> <what>`, with the place of the first."""
-        before, first = self._counted.get((kind, what), (0, offset))
-        self._counted[kind, what] = ((before or 0) + number, first)
+        before, first = self._found.get((kind, what, None), (0, offset))
+        self._found[kind, what, None] = (before + number, first)
 
     def problems(self) -> tuple[CaptureProblem, ...]:
         """All of it as values."""
         found = [
-            CaptureProblem(kind, text if number is None else f"{number} {text}", offset)
-            for (kind, text), (number, offset) in self._counted.items()
+            CaptureProblem(kind, f"{number} {text}" if number else text, offset)
+            for (kind, text, _), (number, offset) in self._found.items()
         ]
         if self._unlisted:
             found.append(CaptureProblem(ProblemKind.CORRUPT, f"{self._unlisted} more places of damage, not listed"))
