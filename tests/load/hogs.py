@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from earwitness.call.measure import SCORING
-from earwitness.lab.namespace import start_owned
+from earwitness.lab.owned import start_owned
 
 _LOOP = """
 import os, sys, time

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from earwitness.capture.live import epoch_offset_ns
+from earwitness.lab.owned import start_owned
 from earwitness.phone.setup import PhoneSetup
 
 _numbers = itertools.count(1)
@@ -26,7 +27,7 @@ class LoopbackHost:
     interface: str = "lo"
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(argv, **options)
+        return start_owned(argv, **options)
 
     @contextmanager
     def inside(self) -> Iterator[None]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from earwitness.errors import CallFailure, Outcome
 from earwitness.phone import kamailio, rtpengine
 from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.media import bind_udp
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import SipServer
 
@@ -175,3 +179,46 @@ def test_a_taken_port_is_told(new_host: NewHost, tmp_path: Path) -> None:
     with pytest.raises(CallFailure) as caught:
         run(scenario())
     assert caught.value.outcome is Outcome.PORT_TAKEN
+
+
+_OWNER = """
+import asyncio, sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from earwitness.phone.lab_server import lab_server
+from earwitness.remote.machine import Machine
+async def serve():
+    machine = Machine("there", "", sys.argv[1], "lo")
+    async with lab_server(machine, Path(sys.argv[2]), address=sys.argv[1], relay=sys.argv[3] == "relay"):
+        print("serving", flush=True)
+        await asyncio.sleep(600)
+asyncio.run(serve())
+"""
+
+
+@pytest.mark.parametrize("relay", ["no relay", "relay"])
+def test_a_killed_owner_leaves_neither_processes_nor_a_taken_port(
+    new_host: NewHost, tmp_path: Path, relay: str
+) -> None:
+    """As `answer` has it for `call --sip-server lab`."""
+    if relay == "relay" and shutil.which("rtpengine") is None:
+        pytest.skip("rtpengine-daemon is not installed")
+    address = new_host("server").address
+    for _ in range(3):
+        argv = [sys.executable, "-c", _OWNER, address, str(tmp_path), relay]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as owner:
+            assert owner.stdout is not None
+            assert owner.stdout.readline() == b"serving\n"
+            owner.kill()
+        until = time.monotonic() + 20
+        while left := [pid for pid in Path("/proc").glob("[0-9]*") if str(tmp_path).encode() in command_line(pid)]:
+            assert time.monotonic() < until, left
+            time.sleep(0.01)
+        bind_udp(address, 5060, "kamailio").close()
+
+
+def command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.trace.bounds import MOST_PAYLOAD, MOST_SEQUENCE, MOST_TIME_NS, MOST_TIMESTAMP
 from earwitness.trace.model import LOST, UNKNOWN, Payloads, Trace
 from earwitness.trace.table import from_table, read_trace, to_table, write_trace
 
@@ -35,14 +36,15 @@ def same(one: Trace, other: Trace) -> bool:
 @st.composite
 def traces(draw: st.DrawFn) -> Trace:
     n = draw(st.integers(0, 20))
-    time = st.just(UNKNOWN) | st.just(LOST) | st.integers(-(2**62), 2**62)
+    time = st.just(UNKNOWN) | st.just(LOST) | st.integers(-MOST_TIME_NS, MOST_TIME_NS)
     payloads = draw(st.none() | st.lists(st.binary(max_size=20), min_size=n, max_size=n))
+    lengths = np.array([len(one) for one in payloads] if payloads else [0] * n, dtype=np.int32)
     return Trace(
-        sequence=draw(arrays(np.int64, n)),
-        timestamp=draw(arrays(np.int64, n)),
+        sequence=draw(arrays(np.int64, n, elements=st.integers(-MOST_SEQUENCE, MOST_SEQUENCE))),
+        timestamp=draw(arrays(np.int64, n, elements=st.integers(-MOST_TIMESTAMP, MOST_TIMESTAMP))),
         payload_type=draw(arrays(np.uint8, n)),
         marker=draw(arrays(np.bool_, n)),
-        size=draw(arrays(np.int32, n)),
+        size=lengths + draw(arrays(np.int32, n, elements=st.integers(0, MOST_PAYLOAD - 20))),
         sent_ns=draw(arrays(np.int64, n, elements=time)),
         arrived_ns=draw(arrays(np.int64, n, elements=time)),
         clock_rate=draw(st.integers(1, 192_000)),
@@ -67,7 +69,7 @@ def test_through_a_file_with_its_metadata(tmp_path: Path) -> None:
         timestamp=zeros,
         payload_type=zeros.astype(np.uint8),
         marker=zeros.astype(bool),
-        size=zeros.astype(np.int32),
+        size=np.array([0, 3, 256], dtype=np.int32),
         sent_ns=zeros,
         arrived_ns=np.array([5, LOST, 7]),
         clock_rate=48000,

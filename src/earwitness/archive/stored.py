@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from earwitness.archive.bounded import read_bounded
 from earwitness.archive.index import rows_of
 from earwitness.archive.layout import (
     CAPTURES,
@@ -27,12 +26,11 @@ from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.trace.model import Trace
+from earwitness.trace.parquet import read_plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_MOST_ROWS = 2_000_000
-"""Of a ledger or the emulator's log: eleven hours of packets of 20 ms."""
 _LEDGER = ("packet", "part", "timestamp", "due_ns", "audio_ms")
 """Columns of a ledger that are numbers."""
 
@@ -76,11 +74,7 @@ class StoredCall:
         """The packets of one direction."""
         from earwitness.trace.table import read_trace
 
-        path = self._file(trace_file(direction))
-        try:
-            return read_trace(path)
-        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            raise self._damaged(path, error) from None
+        return read_trace(self._file(trace_file(direction)))
 
     def heard(self, direction: str) -> Sound:
         """What the listener of this direction heard."""
@@ -124,9 +118,10 @@ class StoredCall:
         import pandas as pd
 
         path = self._file(name)
+        table = read_plain(path, "reading", "make it again from the captures")
         try:
-            table = read_bounded(path, most_rows=_MOST_ROWS)
-            frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+            # What pandas wrote beside the columns says nothing that their types do not.
+            frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get, ignore_metadata=True)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._damaged(path, error) from None
         return frame

@@ -72,6 +72,7 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
             row = timed(row, live, trace, timed_on.error_ms)
             heard, trouble = (None, unknown) if unknown else _hear(live, trace, codec)
             if heard is not None:
+                notes += [f"{direction}: {note}" for note in heard.notes]
                 write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
                 write_ledger(folder, direction, heard.ledger)
                 listening[direction] = _listening(heard, trace)

@@ -22,7 +22,7 @@ from earwitness.call.instrument import CpuWaits, Instrument
 from earwitness.call.live import LiveCall
 from earwitness.call.network import Network
 from earwitness.call.notebook import Notebook
-from earwitness.call.plan import MANUAL, CallPlan
+from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.talk import Watch, collect, path_lost, talk
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
@@ -36,6 +36,9 @@ from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
 from earwitness.speech.reference import speech as reference_speech
+
+OPEN_WITHIN_S = 900.0
+"""Each stage of opening a path has a shorter bound of its own; together they are not to last for ever."""
 
 
 async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebook, watch: Watch) -> LiveCall:
@@ -107,7 +110,17 @@ async def _open_path(
     notebook.endpoints["callee"] = Endpoint(place=callee.place, host=callee.name)
     watch("opening the path")
     begun_ns = time.monotonic_ns()
-    opened = await stack.enter_async_context(network.path(plan).open(caller, callee, PhonePorts()))
+    try:
+        async with asyncio.timeout(OPEN_WITHIN_S):
+            opened = await stack.enter_async_context(network.path(plan).open(caller, callee, PhonePorts()))
+    except TimeoutError as error:
+        raise CallFailure(
+            Outcome.PATH_FAILED,
+            "opening the path of",
+            on=plan.title,
+            happened=f"it was not open after {OPEN_WITHIN_S:g} s",
+            remedy="see what the machines at both ends say",
+        ) from error
     notebook.path_setup_ms = (time.monotonic_ns() - begun_ns) / 1e6
     notebook.hops = len(opened.hops)
     notebook.circuit = Circuit(
@@ -145,8 +158,8 @@ async def _captured_call(
         watch("starting captures and phones")
         service = await stack.enter_async_context(sip_service(plan, opened, network.scratch))
         setups = {
-            "caller": _setup(plan, "caller", opened.caller, service, ends["caller"]),
-            "callee": _setup(plan, "callee", opened.callee, service, ends["callee"]),
+            "caller": _setup(plan, "caller", opened.caller, opened.callee, service, ends["caller"]),
+            "callee": _setup(plan, "callee", opened.callee, opened.caller, service, ends["callee"]),
         }
         taken = _take_port(opened.callee) if plan.inject and plan.inject.what == "port-taken" else None
         try:
@@ -202,8 +215,11 @@ async def _enter_all(stack: AsyncExitStack, *contexts: AbstractAsyncContextManag
     return list(results)
 
 
-def _setup(plan: CallPlan, name: str, on_path: End, service: SipService, end: CallEnd) -> PhoneSetup:
+def _setup(plan: CallPlan, name: str, on_path: End, other: End, service: SipService, end: CallEnd) -> PhoneSetup:
     ports = PhonePorts()
+    # Through a server of the user's, messages and media come and go by whatever stands beside it.
+    own_server = plan.sip_server and plan.sip_server != LAB_SERVER
+    beside = {account.host for account in service.accounts.values()}
     return PhoneSetup(
         address=on_path.address,
         epoch_offset_ns=end.epoch_offset_ns,
@@ -216,6 +232,7 @@ def _setup(plan: CallPlan, name: str, on_path: End, service: SipService, end: Ca
         silence_suppression=plan.silence_suppression,
         seed=plan.seed * 2 + (name == "callee"),
         server=service.accounts.get(name),
+        peers=() if own_server else tuple(sorted({other.address, *beside})),
     )
 
 

@@ -35,6 +35,7 @@ class RemoteNetwork:
         tor: the network for paths over Tor, whose client named `CALLER` is this machine's.
         politeness: keeps calls over Tor apart; None where the network is our own.
         one_clock_ns: where the other machine is this one too, what the clock of both ends is ahead of CLOCK_MONOTONIC.
+        also_at: another address by which the other machine takes streams, where we know of one.
     """
 
     name = "public"
@@ -48,11 +49,12 @@ class RemoteNetwork:
         tor: TorNetwork | None = None,
         politeness: Politeness | None = None,
         one_clock_ns: int | None = None,
+        also_at: str = "",
     ) -> None:
         self.scratch = scratch
         self._address, self._invitation = address, invitation
         self._tor, self._politeness = tor, politeness
-        self._one_clock_ns = one_clock_ns
+        self._one_clock_ns, self._also_at = one_clock_ns, also_at
         self._far: FarEnd | None = None
 
     def epoch_offset_ns(self) -> int:
@@ -68,7 +70,7 @@ class RemoteNetwork:
         self.check(plan)
         async with AsyncExitStack() as stack:
             stack.enter_context(self._politeness.turn() if self._politeness and plan.over_tor else nullcontext())
-            far = await stack.enter_async_context(FarEnd.connect(self._address, self._invitation))
+            far = await stack.enter_async_context(FarEnd.connect(self._address, self._invitation, self._also_at))
             await far.ask("begin", call_id=call_id)
             self._far = far
             yield
@@ -85,8 +87,10 @@ class RemoteNetwork:
         return self._far.lost if self._far else None
 
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
-        """This machine, and the other."""
+        """This machine, and the other. `CallFailure` where it would have us call another machine than we were told."""
         here, there = self.far.local_address, self.far.introduction
+        if plan.path == "direct":
+            self.far.check_address("phones", there.address)
         caller = Machine(CALLER, plan.from_place, here, "" if in_bubble() else interface_of(here))
         one_clock = self._one_clock_ns is not None
         return caller, FarMachine(self.far, there.name, there.place, there.address, there.interface, one_clock)

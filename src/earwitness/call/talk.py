@@ -16,7 +16,7 @@ from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.path.base import OpenPath
 from earwitness.phone.base import Phone
 from earwitness.phone.manual import ManualPhone, instructions
-from earwitness.phone.report import PhoneReport
+from earwitness.phone.report import PhoneReport, StrangeReport
 
 Watch = Callable[[str], None]
 """Told the stage that a call has reached, in words; several lines are for a person to act on."""
@@ -85,7 +85,8 @@ async def collect(
 ) -> CallFailure | None:
     """End what still stands and keep what both ends have to tell, whatever came before.
 
-    Returns what made a capture end badly or an end unreachable, for a call that would be whole otherwise.
+    Returns what made a capture end badly, a report unreadable or an end unreachable, for a call that would be whole
+    otherwise.
     """
     failure: CallFailure | None = None
     for name, phone in phones.items():
@@ -95,6 +96,8 @@ async def collect(
                 await phone.hang_up()
                 notebook.reports[name] = await phone.report()
         except (EarwitnessError, TimeoutError) as error:
+            if isinstance(error, StrangeReport):
+                failure = failure or error
             notebook.notes.append(f"no report from the {name}'s phone: {error or 'it did not answer in time'}")
             notebook.reports[name] = PhoneReport(uri=phone.uri, role="idle", milestones=dict(phone.milestones))
         notebook.notes.extend(f"{name}'s phone: {note}" for note in phone.notes)

@@ -34,6 +34,7 @@ _ARPHRD_ETHER, _ARPHRD_LOOPBACK, _ARPHRD_NONE = 1, 772, 65534
 _RECEIVE_BUFFER = 16 * 1024 * 1024
 _LONGEST_PACKET = 65_536
 _LOOK_EVERY_S = 0.1
+_READS_IN_A_ROW = 4096
 
 
 def hardware_type(interface: str) -> int:
@@ -67,8 +68,8 @@ def stamp_of(ancillary: list[tuple[int, int, bytes]]) -> int | None:
 
 
 def _drain(sock: socket.socket, writer: PcapWriter, clock: CallClock, loopback: bool) -> None:
-    """Write every packet that waits in the socket."""
-    while True:
+    """Write the packets that wait in the socket; not for ever, as a flood would have it."""
+    for _ in range(_READS_IN_A_ROW):
         try:
             data, ancillary, _, address = sock.recvmsg(_LONGEST_PACKET, 64)
         except BlockingIOError:
@@ -91,7 +92,9 @@ def _say(event: str, **values: Any) -> None:
         print(json.dumps({"event": event, **values}), flush=True)
 
 
-def capture(interface: str, out: Path, epoch_offset_ns: int, snap_length: int, ports: list[int]) -> None:
+def capture(
+    interface: str, out: Path, epoch_offset_ns: int, snap_length: int, ports: list[int], most_bytes: int
+) -> None:
     """Capture until stdin closes or SIGTERM; OSError when the device or the file does not permit it."""
     kind = hardware_type(interface)
     if kind not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK, _ARPHRD_NONE):
@@ -103,7 +106,10 @@ def capture(interface: str, out: Path, epoch_offset_ns: int, snap_length: int, p
     signal.set_wakeup_fd(wake_write)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    with open_packet_socket(interface, header, ports) as sock, PcapWriter(out, link_type, snap_length) as writer:
+    with (
+        open_packet_socket(interface, header, ports) as sock,
+        PcapWriter(out, link_type, snap_length, most_bytes) as writer,
+    ):
         clock.observe(*sample_clocks())
         _say("ready", interface=interface, link_type=link_type)
         stopping = False
@@ -113,7 +119,7 @@ def capture(interface: str, out: Path, epoch_offset_ns: int, snap_length: int, p
             clock.observe(*sample_clocks())
             _drain(sock, writer, clock, kind == _ARPHRD_LOOPBACK)
         steps = [{"at_ns": step.at_ns, "by_ns": step.by_ns} for step in clock.steps]
-        _say("summary", packets=writer.packets, dropped=_dropped(sock), clock_steps=steps)
+        _say("summary", packets=writer.packets, dropped=_dropped(sock) + writer.left_out, clock_steps=steps)
 
 
 def main() -> None:
@@ -123,10 +129,18 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--epoch-offset-ns", type=int, required=True)
     parser.add_argument("--snap-length", type=int, default=_LONGEST_PACKET)
+    parser.add_argument("--most-bytes", type=int, default=1 << 40)
     parser.add_argument("--port", type=int, action="append", default=[])
     arguments = parser.parse_args()
     try:
-        capture(arguments.interface, arguments.out, arguments.epoch_offset_ns, arguments.snap_length, arguments.port)
+        capture(
+            arguments.interface,
+            arguments.out,
+            arguments.epoch_offset_ns,
+            arguments.snap_length,
+            arguments.port,
+            arguments.most_bytes,
+        )
     except OSError as error:
         _say("error", errno=error.errno, happened=error.strerror or str(error), on=str(error.filename or ""))
         sys.exit(1)

@@ -13,19 +13,28 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from earwitness.errors import EarwitnessError
 from earwitness.lab.host import Host
 
-_LINE_LIMIT = 32 * 1024 * 1024
+_LINE_LIMIT = 8 * 1024 * 1024
+"""Of what a process says. A phone's report, the longest, has a bounded number of SIP messages and figures in it."""
+MOST_UNREAD = 256 * 1024
+"""Bytes of commands held for a process that does not read them, beside what the pipe holds. One that lets so much wait
+hangs; who waited for it to read would hang with it."""
+_LONGEST_ERROR = 2000
 _LAST_WORDS_S = 1.0
 """Between the end of a process's output and its own, where it is not kept from a processor for longer."""
 
 
 class ChildGone(EarwitnessError):
     """A helper process ended, or said nothing in time."""
+
+
+class ChildHangs(ChildGone):
+    """A helper process does not read what it is told."""
 
 
 class Child(Protocol):
@@ -64,21 +73,27 @@ class JsonChild:
         self._stdout = stdout
         self._error_task: asyncio.Task[None] | None = None
         self._transports: list[asyncio.BaseTransport] = []
+        self._commands: asyncio.WriteTransport | None = None
 
     @classmethod
     async def start(cls, host: Host, argv: Sequence[str], name: str, *, pass_fds: Sequence[int] = ()) -> JsonChild:
         """Start `argv` in the host's namespace. `name` is for errors: "phone of caller"."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         process = host.popen(argv, pass_fds=pass_fds, **pipes)
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         loop = asyncio.get_running_loop()
         stdout = asyncio.StreamReader(limit=_LINE_LIMIT)
-        stderr = asyncio.StreamReader(limit=_LINE_LIMIT)
+        stderr = asyncio.StreamReader(limit=1 << 16)
         child = cls(name, process, stdout)
-        for reader, pipe in ((stdout, process.stdout), (stderr, process.stderr)):
-            transport, _ = await loop.connect_read_pipe(lambda r=reader: asyncio.StreamReaderProtocol(r), pipe)  # type: ignore[misc]
-            child._transports.append(transport)
+        with child._ended_unless_started():
+            for reader, pipe in ((stdout, process.stdout), (stderr, process.stderr)):
+                transport, _ = await loop.connect_read_pipe(lambda r=reader: asyncio.StreamReaderProtocol(r), pipe)  # type: ignore[misc]
+                child._transports.append(transport)
+            # Not by the pipe itself: a process that does not read would hold up this one.
+            child._commands, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, process.stdin)
+            child._transports.append(child._commands)
         child._error_task = asyncio.create_task(child._collect_errors(stderr))
         return child
 
@@ -89,12 +104,16 @@ class JsonChild:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send one command. Raises ChildGone when the process has ended."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
-        except (OSError, ValueError) as error:
-            raise self._gone(f"its standard input is closed ({error})") from error
+        commands = self._commands
+        if commands is None or commands.is_closing():
+            raise self._gone("its standard input is closed")
+        line = json.dumps(message).encode() + b"\n"
+        if commands.get_write_buffer_size() + len(line) > MOST_UNREAD:
+            gone = self._gone(f"it left more than {MOST_UNREAD} bytes of commands unread")
+            raise ChildHangs(gone.tried, gone.on, gone.happened, gone.remedy)
+        commands.write(line)
+        if commands.is_closing():
+            raise self._gone("its standard input is closed")
 
     async def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
         """The next event. Raises ChildGone at the end of its output or after `timeout_s`."""
@@ -125,14 +144,27 @@ class JsonChild:
                 self.process.wait()
             if self._error_task is not None:
                 self._error_task.cancel()
+            if self._commands is not None and self._commands.get_write_buffer_size():
+                self._commands.abort()  # it would else wait for ever to be read
             for transport in self._transports:
                 transport.close()
 
     def close_stdin(self) -> None:
         """Ask the process to finish."""
-        if self.process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self.process.stdin.close()
+        if self._commands is not None:
+            self._commands.close()
+
+    @contextlib.contextmanager
+    def _ended_unless_started(self) -> Iterator[None]:
+        """A process that nobody will have, as its starting was given up, is ended."""
+        try:
+            yield
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            for transport in self._transports:
+                transport.close()
+            raise
 
     def _event(self, line: bytes) -> dict[str, Any]:
         try:
@@ -166,8 +198,14 @@ class JsonChild:
         return self.process.poll() is not None
 
     async def _collect_errors(self, stderr: asyncio.StreamReader) -> None:
-        while line := await stderr.readline():
-            self.errors.append(line.decode(errors="replace").rstrip())
+        while True:
+            try:
+                line = await stderr.readline()
+            except ValueError:  # a line without an end; what of it came is thrown away, and the rest goes on
+                continue
+            if not line:
+                return
+            self.errors.append(line.decode(errors="replace").rstrip()[:_LONGEST_ERROR])
 
     def _gone(self, happened: str) -> ChildGone:
         last = next((line for line in reversed(self.errors) if line.strip()), "")
@@ -188,8 +226,9 @@ class LogChild(JsonChild):
         stdout = asyncio.StreamReader(limit=_LINE_LIMIT)
         child = cls(name, process, stdout)
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), process.stdout)
-        child._transports.append(transport)
+        with child._ended_unless_started():
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), process.stdout)
+            child._transports.append(transport)
         return child
 
     def send(self, message: Mapping[str, Any]) -> None:

@@ -14,9 +14,15 @@ from earwitness.capture.child import Child, ChildGone, JsonChild
 from earwitness.capture.clock import ClockStep, sample_clocks
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
+from earwitness.told import LONGEST_TEXT, MOST_NS, fields, fit, listed, plain, whole
 
 SNAP_LENGTH = 65_536
 """Whole packets: the ear needs every byte of payload."""
+MOST_BYTES = 512 << 20
+"""Of a capture; what comes then is counted as dropped. An hour of both directions is about 100 MB: more is a flood."""
+_MOST_STEPS = 10_000
+READY_WITHIN_S = 30.0
+_SUMMARY_WITHIN_S = 10.0
 
 
 def epoch_offset_ns() -> int:
@@ -31,11 +37,18 @@ def call_clock_ns(offset_ns: int) -> int:
 
 
 def capture_command(
-    interface: str, out: Path, epoch_offset_ns: int, *, ports: Sequence[int] = (), snap_length: int = SNAP_LENGTH
+    interface: str,
+    out: Path,
+    epoch_offset_ns: int,
+    *,
+    ports: Sequence[int] = (),
+    snap_length: int = SNAP_LENGTH,
+    most_bytes: int = MOST_BYTES,
 ) -> list[str]:
     """The command line of a capture process; see `CaptureProcess.start`."""
     argv = [sys.executable, "-m", "earwitness.capture.agent", interface, str(out)]
     argv += ["--epoch-offset-ns", str(epoch_offset_ns), "--snap-length", str(snap_length)]
+    argv += ["--most-bytes", str(most_bytes)]
     for port in ports:
         argv += ["--port", str(port)]
     return argv
@@ -48,7 +61,7 @@ class CaptureSummary:
     path: Path
     packets: int
     dropped: int
-    """Packets that the kernel had no room for: anything but 0 makes loss figures unsound."""
+    """Packets that the kernel or the file had no room for: anything but 0 makes loss figures unsound."""
     clock_steps: tuple[ClockStep, ...]
     """Times at which the wall clock was set; they were taken out of the stamps."""
 
@@ -85,7 +98,7 @@ class CaptureProcess:
     async def over(cls, child: Child, interface: str, out: Path) -> CaptureProcess:
         """The capture that a process just started will be; raises as `start` does."""
         try:
-            event = await child.receive(timeout_s=30.0)
+            event = await child.receive(timeout_s=READY_WITHIN_S)
             if event["event"] != "ready":
                 raise _failure(interface, out, event)
         except BaseException:
@@ -103,7 +116,7 @@ class CaptureProcess:
             return self.summary
         try:
             self._child.close_stdin()
-            event = await self._child.receive(timeout_s=10.0)
+            event = await self._child.receive(timeout_s=_SUMMARY_WITHIN_S)
         except ChildGone as gone:
             raise CallFailure(
                 Outcome.FAILED, "ending the capture", on=self.path, happened=gone.happened, remedy=gone.remedy
@@ -113,10 +126,11 @@ class CaptureProcess:
         if event["event"] != "summary":
             raise _failure("", self.path, event)
         try:
-            steps = tuple(ClockStep(int(step["at_ns"]), int(step["by_ns"])) for step in event["clock_steps"])
-            self.summary = CaptureSummary(self.path, int(event["packets"]), int(event["dropped"]), steps)
+            steps = listed(event["clock_steps"], _step, _MOST_STEPS, what="clock steps")
+            packets, dropped = (whole(event[key], what=key) for key in ("packets", "dropped"))
+            self.summary = CaptureSummary(self.path, packets, dropped, steps)
         except (KeyError, TypeError, ValueError) as error:  # of a capture on another machine
-            raise _failure("", self.path, {"happened": f"a summary that is none: {error!r}"}) from error
+            raise _failure("", self.path, {"happened": f"a summary that is none: {error!r:.200}"}) from error
         return self.summary
 
     async def __aenter__(self) -> CaptureProcess:
@@ -131,9 +145,15 @@ class CaptureProcess:
             await self._child.close(2.0)
 
 
+def _step(told: object) -> ClockStep:
+    given = fields(told, what="a clock step")
+    return ClockStep(*(whole(given.get(key), -MOST_NS, MOST_NS, what=key) for key in ("at_ns", "by_ns")))
+
+
 def _failure(interface: str, out: Path, event: dict[str, object]) -> CallFailure:
     """The typed ending for what a capture process said went wrong."""
-    number, happened = event.get("errno"), str(event.get("happened", event))
+    said = plain(event)
+    number, happened = said.get("errno"), fit(str(said.get("happened", said)), LONGEST_TEXT)
     if number in (errno.EPERM, errno.EACCES) and not event.get("on"):
         outcome, on, remedy = Outcome.TOOL_MISSING, interface, "run as root or in the lab's user namespace"
     elif number in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
@@ -142,4 +162,4 @@ def _failure(interface: str, out: Path, event: dict[str, object]) -> CallFailure
         outcome, on, remedy = Outcome.STORAGE_FAILED, str(out), "free space there, or give another --out"
     else:
         outcome, on, remedy = Outcome.FAILED, str(out), "see its evidence"
-    return CallFailure(outcome, "capturing", on=on, happened=happened, remedy=remedy, evidence=dict(event))
+    return CallFailure(outcome, "capturing", on=on, happened=happened, remedy=remedy, evidence=said)

@@ -15,12 +15,16 @@ LINKTYPE_RAW = 101
 class PcapWriter:
     """Writes packets one by one, each with a single unbuffered write, so that no record is ever half there.
 
+    Those that would make the file larger than `most_bytes` are counted alone (`left_out`).
+
     Raises OSError where the file cannot be written (disk full, permission).
     """
 
-    def __init__(self, path: Path, link_type: int, snap_length: int) -> None:
+    def __init__(self, path: Path, link_type: int, snap_length: int, most_bytes: int = 1 << 40) -> None:
         self.path = path
         self.packets = 0
+        self.left_out = 0
+        self._room = most_bytes
         self._snap_length = snap_length
         self._file = path.open("wb", buffering=0)
         self._write(struct.pack("<IHHiIII", MAGIC_NANOSECONDS, 2, 4, 0, 0, snap_length, link_type))
@@ -29,6 +33,9 @@ class PcapWriter:
         """Add one packet: ns since the epoch, its bytes as captured, and its length on the wire."""
         kept = data[: self._snap_length]
         wire = len(data) if length is None else length
+        if self._room < len(kept):
+            self.left_out += 1
+            return
         self._write(struct.pack("<IIII", time_ns // 10**9, time_ns % 10**9, len(kept), wire) + kept)
         self.packets += 1
 
@@ -45,6 +52,7 @@ class PcapWriter:
         self.close()
 
     def _write(self, record: bytes) -> None:
+        self._room -= len(record)
         written = self._file.write(record)
         if written != len(record):  # a raw file may write less when the disk is nearly full; the next write says why
             self._file.truncate(self._file.tell() - (written or 0))

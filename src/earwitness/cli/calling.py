@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earwitness.cli.common import output, print_records, progress
+from earwitness.lab.ending import run
 
 if TYPE_CHECKING:
     from earwitness.archive.schema import Row
@@ -43,7 +43,7 @@ def place_calls(plans: Sequence[CallPlan], lab_plan: LabPlan, out: Path, *, json
         async with lab_for(lab_plan, booting) as running:
             yield LabNetwork(running)
 
-    return asyncio.run(_place_calls(plans, lab, out, json))
+    return run(_place_calls(plans, lab, out, json))
 
 
 def call_other_machine(
@@ -75,7 +75,7 @@ def call_other_machine(
         tor = await _tor_here(plans, tor_control, booting)
         yield _remote_network(address, invited, tor, calls_an_hour)
 
-    return asyncio.run(_place_calls(plans, two_machines, out, json, where="public"))
+    return run(_place_calls(plans, two_machines, out, json, where="public"))
 
 
 def call_this_machine(
@@ -95,9 +95,9 @@ def call_this_machine(
         tor = await _tor_here(plans, options.tor_control, booting)
         booting("starting the answering side", 0.0)
         async with answering_beside(options) as (address, invited):
-            yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns)
+            yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns, options.reached_at)
 
-    return asyncio.run(_place_calls(plans, one_machine, out, json, where="public"))
+    return run(_place_calls(plans, one_machine, out, json, where="public"))
 
 
 async def _tor_here(
@@ -120,6 +120,7 @@ def _remote_network(
     tor: TorNetwork | None,
     calls_an_hour: int | None,
     one_clock_ns: int | None = None,
+    also_at: str = "",
 ) -> Network:
     from earwitness.call.public_network import CALLS_AN_HOUR, Politeness
     from earwitness.call.remote_network import RemoteNetwork
@@ -132,6 +133,7 @@ def _remote_network(
         tor=tor,
         politeness=Politeness(calls_an_hour=CALLS_AN_HOUR if calls_an_hour is None else calls_an_hour),
         one_clock_ns=one_clock_ns,
+        also_at=also_at,
     )
 
 

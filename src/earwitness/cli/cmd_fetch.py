@@ -27,13 +27,12 @@ def register(app: typer.Typer) -> None:
 
         The answering machine keeps captures and events by call id, also of calls that failed.
         """
-        import asyncio
-
+        from earwitness.lab.ending import run
         from earwitness.remote.certificates import Invitation
         from earwitness.remote.client import fetch_kept, parse_address
 
         folder = out or Path(call_id)
-        files = asyncio.run(fetch_kept(parse_address(to), Invitation.read(invitation), call_id, folder))
+        files = run(fetch_kept(parse_address(to), Invitation.read(invitation), call_id, folder))
         if json:
             print_records({"file": str(path), "bytes": path.stat().st_size} for path in files)
         progress.print(f"{len(files)} files of {call_id} in {folder}", markup=False, soft_wrap=True)

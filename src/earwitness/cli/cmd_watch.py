@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
         from earwitness.cli.calling import in_a_lab
         from earwitness.cli.running import INTERRUPTED, stopping
+        from earwitness.lab.ending import run
         from earwitness.study.file import read_study
         from earwitness.study.memory import use_little_memory
         from earwitness.study.runner import News, Stop, Why
@@ -69,7 +70,7 @@ def register(app: typer.Typer) -> None:
         def inside() -> int:
             use_little_memory()
             try:
-                return asyncio.run(watching())
+                return run(watching())
             except asyncio.CancelledError:
                 return INTERRUPTED
 

@@ -7,16 +7,34 @@ import logging
 import pkgutil
 import sys
 import traceback
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 import earwitness.cli
 from earwitness import __version__
 from earwitness.cli.common import output, progress
+from earwitness.cli.running import INTERRUPTED
 from earwitness.cli.terminal import VisibleFormatter, show_refusal
 from earwitness.errors import EarwitnessError
+from earwitness.lab import ending
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run a command; Typer would end an interrupted one without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _end("interrupted; what was measured is kept", ending.exit_code())
+        except typer.Exit as ended:
+            # Those that end in order say so themselves, by the code of Ctrl-C.
+            raise typer.Exit(ending.exit_code() if ended.exit_code == INTERRUPTED else ended.exit_code) from None
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,19 +63,29 @@ for _module in sorted(module.name for module in pkgutil.iter_modules(earwitness.
 
 
 def main() -> None:
-    """Run the command line; an `EarwitnessError` becomes one line on standard error and its exit code."""
+    """Run the command line; what users can mend becomes one line on standard error and an exit code."""
+    ending.obey()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:
         sys.exit(app(standalone_mode=False))
     except EarwitnessError as error:
-        progress.print(f"earwitness: {error}", markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
+    except OSError as error:  # of files, devices and limits of this machine, wherever no word of our own was found
+        _end(str(EarwitnessError("running", _command(), error, "see that it is there, and may be used")), 1)
     except KeyboardInterrupt:
-        progress.print("earwitness: interrupted; what was measured is kept", markup=False)
-        sys.exit(130)
+        _end("interrupted; what was measured is kept", ending.exit_code())
     except Exception as fault:  # a refusal of Typer's, or a fault of ours, whose words may be a stranger's
         code = show_refusal(fault)
         if code is None:
             progress.print(traceback.format_exc().rstrip(), soft_wrap=True)
         sys.exit(code or 1)
+
+
+def _command() -> str:
+    return " ".join(["earwitness", *sys.argv[1:2]])
+
+
+def _end(line: str, code: int) -> NoReturn:
+    progress.print(f"earwitness: {line}", markup=False, soft_wrap=True)
+    sys.exit(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -67,6 +66,7 @@ def run_study_in_cluster(
 def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) -> int:
     from earwitness.archive.dataset import Dataset
     from earwitness.errors import EarwitnessError
+    from earwitness.lab.ending import run
     from earwitness.report.html import write_report
     from earwitness.study.memory import use_little_memory
     from earwitness.study.runner import Why
@@ -74,7 +74,7 @@ def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) 
 
     use_little_memory()
     try:
-        ending = asyncio.run(_stoppable(running, json))
+        ending = run(_stoppable(running, json))
     except asyncio.CancelledError:
         progress.print("stopped before any call; the same command resumes it", markup=False)
         return INTERRUPTED
@@ -108,8 +108,9 @@ def _noted(note: str) -> None:
 
 @contextmanager
 def stopping(stop: Stop) -> Iterator[None]:
-    """Ctrl-C and SIGTERM are the user's word to stop, not an exception in the middle of a call."""
-    loop = asyncio.get_running_loop()
+    """Ctrl-C, SIGTERM and SIGHUP are the user's word to stop, not an exception in the middle of a call."""
+    from earwitness.lab.ending import on_word_to_end
+
     main = asyncio.current_task()
 
     def ask() -> None:
@@ -119,13 +120,8 @@ def stopping(stop: Stop) -> Iterator[None]:
         elif main is not None and not stop.busy:
             main.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ask)
-    try:
+    with on_word_to_end(ask):
         yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 class _Shown:

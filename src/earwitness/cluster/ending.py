@@ -1,14 +1,15 @@
-"""The end of a command that serves: SIGINT or SIGTERM."""
+"""The end of a command that serves: SIGINT, SIGTERM or SIGHUP."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
+
+from earwitness.lab.ending import on_word_to_end
 
 
 def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
@@ -24,13 +25,6 @@ def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
 
 
 async def until_told_to_end(serving: asyncio.Task[Any]) -> None:
-    """Wait for the task; SIGINT and SIGTERM cancel it. Its error is raised, its cancellation is not."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, serving.cancel)
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    """Wait for the task; SIGINT, SIGTERM and SIGHUP cancel it. Its error is raised, its cancellation is not."""
+    with on_word_to_end(serving.cancel), contextlib.suppress(asyncio.CancelledError):
+        await serving

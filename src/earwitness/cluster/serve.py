@@ -22,7 +22,7 @@ from earwitness.cluster.vantage import Vantage
 from earwitness.cluster.worker import WorkerOptions, serve_worker
 from earwitness.errors import InputError
 from earwitness.lab.geography import place as find_place
-from earwitness.lab.namespace import start_owned
+from earwitness.lab.owned import start_owned
 from earwitness.lab.scratch import scratch_folder
 from earwitness.remote.answer import open_listener
 from earwitness.remote.client import parse_address

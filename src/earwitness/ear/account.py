@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from earwitness.ear.base import CONCEAL, PAUSE, Fate
 from earwitness.ear.replay import Replay
+from earwitness.ear.span import room_for_packets
 from earwitness.trace.model import LOST, UNKNOWN, Trace
+from earwitness.trace.series import ticks_ns
 
 I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -49,12 +51,11 @@ class Account:
 def media_ns(trace: Trace) -> I64:
     """When each packet's timestamp falls, (n,) int64 ns after the trace's least one.
 
-    Relative, because an extended timestamp times 1e9 does not fit 64 bits.
+    Relative, so that it can be added to a time.
     """
     if not len(trace):
         return np.zeros(0, dtype=np.int64)
-    after: I64 = (trace.timestamp - trace.timestamp.min()) * 1_000_000_000 // trace.clock_rate
-    return after
+    return ticks_ns(trace.timestamp - trace.timestamp.min(), trace.clock_rate)
 
 
 def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
@@ -127,16 +128,12 @@ def stretched_frames(played: Replay, pulls: I64, arrived_ns: I64) -> list[tuple[
     """
     timestamp = played.frames.timestamp
     order = np.lexsort((arrived_ns, arrived_ns == LOST, timestamp))
-    ordered = timestamp[order]
-    found: list[tuple[int, int]] = []
-    for pull in pulls.tolist():
-        low, high = np.searchsorted(ordered, [played.start[pull], played.end[pull]])
-        begin = None
-        for place in range(int(low), int(high)):
-            if ordered[place] != begin:
-                begin = ordered[place]
-                found.append((int(order[place]), pull))
-    return found
+    distinct, first = np.unique(timestamp[order], return_index=True)
+    frame = order[first]
+    low = np.searchsorted(distinct, played.start[pulls])
+    high = np.searchsorted(distinct, played.end[pulls])
+    bounds = zip(pulls.tolist(), low.tolist(), high.tolist(), strict=True)
+    return [(one, pull) for pull, begin, end in bounds for one in frame[begin:end].tolist()]
 
 
 def _repeats(trace: Trace) -> Bool:
@@ -184,11 +181,11 @@ def _silent(trace: Trace, played: Replay) -> Bool:
 def inferred_losses(trace: Trace) -> tuple[I64, I64]:
     """Sequence numbers that the trace does not have between those it has, and the timestamps they likely had.
 
-    A capture at the receiver alone shows a lost packet only as a hole. Returns two (h,) int64 arrays.
+    A capture at the receiver alone shows a lost packet only as a hole. Where holes are more than the arrivals leave
+    time for, the largest are no losses but leaps of the numbering. Returns two (h,) int64 arrays.
     """
     sequence, first = np.unique(trace.sequence, return_index=True)
-    hole = np.diff(sequence) - 1
-    at = np.flatnonzero((hole > 0) & (hole < _LARGEST_HOLE))
+    hole, at = _holes(trace, sequence)
     if not len(at):
         empty = np.zeros(0, dtype=np.int64)
         return empty, empty
@@ -196,6 +193,25 @@ def inferred_losses(trace: Trace) -> tuple[I64, I64]:
     count = hole[at]
     nth = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count) + 1
     return np.repeat(sequence[at], count) + nth, np.repeat(trace.timestamp[first][at], count) + nth * step
+
+
+def leapt_over(trace: Trace) -> int:
+    """Sequence numbers in the holes that `inferred_losses` leaves out for want of time."""
+    sequence = np.unique(trace.sequence)
+    hole = np.diff(sequence) - 1
+    believed, at = _holes(trace, sequence)
+    return int(hole[(hole > 0) & (hole < _LARGEST_HOLE)].sum() - believed[at].sum())
+
+
+def _holes(trace: Trace, sequence: I64) -> tuple[I64, I64]:
+    """The lengths of the holes between distinct sequence numbers, and which of them are losses."""
+    hole = np.diff(sequence) - 1
+    at = np.flatnonzero((hole > 0) & (hole < _LARGEST_HOLE))
+    most = _LARGEST_HOLE + room_for_packets(trace)
+    if int(hole[at].sum()) > most:
+        smallest = at[np.argsort(hole[at], kind="stable")]
+        at = np.sort(smallest[: int(np.searchsorted(np.cumsum(hole[smallest]), most, side="right"))])
+    return hole, at
 
 
 def _usual_step(trace: Trace) -> int:

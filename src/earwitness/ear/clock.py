@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.ear.span import LONGEST_NS, QUIET_NS
 from earwitness.trace.model import LOST, Trace
 
 I64 = NDArray[np.int64]
@@ -26,16 +27,20 @@ def playing_clock(outgoing: Trace, tick_ms: int = 20, sending_takes_ns: int = 0)
 
     The first is that of the packet with the least timestamp; the last that of the greatest. `outgoing` is the stream as
     captured at the phone (its `arrived_ns`: when the capture saw each packet leave, `sending_takes_ns` after the
-    tick). Ticks without a packet are put between their neighbours at even distances. Empty where there is no packet.
+    tick). Ticks without a packet are put between their neighbours at even distances. Empty where there is no packet,
+    or its timestamps leap over more time than it was sent in, so that they are no clock.
     """
     seen = outgoing.arrived_ns != LOST
     if not bool(np.any(seen)):
         return np.zeros(0, dtype=np.int64)
-    step = outgoing.clock_rate * tick_ms // 1000
+    step = max(1, outgoing.clock_rate * tick_ms // 1000)
     tick = outgoing.timestamp[seen] // step
     order = np.argsort(tick, kind="stable")
     tick, first = np.unique(tick[order], return_index=True)
     when = outgoing.arrived_ns[seen][order][first]
+    span_ns = int(outgoing.arrived_ns[seen].max()) - int(outgoing.arrived_ns[seen].min())
+    if (int(tick[-1]) - int(tick[0])) * tick_ms * 1_000_000 > min(span_ns + QUIET_NS, LONGEST_NS):
+        return np.zeros(0, dtype=np.int64)
     wanted = np.arange(tick[0], tick[-1] + 1)
     begin = int(when[0])
     after: I64 = np.rint(np.interp(wanted, tick, (when - begin).astype(np.float64))).astype(np.int64)

@@ -22,6 +22,8 @@ I64 = NDArray[np.int64]
 OVERLOAD = 4 * 8031
 """0 dBov is a square wave of this amplitude, the loudest that mu-law has (RFC 3389 3.1), in 16 bits."""
 NO_NOISE = -1
+_BLOCK = 1 << 20
+"""Samples that are made at once."""
 _MOST_ORDER = 10
 """Reflection coefficients that are used: as many as ITU-T G.711 Appendix II sends; RFC 3389 3 permits to use fewer."""
 
@@ -83,6 +85,9 @@ class ComfortNoise:
         if noise != self._noise:
             # What one filter remembers may set another ringing, far above its level.
             self._noise, self._memory = noise, np.zeros(len(noise.reflection))
+        if samples > _BLOCK:
+            blocks = [min(_BLOCK, samples - at) for at in range(0, samples, _BLOCK)]
+            return np.concatenate([self.make(noise, block) for block in blocks])
         sound = self._random.standard_normal(samples) * noise.excitation_rms
         if noise.reflection:
             from scipy.signal import lfilter  # half a second to import, for what few calls have
@@ -99,28 +104,61 @@ def noise_in_force(trace: Trace, played: Replay) -> tuple[I64, dict[int, Noise]]
     """
     k = len(played)
     which: I64 = np.full(k, NO_NOISE, dtype=np.int64)
-    noises = _noises(trace)
+    rows = _noise_packets(trace)
     handed = np.flatnonzero(played.frame >= 0)
-    if not noises or not len(handed):
+    if not len(rows) or not len(handed):
         return which, {}
-    rows = np.array(sorted(noises, key=lambda row: int(trace.sequence[row])), dtype=np.int64)
     frames, ticks = played.frames, played.frames.stream.frame_ticks
     after = np.searchsorted(handed, np.arange(k), side="right") - 1
-    begun = (after >= 0) & (played.frame < 0)
-    last = handed[np.maximum(after, 0)]
+    pulls = np.flatnonzero((after >= 0) & (played.frame < 0))
+    last = handed[after[pulls]]
     sequence = trace.sequence[frames.packet[played.frame[last]]]
     # Media time as a clock that has run on since the last frame, whether the buffer's does or not.
-    instant = played.end[last] + (np.arange(k) - last - 1) * ticks
-    for row in rows.tolist():
-        here = trace.arrived_ns[row] <= played.asked_ns
-        which[begun & here & (trace.sequence[row] > sequence) & (trace.timestamp[row] <= instant)] = row
-    return which, noises
+    instant = played.end[last] + (pulls - last - 1) * ticks
+    found = _latest(trace, rows, played.asked_ns[pulls], instant)
+    there = found != NO_NOISE
+    there[there] = trace.sequence[found[there]] > sequence[there]
+    which[pulls[there]] = found[there]
+    assert trace.payloads is not None
+    parsed = {row: Noise.parse(trace.payloads[row]) for row in np.unique(which[which >= 0]).tolist()}
+    return which, {row: noise for row, noise in parsed.items() if noise is not None}
 
 
-def _noises(trace: Trace) -> dict[int, Noise]:
-    """The noise in each comfort-noise packet that arrived and whose payload is known, by row."""
+def _noise_packets(trace: Trace) -> I64:
+    """The rows of comfort-noise packets that arrived and of which bytes are known, in order of sending."""
     if trace.payloads is None:
-        return {}
-    rows = np.flatnonzero(np.isin(trace.payload_type, COMFORT_NOISE) & trace.arrived)
-    found = {int(row): Noise.parse(trace.payloads[int(row)]) for row in rows}
-    return {row: noise for row, noise in found.items() if noise is not None}
+        return np.zeros(0, dtype=np.int64)
+    known = np.isin(trace.payload_type, COMFORT_NOISE) & trace.arrived & (trace.payloads.captured > 0)
+    rows = np.flatnonzero(known)
+    return rows[np.argsort(trace.sequence[rows], kind="stable")]
+
+
+def _latest(trace: Trace, rows: I64, asked_ns: I64, instant: I64) -> I64:
+    """For each pull the last of `rows`, in order of sending, that had arrived and whose instant had come, (p,).
+
+    Packets are taken up as they arrive, into a tree of the latest up to each timestamp (Fenwick 1994), so that a flood
+    of them costs a logarithm each.
+    """
+    stamps, place = np.unique(trace.timestamp[rows], return_inverse=True)
+    up_to = np.searchsorted(stamps, instant, side="right").tolist()
+    size = len(stamps)
+    tree = [NO_NOISE] * (size + 1)
+    order = np.argsort(trace.arrived_ns[rows], kind="stable")
+    coming = zip(trace.arrived_ns[rows][order].tolist(), order.tolist(), place[order].tolist(), strict=True)
+    packet = next(coming, None)
+    found = np.full(len(asked_ns), NO_NOISE, dtype=np.int64)
+    asked = asked_ns.tolist()
+    for pull in np.argsort(asked_ns, kind="stable").tolist():
+        while packet is not None and packet[0] <= asked[pull]:
+            _, rank, at = packet
+            at += 1
+            while at <= size:
+                tree[at] = max(tree[at], rank)
+                at += at & -at
+            packet = next(coming, None)
+        best, at = NO_NOISE, up_to[pull]
+        while at:
+            best = max(best, tree[at])
+            at &= at - 1
+        found[pull] = best
+    return np.where(found == NO_NOISE, NO_NOISE, rows[found])

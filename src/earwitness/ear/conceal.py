@@ -103,10 +103,13 @@ class Repeat:
 
     def missing(self, count: int, next_frame: bytes | None) -> Pcm:
         """The last frame, fading on."""
-        length = count * self._frame
+        out = np.zeros(count * self._frame, dtype=np.int16)
+        heard = min(count, -(-max(0, self._fade - self._faded) // self._frame))
+        length = heard * self._frame
         gain = 1.0 - (self._faded + np.arange(length)) / self._fade
-        self._faded += length
-        return (np.tile(self._last, count) * np.maximum(gain, 0.0)).astype(np.int16)
+        self._faded += len(out)
+        out[:length] = (np.tile(self._last, heard) * np.maximum(gain, 0.0)).astype(np.int16)
+        return out
 
     def pause(self, count: int) -> Pcm:
         """Zeros."""
@@ -163,7 +166,12 @@ class DrawnOut:
             head[:] = np.clip(head + slope[: len(head)], -32768, 32767)
         extra = max(0, length + self._extension.overlap - len(self._ahead))
         if extra:
-            self._ahead = np.concatenate((self._ahead, self._extension.missing(-(-extra // self._frame))))
+            frames = -(-extra // self._frame)
+            sounding = min(frames, self._extension.frames_to_silence)
+            drawn = [self._extension.missing(sounding)] if sounding else []
+            # Once it has faded, silence comes out whatever it would be drawn out of.
+            silence = np.zeros((frames - sounding) * self._frame, dtype=np.int16)
+            self._ahead = np.concatenate((self._ahead, *drawn, silence))
         out, self._ahead = self._ahead[:length], self._ahead[length:]
         return out
 

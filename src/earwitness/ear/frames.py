@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from earwitness.ear.base import Stream
 from earwitness.errors import InputError
-from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.base import Codec, most_frames
 from earwitness.trace.model import LOST, Trace
 from earwitness.trace.payload_types import main_payload_type
 
@@ -22,6 +23,7 @@ class Frames:
 
     Arrays of shape (m,): `packet` the row in the trace, `part` the place in the packet, `timestamp` the RTP
     timestamp (extended). `first` (n,) is the index of each packet's first frame, `count` (n,) how many it has.
+    `overlong`: packets that claim to hold more than is decoded of one.
     """
 
     stream: Stream
@@ -30,6 +32,7 @@ class Frames:
     timestamp: I64
     first: I64
     count: I64
+    overlong: int = 0
 
     def __len__(self) -> int:
         return len(self.packet)
@@ -50,7 +53,8 @@ def frames_of(trace: Trace, codec: Codec) -> Frames:
 
     How many frames a packet holds is read from the first whole payload of each size; where the capture cut them
     all, from a payload of zeros of that size. Packets of another payload type than most (telephone events, comfort
-    noise) hold no frames. Raises InputError where the trace's RTP clock is not the codec's.
+    noise) hold no frames; of one packet no more than `MOST_PACKET_MS` are decoded. Raises InputError where the trace's
+    RTP clock is not the codec's, or no packet holds a frame.
     """
     if trace.clock_rate != codec.clock_rate:
         raise InputError(
@@ -63,19 +67,34 @@ def frames_of(trace: Trace, codec: Codec) -> Frames:
     count = np.ones(len(trace), dtype=np.int64)
     speech = trace.payload_type == main_payload_type(trace.payload_type)
     count[~speech] = 0
-    for size in np.unique(trace.size[speech]):
-        rows = np.flatnonzero((trace.size == size) & speech)
-        payload = bytes(int(size))
+    most, overlong = most_frames(codec.frame_samples, codec.sample_rate), 0
+    for size, rows in _of_each_size(trace, np.flatnonzero(speech)):
+        payload = bytes(size)
         if trace.payloads is not None:
             whole = rows[trace.payloads.captured[rows] == size]
             if len(whole):
                 payload = trace.payloads[int(whole[0])]
-        count[rows] = len(codec.split(payload)) if size else 0
+        parts = codec.split(payload) if size else []
+        count[rows] = len(parts)
+        if len(parts) == most and sum(map(len, parts)) < size:
+            overlong += len(rows)
+    if not bool(np.any(count)):
+        kind = "packet in it" if not len(trace) else f"packet in it holds a frame of {codec.name}"
+        raise InputError(
+            "reading the frames of", trace.source or "the trace", f"no {kind}", "name the codec with --codec"
+        )
     first = np.cumsum(count) - count
     packet = np.repeat(np.arange(len(trace), dtype=np.int64), count)
     part = np.arange(len(packet), dtype=np.int64) - first[packet]
     stream = Stream(trace.clock_rate, ticks, frames_per_packet(codec))
-    return Frames(stream, packet, part, trace.timestamp[packet] + part * ticks, first, count)
+    return Frames(stream, packet, part, trace.timestamp[packet] + part * ticks, first, count, overlong)
+
+
+def _of_each_size(trace: Trace, rows: I64) -> Iterator[tuple[int, I64]]:
+    """Each size of payload among these rows, and the rows that have it, in order."""
+    order = rows[np.argsort(trace.size[rows], kind="stable")]
+    sizes, begins = np.unique(trace.size[order], return_index=True)
+    return zip(sizes.tolist(), np.split(order, begins[1:]), strict=False)
 
 
 def arrivals(trace: Trace, frames: Frames) -> tuple[int, list[int], list[int], list[int], list[int], list[int]]:

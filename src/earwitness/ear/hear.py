@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.ear.account import Account, account, inferred_losses, spoken_ns
+from earwitness.ear.account import Account, account, inferred_losses, leapt_over, spoken_ns
 from earwitness.ear.base import Fate, JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.comfort import ComfortNoise
@@ -18,11 +18,13 @@ from earwitness.ear.conceal import concealer
 from earwitness.ear.frames import frames_of
 from earwitness.ear.ledger import ledger_table
 from earwitness.ear.levels import quiet_frames
+from earwitness.ear.oracle import Oracle
 from earwitness.ear.payload import REFERENCE_OFFSET, frame_bytes
 from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.render import render
 from earwitness.ear.replay import Replay, replay
-from earwitness.speech.codecs.base import Codec
+from earwitness.ear.span import leap_seconds, without_leaps
+from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
 from earwitness.trace.model import Trace
 
 if TYPE_CHECKING:
@@ -54,6 +56,26 @@ class Heard:
     """Held back inside the phone after the buffer: decoder and concealment, ns."""
     lookahead_ns: int
     """The codec's look-ahead, ns."""
+    leap_s: float = 0.0
+    """How much more time the RTP timestamps claim than the arrivals took, where that can be no call (`span`), s."""
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What of the packets cannot be, so that the figures beside it are in doubt."""
+        told: list[str] = []
+        if self.played.frames.overlong:
+            told.append(
+                f"{self.played.frames.overlong} packets claim to hold more than {MOST_PACKET_MS} ms of speech: what is"
+                " beyond that is not decoded"
+            )
+        if self.leap_s:
+            told.append(
+                f"the RTP timestamps leap over {self.leap_s:.0f} s in which nothing arrived: delays reckoned from them"
+                " are not to be relied on"
+            )
+        if skipped := leapt_over(self.trace):
+            told.append(f"{skipped} sequence numbers are skipped for which there was no time: not counted as lost")
+        return tuple(told)
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
@@ -152,6 +174,11 @@ def hear(
     ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
     way = concealment or ear.concealment
     frames = frames_of(trace, codec)
+    leap_s = leap_seconds(trace)
+    if leap_s and isinstance(ear, Oracle):
+        # It plans by timestamps alone; other buffers begin anew where they leap.
+        trace = without_leaps(trace)
+        frames = frames_of(trace, codec)
     source = frame_bytes(trace, frames, codec, reference, reference_offset)
     quiet = quiet_frames(frames, codec, source) if ear.wants_levels else ()
     played = replay(trace, frames, ear, clock_ns, quiet)
@@ -175,6 +202,7 @@ def hear(
         packet_ns=codec.packet_ms * 1_000_000,
         audio_delay_ns=joined.delay * 1_000_000_000 // codec.sample_rate,
         lookahead_ns=codec.lookahead_samples * 1_000_000_000 // codec.sample_rate,
+        leap_s=leap_s,
     )
 
 

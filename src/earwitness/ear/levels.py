@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earwitness.ear.frames import Frames
 from earwitness.ear.payload import FrameBytes
@@ -12,6 +13,8 @@ _BELOW_LOUDEST = 0.02
 """-34 dB: a frame this far below the loudest one before it is a pause, not speech."""
 _SILENCE_RMS = 32.0
 """-60 dBov: nothing is said so softly."""
+_BLOCK = 1 << 14
+"""Frames of which the sound is held at once."""
 
 
 def quiet_frames(frames: Frames, codec: Codec, frame_bytes: FrameBytes) -> list[bool]:
@@ -21,12 +24,16 @@ def quiet_frames(frames: Frames, codec: Codec, frame_bytes: FrameBytes) -> list[
     """
     order = np.argsort(frames.timestamp, kind="stable")
     decoder = codec.decoder()
+    blocks: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
     try:
-        sound = decoder.decode_many([frame_bytes(index) for index in order.tolist()]).astype(np.float32)
+        for at in range(0, len(order), _BLOCK):
+            frame = [frame_bytes(index) for index in order[at : at + _BLOCK].tolist()]
+            sound = decoder.decode_many(frame).astype(np.float32)
+            blocks.append(np.sqrt(np.mean(sound * sound, axis=1)))
     except MalformedFrame:
         # Where a frame cannot be decoded, nothing is known, and nothing is taken for a pause.
         return [False] * len(frames)
-    rms = np.sqrt(np.mean(sound * sound, axis=1)) if len(sound) else np.zeros(0, dtype=np.float32)
+    rms = np.concatenate(blocks)
     loudest = np.maximum.accumulate(rms) if len(rms) else rms
     quiet = np.zeros(len(frames), dtype=np.bool_)
     quiet[order] = rms < np.maximum(_BELOW_LOUDEST * loudest, _SILENCE_RMS)

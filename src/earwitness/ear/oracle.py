@@ -122,6 +122,10 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
     media_ns = (timestamp - timestamp[0]) * 1_000_000_000 // rate
     late_ns = np.where(here, arrived_ns[row] - media_ns, 0)
     leads = here & (frames.part[row] == 0)
+    if not bool(np.any(leads)):
+        raise InputError(
+            "replaying", trace.source or "the trace", "no packet with speech arrived", "give a capture with speech"
+        )
     fastest = int(late_ns[leads].min())
     excess = np.where(here, late_ns - fastest, np.iinfo(np.int64).max)
     worst = int(np.clip(excess[here].max(), tick, _MOST_NS))
@@ -132,15 +136,19 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
     chosen = _cheapest(spurts, grid, delay_ns, stream.frames_per_packet)
     length = int(slot[-1]) + 1 + len(grid) * stream.frames_per_packet
     schedule: list[int | None] = [None] * length
+    written = 0
     for number, (spurt, delay) in enumerate(zip(spurts, chosen, strict=True)):
         shift = delay * stream.frames_per_packet
         # The quiet after it goes on at the same delay, until the next stretch takes over.
         until = spurts[number + 1].start if number + 1 < len(spurts) else int(slot[-1]) + 1
         low, high = np.searchsorted(slot, [spurt.start, until])
         begin = spurt.start + shift
-        schedule[begin:] = [None] * (length - begin)
+        if written > begin:
+            schedule[begin:written] = [None] * (written - begin)
         for at in range(int(low), int(high)):
             schedule[int(slot[at]) + shift] = int(timestamp[at])
+        if high > low:
+            written = int(slot[high - 1]) + shift + 1
     while schedule and schedule[-1] is None:
         schedule.pop()
     return fastest, schedule

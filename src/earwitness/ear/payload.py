@@ -92,7 +92,9 @@ class Remade:
         length, ticks = codec.frame_samples, frames.stream.frame_ticks
         slot = frames.timestamp // ticks
         wanted, first = np.unique(slot, return_index=True)
-        begin = frames.timestamp[first] * codec.sample_rate // codec.clock_rate
+        # In whole seconds and the rest, so that the product fits 64 bits.
+        seconds, rest = np.divmod(frames.timestamp[first], codec.clock_rate)
+        begin = seconds * codec.sample_rate + rest * codec.sample_rate // codec.clock_rate
         if 0 < wanted[-1] - wanted[0] < _DENSE * len(wanted):
             every = np.arange(wanted[0], wanted[-1] + 1)
             begin = np.interp(every, wanted, begin).astype(np.int64)

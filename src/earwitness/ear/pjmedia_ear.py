@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.ear.wsola import Extension
-from earwitness.speech.codecs.base import Codec, Decoder
+from earwitness.speech.codecs.base import Codec, Decoder, MalformedFrame
 
 Pcm = NDArray[np.int16]
 
@@ -99,7 +99,10 @@ class HeldBack:
         if not self._begun:
             return np.zeros(self._frame, dtype=np.int16)
         kept, self._kept = self._kept, None
-        return self._decoder.conceal() if kept is None else self._decoder.decode_many([kept])[0]
+        try:
+            return self._decoder.conceal() if kept is None else self._decoder.decode_many([kept])[0]
+        except MalformedFrame:
+            return self._decoder.conceal()
 
     def recover(self, next_frame: bytes) -> Pcm | None:
         """FEC is used when the next frame is played, not here."""

@@ -13,7 +13,7 @@ from earwitness.ear.comfort import ComfortNoise, noise_in_force
 from earwitness.ear.conceal import Concealer
 from earwitness.ear.payload import FrameBytes
 from earwitness.ear.replay import Replay
-from earwitness.ear.stretch import stretch
+from earwitness.ear.stretch import least_samples, stretch
 from earwitness.speech.codecs.base import Codec, Decoder, MalformedFrame
 from earwitness.trace.model import Trace
 
@@ -21,6 +21,7 @@ Pcm = NDArray[np.int16]
 
 _PLAIN, _FASTER, _SLOWER = 0, 1, 2
 _NOISE = -3
+_NOTHING: Pcm = np.zeros(0, dtype=np.int16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +69,12 @@ def render(
         else:
             arrived_ns = trace.arrived_ns[played.frames.packet]
             run = [one for one, _ in stretched_frames(played, np.arange(begin, end), arrived_ns)]
-            natural = _decode_run(run, decoder, frame_bytes, concealer, malformed)
-            pieces.append(stretch(natural, (end - begin) * codec.frame_samples, codec.sample_rate))
+            natural = _decode_run(run, decoder, frame_bytes, concealer, malformed) if run else _NOTHING
+            if len(natural) < least_samples(codec.sample_rate):
+                # Frames of which the timestamps are off the grid: too few lie in the media that was to be stretched.
+                pieces.append(concealer.missing(end - begin, None))
+            else:
+                pieces.append(stretch(natural, (end - begin) * codec.frame_samples, codec.sample_rate))
     return Rendered(np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int16), tuple(malformed))
 
 

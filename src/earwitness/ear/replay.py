@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from earwitness.ear.base import JitterBuffer, Playout, Pull
 from earwitness.ear.frames import Frames, arrivals
 from earwitness.ear.oracle import Oracle
+from earwitness.ear.span import LONGEST_NS, checked_span
 from earwitness.errors import InputError
 from earwitness.trace.model import Trace
 
 I64 = NDArray[np.int64]
 
-_LONGEST_NS = 4 * 3600 * 1_000_000_000
+_BLOCK = 1 << 16
+"""Ticks of which the pulls are kept as objects, which take ten times the memory of their numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +55,14 @@ def replay(
     arrived before the first of them found no media open and are not heard. Without, the clock is exact, starts at the
     first arrival (plus what the buffer asks for) and runs until all is played.
     A packet that arrives at the very instant of a tick is there in time.
-    Raises InputError where nothing arrived.
+    Raises InputError where nothing arrived, or over a longer time than a call lasts (`span`).
     """
     began_ns, times, first, timestamps, counts, sequences = arrivals(trace, frames)
     if not times:
         raise InputError(
             "replaying", trace.source or "the trace", "no packet arrived", "give a capture with RTP in this direction"
         )
+    checked_span(trace, times[-1], len(times))
     stream = frames.stream
     foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Oracle) else None
     playout: Playout = foreseen or buffer.open(stream, quiet)
@@ -74,28 +77,42 @@ def replay(
         ticks = _own_clock(begin, times[-1], tick_ns)
     else:
         ticks = (np.asarray(clock_ns, dtype=np.int64) - began_ns).tolist()
-        unheard = int(np.searchsorted(times, ticks[0])) if ticks else 0
+        if not ticks or len(ticks) * burst * stream.frame_ns > LONGEST_NS:
+            length = "has no tick" if not ticks else "lasts more than four hours"
+            raise InputError("replaying", trace.source or "the trace", f"its clock {length}", "cut the capture")
+        unheard = int(np.searchsorted(times, ticks[0]))
     packets = islice(zip(times, first, timestamps, counts, sequences, strict=True), unheard, None)
     packet = next(packets, None)
     each = range(burst)
-    for now in ticks:
-        while packet is not None and packet[0] <= now:
-            put(*packet)
-            packet = next(packets, None)
-        for _ in each:
-            take(pull(now))
+    tables: list[I64] = []
+    for at in range(0, len(ticks), _BLOCK):
+        for now in ticks[at : at + _BLOCK]:
+            while packet is not None and packet[0] <= now:
+                put(*packet)
+                packet = next(packets, None)
+            for _ in each:
+                take(pull(now))
+        tables.append(_numbers(pulls))
     ends = ticks
     if clock_ns is None:
         ends = [*ticks, *_until_drained(playout, ticks[-1], tick_ns, burst, pulls)]
-    table = np.fromiter(chain.from_iterable(pulls), dtype=np.int64, count=3 * len(pulls)).reshape(-1, 3)
+        tables.append(_numbers(pulls))
+    table = np.concatenate(tables)
     asked = np.repeat(np.array(ends, dtype=np.int64) + began_ns, burst)
     within = np.tile(np.arange(burst, dtype=np.int64) * stream.frame_ns, len(ends))
     return Replay(frames, asked, asked + within, table[:, 0], table[:, 1], table[:, 2])
 
 
+def _numbers(pulls: list[Pull]) -> I64:
+    """The pulls as (k, 3) numbers; the list is empty afterwards."""
+    table = np.fromiter(chain.from_iterable(pulls), dtype=np.int64, count=3 * len(pulls)).reshape(-1, 3)
+    pulls.clear()
+    return table
+
+
 def _own_clock(begin_ns: int, last_ns: int, tick_ns: int) -> list[int]:
     """Exact ticks from `begin_ns` to just after the last arrival."""
-    if last_ns - begin_ns > _LONGEST_NS:
+    if last_ns - begin_ns > LONGEST_NS:
         raise InputError(
             "replaying", "the trace", "its arrivals span more than four hours", "cut the capture into calls"
         )
@@ -106,7 +123,7 @@ def _until_drained(playout: Playout, last_ns: int, tick_ns: int, burst: int, pul
     """Keep pulling after the last arrival until nothing is left; the instants of those ticks."""
     ticks: list[int] = []
     now = last_ns
-    while not playout.drained and now - last_ns < _LONGEST_NS:
+    while not playout.drained and now - last_ns < LONGEST_NS:
         now += tick_ns
         ticks.append(now)
         pulls.extend(playout.pull(now) for _ in range(burst))

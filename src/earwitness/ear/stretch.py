@@ -11,6 +11,11 @@ _STEP_MS = 10
 _SEARCH_MS = 5
 
 
+def least_samples(sample_rate: int) -> int:
+    """Samples that speech must have before and after: two windows."""
+    return 4 * (_STEP_MS * sample_rate // 1000)
+
+
 def stretch(samples: Pcm, length: int, sample_rate: int) -> Pcm:
     """Speech of (n,) int16 made `length` samples long, (length,) int16, beginning and ending as it did.
 
@@ -22,8 +27,9 @@ def stretch(samples: Pcm, length: int, sample_rate: int) -> Pcm:
     count, window, search = len(samples), 2 * step, _SEARCH_MS * sample_rate // 1000
     if length == count:
         return samples
-    if min(count, length) < 2 * window:
-        raise ValueError(f"{count} samples cannot be stretched to {length}: at least {2 * window} of each are needed")
+    least = least_samples(sample_rate)
+    if min(count, length) < least:
+        raise ValueError(f"{count} samples cannot be stretched to {length}: at least {least} of each are needed")
     sound = samples.astype(np.float64)
     rising = 0.5 - 0.5 * np.cos(np.pi * (np.arange(step) + 0.5) / step)
     out = np.zeros(length)

@@ -52,6 +52,11 @@ class Extension:
         """Samples by which good frames come out later than they go in."""
         return self.overlap
 
+    @property
+    def frames_to_silence(self) -> int:
+        """Missing frames in a row after which only silence comes out."""
+        return -(-self._fade_left // self.frame)
+
     def good(self, samples: Pcm) -> Pcm:
         """One or more whole frames that are there, (k * frame,) int16; returns as many samples to play."""
         if self._lost:

@@ -8,14 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import socket
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 
 MOST_AT_ONCE = 32
 """Of those whom nobody knows yet. An owner has a handful; each of the others holds a descriptor until it is refused."""
 _OF_THE_LISTENER = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 _PAUSE_S = 0.1
 """Where no descriptor is free, one has to become so."""
+
+
+class Unproven:
+    """Connections of whom nobody knows yet who they are: `most` at once.
+
+    A newcomer takes the place of the oldest one of the address that has most of them, so that nobody keeps others out
+    by saying nothing, nor by coming often.
+    """
+
+    def __init__(self, most: int = MOST_AT_ONCE) -> None:
+        self._most = most
+        self._numbers = itertools.count()
+        self._here: dict[int, tuple[str, Callable[[], None]]] = {}
+
+    def enter(self, peer: str, drop: Callable[[], None]) -> int:
+        """One more, from an address; `drop` ends it when its place is needed. The number to `leave` with."""
+        if len(self._here) >= self._most:
+            crowd, _ = Counter(address for address, _ in self._here.values()).most_common(1)[0]
+            oldest = next(number for number, (address, _) in self._here.items() if address == crowd)
+            self._here.pop(oldest)[1]()
+        number = next(self._numbers)
+        self._here[number] = (peer, drop)
+        return number
+
+    def leave(self, number: int) -> None:
+        """It is known who that one is, or it is gone; twice does no harm."""
+        self._here.pop(number, None)
 
 
 async def connections(listener: socket.socket) -> AsyncIterator[tuple[socket.socket, str]]:

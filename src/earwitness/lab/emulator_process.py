@@ -11,7 +11,7 @@ from pathlib import Path
 
 from earwitness.errors import EarwitnessError
 from earwitness.lab.emulator_control import SOCKET_NAME, EmulatorClient
-from earwitness.lab.namespace import start_owned
+from earwitness.lab.owned import start_owned
 
 START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 3.0

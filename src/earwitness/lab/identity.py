@@ -38,8 +38,22 @@ class ProcessIdentity:
             return _start_of(self.pid) == self.started and _state_of(self.pid) not in "ZX"
         return False
 
+    def ours(self) -> bool:
+        """Whether it runs and is this user's: all four of its user ids are ours (proc(5), status, Uid).
+
+        The effective one alone would be root's in any set-uid program that another user started.
+        """
+        with contextlib.suppress(OSError):
+            ids = _user_ids_of(self.pid)
+            return self.alive() and ids == {os.geteuid()}  # alive after the look: the ids were of this very process
+        return False
+
     def end(self, number: signal.Signals, within_s: float) -> bool:
-        """Send it a signal and wait for its end; True if it has ended. Never hits another process."""
+        """Send it a signal and wait for its end; True if it has ended. Never hits another process.
+
+        Raises:
+            EarwitnessError: it is another user's.
+        """
         try:
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -47,6 +61,8 @@ class ProcessIdentity:
         try:
             if not self.alive():
                 return True
+            if not self.ours():
+                raise EarwitnessError("ending process", self.pid, "it is another user's", "let that user end it")
             signal.pidfd_send_signal(descriptor, number)
             return bool(select.select([descriptor], [], [], within_s)[0])
         except ProcessLookupError:
@@ -77,6 +93,14 @@ def _all_processes() -> Iterator[tuple[int, str, set[int]]]:
 def _fields_of(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the third on: the second, the name, may hold spaces and parentheses."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _user_ids_of(pid: int) -> set[int]:
+    """Real, effective, saved and file-system user id, as this user namespace numbers them."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("Uid:"):
+            return {int(number) for number in line.split()[1:]}
+    raise ProcessLookupError(f"no user ids of {pid}")
 
 
 def _start_of(pid: int) -> int:

@@ -30,6 +30,8 @@ def _enter(init: ProcessIdentity, argv: Sequence[str], report: int) -> NoReturn:
         namespaces = {kind: os.open(f"/proc/{init.pid}/ns/{kind}", os.O_RDONLY) for kind in _KINDS}
         if not init.alive():  # after opening: the number cannot have been given to another in between
             raise ProcessLookupError("it has ended")
+        if not init.ours():
+            raise PermissionError("it is another user's")
         for kind, flag in _KINDS.items():
             if os.fstat(namespaces[kind]).st_ino != Path(f"/proc/self/ns/{kind}").stat().st_ino:
                 syscalls.setns(namespaces[kind], flag)

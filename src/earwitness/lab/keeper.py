@@ -15,23 +15,29 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from earwitness.errors import EarwitnessError
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.files import MIB
 from earwitness.lab.identity import ProcessIdentity, namespaces_of, processes_in
 from earwitness.lab.lab import Lab, Progress, no_progress
 from earwitness.lab.namespace import NETNS_DIR
 from earwitness.lab.plan import LabPlan
+from earwitness.lab.private import PrivateFolder, private_folder, runtime_dir
 from earwitness.lab.sandbox import in_sandbox, run_inside
 
 _READY_DESCRIPTOR = "EARWITNESS_LAB_READY"
 _SHARED_KINDS = ("pid", "mnt", "uts")
 END_TIMEOUT_S = 20.0
+_RECORD, _LOG = "lab.json", "keeper.log"
+_FILES = (_RECORD, _LOG)
+_LARGEST_RECORD = 1 * MIB
+"""The largest plan, of 200 relays with a link each, takes a tenth."""
+_LARGEST_LOG = 64 * MIB
 
 
 @dataclass(frozen=True)
@@ -48,33 +54,52 @@ class KeeperRecord:
     ready: bool = False
 
 
-def runtime_dir() -> Path:
-    """Where the record and the log of this user's lab are (EARWITNESS_RUNTIME, else XDG_RUNTIME_DIR, else /tmp)."""
-    if named := os.environ.get("EARWITNESS_RUNTIME"):
-        return Path(named)
-    if (of_session := os.environ.get("XDG_RUNTIME_DIR")) and Path(of_session).is_dir():
-        return Path(of_session) / "earwitness"
-    return Path(tempfile.gettempdir()) / f"earwitness-{os.getuid()}"
-
-
 def current() -> KeeperRecord | None:
-    """The lab that is up, or None; the record of one that was killed is removed."""
+    """The lab that is up, or None; the record of one that was killed is removed.
+
+    Raises:
+        EarwitnessError: the record, its folder or the processes that it names are not this user's alone, or the record
+            is damaged. Then it is not believed: nothing is entered and nothing is ended.
+    """
+    with private_folder(runtime_dir()) as folder:
+        if folder is None:
+            return None
+        try:
+            content = folder.read(_RECORD, _LARGEST_RECORD)
+        except FileNotFoundError:
+            return None
+        record = _record_from(content, folder.path / _RECORD)
+        if not (record.keeper.alive() and record.init.alive()):
+            folder.remove(*_FILES)
+            return None
+    for process in (record.keeper, record.init):
+        if not process.ours():
+            what = f"process {process.pid} of it is another user's"
+            raise EarwitnessError("using the lab of", runtime_dir() / _RECORD, what, "remove that file")
+    return record
+
+
+def _record_from(content: bytes, path: Path) -> KeeperRecord:
     try:
-        values = json.loads((runtime_dir() / "lab.json").read_text())
-    except FileNotFoundError:
-        return None
-    record = KeeperRecord(
-        keeper=ProcessIdentity(**values["keeper"]),
-        init=ProcessIdentity(**values["init"]),
-        plan=LabPlan.from_dict(values["plan"]),
-        started_at=values["started_at"],
-        namespaces=tuple(values["namespaces"]),
-        ready=values["ready"],
-    )
-    if record.keeper.alive() and record.init.alive():
-        return record
-    _forget()
-    return None
+        values = json.loads(content)
+        return KeeperRecord(
+            keeper=_identity(values["keeper"]),
+            init=_identity(values["init"]),
+            plan=LabPlan.from_dict(values["plan"]),
+            started_at=float(values["started_at"]),
+            namespaces=tuple(int(number) for number in values["namespaces"]),
+            ready=values["ready"] is True,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InputError) as error:
+        remedy = "end the lab's processes if there are any, and remove that file"
+        raise EarwitnessError("reading which lab is up from", path, f"it is damaged: {error}", remedy) from error
+
+
+def _identity(values: dict[str, Any]) -> ProcessIdentity:
+    pid, started = values["pid"], values["started"]
+    if not (type(pid) is int and type(started) is int and pid > 1):
+        raise ValueError(f"no process: {values}")
+    return ProcessIdentity(pid, started)
 
 
 def up(plan: LabPlan, progress: Progress = no_progress) -> KeeperRecord:
@@ -83,13 +108,13 @@ def up(plan: LabPlan, progress: Progress = no_progress) -> KeeperRecord:
     Raises:
         EarwitnessError: one is up already, or it did not start (with its own error).
     """
-    with _alone():
+    with _alone() as folder:
         if current() is not None:
             raise EarwitnessError(
                 "starting", "a lab", "one is up already", "use it, or run `earwitness lab down` first"
             )
         ready, ready_in = os.pipe()
-        with (runtime_dir() / "keeper.log").open("wb") as log:
+        with folder.create(_LOG) as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "earwitness.lab.keeper", json.dumps(plan.to_dict())],
                 stdin=subprocess.DEVNULL,
@@ -102,7 +127,7 @@ def up(plan: LabPlan, progress: Progress = no_progress) -> KeeperRecord:
             )
         os.close(ready_in)
         try:
-            return _await_ready(process, ready, progress)
+            return _await_ready(process, ready, progress, folder)
         except BaseException:
             process.terminate()
             try:
@@ -126,13 +151,17 @@ def down() -> tuple[KeeperRecord, list[tuple[int, str]]] | None:
     if not record.keeper.end(signal.SIGTERM, END_TIMEOUT_S):
         record.keeper.end(signal.SIGKILL, END_TIMEOUT_S)
     record.init.end(signal.SIGKILL, END_TIMEOUT_S)
-    _forget()
+    with private_folder(runtime_dir()) as folder:
+        if folder is not None:
+            folder.remove(*_FILES)
     with contextlib.suppress(OSError):  # not empty: somebody else's file, or the next lab
         runtime_dir().rmdir()
     return record, processes_in(record.namespaces)
 
 
-def _await_ready(process: subprocess.Popen[bytes], ready: int, progress: Progress) -> KeeperRecord:
+def _await_ready(
+    process: subprocess.Popen[bytes], ready: int, progress: Progress, folder: PrivateFolder
+) -> KeeperRecord:
     with os.fdopen(ready, encoding="utf-8") as lines:
         for line in lines:
             message = json.loads(line)
@@ -142,41 +171,29 @@ def _await_ready(process: subprocess.Popen[bytes], ready: int, progress: Progres
                 record = current()
                 if record is None:
                     break
-                return _write(record, [*record.namespaces, *message["ready"]])
+                return _write(folder, record, [*record.namespaces, *message["ready"]])
             progress(message["stage"], message["fraction"])
-    log = runtime_dir() / "keeper.log"
-    last = (log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
+    log = folder.read(_LOG, _LARGEST_LOG).decode(errors="replace")
+    last = (log.strip().splitlines() or ["it printed nothing"])[-1]
     raise EarwitnessError("starting", "the lab", f"its keeper ended ({process.poll()}): {last}", "try again")
 
 
-def _write(record: KeeperRecord, namespaces: list[int], ready: bool = True) -> KeeperRecord:
+def _write(folder: PrivateFolder, record: KeeperRecord, namespaces: list[int], ready: bool = True) -> KeeperRecord:
     values = {**asdict(record), "plan": record.plan.to_dict(), "namespaces": namespaces, "ready": ready}
-    draft = runtime_dir() / "lab.json.new"
-    draft.write_text(json.dumps(values))
-    draft.replace(runtime_dir() / "lab.json")
+    folder.replace(_RECORD, json.dumps(values).encode())
     return KeeperRecord(record.keeper, record.init, record.plan, record.started_at, tuple(namespaces), ready)
 
 
-def _forget() -> None:
-    for name in ("lab.json", "lab.json.new", "keeper.log"):
-        (runtime_dir() / name).unlink(missing_ok=True)
-
-
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _alone() -> Iterator[PrivateFolder]:
     """Only one `up` at a time; the directory is this user's alone."""
-    directory = runtime_dir()
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_uid != os.getuid():
-        raise EarwitnessError("using", directory, "it belongs to another user", "set EARWITNESS_RUNTIME to a directory")
-    lock = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise EarwitnessError("starting", "a lab", "another command is starting one", "wait for it") from error
-    finally:
-        os.close(lock)
+    with private_folder(runtime_dir(), create=True) as folder:
+        assert folder is not None
+        try:
+            fcntl.flock(folder.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EarwitnessError("starting", "a lab", "another command is starting one", "wait for it") from error
+        yield folder
 
 
 # -- the keeper itself ---------------------------------------------------------------------------------
@@ -201,12 +218,17 @@ def _keep_outside(plan: LabPlan) -> None:
         mine = set(namespaces_of(os.getpid()).values())
         made = [number for number in namespaces_of(init).values() if number not in mine]
         identities = ProcessIdentity.of(os.getpid()), ProcessIdentity.of(init)
-        _write(KeeperRecord(*identities, plan, time.time(), ()), made, ready=False)
+        with private_folder(runtime_dir()) as folder:
+            if folder is None:
+                raise EarwitnessError("keeping", "a lab", f"{runtime_dir()} is gone", "run `earwitness lab up` again")
+            _write(folder, KeeperRecord(*identities, plan, time.time(), ()), made, ready=False)
 
     try:
         code = run_inside([sys.executable, *sys.orig_argv[1:]], on_started=started)
     finally:
-        (runtime_dir() / "lab.json").unlink(missing_ok=True)
+        with private_folder(runtime_dir()) as folder:
+            if folder is not None:
+                folder.remove(_RECORD)
     sys.exit(code)
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 from earwitness.errors import EarwitnessError
 from earwitness.lab import syscalls, tun
 from earwitness.lab.geography import Place
+from earwitness.lab.owned import start_owned
 
 NETNS_DIR = Path("/run/netns")
 """Where `ip netns` looks; private to the sandbox."""
@@ -24,9 +22,6 @@ NETMASK = "255.255.0.0"
 MTU = 1500
 DEVICE_QUEUE_PACKETS = 5000
 """Long enough that the device never drops before the emulator has read: what is lost, the emulator decides."""
-
-_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
-"""Forks for threads other than the main one: a child dies with the *thread* that forked it, and this one stays."""
 
 
 @dataclass
@@ -73,7 +68,7 @@ class NamespaceHost:
         raise EarwitnessError("reading the counters of", self.name, "its device is gone", "see emulator.log")
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a process here; `options` are `subprocess.Popen`'s. It is killed when this process ends.
+        """Start a process here; `options` are `start_owned`'s. It is killed when this process ends.
 
         Raises:
             EarwitnessError: the program is not there, or did not start.
@@ -84,35 +79,6 @@ class NamespaceHost:
             raise EarwitnessError(
                 "starting", argv[0], f"on host {self.name}: {error}", "run `earwitness doctor` to see what is missing"
             ) from error
-
-
-def start_owned(
-    argv: Sequence[str],
-    within: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
-    **options: Any,
-) -> subprocess.Popen[bytes]:
-    """`subprocess.Popen`, started in the context `within`, and killed when this process ends, however it ends.
-
-    It is of a process group of its own, so that Ctrl-C at a terminal is for the command, which may finish its call.
-
-    Raises:
-        OSError: it did not start.
-    """
-    parent = os.getpid()
-    options.setdefault("process_group", None if options.get("start_new_session") else 0)
-
-    def die_with_us() -> None:
-        syscalls.die_with_parent(signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    def spawn() -> subprocess.Popen[bytes]:
-        with within():
-            return subprocess.Popen(argv, preexec_fn=die_with_us, **options)
-
-    if threading.current_thread() is threading.main_thread():
-        return spawn()
-    return _spawner.submit(spawn).result()
 
 
 def create_host(host: NamespaceHost) -> int:

@@ -84,7 +84,8 @@ def scoring_pool(count: int = 1) -> Iterator[Executor]:
 
 def _begin(owner: int) -> None:
     """`owner`: the process that the pool is of. It submits from its main thread, with which a worker then ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner may want to end a last call in order
+    os.setpgid(0, 0)  # signals to the owner's group are for the owner, which may want to end a last call in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscalls.die_with_parent(signal.SIGKILL)
     if os.getppid() != owner:
         os._exit(1)

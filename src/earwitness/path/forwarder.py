@@ -25,17 +25,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.accepting import MOST_AT_ONCE, connections
+from earwitness.lab.accepting import Unproven, connections
 from earwitness.lab.bubble import network_socket
 from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build, parse
 from earwitness.path.framing import frame
 from earwitness.path.in_band import NO_PORTS, InBand
 from earwitness.path.link import Counters, StreamLink, tune
 from earwitness.path.socks import SocksRefused, connect_through
+from earwitness.told import fit
 
 OTHER = "other"
 GREETING_TIMEOUT_S = 20.0
 LONGEST_GREETING = 1024
+_STRANGERS_TOLD = 20
 STATISTICS_EVERY_S = 1.0
 _READS_IN_A_ROW = 16
 _LARGEST_PACKET = 65_536
@@ -79,7 +81,7 @@ class Forwarder:
         self._counters = {name: Counters() for name in config.flows}
         self._ignored: dict[str, int] = {}
         self._strangers = 0
-        self._welcoming = 0
+        self._unproven = Unproven()
         self._identification = 0
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -201,13 +203,33 @@ class Forwarder:
             raise OSError(f"taking streams at {self.config.listen}:{self.config.port}: {error.strerror}") from error
         say("listening", address=self.config.listen, port=listener.getsockname()[1])
         async for connection, peer in connections(listener):
-            if self._welcoming >= MOST_AT_ONCE:
+            self._take_in(connection, peer)
+
+    def _take_in(self, connection: socket.socket, peer: str) -> None:
+        """See whose it is; it has a place among those of whom that is not known, until it is, or it is gone."""
+        tune(connection)
+        welcome: asyncio.Task[None] = self._loop.create_task(self._welcome(connection, peer))
+
+        def drop() -> None:
+            welcome.cancel()
+            self._stranger(peer, "it had not said who it is when others came")
+
+        number = self._unproven.enter(peer, drop)
+        self._tasks.add(welcome)
+        welcome.add_done_callback(self._tasks.discard)
+
+        def over(welcome: asyncio.Task[None]) -> None:
+            self._unproven.leave(number)
+            if welcome.cancelled():
                 connection.close()
-                self._strangers += 1
-                continue
-            self._welcoming += 1
-            tune(connection)
-            self._run(self._welcome(connection, peer))
+
+        welcome.add_done_callback(over)
+
+    def _stranger(self, peer: str, reason: str) -> None:
+        """Count it, and tell of the first few: their number is not in our hands."""
+        self._strangers += 1
+        if self._strangers <= _STRANGERS_TOLD:
+            say("stranger", peer=peer, reason=reason)
 
     async def _welcome(self, connection: socket.socket, peer: str) -> None:
         link = StreamLink(connection)
@@ -221,11 +243,8 @@ class Forwarder:
             await self._loop.sock_sendall(connection, frame(json.dumps({"earwitness": 1, "accepted": name}).encode()))
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             connection.close()
-            self._strangers += 1
-            say("stranger", peer=peer, reason=str(error) or type(error).__name__)
+            self._stranger(peer, fit(str(error), LONGEST_GREETING) or type(error).__name__)
             return
-        finally:
-            self._welcoming -= 1
         self._establish(name, link)
         say("accepted", flow=name, peer=peer)
 

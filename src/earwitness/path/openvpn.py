@@ -114,7 +114,7 @@ class OpenVpn:
     async def _follow(self) -> None:
         try:
             while True:
-                self._hear((await self._child.receive())["line"])
+                self._hear(str((await self._child.receive()).get("line", "")))
         except ChildGone as gone:
             if not self._stopping:
                 killed = _KILLED.search(gone.happened)

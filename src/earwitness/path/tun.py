@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab import tun
 from earwitness.lab.host import Host
+from earwitness.lab.routes import network_in_use
 from earwitness.path.far import FarHost
 
 NETMASK = "255.255.255.0"
@@ -18,6 +20,7 @@ MTU = 65_535
 """The largest there is, so that the kernel never cuts a datagram in pieces: the stream underneath has no packets."""
 QUEUE_PACKETS = 500
 NUMBERS = range(1, 255)
+ALL_TAKEN = "all of its numbers are in use, by calls or by networks that this machine has routes to"
 FAR_DESCRIPTOR = -1
 """The callee's descriptor where the callee is another machine."""
 
@@ -60,15 +63,17 @@ class TunPair:
 def tun_pair(caller: Host, callee: Host) -> Iterator[TunPair]:
     """Make the pair; several paths may be open at once on the same hosts. Gone on leaving (with all copies closed).
 
+    A number is passed over where its device or its network is there already, at either end.
+
     Raises `CallFailure` (`PATH_FAILED`) when the kernel permits no device, or all 254 are taken.
     """
     for number in NUMBERS:
-        mine = _open(caller, f"ew{number}")
+        mine = _open(caller, number)
         if mine is None:
             continue
         theirs = None
         try:
-            theirs = _open(callee, f"ew{number}")
+            theirs = _open(callee, number)
             if theirs is None:
                 continue
             pair = TunPair(number, mine, theirs)
@@ -80,7 +85,7 @@ def tun_pair(caller: Host, callee: Host) -> Iterator[TunPair]:
             os.close(mine)
             if theirs is not None:
                 os.close(theirs)
-    raise _failure(caller, "all 254 are in use")
+    raise _failure(caller, ALL_TAKEN)
 
 
 @asynccontextmanager
@@ -91,7 +96,7 @@ async def device_pair(caller: Host, callee: Host) -> AsyncIterator[TunPair]:
             yield pair
         return
     for number in NUMBERS:
-        mine = _open(caller, f"ew{number}")
+        mine = _open(caller, number)
         if mine is None:
             continue
         try:
@@ -103,14 +108,14 @@ async def device_pair(caller: Host, callee: Host) -> AsyncIterator[TunPair]:
                     return
         finally:
             os.close(mine)
-    raise _failure(caller, "all 254 are in use")
+    raise _failure(caller, ALL_TAKEN)
 
 
 @contextmanager
 def callee_device(host: Host, number: int) -> Iterator[int | None]:
     """The callee's half of a pair, for the machine that is the callee: its descriptor, None where it is taken."""
     pair = TunPair(number, FAR_DESCRIPTOR, FAR_DESCRIPTOR)
-    mine = _open(host, pair.interface)
+    mine = _open(host, number)
     try:
         if mine is not None:
             _configure(host, pair.interface, pair.callee_address)
@@ -125,11 +130,20 @@ def _configure(host: Host, interface: str, address: str) -> None:
         tun.configure(interface, address, NETMASK, mtu=MTU, queue_packets=QUEUE_PACKETS)
 
 
-def _open(host: Host, name: str) -> int | None:
-    """The device's descriptor, or None where the name is taken."""
+def is_taken(name: str, address: str) -> bool:
+    """Whether the calling thread's network has a device of that name, or a way to the address's network already.
+
+    A device that was given the address all the same would shadow whoever is there (a LAN, another tunnel).
+    """
+    return name in {device for _, device in socket.if_nameindex()} or network_in_use(f"{address}/{NETMASK}")
+
+
+def _open(host: Host, number: int) -> int | None:
+    """The descriptor of the host's device of that number, or None where its name or its network is taken."""
+    name = f"ew{number}"
     try:
         with host.inside():
-            return tun.open_tun(name)
+            return None if is_taken(name, callee_address(number)) else tun.open_tun(name)
     except OSError as error:
         if error.errno == errno.EBUSY:
             return None

@@ -25,7 +25,8 @@ from earwitness.path.circuit import CircuitMaker, OverCircuit
 from earwitness.path.far import FarHost
 from earwitness.path.kept import KeptCircuits
 from earwitness.path.openvpn import OpenVpn, start_openvpn
-from earwitness.path.vpn_config import Security, Tunnel, client_config, device_name
+from earwitness.path.tun import ALL_TAKEN, is_taken
+from earwitness.path.vpn_config import Security, Tunnel, callee_address, client_config, device_name
 from earwitness.path.vpn_files import CLIENT, SERVER, Offer, client_files, server_files
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
@@ -262,10 +263,9 @@ def _not_up(end: OpenVpn, waited_s: float) -> CallFailure:
 
 @contextmanager
 def _number(*hosts: Host, but: Collection[int] = ()) -> Iterator[int]:
-    """A number whose device is free at these hosts, ours until leaving; none of `but`."""
-    taken = set().union(*(_devices(host) for host in hosts))
+    """A number whose device and network are free at these hosts, ours until leaving; none of `but`."""
     for number in range(255):
-        if number not in _numbers_in_use and number not in but and device_name(number) not in taken:
+        if number not in _numbers_in_use and number not in but and not any(_taken(host, number) for host in hosts):
             _numbers_in_use.add(number)
             try:
                 yield number
@@ -276,14 +276,19 @@ def _number(*hosts: Host, but: Collection[int] = ()) -> Iterator[int]:
         Outcome.PATH_FAILED,
         "opening an OpenVPN tunnel at the",
         on=hosts[0].name,
-        happened="all 255 devices are in use",
+        happened=ALL_TAKEN,
         remedy="end other calls",
     )
 
 
-def _devices(host: Host) -> set[str]:
+def _taken(host: Host, number: int) -> bool:
     with host.inside():
-        return {name for _, name in socket.if_nameindex()}
+        return tunnel_is_taken(number)
+
+
+def tunnel_is_taken(number: int) -> bool:
+    """Whether the calling thread's network has the tunnel's device, or its network, already."""
+    return is_taken(device_name(number), callee_address(number))
 
 
 def free_port(host: Host, address: str, wanted: int = 0) -> int:

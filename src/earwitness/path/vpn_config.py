@@ -26,6 +26,11 @@ def device_name(number: int) -> str:
     return f"ewvpn{number}"
 
 
+def callee_address(number: int) -> str:
+    """The callee's address in tunnel `number`."""
+    return f"10.8.{number}.1"
+
+
 class Security(StrEnum):
     """How what travels in the tunnel is protected."""
 
@@ -65,7 +70,7 @@ class Tunnel:
     @property
     def callee_address(self) -> str:
         """The callee's address in the tunnel."""
-        return f"10.8.{self.number}.1"
+        return callee_address(self.number)
 
 
 def client_config(tunnel: Tunnel) -> str:

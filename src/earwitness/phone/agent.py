@@ -20,7 +20,12 @@ from typing import Any, Protocol
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.phone.report import PhoneReport
 from earwitness.phone.session import Notify, PhoneSession
-from earwitness.phone.setup import PhoneSetup
+from earwitness.phone.setup import LONGEST_S, PhoneSetup
+from earwitness.told import Untrue, fields, name, shown, whole
+from earwitness.told import number as told_number
+
+MOST_COMMANDS = 64
+"""At work at once."""
 
 
 def say(event: str, values: Mapping[str, object]) -> None:
@@ -70,26 +75,34 @@ Opening = Callable[[PhoneSetup, Notify], Awaitable[Session]]
 
 
 async def obey(session: Session, command: Mapping[str, Any]) -> None:
-    """Do one command and reply."""
-    number, do, given = command["id"], command["do"], dict(command.get("with", {}))
+    """Do one command and reply. What it asks for may be another machine's wish: each value is within bounds."""
+    number, do = command.get("id"), command.get("do")
     value: object = None
     try:
+        given = fields(command.get("with", {}), what="with")
         if do == "register":
             await session.register()
         elif do == "listen":
-            session.listen(**given)
+            session.listen(
+                told_number(given.get("ring_s", 0.0), 0.0, LONGEST_S, what="ring_s"),
+                refusal(given.get("refuse_with", 0)),
+            )
         elif do == "call":
-            await session.call(**given)
+            timeout_s = told_number(given.get("timeout_s"), 0.0, LONGEST_S, what="timeout_s")
+            await session.call(name(given.get("uri"), 500, what="uri"), timeout_s)
         elif do == "finish":
-            await session.finish(**given)
+            await session.finish(told_number(given.get("tail_s"), 0.0, LONGEST_S, what="tail_s"))
         elif do == "hang_up":
             await session.hang_up()
         elif do == "report":
             value = session.report().to_dict()
         else:
-            raise EarwitnessError("doing", do, "the phone knows no such command", "report this as a bug")
+            raise EarwitnessError("doing", shown(do), "the phone knows no such command", "report this as a bug")
     except EarwitnessError as error:
         say("reply", {"id": number, "failure": failure_values(error)})
+    except Untrue as error:
+        refused = EarwitnessError("doing", shown(do), error, "run the same Earwitness on both machines")
+        say("reply", {"id": number, "failure": failure_values(refused)})
     except Exception as error:
         # A fault of ours must reach whoever waits for the reply, and the traceback the log.
         traceback.print_exc()
@@ -97,6 +110,11 @@ async def obey(session: Session, command: Mapping[str, Any]) -> None:
         say("reply", {"id": number, "failure": failure_values(fault)})
     else:
         say("reply", {"id": number, "value": value})
+
+
+def refusal(value: object) -> int:
+    """A SIP status to refuse calls with; 0: none."""
+    return 0 if value == 0 else whole(value, 300, 699, what="refuse_with")
 
 
 async def serve(opening: Opening) -> int:
@@ -110,7 +128,7 @@ async def serve(opening: Opening) -> int:
     if not line:
         return 0
     try:
-        session = await opening(PhoneSetup.from_dict(json.loads(line)), say)
+        session = await opening(_setup(line), say)
     except EarwitnessError as error:
         say("failed", {"failure": failure_values(error)})
         return 1
@@ -118,7 +136,14 @@ async def serve(opening: Opening) -> int:
     tasks: set[asyncio.Task[None]] = set()
     with contextlib.suppress(OSError):
         while line := await reader.readline():
-            task = asyncio.create_task(obey(session, json.loads(line)))
+            command = json.loads(line)
+            if not isinstance(command, dict):
+                continue
+            if len(tasks) >= MOST_COMMANDS:
+                busy = EarwitnessError("doing", shown(command.get("do")), "too much was asked at once", "wait")
+                say("reply", {"id": command.get("id"), "failure": failure_values(busy)})
+                continue
+            task = asyncio.create_task(obey(session, command))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
     for task in tasks:
@@ -127,6 +152,13 @@ async def serve(opening: Opening) -> int:
     await asyncio.gather(*tasks, return_exceptions=True)
     await session.close()
     return 0
+
+
+def _setup(line: bytes) -> PhoneSetup:
+    try:
+        return PhoneSetup.from_dict(json.loads(line))
+    except (RecursionError, ValueError) as error:
+        raise EarwitnessError("setting up", "a phone", error, "run the same Earwitness on both machines") from error
 
 
 def main(opening: Opening = PhoneSession.open) -> None:

@@ -13,11 +13,15 @@ from earwitness.capture.child import Child, ChildGone, JsonChild
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab.host import Host
 from earwitness.phone.base import PhoneKind
-from earwitness.phone.report import PhoneReport
+from earwitness.phone.report import PhoneReport, milestone, strange_report
 from earwitness.phone.setup import PhoneSetup
+from earwitness.told import Untrue, fields, name, plain, text, whole
 
 AGENT = (sys.executable, "-m", "earwitness.phone.agent")
 START_TIMEOUT_S = 60.0
+ANSWERED_S = 300.0
+"""What a phone is asked has an answer by then, also over a control channel that was cut for two minutes."""
+_MOST_NOTES = 100
 _GRACE_S = 8.0
 """For hanging up and deregistering when its stdin closes."""
 
@@ -69,7 +73,7 @@ class BuiltinPhone:
             try:
                 if event["event"] != "ready":
                     raise failure_from(event["failure"])
-                uri = str(event["uri"])
+                uri = name(event["uri"], 500, what="its URI")
             except (KeyError, TypeError, ValueError) as error:
                 raise _lost(_strange(f"at {setup.address}", error)) from error
             phone = cls(child, uri)
@@ -89,7 +93,7 @@ class BuiltinPhone:
 
     async def call(self, uri: str, timeout_s: float = 30.0) -> None:
         """Dial; returns when answered, acknowledged and speaking. NO_ANSWER, CALL_REJECTED, AUTH_FAILED."""
-        await self._ask("call", uri=uri, timeout_s=timeout_s)
+        await self._ask("call", within_s=timeout_s + ANSWERED_S, uri=uri, timeout_s=timeout_s)
 
     async def wait_answered(self, timeout_s: float) -> None:
         """As the callee: wait until a call is set up. NO_ANSWER after `timeout_s`."""
@@ -104,7 +108,7 @@ class BuiltinPhone:
 
     async def finish(self, tail_s: float = 1.0) -> None:
         """Wait until both ends have spoken and `tail_s` more, then hang up. It must exceed the path's delay."""
-        await self._ask("finish", tail_s=tail_s)
+        await self._ask("finish", within_s=None, tail_s=tail_s)
 
     async def wait_ended(self, timeout_s: float) -> bool:
         """Wait until the call is over; False when it still stands after `timeout_s`."""
@@ -115,19 +119,30 @@ class BuiltinPhone:
         await self._ask("hang_up")
 
     async def report(self) -> PhoneReport:
-        """What this end has to tell; whole once the call has ended."""
-        return PhoneReport.from_dict(await self._ask("report"))
+        """What this end has to tell; whole once the call has ended. Raises `StrangeReport`."""
+        told = await self._ask("report")
+        try:
+            return PhoneReport.from_dict(told)
+        except Untrue as wrong:
+            raise strange_report(self.uri, told, wrong) from wrong
 
-    async def _ask(self, do: str, **given: object) -> Any:
+    async def _ask(self, do: str, *, within_s: float | None = ANSWERED_S, **given: object) -> Any:
         if self._gone is not None:
             raise self._gone
         number = next(self._numbers)
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
             self._child.send({"id": number, "do": do, "with": given})
-            return await waiting
+            async with asyncio.timeout(within_s):
+                return await waiting
         except ChildGone as gone:
             raise _lost(gone) from gone
+        except TimeoutError as error:
+            happened = f"no answer to `{do}` in {within_s:g} s"
+            remedy = "see that it is the same Earwitness, and that its machine is not busy"
+            raise CallFailure(
+                Outcome.FAILED, "talking to the", on=f"phone {self.uri}", happened=happened, remedy=remedy
+            ) from error
         finally:
             del self._waiting[number]
 
@@ -156,36 +171,36 @@ class BuiltinPhone:
     def _heard(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "reply":
-            waiting = self._waiting.get(event["id"])
+            waiting = self._waiting.get(whole(event["id"], -1, what="which reply"))
             if waiting is not None and not waiting.done():
                 if "failure" in event:
                     waiting.set_exception(failure_from(event["failure"]))
                 else:
                     waiting.set_result(event["value"])
         elif kind == "milestone":
-            self.milestones[event["name"]] = event["at_ns"]
+            reached, at_ns = milestone(event["name"], event["at_ns"])
+            self.milestones[reached] = at_ns
         elif kind == "confirmed":
             self._confirmed.set()
         elif kind == "ended":
             self._ended.set()
         elif kind == "no_media":
             self.no_media.set()
-        elif kind == "note":
-            self.notes.append(event["text"])
+        elif kind == "note" and len(self.notes) < _MOST_NOTES:
+            self.notes.append(text(event["text"], what="a note"))
 
     def _closing(self) -> None:
         self._listener.cancel()
 
 
 def failure_from(values: dict[str, Any]) -> CallFailure:
-    """The CallFailure that the phone's process described."""
+    """The CallFailure that a phone's process or another machine described. Raises `KeyError`, `ValueError`."""
+    outcome = Outcome(name(values["outcome"], what="outcome"))
+    if outcome in (Outcome.COMPLETED, Outcome.INTERRUPTED):
+        outcome = Outcome.FAILED  # that a call is whole, or that the user ended it, we know ourselves
+    stage, on, happened, remedy = (text(values[key], what=key) for key in ("stage", "on", "happened", "remedy"))
     return CallFailure(
-        Outcome(values["outcome"]),
-        values["stage"],
-        on=values["on"],
-        happened=values["happened"],
-        remedy=values["remedy"],
-        evidence=values["evidence"],
+        outcome, stage, on=on, happened=happened, remedy=remedy, evidence=plain(fields(values["evidence"]))
     )
 
 

@@ -119,7 +119,7 @@ class GridSender(threading.Thread):
     def _send(self, packet: bytes, deadline: int) -> None:
         try:
             self._sock.sendto(packet, self.remote)
-        except OSError:
+        except (OSError, OverflowError):  # OverflowError: no such port
             self.refused += 1
             return
         sent = time.monotonic_ns()

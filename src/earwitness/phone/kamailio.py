@@ -172,17 +172,23 @@ async def start(
     with host.inside():  # it would bind with SO_REUSEADDR and share the port with what is there
         bind_udp(address, port, "kamailio").close()
     state.mkdir(parents=True, exist_ok=True)
-    file, log = state / "kamailio.cfg", state / "kamailio.log"
+    file, log, pid = state / "kamailio.cfg", state / "kamailio.log", state / "kamailio.pid"
+    pid.unlink(missing_ok=True)  # one left by a kill names process 1, which the next takes for another of itself
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as out:
         out.write(configuration(address, port, domain, users, modules, relay))
-    argv = [program, "-DD", "-E", "-f", str(file), "-Y", str(state), "-P", str(state / "kamailio.pid")]
+    argv = [program, "-DD", "-E", "-f", str(file), "-Y", str(state), "-P", str(pid)]
     argv += ["-m", str(_SHARED_MEMORY_MB), "-M", str(_PRIVATE_MEMORY_MB)]
     process: subprocess.Popen[bytes] | None = None
     try:
         with log.open("wb") as messages:
             process = host.popen(
-                argv, stdin=subprocess.DEVNULL, stdout=messages, stderr=subprocess.STDOUT, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=messages,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                forks=True,
             )
         where = (address, port)
         if not await probe_until(

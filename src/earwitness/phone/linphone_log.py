@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from earwitness.phone.sip_wire import SipLogEntry, redacted
+from earwitness.phone.sip_wire import SipLog, redacted
 
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\d{3} ")
 _SENT = re.compile(r"message sent to \[\w+://([^\]]+)\], size: \[(\d+)\] bytes")
 _RECEIVED = re.compile(r"received \[(\d+)\] new bytes from \[\w+://([^\]]+)\]:")
 _COUNT = re.compile(r"ortp-message-(sent|received|incoming cumulative lost)\s+(-?\d+) packets")
 _REGISTRATION = re.compile(r"moving from state \[\w+\] to \[LinphoneRegistration(\w+)\]")
+_STATUS = re.compile(r"SIP/2\.0 (\d{3})\b", re.ASCII)
 _CALL_OVER = re.compile(r"^Call \d+ with .* (ended|error)\b")
 
 
@@ -35,7 +36,7 @@ class LinphoneLog:
     """What is known so far. `line` is told each line of output and when it was read."""
 
     milestones: dict[str, int] = field(default_factory=dict)
-    sip: list[SipLogEntry] = field(default_factory=list)
+    sip: SipLog = field(default_factory=SipLog)
     counts: dict[str, int] = field(default_factory=dict)
     """RTP packets: `sent`, `received`, `incoming cumulative lost`, as oRTP says at the end of the call."""
     registration: str = ""
@@ -86,13 +87,13 @@ class LinphoneLog:
     def _complete(self) -> None:
         message, self._message = self._message, None
         assert message is not None
-        text = redacted("\r\n".join(message.lines).encode())
-        entry = SipLogEntry(message.at_ns, message.sent, message.peer, text)
-        self.sip.append(entry)
-        first = entry.first_line
-        if first.startswith("SIP/2.0 "):
+        wire = "\r\n".join(message.lines).encode()
+        self.sip.note(message.at_ns, message.sent, message.peer, wire)
+        text = redacted(wire)
+        first = text.partition("\r\n")[0]
+        if found := _STATUS.match(first):
             method = re.search(r"(?im)^CSeq:\s*\d+\s+(\w+)", text)
-            self._response(int(first.split()[1]), method[1] if method else "", message)
+            self._response(int(found[1]), method[1] if method else "", message)
         elif first.startswith("INVITE "):
             self._reach("invite_sent" if message.sent else "invite_received", message.at_ns)
         elif first.startswith("ACK ") and "answered" in self.milestones:

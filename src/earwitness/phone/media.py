@@ -22,10 +22,13 @@ from earwitness.errors import CallFailure, Outcome
 from earwitness.phone.grid import GridSender
 from earwitness.phone.packets import SpeechPackets
 from earwitness.phone.reception import Reception
+from earwitness.phone.report import MOST_SOURCES
 from earwitness.phone.reports import RtcpSession, SentSoFar
 from earwitness.phone.rtp import MalformedPacket
 
 _LOOK_EVERY_S = 0.05
+_READS_IN_A_ROW = 256
+"""Of one socket: at line rate there is always one more, and reports and the end of the call must have their turn."""
 _HEADER = struct.Struct("!BBHII")
 
 
@@ -70,7 +73,7 @@ class Media:
     receptions: dict[int, Reception] = field(default_factory=dict)
     rtcp: RtcpSession | None = None
     stray: int = 0
-    """Datagrams on the RTP port that are no RTP."""
+    """Datagrams on the RTP port that are no RTP, or of a source beyond the first `MOST_SOURCES`."""
 
     def __post_init__(self) -> None:
         self.ssrc = self.random.getrandbits(32)
@@ -173,7 +176,7 @@ class Media:
                 self._send_report()
 
     def _drain(self, sock: socket.socket) -> None:
-        while True:
+        for _ in range(_READS_IN_A_ROW):
             try:
                 data, ancillary, _, _ = sock.recvmsg(4096, 64)
             except BlockingIOError:
@@ -199,6 +202,9 @@ class Media:
         _, _, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
         reception = self.receptions.get(ssrc)
         if reception is None:
+            if len(self.receptions) >= MOST_SOURCES:
+                self.stray += 1
+                return
             if not self.receptions:
                 self.events.first_received(arrived_ns)
             reception = self.receptions[ssrc] = Reception(ssrc, self._clock_rate)

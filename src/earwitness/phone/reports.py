@@ -29,6 +29,8 @@ from earwitness.phone.rtcp import (
 
 _COMPENSATION = math.e - 1.5
 """Undoes that timer reconsideration converges below the intended mean (RFC 3550 6.3.1)."""
+MOST_ROUND_TRIPS = 8000
+"""Kept of one call: two hours of reports a second. A far end that sends more has them counted alone."""
 _UDP_IP_OCTETS = 28
 _BANDWIDTH_SHARE = 0.05
 
@@ -136,5 +138,5 @@ class RtcpSession:
         if block.last_sr:
             # RFC 3550 6.4.1: A - LSR - DLSR, all modulo 2**32 in 1/65,536 s. Clock rounding can make it -1.
             ticks = (middle_of(ntp_from_ns(arrived_ns)) - block.last_sr - block.delay_since_last_sr) & 0xFFFFFFFF
-            if ticks < 1 << 31:
+            if ticks < 1 << 31 and len(self.round_trips_ms) < MOST_ROUND_TRIPS:
                 self.round_trips_ms.append(ticks / 65.536)

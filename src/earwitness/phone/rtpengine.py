@@ -65,7 +65,12 @@ async def start(
     try:
         with log.open("wb") as messages:
             process = host.popen(
-                argv, stdin=subprocess.DEVNULL, stdout=messages, stderr=subprocess.STDOUT, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=messages,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                forks=True,
             )
         where = (address, control_port)
         if not await probe_until(host, process, where, lambda _own: _PING, _PONG, _START_TIMEOUT_S):

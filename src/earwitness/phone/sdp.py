@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from aiosipua.sdp import Codec as OfferedCodec
 from aiosipua.sdp import ConnectionData, MediaDescription, Origin
 
 from earwitness.speech.codecs.base import Codec
+from earwitness.told import shown
 
 _PROFILES = ("RTP/AVP", "RTP/AVPF")
 
@@ -76,7 +78,7 @@ def agreed_by(text: str, codecs: Sequence[Codec]) -> AgreedMedia:
 def _parse(text: str) -> SdpMessage:
     try:
         return parse_sdp(text)
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise NotAcceptable(f"a session description that cannot be read ({error})") from error
 
 
@@ -84,7 +86,7 @@ def _audio(described: SdpMessage) -> tuple[int, MediaDescription]:
     for at, media in enumerate(described.media):
         if media.media == "audio" and media.port and media.proto in _PROFILES:
             return at, media
-    kinds = ", ".join(f"{media.media} {media.proto} port {media.port}" for media in described.media)
+    kinds = ", ".join(f"{media.media} {media.proto} port {media.port}" for media in described.media[:20])
     raise NotAcceptable(f"no plain RTP audio stream (it has: {kinds or 'nothing'})")
 
 
@@ -92,16 +94,26 @@ def _address(described: SdpMessage, media: MediaDescription) -> tuple[str, int]:
     connection = media.connection or described.connection
     if connection is None or connection.addr_type != "IP4":
         raise NotAcceptable("no IPv4 address to send to")
+    try:
+        ipaddress.IPv4Address(connection.address)
+    except ValueError as error:
+        raise NotAcceptable(f"no IPv4 address to send to, but {shown(connection.address)}") from error
+    if not 0 < media.port < 65535:
+        raise NotAcceptable(f"no port to send to, but {shown(media.port)}")
     return connection.address, media.port
 
 
 def _first_common(media: MediaDescription, codecs: Sequence[Codec]) -> tuple[Codec, OfferedCodec]:
-    for offered in media.codecs:
+    try:
+        described = media.codecs
+    except (ValueError, IndexError) as error:
+        raise NotAcceptable(f"codecs that cannot be read ({error})") from error
+    for offered in described:
         for codec in codecs:
             same = offered.encoding_name.lower() == codec.encoding_name.lower()
             if same and offered.clock_rate == codec.clock_rate and (offered.channels or 1) == codec.channels:
                 return codec, offered
-    names = ", ".join(f"{one.encoding_name or one.payload_type}/{one.clock_rate}" for one in media.codecs)
+    names = ", ".join(f"{one.encoding_name or one.payload_type}/{one.clock_rate}" for one in described[:20])
     wanted = ", ".join(codec.encoding_name for codec in codecs)
     raise NotAcceptable(f"codecs {names or 'none'}, where {wanted} was wanted")
 

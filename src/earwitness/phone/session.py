@@ -15,6 +15,7 @@ from earwitness.phone import sdp
 from earwitness.phone.grid import SendingTimes, prefer_punctuality
 from earwitness.phone.media import Media, MediaEvents, bind_udp
 from earwitness.phone.packets import SpeechPackets, speech_packets
+from earwitness.phone.reachable import Reach, Unreachable
 from earwitness.phone.report import PhoneReport, RtcpReport
 from earwitness.phone.setup import PhoneSetup
 from earwitness.phone.sip_digest import Account
@@ -25,11 +26,13 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
 from earwitness.speech.reference import speech as reference_speech
+from earwitness.told import LONGEST_TEXT, fit
 
 Notify = Callable[[str, dict[str, object]], None]
 """Told each event: its name and values."""
 
 BYE_TIMEOUT_S = 5.0
+_MOST_NOTES = 20
 
 
 class PhoneSession:
@@ -58,9 +61,11 @@ class PhoneSession:
         )
         random = Random(f"{setup.seed} {setup.address} {setup.rtp_port}")
         self._media = Media(setup.address, setup.rtp_port, setup.epoch_offset_ns, random, setup.rtcp_minimum_s, events)
-        self._layer = SipTransactions(Timers(setup.t1_s), self.now_ns)
+        self._layer = SipTransactions(Timers(setup.t1_s), self.now_ns, Reach(setup.address, setup.peers))
         self._agent = UserAgent(self._layer, setup.user, _account(setup))
         self._agent.on_ended = self._remote_ended
+        self._agent.on_refused = lambda why: self._note(f"refused a call: {why}")
+        self._noted = 0
         self._scheduling = "normal"
 
     @classmethod
@@ -124,15 +129,21 @@ class PhoneSession:
         self._milestone("answered")
         self._milestone("ack")
         try:
-            self._agreed = sdp.agreed_by(answer.text, codecs)
-        except sdp.NotAcceptable as error:
+            agreed = sdp.agreed_by(answer.text, codecs)
+            self._layer.may_send_to(agreed.remote)
+            self._agreed = agreed
+        except (sdp.NotAcceptable, Unreachable) as error:
             await self.hang_up()
             raise CallFailure(
                 Outcome.CALL_REJECTED,
                 "calling",
                 on=uri,
-                happened=f"the answer has {error}",
-                remedy="choose another codec",
+                happened=f"the answer has {error}"
+                if isinstance(error, sdp.NotAcceptable)
+                else f"the answer wants its speech elsewhere: {error}",
+                remedy="choose another codec"
+                if isinstance(error, sdp.NotAcceptable)
+                else "see the SIP dialogue in the evidence, and ask who runs the other phone",
             ) from error
         self._start_media()
 
@@ -233,8 +244,10 @@ class PhoneSession:
         session_id = secrets.randbits(31)
         try:
             text, agreed = sdp.answer(invite.offer, self._codecs, self.setup.address, self.setup.rtp_port, session_id)
-        except sdp.NotAcceptable as error:
-            self._notify("note", {"text": f"refused a call: it offers {error}"})
+            self._layer.may_send_to(agreed.remote)
+        except (sdp.NotAcceptable, Unreachable) as error:
+            offers = "offers" if isinstance(error, sdp.NotAcceptable) else "wants its speech elsewhere:"
+            self._note(f"refused a call: it {offers} {error}")
             self._agent.refuse(invite, 488)
             return
         self._agent.ring(invite)
@@ -316,7 +329,13 @@ class PhoneSession:
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._notify("note", {"text": f"the call broke: {error}"})
+            self._note(f"the call broke: {error}")
+
+    def _note(self, text: str) -> None:
+        """Tell the call's owner in words; a stranger who is refused again and again is told of so often and no more."""
+        self._noted += 1
+        if self._noted <= _MOST_NOTES:
+            self._notify("note", {"text": fit(text, LONGEST_TEXT)})
 
 
 def _account(setup: PhoneSetup) -> Account | None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from earwitness.told import MOST_NS, Untrue, fields, flag, listed, name, number, optional, shown, text, whole
+
+LONGEST_S = 3600.0
+"""The longest that a phone speaks, in one call."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class PhoneSetup:
     """Least mean time between RTCP reports; the AVP profile's 5 s gives no round-trip time in a short call."""
     no_media_s: float = 5.0
     """An answered call on which no RTP came for so long is reported as such."""
+    peers: tuple[str, ...] = ()
+    """The only addresses that it sends to and hears SIP from, where given; see `earwitness.phone.reachable.Reach`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, password included: for the phone's stdin alone."""
@@ -59,9 +67,48 @@ class PhoneSetup:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PhoneSetup:
-        """The inverse of `to_dict`."""
-        given = dict(values)
-        given["accepts"] = tuple(given.get("accepts", ()))
-        if given.get("server"):
-            given["server"] = SipServer(**given["server"])
-        return cls(**given)
+        """The inverse of `to_dict`, for what may come from another machine. Raises `Untrue`."""
+        given = fields(values, what="the setup of a phone")
+        if unknown := sorted(str(key) for key in given.keys() - _READ.keys()):
+            raise Untrue(f"the setup of a phone: {shown(unknown[0])} is no field of it")
+        if missing := sorted({"address", "epoch_offset_ns"} - given.keys()):
+            raise Untrue(f"the setup of a phone: {missing[0]} is missing")
+        return cls(**{key: read(given[key]) for key, read in _READ.items() if key in given})
+
+
+def _address(value: object) -> str:
+    try:
+        return str(ipaddress.IPv4Address(name(value, what="address")))
+    except ipaddress.AddressValueError as error:
+        raise Untrue(f"address: {shown(value)} is no IPv4 address") from error
+
+
+def _server(value: object) -> SipServer:
+    given = fields(value, what="server")
+    texts = {key: name(given.get(key, ""), 300, what=f"server.{key}") for key in ("host", "user", "password", "domain")}
+    return SipServer(**texts, port=whole(given.get("port", 5060), 1, 65535, what="server.port"))
+
+
+def _seconds(what: str, least: float, most: float = LONGEST_S) -> Callable[[object], float]:
+    return lambda value: number(value, least, most, what=what)
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "address": _address,
+    "epoch_offset_ns": lambda value: whole(value, -MOST_NS, MOST_NS, what="epoch_offset_ns"),
+    "user": lambda value: name(value, what="user"),
+    "sip_port": lambda value: whole(value, 0, 65535, what="sip_port"),
+    "rtp_port": lambda value: whole(value, 0, 65534, what="rtp_port"),
+    "codec": lambda value: name(value, what="codec"),
+    "accepts": lambda value: listed(value, lambda one: name(one, what="accepts"), 20, what="accepts"),
+    "speech": lambda value: text(value, 4096, what="speech"),
+    "seconds": lambda value: optional(value, _seconds("seconds", 0.0)),
+    "remote_seconds": lambda value: optional(value, _seconds("remote_seconds", 0.0)),
+    "silence_suppression": lambda value: flag(value, what="silence_suppression"),
+    "seed": lambda value: whole(value, -MOST_NS, MOST_NS, what="seed"),
+    "server": lambda value: optional(value, _server),
+    "t1_s": _seconds("t1_s", 0.001, 10.0),
+    "rtcp_minimum_s": _seconds("rtcp_minimum_s", 0.05),
+    "no_media_s": _seconds("no_media_s", 0.0),
+    "peers": lambda value: listed(value, _address, 8, what="peers"),
+}

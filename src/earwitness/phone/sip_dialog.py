@@ -94,7 +94,18 @@ class Dialog:
         made.headers.set_single("To", self.remote)
         made.headers.set_single("Call-ID", self.call_id)
         made.headers.set_single("CSeq", f"{sequence} {method}")
-        return made, endpoint_of(next_hop)
+        return made, self._endpoint(layer, next_hop)
+
+    def check(self, layer: SipTransactions) -> None:
+        """Raise `OSError` where requests of this dialogue would go where this phone does not send."""
+        first = parse_address(self.route_set[0]).uri if self.route_set else None
+        self._endpoint(layer, self.remote_target if first is None else stringify_uri(first))
+
+    @staticmethod
+    def _endpoint(layer: SipTransactions, uri: str) -> Endpoint:
+        # Where the peers are known, a name is none of them, and looking it up would hold up the phone.
+        numeric = layer.reach is not None and bool(layer.reach.peers)
+        return layer.may_send_to(endpoint_of(uri, numeric=numeric))
 
     def acknowledge(self, layer: SipTransactions) -> None:
         """Send the ACK of the 2xx; its own branch, no transaction (13.2.2.4)."""
@@ -102,7 +113,12 @@ class Dialog:
         layer.transmit(bytes(ack), target)
 
 
-def refresh_target(dialog: Dialog, message: SipRequest | SipResponse) -> None:
-    """Take over a new Contact from a re-INVITE (12.2)."""
+def refresh_target(dialog: Dialog, message: SipRequest | SipResponse, layer: SipTransactions) -> None:
+    """Take over a new Contact from a re-INVITE (12.2). Raises `OSError` as `Dialog.check`."""
     if message.contact:
-        dialog.remote_target = stringify_uri(message.contact[0].uri)
+        before, dialog.remote_target = dialog.remote_target, stringify_uri(message.contact[0].uri)
+        try:
+            dialog.check(layer)
+        except OSError:
+            dialog.remote_target = before
+            raise

@@ -9,18 +9,19 @@ from typing import cast
 
 from aiosipua import SipMessage, SipRequest, SipResponse
 
+from earwitness.phone.reachable import Reach, Unreachable
 from earwitness.phone.sip_wire import (
     Endpoint,
-    SipLogEntry,
+    SipLog,
     branch_of,
     mark_source,
-    redacted,
     request,
     response_target,
 )
 
 T2_S = 4.0
-_LOG_LIMIT = 2000
+MOST_TRANSACTIONS = 64
+"""Requests of others that are remembered at once; further new ones are dropped, as a full network would."""
 
 
 class NoResponse(Exception):
@@ -118,12 +119,12 @@ class ClientTransaction:
 class ServerTransaction:
     """A request that we received, and our responses (RFC 3261 17.2)."""
 
-    def __init__(self, layer: SipTransactions, received: SipRequest) -> None:
+    def __init__(self, layer: SipTransactions, received: SipRequest, source: Endpoint) -> None:
         self.request = received
         self.final_status: int | None = None
         self.on_unacknowledged: Callable[[], None] = lambda: None
         self._layer = layer
-        self._target = response_target(received)
+        self._target = response_target(received, source)
         self._last: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -168,14 +169,19 @@ class ServerTransaction:
 class SipTransactions(asyncio.DatagramProtocol):
     """The transaction layer on one UDP socket. `on_request` gets each new request (ACK of a 200 included)."""
 
-    def __init__(self, timers: Timers, clock: Callable[[], int]) -> None:
+    def __init__(self, timers: Timers, clock: Callable[[], int], reach: Reach | None = None) -> None:
+        """`reach`: where it may send to, and whom it hears; None: anywhere, anybody."""
+        self.reach = reach
         self.timers = timers
         self.clock = clock
         self.local: Endpoint = ("0.0.0.0", 0)
         self.on_request: Callable[[ServerTransaction], None] = lambda _transaction: None
         self.on_ack: Callable[[SipRequest], None] = lambda _ack: None
-        self.log: list[SipLogEntry] = []
+        self.log = SipLog()
         self.malformed = 0
+        self.dropped = 0
+        """Datagrams from elsewhere than the path's other end, requests beyond `MOST_TRANSACTIONS`, and messages that
+        would have gone where this phone does not send."""
         self._transport: asyncio.DatagramTransport | None = None
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
         self._servers: dict[tuple[str, str], ServerTransaction] = {}
@@ -195,8 +201,17 @@ class SipTransactions(asyncio.DatagramProtocol):
         """Put a message on the wire and in the log."""
         if self._transport is None or self._transport.is_closing():
             return
+        try:
+            self.may_send_to(target)
+        except Unreachable:
+            self.dropped += 1
+            return
         self._note(True, target, wire)
         self._transport.sendto(wire, target)
+
+    def may_send_to(self, target: Endpoint) -> Endpoint:
+        """The target, where this phone may send to it. Raises `Unreachable`."""
+        return target if self.reach is None else self.reach.check(target)
 
     def later(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
         """Run `action` unless the layer is closed before."""
@@ -239,6 +254,9 @@ class SipTransactions(asyncio.DatagramProtocol):
         """A datagram came; what is no SIP is counted, and keep-alives (RFC 5626 4.4.1) are not."""
         if not data.strip(b"\r\n\0 "):
             return
+        if self.reach is not None and not self.reach.hears(addr[0]):
+            self.dropped += 1
+            return
         self._note(False, addr, data)
         try:
             message = SipMessage.parse(data)
@@ -249,7 +267,7 @@ class SipTransactions(asyncio.DatagramProtocol):
                 self._receive_request(message, (addr[0], addr[1]))
             else:
                 self._receive_response(message)
-        except (ValueError, IndexError, KeyError):
+        except Exception:  # whatever a stranger's message is to the parsers, it ends nothing but itself
             self.malformed += 1
 
     def _receive_request(self, received: SipRequest, source: Endpoint) -> None:
@@ -265,8 +283,11 @@ class SipTransactions(asyncio.DatagramProtocol):
         if known is not None:
             known.received_again()
             return
+        if len(self._servers) >= MOST_TRANSACTIONS:
+            self.dropped += 1
+            return
         mark_source(received, source)
-        transaction = ServerTransaction(self, received)
+        transaction = ServerTransaction(self, received, source)
         self._servers[branch, received.method] = transaction
         self.on_request(transaction)
 
@@ -277,5 +298,4 @@ class SipTransactions(asyncio.DatagramProtocol):
             transaction.receive(received)
 
     def _note(self, sent: bool, peer: Endpoint, wire: bytes) -> None:
-        if len(self.log) < _LOG_LIMIT:
-            self.log.append(SipLogEntry(self.clock(), sent, f"{peer[0]}:{peer[1]}", redacted(wire)))
+        self.log.note(self.clock(), sent, f"{peer[0]}:{peer[1]}", wire)

@@ -18,6 +18,12 @@ from earwitness import __version__
 PRODUCT = f"earwitness/{__version__}"
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS"
 DEFAULT_PORT = 5060
+MOST_LOGGED = 2000
+"""SIP messages that a phone keeps of a call,"""
+LONGEST_LOGGED = 8192
+"""of each so many characters,"""
+MOST_LOGGED_CHARACTERS = 1 << 20
+"""and of all together so many."""
 _MAGIC_COOKIE = "z9hG4bK"
 
 REASONS = {
@@ -25,6 +31,7 @@ REASONS = {
     180: "Ringing",
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     405: "Method Not Allowed",
     420: "Bad Extension",
     480: "Temporarily Unavailable",
@@ -63,6 +70,21 @@ def new_branch() -> str:
 def new_tag() -> str:
     """A dialogue tag (RFC 3261 19.3)."""
     return secrets.token_hex(6)
+
+
+class SipLog(list[SipLogEntry]):
+    """The messages of a call, in order, as far as there is room for them: a stranger can send any number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._characters = 0
+
+    def note(self, at_ns: int, sent: bool, peer: str, wire: bytes) -> None:
+        """Keep a message, its credentials left out, unless the log is full."""
+        if len(self) < MOST_LOGGED and self._characters < MOST_LOGGED_CHARACTERS:
+            entry = SipLogEntry(at_ns, sent, peer, redacted(wire)[:LONGEST_LOGGED])
+            self._characters += len(entry.text)
+            self.append(entry)
 
 
 def redacted(message: bytes) -> str:
@@ -115,17 +137,23 @@ def mark_source(received: SipRequest, source: Endpoint) -> None:
     values[0] = stringify_via(top)
 
 
-def response_target(received: SipRequest) -> Endpoint:
-    """Where the response to a request goes (RFC 3261 18.2.2, RFC 3581 4)."""
+def response_target(received: SipRequest, source: Endpoint) -> Endpoint:
+    """Where the response to a request goes (RFC 3261 18.2.2, RFC 3581 4): to nobody but the one it came from."""
     top = parse_via(received.headers.get("via")[0])
-    port = int(top.rport) if top.rport and top.rport.isdigit() else top.port or DEFAULT_PORT
-    return top.received or top.host, port
+    return source[0], source[1] if "rport" in top.params or top.rport else top.port or DEFAULT_PORT
 
 
-def endpoint_of(uri: str) -> Endpoint:
-    """Address and port that a SIP URI names; OSError when the name does not resolve."""
-    parsed = parse_uri(uri)
-    host = str(parsed.params.get("maddr") or parsed.host)
-    port = parsed.port or DEFAULT_PORT
-    family = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM)
+def endpoint_of(uri: str, *, numeric: bool = False) -> Endpoint:
+    """Address and port that a SIP URI names; OSError when it is none, or the name does not resolve.
+
+    `numeric`: no name is looked up. Who waits for that hears nothing meanwhile.
+    """
+    try:
+        parsed = parse_uri(uri)
+        host = str(parsed.params.get("maddr") or parsed.host)
+        port = parsed.port or DEFAULT_PORT
+        flags = socket.AI_NUMERICHOST if numeric else 0
+        family = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM, flags=flags)
+    except (AttributeError, IndexError, OverflowError, ValueError) as error:
+        raise OSError(f"{uri[:100]!a} is no SIP address") from error
     return str(family[0][4][0]), port

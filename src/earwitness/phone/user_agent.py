@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aiosipua import SipRequest, SipResponse
@@ -55,6 +56,8 @@ class UserAgent:
         """Ours, for a re-INVITE."""
         self.on_invite: Callable[[IncomingInvite], None] | None = None
         self.on_ended: Callable[[str], None] = lambda _why: None
+        self.on_refused: Callable[[str], None] = lambda _why: None
+        """Told why an INVITE was refused by itself."""
         self._user = user
         self._incoming: IncomingInvite | None = None
         self._registration = secrets.token_hex(12)
@@ -125,7 +128,7 @@ class UserAgent:
         """
         account = self.account
         call_id, tag, sequence = secrets.token_hex(12), new_tag(), 0
-        target = account.server if account is not None else endpoint_of(uri)
+        target = self.layer.may_send_to(account.server if account is not None else endpoint_of(uri))
 
         def build() -> SipRequest:
             nonlocal sequence
@@ -169,7 +172,16 @@ class UserAgent:
                 remedy="see the callee's log for its reason",
                 evidence={"status": answer.status_code},
             )
-        self._confirm(pending[-1], answer)
+        try:
+            self._confirm(pending[-1], answer)
+        except (OSError, ValueError) as error:
+            raise CallFailure(
+                Outcome.CALL_REJECTED,
+                "calling",
+                on=uri,
+                happened=f"its answer wants further requests elsewhere: {error}",
+                remedy="see the SIP dialogue in the evidence, and ask who runs the other phone",
+            ) from error
         return answer
 
     async def bye(self, timeout_s: float) -> int | None:
@@ -184,13 +196,16 @@ class UserAgent:
             made, target = dialog.request(self.layer, "BYE")
             return made
 
-        first = build()
+        try:
+            first = build()
+        except (OSError, ValueError):
+            return None  # where it would go, this phone does not send
         prepared = [first]
         try:
             answer = await asyncio.wait_for(
                 self._authenticated(lambda: prepared.pop() if prepared else build(), target, "hanging up"), timeout_s
             )
-        except (TimeoutError, NoResponse):
+        except (TimeoutError, NoResponse, OSError):
             return None
         return answer.status_code
 
@@ -234,6 +249,7 @@ class UserAgent:
 
     def _confirm(self, transaction: ClientTransaction, success: SipResponse) -> None:
         dialog = Dialog.of_caller(transaction.request, success)
+        dialog.check(self.layer)
         transaction.on_repeated_success = lambda: dialog.acknowledge(self.layer)
         dialog.acknowledge(self.layer)
         self.dialog = dialog
@@ -260,8 +276,9 @@ class UserAgent:
             transaction.stop()
             return
         if answer.status_code < 300:
-            self._confirm(transaction, answer)
-            await self.bye(_CANCEL_PATIENCE_S)
+            with suppress(OSError, ValueError):
+                self._confirm(transaction, answer)
+                await self.bye(_CANCEL_PATIENCE_S)
 
     def _respond(self, call: IncomingInvite, status: int, description: str = "") -> None:
         made = response(call.transaction.request, status, call.tag)
@@ -306,7 +323,14 @@ class UserAgent:
             transaction.respond(response(transaction.request, 486, new_tag()))
         else:
             tag = new_tag()
-            self._incoming = IncomingInvite(transaction, Dialog.of_callee(transaction.request, tag), tag)
+            try:
+                dialog = Dialog.of_callee(transaction.request, tag)
+                dialog.check(self.layer)
+            except (OSError, ValueError) as error:
+                self.on_refused(f"its requests would have to go elsewhere: {error}")
+                transaction.respond(response(transaction.request, 403, tag))
+                return
+            self._incoming = IncomingInvite(transaction, dialog, tag)
             transaction.respond(response(transaction.request, 100))
             self.on_invite(self._incoming)
 
@@ -325,7 +349,12 @@ class UserAgent:
             self.forget_call()
             self.on_ended("remote")
         elif received.method == "INVITE":  # a refresh: the session stays as it is
-            refresh_target(dialog, received)
+            try:
+                refresh_target(dialog, received, self.layer)
+            except (OSError, ValueError) as error:
+                self.on_refused(f"its requests would have to go elsewhere: {error}")
+                transaction.respond(response(received, 403))
+                return
             made = response(received, 200)
             made.headers.set_single("Contact", f"<{self.contact_uri}>")
             made.headers.set_single("Content-Type", "application/sdp")

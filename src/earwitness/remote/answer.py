@@ -13,15 +13,21 @@ from importlib.metadata import version
 from typing import Any
 
 from earwitness.errors import InputError
-from earwitness.lab.accepting import MOST_AT_ONCE, connections
+from earwitness.lab.accepting import Unproven, connections
 from earwitness.lab.bubble import in_bubble, network_socket
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
-from earwitness.remote.channel import LONGEST_LINE, Message, encode, read
+from earwitness.remote.channel import LONGEST_REQUEST, Message, encode, read
 from earwitness.remote.machine import interface_of
+from earwitness.remote.sparingly import Sparingly
 from earwitness.remote.visit import Answering, Visit
 
 PROTOCOL = 1
 HANDSHAKE_S = 10.0
+_VISIT_LINES = 60
+GOODBYE_S = 2.0
+"""For the last of a connection to be taken."""
+END_WITHIN_S = 20.0
+"""Of a visit, when `answer` is ended: a phone hangs up, and gives its registration back."""
 
 Told = Callable[[str], None]
 
@@ -52,7 +58,10 @@ class Answerer:
         self._visit: Visit | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._gone = asyncio.Event()
-        self._open = 0
+        self._unproven = Unproven()
+        self._refusals = Sparingly(told, "connections were refused")
+        self._visits = Sparingly(told, "lines about visits", most=_VISIT_LINES)
+        self._breaks = Sparingly(told, "connections of the caller broke, or were of no use")
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -69,38 +78,51 @@ class Answerer:
         """Take connections until cancelled; a call that is on is then ended, and what it left is kept."""
         try:
             async for connection, peer in connections(listener):
-                if self._open >= MOST_AT_ONCE:
-                    connection.close()
-                    self._refused(peer, "too many connections are open")
-                else:
-                    self._run(self._welcome(connection, peer))
+                self._take_in(connection, peer)
         finally:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._visit is not None:
-                await self._visit.close()
+                # Its processes die with this one; what hangs must not keep it.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(END_WITHIN_S):
+                        await self._visit.close()
+            for said in (self._refusals, self._breaks, self._visits):
+                said.sum_up()
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _welcome(self, connection: socket.socket, peer: str) -> None:
-        self._open += 1
-        try:
-            await self._shake_hands(connection, peer)
-        finally:
-            self._open -= 1
+    def _take_in(self, connection: socket.socket, peer: str) -> None:
+        """See who it is; it has a place among those of whom that is not known, until it is, or it is gone."""
 
-    async def _shake_hands(self, connection: socket.socket, peer: str) -> None:
-        """Handshake, then who it is and whether it may; nothing is said to anybody before that."""
+        def drop() -> None:
+            self._refused(peer, "it had not said who it is when others came")
+            task.cancel()
+
+        number = self._unproven.enter(peer, drop)
+        task = self._run(self._shake_hands(connection, peer, lambda: self._unproven.leave(number)))
+        task.add_done_callback(lambda _: self._unproven.leave(number))
+
+    async def _shake_hands(self, connection: socket.socket, peer: str, known: Callable[[], None]) -> None:
+        """Handshake, then who it is and whether it may; nothing is said to anybody before that.
+
+        `known` is called when it has said who it is.
+        """
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=LONGEST_LINE)
+        reader = asyncio.StreamReader(limit=LONGEST_REQUEST)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
             transport, _ = await loop.connect_accepted_socket(
-                lambda: protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
+                lambda: protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_S,
+                ssl_shutdown_timeout=GOODBYE_S,
             )
         except OSError as error:  # TLS's errors and a handshake that takes too long are some
             connection.close()
@@ -114,15 +136,19 @@ class Answerer:
                 return
             async with asyncio.timeout(HANDSHAKE_S):
                 hello, _ = await read(reader)
+            known()
             await self._serve(hello, reader, writer)
         except (OSError, KeyError, TypeError) as error:
-            self._told(f"the connection from {peer} was of no use ({error!r})")
+            self._breaks.tell(f"the connection from {peer} was of no use ({error!r:.200})")
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         finally:
             writer.close()
 
     def _refused(self, peer: str, why: object) -> None:
         self.strangers += 1
-        self._told(f"refused {peer}: {why}")
+        self._refusals.tell(f"refused {peer}: {why}")
 
     async def _serve(self, hello: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if hello["earwitness"] != PROTOCOL:
@@ -142,7 +168,7 @@ class Answerer:
             machine = replace(self._answering.machine, address=address, interface=interface)
             visit = self._visit = Visit(replace(self._answering, machine=machine))
             self._run(self._see_to_its_end(visit))
-            self._told(f"a caller came from {writer.get_extra_info('peername')[0]}")
+            self._visits.tell(f"a caller came from {writer.get_extra_info('peername')[0]}")
         await self._carry(visit, hello["received"], reader, writer)
 
     async def _carry(
@@ -159,7 +185,7 @@ class Answerer:
             await visit.channel.carry(reader, writer, they_have)
         except OSError as error:
             if not visit.ended.is_set():
-                self._told(f"the control channel broke ({error or type(error).__name__}); the call goes on")
+                self._breaks.tell(f"the control channel broke ({error or type(error).__name__}); the call goes on")
         finally:
             visit.away_since = asyncio.get_running_loop().time()
             self._writer = None
@@ -169,7 +195,9 @@ class Answerer:
         watching = asyncio.create_task(visit.watch_over())
         try:
             await visit.ended.wait()
-            self._told(f"the caller is gone{'; call ' + visit.call_id + ' is kept' if visit.call_id else ''}")
+            because = f" ({visit.ended_because})" if visit.ended_because else ""
+            kept = f"; call {visit.call_id} is kept" if visit.call_id else ""
+            self._visits.tell(f"the caller is gone{because}{kept}")
         finally:
             watching.cancel()
 

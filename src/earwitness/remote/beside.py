@@ -24,6 +24,7 @@ from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, Outcome
 from earwitness.lab import outside
 from earwitness.lab.bubble import in_bubble
+from earwitness.lab.ending import on_word_to_end
 from earwitness.lab.sandbox import STATE_DIR, rerun_inside
 from earwitness.lab.scratch import scratch_folder
 from earwitness.remote.answer import answer, open_listener
@@ -133,12 +134,11 @@ async def serve() -> None:
         listener = open_listener(_LOCALHOST, 0)
         keys = AnswerKeys(Identity(told["certificate"], told["key"]), told["client"])
         serving = asyncio.create_task(answer(keys, answering, listener))
-        for number in (signal.SIGINT, signal.SIGTERM):  # the command decides; Ctrl-C reaches its whole group
-            loop.add_signal_handler(number, lambda: None)
-        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
-        await lines.read()
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        with on_word_to_end(lambda: None):  # the command decides; Ctrl-C reaches its whole group
+            print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+            await lines.read()
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
 
 
 if __name__ == "__main__":

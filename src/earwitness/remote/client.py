@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.bubble import in_bubble, network_socket
@@ -19,8 +19,11 @@ from earwitness.phone.builtin import failure_from
 from earwitness.remote.answer import HANDSHAKE_S, PROTOCOL
 from earwitness.remote.certificates import Invitation, client_context, is_pinned
 from earwitness.remote.channel import LONGEST_LINE, Channel, Message, ProtocolError, encode, read
-from earwitness.remote.far_child import FarChild
+from earwitness.remote.far_child import Believed, FarChild, as_it_is
 from earwitness.remote.introduction import Introduction
+from earwitness.remote.store import EVENTS
+from earwitness.remote.visit import CAPTURE, CHUNK_BYTES, RECORDING, SPEECH
+from earwitness.told import LONGEST_TEXT, fit, shown, text
 
 DEFAULT_PORT = 7717
 UNREACHABLE_S = 120.0
@@ -33,6 +36,10 @@ ANSWERED_S = 300.0
 published, and as much again. Who says nothing for longer while the channel stands will not."""
 LONGEST_FILE_BYTES = 1 << 30
 """Of a file of a call: an hour's capture of both directions is about a tenth of it."""
+FETCHED_S = 3600.0
+"""A file of a call is here by then."""
+KEPT = frozenset((CAPTURE, SPEECH, RECORDING, EVENTS))
+"""Files that an answering side keeps of a call; it cannot have others written here."""
 
 Result = Callable[[], Awaitable[Any]]
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -45,8 +52,9 @@ class Refused(Exception):
 class FarEnd:
     """The other machine, while we are its caller. Use `connect`."""
 
-    def __init__(self, address: tuple[str, int], invitation: Invitation) -> None:
+    def __init__(self, address: tuple[str, int], invitation: Invitation, also_at: str = "") -> None:
         self.address = address
+        self._also_at = also_at
         self.introduction: Introduction
         self.local_address = ""
         """Our own address on the way there."""
@@ -67,13 +75,15 @@ class FarEnd:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, address: tuple[str, int], invitation: Invitation) -> AsyncIterator[FarEnd]:
-        """Connect, prove who both are, and hold on until leaving.
+    async def connect(
+        cls, address: tuple[str, int], invitation: Invitation, also_at: str = ""
+    ) -> AsyncIterator[FarEnd]:
+        """Connect, prove who both are, and hold on until leaving. `also_at`: another address known to be its.
 
         Raises `CallFailure`: `REMOTE_REFUSED` where the other side is not the one that invited (nothing was sent to it
         then), did not accept our certificate or is busy; `REMOTE_LOST` where it cannot be reached.
         """
-        far = cls(address, invitation)
+        far = cls(address, invitation, also_at)
         try:
             streams = await far._connection()
         except Refused as refused:
@@ -95,6 +105,23 @@ class FarEnd:
     def connected(self) -> bool:
         """Whether there is a connection just now."""
         return self._reached.is_set() and self.lost is None
+
+    def check_address(self, what: str, told: str) -> str:
+        """An address that it tells for its own, where it is the one that we were told to call.
+
+        The other machine must not send us to another one, or to ourselves. Raises `CallFailure` (`REMOTE_REFUSED`).
+        """
+        known = {self.address[0], self._also_at, *(self._numeric or ())[:1]} - {""}
+        if told not in known:
+            raise CallFailure(
+                Outcome.REMOTE_REFUSED,
+                f"connecting {what} to",
+                on=fit(told, 100),
+                happened=f"the other machine says that it is there, and we were told to call {self.address[0]}",
+                remedy="have it give its `answer --reached-at` as the address that --to has",
+                evidence={"told": fit(told, 100), "known": sorted(map(str, known))},
+            )
+        return told
 
     async def within_reach(self) -> None:
         """Wait until there is a connection. Raises the `CallFailure` where the other machine is given up."""
@@ -118,15 +145,15 @@ class FarEnd:
         finally:
             del self._waiting[number]
 
-    async def start(self, do: str, name: str, **given: Any) -> FarChild:
-        """Start a process there."""
-        child, _ = await self.started(do, name, **given)
+    async def start(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> FarChild:
+        """Start a process there; `believed` reads what it says."""
+        child, _ = await self.started(do, name, believed, **given)
         return child
 
-    async def started(self, do: str, name: str, **given: Any) -> tuple[FarChild, Any]:
+    async def started(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> tuple[FarChild, Any]:
         """Start a process there, of which there is something to know besides."""
         number = next(self._numbers)
-        child = self._children[number] = FarChild(self, number, f"{name} of {self.introduction.name}")
+        child = self._children[number] = FarChild(self, number, f"{name} of {self.introduction.name}", believed)
         value, _ = await self.ask(do, child=number, **given)
         return child, value
 
@@ -152,16 +179,23 @@ class FarEnd:
         draft = out.with_name(out.name + ".part")
         try:
             with draft.open("wb") as file:
-                while True:
-                    _, piece = await self.ask("fetch", name=name, offset=file.tell(), call_id=call_id)
-                    if not piece:
-                        break
-                    if file.tell() + len(piece) > LONGEST_FILE_BYTES:
-                        raise self._failure(Outcome.REMOTE_LOST, f"{name} has more than {LONGEST_FILE_BYTES} bytes")
-                    file.write(piece)
+                async with asyncio.timeout(FETCHED_S):
+                    await self._fetch_into(file, name, call_id)
             draft.replace(out)
+        except TimeoutError as error:
+            raise self._failure(Outcome.REMOTE_LOST, f"{name} was not here after {FETCHED_S:g} s") from error
         finally:
             draft.unlink(missing_ok=True)
+
+    async def _fetch_into(self, file: BinaryIO, name: str, call_id: str) -> None:
+        """Piece by piece, each but the last as long as the other side sends them: there is an end to their number."""
+        while True:
+            _, piece = await self.ask("fetch", name=name, offset=file.tell(), call_id=call_id)
+            if file.tell() + len(piece) > LONGEST_FILE_BYTES:
+                raise self._failure(Outcome.REMOTE_LOST, f"{name} has more than {LONGEST_FILE_BYTES} bytes")
+            file.write(piece)
+            if len(piece) < CHUNK_BYTES:
+                return
 
     # -- the connection --------------------------------------------------------------------------------
 
@@ -219,7 +253,7 @@ class FarEnd:
                     happened = f"it closed the channel on seeing our certificate ({error})"
                     raise Refused(happened) from error
                 if "refused" in reply:
-                    raise Refused(str(reply["refused"]))
+                    raise Refused(fit(str(reply["refused"]), LONGEST_TEXT))
                 self._introduced(reply, writer)
             except BaseException:
                 writer.transport.abort()
@@ -303,7 +337,7 @@ class FarEnd:
             if child is not None and "event" in message:
                 child.hear(message["event"])
             elif child is not None:
-                child.end(str(message["gone"]))
+                child.end(text(message["gone"], what="how it ended"))
             return
         waiting = self._waiting.get(message["re"])
         if waiting is None or waiting.done():
@@ -322,10 +356,10 @@ async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: 
     """
     async with FarEnd.connect(address, invitation) as far:
         told, _ = await far.ask("files", call_id=call_id)
-        names = [str(name) for name in told]
-        if strange := [name for name in names if name != Path(name).name or name in ("", "..")]:
+        names = list(told) if isinstance(told, dict) else [shown(told)]
+        if strange := [name for name in names if name not in KEPT]:
             raise EarwitnessError(
-                "fetching", strange[0], "not the name of a file of a call", "ask who runs that machine"
+                "fetching", shown(strange[0]), "not the name of a file of a call", "ask who runs that machine"
             )
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -341,11 +375,11 @@ def _raised_there(values: dict[str, Any]) -> EarwitnessError:
         if values["kind"] == "CallFailure":
             return failure_from(values)
         error = InputError if values["kind"] == "InputError" else EarwitnessError
-        return error(values["stage"], values["on"], values["happened"], values["remedy"])
+        return error(*(text(values[key], what=key) for key in ("stage", "on", "happened", "remedy")))
     except (KeyError, TypeError, ValueError) as fault:
         remedy = "run the same Earwitness on both machines"
         return EarwitnessError(
-            "doing something at", "the other machine", f"it failed, not saying how ({fault!r})", remedy
+            "doing something at", "the other machine", f"it failed, not saying how ({fault!r:.200})", remedy
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from earwitness.capture.child import Child
 from earwitness.capture.live import CaptureProcess, CaptureSummary
-from earwitness.errors import EarwitnessError, InputError
+from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.path.probe import Throughput
 from earwitness.path.vpn_config import Security, Tunnel, files_of
 from earwitness.path.vpn_files import Offer
@@ -22,12 +22,15 @@ from earwitness.phone.kamailio import DOMAIN
 from earwitness.phone.lab_server import ENDS, LabServer
 from earwitness.phone.linphone import recording_name
 from earwitness.phone.setup import PhoneSetup
+from earwitness.remote.believing import forwarder_event, is_onion_address, log_event, throughput
 from earwitness.remote.client import FarEnd, Result
 from earwitness.remote.visit import CAPTURE, LONGEST_SPEECH_BYTES, RECORDING
 from earwitness.speech.reference import speech_names
+from earwitness.told import Untrue, listed, name, number, text, whole
 from earwitness.tor.onion import OnionService
 
-_ONION = re.compile(r"[a-z2-7]{56}\.onion")
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
+_LONGEST_KEY = 1 << 16
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
@@ -67,22 +70,36 @@ class FarMachine:
                     await self.far.ask("remove_device", number=number)
 
     async def start_forwarder(self, config: Mapping[str, Any]) -> Child:
-        """Start the callee's forwarder on the device made before."""
-        return await self.far.start("forwarder", "forwarder", number=self.device)
+        """Start the callee's forwarder on the device made before; what it says of itself is checked as it comes."""
+        alone = bool(config["alone"])
+
+        def believed(event: dict[str, Any]) -> dict[str, Any]:
+            read = forwarder_event(event, frozenset(config["flows"]))
+            if read["event"] == "listening" and not alone:
+                try:
+                    self.far.check_address("streams", read["address"])
+                except CallFailure as refused:
+                    raise Untrue(str(refused)) from refused
+            return read
+
+        return await self.far.start("forwarder", "forwarder", believed, number=self.device)
 
     async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[Offer, Child] | None:
         """Start the callee's OpenVPN there; what it says of itself is checked before anything is made of it."""
         given = {"number": number, "security": str(security), "nodelay": nodelay}
-        child, told = await self.far.started("tunnel", "openvpn", **given)
+        child, told = await self.far.started("tunnel", "openvpn", log_event, **given)
         if told is None:
             return None
         with _believing("a tunnel"):
-            server, port = str(told["server"]), _port(told["port"])
-            keys = {name: str(told["keys"][name]).encode() for name in files_of("client", security, socks=False)}
-            config = str(told["config"])
-            config.encode()  # it is written into the call's folder
+            server, port = name(told["server"], what="server"), _port(told["port"])
+            keys = {
+                file: text(told["keys"][file], _LONGEST_KEY, what=file).encode()
+                for file in files_of("client", security, socks=False)
+            }
+            config = text(told["config"], _LONGEST_KEY, what="config")  # it is written into the call's folder
         if not _HOST.fullmatch(server):
             raise InputError("connecting a tunnel to", server, "not an address", "see `answer --reached-at`")
+        self.far.check_address("a tunnel", server)
         tunnel = Tunnel(server=server, port=port, security=security, nodelay=nodelay, number=number)
         return Offer(tunnel, config, keys), child
 
@@ -91,10 +108,12 @@ class FarMachine:
         """Have the tor there offer the forwarder there."""
         async with self.far.opened("onion") as (told, circuit):
             with _believing("an onion service"):
-                uploads, failures = ([str(one) for one in told[name]] for name in ("uploads", "failures"))
-                publish_ms = float(told["publish_ms"])
-                service = OnionService(str(told["address"]), _port(told["port"]), publish_ms, uploads, failures)
-            if not _ONION.fullmatch(service.address):
+                uploads, failures = (list(listed(told[key], text, 100, what=key)) for key in ("uploads", "failures"))
+                publish_ms = number(told["publish_ms"], what="publish_ms")
+                service = OnionService(
+                    name(told["address"], what="address"), _port(told["port"]), publish_ms, uploads, failures
+                )
+            if not is_onion_address(service.address):
                 raise InputError(
                     "connecting to", service.address, "not an onion address", "see the other machine's tor"
                 )
@@ -120,7 +139,7 @@ class FarMachine:
             async def received() -> Throughput | None:
                 value = await result()
                 with _believing("a transfer"):
-                    return None if value is None else Throughput(int(value["bytes"]), float(value["seconds"]))
+                    return None if value is None else throughput(value)
 
             yield port, received
 
@@ -129,7 +148,7 @@ class FarMachine:
         """The lab's SIP server at `address` there, which is that of a device of the call."""
         async with self.far.opened("sip_server", interface=interface, relay=relay) as (told, _):
             with _believing("a SIP server"):
-                passwords = {end: str(told["passwords"][end]) for end in ENDS}
+                passwords = {end: name(told["passwords"][end], what="password") for end in ENDS}
                 server = LabServer(address, _port(told["port"]), DOMAIN, passwords)
             yield server
 
@@ -150,7 +169,7 @@ class OfferedThere:
         """As that tor tells it."""
         told = await self._circuit()
         with _believing("a circuit"):
-            return [str(fingerprint) for fingerprint in told]
+            return listed(told, _fingerprint, 16, what="a circuit")
 
 
 class FarCapture:
@@ -223,14 +242,21 @@ def _believing(what: str) -> Iterator[None]:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EarwitnessError(
-            "opening", f"{what} at the other machine", f"it tells {error!r}", "run the same Earwitness on both machines"
+            "opening",
+            f"{what} at the other machine",
+            f"it tells {error!r:.200}",
+            "run the same Earwitness on both machines",
         ) from error
 
 
 def _port(told: object) -> int:
-    if type(told) is not int or not 0 < told < 65536:
-        raise ValueError(f"port {told!r}")
-    return told
+    return whole(told, 1, 65535, what="port")
+
+
+def _fingerprint(told: object) -> str:
+    if not _FINGERPRINT.fullmatch(read := name(told, what="a relay")):
+        raise Untrue(f"a relay: {read} is no fingerprint")
+    return read
 
 
 def _sound(path: str) -> bytes:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from earwitness.capture.child import ChildGone
 from earwitness.remote.channel import Channel
+from earwitness.told import LONGEST_TEXT, Untrue, fit, plain
+
+MOST_WAITING = 8 << 20
+"""Bytes of what it says that wait for somebody to listen."""
+_AN_EVENT = 200
+"""Bytes that the shortest takes here."""
+_ON_THE_WAY_S = 1.5
+
+Believed = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def as_it_is(event: dict[str, Any]) -> dict[str, Any]:
+    """An event that whoever listens looks at by himself."""
+    return event
 
 
 class Far(Protocol):
@@ -27,11 +41,13 @@ class FarChild:
 
     pid = 0
 
-    def __init__(self, far: Far, number: int, name: str) -> None:
+    def __init__(self, far: Far, number: int, name: str, believed: Believed = as_it_is) -> None:
+        """`believed` reads each event, and raises `ValueError` for one that is none of such a process's."""
         self.number, self.name = number, name
         self.gone: str | None = None
-        self._far = far
-        self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._far, self._believed = far, believed
+        self._events: asyncio.Queue[tuple[dict[str, Any], int] | None] = asyncio.Queue()
+        self._waiting_bytes = 0
         self._over = asyncio.Event()
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -50,7 +66,8 @@ class FarChild:
         if event is None:
             self._events.put_nowait(None)  # so it is for whoever asks next
             raise self._child_gone(self.gone or "it ended")
-        return event
+        self._waiting_bytes -= event[1]
+        return event[0]
 
     def close_stdin(self) -> None:
         """Ask the process to finish."""
@@ -62,15 +79,26 @@ class FarChild:
         if self.gone is None:
             self._far.channel.send({"child": self.number, "end": grace_s})
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace_s + 1.5 if self._far.connected else 0.0):
+                async with asyncio.timeout(grace_s + _ON_THE_WAY_S if self._far.connected else 0.0):
                     await self._over.wait()
 
     def hear(self, event: object) -> None:
         """An event of it came. Of what is none nobody can make anything, so that it is gone for us."""
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
-            self._events.put_nowait(event)
-        else:
-            self.end(f"it said {event!r:.80} where an event was expected")
+        if self.gone is not None:
+            return
+        size = self._far.channel.taking + _AN_EVENT
+        if self._waiting_bytes + size > MOST_WAITING:
+            self.end("it said more at once than is listened to")
+            return
+        try:
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+                raise Untrue(f"it said {plain(event)!r:.80} where an event was expected")
+            believed = self._believed(event)
+        except ValueError as error:
+            self.end(fit(str(error), LONGEST_TEXT))
+            return
+        self._waiting_bytes += size
+        self._events.put_nowait((believed, size))
 
     def end(self, happened: str) -> None:
         """It is gone."""

@@ -8,14 +8,14 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from earwitness.capture.child import ChildGone, JsonChild
+from earwitness.capture.child import ChildGone, ChildHangs, JsonChild
 from earwitness.errors import EarwitnessError
 from earwitness.remote.channel import Channel
+from earwitness.told import Untrue
 
 _REPORT_S = 5.0
 _LONGEST_COMMAND = 32 * 1024
 """Bytes; commands are of some hundred. A pipe holds 64 KiB: one that is not read at once must not hold up this side."""
-_LONGEST_GRACE_S = 30.0
 _OWN = -1
 """Number of the commands that this side gives by itself; the caller's count from 1."""
 
@@ -52,14 +52,17 @@ class Helper:
         visit: Listens,
         *,
         first: Lines = as_it_is,
+        then: Lines = as_it_is,
         said: Lines = as_it_is,
         ended: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self.number, self.name = number, name
         self.over = asyncio.Event()
-        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._child, self._visit, self._first, self._said, self._ended = child, visit, first, said, ended
+        self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=4)
+        self._child, self._visit = child, visit
+        self._first, self._then, self._said, self._ended = first, then, said, ended
         self._told = False
+        self._ending: asyncio.Task[None] | None = None
         self._refused: str | None = None
         self._follower = asyncio.create_task(self._follow())
 
@@ -69,17 +72,26 @@ class Helper:
         A line that cannot be passed on ends the process, and the caller is told why.
         """
         try:
-            checked = line if self._told else self._first(line)
+            checked = self._then(line) if self._told else self._first(line)
             self._told = True
             if len(json.dumps(checked)) > _LONGEST_COMMAND:
                 raise ValueError("it is too long")
         except (EarwitnessError, AttributeError, KeyError, TypeError, ValueError) as error:
-            happened = str(error) if isinstance(error, EarwitnessError) else repr(error)
+            happened = str(error) if isinstance(error, EarwitnessError | Untrue) else f"{error!r:.200}"
             self._refused = f"what it was told was refused: {happened}"
             self._child.close_stdin()
             return
-        with contextlib.suppress(ChildGone):  # the follower tells of its end
-            self._child.send(checked)
+        self._pass_on(checked)
+
+    def _pass_on(self, line: dict[str, Any]) -> None:
+        try:
+            self._child.send(line)
+        except ChildHangs as hangs:
+            if self._ending is None:
+                self._refused = hangs.happened
+                self._ending = asyncio.create_task(self._child.close(0.0))
+        except ChildGone:
+            pass  # the follower tells of its end
 
     async def report(self) -> dict[str, Any]:
         """What a phone has to tell, asked by this side for itself; empty where it does not."""
@@ -87,7 +99,7 @@ class Helper:
             return {}
         while not self._reports.empty():  # of an earlier question, which it answered too late
             self._reports.get_nowait()
-        self.tell({"id": _OWN, "do": "report"})
+        self._pass_on({"id": _OWN, "do": "report"})
         try:
             async with asyncio.timeout(_REPORT_S):
                 return await self._reports.get()
@@ -99,10 +111,10 @@ class Helper:
         self._child.close_stdin()
 
     async def close(self, grace_s: float) -> None:
-        """Have it end; its last words are passed on before this returns."""
+        """Have it end; its last words are passed on before this returns. `grace_s` is finite."""
         self._child.close_stdin()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(max(grace_s, 0.0), _LONGEST_GRACE_S)):
+            async with asyncio.timeout(grace_s):
                 await self.over.wait()
         await self._child.close(0.5)
         await self._follower
@@ -112,12 +124,15 @@ class Helper:
             while True:
                 event = self._said(await self._child.receive())
                 if event.get("id") == _OWN:
-                    self._reports.put_nowait(event.get("value") or {})
+                    with contextlib.suppress(asyncio.QueueFull):
+                        self._reports.put_nowait(event.get("value") or {})
                     continue
                 self._visit.note(self.name, event)
                 self._visit.channel.send({"child": self.number, "event": event})
         except ChildGone as gone:
             self._visit.channel.send({"child": self.number, "gone": self._refused or gone.happened})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # it said what none of ours says
+            self._visit.channel.send({"child": self.number, "gone": f"it said something strange: {error!r:.200}"})
         finally:
             self.over.set()
             await self._ended()

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from earwitness.remote.channel import Message, ProtocolError
+from earwitness.told import MOST_NS, name, whole
 
-_LARGEST_OFFSET_NS = 2**62
-"""Twice that would not fit the 64 bits of the times in a trace."""
+_MOST_VERSIONS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +29,12 @@ class Introduction:
     def read(told: Message) -> Introduction:
         """From what it said. Raises `ProtocolError` for what is none."""
         try:
-            texts = {key: str(told[key]) for key in ("name", "place", "address", "interface")}
-            versions = {str(name): str(version) for name, version in told["versions"].items()}
+            texts = {key: name(told[key], what=key) for key in ("name", "place", "address", "interface")}
+            if len(told["versions"]) > _MOST_VERSIONS:
+                raise ValueError("its versions")
+            versions = {name(what): name(version) for what, version in told["versions"].items()}
             ipaddress.IPv4Address(texts["address"])
-            offset_ns = told["epoch_offset_ns"]
-            if type(offset_ns) is not int or abs(offset_ns) > _LARGEST_OFFSET_NS:
-                raise ValueError("its clock")
-            if not all(text.isprintable() for text in (*texts.values(), *versions, *versions.values())):
-                raise ValueError("a name")
+            offset_ns = whole(told["epoch_offset_ns"], -MOST_NS, MOST_NS, what="its clock")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ProtocolError(f"the other side does not say who it is: {error!r}") from error
+            raise ProtocolError(f"the other side does not say who it is: {error!r:.200}") from error
         return Introduction(**texts, epoch_offset_ns=offset_ns, versions=versions)

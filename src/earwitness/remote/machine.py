@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.namespace import start_owned
+from earwitness.lab.owned import start_owned
 
 _SIOCGIFADDR = 0x8915
 

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import platform
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import InputError
+from earwitness.lab.ending import on_word_to_end
 from earwitness.lab.geography import place as find_place
 from earwitness.remote.answer import answer, open_listener
 from earwitness.remote.certificates import INVITATION, AnswerKeys
@@ -65,13 +65,12 @@ def make_keys(folder: Path, address: str = "") -> Path:
 
 
 async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
-    """Answer until SIGINT, SIGTERM or cancellation; what was measured until then is kept.
+    """Answer until SIGINT, SIGTERM, SIGHUP or cancellation; what was measured until then is kept.
 
     Raises `InputError` where it cannot listen, or for keys that cannot be used.
     """
     city = find_place(options.place).name if options.place else ""
     host, port = parse_address(options.listen, lowest_port=0)
-    loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(open_listener(host, port))
         if options.keys is not None:
@@ -93,15 +92,11 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
         )
         told(f"answering at {host}:{listener.getsockname()[1]}")
         serving = asyncio.create_task(answer(keys, answering, listener, told))
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, serving.cancel)
-        try:
-            await serving
-        except asyncio.CancelledError:
-            told("ended; what was measured is kept")
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+        with on_word_to_end(serving.cancel):
+            try:
+                await serving
+            except asyncio.CancelledError:
+                told("ended; what was measured is kept")
 
 
 def default_store() -> Path:

@@ -15,7 +15,9 @@ from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.scratch import scratch_folder
 from earwitness.path.probe_sockets import echoing, listening, serve_transfer
 from earwitness.phone.lab_server import lab_server
+from earwitness.remote.bounds import Ration
 from earwitness.remote.machine import Machine
+from earwitness.told import shown, whole
 from earwitness.tor.control import ControlAddress
 from earwitness.tor.onion import offered_service
 
@@ -102,19 +104,23 @@ class Services:
 
     def __init__(self, here: Here) -> None:
         self._here = here
+        self._ration = Ration(1)
         self._open: dict[int, tuple[AsyncExitStack, Result]] = {}
 
     async def open(self, what: str, given: Mapping[str, Any]) -> Any:
         """Open one under the number that the caller gave it; what the caller is to know of it."""
-        number = given["number"]
+        number = whole(given["number"], what="number")
         if number in self._open:
             raise InputError("opening", f"{what} {number}", "that number is in use", "report this as a bug")
+        self._ration.take(what)
         stack = AsyncExitStack()
+        stack.callback(self._ration.give_back, what)
         self._open[number] = (stack, _nothing)
         try:
             value, result = await stack.enter_async_context(SERVICES[what](self._here, given))
         except BaseException as error:
             del self._open[number]
+            await stack.aclose()
             if isinstance(error, OSError):
                 remedy = "see that the path is still open"
                 raise EarwitnessError(f"opening {what} at", self._here.machine.name, error, remedy) from error
@@ -124,6 +130,8 @@ class Services:
 
     async def result(self, number: int) -> Any:
         """What came of one."""
+        if number not in self._open:
+            raise InputError("asking for the result of", shown(number), "nothing of that number is open", "open it")
         return await self._open[number][1]()
 
     async def close(self, number: int) -> None:
@@ -135,3 +143,4 @@ class Services:
         """Close every one, the newest first."""
         for number in reversed(list(self._open)):
             await self.close(number)
+        self._ration = Ration(1)

@@ -10,9 +10,12 @@ from typing import Any
 
 from earwitness.archive.layout import check_call_id
 from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.remote.bounds import MOST_EVENTS
 
 KEPT_CALLS = 50
 """Calls that are kept; of more, the oldest go. A call of a minute is about 2 MB."""
+KEPT_BYTES = 4 << 30
+"""Of all together before a new one: of more, the oldest go too."""
 EVENTS = "events.jsonl"
 
 
@@ -47,8 +50,10 @@ class CallStore:
 
     def _forget_oldest(self, newest: Path) -> None:
         kept = sorted((path for path in self.folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-        for path in kept[:-KEPT_CALLS]:
-            if path != newest:
+        room = KEPT_BYTES
+        for nth, path in enumerate(reversed(kept)):
+            room -= sum(file.lstat().st_size for file in path.iterdir())
+            if path != newest and (nth >= KEPT_CALLS or room < 0):
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -57,6 +62,7 @@ class StoredEnd:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._full = False
 
     def file(self, name: str) -> Path:
         """A file of the call. `InputError` for a name that leads elsewhere."""
@@ -70,5 +76,9 @@ class StoredEnd:
 
     def note(self, child: str, event: Mapping[str, Any]) -> None:
         """Write down what a process said, at once, so that it outlives every connection and this process."""
+        if self._full:
+            return
+        line = json.dumps({"from": child, **event}) + "\n"
         with (self.folder / EVENTS).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"from": child, **event}) + "\n")
+            self._full = lines.tell() + len(line) > MOST_EVENTS
+            lines.write(json.dumps({"event": "full", "most_bytes": MOST_EVENTS}) + "\n" if self._full else line)

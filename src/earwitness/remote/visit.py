@@ -6,33 +6,48 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-import socket
 import sys
 import time
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from earwitness.capture.child import JsonChild
 from earwitness.capture.live import capture_command
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.files import open_regular
 from earwitness.lab.bubble import in_bubble
 from earwitness.lab.sandbox import private_place
 from earwitness.path.base import PhonePorts
 from earwitness.path.bridge import way_in
 from earwitness.path.openvpn import LISTENING, start_openvpn
-from earwitness.path.tun import NUMBERS, callee_address, callee_device, caller_address
-from earwitness.path.vpn import free_port
-from earwitness.path.vpn_config import Security, Tunnel, device_name
+from earwitness.path.tun import callee_address, callee_device, caller_address
+from earwitness.path.vpn import free_port, tunnel_is_taken
+from earwitness.path.vpn_config import Security, Tunnel
 from earwitness.path.vpn_files import SERVER, server_files
 from earwitness.phone.agent import failure_values
 from earwitness.phone.builtin import AGENT
+from earwitness.phone.setup import PhoneSetup
+from earwitness.remote.bounds import (
+    LONGEST_CALL_S,
+    MOST_AT_WORK,
+    MOST_CAPTURED,
+    MOST_DEVICES,
+    Pace,
+    Ration,
+    device_number,
+    forwarder_command,
+    forwarder_setup,
+    grace_s,
+    phone_command,
+)
 from earwitness.remote.channel import Channel, Message
 from earwitness.remote.helper import Helper, Lines, as_it_is
 from earwitness.remote.machine import Machine
 from earwitness.remote.services import SERVICES, Here, Services
 from earwitness.remote.store import CallStore, StoredEnd
 from earwitness.speech.reference import speech_names
+from earwitness.told import MOST_COUNT, Untrue, fields, name, shown, whole
 from earwitness.tor.control import ControlAddress, default_control
 
 CHUNK_BYTES = 1 << 18
@@ -43,8 +58,6 @@ RECORDING = "linphone.wav"
 LINPHONE_AGENT = (sys.executable, "-m", "earwitness.remote.linphone_agent")
 PATIENCE_S = 60.0
 """A caller that is away for so long, with no packet of the call coming in any more, does not come back."""
-LONGEST_CALL_S = 3900.0
-"""Of a caller that is away: the hour that a call may last, and five minutes to open and to end it."""
 _GRACE_S = 10.0
 """For a process to end by itself: a phone hangs up and gives its registration back."""
 _LOCALHOST = "127.0.0.1"
@@ -73,8 +86,10 @@ class Visit:
 
     def __init__(self, answering: Answering) -> None:
         self.session = secrets.token_hex(16)
-        self.channel = Channel(self._deliver)
+        self.channel = Channel(self._deliver, pace=Pace(), unread=self._is_not_read)
         self.ended = asyncio.Event()
+        self.ended_because = ""
+        """Why this side ended it, where it did so by itself."""
         self.call_id = ""
         self.away_since: float | None = None
         """When the connection was lost (CLOCK_MONOTONIC, s); None while there is one."""
@@ -97,6 +112,10 @@ class Visit:
             )
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = False
+        self._processes = Ration(1)
+        self._given: set[int] = set()
+        """Numbers of processes that the caller gave in this call."""
         self._begun = time.monotonic()
 
     # -- what comes over the channel -------------------------------------------------------------------
@@ -111,9 +130,24 @@ class Visit:
             elif message.get("close"):
                 helper.close_stdin()
             elif message.get("end"):
-                self._run(helper.close(float(message["end"])))
+                self._run(helper.close(grace_s(message["end"])))
+            return
+        if len(self._tasks) >= MOST_AT_WORK:
+            busy = InputError(
+                "doing", shown(message.get("do")), f"{MOST_AT_WORK} requests wait for their answers", "ask later"
+            )
+            self._refuse(message.get("id"), busy)
             return
         self._run(self._answer(message, blob))
+
+    def _is_not_read(self) -> None:
+        """The caller does not read what it is told."""
+        self.ended_because = "it did not read what it was told"
+        self._run(self.close())
+
+    def _refuse(self, number: object, error: EarwitnessError) -> None:
+        failure = {"kind": type(error).__name__, **failure_values(error)}
+        self.channel.send({"re": number, "failure": failure})
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -121,30 +155,33 @@ class Visit:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, message: Message, blob: bytes) -> None:
-        number, do, given = message.get("id"), message.get("do"), message.get("with", {})
+        number, do = message.get("id"), message.get("do")
         value: Any = None
         back = b""
         try:
+            given = fields(message.get("with", {}), what="with")
+            if self._ending and do not in ("leave", "files", "fetch"):
+                raise InputError("doing", shown(do), "the call is being ended", "ask when it has ended")
             if do == "begin":
                 await self._begin(given["call_id"])
             elif do == "speech":
                 self._keep_speech(blob)
             elif do == "device":
-                value = self._make_device(_device_number(given))
+                value = self._make_device(device_number(given))
             elif do == "remove_device":
-                self._remove_device(_device_number(given))
+                self._remove_device(device_number(given))
             elif do == "capture":
                 await self._capture(self._new_child(given), given["interface"])
             elif do == "phone":
-                await self._helper(self._new_child(given), "phone", AGENT, first=self._phone_setup)
+                await self._phone(self._new_child(given), AGENT)
             elif do == "linphone":
                 argv = [*LINPHONE_AGENT, str(self._here.file(RECORDING))]
-                await self._helper(self._new_child(given), "phone", argv, first=self._phone_setup)
+                await self._phone(self._new_child(given), argv)
             elif do == "forwarder":
-                await self._forwarder(self._new_child(given), _device_number(given))
+                await self._forwarder(self._new_child(given), device_number(given))
             elif do == "tunnel":
                 child = self._new_child(given)
-                value = await self._tunnel(child, _device_number(given), given["security"], given["nodelay"])
+                value = await self._tunnel(child, device_number(given), given["security"], given["nodelay"])
             elif do in SERVICES:
                 value = await self._services.open(do, given)
             elif do == "result":
@@ -154,21 +191,21 @@ class Visit:
             elif do == "files":
                 value = self._of(given).files()
             elif do == "fetch":
-                with self._of(given).file(given["name"]).open("rb") as file:
-                    file.seek(given["offset"])
+                path = self._of(given).file(name(given["name"], what="name"))
+                with open_regular(path, follow=False) as file:
+                    file.seek(whole(given["offset"], what="offset"))
                     back = file.read(CHUNK_BYTES)
             elif do == "leave":
                 await self.close()
             else:
-                raise InputError("doing", do, "no such request", "run the same Earwitness on both machines")
+                raise InputError("doing", shown(do), "no such request", "run the same Earwitness on both machines")
         except EarwitnessError as error:
-            self.channel.send({"re": number, "failure": {"kind": type(error).__name__, **failure_values(error)}})
+            self._refuse(number, error)
         except Exception as error:
             # Whoever asked must hear of it; what is no error of the system is a fault, of the request or of ours.
-            happened = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+            happened = str(error) if isinstance(error, OSError | Untrue) else f"{type(error).__name__}: {error!s:.300}"
             remedy = "run the same Earwitness on both machines; see there for what is wrong"
-            fault = EarwitnessError(f"doing {do} at", self._answering.machine.name, happened, remedy)
-            self.channel.send({"re": number, "failure": {"kind": "EarwitnessError", **failure_values(fault)}})
+            self._refuse(number, EarwitnessError(f"doing {shown(do)} at", self.machine.name, happened, remedy))
         else:
             self.channel.send({"re": number, "value": value}, back)
 
@@ -176,7 +213,8 @@ class Visit:
 
     async def _begin(self, call_id: str) -> None:
         await self._close_call()
-        self._stored = self._answering.store.new(call_id)
+        self._processes, self._given = Ration(1), set()
+        self._stored = self._answering.store.new(name(call_id, 200, what="call_id"))
         self.call_id = call_id
 
     def _keep_speech(self, sound: bytes) -> None:
@@ -188,8 +226,14 @@ class Visit:
         self._address_of(interface)
         # On the machine's own device there is more than the call.
         ports = PhonePorts().all if interface == self.machine.interface else ()
-        argv = capture_command(interface, self._here.file(CAPTURE), self._answering.epoch_offset_ns, ports=ports)
+        out = self._here.file(CAPTURE)
+        if out.exists():
+            raise InputError("capturing again for", self.call_id, "it has its capture", "begin another call")
+        argv = capture_command(interface, out, self._answering.epoch_offset_ns, ports=ports, most_bytes=MOST_CAPTURED)
         await self._helper(child, "capture", argv)
+
+    async def _phone(self, child: int, argv: Sequence[str]) -> None:
+        await self._helper(child, "phone", argv, first=self._phone_setup, then=phone_command)
 
     async def _forwarder(self, child: int, number: int) -> None:
         descriptor, _ = self._devices[number]
@@ -198,14 +242,13 @@ class Visit:
 
         def first(config: dict[str, Any]) -> dict[str, Any]:
             nonlocal alone
-            alone = bool(config["alone"])
+            alone, asked = forwarder_setup(config)
             return {
+                **asked,
                 "role": "callee",  # one that connects to others is not to be had here
                 "tun": descriptor,
                 "local": callee_address(number),
                 "remote": caller_address(number),
-                "token": str(config["token"]),
-                "flows": dict(config["flows"]),
                 "listen": _LOCALHOST if alone else self._listens_at,
                 "alone": alone,
                 "port": 0 if alone else self._answering.media_port,
@@ -219,14 +262,24 @@ class Visit:
             return event
 
         argv = [sys.executable, "-m", "earwitness.path.forwarder"]
-        await self._helper(child, "forwarder", argv, first=first, said=said, descriptor=descriptor)
+        await self._helper(
+            child, "forwarder", argv, first=first, then=forwarder_command, said=said, descriptor=descriptor
+        )
 
     async def _tunnel(self, child: int, number: int, security: str, nodelay: bool) -> dict[str, Any] | None:
         """The callee's OpenVPN, its files gone as soon as it has read them; the caller's part of the keys is told."""
-        machine = self._answering.machine
-        if device_name(number) in {name for _, name in socket.if_nameindex()}:
+        if tunnel_is_taken(number):
             return None
-        bridged = in_bubble()
+        rationed = self._processes
+        rationed.take("openvpn")
+        try:
+            return await self._started_tunnel(child, number, security, nodelay)
+        except BaseException:
+            rationed.give_back("openvpn")
+            raise
+
+    async def _started_tunnel(self, child: int, number: int, security: str, nodelay: bool) -> dict[str, Any]:
+        machine, bridged = self._answering.machine, in_bubble()
         listen, port = self._listens_at, self._answering.media_port
         tunnel = Tunnel(
             server=_LOCALHOST if bridged else listen,
@@ -248,7 +301,11 @@ class Visit:
                 shutil.rmtree(folder, ignore_errors=True)
             return event
 
-        self._helpers[child] = Helper(child, "openvpn", process, self, said=said, ended=opened.aclose)
+        async def ended(rationed: Ration = self._processes) -> None:
+            rationed.give_back("openvpn")
+            await opened.aclose()
+
+        self._helpers[child] = Helper(child, "openvpn", process, self, said=said, ended=ended)
         self._tunnels[tunnel.device] = tunnel.callee_address
         return {
             "server": self._answering.reached_at or machine.address,
@@ -262,12 +319,16 @@ class Visit:
         """The address at which this machine takes a path's streams."""
         return _ANY if self._answering.reached_at else self._answering.machine.address
 
+    def _addresses(self) -> dict[str, str]:
+        """This side's addresses in the call, by device."""
+        known = {f"ew{number}": callee_address(number) for number in self._devices} | self._tunnels
+        if self.machine.interface:
+            known[self.machine.interface] = self.machine.address
+        return known
+
     def _address_of(self, interface: str) -> str:
         """The address of a device of this call. `InputError` for any other device."""
-        machine = self.machine
-        known = {f"ew{number}": callee_address(number) for number in self._devices} | self._tunnels
-        if machine.interface:
-            known[machine.interface] = machine.address
+        known = self._addresses()
         if interface not in known:
             raise InputError("using", interface or "this machine", "not a device of this call", "see its path")
         return known[interface]
@@ -278,11 +339,19 @@ class Visit:
         return self._alone
 
     def _phone_setup(self, setup: dict[str, Any]) -> dict[str, Any]:
-        """The phone has this machine's clock, and no file of this machine to speak but what was sent for the call."""
-        speech = setup["speech"] if setup["speech"] in ("", *speech_names()) else str(self._here.file(SPEECH))
-        return {**setup, "speech": speech, "epoch_offset_ns": self._answering.epoch_offset_ns}
+        """The phone has this machine's clock, the call's address, and no file to speak but what was sent for the call.
+
+        Raises `Untrue` and `InputError`.
+        """
+        asked = PhoneSetup.from_dict(setup)
+        if asked.address not in self._addresses().values():
+            raise InputError("binding a phone to", asked.address, "not an address of this call", "see its path")
+        speech = asked.speech if asked.speech in ("", *speech_names()) else str(self._here.file(SPEECH))
+        return replace(asked, speech=speech, epoch_offset_ns=self._answering.epoch_offset_ns).to_dict()
 
     def _make_device(self, number: int) -> bool:
+        if len(self._devices) >= MOST_DEVICES:
+            raise InputError("making a device beside", f"{MOST_DEVICES} others", "a call needs one", "remove some")
         with contextlib.ExitStack() as stack:
             descriptor = stack.enter_context(callee_device(self._answering.machine, number))
             if descriptor is None:
@@ -297,24 +366,36 @@ class Visit:
     def _new_child(self, given: Mapping[str, Any]) -> int:
         """The number by which the caller will know a process. `InputError` where it has one of that number."""
         number = given["child"]
-        if type(number) is not int or number in self._helpers:
-            raise InputError("starting process", number, "that is no number that is free", "report this as a bug")
+        if type(number) is not int or not 0 <= number < MOST_COUNT or number in self._given:
+            happened = "that is no number that is free"
+            raise InputError("starting process", shown(number), happened, "report this as a bug")
+        self._given.add(number)
         return number
 
     async def _helper(
         self,
         number: int,
-        name: str,
-        argv: Any,
+        kind: str,
+        argv: Sequence[str],
         *,
         first: Lines = as_it_is,
+        then: Lines = as_it_is,
         said: Lines = as_it_is,
         descriptor: int | None = None,
     ) -> None:
         machine = self._answering.machine
         descriptors = () if descriptor is None else (descriptor,)
-        child = await JsonChild.start(machine, argv, f"{name} of {machine.name}", pass_fds=descriptors)
-        self._helpers[number] = Helper(number, name, child, self, first=first, said=said)
+        self._processes.take(kind)
+        try:
+            child = await JsonChild.start(machine, argv, f"{kind} of {machine.name}", pass_fds=descriptors)
+        except BaseException:
+            self._processes.give_back(kind)
+            raise
+
+        async def ended(rationed: Ration = self._processes) -> None:
+            rationed.give_back(kind)
+
+        self._helpers[number] = Helper(number, kind, child, self, first=first, then=then, said=said, ended=ended)
 
     @property
     def _here(self) -> StoredEnd:
@@ -341,6 +422,10 @@ class Visit:
         while not self.ended.is_set():
             await asyncio.sleep(look_every_s)
             now = time.monotonic()
+            if now - self._begun > LONGEST_CALL_S:
+                self.ended_because = f"it stayed for more than {LONGEST_CALL_S:g} s"
+                await self.close()
+                continue
             if self.away_since is None:
                 grown = now
                 continue
@@ -348,12 +433,13 @@ class Visit:
             if here > received:
                 received, grown = here, now
             away = now - self.away_since
-            if min(away, now - grown) > self._answering.patience_s or now - self._begun > LONGEST_CALL_S:
+            if min(away, now - grown) > self._answering.patience_s:
                 await self.close()
 
     async def _media_received(self) -> int:
         """RTP packets that the call's phone has received so far."""
-        reports = [await helper.report() for helper in self._helpers.values() if helper.name == "phone"]
+        phones = [helper for helper in self._helpers.values() if helper.name == "phone"]
+        reports = await asyncio.gather(*(phone.report() for phone in phones))
         return sum(report.get("packets_received", 0) for report in reports)
 
     async def close(self) -> None:
@@ -362,19 +448,27 @@ class Visit:
             try:
                 await self._close_call()
             finally:
+                self._ending = True
                 self.ended.set()
 
     async def _close_call(self) -> None:
-        # What a request opens after this would belong to no call, and stay.
+        # What a request opens from now on would belong to no call, and stay.
+        self._ending = True
+        try:
+            await self._end_all()
+        finally:
+            self._ending = False
+
+    async def _end_all(self) -> None:
         others = self._tasks - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         helpers, self._helpers = list(self._helpers.values()), {}
         try:
-            for helper in helpers:
-                if helper.name == "phone":
-                    self.note("phone", {"event": "report", "value": await helper.report()})
+            phones = [helper for helper in helpers if helper.name == "phone"]
+            for report in await asyncio.gather(*(phone.report() for phone in phones)):
+                self.note("phone", {"event": "report", "value": report})
             await asyncio.gather(*(helper.close(_GRACE_S) for helper in helpers), return_exceptions=True)
         finally:
             await self._services.close_all()
@@ -382,11 +476,3 @@ class Visit:
             self._alone = None
             for number in list(self._devices):
                 self._remove_device(number)
-
-
-def _device_number(given: Mapping[str, Any]) -> int:
-    """The number of a device, as the caller gives it. Raises `ValueError` for anything else."""
-    number = given["number"]
-    if type(number) is not int or number not in range(NUMBERS.stop):
-        raise ValueError(f"device number {number!r}")
-    return number

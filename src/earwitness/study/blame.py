@@ -96,9 +96,9 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
     rate = codec.sample_rate
     ideal = Ideal(heard, codec, said, reference_offset)
     sent = ideal.all_sent()
-    notes: tuple[str, ...] = ()
+    notes = heard.notes
     if len(ideal.unknown):
-        notes = (_GUESSED,)
+        notes = (*notes, _GUESSED)
         sent = ideal.with_unknown(sent, decode_packets(codec, encode_packets(codec, said))[: len(said)])
     window = said_in(sent, said)
     if likeness(window, sent) < _ALIKE:

@@ -149,16 +149,22 @@ def _frame_by_frame(trace: Trace, heard: Heard, codec: Codec) -> Trace:
     single = trace.take(rows)
     if bool(np.all(frames.count[rows] == 1)):
         return single
-    payloads = None
+    payloads, size = None, (single.size // np.maximum(frames.count[rows], 1)).astype(np.int32)
     if trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)):
         split = [codec.split(trace.payloads[row]) for row in range(len(trace))]
-        payloads = Payloads.of([split[row][part] for row, part in zip(rows, frames.part, strict=True)])
+        # A packet of the usual size with fewer frames in it has none in the places of the others.
+        parts = [
+            split[row][part] if part < len(split[row]) else b""
+            for row, part in zip(rows.tolist(), frames.part.tolist(), strict=True)
+        ]
+        payloads = Payloads.of(parts)
+        size = payloads.captured
     most = int(frames.count.max())
     return replace(
         single,
         sequence=single.sequence * most + frames.part,
         timestamp=frames.timestamp,
-        size=(single.size // np.maximum(frames.count[rows], 1)).astype(np.int32),
+        size=size,
         payloads=payloads,
     )
 

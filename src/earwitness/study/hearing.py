@@ -40,12 +40,13 @@ class Scored:
     @property
     def doubt(self) -> str:
         """Why this is not what the phone heard, in one line; empty where there is no reason to doubt."""
-        if self.capture_missed is None or self.capture_missed < MISSED_TOO_MUCH:
-            return ""
-        return (
-            f"the capture lacks {self.capture_missed:.0%} of the packets that the phone reported (RTCP) as received:"
-            " it heard more than this"
-        )
+        told = list(self.heard.notes)
+        if self.capture_missed is not None and self.capture_missed >= MISSED_TOO_MUCH:
+            told.append(
+                f"the capture lacks {self.capture_missed:.0%} of the packets that the phone reported (RTCP) as"
+                " received: it heard more than this"
+            )
+        return "; ".join(told)
 
     def record(self) -> dict[str, Any]:
         """One JSON record; names and units as in the data dictionary."""

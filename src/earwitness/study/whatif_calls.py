@@ -34,6 +34,7 @@ from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import read_wav, resample
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.model import Trace
+from earwitness.trace.series import ticks_ns
 from earwitness.trace.table import read_trace
 
 HEARD = (Outcome.COMPLETED, Outcome.SCORER_REFUSED)
@@ -225,7 +226,7 @@ def least_delay_ms(trace: Trace, rtt_ms: float) -> float:
     says so.
     """
     came = trace.arrived
-    late = trace.arrived_ns[came] - trace.timestamp[came] * 1_000_000_000 // trace.clock_rate
+    late = trace.arrived_ns[came] - ticks_ns(trace.timestamp[came], trace.clock_rate)
     if not len(late):
         return 0.0
     return max(0.0, rtt_ms / 2.0 - float(np.median(late) - np.min(late)) / 1e6)

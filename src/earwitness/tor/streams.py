@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,7 @@ from aiostem.exceptions import AiostemError
 from aiostem.structures import StreamCloseReasonInt
 
 from earwitness.errors import EarwitnessError
+from earwitness.lab.private import not_ours
 from earwitness.lab.sandbox import private_place
 from earwitness.tor.control import Circuit, ControlAddress, TorControl
 
@@ -229,10 +231,14 @@ def _lock_file(address: ControlAddress) -> Path:
 
 
 async def _locked(path: Path, address: ControlAddress) -> int:
-    """A descriptor of the file, with its lock. Raises `EarwitnessError` where others keep it too long."""
+    """A descriptor of the file, with its lock.
+
+    Raises:
+        EarwitnessError: others keep it too long, or the file is not this user's alone.
+    """
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = _opened(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(path, descriptor):  # or the holder before us removed it after we had opened it
@@ -248,6 +254,22 @@ async def _locked(path: Path, address: ControlAddress) -> int:
                 ) from None
         os.close(descriptor)
         await asyncio.sleep(0.02)
+
+
+def _opened(path: Path) -> int:
+    """The lock file, made where there is none; anybody may have put another there first."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    remedy = "remove it, or set TMPDIR to a directory that only you can write to"
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise EarwitnessError("opening the lock", path, error.strerror, remedy) from error
+    about = os.fstat(descriptor)
+    problem = not_ours(about) if stat.S_ISREG(about.st_mode) else "it is not a file"
+    if problem:
+        os.close(descriptor)
+        raise EarwitnessError("opening the lock", path, problem, remedy)
+    return descriptor
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

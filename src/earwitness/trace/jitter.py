@@ -107,7 +107,8 @@ def _change_units(here: Arrivals) -> list[int]:
         return []
     seconds, rest = np.divmod(here.arrived_ns - here.arrived_ns[0], 1_000_000_000)
     arrival = seconds * here.clock_rate + rest * here.clock_rate // 1_000_000_000
-    change = np.abs(steps(arrival - here.timestamp))
+    # A report has 32 bits for it.
+    change = np.minimum(np.abs(steps(arrival - here.timestamp)), 0xFFFF_FFFF)
     if here.restarts.any():
         change[here.restarts[1:]] = 0
     return list(change.tolist())

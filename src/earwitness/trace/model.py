@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.errors import InputError
+from earwitness.trace.bounds import misfit
+
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
@@ -69,6 +72,8 @@ class Trace:
       Two times may be subtracted only where the clocks have the same name.
     - `payloads`: payload bytes where known.
     - `source`: where the trace came from; `notes`: what a reader should know (truncated file, stray SSRC ...).
+
+    Raises `InputError` where a number is beyond what any stream has (`bounds`), or a payload beyond its buffer.
     """
 
     sequence: I64
@@ -93,6 +98,10 @@ class Trace:
             raise ValueError(f"columns of a trace differ in length: {n}, {[len(c) for c in columns]}")
         if self.clock_rate <= 0:
             raise ValueError(f"RTP clock rate must be positive, not {self.clock_rate}")
+        if wrong := misfit(self):
+            raise InputError(
+                "using the packets of", self.source or "the trace", wrong, "make the trace again from its capture"
+            )
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -110,8 +119,10 @@ class Trace:
     def take(self, rows: NDArray[Any]) -> Trace:
         """The rows chosen by an index or boolean array (n,), in that order."""
         index = np.arange(len(self), dtype=np.int64)[rows]
-        return replace(
-            self,
+        # Some rows of a trace that was checked are within bounds too.
+        taken = object.__new__(Trace)
+        taken.__dict__.update(
+            self.__dict__,
             sequence=self.sequence[index],
             timestamp=self.timestamp[index],
             payload_type=self.payload_type[index],
@@ -121,6 +132,7 @@ class Trace:
             arrived_ns=self.arrived_ns[index],
             payloads=None if self.payloads is None else self.payloads.take(index),
         )
+        return taken
 
     def with_arrivals(self, arrived_ns: I64, clock: str | None = None, note: str | None = None) -> Trace:
         """The same packets with other arrival times (a what-if), rows put back in order of arrival.

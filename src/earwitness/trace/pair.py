@@ -66,6 +66,7 @@ def pair(sent: Trace, received: Trace) -> Trace:
     else:
         shift_ticks = 0
     sent_ns = np.where(matched, sent.arrived_ns[partner] if len(sent) else UNKNOWN, UNKNOWN)
+    size = _joined(received.size, sent.size[lost_rows])
     return Trace(
         sequence=_joined(
             np.where(matched, sent.sequence[partner] if len(sent) else 0, received.sequence + shift),
@@ -77,14 +78,14 @@ def pair(sent: Trace, received: Trace) -> Trace:
         ),
         payload_type=_joined(received.payload_type, sent.payload_type[lost_rows]),
         marker=_joined(received.marker, sent.marker[lost_rows]),
-        size=_joined(received.size, sent.size[lost_rows]),
+        size=size,
         sent_ns=_joined(sent_ns, sent.arrived_ns[lost_rows]),
         arrived_ns=_joined(received.arrived_ns, np.full(len(lost_rows), LOST, dtype=np.int64)),
         clock_rate=sent.clock_rate,
         ssrc=sent.ssrc,
         sent_clock=sent.arrived_clock,
         arrived_clock=received.arrived_clock,
-        payloads=_payloads(sent, received, partner, lost_rows),
+        payloads=_within(_payloads(sent, received, partner, lost_rows), size),
         source=sent.source if sent.source == received.source else f"{sent.source} > {received.source}",
         notes=tuple(dict.fromkeys([*sent.notes, *received.notes, *notes])),
     )
@@ -119,6 +120,13 @@ def _edges(sent: Trace, rows: I64, arrived: NDArray[np.bool_], any_received: boo
 
 def _joined(received: NDArray[Any], lost: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([received, lost.astype(received.dtype, copy=False)])
+
+
+def _within(payloads: Payloads | None, size: NDArray[Any]) -> Payloads | None:
+    """No more bytes of a packet than it has: a packet changed on its way is longer at one end than at the other."""
+    if payloads is None:
+        return None
+    return Payloads(payloads.data, payloads.start, np.minimum(payloads.captured, size).astype(np.int32))
 
 
 def _payloads(sent: Trace, received: Trace, partner: I64, lost_rows: I64) -> Payloads | None:

@@ -39,6 +39,16 @@ def steps(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values[1:] - values[:-1])
 
 
+_MOST_SECONDS = 1_000_000_000
+
+
+def ticks_ns(ticks: I64, clock_rate: int) -> I64:
+    """Ticks (n,) of a clock as ns, rounded down, and 31 years at most: a tick times 1e9 does not always fit 64 bits."""
+    seconds = ticks // clock_rate
+    ns = seconds * 1_000_000_000 + (ticks - seconds * clock_rate) * 1_000_000_000 // clock_rate
+    return np.where(np.abs(seconds) < _MOST_SECONDS, ns, np.sign(ticks) * _MOST_SECONDS * 1_000_000_000)
+
+
 @dataclass(frozen=True)
 class Arrivals:
     """The packets of a trace that arrived, in order of arrival, with what the timing modules need of them; (n,) each.

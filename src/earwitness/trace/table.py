@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.trace.bounds import MOST_CLOCK_RATE
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
+from earwitness.trace.parquet import read_dictionaries
 
 VERSION = 1
 _KEY = b"earwitness.trace"
@@ -52,13 +54,14 @@ def to_table(trace: Trace) -> pa.Table:
 
 
 def from_table(table: pa.Table, name: str = "table") -> Trace:
-    """The trace that `to_table` made a table of; raises `InputError` where it is none, or of a newer layout."""
+    """The trace that `to_table` made a table of; raises `InputError` where it is none, of a newer layout, or holds what
+    no trace can (missing values, numbers out of `trace.bounds`)."""
     metadata = (table.schema.metadata or {}).get(_KEY)
     if metadata is None:
         raise InputError("reading the trace", name, "it is not a trace of Earwitness", "give a .trace.parquet file")
     try:
         about = json.loads(metadata)
-        version = int(about["version"])
+        version = _whole_number(about, "version", most=1 << 31)
         if version > VERSION:
             happened = f"its layout is version {version}, this program reads up to {VERSION}"
             raise InputError("reading the trace", name, happened, "use a newer Earwitness")
@@ -66,15 +69,17 @@ def from_table(table: pa.Table, name: str = "table") -> Trace:
         payloads = _payloads(table.column("payload")) if "payload" in table.column_names else None
         return Trace(
             **arrays,
-            clock_rate=int(about["clock_rate"]),
-            ssrc=int(about["ssrc"]),
-            sent_clock=str(about["sent_clock"]),
-            arrived_clock=str(about["arrived_clock"]),
+            clock_rate=_whole_number(about, "clock_rate", most=MOST_CLOCK_RATE),
+            ssrc=_whole_number(about, "ssrc", most=0xFFFF_FFFF),
+            sent_clock=_text(about["sent_clock"]),
+            arrived_clock=_text(about["arrived_clock"]),
             payloads=payloads,
-            source=str(about["source"]),
-            notes=tuple(str(note) for note in about["notes"]),
+            source=_text(about["source"]),
+            notes=tuple(_text(note) for note in about["notes"]),
         )
-    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+    except InputError as error:
+        raise InputError("reading the trace", name, f"it is damaged ({error.happened})", "write it again") from error
+    except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError, pa.ArrowException) as error:
         raise InputError("reading the trace", name, f"it is damaged ({error})", "write it again") from error
 
 
@@ -88,17 +93,28 @@ def write_trace(trace: Trace, path: str | Path) -> None:
 
 def read_trace(path: str | Path) -> Trace:
     """Read a trace that `write_trace` wrote. Raises `InputError` where it cannot be read or is none."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError("reading the trace", path, error, "give a .trace.parquet file") from error
-    return from_table(table, str(path))
+    return from_table(read_dictionaries(path, "reading the trace", "give a .trace.parquet file"), str(path))
+
+
+def _whole_number(about: Any, name: str, *, most: int) -> int:
+    value = about[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError(f"its {name} is {str(value)[:40]}")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is {str(value)[:40]}")
+    return value
 
 
 def _column(table: pa.Table, name: str, kind: pa.DataType) -> Any:
     column = table.column(name).cast(kind).combine_chunks()
     if name.endswith("_ns"):
         column = column.fill_null(UNKNOWN)
+    if column.null_count:
+        raise ValueError(f"its column {name} lacks {column.null_count} values")
     return np.array(column.to_numpy(zero_copy_only=False))
 
 
@@ -114,6 +130,10 @@ def _binary(payloads: Payloads) -> pa.Array:
 
 
 def _payloads(column: pa.ChunkedArray) -> Payloads:
+    if column.null_count:
+        raise ValueError(f"its column payload lacks {column.null_count} values")
+    if pa.types.is_dictionary(column.type):
+        return _shared_payloads(column)
     array = column.cast(pa.large_binary()).combine_chunks()
     _, offsets_buffer, data_buffer = array.buffers()
     count = len(array)
@@ -122,6 +142,20 @@ def _payloads(column: pa.ChunkedArray) -> Payloads:
     if not count:
         return Payloads(np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32))
     return Payloads(data, offsets[:-1], np.diff(offsets).astype(np.int32))
+
+
+def _shared_payloads(column: pa.ChunkedArray) -> Payloads:
+    """Payloads of which equal ones are the same bytes, as the file has them."""
+    start, captured, pieces, held = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int32)], [b""], 0
+    for chunk in column.chunks:
+        distinct = _payloads(pa.chunked_array([chunk.dictionary], type=chunk.type.value_type))
+        which = chunk.indices.to_numpy(zero_copy_only=False)
+        start.append(distinct.start[which] + held)
+        captured.append(distinct.captured[which])
+        pieces.append(distinct.data.tobytes())
+        held += len(distinct.data)
+    data = np.frombuffer(b"".join(pieces), dtype=np.uint8)
+    return Payloads(data, np.concatenate(start), np.concatenate(captured))
 
 
 __all__ = ["VERSION", "from_table", "read_trace", "to_table", "write_trace"]

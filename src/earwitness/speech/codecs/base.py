@@ -12,6 +12,10 @@ from earwitness.errors import EarwitnessError
 
 Pcm = NDArray[np.int16]
 
+MOST_PACKET_MS = 200
+"""Speech in one packet that is decoded at most: as much as RFC 3551 4.2 asks a receiver to accept. A packet of a
+kilobyte of Speex's shortest frames claims to be half a minute."""
+
 
 class MalformedFrame(EarwitnessError):
     """Bytes that the codec cannot decode."""
@@ -126,9 +130,14 @@ class Codec(Protocol):
     def split(self, payload: bytes) -> list[bytes]:
         """The codec frames in one RTP payload, in order (G.711: 10 ms each, as PJMEDIA counts them).
 
-        Bytes at the end that make no whole frame are left out.
+        Bytes at the end that make no whole frame are left out, and what is beyond `MOST_PACKET_MS`.
         """
         ...
+
+
+def most_frames(frame_samples: int, sample_rate: int) -> int:
+    """Frames in a packet that are decoded at most: `MOST_PACKET_MS`, rounded up."""
+    return -(-MOST_PACKET_MS * sample_rate // (1000 * frame_samples))
 
 
 def packet_samples(codec: Codec) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.speech.codecs.base import Decoder, Encoder, Pcm
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm, most_frames
 from earwitness.speech.codecs.native import checked_frame
 
 Law = Literal["u", "a"]
@@ -19,6 +19,7 @@ Bytes = NDArray[np.uint8]
 FRAME_SAMPLES = 80
 """10 ms: what PJMEDIA counts as one G.711 frame; two of them in a 20 ms packet."""
 
+_MOST_BYTES = FRAME_SAMPLES * most_frames(FRAME_SAMPLES, 8000)
 _MU_BIAS = 33
 _MU_CLIP = 8158
 
@@ -81,7 +82,11 @@ class _G711Coder:
         return samples
 
     def decode_many(self, frames: Sequence[bytes]) -> Pcm:
-        return self.decode(b"".join(frames)).reshape(len(frames), FRAME_SAMPLES)
+        together = b"".join(frames)
+        if len(together) != len(frames) * FRAME_SAMPLES:
+            wrong = next(frame for frame in frames if len(frame) != FRAME_SAMPLES)
+            raise MalformedFrame("G.711", wrong, f"a frame has {FRAME_SAMPLES} bytes")
+        return self.decode(together).reshape(len(frames), FRAME_SAMPLES)
 
     def conceal(self) -> Pcm | None:
         return None
@@ -133,5 +138,5 @@ class G711:
 
     def split(self, payload: bytes) -> list[bytes]:
         """Frames of 80 bytes (10 ms)."""
-        whole = len(payload) - len(payload) % FRAME_SAMPLES
+        whole = min(len(payload) - len(payload) % FRAME_SAMPLES, _MOST_BYTES)
         return [payload[at : at + FRAME_SAMPLES] for at in range(0, whole, FRAME_SAMPLES)]

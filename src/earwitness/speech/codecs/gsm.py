@@ -10,12 +10,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm, most_frames
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
 FRAME_BYTES = 33
 """33 octets: a 4-bit signature 0xD and 260 bits of parameters."""
+_MOST_BYTES = FRAME_BYTES * most_frames(FRAME_SAMPLES, 8000)
 
 
 @lru_cache(maxsize=1)
@@ -88,5 +89,5 @@ class Gsm:
 
     def split(self, payload: bytes) -> list[bytes]:
         """Frames of 33 bytes (20 ms)."""
-        whole = len(payload) - len(payload) % FRAME_BYTES
+        whole = min(len(payload) - len(payload) % FRAME_BYTES, _MOST_BYTES)
         return [payload[at : at + FRAME_BYTES] for at in range(0, whole, FRAME_BYTES)]

@@ -124,7 +124,13 @@ class _OpusDecoder:
         return self._run(None, self._frame_samples, fec=False)
 
     def recover(self, next_frame: bytes) -> Pcm | None:
-        return self._run(next_frame, self._frame_samples, fec=True) if has_fec(next_frame) else None
+        if not has_fec(next_frame):
+            return None
+        try:
+            found = self._run(next_frame, self._frame_samples, fec=True)
+        except MalformedFrame:
+            return None
+        return found if len(found) == self._frame_samples else None
 
     def _run(self, packet: bytes | None, samples: int, fec: bool) -> Pcm:
         out = np.empty(samples, dtype=np.int16)

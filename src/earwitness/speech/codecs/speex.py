@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm, most_frames
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
@@ -25,6 +25,9 @@ PLAIN = Path(__file__).parent / "native_code" / "libspeex_plain.so"
 
 SUBMODE_BITS = {0: 5, 1: 43, 2: 119, 3: 160, 4: 220, 5: 300, 6: 364, 7: 492, 8: 79}
 """Bits in a narrowband frame by submode (Speex manual, table 9.2); mode 15 ends a packet."""
+
+_MOST_FRAMES = most_frames(FRAME_SAMPLES, 8000)
+_MOST_BYTES = -(-_MOST_FRAMES * max(SUBMODE_BITS.values()) // 8)
 
 _SET_ENHANCER, _SET_QUALITY, _SET_COMPLEXITY, _GET_LOOKAHEAD = 0, 4, 16, 39
 _SET_VBR, _SET_VAD, _SET_DTX = 12, 30, 34
@@ -187,10 +190,12 @@ class Speex:
 
     def split(self, payload: bytes) -> list[bytes]:
         """The narrowband frames in a payload; they follow each other bit by bit, not byte by byte (RFC 5574 3.2)."""
+        payload = payload[:_MOST_BYTES]
         total = 8 * len(payload)
         stream = int.from_bytes(payload, "big")
-        frames, at = [], 0
-        while total - at >= 5:
+        frames: list[bytes] = []
+        at = 0
+        while total - at >= 5 and len(frames) < _MOST_FRAMES:
             head = (stream >> (total - at - 5)) & 31
             size = SUBMODE_BITS.get(head & 15, 0) if head < 16 else 0
             if size == 0 or at + size > total:

@@ -1,0 +1,160 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: one line, what was measured is kept, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from earwitness.archive.dataset import Dataset
+from earwitness.errors import EarwitnessError
+from earwitness.lab.sandbox import check_permitted
+from lab.leftovers import Token
+from study.simulated import SimulatedPost, run_simulated
+
+COMMAND = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
+STUDY = """
+version = 1
+name = "signals"
+[[path]]
+name = "direct"
+path = "direct"
+[axes]
+codec = ["g711u"]
+places = [["Frankfurt", "London"]]
+[design]
+repeats = {repeats}
+[call]
+seconds = 60.0
+"""
+ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture
+def permitted() -> None:
+    try:
+        check_permitted()
+    except EarwitnessError as error:
+        pytest.skip(f"no lab on this machine: {error}")
+
+
+@pytest.fixture
+def token() -> Token:
+    return Token()
+
+
+@contextmanager
+def running(token: Token, *arguments: object, before: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    argv = [*before, *COMMAND, *map(str, arguments)]
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(argv, env=token.environment, text=True, start_new_session=True, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(process: subprocess.Popen[str], said: str) -> None:
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if said in line:
+            return
+    raise AssertionError(f"it never said {said!r}: {lines}")
+
+
+def rest(process: subprocess.Popen[str], within_s: float = 60.0) -> str:
+    _, messages = process.communicate(timeout=within_s)
+    assert "Traceback" not in messages
+    assert "Error" not in messages
+    return messages
+
+
+@pytest.mark.lab
+@pytest.mark.usefixtures("permitted")
+@pytest.mark.timeout(180)
+class TestACallOnTheAir:
+    @pytest.mark.parametrize("number", ENDINGS)
+    def test_it_is_stored_as_interrupted(self, token: Token, tmp_path: Path, number: signal.Signals) -> None:
+        out = tmp_path / "data"
+        options = ("call", "--path", "direct", "--codec", "g711u", "--seconds", 60, "--out", out)
+        with running(token, *options) as call:
+            until(call, "talking")
+            call.send_signal(number)
+            messages = rest(call)
+        assert call.returncode == 128 + number
+        assert messages.count("interrupted; what was measured is kept") == 1
+        (stored,) = Dataset.open(out).calls()
+        assert stored.record.outcome == "interrupted"
+        assert list((out / ".staging").iterdir()) == []
+        assert not token.processes()
+
+    def test_a_signal_to_the_whole_group_is_one_word(self, token: Token, tmp_path: Path) -> None:
+        """As timeout(1) and service managers send it: to every process, and the outer command passes it on too."""
+        out = tmp_path / "data"
+        options = ("call", "--path", "direct", "--codec", "g711u", "--seconds", 60, "--out", out)
+        with running(token, *options) as call:
+            until(call, "talking")
+            os.killpg(call.pid, signal.SIGTERM)
+            rest(call)
+        assert call.returncode == 128 + signal.SIGTERM
+        (stored,) = Dataset.open(out).calls()
+        assert stored.record.outcome == "interrupted"
+        assert not token.processes()
+
+    def test_an_ignored_signal_stays_ignored(self, token: Token, tmp_path: Path) -> None:
+        options = ("call", "--path", "direct", "--codec", "g711u", "--seconds", 4, "--out", tmp_path / "data")
+        with running(token, *options, before=("nohup",)) as call:
+            until(call, "talking")
+            call.send_signal(signal.SIGHUP)
+            rest(call)
+        assert call.returncode == 0
+
+    @pytest.mark.parametrize("number", ENDINGS[1:])
+    def test_a_study_ends_after_the_call_and_the_second_word_is_now(
+        self, token: Token, tmp_path: Path, number: signal.Signals
+    ) -> None:
+        file, out = tmp_path / "study.toml", tmp_path / "data"
+        file.write_text(STUDY.format(repeats=2))
+        with running(token, "study", "run", file, "--out", out) as study:
+            until(study, "the lab is up")
+            time.sleep(4)
+            study.send_signal(number)
+            until(study, "once more: now")
+            time.sleep(1.2)
+            study.send_signal(number)
+            messages = rest(study)
+        assert study.returncode == 128 + number, messages
+        assert "the same command resumes it" in messages
+        assert [call.record.outcome for call in Dataset.open(out).calls()] == ["interrupted"]
+        assert not token.processes()
+
+
+@pytest.mark.parametrize("number", ENDINGS)
+def test_an_answer_without_a_call_ends_in_order(token: Token, tmp_path: Path, number: signal.Signals) -> None:
+    invitation = tmp_path / "invitation.json"
+    options = ("answer", "--listen", "127.0.0.1:0", "--invitation", invitation, "--store", tmp_path / "store")
+    with running(token, *options) as answer:
+        until(answer, "answering at")
+        answer.send_signal(number)
+        messages = rest(answer)
+    assert (answer.returncode, messages) == (0, "answer: ended; what was measured is kept\n")
+    assert not invitation.exists()
+
+
+def test_a_reader_that_goes_early_is_no_fault(tmp_path: Path) -> None:
+    demo = tmp_path / "data"
+    run_simulated(STUDY.format(repeats=1), demo, [SimulatedPost()])
+    command = " ".join(f"'{part}'" for part in COMMAND)
+    for options in ("", "--json"):
+        script = f"{command} query {demo} 'select * from range(20000)' {options} 2>{tmp_path}/errors | head -c 10"
+        subprocess.run(["sh", "-c", script], check=True, capture_output=True, timeout=60)
+        assert (tmp_path / "errors").read_text() == ""

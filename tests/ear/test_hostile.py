@@ -1,0 +1,82 @@
+"""Whatever packets claim: a result of bounded size, or one line that says why there is none."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earwitness.errors import EarwitnessError
+from earwitness.speech.codecs.registry import codec
+from earwitness.trace.model import Trace
+
+from .hostile import (
+    ARRIVALS,
+    BUFFERS,
+    CODECS,
+    CONCEALMENTS,
+    KEPT,
+    PAYLOADS,
+    SENT,
+    SEQUENCES,
+    TIMESTAMPS,
+    TYPES,
+    blamed_sounds,
+    clocked,
+    heard_within_bounds,
+    made,
+    timed,
+)
+
+
+def mostly(first: object, *others: object) -> st.SearchStrategy[object]:
+    """One of these, half of the time the first."""
+    return st.sampled_from([*[first] * max(1, len(others)), *others])
+
+
+@st.composite
+def hostile(draw: st.DrawFn, name: str) -> Trace | None:
+    """A trace of any kind; None where what was drawn cannot be one."""
+    kinds = {
+        "sequence": draw(mostly(*SEQUENCES)),
+        "timestamp": draw(st.sampled_from(list(TIMESTAMPS))),
+        "arrival": draw(mostly(*ARRIVALS)),
+        "sent": draw(st.sampled_from(list(SENT))),
+        "payload": draw(mostly(*PAYLOADS)),
+        "kept": draw(mostly(*KEPT)),
+        "types": draw(mostly(*TYPES)),
+    }
+    rate = draw(mostly(None, 1, 8000, 999_999_999, 2**40))
+    count, seed, one_clock = draw(st.integers(0, 60)), draw(st.integers(0, 2**32)), draw(st.booleans())
+    try:
+        return made(kinds, name, count, seed, rate, one_clock)
+    except EarwitnessError as error:
+        assert "\n" not in str(error)
+        return None
+
+
+@settings(max_examples=250)
+@given(st.data())
+def test_hearing_is_bounded_by_packets_and_arrivals(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(CODECS))
+    of = codec(name)
+    trace = data.draw(hostile(name))
+    if trace is None:
+        return
+    buffer, concealment = data.draw(st.sampled_from(BUFFERS)), data.draw(st.sampled_from(CONCEALMENTS))
+    with suppress(EarwitnessError):
+        heard = heard_within_bounds(trace, of, buffer, concealment)
+        blamed_sounds(heard, of)
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_timing_of_any_trace(data: st.DataObject) -> None:
+    out, back = data.draw(hostile("g711u")), data.draw(hostile("g711u"))
+    for trace in (out, back):
+        if trace is not None:
+            timed(trace)
+    if out is not None and back is not None:
+        with suppress(EarwitnessError):
+            clocked(out, back)
