@@ -115,7 +115,9 @@ def spoil(path: Path, rng: random.Random) -> tuple[bool, list[str]]:
             choice, change = rng.choice((call, traces[0], path / "calls")), mutations.spoil_name
         else:
             choice = rng.choice((*top, *study, *journals, path / "calls", path / "study"))
-            change = rng.choice((mutations.spoil_bytes, mutations.spoil_kind)) if choice.is_file() else mutations.spoil_kind
+            change = (
+                rng.choice((mutations.spoil_bytes, mutations.spoil_kind)) if choice.is_file() else mutations.spoil_kind
+            )
         try:
             change(choice, rng)
         except (OSError, ValueError, KeyError) as error:  # spoilt already, in another way
@@ -190,7 +192,9 @@ def run_seed(seed: int, originals: Path, scratch: Path, told: Told) -> None:
         if fault:
             told.faults.append(f"{argv[0]}, {'; '.join(done)}: {fault}")
         if os.environ.get("EARWITNESS_MUTATED_SHOW"):
-            sys.stderr.write(f"--- {argv} ({', '.join(done)}): {code}, {time.process_time() - begin:.2f} s\n{text[:3000]}\n")
+            sys.stderr.write(
+                f"--- {argv} ({', '.join(done)}): {code}, {time.process_time() - begin:.2f} s\n{text[:3000]}\n"
+            )
 
 
 def _has_good(argv: Sequence[str], text: str, out: Path) -> bool:
@@ -245,6 +249,7 @@ def load() -> None:
     import scipy.signal
     import soundfile
     import typer
+    from typer.main import get_command
 
     import earwitness.archive.published
     import earwitness.cli.main
@@ -256,9 +261,6 @@ def load() -> None:
     import earwitness.study.bundle
     import earwitness.study.query
     import earwitness.trace.table
-
-    from typer.main import get_command
-
     from earwitness.cli import main as command_line
     from earwitness.report import html, page, whatif, worldmap
     from earwitness.study import whatif_journal
