@@ -363,14 +363,24 @@ def originals() -> Iterator[Path]:
         yield Path(folder)
 
 
-def main() -> None:
-    """Run the seeds named, and show what each command says."""
-    os.environ["EARWITNESS_MUTATED_SHOW"] = "1"
+def main() -> int:
+    """Run the seeds named (`1 7 30-39`); show what each command says, with `-q` only what is wrong. 1 where it is."""
+    quiet, words = "-q" in sys.argv, [word for word in sys.argv[1:] if word != "-q"]
+    seeds: list[int] = []
+    for word in words:
+        first, _, last = word.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    if not quiet:
+        os.environ["EARWITNESS_MUTATED_SHOW"] = "1"
+    failed = 0
     load()
     with originals() as folder:
-        for told in run_seeds([int(word) for word in sys.argv[1:]], folder):
-            print(told.seed, f"{told.memory_mib:.0f} MiB, {told.cpu_s:.1f} s", *told.faults, sep="\n", flush=True)
+        for told in run_seeds(seeds, folder, 2 if quiet else 1):
+            if told.faults or not quiet:
+                print(f"{told.seed}: {told.memory_mib:.0f} MiB, {told.cpu_s:.1f} s", *told.faults, sep="\n", flush=True)
+            failed += bool(told.faults)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
