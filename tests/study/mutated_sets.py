@@ -74,8 +74,12 @@ def make_originals(folder: Path) -> None:
             add_failure(store, FAILED)
         what_if(path, BUFFERS)
         blame_dataset(path)
+        for name in WRITTEN:
+            (path / name).touch()
 
 
+WRITTEN = ("report.html", "whatif/whatif.html", "whatif/whatif-calls.parquet", "blame/blame.csv")
+"""What commands write anew."""
 SECONDS = 3.0
 BUFFERS = ("fixed:60", "oracle:100", "adaptive", "pjmedia")
 
@@ -88,8 +92,8 @@ def spoil(path: Path, rng: random.Random) -> tuple[bool, list[str]]:
     ledgers = [call / f"{name}.ledger.parquet" for name in directions]
     sounds = [call / f"{name}.wav" for name in (*directions, "reference")]
     journals = [path / name / "journal.jsonl" for name in ("whatif", "blame")]
-    study = [path / "study" / name for name in ("journal.db", "study.toml")]
-    study = [file for file in study if file.exists()] or sorted((path / "study").iterdir())
+    study = [path / "study" / name for name in ("journal.sqlite", "study.toml", "lock")]
+    written = [path / name for name in WRITTEN]
     top = [path / "dataset.json", path / "calls.parquet", path / "calls.csv"]
     own, done = True, []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -110,11 +114,11 @@ def spoil(path: Path, rng: random.Random) -> tuple[bool, list[str]]:
             choice, change = path / "calls.parquet", mutations.spoil_table
         elif kind == 17:
             choice = rng.choice(study)
-            change = mutations.spoil_database if choice.suffix not in (".toml",) else mutations.spoil_bytes
+            change = mutations.spoil_database if choice.suffix == ".sqlite" else mutations.spoil_bytes
         elif kind == 18:
             choice, change = rng.choice((call, traces[0], path / "calls")), mutations.spoil_name
         else:
-            choice = rng.choice((*top, *study, *journals, path / "calls", path / "study"))
+            choice = rng.choice((*top, *study, *journals, *written, path / "calls", path / "study"))
             change = (
                 rng.choice((mutations.spoil_bytes, mutations.spoil_kind)) if choice.is_file() else mutations.spoil_kind
             )

@@ -28,6 +28,7 @@ from earwitness.report import page as report_page
 from earwitness.report.figures import write_figures
 from earwitness.report.html import write_report
 from earwitness.report.whatif import report_what_if
+from earwitness.study.lock import JOURNAL
 from earwitness.study.query import query
 from earwitness.study.whatif import WhatIf, what_if
 from earwitness.study.whatif_journal import journal, run_kept
@@ -115,7 +116,7 @@ def test_a_fault_of_ours_over_one_call_is_told_with_its_place(
     monkeypatch.setattr("earwitness.archive.published._published_line", lambda record: {"codec": {}[record.call_id]})
     problems.clear()
     assert export_published(dataset, tmp_path / "none.csv", problems) == 0
-    assert problems[0].what.startswith("KeyError: 'bad' (")
+    assert problems[1].what.startswith("KeyError: 'bad' (")
 
 
 REPLAY = whatif.replay_scored
@@ -244,6 +245,20 @@ def test_a_journal_that_is_no_file_of_its_own_is_not_written_to(dataset: Path, t
     assert victim.read_text() == "half a line"
 
 
+def test_results_are_not_written_through_links(dataset: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in ("whatif/whatif-calls.csv", "whatif/whatif-calls.parquet", "blame/blame.csv", "report.html"):
+        (dataset / name).parent.mkdir(exist_ok=True)
+        (dataset / name).symlink_to(victim)
+    os.mkfifo(dataset / "whatif" / "whatif.html")
+    run("whatif", dataset, "--buffer", "fixed:60")
+    run("blame", dataset)
+    run("report", dataset)
+    assert victim.read_text() == "mine"
+    assert (dataset / "whatif" / "whatif.html").is_file()
+
+
 COUNTS = "SELECT call_id, count(*) FROM {} GROUP BY 1 ORDER BY 1"
 
 
@@ -279,9 +294,6 @@ def test_a_question_is_answered_without_the_file_that_cannot_be_read(
 
 def test_a_journal_of_a_study_that_cannot_be_read_leaves_its_tables_out(dataset: Path) -> None:
     (dataset / "study").mkdir()
-    path = dataset / "study" / "journal.db"
-    from earwitness.study.lock import JOURNAL
-
     path = dataset / "study" / JOURNAL
     path.write_bytes(b"SQLite format 3\0" + bytes(100))
     answer = query(dataset, COUNTS.format("calls"))

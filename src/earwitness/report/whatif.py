@@ -17,6 +17,7 @@ import pandas as pd
 from earwitness import __version__
 from earwitness.archive.dataset import storing
 from earwitness.archive.spreadsheet import write_csv
+from earwitness.archive.staging import make_way
 from earwitness.report.whatif_figures import draw_tradeoffs
 from earwitness.report.words import codec_label, number, percent
 from earwitness.study.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
@@ -68,6 +69,7 @@ def report_what_if(
         progress=progress,
     )
     with storing(folder / "whatif.html"):
+        make_way(folder, "whatif*", "tradeoff-*")
         tables = write_tables(found, folder)
         figures = draw_tradeoffs(found.summary, folder)
         page = write_page(folder / "whatif.html", found, figures)
