@@ -36,9 +36,10 @@ def bench_data_sets() -> list[Measurement]:
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r{number} of {SETS}, {len(failed)} failed")
     took = time.monotonic() - begin
+    pace = f"{took:.0f} s, {took / SETS * 1000:.0f} ms each, {WORKERS} at once"
     note = f"seeds {SEED} to {SEED + SETS - 1}" + (f", failed: {failed[:20]}" if failed else "")
     return [
-        Measurement("spoilt data sets", SETS, "", note=f"{took:.0f} s, {took / SETS * 1000:.0f} ms each, {WORKERS} at once"),
+        Measurement("spoilt data sets", SETS, "", note=pace),
         Measurement("with a traceback, a hang, or a good call lost", len(failed), "", bar=0, note=note),
         Measurement("most memory of a process", memory, "MiB", bar=MOST_MEMORY_MIB),
         Measurement("most CPU time of all six commands", longest[0], "s", note=f"seed {longest[1]}"),

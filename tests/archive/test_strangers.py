@@ -14,14 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from earwitness.archive.bounded import read_bounded
 from earwitness.archive.codec import Mismatch, to_plain
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord, read_record, write_record
 from earwitness.archive.schema import Row
 from earwitness.errors import CallFailure, InputError, Outcome
-from earwitness.files import UnfitFile
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -233,24 +231,6 @@ def test_an_index_that_is_right_is_believed(dataset: Dataset) -> None:
     path = dataset.path / "calls.parquet"
     pq.write_table(_set(pq.read_table(path), "mos_lqo", [1.0, None, 2.0, 4.5]), path)
     assert dataset.rows()["mos_lqo"].sum() == 7.5
-
-
-def test_a_text_that_is_there_a_million_times_is_not_unpacked(tmp_path: Path) -> None:
-    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), ["x" * 2**20])
-    pq.write_table(pa.table({"a": texts}), tmp_path / "bomb.parquet")
-    assert (tmp_path / "bomb.parquet").stat().st_size < 2**20
-    before = pa.total_allocated_bytes()
-    with pytest.raises(UnfitFile, match="unpacks to too much"):
-        read_bounded(tmp_path / "bomb.parquet", most_rows=10**6)
-    assert pa.total_allocated_bytes() - before < 2**28
-    with pytest.raises(UnfitFile, match="too many rows"):
-        read_bounded(tmp_path / "bomb.parquet", most_rows=10**4)
-
-
-def test_a_table_within_bounds_is_as_it_was(tmp_path: Path) -> None:
-    table = pa.table({"a": ["x", None, "y"], "b": [1, 2, None], "c": pa.array([b"1", None, b""], pa.large_binary())})
-    pq.write_table(table, tmp_path / "t.parquet")
-    assert read_bounded(tmp_path / "t.parquet", most_rows=3).equals(table)
 
 
 def test_apart_tells_where_a_fault_is_and_lets_the_rest_go_on() -> None:

@@ -74,8 +74,12 @@ def make_originals(folder: Path) -> None:
             add_failure(store, FAILED)
         what_if(path, BUFFERS)
         blame_dataset(path)
+        for name in WRITTEN:
+            (path / name).touch()
 
 
+WRITTEN = ("report.html", "whatif/whatif.html", "whatif/whatif-calls.parquet", "blame/blame.csv")
+"""What commands write anew."""
 SECONDS = 3.0
 BUFFERS = ("fixed:60", "oracle:100", "adaptive", "pjmedia")
 
@@ -88,8 +92,8 @@ def spoil(path: Path, rng: random.Random) -> tuple[bool, list[str]]:
     ledgers = [call / f"{name}.ledger.parquet" for name in directions]
     sounds = [call / f"{name}.wav" for name in (*directions, "reference")]
     journals = [path / name / "journal.jsonl" for name in ("whatif", "blame")]
-    study = [path / "study" / name for name in ("journal.db", "study.toml")]
-    study = [file for file in study if file.exists()] or sorted((path / "study").iterdir())
+    study = [path / "study" / name for name in ("journal.sqlite", "study.toml", "lock")]
+    written = [path / name for name in WRITTEN]
     top = [path / "dataset.json", path / "calls.parquet", path / "calls.csv"]
     own, done = True, []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -110,12 +114,14 @@ def spoil(path: Path, rng: random.Random) -> tuple[bool, list[str]]:
             choice, change = path / "calls.parquet", mutations.spoil_table
         elif kind == 17:
             choice = rng.choice(study)
-            change = mutations.spoil_database if choice.suffix not in (".toml",) else mutations.spoil_bytes
+            change = mutations.spoil_database if choice.suffix == ".sqlite" else mutations.spoil_bytes
         elif kind == 18:
             choice, change = rng.choice((call, traces[0], path / "calls")), mutations.spoil_name
         else:
-            choice = rng.choice((*top, *study, *journals, path / "calls", path / "study"))
-            change = rng.choice((mutations.spoil_bytes, mutations.spoil_kind)) if choice.is_file() else mutations.spoil_kind
+            choice = rng.choice((*top, *study, *journals, *written, path / "calls", path / "study"))
+            change = (
+                rng.choice((mutations.spoil_bytes, mutations.spoil_kind)) if choice.is_file() else mutations.spoil_kind
+            )
         try:
             change(choice, rng)
         except (OSError, ValueError, KeyError) as error:  # spoilt already, in another way
@@ -190,7 +196,9 @@ def run_seed(seed: int, originals: Path, scratch: Path, told: Told) -> None:
         if fault:
             told.faults.append(f"{argv[0]}, {'; '.join(done)}: {fault}")
         if os.environ.get("EARWITNESS_MUTATED_SHOW"):
-            sys.stderr.write(f"--- {argv} ({', '.join(done)}): {code}, {time.process_time() - begin:.2f} s\n{text[:3000]}\n")
+            sys.stderr.write(
+                f"--- {argv} ({', '.join(done)}): {code}, {time.process_time() - begin:.2f} s\n{text[:3000]}\n"
+            )
 
 
 def _has_good(argv: Sequence[str], text: str, out: Path) -> bool:
@@ -241,8 +249,13 @@ def load() -> None:
     import pyarrow.compute
     import rich.progress
     import rich.table
+    import scipy.fft
     import scipy.signal
+    import soundfile
+    import typer
+    from typer.main import get_command
 
+    import earwitness.archive.published
     import earwitness.cli.main
     import earwitness.report.figures
     import earwitness.report.html
@@ -251,8 +264,19 @@ def load() -> None:
     import earwitness.report.whatif_blame
     import earwitness.study.bundle
     import earwitness.study.query
+    import earwitness.trace.table
+    from earwitness.cli import main as command_line
+    from earwitness.report import html, page, whatif, worldmap
+    from earwitness.study import whatif_journal
 
-    del duckdb, pandas, rich, scipy, matplotlib, pyarrow, earwitness
+    if isinstance(command_line.app, typer.Typer):
+        command_line.app = get_command(command_line.app)  # type: ignore[assignment]
+    worldmap.world_map(worldmap.stops(("Frankfurt", "New York"), [("a", "Oslo", "NO")]))
+
+    html.render(page.Page("", ""))
+    whatif._template()
+    whatif_journal.fingerprint()
+    del duckdb, pandas, rich, scipy, matplotlib, pyarrow, soundfile, earwitness
 
 
 def run_seeds(seeds: Sequence[int], originals: Path, workers: int = 1) -> Iterator[Told]:
@@ -343,14 +367,24 @@ def originals() -> Iterator[Path]:
         yield Path(folder)
 
 
-def main() -> None:
-    """Run the seeds named, and show what each command says."""
-    os.environ["EARWITNESS_MUTATED_SHOW"] = "1"
+def main() -> int:
+    """Run the seeds named (`1 7 30-39`); show what each command says, with `-q` only what is wrong. 1 where it is."""
+    quiet, words = "-q" in sys.argv, [word for word in sys.argv[1:] if word != "-q"]
+    seeds: list[int] = []
+    for word in words:
+        first, _, last = word.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    if not quiet:
+        os.environ["EARWITNESS_MUTATED_SHOW"] = "1"
+    failed = 0
     load()
     with originals() as folder:
-        for told in run_seeds([int(word) for word in sys.argv[1:]], folder):
-            print(told.seed, f"{told.memory_mib:.0f} MiB, {told.cpu_s:.1f} s", *told.faults, sep="\n", flush=True)
+        for told in run_seeds(seeds, folder, 2 if quiet else 1):
+            if told.faults or not quiet:
+                print(f"{told.seed}: {told.memory_mib:.0f} MiB, {told.cpu_s:.1f} s", *told.faults, sep="\n", flush=True)
+            failed += bool(told.faults)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Ways to spoil a data set, seeded: what a fault of the disk, an older program or a stranger may have left in its files.
+"""Ways to spoil a data set, seeded: what a fault of the disk, an older program or a stranger may leave in its files.
 
 Each takes a path and a `random.Random` and changes the file, or what stands in its place.
 """
@@ -23,15 +23,35 @@ import pyarrow.parquet as pq
 Change = Callable[[Path, random.Random], None]
 
 NUMBERS: tuple[Any, ...] = (
-    0, 1, -1, 2, 255, 65_536, 2**31 - 1, 2**31, -(2**31), 2**53, 2**62, 2**63 - 1, -(2**63), 2**63, 2**64, 10**30, 10**400,
+    0, 1, -1, 2, 255, 65_536, 2**31 - 1, 2**31, -(2**31), 2**53, 2**62, 2**63 - 1, -(2**63), 2**63, 2**64,
+    10**30, 10**400,
     0.0, -0.0, 0.5, 1.5, -3.0, 1e-300, 1e12, 1e15, 1e300, -1e300, float("nan"), float("inf"), float("-inf"),
 )  # fmt: skip
 TEXTS = (
-    "", " ", "x", "\ud800", "a\udcffb", "\x00", "\x1b[2J\x1b]0;x\x07", "[bold]x[/nope]", "$x^{$", "=cmd()", "a\nb", "../../x", "/etc/passwd",
-    "\u202e", "é" * 199, "x" * 5_000, "x" * 200_000, "<script>alert(1)</script>", "{{ 7*7 }}", "completed", "to_callee", "opus:99999999",
-    "fixed:999999999", "oracle:-1", "adaptive:1e9", "speex:11", "%s%n", "NaN", "2026-13-45T99:99:99Z", "0001-01-01T00:00:00Z",
+    "", " ", "x", "\ud800", "a\udcffb", "\x00", "\x1b[2J\x1b]0;x\x07", "[bold]x[/nope]", "$x^{$", "=cmd()", "a\nb",
+    "../../x", "/etc/passwd",
+    "\u202e", "é" * 199, "x" * 5_000, "x" * 200_000, "<script>alert(1)</script>", "{{ 7*7 }}",
+    "completed", "to_callee", "opus:99999999",
+    "fixed:999999999", "oracle:-1", "adaptive:1e9", "speex:11", "%s%n", "NaN", "2026-13-45T99:99:99Z",
+    "0001-01-01T00:00:00Z",
 )  # fmt: skip
-INTEGERS = (0, 1, -1, 160, 2**15, 2**16, 2**31 - 1, -(2**31), 2**32, 2**48, 2**62, 2**63 - 1, -(2**63), 10**18, -(10**18))
+INTEGERS = (
+    0,
+    1,
+    -1,
+    160,
+    2**15,
+    2**16,
+    2**31 - 1,
+    -(2**31),
+    2**32,
+    2**48,
+    2**62,
+    2**63 - 1,
+    -(2**63),
+    10**18,
+    -(10**18),
+)
 
 
 def _value(rng: random.Random) -> Any:
@@ -51,7 +71,7 @@ def _value(rng: random.Random) -> Any:
 def _places(plain: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) of a JSON value."""
     found = []
-    stack = [plain]
+    stack = [plain] if isinstance(plain, dict | list) else []
     while stack:
         one = stack.pop()
         for key in list(one) if isinstance(one, dict) else range(len(one)):
@@ -133,7 +153,9 @@ def spoil_kind(path: Path, rng: random.Random) -> None:
     elif how == 1:
         path.mkdir()
     elif how == 2:
-        path.symlink_to(rng.choice(("/dev/zero", "/dev/full", "/dev/tty", "/proc/self/mem", "/etc/passwd", "..", path.name)))
+        path.symlink_to(
+            rng.choice(("/dev/zero", "/dev/full", "/dev/tty", "/proc/self/mem", "/etc/passwd", "..", path.name))
+        )
     elif how == 3:
         path.symlink_to("nowhere")
     elif how == 4:
@@ -224,7 +246,9 @@ def _spoil_columns(table: pa.Table, rng: random.Random) -> pa.Table:
     if how == 0:
         return table.drop_columns([name])
     if how == 1:
-        return table.rename_columns([rng.choice(TEXTS[:1] + TEXTS[5:9]) if one == name else one for one in table.column_names])
+        return table.rename_columns(
+            [rng.choice(TEXTS[:1] + TEXTS[5:9]) if one == name else one for one in table.column_names]
+        )
     if how == 2:
         with contextlib.suppress(pa.ArrowException, ValueError):
             kind = rng.choice((pa.float64(), pa.string(), pa.int8(), pa.uint64(), pa.float32(), pa.timestamp("ns")))

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from earwitness.archive.bounded import read_bounded
 from earwitness.archive.codec import to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET, is_call_id
 from earwitness.archive.problems import Problem, apart, shown
@@ -24,14 +23,13 @@ from earwitness.archive.schema import SCHEMA_VERSION, Row, columns
 from earwitness.archive.spreadsheet import cell
 from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
-from earwitness.files import MIB
+from earwitness.trace.parquet import read_plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ROWS_AT_ONCE = 1000
-_MOST_BYTES = 512 * MIB
 _LONGEST_NAME = 130
 
 
@@ -149,10 +147,12 @@ def _read_index(root: Path, calls: int) -> pa.Table | None:
     """The index, or nothing where there is none that this version wrote whole, of about so many calls."""
     try:
         # It may lag behind calls that were removed; where it lags more it is made again sooner than read.
-        table = read_bounded(root / INDEX_PARQUET, most_rows=4 * calls + _ROWS_AT_ONCE, most_bytes=_MOST_BYTES)
-    except (OSError, ValueError, MemoryError, pa.ArrowException):
+        table = read_plain(root / INDEX_PARQUET, "reading the index", "remove it")
+        table.validate(full=True)
+    except (InputError, pa.ArrowException):
         return None
-    return table if table.schema.equals(arrow_schema(), check_metadata=False) and _believable(table) else None
+    few = table.num_rows <= 4 * calls + _ROWS_AT_ONCE
+    return table if few and table.schema.equals(arrow_schema(), check_metadata=False) and _believable(table) else None
 
 
 def _believable(table: pa.Table) -> bool:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,18 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_way(folder: Path, *patterns: str) -> None:
+    """Remove links, pipes and the like of these names, before files are written there.
+
+    A data set may be anybody's: a link in it would have us write to a file of ours elsewhere, and a pipe wait for ever.
+    """
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            kind = path.lstat().st_mode
+            if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+                path.unlink()
 
 
 def _owner_file(folder: Path) -> Path:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from earwitness.archive.dataset import Dataset, storing
@@ -52,10 +53,7 @@ def write_report(
 def render(page: Page) -> str:
     """The page as HTML. Everything from the data set is escaped; only our own style and script may act (CSP hashes)."""
     css, js = _asset("report.css"), _asset("report.js")
-    environment = Environment(
-        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         page=page,
         css=Markup(css),  # ours, from the package
         js=Markup(js),  # ours, from the package
@@ -69,6 +67,15 @@ def render(page: Page) -> str:
         codec_label=codec_label,
         path_class=path_class,
     )
+
+
+@cache
+def _template() -> Template:
+    """Compiled once, which takes longer than filling it in."""
+    environment = Environment(
+        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html.j2")
 
 
 def _asset(name: str) -> str:

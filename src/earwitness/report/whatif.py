@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 from earwitness import __version__
 from earwitness.archive.dataset import storing
 from earwitness.archive.spreadsheet import write_csv
+from earwitness.archive.staging import make_way
 from earwitness.report.whatif_figures import draw_tradeoffs
 from earwitness.report.words import codec_label, number, percent
 from earwitness.study.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
@@ -67,6 +69,7 @@ def report_what_if(
         progress=progress,
     )
     with storing(folder / "whatif.html"):
+        make_way(folder, "whatif*", "tradeoff-*")
         tables = write_tables(found, folder)
         figures = draw_tradeoffs(found.summary, folder)
         page = write_page(folder / "whatif.html", found, figures)
@@ -84,18 +87,11 @@ def write_tables(found: WhatIf, folder: Path) -> list[Path]:
 
 def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Path:
     """The page: a figure and a table for each path, every text escaped, every figure within it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "assets"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     reasons, unscored = (
         pd.Series([why for _, _, why in of], dtype="object").value_counts().head(_MOST_REASONS)
         for of in (found.left_out, found.refused)
     )
-    text = environment.get_template("whatif.html.j2").render(
+    text = _template().render(
         version=__version__,
         directions=found.calls[["call_id", "direction"]].drop_duplicates().shape[0],
         calls=found.calls["call_id"].nunique(),
@@ -107,6 +103,18 @@ def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Pat
     )
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("whatif.html.j2")
 
 
 def _path(name: Any, summary: pd.DataFrame, files: Sequence[Path]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from earwitness.archive.dataset import storing
 from earwitness.archive.spreadsheet import write_csv
+from earwitness.archive.staging import make_way
 from earwitness.report import style
 from earwitness.report.words import codec_label
 from earwitness.study.blame import CAUSES
@@ -68,6 +69,7 @@ def report_blame(
         progress=progress,
     )
     with storing(folder / "blame.csv"):
+        make_way(folder, "blame*")
         found.calls.to_parquet(folder / "blame.parquet", index=False)
         write_csv(found.calls, folder / "blame.csv", "%.6g")
         write_csv(found.summary, folder / "blame-summary.csv", "%.6g")

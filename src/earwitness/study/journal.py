@@ -120,11 +120,14 @@ class Journal:
                     (sound,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
                     if sound != "ok":
                         raise DamagedJournal(path, sound)
-                (version,) = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+                (text,) = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone() or ("",)
+                if not str(text).isdecimal():
+                    raise DamagedJournal(path, "it does not say its version")
+                version = int(text)
             except BaseException:
                 connection.close()
                 raise
-        if int(version) > JOURNAL_VERSION:
+        if version > JOURNAL_VERSION:
             connection.close()
             remedy = "use the Earwitness that wrote it"
             raise InputError("opening the journal", path, f"its version is {version}, not {JOURNAL_VERSION}", remedy)
