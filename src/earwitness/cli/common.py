@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 progress = Console(stderr=True, highlight=False)
 """Where progress, notes and errors go."""
 
-output = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
+output = Console(highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else 130)
 """Where results go. Into a file or a pipe tables are as wide as they read best."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
