@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 progress = DataConsole(stderr=True)
 """Where progress, notes and errors go."""
 
-output = DataConsole(width=None if sys.stdout.isatty() else 130)
+output = DataConsole(width=None if sys.stdout is not None and sys.stdout.isatty() else 130)
 """Where results go. Into a file or a pipe tables are as wide as they read best."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
