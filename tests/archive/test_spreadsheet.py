@@ -74,7 +74,7 @@ def test_in_the_index(tmp_path: Path) -> None:
                 direction="to_callee",
                 verdict_reason=text,
                 outcome_detail=text,
-                mos_lqo=-0.5,
+                pesq_raw=-0.5,
                 seed=-1,
             )
             record = CallRecord(
@@ -90,7 +90,7 @@ def test_in_the_index(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(FORMULAS)
     for row, text in zip(rows, FORMULAS, strict=True):
-        assert (row["mos_lqo"], row["seed"]) == ("-0.5", "-1")
+        assert (row["pesq_raw"], row["seed"]) == ("-0.5", "-1")
         for value in row.values():
             assert value[:1] not in {"=", "+", "@", "\t", "\r", "\n", "\uff1d"}, value
         assert row["verdict_reason"] == cell(text) == row["outcome_detail"]
