@@ -258,7 +258,20 @@ def planted_files(folder: Path) -> None:
         if "trace" in name:
             table = pq.read_table(folder / name)
         elif "ledger" in name:
-            frame = pd.DataFrame({"packet": [0, 1], "fate": pd.Categorical(["played", ALL]), "audio_ms": [0.0, 20.0]})
+            numbers = [
+                "packet",
+                "part",
+                "sequence",
+                "timestamp",
+                "sent_ns",
+                "arrived_ns",
+                "due_ns",
+                "played_ns",
+                "playout_delay_ms",
+                "delay_ms",
+            ]
+            frame = pd.DataFrame({name: [0, 1] for name in numbers} | {"audio_ms": [0.0, 20.0]})
+            frame["fate"] = pd.Categorical(["played", ALL])
             table = pa.Table.from_pandas(frame.set_index(pd.Index([ALL, PATH], name=PATH)))
         else:
             table = pa.table(
