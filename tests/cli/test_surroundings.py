@@ -74,7 +74,7 @@ def test_a_data_set_whose_name_is_not_utf8_is_one_line(tmp_path: Path, command: 
 def test_it_is_refused_before_a_call_and_costs_none_its_record(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not UTF-8"):
         Dataset.open_or_create(tmp_path / NOT_UTF8)
-    plan = CallPlan(path="direct", study=InStudy(study="s", block=1, arm="direct", attempt=1))
+    plan = CallPlan(path="direct", study=InStudy(study="s", block="1", arm="direct", attempt=1))
     record = simulated_record("a-call", plan, Outcome.COMPLETED, True)
     write_record(tmp_path, type(record)(**{**vars(record), "command": ("earwitness", NOT_UTF8)}))
     assert read_record(tmp_path).command == ("earwitness", "bad\\udcffname")
