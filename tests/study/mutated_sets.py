@@ -246,7 +246,10 @@ def load() -> None:
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_pdf
     import pandas
+    import pesq
     import pyarrow.compute
+    import pyarrow.pandas_compat
+    import pydantic.main
     import rich.progress
     import rich.table
     import scipy.fft
@@ -276,7 +279,7 @@ def load() -> None:
     html.render(page.Page("", ""))
     whatif._template()
     whatif_journal.fingerprint()
-    del duckdb, pandas, rich, scipy, matplotlib, pyarrow, soundfile, earwitness
+    del duckdb, pandas, pesq, pydantic, rich, scipy, matplotlib, pyarrow, soundfile, earwitness
 
 
 def run_seeds(seeds: Sequence[int], originals: Path, workers: int = 1) -> Iterator[Told]:

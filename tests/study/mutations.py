@@ -167,7 +167,7 @@ def spoil_kind(path: Path, rng: random.Random) -> None:
             os.chdir(here)
     elif how == 5:
         with path.open("wb") as file:
-            file.truncate(rng.choice((1 << 20, 3 << 30, 1 << 40)))
+            file.truncate(rng.choice((1 << 20, 300 << 20, 1 << 40)))
     elif how == 6:
         path.write_bytes(b"")
         path.chmod(0)
