@@ -306,7 +306,9 @@ def test_of_one_packet_no_more_than_a_receiver_must_take_is_split(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["g711u", "g711a", "gsm", "speex", "opus"])
-@pytest.mark.parametrize("frame", [b"", b"\x00", bytes(79), bytes(81), bytes(33), b"\xff" * 33, bytes(60_000)])
+@pytest.mark.parametrize(
+    "frame", [b"", b"\x00", bytes(79), bytes(81), bytes(33), b"\xff" * 33, bytes(60_000)], ids=lambda one: str(len(one))
+)
 def test_a_frame_of_any_bytes_is_sound_or_malformed(name: str, frame: bytes) -> None:
     of = codec(name)
     good = of.split(encode_packets(of, np.zeros(of.sample_rate // 50, dtype=np.int16))[0])[0]

@@ -37,34 +37,28 @@ def misfit(trace: Trace) -> str:
         ("payload size", trace.size, 0, MOST_PAYLOAD),
     )
     for name, values, least, most in bounds:
-        if _outside(values, least, most):
+        if _highest(values if least == 0 else np.abs(values)) > most:
             row = int(np.argmax((values < least) | (values > most)))
             return f"packet {row} has a {name} of {int(values[row])}, and {least} to {most} can be"
     for name, values in (("sending", trace.sent_ns), ("arrival", trace.arrived_ns)):
-        if _outside(values, -MOST_TIME_NS, MOST_TIME_NS):
-            wrong = _times_outside(values)
-            if bool(np.any(wrong)):
-                row = int(np.argmax(wrong))
-                return f"packet {row} has a time of {name} of {int(values[row])} ns, beyond the year 2106"
+        # The mark of a time that is not known, the least int64, has no absolute value and stays negative.
+        away = np.abs(values)
+        if len(away) and int(np.maximum.reduce(away)) > MOST_TIME_NS:
+            row = int(np.argmax(away > MOST_TIME_NS))
+            return f"packet {row} has a time of {name} of {int(values[row])} ns, beyond the year 2106"
     return "" if trace.payloads is None else _misfit_payloads(trace.payloads, trace.size)
 
 
-def _outside(values: NDArray[Any], least: int, most: int) -> bool:
-    return bool(len(values)) and not (least <= int(values.min()) and int(values.max()) <= most)
-
-
-def _times_outside(values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Times that are neither within bounds nor the mark of one that is not known (the least int64)."""
-    unknown = values == np.iinfo(np.int64).min
-    beyond: NDArray[np.bool_] = ~unknown & ((values < -MOST_TIME_NS) | (values > MOST_TIME_NS))
-    return beyond
+def _highest(values: NDArray[Any]) -> int:
+    """The highest of (n,) integers, with those below 0 taken as unsigned and so as higher than any other."""
+    return int(np.maximum.reduce(values.view(f"u{values.itemsize}"))) if len(values) else 0
 
 
 def _misfit_payloads(payloads: Payloads, size: NDArray[Any]) -> str:
     start, captured, held = payloads.start, payloads.captured, len(payloads.data)
     if not len(start):
         return ""
-    if _outside(start, 0, held) or _outside(captured, 0, MOST_PAYLOAD) or int((start + captured).max()) > held:
+    if _highest(start) > held or _highest(captured) > MOST_PAYLOAD or _highest(start + captured) > held:
         return f"its payloads reach beyond the {held} bytes that are there"
     longer = captured > size
     if bool(np.any(longer)):
