@@ -88,5 +88,19 @@ def read_text(path: str | Path, most_bytes: int = MIB) -> str:
     return read_regular(path, most_bytes).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def is_utf8(path: str | Path) -> bool:
+    """Whether a path is text; Linux takes any bytes, for which Python has lone surrogates (PEP 383)."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(path: str | Path) -> str:
+    """A path as text that can be written anywhere, bytes that are not UTF-8 as `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _size(number: int) -> str:
     return f"{number / MIB:.0f} MiB" if number >= MIB else f"{number} bytes"

@@ -35,7 +35,7 @@ BUFFERS = (
     "fixed:60",
     "fixed:10000",
     "pjmedia",
-    "pjmedia:prefetch=60,capacity=200",
+    "pjmedia:prefetch=60",
     "adaptive",
     "oracle:100",
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from earwitness.ear import hear
-from earwitness.ear.comfort import OVERLOAD, ComfortNoise, Noise
+from earwitness.ear import comfort, hear
+from earwitness.ear.buffers import buffer
+from earwitness.ear.comfort import OVERLOAD, ComfortNoise, Noise, noise_in_force
 from earwitness.ear.frames import frames_of
+from earwitness.ear.replay import replay
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import Payloads, Trace
 
@@ -147,3 +151,63 @@ def test_more_noise_packets_than_speech_do_not_make_noise_the_codec() -> None:
     many = with_noise(trace, *[(4, 1 + place, bytes([50])) for place in range(15)])
     assert int((many.payload_type == 13).sum()) > int((many.payload_type == 0).sum())
     assert frames_of(many, c).count.sum() == 2 * len(trace)
+
+
+def test_the_noise_in_force_is_the_last_sent_of_those_that_were_here_and_due() -> None:
+    """Against the definition, pull by pull, with packets in any order."""
+    rng = np.random.default_rng(4)
+    filled = 0
+    for _ in range(30):
+        trace = trace_of(codec("g711u"), voice(2.0), delay_ms=rng.integers(0, 300, 100).tolist())
+        noise = rng.random(100) < 0.5
+        payloads = [bytes([int(rng.integers(30, 60))]) if there else bytes(160) for there in noise]
+        trace = replace(
+            trace,
+            payload_type=np.where(noise, 13, 0).astype(np.uint8),
+            size=np.array([len(one) for one in payloads], dtype=np.int32),
+            payloads=Payloads.of(payloads),
+            sequence=rng.permutation(trace.sequence) if rng.random() < 0.5 else trace.sequence,
+        )
+        frames = frames_of(trace, codec("g711u"))
+        played = replay(trace, frames, buffer("fixed:100"))
+        which, noises = noise_in_force(trace, played)
+        last = None
+        for pull in range(len(played)):
+            if played.frame[pull] >= 0:
+                last = pull
+            due = [] if last is None or last == pull else np.flatnonzero(noise).tolist()
+            due = [
+                row
+                for row in due
+                if trace.arrived_ns[row] <= played.asked_ns[pull]
+                and trace.sequence[row] > trace.sequence[frames.packet[played.frame[last]]]
+                and trace.timestamp[row] <= played.end[last] + (pull - last - 1) * 80
+            ]
+            expected = max(due, key=lambda row: trace.sequence[row]) if due else -1
+            assert which[pull] == expected
+            filled += bool(due)
+        assert set(noises) == set(which[which >= 0].tolist())
+    assert filled > 1000
+
+
+@pytest.mark.timeout(120)
+def test_a_flood_of_noise_packets_costs_what_it_has_packets() -> None:
+    count = 10_000
+    trace = trace_of(codec("g711u"), np.zeros(count * 160, dtype=np.int16))
+    payloads = [b"\x32" if row % 3 else bytes(160) for row in range(count)]
+    trace = replace(
+        trace,
+        payload_type=np.where(np.arange(count) % 3 > 0, 13, 0).astype(np.uint8),
+        size=np.array([len(one) for one in payloads], dtype=np.int32),
+        payloads=Payloads.of(payloads),
+    )
+    heard = hear(trace, codec("g711u"), "fixed:60")
+    assert np.count_nonzero(heard.audio) > count * 50
+
+
+def test_noise_made_at_once_is_noise_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Noise.parse(b"\x28\x90\x70\x88")
+    assert noise is not None
+    whole = ComfortNoise(7).make(noise, 10_000)
+    monkeypatch.setattr(comfort, "_BLOCK", 999)
+    assert np.array_equal(ComfortNoise(7).make(noise, 10_000), whole)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from earwitness.ear.wsola import Extension
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import decode_packets
 from earwitness.speech.codecs.registry import codec
+from earwitness.trace.model import Payloads
 
 from .traces import packets, trace_of, voice
 
@@ -93,3 +96,31 @@ def test_stretching_keeps_the_pitch_and_the_ends(ratio: float) -> None:
     spectrum = np.abs(np.fft.rfft(out * np.hanning(length), 16000))
     assert np.argmax(spectrum) * 8000 / 16000 == pytest.approx(8000 / 70, abs=6)
     assert 0.7 < np.std(out) / np.std(sound) < 1.1
+
+
+@pytest.mark.parametrize("name", ["silence", "repeat", "wsola"])
+@pytest.mark.parametrize("count", [1, 3, 8, 9, 30, 500])
+def test_a_gap_at_once_is_a_gap_frame_by_frame(name: str, count: int) -> None:
+    """Also long after it has faded, and in what comes after it."""
+    of = codec("g711u")
+    said = voice(1.0)
+    sounds = []
+    for pieces in ([count], [1] * count):
+        joined = concealer(name, of, of.decoder())
+        sound = [joined.good(said[:4000]), *(joined.missing(piece, None) for piece in pieces), joined.good(said[4000:])]
+        sounds.append(np.concatenate(sound))
+    assert np.array_equal(*sounds)
+    faded = sounds[0][4000 + 960 : 4000 + 80 * count]
+    assert not faded.any()
+
+
+def test_what_follows_a_frame_that_the_codec_refuses_is_heard() -> None:
+    """PJMEDIA keeps Opus's newest frame back: a broken one is found out when it is to be played."""
+    of = codec("opus")
+    trace = trace_of(of, voice(1.0), lost=(20,))
+    assert trace.payloads is not None
+    payloads = [trace.payloads[row] for row in range(len(trace))]
+    payloads[19] = b"\xff\xff\xff"
+    size = np.array([len(one) for one in payloads], dtype=np.int32)
+    heard = hear(replace(trace, size=size, payloads=Payloads.of(payloads)), of, "pjmedia")
+    assert heard.audio[-8 * 300 : -8 * 100].any()

@@ -49,14 +49,12 @@ def hostile(draw: st.DrawFn, name: str) -> Trace | None:
     }
     rate = draw(mostly(None, 1, 8000, 999_999_999, 2**40))
     count, seed, one_clock = draw(st.integers(0, 60)), draw(st.integers(0, 2**32)), draw(st.booleans())
-    try:
+    with suppress(EarwitnessError):
         return made(kinds, name, count, seed, rate, one_clock)
-    except EarwitnessError as error:
-        assert "\n" not in str(error)
-        return None
+    return None
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(st.data())
 def test_hearing_is_bounded_by_packets_and_arrivals(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(CODECS))
@@ -70,7 +68,7 @@ def test_hearing_is_bounded_by_packets_and_arrivals(data: st.DataObject) -> None
         blamed_sounds(heard, of)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.data())
 def test_timing_of_any_trace(data: st.DataObject) -> None:
     out, back = data.draw(hostile("g711u")), data.draw(hostile("g711u"))

@@ -304,7 +304,9 @@ async def hostile_session(answer: Answer, chance: Random, nth: int) -> str:
         else:
             await caller.connect()
         if kind == "bytes":
-            caller.raw(chance.choice((b"[" * 60_000 + b"\n", b"x" * 300_000, chance.randbytes(5000), b'{"n":1,"bytes":9}\n')))
+            caller.raw(
+                chance.choice((b"[" * 60_000 + b"\n", b"x" * 300_000, chance.randbytes(5000), b'{"n":1,"bytes":9}\n'))
+            )
             await caller.hear(0.02)
         asked = requests(chance, nth)
         for request in asked:
@@ -316,7 +318,9 @@ async def hostile_session(answer: Answer, chance: Random, nth: int) -> str:
                 caller.send(request, chance.randbytes(3000) if request.get("do") == "speech" else b"")
         if kind == "flood":
             for number in range(300):
-                caller.send({"id": 1000 + number, "do": chance.choice(("files", "fetch", "result")), "with": {"number": 1}})
+                caller.send(
+                    {"id": 1000 + number, "do": chance.choice(("files", "fetch", "result")), "with": {"number": 1}}
+                )
         if kind == "unread":
             for number in range(200):
                 caller.send({"id": 1000 + number, "do": "fetch", "with": {"name": "events.jsonl", "offset": 0}})

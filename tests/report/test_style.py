@@ -52,3 +52,28 @@ def test_marks_differ_without_colour(family: list[str]) -> None:
 
 def test_spare_marks_are_distinct_for_a_long_time() -> None:
     assert len({(m.colour, m.dash) for m in (style.series_style(i, str(i)) for i in range(42))}) == 42
+
+
+def test_a_name_with_dollars_is_drawn_as_it_is(tmp_path: Path) -> None:
+    """What stands between two dollars is a formula to matplotlib, and one that is none an error."""
+    from matplotlib.text import Text
+
+    name = "$\\frac{$ 5$ a\x1b[2J"
+    with style.paper():
+        drawing, axes = style.figure()
+        axes.plot([1, 10, 100], [1, 2, 3], label=name)
+        axes.set_xscale("log")
+        axes.set_yticks([1, 2, 3], [name, "b", "c"])
+        axes.set_title(name)
+        axes.set_xlabel(name)
+        axes.annotate(name, (1, 1))
+        axes.legend(title=name)
+        other = drawing.add_axes((0.1, 0.1, 0.2, 0.2))
+        other.bar([name, "b"], [1, 2])
+    first = style.save(drawing, tmp_path / "a")
+    assert all(path.stat().st_size for path in first)
+    shown = {text.get_text() for text in drawing.findobj(Text)}  # type: ignore[union-attr]
+    assert not [text for text in shown if "\x1b" in text]
+    assert [text for text in shown if "mathdefault" in text], "the numbers of a logarithmic axis are formulas still"
+    again = style.save(drawing, tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]

@@ -118,6 +118,24 @@ class TestRefusals:
         assert "degraded sound is silent" in self.refused(SAID, np.zeros(0, np.int16))
         assert "quarter of a second" in self.refused(SAID, SAID[8000:9000])
         assert "lasts" in self.refused(np.tile(SAID, 12), np.tile(SAID, 12))
+
+    @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+    def test_samples_that_are_no_numbers(self, wrong: float) -> None:
+        heard = SAID.astype(np.float64)
+        heard[1234] = wrong
+        assert "no numbers" in self.refused(SAID, heard)
+        assert "no numbers" in self.refused(heard, SAID)
+
+    def test_several_channels_and_next_to_nothing(self) -> None:
+        assert "2 dimensions" in self.refused(SAID, SAID.reshape(-1, 2))
+        for count in (1, 2, 100, 1999):
+            self.refused(SAID[8000 : 8000 + count], SAID)
+            self.refused(SAID, SAID[8000 : 8000 + count])
+
+    def test_what_is_too_long_is_not_resampled_first(self) -> None:
+        endless = np.broadcast_to(np.int16(5), (1 << 40,))
+        with pytest.raises(ScorerRefused, match="lasts"):
+            listen(SAID, endless, 48_000)
         assert "not 44100" in self.refused(SAID, SAID, 44100)
 
     def test_more_utterances_than_the_reference_code_can_hold(self) -> None:

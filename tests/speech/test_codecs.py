@@ -289,3 +289,50 @@ def test_an_encoder_takes_whole_frames_of_16_bit_samples_only() -> None:
             of.encoder().encode(np.zeros(of.frame_samples - 1, np.int16))
         with pytest.raises(ValueError, match="samples at a time"):
             of.encoder().encode(np.zeros(of.frame_samples, np.float32))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["g711u", "g711a", "gsm", "speex", "opus"])
+def test_of_one_packet_no_more_than_a_receiver_must_take_is_split(name: str) -> None:
+    """RFC 3551 4.2 asks for 200 ms; 60 kB of Speex's shortest frames would be half an hour."""
+    of = codec(name)
+    for payload in (bytes(60_000), b"\xff" * 60_000, bytes(range(256)) * 6):
+        frames = of.split(payload)
+        assert len(frames) <= -(-of.sample_rate // (5 * of.frame_samples))
+        assert name == "opus" or sum(map(len, frames)) < 2000
+    whole = encode_packets(of, np.resize(np.arange(-900, 900, dtype=np.int16), 10 * of.frame_samples))
+    together = b"".join(whole)
+    if name not in ("opus", "speex"):
+        assert b"".join(of.split(together)) == together
+
+
+@pytest.mark.parametrize("name", ["g711u", "g711a", "gsm", "speex", "opus"])
+@pytest.mark.parametrize("frame", [b"", b"\x00", bytes(79), bytes(81), bytes(33), b"\xff" * 33, bytes(60_000)])
+def test_a_frame_of_any_bytes_is_sound_or_malformed(name: str, frame: bytes) -> None:
+    of = codec(name)
+    good = of.split(encode_packets(of, np.zeros(of.sample_rate // 50, dtype=np.int16))[0])[0]
+    for frames in ([frame], [good, frame, good]):
+        with contextlib.suppress(MalformedFrame):
+            assert of.decoder().decode_many(frames).shape == (len(frames), of.frame_samples)
+    decoder = of.decoder()
+    recovered = decoder.recover(frame)
+    assert recovered is None or len(recovered) == of.frame_samples
+    assert decoder.decode_many([good]).shape == (1, of.frame_samples)
+
+
+def test_g711_frames_of_another_length_are_malformed() -> None:
+    for name in ("g711u", "g711a"):
+        with pytest.raises(MalformedFrame, match="80 bytes"):
+            codec(name).decoder().decode_many([bytes(80), bytes(10)])
+
+
+def test_a_broken_copy_in_the_next_opus_packet_is_none() -> None:
+    """Its first bytes promise in-band FEC, and what follows is no frame."""
+    of = codec("opus:24000,fec=1")
+    rng = np.random.default_rng(5)
+    promised = 0
+    for _ in range(3000):
+        packet = bytes([int(rng.integers(0, 32)) << 2 & 0x7C]) + rng.bytes(int(rng.integers(1, 40)))
+        promised += has_fec(packet)
+        recovered = of.decoder().recover(packet)
+        assert recovered is None or len(recovered) == of.frame_samples
+    assert promised > 100

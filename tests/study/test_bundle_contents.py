@@ -239,3 +239,21 @@ def test_the_command_tells_what_it_left_out(directory: Path, tmp_path: Path) -> 
     assert done.returncode == 0
     assert "left out: 1 files that are not part of a data set" in done.stdout
     assert r"left out: calls/a/evil\x1b[2J: no file of a call has such a name" in done.stderr
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_in_the_place_of_the_lock_is_not_waited_for(directory: Path, tmp_path: Path) -> None:
+    (directory / "study").mkdir()
+    os.mkfifo(directory / "study" / "lock")
+    assert bundle(directory, tmp_path / "out.tar.gz").calls == 1
+
+
+@pytest.mark.timeout(30)
+def test_a_key_that_is_none_is_refused(directory: Path, tmp_path: Path, secret: Path) -> None:
+    (directory / "study").mkdir()
+    key = directory / "study" / "pseudonyms.key"
+    for put in (lambda: key.write_text("no key"), lambda: key.symlink_to(secret / "shadow"), lambda: os.mkfifo(key)):
+        put()
+        with pytest.raises(InputError, match="key"):
+            bundle(directory, tmp_path / "out.tar.gz", pseudonyms=True)
+        key.unlink()

@@ -17,7 +17,8 @@ from earwitness.archive.dataset import Dataset
 from earwitness.call.plan import CallPlan
 from earwitness.errors import InputError, Outcome
 from earwitness.study.file import parse_study
-from earwitness.study.metrics import Metrics, served
+from earwitness.study.metrics import Metrics
+from earwitness.study.metrics_server import served
 from earwitness.study.runner import Ending, Stop, Why
 from earwitness.study.watch import Turn, remember, remove_old, study_of_day, watch
 from study.simulated import Fate, SimulatedPost, completes
@@ -69,7 +70,7 @@ def scraped(metrics: Metrics) -> str:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     with (
-        served(metrics, listener) as (host, port),
+        served(metrics.registry, listener) as (host, port),
         urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer,
     ):
         return str(answer.read().decode())

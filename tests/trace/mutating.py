@@ -55,3 +55,13 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
             # The places that matter: within the first packet's headers.
             changed[rng.randrange(min(len(changed), 120))] = rng.randrange(256)
     return bytes(changed)
+
+
+def inflated(data: bytes, rng: random.Random, most: int = 1 << 20) -> bytes:
+    """One copy that is too much: a part of it a thousand times, or zeros, and a few other faults."""
+    at = rng.randrange(len(data))
+    part = data[at : at + rng.choice((4, 16, 44, 100, 1000, len(data)))]
+    if rng.random() < 0.2:
+        part = bytes(16)
+    times = rng.randrange(1, most // max(1, len(part)) + 2)
+    return mutate(data[:at] + part * times + data[at:], rng)

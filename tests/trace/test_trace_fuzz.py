@@ -6,21 +6,25 @@ import random
 import resource
 import struct
 import time
+from pathlib import Path
 
+import pytest
 from making import PHONE, START_NS, Datagram, block, invite, pcap, pcapng
-from mutating import mutate, originals
+from mutating import inflated, mutate, originals
 
 from earwitness.errors import InputError
-from earwitness.trace.capture import parse_capture
+from earwitness.trace import container
+from earwitness.trace.capture import parse_capture, read_capture
 from earwitness.trace.rtcp import missed_by_capture, round_trips
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
 
 
-def read_all(data: bytes, resume: bool) -> int:
-    """Everything that is ever done with a capture; how many streams it had."""
+def read_all(data: bytes | Path, resume: bool) -> int:
+    """Everything that is ever done with a capture, of bytes or in a file; how many streams it had."""
     try:
-        capture = parse_capture(data, resume=resume)
+        reading = parse_capture if isinstance(data, bytes) else read_capture
+        capture = reading(data, resume=resume)  # type: ignore[operator]
     except InputError:
         return 0
     for stream in capture.streams:
@@ -28,7 +32,7 @@ def read_all(data: bytes, resume: bool) -> int:
         assert (trace.size >= 0).all()
         assert trace.payloads is not None
         assert (trace.payloads.captured <= trace.size).all()
-        assert (trace.payloads.start + trace.payloads.captured <= len(data)).all()
+        assert (trace.payloads.start + trace.payloads.captured <= len(trace.payloads.data)).all()
         found = summarise(trace)
         assert 0 <= found.packets_received <= found.packets_expected
         assert found.packets_received + found.packets_duplicate == len(trace)
@@ -51,6 +55,28 @@ def test_a_few_thousand_broken_captures() -> None:
         assert time.monotonic() - begun < 2.0
     assert seen > 900
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+@pytest.mark.timeout(120)
+def test_broken_captures_that_are_too_much_and_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every piece and part in bounded memory; the same streams as from one piece, where no damage is passed over."""
+    rng = random.Random(18)
+    whole = originals()
+    read_all(whole[0], False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    path = tmp_path / "a.pcap"
+    seen = 0
+    for _ in range(60):
+        data = inflated(rng.choice(whole), rng, 1 << 17)
+        path.write_bytes(data)
+        for size in (512, 8192):
+            monkeypatch.setattr(container, "PIECE_BYTES", size)
+            found = read_all(path, False)
+            assert found == read_all(data, False)
+            read_all(path, True)
+        seen += found
+    assert seen > 25
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 128 * 1024
 
 
 def test_floods_cost_no_more_than_their_size() -> None:

@@ -23,7 +23,7 @@ from earwitness.archive.schema import SCHEMA_VERSION
 from earwitness.archive.staging import commit, locked, remove_stale, staged, write_atomically
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.files import MIB, UnfitFile, read_regular
+from earwitness.files import MIB, UnfitFile, is_utf8, read_regular, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ class Dataset:
     @classmethod
     def open(cls, directory: Path | str) -> Dataset:
         """Open an existing data set for reading or adding; raises InputError where there is none."""
-        path = Path(directory)
+        path = _nameable(directory)
         about = path / layout.DATASET_FILE
         try:
             plain = loads(read_regular(about, MIB))
@@ -73,7 +73,7 @@ class Dataset:
         `durable`: wait until each call is on the disk (off: for imports that can be repeated).
         Raises InputError for a directory that holds other things, CallFailure where it cannot be written.
         """
-        path = Path(directory)
+        path = _nameable(directory)
         with storing(path):
             path.mkdir(parents=True, exist_ok=True)
             with locked(path):
@@ -242,3 +242,11 @@ def _storage_trouble(error: BaseException, target: Path) -> str | None:
 def _base(target: Path) -> Path:
     """The nearest folder above `target` that exists."""
     return next((parent for parent in target.parents if parent.exists()), Path("/"))
+
+
+def _nameable(directory: Path | str) -> Path:
+    """Records, reports and bundles name the data set, and they are UTF-8."""
+    path = Path(directory)
+    if not is_utf8(path):
+        raise InputError("opening the data set", shown(path), "its name is not UTF-8", "give it another name")
+    return path

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.errors import InputError
+from earwitness.files import is_utf8, shown
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 REFERENCE_NAMES = ("prior-work-jithin-audio.wav", "Original_audio.wav", "reference.wav")
@@ -88,6 +89,9 @@ def scan(folder: Path, reference: Path | None = None) -> Scan:
     absolute = folder.resolve()
     for path in files:
         relative = path.relative_to(folder).as_posix()
+        if not is_utf8(relative):
+            strays.append((shown(relative), "its name is not UTF-8: give it another"))
+            continue
         match = _PUBLISHED.search((absolute / relative).as_posix())
         if match is None:
             if path != found_reference and path.name not in REFERENCE_NAMES:
@@ -107,7 +111,8 @@ def scan(folder: Path, reference: Path | None = None) -> Scan:
     calls = [_published_call(key, ends) for key, ends in published.items()]
     calls += _plain_calls(folder, plain)
     if not calls:
-        raise InputError("importing", folder, "no captures and no recordings in it", "give a folder that holds some")
+        none = "no captures and no recordings in it" + (f" but {strays[0][0]}: {strays[0][1]}" if strays else "")
+        raise InputError("importing", folder, none, "give a folder that holds some")
     calls.sort(key=lambda call: call.call_id)
     return Scan(folder, tuple(calls), found_reference, tuple(strays))
 

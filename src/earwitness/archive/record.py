@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,9 +186,16 @@ class CallRecord:
                 raise Mismatch(f"rows[{i}].direction: {row.direction!r:.40} is not one of {', '.join(DIRECTIONS)}")
 
 
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+"""What a path that is not UTF-8 has for its bytes (PEP 383); no encoder takes them."""
+
+
 def write_record(folder: Path, record: CallRecord) -> Path:
-    """Write `record` into a call's folder; raises `Mismatch` for a record that could not be read back."""
-    text = record.to_json()
+    """Write `record` into a call's folder; raises `Mismatch` for a record that could not be read back.
+
+    Of names that are not UTF-8, as on a command line, the bytes are kept as text: `\\udcff` for the byte ff.
+    """
+    text = _NOT_UTF8.sub(lambda found: f"\\\\u{ord(found[0]):04x}", record.to_json())
     if len(text) > MOST_BYTES:
         raise Mismatch(f"the record has {len(text)} characters, at most {MOST_BYTES} can be read back")
     CallRecord.from_json(text)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.lab_server import ENDS, LabServer, lab_server
 from earwitness.phone.setup import SipServer
 from earwitness.remote.end import FarMachine
+from earwitness.toml import parse_toml
 
 CALLEE_BESIDE_SERVER_PORT = 5070
 """The callee's SIP port where the server has the usual one at the same address."""
@@ -95,10 +95,10 @@ def _accounts_in(file: Path) -> dict[str, tuple[str, str] | None]:
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise InputError(*tried, "others may read the passwords in it", f"run `chmod 600 {file}`")
-        told = tomllib.loads(read_text(file))
+        told = parse_toml(read_text(file))
     except OSError as error:
         raise InputError(*tried, error.strerror, "give a file that can be read") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         # The parser's own words may quote a line with a password in it.
         raise InputError(*tried, f"not TOML ({type(error).__name__})", remedy) from error
     accounts: dict[str, tuple[str, str] | None] = dict.fromkeys(ENDS)

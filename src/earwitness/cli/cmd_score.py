@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records
+from earwitness.cli.common import JsonFlag, output, print_line, print_records
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
         if json:
             print_records([found.to_dict()])
             return
-        output.print(found.prediction, soft_wrap=True)
+        print_line(found.prediction)
         if found.delay_ms is not None and found.delay_range_ms is not None:
             moved = f", moving by {found.delay_range_ms:.1f} ms" if found.delay_range_ms else ""
             output.print(f"delay      {found.delay_ms:.1f} ms{moved} over {found.utterances} utterances")

@@ -13,7 +13,7 @@ import typer
 
 from earwitness.archive.spreadsheet import cell
 from earwitness.cli.terminal import DataConsole
-from earwitness.visible import visible_json
+from earwitness.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 progress = DataConsole(stderr=True)
 """Where progress, notes and errors go."""
 
-output = DataConsole(width=None if sys.stdout.isatty() else 130)
+output = DataConsole(width=None if sys.stdout is not None and sys.stdout.isatty() else 130)
 """Where results go. Into a file or a pipe tables are as wide as they read best."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
@@ -45,6 +45,12 @@ def print_records(records: Iterable[Mapping[str, Any]]) -> None:
     for record in records:
         text = json.dumps(_plain(record), ensure_ascii=ascii_only, allow_nan=False)
         sys.stdout.write(visible_json(text) + "\n")
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """A line as another program prints it, tabs and all, in which nothing acts."""
+    sys.stdout.write(visible(text) + "\n")
     sys.stdout.flush()
 
 

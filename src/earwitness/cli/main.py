@@ -14,10 +14,11 @@ from typer.core import TyperGroup
 
 import earwitness.cli
 from earwitness import __version__
+from earwitness.cli import streams
 from earwitness.cli.common import output, progress
 from earwitness.cli.running import INTERRUPTED
 from earwitness.cli.terminal import VisibleFormatter, show_refusal
-from earwitness.errors import EarwitnessError
+from earwitness.errors import EarwitnessError, InputError
 from earwitness.lab import ending
 
 
@@ -64,6 +65,7 @@ for _module in sorted(module.name for module in pkgutil.iter_modules(earwitness.
 
 def main() -> None:
     """Run the command line; what users can mend becomes one line on standard error and an exit code."""
+    streams.settle()
     ending.obey()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
@@ -73,6 +75,10 @@ def main() -> None:
         _end(str(error), error.exit_code)
     except OSError as error:  # of files, devices and limits of this machine, wherever no word of our own was found
         _end(str(EarwitnessError("running", _command(), error, "see that it is there, and may be used")), 1)
+    except UnicodeEncodeError as error:  # a name that is not UTF-8, where text has to be
+        name = ascii(error.object[max(0, error.start - 40) : error.end + 40])
+        remedy = "give the file or folder another name"
+        _end(str(InputError("writing", f"the name {name}", "it is not UTF-8", remedy)), InputError.exit_code)
     except KeyboardInterrupt:
         _end("interrupted; what was measured is kept", ending.exit_code())
     except Exception as fault:  # a refusal of Typer's, or a fault of ours, whose words may be a stranger's

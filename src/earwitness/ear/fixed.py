@@ -69,7 +69,7 @@ class FixedPlayout:
             return
         if self._begin_ns is None:
             self._begin_ns = now_ns + self._delay_ns
-            self._next = timestamp
+            self._next = self._end = timestamp
             self._last_sequence = sequence - 1
         ticks = self._ticks
         if abs(timestamp - self._next) > self._restart:

@@ -166,7 +166,7 @@ def read_delay_trace(path: Path) -> DelayTrace:
     widths: set[int] = set()
     try:
         for line in read_text(path, MOST_TRACE_BYTES).splitlines():
-            row = [math.nan if word == "x" else float(word) for word in line.split("#")[0].replace(",", " ").split()]
+            row = [_delay(word) for word in line.split("#")[0].replace(",", " ").split()]
             if row:
                 widths.add(len(row))
                 delays.append(row[-1])
@@ -181,3 +181,10 @@ def read_delay_trace(path: Path) -> DelayTrace:
     if any(delay < 0 or math.isinf(delay) for delay in delays) or backwards or any(map(math.isnan, times)):
         raise InputError(tried, path, "a delay is negative, or times do not go forward", remedy)
     return DelayTrace(tuple(delays), tuple(times))
+
+
+def _delay(word: str) -> float:
+    try:
+        return math.nan if word == "x" else float(word)
+    except ValueError:
+        raise ValueError(f"{word[:40]!r} is no number") from None

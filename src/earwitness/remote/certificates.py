@@ -75,7 +75,9 @@ class Invitation:
             raise InputError("reading the invitation", path, error.strerror, remedy) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             remedy = "copy the file that `earwitness answer` wrote"
-            raise InputError("reading the invitation", path, f"not one: {error!r}", remedy) from error
+            # The parser's own words may quote a line with a key in it.
+            told = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"not one: {error!r}"
+            raise InputError("reading the invitation", path, told[:200], remedy) from error
 
 
 def make_identity(name: str) -> Identity:

@@ -11,11 +11,15 @@ Draw inside `with paper():` (or decorate the drawing function with `@paper()`), 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
+
+from earwitness.visible import visible
 
 if TYPE_CHECKING:  # words and marks are wanted without drawing, and matplotlib takes long to import
     from matplotlib.axes import Axes
@@ -188,6 +192,36 @@ def save(drawing: Figure, stem: Path | str) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     pdf, png = stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png")
     with paper():
+        _as_it_stands(drawing)
         drawing.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": "earwitness"})
         drawing.savefig(png, metadata={"Software": None})
     return [pdf, png]
+
+
+def _as_it_stands(drawing: Figure) -> None:
+    """Have the names of a data set drawn as they are: matplotlib sets what stands between two `$` as a formula."""
+    from matplotlib.category import StrCategoryFormatter
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    ticks = set()
+    for axes in drawing.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            # Labels of ticks are made anew while it is drawn; those of a logarithmic axis are formulas of matplotlib's.
+            ticks |= {
+                id(label) for tick in (*axis.majorTicks, *axis.minorTicks) for label in (tick.label1, tick.label2)
+            }
+            names = axis.get_major_formatter()
+            if isinstance(names, FixedFormatter | FuncFormatter | StrCategoryFormatter):
+                axis.set_major_formatter(FuncFormatter(partial(_tick, names)))
+    for text in drawing.findobj(Text):
+        if isinstance(text, Text) and id(text) not in ticks:
+            text.set_text(_without_formula(text.get_text()))
+
+
+def _tick(names: Callable[[float, int | None], str], value: float, position: int | None) -> str:
+    return _without_formula(names(value, position))
+
+
+def _without_formula(text: str) -> str:
+    return visible(re.sub(r"(?<!\\)\$", r"\\$", text))

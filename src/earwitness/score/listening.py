@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.score.pesq import PesqScore, pesq_nb, pesq_wb
+from earwitness.score.pesq import PesqScore, check_length, pesq_nb, pesq_wb
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.wav import resample
 
@@ -24,6 +24,9 @@ class Listening:
 
 def listen(reference: Pcm, degraded: Pcm, sample_rate: int) -> Listening:
     """Score (n,) against (m,) int16, both at `sample_rate` Hz; raises `ScorerRefused`."""
+    # Before they are resampled, which takes eight bytes a sample and more.
+    check_length("reference", reference, sample_rate)
+    check_length("degraded sound", degraded, sample_rate)
     narrow = pesq_nb(resample(reference, sample_rate, 8000), resample(degraded, sample_rate, 8000), 8000)
     if sample_rate < 16000:
         return Listening(narrow, None)

@@ -120,7 +120,11 @@ def _measured(reference: Pcm, degraded: Pcm, rate: int, *, wideband: bool) -> Me
         raise ScorerRefused(f"PESQ works at 8,000 and 16,000 Hz, not {rate}", "resample both sounds first")
     ready = []
     for name, samples in (("reference", reference), ("degraded sound", degraded)):
+        if samples.ndim != 1:
+            raise ScorerRefused(f"the {name} has {samples.ndim} dimensions", "give one channel of each")
         check_length(name, samples, rate)
+        if not np.issubdtype(samples.dtype, np.integer) and not bool(np.all(np.isfinite(samples))):
+            raise ScorerRefused(f"the {name} has samples that are no numbers", "see how it was made")
         if not len(samples) or int(samples.max()) == int(samples.min()):
             raise ScorerRefused(f"the {name} is silent", "there is nothing to score: look at loss and at the path")
         ready.append(np.ascontiguousarray(samples, dtype=np.float32))

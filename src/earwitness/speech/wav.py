@@ -23,8 +23,8 @@ Pcm = NDArray[np.int16]
 _REMEDY = "give a sound file (WAV, FLAC, AIFF, Ogg) with at least one sample"
 MOST_FILE_BYTES = 128 * MIB
 """2 hours of 16-bit samples at 8 kHz, 11 minutes of stereo at 48 kHz."""
-MOST_FRAMES = 2**27
-"""Decoded samples a channel: 4.6 hours at 8 kHz, 46 minutes at 48 kHz."""
+MOST_SAMPLES = 2**27
+"""Decoded samples of all channels: 4.6 hours at 8 kHz, 23 minutes of stereo at 48 kHz."""
 MOST_RESAMPLED = 60_000_000
 """Samples that are converted to another rate, before and after together: 18 minutes between 8 and 48 kHz."""
 LEAST_RATE, MOST_RATE = 1000, 768_000
@@ -44,7 +44,7 @@ def read_wav(path: str | Path) -> tuple[Pcm, int]:
     16-bit samples come back bit for bit; several channels are averaged; wider samples are rounded. A WAV whose
     header says no or the wrong length of data (a recorder that was stopped hard) is read to the end of the
     file. Raises `InputError` where the file is missing, empty, not audio, too large or too long (`MOST_FILE_BYTES`,
-    `MOST_FRAMES`), or holds a sample that is no number.
+    `MOST_SAMPLES`), or holds a sample that is no number.
     """
     content = read_sound_file(path)
     if not content:
@@ -73,13 +73,13 @@ def decode_audio(content: bytes, name: str) -> tuple[Pcm, int]:
             if not LEAST_RATE <= rate <= MOST_RATE:
                 happened = f"its sample rate is {rate} Hz, which no recording has ({LEAST_RATE} to {MOST_RATE})"
                 raise InputError("reading the sound file", name, happened, _REMEDY)
-            if sound.frames > MOST_FRAMES:
-                raise _too_long(name, rate)
+            if sound.frames * channels > MOST_SAMPLES:
+                raise _too_long(name, rate * channels)
             found = bytearray()
             for part in _blocks(sound, max(1, _BLOCK_SAMPLES // channels), name):
                 found += part.data
-                if len(found) > 2 * MOST_FRAMES:
-                    raise _too_long(name, rate)
+                if len(found) // 2 * channels > MOST_SAMPLES:
+                    raise _too_long(name, rate * channels)
             return np.frombuffer(found, dtype=np.int16), rate
     except (soundfile.LibsndfileError, RuntimeError, ValueError, struct.error) as error:
         text = str(error).removeprefix("Error opening ").split(": ", 1)[-1]
@@ -97,8 +97,8 @@ class _Content(io.BytesIO):
             return self.tell()
 
 
-def _too_long(name: str, rate: int) -> InputError:
-    happened = f"it lasts longer than {MOST_FRAMES / rate / 60:.0f} minutes at {rate} Hz"
+def _too_long(name: str, samples_a_second: int) -> InputError:
+    happened = f"it lasts longer than {MOST_SAMPLES / samples_a_second / 60:.0f} minutes"
     return InputError("reading the sound file", name, happened, _TOO_LONG)
 
 

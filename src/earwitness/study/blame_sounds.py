@@ -46,6 +46,8 @@ class Ideal:
         self._codec, self._reference, self._offset = codec, reference, offset
         fate, frames = heard.account.fate, heard.played.frames
         keep = fate != CODE[Fate.DUPLICATE]
+        if not bool(np.any(keep)):
+            raise ScorerRefused("no packet holds speech but repeats of another", "see that the packets are of one call")
         self._trace = _frame_by_frame(heard.trace, heard, codec).take(keep)
         self._arrived: Bool = heard.trace.arrived[frames.packet][keep]
         self._played: Bool = (heard.account.pull >= 0)[keep]

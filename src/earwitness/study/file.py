@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable
@@ -32,6 +31,7 @@ from earwitness.study.model import (
     Watch,
 )
 from earwitness.study.toml_lines import toml_lines
+from earwitness.toml import parse_toml
 
 NETWORKS = ("lab", "public")
 """`public`: between the vantages of a cluster, over whatever network is between them."""
@@ -75,9 +75,9 @@ def read_study(path: Path) -> Study:
 def parse_study(text: str, path: Path | str = "the study file") -> Study:
     """The study that a file's text describes; raises as `read_study`."""
     try:
-        values = tomllib.loads(text.replace("\r\n", "\n"))
+        values = parse_toml(text.replace("\r\n", "\n"))
         faults = Faults(toml_lines(text.replace("\r\n", "\n")))
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError that is not TOML's
+    except (ValueError, RecursionError) as error:
         happened = "it is nested too deep" if isinstance(error, RecursionError) else f"it is not TOML: {error}"
         remedy = "see https://toml.io, or begin with `earwitness study init`"
         raise InputError("reading the study", path, happened, remedy) from error

@@ -5,16 +5,10 @@ Base units and names as Prometheus has them (seconds, ratios, `_total`); checked
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from earwitness import __version__
 from earwitness.archive.schema import Row
@@ -116,40 +110,6 @@ class Metrics:
 
     def _histogram(self, name: str, says: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"earwitness_{name}", says, labels, buckets=buckets, registry=self.registry)
-
-
-@contextmanager
-def served(metrics: Metrics, listener: socket.socket) -> Iterator[tuple[str, int]]:
-    """Serve `/metrics` on a bound TCP socket while the block runs; yields its address."""
-    listener.listen(16)
-    server = _Server(listener.getsockname()[:2], _Quiet, bind_and_activate=False)
-    server.socket.close()
-    server.socket = listener
-    server.setup_environ()
-    server.set_app(make_wsgi_app(metrics.registry))
-    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
-    thread.start()
-    try:
-        host, port = listener.getsockname()[:2]
-        yield str(host), int(port)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    server_name = "earwitness"
-    server_port = 0
-
-
-class _Quiet(WSGIRequestHandler):
-    timeout = 10
-    """Seconds that a client that says nothing is listened to."""
-
-    def log_message(self, *_said: Any) -> None:
-        """A scrape is no news."""
 
 
 def _observe(histogram: Histogram, value: float | None, unit: float) -> None:

@@ -42,7 +42,8 @@ _HOSTS_ASKED_FOR = (
 _ENDS = re.compile(r"(?:caller|callee|server)\d*")
 _WORDS = frozenset(
     "root home user users data study calls lab tor direct tcp vpn onion none static tls earwitness"  # noqa: SIM905
-    " linphone builtin manual admin nobody default test demo".split()
+    " linphone builtin manual admin nobody default test demo relay machine host file device clock call"
+    " sip sips voip www mail proxy gateway".split()
 )
 """What too many texts hold to be a name."""
 

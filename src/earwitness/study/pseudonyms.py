@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from earwitness.archive.layout import CALL_FILES, is_call_id
+from earwitness.archive.layout import CALL_FILES
 
 _IPV4 = re.compile(r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?!\d|\.\d)")
 _MAC = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w:])")
@@ -162,8 +162,8 @@ class Pseudonyms:
 
     def call_id(self, call_id: str) -> str:
         """The same wherever it stands; another one only where it holds a name."""
-        found = self.text(call_id)
-        return found if is_call_id(found) else f"call-{self._digest(call_id, 10)}"
+        holds_a_name = self.text(call_id) != call_id or any(name in call_id for name in self._names)
+        return f"call-{self._digest(call_id, 10)}" if holds_a_name else call_id
 
     # -- within ------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Pseudonyms:
 def _any_of(names: Iterable[str], behind: str = "") -> re.Pattern[str] | None:
     """What finds any of the names as a word, the longest first, and what may follow it."""
     longest_first = sorted(map(re.escape, names), key=len, reverse=True)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(longest_first)})(?![\w-]){behind}") if longest_first else None
+    return re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w){behind}") if longest_first else None
 
 
 def _without_port(name: str) -> tuple[str, str]:

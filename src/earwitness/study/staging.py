@@ -378,16 +378,15 @@ def _key(study: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
-        with Inside.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
-            try:
+        try:
+            with Inside.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
                 key = bytes.fromhex(file.read(1024).decode("ascii"))
-                if len(key) != 32:
-                    raise ValueError(f"{len(key)} bytes")
-            except ValueError as error:
-                happened = f"it is no key ({error})"
-                raise InputError(
-                    "reading the key", path, happened, "restore it, or remove it: a new one is made"
-                ) from None
+            if len(key) != 32:
+                raise ValueError(f"{len(key)} bytes, not 32")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                "reading the key", path, _what(error), "restore it, or remove it: a new one is made"
+            ) from None
         return key
     with os.fdopen(descriptor, "w") as opened:
         key = secrets.token_bytes(32)

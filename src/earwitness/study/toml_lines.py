@@ -32,6 +32,7 @@ class _Scanner:
         self.at = 0
         self.lines: dict[Where, int] = {}
         self._counts: dict[Where, int] = {}
+        self._counted_to, self._counted_line = 0, 1
 
     def scan(self) -> dict[Where, int]:
         table: Where = ()
@@ -139,4 +140,7 @@ class _Scanner:
         return False
 
     def _line(self) -> int:
-        return self.text.count("\n", 0, self.at) + 1
+        # Counted from where it was counted last: `at` never goes back.
+        self._counted_line += self.text.count("\n", self._counted_to, self.at)
+        self._counted_to = self.at
+        return self._counted_line

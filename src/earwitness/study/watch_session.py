@@ -19,7 +19,8 @@ from earwitness.lab.session import lab_for
 from earwitness.lab.workers import scoring_pool
 from earwitness.study.file import read_study
 from earwitness.study.lab_post import lab_posts
-from earwitness.study.metrics import Metrics, served
+from earwitness.study.metrics import Metrics
+from earwitness.study.metrics_server import served
 from earwitness.study.runner import Ending, News, Stop, Why
 from earwitness.study.session import lab_plan_of
 from earwitness.study.watch import Turn, remember, watch
@@ -53,7 +54,7 @@ async def watch_in_lab(
     metrics = Metrics()
     remember(directory, metrics, f"{datetime.now(UTC):%Y-%m-%d}")
     rest_s = _REST_S[0]
-    with served(metrics, _listener(address)) as (host, port):
+    with served(metrics.registry, _listener(address)) as (host, port):
         noted(f"metrics: http://{host}:{port}/metrics")
         while True:
             begun_s = time.monotonic()

@@ -71,9 +71,11 @@ COLUMNS = (
     "seconds",
     "sample_rate",
     "refused",
+    "doubt",
 )
 """Columns of `WhatIf.calls`. `playout_delay_ms` is what the buffer adds; `kind` the buffer's name without its setting;
-`mos_cqe_heard` see `conversational`; `refused` why there is no score. Others as in the data dictionary."""
+`mos_cqe_heard` see `conversational`; `refused` why there is no score; `doubt` what of the packets cannot be
+(`Heard.notes`). Others as in the data dictionary."""
 
 HALF_RTT = "rtt/2"
 """`mouth_to_ear_basis` where the least network delay was taken from RTCP's round trip (`least_delay_ms`)."""
@@ -204,7 +206,7 @@ def refused_of(calls: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
 def as_table(records: Sequence[Record]) -> pd.DataFrame:
     """Records as a frame with `COLUMNS`, numbers as float64 (NaN: not measured), texts as text."""
     texts = {"call_id", "direction", "condition", "path", "codec", "place", "buffer", "kind", "concealment"}
-    texts |= {"mouth_to_ear_basis", "refused"}
+    texts |= {"mouth_to_ear_basis", "refused", "doubt"}
     columns: dict[str, Any] = {}
     for name in COLUMNS:
         values = [record.get(name) for record in records]

@@ -1,8 +1,6 @@
-"""Reading a Parquet file that somebody else may have made: judged by its metadata before anything is unpacked.
+"""Reading a Parquet file that somebody else may have made, once its layout says that it is fit to be unpacked.
 
-A file of kilobytes can unpack to gigabytes: a value that is repeated costs a few bits a row, and zstd packs zeros ten
-thousand to one. So rows, columns and unpacked bytes are bounded first, and texts and bytes are read as dictionaries,
-where each distinct value is held once.
+Texts and bytes are read as dictionaries, where each distinct value is held once however often it is repeated.
 """
 
 from __future__ import annotations
@@ -15,21 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from earwitness.errors import InputError
-from earwitness.files import MIB, open_regular
-
-MOST_ROWS = 4_000_000
-"""Packets or frames of a call: more than a day of packets, twelve hours of a ledger."""
-MOST_BYTES = 256 * MIB
-"""Unpacked: eight hours of whole G.711 packets."""
-_MOST_COLUMNS, _MOST_ROW_GROUPS = 256, 100_000
-_KINDS = {"BOOLEAN", "INT32", "INT64", "FLOAT", "DOUBLE", "BYTE_ARRAY"}
+from earwitness.files import read_regular
+from earwitness.trace.parquet_layout import MOST_BYTES, UnfitParquet, checked_layout
 
 
 def read_dictionaries(path: str | Path, doing: str, remedy: str) -> pa.Table:
     """The table in a Parquet file, its texts and bytes as dictionary arrays.
 
     `doing` and `remedy` are the first and last clause of the error. Raises InputError where the file is missing, no
-    regular file, none of Parquet, damaged, nested, or larger than `MOST_ROWS` and `MOST_BYTES`.
+    regular file, none of Parquet, damaged, nested, or larger than `parquet_layout` permits.
     """
     return _read(path, doing, remedy)[0]
 
@@ -53,40 +45,23 @@ def read_plain(path: str | Path, doing: str, remedy: str) -> pa.Table:
 def _read(path: str | Path, doing: str, remedy: str) -> tuple[pa.Table, pa.Schema]:
     """The table with dictionaries, and the schema that the file has."""
     try:
-        with open_regular(path, most_bytes=MOST_BYTES) as file:
-            metadata = pq.read_metadata(file)
-            wrong = _unfit(metadata)
-            if not wrong:
-                columns = [metadata.schema.column(at) for at in range(metadata.num_columns)]
-                texts = [column.name for column in columns if column.physical_type == "BYTE_ARRAY"]
-                file.seek(0)
-                whole = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts)
-                return whole.read(use_threads=False), metadata.schema.to_arrow_schema()
-    except OSError as error:
-        raise InputError(doing, path, error.strerror or error, remedy) from error
-    except (pa.ArrowException, ValueError, MemoryError) as error:
+        content = read_regular(path, MOST_BYTES)
+        layout = checked_layout(content)
+        file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(layout.texts))
+        table = file.read(use_threads=False)
+        # The layout was checked: what pyarrow made of it is the same, or not to be trusted.
+        if table.num_rows != layout.rows or tuple(table.column_names) != layout.columns:
+            raise UnfitParquet("it is damaged (its rows and columns are not those of its footer)")
+        table.validate()
+        return table, file.schema.to_arrow_schema()
+    except UnfitParquet as error:
+        raise InputError(doing, path, error, remedy) from error
+    except pa.ArrowException as error:
         raise InputError(doing, path, f"it is damaged ({error})", remedy) from error
-    raise InputError(doing, path, wrong, remedy)
-
-
-def _unfit(metadata: pq.FileMetaData) -> str:
-    """Why a file is not to be unpacked, as a clause; empty where it may be."""
-    if metadata.num_columns > _MOST_COLUMNS or metadata.num_row_groups > _MOST_ROW_GROUPS:
-        return f"it has {metadata.num_columns} columns in {metadata.num_row_groups} parts"
-    for at in range(metadata.num_columns):
-        column = metadata.schema.column(at)
-        if column.max_repetition_level or column.physical_type not in _KINDS or column.name != column.path:
-            return f"its column {column.path} is of another kind than we write"
-    groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
-    rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
-    if not 0 <= rows <= MOST_ROWS:
-        return f"it has {rows} rows, and at most {MOST_ROWS} are read"
-    unpacked = sum(
-        max(0, group.column(at).total_uncompressed_size) for group in groups for at in range(group.num_columns)
-    )
-    if unpacked > MOST_BYTES:
-        return f"it unpacks to {unpacked // MIB} MiB, and at most {MOST_BYTES // MIB} are read"
-    return ""
+    except OSError as error:
+        raise InputError(doing, path, error.strerror or f"it is damaged ({error})", remedy) from error
+    except (ValueError, MemoryError) as error:
+        raise InputError(doing, path, f"it is damaged ({error})", remedy) from error
 
 
 def _unpacked_bytes(column: pa.ChunkedArray) -> int:
@@ -94,7 +69,6 @@ def _unpacked_bytes(column: pa.ChunkedArray) -> int:
     total = 0
     for chunk in column.chunks:
         lengths = np.append(pc.binary_length(chunk.dictionary).fill_null(0).to_numpy(zero_copy_only=False), 0)
-        total += int(
-            lengths[chunk.indices.fill_null(len(lengths) - 1).to_numpy(zero_copy_only=False)].sum(dtype=np.int64)
-        )
+        which = chunk.indices.fill_null(len(lengths) - 1).to_numpy(zero_copy_only=False)
+        total += int(lengths[which].sum(dtype=np.int64))
     return total

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.trace.bytewindow import window
-from earwitness.trace.model import I32, I64, U8
+from earwitness.trace.model import I32, I64, U8, Bool
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import MAX_PACKET, Records
 from earwitness.trace.tally import Tally
@@ -242,7 +242,6 @@ class _Walk:
     def _search(self, begin: int, second: int | None, longest: int) -> tuple[bool, int]:
         """The next place where three records in a row look sound, of the days around the ones before."""
         data, order = self._data, self._order
-        header = struct.Struct(order + "IIII").unpack_from
         longest = longest or MAX_PACKET
         stop, size = begin, _SEARCH_BYTES
         while stop + 16 <= len(data):
@@ -259,20 +258,29 @@ class _Walk:
             sound = (fraction < 1_000_000_000 // self._unit_ns) & (length >= captured) & (length <= MAX_PACKET)
             if second is not None:
                 sound &= np.abs(seconds - second) < 86_400
-            for which in np.flatnonzero(sound).tolist():
-                candidate, first = piece + int(likely[which]), int(seconds[which])
-                at = candidate
-                for _ in range(3):
-                    if at == len(data) and self._last:
-                        return True, candidate
-                    if at + 16 > len(data):
-                        if not self._last:
-                            return False, candidate
-                        break
-                    when, _, kept, wire = header(data.data, at)
-                    if not 0 < kept <= min(longest, wire) or wire > MAX_PACKET or abs(when - first) > _NEAR_S:
-                        break
-                    at += 16 + kept
-                else:
-                    return True, candidate
+            if sound.any():
+                candidates = piece + likely[sound]
+                held, unsure = self._three_in_a_row(candidates, seconds[sound], longest)
+                told = np.flatnonzero(held | unsure)
+                if len(told):
+                    return bool(held[told[0]]), int(candidates[told[0]])
         return False, stop
+
+    def _three_in_a_row(self, candidates: I64, seconds: I64, longest: int) -> tuple[Bool, Bool]:
+        """Which of the places (n,) begin three sound records within a minute, or fewer up to the file's end; and of
+        which a longer piece must tell."""
+        held, unsure = np.zeros(len(candidates), dtype=bool), np.zeros(len(candidates), dtype=bool)
+        going, at, end = np.arange(len(candidates)), candidates, len(self._data)
+        for _ in range(3):
+            if self._last:
+                held[going[at == end]] = True
+            within = at + 16 <= end
+            if not self._last:
+                unsure[going[~within]] = True
+            going, at = going[within], at[within]
+            when, _, kept, wire = window(self._data, at, 16).view(self._order + "u4").astype(np.int64).T
+            sound = (kept > 0) & (kept <= np.minimum(longest, wire)) & (wire <= MAX_PACKET)
+            sound &= np.abs(when - seconds[going]) <= _NEAR_S
+            going, at = going[sound], (at + 16 + kept)[sound]
+        held[going] = True
+        return held, unsure
