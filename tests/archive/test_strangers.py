@@ -118,7 +118,13 @@ def test_a_figure_that_cannot_be_leaves_its_call_out(
 
 
 def test_a_million_unknown_keys_are_told_in_a_few_notes(dataset: Dataset) -> None:
-    change(dataset, lambda plain: plain.update({f"key\x1b{i}": 1 for i in range(100_000)}))
+    def many(plain: dict[str, object]) -> None:
+        unknown = {f"key\x1b{i}": 1 for i in range(100_000)}
+        plain.update(unknown)
+        for one in plain["rows"]:  # type: ignore[attr-defined]
+            one.update(unknown)
+
+    change(dataset, many)
     rows = dataset.rows()
     assert set(rows["call_id"]) == {"good", "bad"}
     assert 0 < len(rows.attrs["problems"]) <= 20

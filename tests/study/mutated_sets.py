@@ -124,7 +124,7 @@ def spoil(path: Path, rng: random.Random) -> tuple[bool, list[str]]:
             )
         try:
             change(choice, rng)
-        except (OSError, ValueError, KeyError) as error:  # spoilt already, in another way
+        except (OSError, ValueError, KeyError, RecursionError) as error:  # spoilt already, in another way
             done.append(f"not {change.__name__} {choice.name}: {type(error).__name__}")
             continue
         done.append(f"{change.__name__} {choice.relative_to(path)}")

@@ -27,6 +27,16 @@ MOST_NOTES = 20
 _PLAIN: dict[type, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Maybe:
+    """A plain value or nothing: what most fields are."""
+
+    kind: type
+
+
+_OPTIONAL: dict[Any, _Maybe] = {kind | None: _Maybe(kind) for kind in _PLAIN}
+
+
 class Mismatch(ValueError):
     """A value that is not what the schema says, with where it is: `rows[0].hops: expected an integer, got 'x'`."""
 
@@ -80,34 +90,59 @@ def from_plain(kind: type[Item], value: Any, notes: list[str] | None = None, whe
     """
     if not isinstance(value, Mapping):
         raise Mismatch(f"{where or kind.__name__}: expected an object, got {_short(value)}")
-    hints = _hints(kind)  # type: ignore[arg-type]
     given: dict[str, Any] = {}
-    names = set()
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        names.add(field.name)
-        place = f"{where}.{field.name}" if where else field.name
+    for field in _fields(kind):  # type: ignore[arg-type]
         if field.name in value:
-            given[field.name] = _convert(hints[field.name], value[field.name], notes, place)
-            _check_range(given[field.name], field.metadata.get("range"), place)
-            _check_length(given[field.name], field.metadata.get("longest"), place)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise Mismatch(f"{place}: missing")
+            place = f"{where}.{field.name}" if where else field.name
+            given[field.name] = item = _convert(field.hint, value[field.name], notes, place)
+            if item is not None and field.limited:
+                _check_limits(item, field, place)
+        elif field.required:
+            raise Mismatch(f"{where}.{field.name}: missing".lstrip("."))
     if notes is not None:
-        unknown = [key for key in value if key not in names]
-        notes.extend(
-            f"{where}.{_key(key)}: unknown, left out".lstrip(".") for key in unknown[: MOST_NOTES - len(notes)]
-        )
+        names = _names(kind)  # type: ignore[arg-type]
+        unknown = [key for key in value if key not in names][: max(0, MOST_NOTES - len(notes))]
+        notes.extend(f"{where}.{_key(key)}: unknown, left out".lstrip(".") for key in unknown)
     return kind(**given)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    """What a field of a dataclass asks of its value."""
+
+    name: str
+    hint: Any
+    required: bool
+    bounds: tuple[float, float] | None
+    longest: int | None
+    limited: bool
+
+
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    """The field types of a dataclass, evaluated once."""
-    return typing.get_type_hints(kind)
+def _fields(kind: type) -> tuple[_Field, ...]:
+    """The fields of a dataclass, their types evaluated once."""
+    hints = typing.get_type_hints(kind)
+    made = []
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        bounds, longest = field.metadata.get("range"), field.metadata.get("longest")
+        limited = bounds is not None or longest is not None
+        hint = _OPTIONAL.get(hints[field.name], hints[field.name])
+        made.append(_Field(field.name, hint, required, bounds, longest, limited))
+    return tuple(made)
+
+
+@functools.cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in _fields(kind))
 
 
 def _convert(hint: Any, value: Any, notes: list[str] | None, where: str) -> Any:
     """`value` as the type `hint` asks, or `Mismatch`."""
+    if isinstance(hint, _Maybe):
+        return None if value is None else _scalar(hint.kind, value, where)
+    if hint in _PLAIN:
+        return _scalar(hint, value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         _check_anything(value, where)
@@ -135,6 +170,15 @@ def _convert(hint: Any, value: Any, notes: list[str] | None, where: str) -> Any:
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
     """`value` as a string, number, boolean or member of an enumeration."""
+    if type(value) is hint:
+        if hint is str:
+            if not value.isascii():
+                _check_text(value, where)
+        elif hint is int and not INT64[0] <= value <= INT64[1]:
+            raise Mismatch(f"{where}: {_short(value)} does not fit into 64 bits")
+        elif hint is float and not math.isfinite(value):
+            raise Mismatch(f"{where}: {value} is not a number that JSON has")
+        return value
     if isinstance(hint, type) and issubclass(hint, Enum):
         try:
             return hint(value)
@@ -145,26 +189,15 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         except OverflowError:
             raise Mismatch(f"{where}: no number can be as large as {_short(value)}") from None
-    if type(value) is not hint:
-        raise Mismatch(f"{where}: expected {_PLAIN.get(hint, str(hint))}, got {_short(value)}")
-    if hint is str:
-        _check_text(value, where)
-    elif hint is int and not INT64[0] <= value <= INT64[1]:
-        raise Mismatch(f"{where}: {_short(value)} does not fit into 64 bits")
-    elif hint is float and not math.isfinite(value):
-        raise Mismatch(f"{where}: {value} is not a number that JSON has")
-    return value
+    raise Mismatch(f"{where}: expected {_PLAIN.get(hint, str(hint))}, got {_short(value)}")
 
 
-def _check_range(value: Any, bounds: tuple[float, float] | None, where: str) -> None:
-    """Raise `Mismatch` for a number out of its field's range."""
-    if bounds is not None and value is not None and not bounds[0] <= value <= bounds[1]:
+def _check_limits(value: Any, field: _Field, where: str) -> None:
+    """Raise `Mismatch` for a number out of its field's range, and for a text that is longer than its field's."""
+    bounds, longest = field.bounds, field.longest
+    if bounds is not None and not bounds[0] <= value <= bounds[1]:
         raise Mismatch(f"{where}: {_short(value)} is not within {bounds[0]:g} to {bounds[1]:g}")
-
-
-def _check_length(value: Any, longest: int | None, where: str) -> None:
-    """Raise `Mismatch` for a text that is longer than its field's."""
-    if longest is not None and isinstance(value, str) and len(value) > longest:
+    if longest is not None and len(value) > longest:
         raise Mismatch(f"{where}: {_short(value)} has {len(value)} characters, at most {longest} can be")
 
 

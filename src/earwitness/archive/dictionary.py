@@ -43,6 +43,13 @@ A call is there whole or not at all. In `to_callee` the caller speaks and the ca
 A value that was not measured is null in JSON and Parquet and empty in CSV; the outcome says why. Numbers are never rounded on writing.
 In CSV, which people open in spreadsheets, a text that would begin a formula there (`=`, `+`, `-`, `@`, tab; also after `;`, `|`, tab or line feed) has an apostrophe before that character, and control characters are shown as `\\x1b`; numbers, and texts that are numbers, are as they are. JSON and Parquet hold every text as it was.
 Units are in the names: `_ms` milliseconds, `_ns` integer nanoseconds, `_ratio` 0..1.
+
+A call is read where its record can be one: regular file of at most 16 MiB, JSON as RFC 8259 has it with each key once, texts
+that are Unicode, integers of 64 bits, figures within what their unit can be (ratios 0 to 1, scores on their scale, counts from
+0, times within 10^12 ms), labels of at most 200 characters. Every other call is left out of whatever is made of the data set,
+which goes on with the rest and says which and why: on standard error, in the page, and with `--json` in records of their own
+(`left_out`: the call, `why`; `doubtful` where only a part is missing). An error that was not foreseen is told with its type and
+its place in the program. The index is believed where records could have given it, else the records are read.
 """
 
 _TABLES = """## Traces: `*.trace.parquet`
