@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def resident_mib(pids: list[int]) -> list[float]:
 
 @dataclass
 class Watched:
-    """A process of ours; the most memory that one, and that all of its processes, had at a moment that was looked at."""
+    """A process of ours, and the most memory that one, and all, of its processes had when they were looked at."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -180,6 +181,13 @@ FORWARDER = {
 }  # fmt: skip
 
 
+def _own_noise(record: logging.LogRecord) -> bool:
+    return record.getMessage() not in ("socket.send() raised exception.", "SSL connection is closed")
+
+
+logging.getLogger("asyncio").addFilter(_own_noise)
+
+
 class Caller:
     """An invited caller that sends what it likes."""
 
@@ -196,7 +204,7 @@ class Caller:
             "127.0.0.1", self._answer.port, ssl=self._context, server_hostname="earwitness", limit=1 << 23
         )
         hello = hello or {"earwitness": 1, "session": self.session, "received": self.got}
-        self.raw(encode(hello) if isinstance(hello, dict) else hello)
+        self.raw(hello if isinstance(hello, bytes) else json.dumps(hello).encode() + b"\n")
         try:
             reply, _ = await read(self.reader, 5.0)
         except OSError:
@@ -304,7 +312,9 @@ async def hostile_session(answer: Answer, chance: Random, nth: int) -> str:
         else:
             await caller.connect()
         if kind == "bytes":
-            caller.raw(chance.choice((b"[" * 60_000 + b"\n", b"x" * 300_000, chance.randbytes(5000), b'{"n":1,"bytes":9}\n')))
+            caller.raw(
+                chance.choice((b"[" * 60_000 + b"\n", b"x" * 300_000, chance.randbytes(5000), b'{"n":1,"bytes":9}\n'))
+            )
             await caller.hear(0.02)
         asked = requests(chance, nth)
         for request in asked:
@@ -316,7 +326,9 @@ async def hostile_session(answer: Answer, chance: Random, nth: int) -> str:
                 caller.send(request, chance.randbytes(3000) if request.get("do") == "speech" else b"")
         if kind == "flood":
             for number in range(300):
-                caller.send({"id": 1000 + number, "do": chance.choice(("files", "fetch", "result")), "with": {"number": 1}})
+                caller.send(
+                    {"id": 1000 + number, "do": chance.choice(("files", "fetch", "result")), "with": {"number": 1}}
+                )
         if kind == "unread":
             for number in range(200):
                 caller.send({"id": 1000 + number, "do": "fetch", "with": {"name": "events.jsonl", "offset": 0}})
@@ -380,7 +392,7 @@ async def answering_falsely(reply: Reply, introduction: Callable[[], Any]) -> As
                 for said, back in reply(message, blob):
                     sent += 1
                     writer.write(encode({"n": sent, **said}, back))
-        except (OSError, ValueError):
+        except (OSError, ValueError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()

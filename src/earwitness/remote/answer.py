@@ -126,7 +126,7 @@ class Answerer:
                 ssl_shutdown_timeout=GOODBYE_S,
             )
         except OSError as error:  # TLS's errors and a handshake that takes too long are some
-            connection.close()
+            # The socket is the transport's: closed here, its number could be another's before that one lets go of it.
             self._refused(peer, error)
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
