@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def resident_mib(pids: list[int]) -> list[float]:
 
 @dataclass
 class Watched:
-    """A process of ours; the most memory that one, and that all of its processes, had at a moment that was looked at."""
+    """A process of ours, and the most memory that one, and all, of its processes had when they were looked at."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -180,6 +181,13 @@ FORWARDER = {
 }  # fmt: skip
 
 
+def _own_noise(record: logging.LogRecord) -> bool:
+    return record.getMessage() not in ("socket.send() raised exception.", "SSL connection is closed")
+
+
+logging.getLogger("asyncio").addFilter(_own_noise)
+
+
 class Caller:
     """An invited caller that sends what it likes."""
 
@@ -196,7 +204,7 @@ class Caller:
             "127.0.0.1", self._answer.port, ssl=self._context, server_hostname="earwitness", limit=1 << 23
         )
         hello = hello or {"earwitness": 1, "session": self.session, "received": self.got}
-        self.raw(encode(hello) if isinstance(hello, dict) else hello)
+        self.raw(hello if isinstance(hello, bytes) else json.dumps(hello).encode() + b"\n")
         try:
             reply, _ = await read(self.reader, 5.0)
         except OSError:
@@ -384,7 +392,7 @@ async def answering_falsely(reply: Reply, introduction: Callable[[], Any]) -> As
                 for said, back in reply(message, blob):
                     sent += 1
                     writer.write(encode({"n": sent, **said}, back))
-        except (OSError, ValueError):
+        except (OSError, ValueError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()

@@ -20,6 +20,7 @@ from earwitness.remote.channel import LONGEST_REQUEST, Message, encode, read
 from earwitness.remote.machine import interface_of
 from earwitness.remote.sparingly import Sparingly
 from earwitness.remote.visit import Answering, Visit
+from earwitness.told import name, whole
 
 PROTOCOL = 1
 HANDSHAKE_S = 10.0
@@ -125,7 +126,7 @@ class Answerer:
                 ssl_shutdown_timeout=GOODBYE_S,
             )
         except OSError as error:  # TLS's errors and a handshake that takes too long are some
-            connection.close()
+            # The socket is the transport's: closed here, its number could be another's before that one lets go of it.
             self._refused(peer, error)
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
@@ -138,7 +139,7 @@ class Answerer:
                 hello, _ = await read(reader)
             known()
             await self._serve(hello, reader, writer)
-        except (OSError, KeyError, TypeError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             self._breaks.tell(f"the connection from {peer} was of no use ({error!r:.200})")
         except asyncio.CancelledError:
             writer.transport.abort()
@@ -154,9 +155,11 @@ class Answerer:
         if hello["earwitness"] != PROTOCOL:
             writer.write(encode({"refused": "it speaks another version of the protocol"}))
             return
+        # All of it is read before there is a visit: one that nobody could carry would lock out everybody.
+        session, they_have = name(hello["session"], what="session"), whole(hello["received"], what="received")
         visit = self._visit
-        if hello["session"]:
-            if visit is None or visit.session != hello["session"] or visit.ended.is_set():
+        if session:
+            if visit is None or visit.session != session or visit.ended.is_set():
                 writer.write(encode({"refused": "the call is not known here any more", "unknown": True}))
                 return
         elif visit is not None and not visit.ended.is_set():
@@ -169,7 +172,7 @@ class Answerer:
             visit = self._visit = Visit(replace(self._answering, machine=machine))
             self._run(self._see_to_its_end(visit))
             self._visits.tell(f"a caller came from {writer.get_extra_info('peername')[0]}")
-        await self._carry(visit, hello["received"], reader, writer)
+        await self._carry(visit, they_have, reader, writer)
 
     async def _carry(
         self, visit: Visit, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

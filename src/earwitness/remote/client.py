@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.lab.bubble import in_bubble, network_socket
 from earwitness.phone.builtin import failure_from
-from earwitness.remote.answer import HANDSHAKE_S, PROTOCOL
+from earwitness.remote.answer import GOODBYE_S, HANDSHAKE_S, PROTOCOL
 from earwitness.remote.certificates import Invitation, client_context, is_pinned
 from earwitness.remote.channel import LONGEST_LINE, Channel, Message, ProtocolError, encode, read
 from earwitness.remote.far_child import Believed, FarChild, as_it_is
@@ -267,15 +267,19 @@ class FarEnd:
         try:
             connection.setblocking(False)
             await loop.sock_connect(connection, await self._resolved())
-            reader, writer = await asyncio.open_connection(
-                sock=connection, ssl=self._context, server_hostname="earwitness", limit=LONGEST_LINE
-            )
-        except ssl.SSLCertVerificationError as error:
-            connection.close()
-            raise Refused("it showed another certificate than the invitation's; nothing was sent to it") from error
         except BaseException:
             connection.close()
             raise
+        try:  # from now on the socket is the transport's, which closes it, also when this fails
+            reader, writer = await asyncio.open_connection(
+                sock=connection,
+                ssl=self._context,
+                server_hostname="earwitness",
+                limit=LONGEST_LINE,
+                ssl_shutdown_timeout=GOODBYE_S,
+            )
+        except ssl.SSLCertVerificationError as error:
+            raise Refused("it showed another certificate than the invitation's; nothing was sent to it") from error
         tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
         if not is_pinned(tls.getpeercert(binary_form=True), self._invitation.server_certificate):
             writer.transport.abort()

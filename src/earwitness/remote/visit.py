@@ -91,7 +91,7 @@ class Visit:
         self.ended_because = ""
         """Why this side ended it, where it did so by itself."""
         self.call_id = ""
-        self.away_since: float | None = None
+        self.away_since: float | None = time.monotonic()
         """When the connection was lost (CLOCK_MONOTONIC, s); None while there is one."""
         self.machine = answering.machine
         self._answering = answering
