@@ -20,9 +20,11 @@ def ledger() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "packet": np.arange(4),
-            "sent_ns": pd.array([1, None, 3, 2**62], dtype="Int64"),
+            "part": np.zeros(4, dtype=np.int64),
+            "timestamp": np.arange(4) * 160,
+            "due_ns": pd.array([1, None, 3, 2**62], dtype="Int64"),
             "fate": pd.Categorical.from_codes([0, 1, 1, 0], categories=["played", "late"]),
-            "delay_ms": [0.5, np.nan, 1.0, 2.0],
+            "audio_ms": [0.5, np.nan, 1.0, 2.0],
         }
     )
 
@@ -30,7 +32,7 @@ def ledger() -> pd.DataFrame:
 def test_a_ledger_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_ledger(tmp_path, "to_caller", ledger())
     found = StoredCall(tmp_path).ledger("to_caller")
-    pd.testing.assert_frame_equal(found, ledger().astype({"packet": "Int64"}))
+    pd.testing.assert_frame_equal(found, ledger().astype({name: "Int64" for name in ("packet", "part", "timestamp")}))
 
 
 def test_texts_stay_texts(tmp_path: Path) -> None:
