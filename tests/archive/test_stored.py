@@ -32,7 +32,7 @@ def ledger() -> pd.DataFrame:
 def test_a_ledger_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_ledger(tmp_path, "to_caller", ledger())
     found = StoredCall(tmp_path).ledger("to_caller")
-    pd.testing.assert_frame_equal(found, ledger().astype({name: "Int64" for name in ("packet", "part", "timestamp")}))
+    pd.testing.assert_frame_equal(found, ledger().astype(dict.fromkeys(("packet", "part", "timestamp"), "Int64")))
 
 
 def test_texts_stay_texts(tmp_path: Path) -> None:
