@@ -16,16 +16,16 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from earwitness.archive.record import CallRecord, Circuit, Clock, Endpoint, Relay
 from earwitness.archive.schema import Row
+from earwitness.errors import InputError
 from earwitness.files import MIB
 from earwitness.speech.reference import speech_names
 from earwitness.study.pseudonyms import Pseudonyms
+from earwitness.trace.parquet import parse_plain
+from earwitness.trace.parquet_layout import MOST_BYTES
 
-LARGEST_TABLE = 1024 * MIB
-"""Of a Parquet file, unpacked."""
 _TRACE_KEY = b"earwitness.trace"
 _TRACE_COLUMNS = frozenset("sequence timestamp payload_type marker size sent_ns arrived_ns payload".split())  # noqa: SIM905
 _LEDGER_COLUMNS = frozenset(
@@ -182,13 +182,11 @@ def _first_line(entry: Any) -> Any:
 
 
 def read_table(file: BinaryIO) -> pa.Table:
-    """A Parquet table of a bounded size. Raises ValueError or pyarrow's errors."""
-    parquet = pq.ParquetFile(file)
-    about = parquet.metadata
-    size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
-    if not 0 <= size <= LARGEST_TABLE:
-        raise ValueError(f"{size / MIB:.0f} MiB unpacked")
-    return parquet.read()
+    """A Parquet table of a bounded size. Raises ValueError, which says what is wrong with it."""
+    try:
+        return parse_plain(file.read(MOST_BYTES + 1), "a table", "reading", "make it again")
+    except InputError as error:
+        raise ValueError(error.happened) from error
 
 
 def without_payload(table: pa.Table) -> pa.Table:

@@ -23,13 +23,18 @@ def read_dictionaries(path: str | Path, doing: str, remedy: str) -> pa.Table:
     `doing` and `remedy` are the first and last clause of the error. Raises InputError where the file is missing, no
     regular file, none of Parquet, damaged, nested, or larger than `parquet_layout` permits.
     """
-    return _read(path, doing, remedy)[0]
+    return _parse(_content(path, doing, remedy), path, doing, remedy)[0]
 
 
 def read_plain(path: str | Path, doing: str, remedy: str) -> pa.Table:
     """As `read_dictionaries`, with the columns as the file's schema has them; what is repeated counts towards
     `MOST_BYTES` as often as it is."""
-    table, schema = _read(path, doing, remedy)
+    return parse_plain(_content(path, doing, remedy), path, doing, remedy)
+
+
+def parse_plain(content: bytes, path: str | Path, doing: str, remedy: str) -> pa.Table:
+    """As `read_plain`, of a file given as its bytes; `path` is for the error."""
+    table, schema = _parse(content, path, doing, remedy)
     try:
         for place, field in enumerate(schema):
             column = table.column(place)
@@ -42,10 +47,16 @@ def read_plain(path: str | Path, doing: str, remedy: str) -> pa.Table:
     return table
 
 
-def _read(path: str | Path, doing: str, remedy: str) -> tuple[pa.Table, pa.Schema]:
+def _content(path: str | Path, doing: str, remedy: str) -> bytes:
+    try:
+        return read_regular(path, MOST_BYTES)
+    except OSError as error:
+        raise InputError(doing, path, error.strerror or error, remedy) from error
+
+
+def _parse(content: bytes, path: str | Path, doing: str, remedy: str) -> tuple[pa.Table, pa.Schema]:
     """The table with dictionaries, and the schema that the file has."""
     try:
-        content = read_regular(path, MOST_BYTES)
         layout = checked_layout(content)
         file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(layout.texts))
         table = file.read(use_threads=False)
