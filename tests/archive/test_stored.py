@@ -20,6 +20,10 @@ def ledger() -> pd.DataFrame:
     return pd.DataFrame(
         {
             "packet": np.arange(4),
+            "part": np.zeros(4, dtype=np.int64),
+            "timestamp": np.arange(4) * 160,
+            "due_ns": pd.array([1, 2, None, 4], dtype="Int64"),
+            "audio_ms": [0.0, np.nan, 40.0, 60.0],
             "sent_ns": pd.array([1, None, 3, 2**62], dtype="Int64"),
             "fate": pd.Categorical.from_codes([0, 1, 1, 0], categories=["played", "late"]),
             "delay_ms": [0.5, np.nan, 1.0, 2.0],
@@ -30,7 +34,7 @@ def ledger() -> pd.DataFrame:
 def test_a_ledger_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_ledger(tmp_path, "to_caller", ledger())
     found = StoredCall(tmp_path).ledger("to_caller")
-    pd.testing.assert_frame_equal(found, ledger().astype({"packet": "Int64"}))
+    pd.testing.assert_frame_equal(found, ledger().astype(dict.fromkeys(("packet", "part", "timestamp"), "Int64")))
 
 
 def test_texts_stay_texts(tmp_path: Path) -> None:
