@@ -35,12 +35,15 @@ from earwitness.cluster.dask import (
 )
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.errors import EarwitnessError
+from earwitness.files import MIB, read_regular
 from earwitness.study.whatif_calls import Direction
 from earwitness.study.whatif_journal import Record
 
 REMEMBERED = 256
 """Files that stay with the cluster after the last task that came with them; such tasks follow one another."""
 _FILES_OF_A_WORKER = 512
+LARGEST_BROUGHT = 256 * MIB
+"""Of one file: what a trace may have."""
 
 
 class Task(Protocol):
@@ -94,7 +97,7 @@ class CarryingExecutor(Executor):
         if one.digest in self._contents:
             self._contents.move_to_end(one.digest)
             return self._contents[one.digest]
-        content = Path(one.path).read_bytes()
+        content = read_regular(one.path, LARGEST_BROUGHT)
         future = self._client.submit(_as_it_is, content, key=f"file-{one.digest}", pure=False, resources={SCORING: 1})
         self._contents[one.digest] = future
         while len(self._contents) > REMEMBERED:
@@ -145,7 +148,7 @@ def _as_it_is(content: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _digest_of(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(path, LARGEST_BROUGHT)).hexdigest()
 
 
 @contextmanager

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from earwitness.archive.layout import CALL_FILES
+from earwitness.files import MIB, read_regular
+
+_LARGEST = 1024 * MIB
+"""Of one file: what goes over the network is in memory whole."""
+
 Files = Mapping[str, bytes]
 """By name; of one folder, without folders in it."""
 
 
 def pack(folder: Path) -> dict[str, bytes]:
-    """All files of a folder; what is in folders of it (short-lived files of programs) is left out."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+    """The files of a call in a folder, regular ones; short-lived files of programs, and links, are left out."""
+    names = sorted(path.name for path in folder.iterdir() if path.name in CALL_FILES and not path.is_symlink())
+    return {name: read_regular(folder / name, _LARGEST, follow=False) for name in names}
 
 
 def unpack(files: Files, folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from earwitness.capture.child import Child
 from earwitness.capture.live import CaptureProcess, CaptureSummary
 from earwitness.errors import CallFailure, EarwitnessError, InputError
+from earwitness.files import read_regular
 from earwitness.path.probe import Throughput
 from earwitness.path.vpn_config import Security, Tunnel, files_of
 from earwitness.path.vpn_files import Offer
@@ -261,9 +262,6 @@ def _fingerprint(told: object) -> str:
 
 def _sound(path: str) -> bytes:
     try:
-        sound = Path(path).read_bytes()
+        return read_regular(path, LONGEST_SPEECH_BYTES)
     except OSError as error:
-        raise InputError("sending the speech", path, error.strerror, "give a sound file") from error
-    if len(sound) > LONGEST_SPEECH_BYTES:
-        raise InputError("sending the speech", path, f"it has {len(sound)} bytes", "give a shorter file")
-    return sound
+        raise InputError("sending the speech", path, error.strerror, "give a sound file, or a shorter one") from error
