@@ -19,10 +19,11 @@ from bench.measure import Measurement
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.remote.hostile import answering, good_visit, hostile_session
-from tests.remote.hostile_answerers import hostile_answer, small_patience
+from tests.remote.hostile_answerers import hostile_answer, small_patience, whole_call
 
 CALLERS = 3000
 ANSWERERS = 2000
+CALLS = 24
 _PATIENCE_S = 60.0
 _MOST_MIB = 1024.0
 
@@ -97,4 +98,32 @@ async def _answerers(count: int) -> list[Measurement]:
         Measurement("all dealings", time.monotonic() - begun, "s"),
         Measurement("slowest dealing", slowest, "s", 30.0),
         Measurement("most memory", most_mib, "MiB", _MOST_MIB, note="both sides"),
+    ]
+
+
+def bench_whole_calls() -> list[Measurement]:
+    """`earwitness call --to` over tcp and vpn, the words of a real answering side mutated on their way back."""
+    return asyncio.run(_calls(CALLS))
+
+
+async def _calls(count: int) -> list[Measurement]:
+    outcomes: Counter[str] = Counter()
+    wrong: list[str] = []
+    worst_mib, slowest = 0.0, 0.0
+    with tempfile.TemporaryDirectory(prefix="hostile-") as name, answering(Path(name), "--patience", "1") as answer:
+        for number in range(count):
+            begun = time.monotonic()
+            code, said, outcome, mib = await whole_call(answer, Path(name), number, (0.02, 0.05, 0.2)[number % 3])
+            slowest, worst_mib = max(slowest, time.monotonic() - begun), max(worst_mib, mib)
+            outcomes[outcome] += 1
+            lines = [line for line in said.splitlines() if line.startswith("earwitness: ")]
+            if "Traceback" in said or not outcome or len(lines) != (code != 0) or code not in (0, 3):
+                wrong.append(f"{number}: {code} {outcome} {said[-300:]!r}")
+        tracebacks = answer.said.count("Traceback")
+    return [
+        Measurement("calls stored", sum(outcomes.values()), "calls", count, at_most=False, note=str(dict(outcomes))),
+        Measurement("not stored, not told in one line, or with a traceback", len(wrong), "", 0, note=" | ".join(wrong)),
+        Measurement("slowest call", slowest, "s", 700.0),
+        Measurement("most memory of one process", worst_mib, "MiB", _MOST_MIB),
+        Measurement("tracebacks in the log of answer", tracebacks, "", 0),
     ]

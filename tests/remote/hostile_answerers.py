@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 from unittest import mock
 
+from earwitness.archive.dataset import Dataset
 from earwitness.capture.live import CaptureProcess
 from earwitness.errors import EarwitnessError
 from earwitness.path import openvpn
@@ -18,12 +23,23 @@ from earwitness.path.end import PathEnd
 from earwitness.path.vpn_config import Security
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
-from earwitness.remote import client
-from earwitness.remote.channel import Message
+from earwitness.remote.certificates import AnswerKeys, Invitation, client_context, server_context
+from earwitness.remote.channel import Message, encode, read
 from earwitness.remote.client import FarEnd, fetch_kept
 from earwitness.remote.end import FarCapture, FarMachine
 
-from .hostile import INTRODUCTION, SETUP, STRANGE, answering_falsely, honest, mutated
+from .hostile import (
+    EARWITNESS,
+    INTRODUCTION,
+    SANDBOX,
+    SETUP,
+    STRANGE,
+    Answer,
+    Watched,
+    answering_falsely,
+    honest,
+    mutated,
+)
 
 CONFIG = {"role": "callee", "tun": 0, "token": "t" * 32, "flows": {"other": None}, "alone": False}
 
@@ -156,4 +172,71 @@ async def hostile_answer(chance: Random, folder: Path) -> tuple[str, float]:
     return step.__name__, time.monotonic() - begun
 
 
-__all__ = ["client", "hostile_answer", "small_patience"]
+# -- whole calls ------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def mutating(answer: Answer, chance: Random, share: float) -> AsyncIterator[tuple[int, Invitation]]:
+    """Between a caller and a real answering side, as one that has the keys of both: what comes back is mutated.
+
+    The numbers by which messages belong together stay, or the caller would wait its five minutes for each.
+    """
+    keys, invitation = AnswerKeys.make("")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(
+            "127.0.0.1",
+            answer.port,
+            ssl=client_context(answer.invitation),
+            server_hostname="earwitness",
+            limit=1 << 23,
+        )
+
+        async def forth() -> None:
+            while data := await reader.read(65_536):
+                there[1].write(data)
+
+        async def back() -> None:
+            while True:
+                message, blob = await read(there[0], 60.0)
+                for part in ("event", "value", "failure"):
+                    if part in message and chance.random() < share:
+                        message[part] = mutated(message[part], chance)
+                writer.write(encode(message, blob))
+
+        try:
+            await asyncio.gather(forth(), back())
+        except (OSError, ValueError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            there[1].transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context(keys), limit=1 << 23)
+    try:
+        yield server.sockets[0].getsockname()[1], invitation
+    finally:
+        server.close()
+
+
+async def whole_call(answer: Answer, folder: Path, number: int, share: float) -> tuple[int, str, str, float]:
+    """`earwitness call --to` in a sandbox of its own: exit code, what it said, the outcome stored, its memory (MiB)."""
+    chance = Random(number)
+    async with mutating(answer, chance, share) as (port, invitation):
+        file, out, log = folder / f"{number}.json", folder / f"{number}.data", folder / f"{number}.log"
+        invitation.write(file)
+        argv = [sys.executable, "-c", SANDBOX, *EARWITNESS, "call", "--to", f"127.0.0.1:{port}"]
+        argv += ["--invitation", str(file), "--path", chance.choice(("tcp", "tcp", "vpn")), "--seconds", "4"]
+        argv += ["--out", str(out)]
+        with log.open("wb") as said:
+            environment = {**os.environ, "XDG_STATE_HOME": str(folder), "COLUMNS": "200"}
+            process = subprocess.Popen(argv, stdout=said, stderr=said, env=environment)
+        watched = Watched(process, log)
+        looking = asyncio.create_task(watched.looking())
+        try:
+            code = await asyncio.to_thread(process.wait, 700)
+        finally:
+            looking.cancel()
+            process.kill()
+        stored = [call.record.outcome for call in Dataset.open(out).calls()]
+    return code, watched.said, str(stored[0]) if stored else "", watched.worst_one_mib
