@@ -16,7 +16,7 @@ from pathlib import Path
 import earwitness
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ROOT = Path(earwitness.__file__).parent
 _LONGEST = 300
 

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from earwitness.files import replacing
 from earwitness.visible import visible
 
 if TYPE_CHECKING:  # words and marks are wanted without drawing, and matplotlib takes long to import
@@ -193,8 +194,11 @@ def save(drawing: Figure, stem: Path | str) -> list[Path]:
     pdf, png = stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png")
     with paper():
         _as_it_stands(drawing)
-        drawing.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": "earwitness"})
-        drawing.savefig(png, metadata={"Software": None})
+        with replacing(pdf) as draft:
+            about = {"CreationDate": None, "Creator": None, "Producer": "earwitness"}
+            drawing.savefig(draft, format="pdf", metadata=about)
+        with replacing(png) as draft:
+            drawing.savefig(draft, format="png", metadata={"Software": None})
     return [pdf, png]
 
 
