@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 MIB = 1 << 20
-_LONGEST_NAME = 200
-"""Of a name, in the name of its draft: names have 255 bytes at most."""
+_LONGEST_NAME = 50
+"""Characters of a name in that of its draft: names have 255 bytes at most, and a character up to four."""
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFCHR: "a device",

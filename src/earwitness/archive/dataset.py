@@ -17,7 +17,7 @@ from earwitness import __version__
 from earwitness.archive import layout
 from earwitness.archive.codec import loads
 from earwitness.archive.index import survey, to_frame, write_index
-from earwitness.archive.problems import Problem, apart
+from earwitness.archive.problems import FULL, Problem, apart
 from earwitness.archive.record import CallRecord, read_record, write_record
 from earwitness.archive.schema import SCHEMA_VERSION
 from earwitness.archive.staging import commit, locked, remove_stale, staged, write_atomically
@@ -28,7 +28,6 @@ from earwitness.files import MIB, UnfitFile, UnfitTarget, check_replaceable, is_
 if TYPE_CHECKING:
     import pandas as pd
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _REMOVED = "the folder was removed or replaced meanwhile"
 _REMEDIES = {
@@ -116,12 +115,12 @@ class Dataset:
             raise InputError("storing the call", target, "there is one of that name", "give the call another name")
         with storing(target), staged(self.path, call_id) as folder:
             yield folder
+            self.check_there()
             record = read_record(folder)
             if record.call_id != call_id:
                 raise InputError(
                     "storing the call", target, f"its record is of {record.call_id!r}", "report this fault"
                 )
-            self.check_there()
             commit(folder, target, self.durable)
         self._added += 1
         if self._added > self._indexed // (50 if self.durable else 1):
@@ -247,9 +246,7 @@ def storing(target: Path) -> Iterator[None]:
         raise InputError("writing", error.filename, error.strerror, "give another name, or remove it") from error
     except Exception as error:
         number = _storage_trouble(error, target)
-        if number is None and (
-            _identity(base) != before or (isinstance(error, OSError) and not target.parent.is_dir())
-        ):
+        if number is None and (_identity(base) != before or _is_missing(error, target.parent)):
             raise gone(target.parent) from error
         if number is None:
             raise
@@ -276,13 +273,21 @@ def _storage_trouble(error: BaseException, target: Path) -> int | None:
     link: BaseException | None = error
     while link is not None:
         number = link.errno if isinstance(link, OSError) else None
-        if number in _FULL or (number in _REFUSED and _is_within(getattr(link, "filename", None), base)):
+        if number in FULL or (number in _REFUSED and _is_within(getattr(link, "filename", None), base)):
             return number
         link = link.__cause__ or link.__context__
     # Writers that hide errno (libsndfile, Arrow) fail all the same when the disk is full.
     space = os.statvfs(base)
     free = space.f_bfree if os.geteuid() == 0 else space.f_bavail
     return errno.ENOSPC if free == 0 else None
+
+
+def _is_missing(error: Exception, folder: Path) -> bool:
+    """Whether an error is that the folder of what is written is not there; pandas says so without a number."""
+    of_folder = isinstance(error, OSError) and (
+        error.errno is None or (error.errno == errno.ENOENT and _is_within(error.filename, folder))
+    )
+    return of_folder and not folder.is_dir()
 
 
 def gone(folder: Path) -> FolderGone:

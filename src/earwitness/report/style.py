@@ -10,6 +10,7 @@ Draw inside `with paper():` (or decorate the drawing function with `@paper()`), 
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -194,12 +195,17 @@ def save(drawing: Figure, stem: Path | str) -> list[Path]:
     pdf, png = stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png")
     with paper():
         _as_it_stands(drawing)
-        with replacing(pdf) as draft:
-            about = {"CreationDate": None, "Creator": None, "Producer": "earwitness"}
-            drawing.savefig(draft, format="pdf", metadata=about)
-        with replacing(png) as draft:
-            drawing.savefig(draft, format="png", metadata={"Software": None})
+        _write(drawing, pdf, {"CreationDate": None, "Creator": None, "Producer": "earwitness"})
+        _write(drawing, png, {"Software": None})
     return [pdf, png]
+
+
+def _write(drawing: Figure, path: Path, about: dict[str, str | None]) -> None:
+    """Drawn in memory first: matplotlib keeps a PDF open that does not fit on its disk."""
+    drawn = io.BytesIO()
+    drawing.savefig(drawn, format=path.suffix[1:], metadata=cast("dict[str, str]", about))
+    with replacing(path) as draft:
+        draft.write_bytes(drawn.getvalue())
 
 
 def _as_it_stands(drawing: Figure) -> None:
