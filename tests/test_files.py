@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.files import UnfitFile, open_regular, read_regular
+from earwitness.files import UnfitFile, UnfitTarget, check_replaceable, open_regular, read_regular, replacing
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -61,3 +61,42 @@ def test_a_refused_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
 def test_what_is_not_there_is_an_ordinary_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "nothing", 1)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/a-new-file", "/dev/../dev/full"])
+def test_nothing_is_written_among_devices(name: str) -> None:
+    with pytest.raises(UnfitTarget, match=r"among the devices|not a file"):
+        check_replaceable(Path(name))
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+
+    def failing() -> None:
+        with replacing(target) as draft:
+            draft.write_text("new")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert (target.read_text(), len(list(tmp_path.iterdir()))) == ("old", 2)
+    with replacing(link) as draft:
+        draft.write_text("new")
+    assert (target.read_text(), link.read_text(), link.is_symlink()) == ("old", "new", False)
+    with replacing(tmp_path / ("x" * 250)) as draft:  # its draft's name would be too long
+        draft.write_text("new")
+
+
+def test_what_took_the_name_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+
+    def overtaken() -> None:
+        with replacing(target) as draft:
+            draft.write_text("new")
+            os.mkfifo(target)
+
+    with pytest.raises(UnfitTarget, match="a pipe"):
+        overtaken()
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]

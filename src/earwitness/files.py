@@ -1,4 +1,4 @@
-"""Opening files that somebody else may have made: never a device or a pipe, never more than was asked for.
+"""Files that somebody else may have made or named: never a device or a pipe, read never more than was asked for.
 
 A path is a stranger's word until it is opened: it can be a FIFO on which an `open` waits for ever, a device that never
 ends, a sparse file of a terabyte, or a link to a secret. What is opened here is judged by its descriptor (fstat), so
@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 MIB = 1 << 20
+_LONGEST_NAME = 50
+"""Characters of a name in that of its draft: names have 255 bytes at most, and a character up to four."""
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFCHR: "a device",
@@ -29,6 +34,48 @@ class UnfitFile(OSError):
 
     def __init__(self, what: str, path: object) -> None:
         super().__init__(errno.EINVAL, what, str(path))
+
+
+class UnfitTarget(UnfitFile):
+    """What has the name of a file that is to be written, and is no file."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Make a file in one step: the block writes the draft that it is given, which then takes the name.
+
+    A block that raises leaves what had the name, and no draft. Every file that a user names is written so. A link to a
+    file is replaced itself, and never what it leads to: it may be a stranger's.
+
+    Raises:
+        UnfitTarget: what has the name is no file, and would be one after (`check_replaceable`).
+        OSError: it cannot be written.
+    """
+    check_replaceable(path)
+    draft = path.with_name(f".{path.name[:_LONGEST_NAME]}.{os.getpid()}-{secrets.token_hex(3)}")
+    try:
+        yield draft
+        check_replaceable(path)
+        draft.replace(path)
+    finally:
+        with suppress(OSError):  # its folder may be gone; what went wrong in the block is what is to be told
+            draft.unlink(missing_ok=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `UnfitTarget` where a file of that name would not be new, nor in the place of another file.
+
+    A device, pipe, socket or directory, or a link to one; anything in /dev, where /dev/stdout may lead to a file.
+    """
+    folder = os.path.realpath(path.parent)
+    if f"{folder}/".startswith("/dev/") and not f"{folder}/".startswith("/dev/shm/"):
+        raise UnfitTarget("it is among the devices", path)
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except OSError:  # there is none; or whoever writes there is told what is wrong
+        return
+    if kind != stat.S_IFREG:
+        raise UnfitTarget(f"it is {_KINDS.get(kind, 'something else')}, not a file", path)
 
 
 def open_regular(path: str | Path, *, most_bytes: int | None = None, follow: bool = True) -> BinaryIO:

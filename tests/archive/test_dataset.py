@@ -4,10 +4,12 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -322,6 +324,68 @@ def test_a_disk_that_really_fills(tmp_path: Path) -> None:
     assert lines[1].endswith("No space left on device; free some space and run it again")
     assert lines[2] == "[] ['first', 'first']"
     assert lines[3:] == ["storage_failed", "5"]
+
+
+def _removed(root: Path, _other: Path) -> None:
+    shutil.rmtree(root)
+
+
+def _moved_and_linked(root: Path, other: Path) -> None:
+    root.rename(root.with_name("moved"))
+    root.symlink_to(other)
+
+
+def _another_folder(root: Path, _other: Path) -> None:
+    root.rename(root.with_name("moved"))
+    root.mkdir()
+
+
+def _another_data_set(root: Path, _other: Path) -> None:
+    root.rename(root.with_name("moved"))
+    Dataset.open_or_create(root)
+
+
+def _a_file(root: Path, _other: Path) -> None:
+    shutil.rmtree(root)
+    root.write_text("mine")
+
+
+@pytest.mark.parametrize("happens", [_removed, _moved_and_linked, _another_folder, _another_data_set, _a_file])
+@pytest.mark.parametrize("moment", ["writing", "written", "between", "at the end"])
+def test_a_folder_removed_or_replaced_while_it_is_written_to(
+    tmp_path: Path, happens: Callable[[Path, Path], None], moment: str
+) -> None:
+    """One line, nothing in what has the name then, and nothing half done in what was moved."""
+    root, other = tmp_path / "data", tmp_path / "other"
+    other.mkdir()
+
+    def add() -> None:
+        with Dataset.open_or_create(root, durable=False) as dataset:
+            _add(dataset, "first")
+            if moment == "between":
+                happens(root, other)
+            if moment == "at the end":
+                dataset._added = 1
+                happens(root, other)
+                return
+            with dataset.new_call("second") as folder:
+                if moment == "writing":
+                    happens(root, other)
+                (folder / "caller.pcap").write_bytes(b"x" * 1000)
+                write_record(folder, _record("second"))
+                if moment == "written":
+                    happens(root, other)
+
+    with pytest.raises(CallFailure) as caught:
+        add()
+    assert caught.value.outcome is Outcome.STORAGE_FAILED
+    assert "the folder was removed or replaced meanwhile; leave it where it is and run it again" in str(caught.value)
+    assert list(other.iterdir()) == []
+    now = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    assert now == ({".lock", "dataset.json"} if happens is _another_data_set else set())
+    if (moved := tmp_path / "moved").is_dir():
+        assert list((moved / ".staging").iterdir()) == []
+        assert [call.call_id for call in Dataset.open(moved).calls()] == ["first"]
 
 
 def test_a_data_set_that_may_not_be_written(tmp_path: Path) -> None:

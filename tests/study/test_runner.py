@@ -25,7 +25,7 @@ from earwitness.study.journal import Journal
 from earwitness.study.lock import running_since
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Kind, decide, kind_of
-from earwitness.study.runner import Why
+from earwitness.study.runner import News, Why
 from study.simulated import RefusingPost, SimulatedPost, completes, run_simulated
 
 STUDY = """
@@ -314,6 +314,29 @@ def test_a_full_disk_and_a_broken_network_stop_the_study_and_it_resumes(tmp_path
     refusing = RefusingPost()
     assert run_simulated(STUDY, tmp_path / "b", [refusing]).why is Why.TROUBLE
     assert len(refusing.placed) == 3, "not for ever"
+
+
+@pytest.mark.parametrize("stage", ["placed", "off air", "stored"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_that_is_removed_ends_the_study_and_nothing_is_put_where_it_was(
+    tmp_path: Path, stage: str, linked: bool
+) -> None:
+    root, other = tmp_path / "data", tmp_path / "other"
+    other.mkdir()
+
+    def remove(news: News) -> None:
+        if news.stage == stage and not root.is_symlink() and root.is_dir():
+            shutil.rmtree(root)
+            if linked:
+                root.symlink_to(other)
+
+    ending = run_simulated(STUDY, root, [SimulatedPost(seconds=0.01)], stop=remove)
+    assert ending.why is Why.TROUBLE
+    assert "the folder was removed or replaced meanwhile" in ending.detail
+    assert ending.completed == (stage == "stored")
+    assert list(other.iterdir()) == []
+    assert root.is_symlink() is linked
+    assert root.exists() is linked
 
 
 def test_a_fault_of_ours_is_raised_and_the_journal_is_right_after(tmp_path: Path) -> None:

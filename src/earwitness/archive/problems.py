@@ -16,7 +16,8 @@ from pathlib import Path
 import earwitness
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors that say: nothing more can be written."""
 _ROOT = Path(earwitness.__file__).parent
 _LONGEST = 300
 
@@ -55,7 +56,7 @@ def ends_everything(error: BaseException) -> bool:
     """Whether an error is of the whole run and not of one call: nothing more can be written."""
     if isinstance(error, CallFailure):
         return error.outcome is Outcome.STORAGE_FAILED
-    return isinstance(error, OSError) and error.errno in _FULL
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 def reason(error: BaseException) -> str:

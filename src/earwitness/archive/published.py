@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness import __version__
-from earwitness.archive.dataset import Dataset
+from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.layout import CALLS, CAPTURES, REFERENCE, heard_file, trace_file
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.published_csv import CODECS, ENDS, ROW_COLUMN, write_published_csv
@@ -206,6 +206,7 @@ def export_published(dataset: Path, out: Path, problems: list[Problem] | None = 
     files are not in the data set leaves its cells empty; the caller's score of a call that could not be scored is 0, as
     the study wrote it.
     """
+    check_output(out)
     store = Dataset.open(dataset)
     left_out = [] if problems is None else problems
     rows = []
@@ -215,7 +216,8 @@ def export_published(dataset: Path, out: Path, problems: list[Problem] | None = 
             if line is not None:
                 rows.append(line)
     rows.sort(key=lambda line: (str(line["codec"]), str(line["location"]), int(line["iteration_no"])))
-    write_published_csv(rows, out)
+    with storing(out):
+        write_published_csv(rows, out)
     return len(rows)
 
 

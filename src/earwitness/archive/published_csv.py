@@ -122,12 +122,5 @@ def write_published_csv(rows: list[dict[str, Any]], path: Path) -> None:
     for end in ENDS:
         for score in SCORES:
             table[f"{end}_{score}"] = pd.to_numeric(table[f"{end}_{score}"], errors="coerce").round(3)
-    if path.exists() and not path.is_file():  # a device would be replaced by the file
-        raise InputError("writing the table", path, "it is there, and no file", "give a file of another name")
-    partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write_csv(table, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_csv(table, path)

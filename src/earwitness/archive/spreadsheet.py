@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from earwitness.files import replacing
 from earwitness.visible import ACTING, visible
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ def cell(value: Any) -> Any:
 
 
 def write_csv(frame: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
-    """Write the frame's columns, without its index, each value as `cell` has it."""
+    """Write the frame's columns, without its index, each value as `cell` has it; whole or not at all (`replacing`)."""
     safe = frame.rename(columns=cell)
     for at in range(safe.shape[1]):
         column = safe.iloc[:, at]
         if not (column.dtype.kind in "biufmM" and column.dtype.name != "category"):
             safe.isetitem(at, column.astype(object).map(cell).array)
-    safe.to_csv(path, index=False, float_format=float_format)
+    with replacing(path) as draft:
+        safe.to_csv(draft, index=False, float_format=float_format)

@@ -13,16 +13,21 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from earwitness.archive.layout import DATASET_FILE, INDEX_CSV, INDEX_PARQUET, LOCK, STAGING
+from earwitness.files import replacing
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the data set's advisory lock; other processes and threads wait."""
-    descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def locked(root: Path, within: int | None = None) -> Iterator[None]:
+    """Hold the data set's advisory lock; other processes and threads wait.
+
+    `within`: descriptor of the folder that `root` was, whatever has that name now.
+    """
+    name = root / LOCK if within is None else Path(LOCK)
+    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=within)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -32,19 +37,27 @@ def locked(root: Path) -> Iterator[None]:
 
 @contextmanager
 def staged(root: Path, call_id: str) -> Iterator[Path]:
-    """A new folder of this process inside the data set; whatever is still there on leaving is removed."""
+    """A new folder of this process inside the data set; whatever is still there on leaving is removed.
+
+    It is removed from where it was made, also if the data set has another name by then, or its name is another's.
+    """
     with locked(root):
         folder = root / STAGING / f"{os.getpid()}-{_start_time()}-{secrets.token_hex(3)}-{call_id}"
         folder.mkdir(parents=True)
         owner = _owner_file(folder)
         descriptor = os.open(owner, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        here = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield folder
     finally:
-        with locked(root):  # or another process's clean-up would meet it half removed
-            shutil.rmtree(folder, ignore_errors=True)
-            owner.unlink(missing_ok=True)
+        try:
+            # Locked, or another process's clean-up would meet it half removed; where it cannot be, all is gone.
+            with suppress(OSError), locked(root, here):
+                shutil.rmtree(f"{STAGING}/{folder.name}", ignore_errors=True, dir_fd=here)
+                os.unlink(f"{STAGING}/{owner.name}", dir_fd=here)
+        finally:
+            os.close(here)
             os.close(descriptor)
 
 
@@ -84,14 +97,10 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
 
     `durable`: wait until it is on the disk, which on a busy one takes a second; not for what can be made again.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}")
-    try:
-        temporary.write_bytes(content)
+    with replacing(path) as draft:
+        draft.write_bytes(content)
         if durable:
-            _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            _sync(draft)
 
 
 def make_way(folder: Path, *patterns: str) -> None:

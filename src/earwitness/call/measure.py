@@ -50,6 +50,7 @@ async def measure(
         cancelled: asyncio.CancelledError | None = None
         try:
             async with line or asyncio.Lock():
+                dataset.check_there()  # before minutes on the air for nothing
                 live = await place(plan, network, folder, notebook, watch)
                 if notebook.started_monotonic_ns:
                     network.write_truth(notebook.started_monotonic_ns, folder / layout.TRUTH)

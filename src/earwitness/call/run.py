@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 from earwitness.archive.dataset import Dataset
@@ -35,7 +35,7 @@ async def run_calls(
     *,
     command: tuple[str, ...] = (),
     told: Told = lambda _call, _title, _stage: None,
-) -> AsyncIterator[tuple[str, StoredCall | EarwitnessError]]:
+) -> AsyncGenerator[tuple[str, StoredCall | EarwitnessError]]:
     """Place the calls in order; yields (call id, stored call) as each is scored.
 
     While one call is scored the next is on the air. A call that could not even be stored is yielded as its error;

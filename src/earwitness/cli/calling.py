@@ -180,7 +180,7 @@ async def _place_calls(
     json: bool,
     where: str = "lab",
 ) -> int:
-    from earwitness.archive.dataset import Dataset
+    from earwitness.archive.dataset import Dataset, FolderGone
     from earwitness.archive.stored import StoredCall
     from earwitness.call.run import run_calls
     from earwitness.errors import CallFailure
@@ -207,19 +207,22 @@ async def _place_calls(
         async with opening(booting) as network:
             table.finished(where, ())
             running = run_calls(plans, network, dataset, command=tuple(sys.argv), told=told)
-            async for call_id, ended in running:
-                if isinstance(ended, StoredCall):
-                    table.finished(call_id, ended.rows)
-                    rows.extend(ended.rows)
-                    if ended.record.outcome != "completed":
+            async with contextlib.aclosing(running):
+                async for call_id, ended in running:
+                    if isinstance(ended, StoredCall):
+                        table.finished(call_id, ended.rows)
+                        rows.extend(ended.rows)
+                        if ended.record.outcome != "completed":
+                            failed += 1
+                            exit_code = exit_code or CallFailure.exit_code
+                            progress.print(f"earwitness: {ended.record.outcome_detail}", markup=False, soft_wrap=True)
+                    else:
+                        table.finished(call_id, ())
                         failed += 1
-                        exit_code = exit_code or CallFailure.exit_code
-                        progress.print(f"earwitness: {ended.record.outcome_detail}", markup=False, soft_wrap=True)
-                else:
-                    table.finished(call_id, ())
-                    failed += 1
-                    exit_code = exit_code or ended.exit_code
-                    progress.print(f"earwitness: {ended}", markup=False, soft_wrap=True)
+                        exit_code = exit_code or ended.exit_code
+                        progress.print(f"earwitness: {ended}", markup=False, soft_wrap=True)
+                        if isinstance(ended, FolderGone):
+                            break  # it is of all calls
     if json:
         print_records(row.to_dict() for row in rows)
     else:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 import earwitness.cli
 from earwitness import __version__
+from earwitness.archive.problems import FULL
 from earwitness.cli import streams
 from earwitness.cli.common import output, progress
 from earwitness.cli.running import INTERRUPTED
@@ -74,7 +75,8 @@ def main() -> None:
     except EarwitnessError as error:
         _end(str(error), error.exit_code)
     except OSError as error:  # of files, devices and limits of this machine, wherever no word of our own was found
-        _end(str(EarwitnessError("running", _command(), error, "see that it is there, and may be used")), 1)
+        remedy = "free some space" if error.errno in FULL else "see that it is there, and may be used"
+        _end(str(EarwitnessError("running", _command(), error, remedy)), 1)
     except UnicodeEncodeError as error:  # a name that is not UTF-8, where text has to be
         name = ascii(error.object[max(0, error.start - 40) : error.end + 40])
         remedy = "give the file or folder another name"

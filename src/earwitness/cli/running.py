@@ -78,7 +78,13 @@ def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) 
     except asyncio.CancelledError:
         progress.print("stopped before any call; the same command resumes it", markup=False)
         return INTERRUPTED
-    for line in status_text(replace(status(out), last_ending=str(ending.why))):  # its detail is told below, once
+    try:
+        lines = status_text(replace(status(out), last_ending=str(ending.why)))  # its detail is told below, once
+    except EarwitnessError:
+        if ending.why is not Why.TROUBLE:
+            raise
+        lines = []  # its folder may be gone, which is what is told below
+    for line in lines:
         progress.print(line, markup=False, soft_wrap=True)
     progress.print(f"{ending.why}: {ending.detail}" if ending.detail else str(ending.why), markup=False, soft_wrap=True)
     # Where something is to be mended first, such as a full disk, a report would only fail once more.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.archive.dataset import Dataset
+from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.schema import Row
 from earwitness.report import style
@@ -41,11 +41,12 @@ def write_figures(dataset: Path | str, folder: Path | str, problems: list[Proble
                     delays.setdefault(Way.of(row), []).append(found)
     marks = _marks([group.way for group in groups(rows)])
     written = []
-    if delays:
-        ordered = {way: delays[way] for way in marks if way in delays}
-        written += delay_cdf(pooled(ordered), marks, Path(folder) / "delay-cdf")
-    if any(row.mos_lqo is not None for row in rows):
-        written += mos_by_codec(rows, marks, Path(folder) / "mos-by-codec")
+    with storing(Path(folder) / "figures"):
+        if delays:
+            ordered = {way: delays[way] for way in marks if way in delays}
+            written += delay_cdf(pooled(ordered), marks, Path(folder) / "delay-cdf")
+        if any(row.mos_lqo is not None for row in rows):
+            written += mos_by_codec(rows, marks, Path(folder) / "mos-by-codec")
     return written
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.layout import REPORT
 from earwitness.archive.problems import Problem
 from earwitness.archive.staging import write_atomically
@@ -40,11 +40,14 @@ def write_report(
     """
     opened = Dataset.open(dataset)
     target = Path(out) if out is not None else opened.path / REPORT
+    check_output(target)
     page = build(opened, calls, progress)
     if problems is not None:
         problems.extend(page.problems)
     text = render(page)
     with storing(target):
+        if out is None:
+            opened.check_there()
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, text.encode(), durable=False)
     return target

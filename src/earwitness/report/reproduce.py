@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from earwitness.archive.dataset import Dataset
+from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.published import ImportSummary, import_folder
 from earwitness.archive.published_layout import scan
 from earwitness.archive.spreadsheet import write_csv
+from earwitness.archive.staging import write_atomically
 from earwitness.archive.tidy import Ends, read_ends, tidy_rows
 from earwitness.errors import InputError
 from earwitness.report.reproduce_drawing import Study
@@ -27,6 +28,7 @@ from earwitness.study.reproduction import Finding, metrics_numbers, reproduce_nu
 from earwitness.study.row_check import check_rows
 
 RAW = "raw-calls"
+_PAGE = "reproduction.html"
 SAMPLE = " (raw)"
 """Marks a condition that the tables do not hold and the raw files do."""
 
@@ -74,7 +76,9 @@ def reproduce(
     """
     ends = read_ends(folder)
     ours = (folder / "calls.parquet").is_file()
-    out.mkdir(parents=True, exist_ok=True)
+    check_output(out / _PAGE)
+    with storing(out / _PAGE):
+        out.mkdir(parents=True, exist_ok=True)
     imported, rows = (None, pd.DataFrame()) if ours or not raw else _import_raw(folder, out, executor, progress)
     packets = ends.frame if ours else tidy_rows(({str(k): v for k, v in r.items()} for r in _records(rows)), RAW)
     sample = packets[~packets["condition"].isin(ends.conditions)] if not ours else packets.iloc[:0]
@@ -90,12 +94,14 @@ def reproduce(
         metrics_latency=_metrics(folder, "onionperf-latencies"),
         metrics_throughput=throughput,
     )
-    figures, not_drawn = draw_figures(study, out / "figures")
+    with storing(out / _PAGE):
+        figures, not_drawn = draw_figures(study, out / "figures")
     checked = check_rows(rows, ends.frame) if len(rows) else pd.DataFrame()
     result = Reproduction(
         out, ends.sources, tuple(numbers), checked, tables, tuple(figures), tuple(not_drawn), imported
     )
-    return _write(result)
+    with storing(out / _PAGE):
+        return _write(result)
 
 
 def _import_raw(
@@ -173,12 +179,14 @@ def _write(result: Reproduction) -> Reproduction:
             files.append(path)
     if result.imported is not None:
         path = result.out / "import.json"
-        path.write_text(json.dumps(result.imported.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(result.imported.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        write_atomically(path, text.encode(), durable=False)
         files.append(path)
     markdown = result.out / "reproduction.md"
-    markdown.write_text(numbers_markdown(result.numbers, result.rows, result.tables), encoding="utf-8")
+    text = numbers_markdown(result.numbers, result.rows, result.tables)
+    write_atomically(markdown, text.encode(), durable=False)
     files.append(markdown)
     files.extend(path for figure in result.figures for path in figure.files)
     finished = Reproduction(**{**result.__dict__, "files": tuple(files)})
-    page = write_page(finished.out / "reproduction.html", finished)
+    page = write_page(finished.out / _PAGE, finished)
     return Reproduction(**{**finished.__dict__, "files": (*files, page)})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from earwitness import __version__
+from earwitness.archive.staging import write_atomically
 from earwitness.report.reproduce_text import (
     corrected_text,
     lessons_text,
@@ -75,7 +76,7 @@ def write_page(path: Path, result: Reproduction) -> Path:
         tables=[_shown(result, name) for name in TABLE_TITLES if len(result.tables.get(name, ()))],
         imported=result.imported.to_dict() if result.imported else None,
     )
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, text.encode(), durable=False)
     return path
 
 

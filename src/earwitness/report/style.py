@@ -10,6 +10,7 @@ Draw inside `with paper():` (or decorate the drawing function with `@paper()`), 
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from earwitness.files import replacing
 from earwitness.visible import visible
 
 if TYPE_CHECKING:  # words and marks are wanted without drawing, and matplotlib takes long to import
@@ -193,9 +195,17 @@ def save(drawing: Figure, stem: Path | str) -> list[Path]:
     pdf, png = stem.with_name(stem.name + ".pdf"), stem.with_name(stem.name + ".png")
     with paper():
         _as_it_stands(drawing)
-        drawing.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": "earwitness"})
-        drawing.savefig(png, metadata={"Software": None})
+        _write(drawing, pdf, {"CreationDate": None, "Creator": None, "Producer": "earwitness"})
+        _write(drawing, png, {"Software": None})
     return [pdf, png]
+
+
+def _write(drawing: Figure, path: Path, about: dict[str, str | None]) -> None:
+    """Drawn in memory first: matplotlib keeps a PDF open that does not fit on its disk."""
+    drawn = io.BytesIO()
+    drawing.savefig(drawn, format=path.suffix[1:], metadata=cast("dict[str, str]", about))
+    with replacing(path) as draft:
+        draft.write_bytes(drawn.getvalue())
 
 
 def _as_it_stands(drawing: Figure) -> None:

@@ -15,15 +15,18 @@ import jinja2
 import pandas as pd
 
 from earwitness import __version__
-from earwitness.archive.dataset import storing
+from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
-from earwitness.archive.staging import make_way
+from earwitness.archive.staging import make_way, write_atomically
+from earwitness.files import replacing
 from earwitness.report.whatif_figures import draw_tradeoffs
 from earwitness.report.words import codec_label, number, percent
 from earwitness.study.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
 from earwitness.study.whatif_journal import Progress
 
 _MOST_REASONS = 20
+_FILES = ("whatif.html", "whatif-calls.parquet", "whatif-calls.csv", "whatif-summary.csv")
+"""Beside the figures."""
 BASES = {
     "sent": "measured: both ends' packets are on one clock",
     HALF_RTT: "the least network delay is estimated from half of RTCP's round trip",
@@ -58,6 +61,7 @@ def report_what_if(
     same data set gives the same bytes, whatever the number of workers. Arguments and errors as `study.whatif.what_if`.
     """
     folder = out or dataset / "whatif"
+    _make_way(folder)
     found = what_if(
         dataset,
         buffers,
@@ -68,18 +72,24 @@ def report_what_if(
         executor=executor,
         progress=progress,
     )
-    with storing(folder / "whatif.html"):
-        make_way(folder, "whatif*", "tradeoff-*")
+    with storing(folder / _FILES[0]):
+        _make_way(folder)
         tables = write_tables(found, folder)
         figures = draw_tradeoffs(found.summary, folder)
-        page = write_page(folder / "whatif.html", found, figures)
+        page = write_page(folder / _FILES[0], found, figures)
     return WhatIfReport(found, (page, *tables, *(path for paths in figures.values() for path in paths)))
+
+
+def _make_way(folder: Path) -> None:
+    make_way(folder, "whatif*", "tradeoff-*")
+    check_output(*(folder / name for name in _FILES))
 
 
 def write_tables(found: WhatIf, folder: Path) -> list[Path]:
     """The rows and the summary as files."""
-    rows, text, summary = (folder / f"whatif-{name}" for name in ("calls.parquet", "calls.csv", "summary.csv"))
-    found.calls.to_parquet(rows, index=False)
+    rows, text, summary = (folder / name for name in _FILES[1:])
+    with replacing(rows) as draft:
+        found.calls.to_parquet(draft, index=False)
     write_csv(found.calls, text, "%.6g")
     write_csv(found.summary, summary, "%.6g")
     return [rows, text, summary]
@@ -101,7 +111,7 @@ def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Pat
         reasons=list(unscored.items()),
         paths=[_path(name, group, figures.get(str(name), ())) for name, group in found.summary.groupby("condition")],
     )
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, text.encode(), durable=False)
     return path
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from earwitness.archive.dataset import storing
+from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way
+from earwitness.files import replacing
 from earwitness.report import style
 from earwitness.report.words import codec_label
 from earwitness.study.blame import CAUSES
@@ -30,6 +31,8 @@ LABELS = {
 """Causes as a figure names them."""
 
 MOST_BARS = 60
+_FILES = (".parquet", ".csv", "-summary.csv")
+"""Beside the figure; ends of their names."""
 _DRAWN = ["condition", "codec", "buffer", "scored", "blame_whole", *(f"blame_{name}" for name in CAUSES)]
 
 
@@ -58,6 +61,7 @@ def report_blame(
     `out` (by default the folder blame of the data set). Arguments and errors as `study.blame_calls.blame_dataset`.
     """
     folder = out or dataset / "blame"
+    _make_way(folder)
     found = blame_dataset(
         dataset,
         buffer=buffer,
@@ -69,12 +73,18 @@ def report_blame(
         progress=progress,
     )
     with storing(folder / "blame.csv"):
-        make_way(folder, "blame*")
-        found.calls.to_parquet(folder / "blame.parquet", index=False)
+        _make_way(folder)
+        with replacing(folder / "blame.parquet") as draft:
+            found.calls.to_parquet(draft, index=False)
         write_csv(found.calls, folder / "blame.csv", "%.6g")
         write_csv(found.summary, folder / "blame-summary.csv", "%.6g")
         figures = draw_blame(found.summary, folder / "blame")
-    return BlameReport(found, (*(folder / f"blame{end}" for end in (".parquet", ".csv", "-summary.csv")), *figures))
+    return BlameReport(found, (*(folder / f"blame{end}" for end in _FILES), *figures))
+
+
+def _make_way(folder: Path) -> None:
+    make_way(folder, "blame*")
+    check_output(*(folder / f"blame{end}" for end in (*_FILES, ".pdf", ".png")))
 
 
 @style.paper()

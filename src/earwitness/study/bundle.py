@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from earwitness import __version__
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.layout import CALLS, LOCK, RECORD
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.files import replacing
 from earwitness.lab.scratch import scratch_folder
 from earwitness.study.lock import running_since
 from earwitness.study.pseudonyms import Pseudonyms
@@ -66,6 +67,7 @@ def bundle(
         raise InputError("bundling", directory, "a run is at work on it", "wait until it has ended")
     if not out.name.endswith((".tar.gz", ".tgz")):
         raise InputError("bundling into", out, "the name does not say what it is", "end it with .tar.gz")
+    check_output(out)
     top = out.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
     with storing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -147,8 +149,8 @@ def _installed(packages: Iterable[str]) -> dict[str, str]:
 
 def _pack(root: Path, names: Sequence[str], top: str, out: Path) -> None:
     """A tar whose bytes depend on its files alone: names in order, no times, no owners."""
-    draft = root / ".packed"
     with (
+        replacing(out) as draft,
         draft.open("wb") as raw,
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
@@ -158,7 +160,6 @@ def _pack(root: Path, names: Sequence[str], top: str, out: Path) -> None:
             entry.size, entry.mode = (root / name).stat().st_size, 0o644
             with (root / name).open("rb") as file:
                 tar.addfile(entry, file)
-    draft.replace(out)
 
 
 def _sha256(path: Path) -> str:

@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from earwitness.archive.dataset import storing
+from earwitness.archive.dataset import gone, storing
 from earwitness.archive.problems import ends_everything, reason, shown
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.files import MIB
@@ -104,6 +104,8 @@ class Journal:
         record = _all_plain(record)
         line = json.dumps({"key": key, "record": record}, ensure_ascii=False).encode() + b"\n"
         with storing(self._path):
+            if os.fstat(self._descriptor).st_nlink == 0:  # the hours to come would be for nothing
+                raise gone(self._path.parent)
             while line:
                 line = line[os.write(self._descriptor, line) :]
         self.kept[key] = record
