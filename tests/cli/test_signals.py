@@ -17,6 +17,7 @@ from earwitness.archive.dataset import Dataset
 from earwitness.errors import EarwitnessError
 from earwitness.lab.sandbox import check_permitted
 from lab.leftovers import Token
+from report.synthetic import Made, add_call
 from study.simulated import SimulatedPost, run_simulated
 
 COMMAND = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
@@ -148,6 +149,51 @@ def test_an_answer_without_a_call_ends_in_order(token: Token, tmp_path: Path, nu
         messages = rest(answer)
     assert (answer.returncode, messages) == (0, "answer: ended; what was measured is kept\n")
     assert not invitation.exists()
+
+
+TOLD_WHILE_IT_READS_ITS_COMMAND_LINE = """
+import os, typer.core
+from earwitness.cli.main import main
+read = typer.core.TyperGroup.make_context
+def told(self, *arguments, **options):
+    os.kill(os.getpid(), {number})
+    return read(self, *arguments, **options)
+typer.core.TyperGroup.make_context = told
+main()
+"""
+
+
+@pytest.mark.parametrize("number", ENDINGS)
+def test_a_command_told_at_its_very_start_says_so_too(number: signal.Signals) -> None:
+    program = TOLD_WHILE_IT_READS_ITS_COMMAND_LINE.format(number=int(number))
+    done = subprocess.run([sys.executable, "-c", program, "doctor"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + number
+    assert done.stderr == "earwitness: interrupted; what was measured is kept\n"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("command", "number"), [("whatif", signal.SIGTERM), ("blame", signal.SIGHUP)])
+def test_work_on_a_data_set_ends_with_its_processes(
+    token: Token, tmp_path: Path, command: str, number: signal.Signals
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    with Dataset.open_or_create(data, durable=False) as store:
+        for seed in range(4):
+            add_call(store, Made(f"call-{seed}", seconds=8.0, seed=seed))
+    with running(token, command, data, "--workers", 2, "--out", out) as work:
+        until_there(out / "journal.jsonl")
+        work.send_signal(number)
+        assert rest(work) == "earwitness: interrupted; what was measured is kept\n"
+    assert work.returncode == 128 + number
+    assert not token.processes()
+    assert [path.name for path in out.iterdir()] == ["journal.jsonl"]
+
+
+def until_there(path: Path, within_s: float = 60.0) -> None:
+    ends = time.monotonic() + within_s
+    while not path.exists():
+        assert time.monotonic() < ends, f"{path} never came"
+        time.sleep(0.05)
 
 
 def test_a_reader_that_goes_early_is_no_fault(tmp_path: Path) -> None:

@@ -245,9 +245,9 @@ def storing(target: Path) -> Iterator[None]:
     except UnfitTarget as error:
         raise InputError("writing", error.filename, error.strerror, "give another name, or remove it") from error
     except Exception as error:
-        number = _storage_trouble(error, target)
-        if number is None and (_identity(base) != before or _is_missing(error, target.parent)):
+        if _identity(base) != before or _is_missing(error, target.parent):
             raise gone(target.parent) from error
+        number = _storage_trouble(error, target)
         if number is None:
             raise
         remedy = _REMEDIES.get(number, "give a writable directory")

@@ -24,6 +24,13 @@ from earwitness.lab import ending
 
 
 class _Commands(TyperGroup):
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line; told to end meanwhile, Typer would do so without a word, and as by Ctrl-C."""
+        try:
+            return super().make_context(*arguments, **options)
+        except KeyboardInterrupt:
+            _end("interrupted; what was measured is kept", ending.exit_code())
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command; Typer would end an interrupted one without a word."""
         try:
