@@ -28,7 +28,7 @@ from earwitness.files import MIB, UnfitFile, UnfitTarget, check_replaceable, is_
 if TYPE_CHECKING:
     import pandas as pd
 
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG)
 _REMOVED = "the folder was removed or replaced meanwhile"
 _REMEDIES = {
     errno.ENOSPC: "free some space",
