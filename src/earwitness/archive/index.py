@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import os
 import stat
@@ -33,6 +34,7 @@ _ROWS_AT_ONCE = 1000
 _LONGEST_NAME = 130
 
 
+@functools.cache
 def arrow_schema() -> pa.Schema:
     """The columns of calls.parquet; unit, definition and source travel as field metadata."""
     hints = typing.get_type_hints(Row)
