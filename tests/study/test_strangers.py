@@ -308,3 +308,20 @@ def test_a_journal_of_a_study_that_cannot_be_read_leaves_its_tables_out(dataset:
         database.execute("CREATE TABLE attempts (why TEXT)")
         database.execute("INSERT INTO attempts VALUES (CAST(x'ff80' AS TEXT)), (x'00ff'), (1e300)")
     assert len(query(dataset, COUNTS.format("calls")).rows) == 2
+
+
+@pytest.mark.parametrize("column", ["size", "timestamp", "payload"])
+def test_a_question_of_packets_leaves_out_a_trace_with_a_damaged_page(dataset: Path, column: str) -> None:
+    path = dataset / "calls" / "bad" / "to_callee.trace.parquet"
+    group = pq.read_metadata(path).row_group(0)
+    (chunk,) = [one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == column]
+    content = bytearray(path.read_bytes())
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[begin : begin + 8] = b"\xff" * 8  # the page's header; the footer, and so every count, stays as it was
+    path.write_bytes(content)
+    answer = query(
+        dataset, f'SELECT call_id, count("{column}") AS n, max(hash("{column}")) AS h FROM packets GROUP BY 1'
+    )
+    assert {row["call_id"]: row["n"] for row in answer.records()} == {"good": 300, "bad": 150}
+    assert [problem.call_id for problem in answer.problems] == ["bad"]
+    assert "to_callee.trace.parquet" in answer.problems[0].what
