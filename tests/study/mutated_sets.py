@@ -122,6 +122,8 @@ def spoil(path: Path, rng: random.Random) -> tuple[bool, list[str]]:
             change = (
                 rng.choice((mutations.spoil_bytes, mutations.spoil_kind)) if choice.is_file() else mutations.spoil_kind
             )
+        if change is not mutations.spoil_kind and choice.exists() and not choice.is_file():
+            continue  # an earlier change put a pipe there, at which this one would wait
         try:
             change(choice, rng)
         except (OSError, ValueError, KeyError, RecursionError) as error:  # spoilt already, in another way
