@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.speech.wav import to_int16
-
-Pcm = NDArray[np.int16]
 
 _TIME_CONSTANT_S = 0.03
 _HANGOVER_S = 0.2
