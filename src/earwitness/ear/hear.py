@@ -26,6 +26,7 @@ from earwitness.ear.render import render
 from earwitness.ear.replay import Replay, replay
 from earwitness.ear.span import leap_seconds, without_leaps
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
+from earwitness.speech.sound import player
 from earwitness.trace.model import Trace
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Heard:
     """The codec's look-ahead, ns."""
     leap_s: float = 0.0
     """How much more time the RTP timestamps claim than the arrivals took, where that can be no call (`span`), s."""
+
+    def _repr_html_(self) -> str:
+        return player(self.audio, self.sample_rate)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
