@@ -1,4 +1,4 @@
-"""The documents' Python runs: each page's blocks in order, in one namespace, beside small files of the names they use."""
+"""The documents' Python runs: the blocks of a page in order, in one namespace, beside small files of those names."""
 
 from __future__ import annotations
 
