@@ -12,21 +12,19 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+from tests.netns.leftovers import Token
+from tests.study.stepping import SteppedClock
 
 from bench.commands import EARWITNESS, until
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.study.design import design
 from earwitness.study.file import parse_study
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from lab.leftovers import Token
-from study.stepping import SteppedClock
 
 DIRECT = '[[path]]\nname = "direct"\npath = "direct"\n'
 TOR = '[[path]]\nname = "tor3"\npath = "tor"\n'

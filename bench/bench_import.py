@@ -22,7 +22,7 @@ _RUN = """
 import resource, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from earwitness.archive.published import import_folder
+from earwitness.published.importing import import_folder
 import earwitness.score.pesq as pesq
 folder, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 inside, real = [0.0], pesq.pesq_nb

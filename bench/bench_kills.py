@@ -13,15 +13,14 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from tests.netns.leftovers import Token, machine_state
+
 from bench.bench_study import TWENTY
 from bench.commands import EARWITNESS, started
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.study.design import design, of_call_id
 from earwitness.study.file import parse_study
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from lab.leftovers import Token, machine_state
 
 KILLS = 30
 BOOT_S = 12.0

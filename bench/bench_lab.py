@@ -12,7 +12,7 @@ from typing import Any
 from bench.measure import Measurement
 
 _RUN = (
-    "import sys; from earwitness.lab.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
+    "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
 )
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.measure import Measurement
+from earwitness.replay.hearing import hear_capture
 from earwitness.score.pesq import pesq_nb
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
 from earwitness.speech.wav import read_wav, resample
-from earwitness.study.hearing import hear_capture
 
 ROUNDS = 10
 LINK = "delay=40,jitter=8"
@@ -29,7 +29,7 @@ _RATE = 8000
 _BLOCK = 400
 _REACH = 4000
 _RUN = (
-    "import sys; from earwitness.lab.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
+    "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
 )
 
 

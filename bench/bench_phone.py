@@ -14,7 +14,7 @@ import numpy as np
 from bench.measure import Measurement
 
 _RUN = (
-    "import sys; from earwitness.lab.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
+    "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
 )
 _PTIME_MS = 20.0
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from random import Random
 
-from bench.measure import Measurement
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.remote.hostile import answering, good_visit, hostile_session
 from tests.remote.hostile_answerers import hostile_answer, small_patience, whole_call
+
+from bench.measure import Measurement
 
 CALLERS = 3000
 ANSWERERS = 2000

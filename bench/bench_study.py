@@ -21,7 +21,7 @@ from earwitness.study.journal import Journal
 from earwitness.study.retry import Ended
 from earwitness.study.template import study_template
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
+REPOSITORY = Path(__file__).resolve().parent.parent
 LARGE = study_template("published", "large").replace("repeats = 10 ", "repeats = 56 ")
 """10,080 calls."""
 TWENTY = """version = 1
@@ -106,7 +106,7 @@ def bench_run_of_1000_simulated_calls() -> list[Measurement]:
         begun = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", code, "simulated", str(file), str(out), "1", "0"],
-            cwd=TESTS, capture_output=True, text=True, check=True,
+            cwd=REPOSITORY, capture_output=True, text=True, check=True,
         )  # fmt: skip
         seconds = time.perf_counter() - begun
         mib = int(done.stdout.split()[-1]) / 1024
@@ -123,8 +123,8 @@ def bench_killed_30_times() -> list[Measurement]:
         file, out = Path(scratch) / "study.toml", Path(scratch) / "out"
         file.write_text(TWENTY)
         done = subprocess.run(
-            [sys.executable, "-m", "study.killed", str(file), str(out), "30", "1"],
-            cwd=TESTS, capture_output=True, text=True, check=True,
+            [sys.executable, "-m", "tests.study.killed", str(file), str(out), "30", "1"],
+            cwd=REPOSITORY, capture_output=True, text=True, check=True,
         )  # fmt: skip
         stored = {path.name for path in (out / "calls").iterdir()}
     return [

@@ -98,7 +98,7 @@ async def _forwarders() -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    from earwitness.lab.sandbox import in_sandbox, rerun_inside
+    from earwitness.netns.sandbox import in_sandbox, rerun_inside
 
     if not in_sandbox():
         raise SystemExit(rerun_inside())

@@ -11,6 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+from tests.trace import tshark
+from tests.trace.clocks import QUEUES, trial
+from tests.trace.making import PHONE, SERVER, pcap, rtp_stream, together
+from tests.trace.mutating import mutate, originals
+from tests.trace.published_captures import captures, non_tor
+from tests.trace.test_fuzz import read_all
 
 from bench.measure import Measurement
 from earwitness.errors import InputError
@@ -22,15 +28,6 @@ from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests" / "trace"))
-
-import tshark  # noqa: E402
-from clocks import QUEUES, trial  # noqa: E402
-from making import PHONE, SERVER, pcap, rtp_stream, together  # noqa: E402
-from mutating import mutate, originals  # noqa: E402
-from published_captures import captures, non_tor  # noqa: E402
-from test_trace_fuzz import read_all  # noqa: E402
-
 PUBLISHED = Path(os.environ.get("EARWITNESS_PUBLISHED", REPOSITORY.parent / "shared" / "published"))
 
 

@@ -29,7 +29,7 @@ TURNS = int(os.environ.get("EARWITNESS_BENCH_TURNS", "2"))
 _RUN = """
 import json, sys, time
 from pathlib import Path
-import earwitness.study.whatif as whatif
+import earwitness.replay.whatif as whatif
 import earwitness.score.pesq as pesq
 from earwitness.cli.clusters import work_on
 dataset, out, captures, reference, workers, cluster, keys, *buffers = sys.argv[1:]
@@ -174,7 +174,7 @@ def _imported(scratch: Path, count: int = CALLS) -> tuple[Path, Path]:
     Where there are fewer, they come again, each time with another value in a field of the capture that means nothing
     (`sigfigs`), so that no two files are the same.
     """
-    from earwitness.archive.published import import_folder
+    from earwitness.published.importing import import_folder
 
     tor = PUBLISHED / "05-data" / "Sample-Raw-Data" / "Tor"
     by_codec = [sorted(folder.glob("*/caller/data/test_pcaps/*_0.pcap")) for folder in sorted(tor.iterdir())]

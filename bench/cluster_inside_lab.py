@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from earwitness.archive.dataset import Dataset
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.cluster.many_machines import Machines, reporting
+
+from earwitness.archive.dataset import Dataset
 
 STUDY = """
 version = 1

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from earwitness.emulator.link_profile import LinkProfile
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.wan import LinkProfile
 
 PORT = 4000
 PACKET_BYTES = 172
@@ -96,7 +96,7 @@ async def boot() -> dict[str, float]:
 def emulator_cpu_s() -> float:
     """Processor time that the emulator has used (proc(5) stat fields 14 and 15)."""
     for directory in Path("/proc").iterdir():
-        if directory.name.isdigit() and b"earwitness.lab.emulator\0" in (directory / "cmdline").read_bytes():
+        if directory.name.isdigit() and b"earwitness.emulator\0" in (directory / "cmdline").read_bytes():
             fields = (directory / "stat").read_text().rpartition(")")[2].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     raise RuntimeError("the emulator is not there")

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.lab.load.hogs import Hogs
+
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.call.lab_network import LabNetwork
@@ -19,10 +21,7 @@ from earwitness.call.measure import measure
 from earwitness.call.plan import CallPlan
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.sandbox import in_sandbox, rerun_inside
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from load.hogs import Hogs
+from earwitness.netns.sandbox import in_sandbox, rerun_inside
 
 HOGS: dict[str, tuple[str, int]] = {
     "none": ("", 0),

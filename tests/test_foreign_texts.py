@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.archive.published_csv import read_published_csv
-from earwitness.archive.tidy import read_ends
 from earwitness.call.accounts import _accounts_in
 from earwitness.cluster.keys import AUTHORITY_CERTIFICATE, ClusterKeys
+from earwitness.emulator.link_profile import LinkProfile, read_delay_trace
 from earwitness.errors import InputError
-from earwitness.lab.wan import LinkProfile, read_delay_trace
+from earwitness.published.calls_csv import read_published_csv
+from earwitness.published.tidy import read_ends
 from earwitness.remote.certificates import Invitation
 from earwitness.study.file import read_study
 

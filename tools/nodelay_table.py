@@ -16,7 +16,7 @@ import pandas as pd
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
-from earwitness.lab.geography import delay_ms, place
+from earwitness.geography import delay_ms, place
 from earwitness.trace.bursts import bursts
 
 MEASURES = ("jitter_mean_ms", "owd_p50_ms", "owd_p95_ms", "above_links_ms", "mos_lqo")

@@ -283,7 +283,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from earwitness.archive.dataset import Dataset
 from earwitness.errors import CallFailure
-from archive.test_dataset import _add, _leftovers
+from tests.archive.test_dataset import _add, _leftovers
 root = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", root], check=True)
 print("mounted", flush=True)
@@ -314,7 +314,7 @@ print(len((root / "data" / "calls.csv").read_text().splitlines()))
 
 
 def test_a_disk_that_really_fills(tmp_path: Path) -> None:
-    command = ["unshare", "-m", sys.executable, "-c", _FILL, str(tmp_path), str(Path(__file__).parent.parent)]
+    command = ["unshare", "-m", sys.executable, "-c", _FILL, str(tmp_path), str(Path(__file__).parents[2])]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if "mounted" not in done.stdout:
         pytest.skip(f"no mount namespace with a tmpfs here: {done.stderr.strip().splitlines()[-1:]}")

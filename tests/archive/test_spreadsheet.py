@@ -11,12 +11,12 @@ import pytest
 
 import earwitness
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.published_csv import COLUMNS, read_published_csv, write_published_csv
 from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import Row
 from earwitness.archive.spreadsheet import cell, write_csv
 from earwitness.cli.common import print_csv
 from earwitness.errors import Outcome
+from earwitness.published.calls_csv import COLUMNS, read_published_csv, write_published_csv
 
 FORMULAS = (
     "=1+1",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.sandbox import check_permitted
+from earwitness.netns.sandbox import check_permitted
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Run, command
+from tests.call.conftest import Run, command
 
 pytestmark = pytest.mark.lab
 

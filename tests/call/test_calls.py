@@ -12,8 +12,7 @@ import pytest
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.schema import columns
-
-from .conftest import Run
+from tests.call.conftest import Run
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("tor_lab")]
 
@@ -128,7 +127,7 @@ def test_a_fault_is_a_typed_outcome(run: Run, tmp_path: Path, fault: str, outcom
 def test_a_full_disk_loses_no_other_call(run: Run, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
-    from earwitness.lab import syscalls
+    from earwitness.netns import syscalls
 
     small = tmp_path / "small"
     small.mkdir()

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.dataset import Dataset
-
-from .conftest import Run, command
+from tests.call.conftest import Run, command
 
 pytestmark = pytest.mark.lab
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Run
+from tests.call.conftest import Run
 
 pytestmark = pytest.mark.lab
 

@@ -15,19 +15,19 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.record import Endpoint
-from earwitness.call.live import EndFacts, LiveCall
+from earwitness.call.builder import CallBuilder
 from earwitness.call.measure import evaluated
-from earwitness.call.notebook import Notebook
 from earwitness.call.place import place
+from earwitness.call.placed_call import EndFacts, PlacedCall
 from earwitness.call.plan import CallPlan
 from earwitness.call.remote_network import RemoteNetwork
 from earwitness.errors import Outcome
 from earwitness.remote.certificates import Invitation
 
 
-def _live() -> LiveCall:
+def _live() -> PlacedCall:
     ends = {name: EndFacts(endpoint=Endpoint(place="Berlin", host=name, address="10.0.0.1")) for name in ("a", "b")}
-    return LiveCall(
+    return PlacedCall(
         call_id="x",
         started_at="",
         plan=CallPlan(),
@@ -73,7 +73,7 @@ class Faulty(RemoteNetwork):
 @pytest.mark.parametrize("fault", [KeyError("address"), OSError(24, "Too many open files")])
 def test_a_fault_in_placing_is_a_failed_call_with_its_traceback(tmp_path: Path, fault: Exception) -> None:
     network = Faulty(fault)
-    notebook = Notebook("x", CallPlan(path="tcp"), network.name)
+    notebook = CallBuilder("x", CallPlan(path="tcp"), network.name)
     live = asyncio.run(place(notebook.plan, network, tmp_path, notebook, lambda _stage: None))
     assert live.outcome is Outcome.FAILED
     assert str(fault) in live.outcome_detail

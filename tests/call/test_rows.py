@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from tests.trace.making import START_NS, trace
 
 from earwitness.archive.schema import Row
-from earwitness.call.live import LiveCall
+from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import CallPlan
 from earwitness.call.rows import timed
 from earwitness.errors import Outcome
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
+from tests.trace.making import START_NS, trace
 
-LIVE = LiveCall(call_id="x", started_at="", plan=CallPlan(), codec="g711u", outcome=Outcome.COMPLETED)
+LIVE = PlacedCall(call_id="x", started_at="", plan=CallPlan(), codec="g711u", outcome=Outcome.COMPLETED)
 SENT_NS = START_NS + np.arange(100, dtype=np.int64) * 20_000_000
 ARRIVED_NS = SENT_NS + 30_000_000
 

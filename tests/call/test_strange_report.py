@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.remote.hostile import REPORT, SETUP
 
 from earwitness.archive.record import read_record, write_record
+from earwitness.call.builder import CallBuilder
 from earwitness.call.evaluate import evaluate
-from earwitness.call.notebook import Notebook
 from earwitness.call.plan import CallPlan
 from earwitness.call.talk import collect
-from earwitness.capture.child import ChildGone
+from earwitness.netns.child import ChildGone
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
+from tests.remote.hostile import REPORT, SETUP
 
 
 @dataclass
@@ -64,7 +64,7 @@ class End:
 )
 def test_a_strange_report_is_a_stored_failure(tmp_path: Path, report: Any) -> None:
     async def scene() -> Any:
-        notebook = Notebook("call-1", CallPlan(path="direct"), "public")
+        notebook = CallBuilder("call-1", CallPlan(path="direct"), "public")
         notebook.started_at = "2026-01-01T00:00:00.000000000Z"
         async with contextlib.AsyncExitStack() as stack:
             phones = {

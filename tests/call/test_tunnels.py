@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.dataset import Dataset
-
-from .conftest import Run
+from tests.call.conftest import Run
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("tor_lab")]
 

@@ -14,7 +14,7 @@ import pytest
 
 from earwitness.capture.live import CaptureProcess, call_clock_ns, epoch_offset_ns
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 
 pytestmark = [pytest.mark.realtime, pytest.mark.skipif(os.geteuid() != 0, reason="a packet socket needs root")]
 

@@ -17,10 +17,10 @@ SPEAKS_TO_OTHERS = (
     "archive/index.py",  # CSV into a file
     "archive/dictionary.py",  # the data dictionary, as Markdown
     "capture/agent.py",
-    "load/agent.py",
-    "load/server.py",
+    "lab/load/agent.py",
+    "lab/load/server.py",
     "phone/agent.py",
-    "remote/beside.py",
+    "remote/loopback_answerer.py",
 )
 """Files; and processes of ours whose standard output is a pipe, in JSON."""
 

@@ -15,10 +15,10 @@ import pytest
 
 from earwitness.archive.dataset import Dataset
 from earwitness.errors import EarwitnessError
-from earwitness.lab.sandbox import check_permitted
-from lab.leftovers import Token
-from report.synthetic import Made, add_call
-from study.simulated import SimulatedPost, run_simulated
+from earwitness.netns.sandbox import check_permitted
+from tests.netns.leftovers import Token
+from tests.report.synthetic import Made, add_call
+from tests.study.simulated import SimulatedSlot, run_simulated
 
 COMMAND = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 STUDY = """
@@ -198,7 +198,7 @@ def until_there(path: Path, within_s: float = 60.0) -> None:
 
 def test_a_reader_that_goes_early_is_no_fault(tmp_path: Path) -> None:
     demo = tmp_path / "data"
-    run_simulated(STUDY.format(repeats=1), demo, [SimulatedPost()])
+    run_simulated(STUDY.format(repeats=1), demo, [SimulatedSlot()])
     command = " ".join(f"'{part}'" for part in COMMAND)
     for options in ("", "--json"):
         script = f"{command} query {demo} 'select * from range(20000)' {options} 2>{tmp_path}/errors | head -c 10"

@@ -16,7 +16,7 @@ from earwitness.archive.record import read_record, write_record
 from earwitness.call.plan import CallPlan, InStudy
 from earwitness.cli.main import app
 from earwitness.errors import InputError, Outcome
-from study.simulated import SimulatedPost, run_simulated, simulated_record
+from tests.study.simulated import SimulatedSlot, run_simulated, simulated_record
 
 STUDY = """
 version = 1
@@ -35,7 +35,7 @@ NOT_UTF8 = os.fsdecode(b"bad\xffname")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("around") / "data"
-    run_simulated(STUDY, out, [SimulatedPost()])
+    run_simulated(STUDY, out, [SimulatedSlot()])
     return out
 
 

@@ -21,7 +21,7 @@ from earwitness.archive.dataset import Dataset
 from earwitness.cluster.keys import make_keys
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.sandbox import STATE_DIR, in_sandbox, rerun_inside
+from earwitness.netns.sandbox import STATE_DIR, in_sandbox, rerun_inside
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.remote.two_machines import EARWITNESS, command_lines

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from remote.test_two_machines import ran
+from tests.remote.test_two_machines import ran
 
 pytestmark = pytest.mark.lab
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from earwitness.ear.clock import playing_clock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.span import LEAST_PACKET_NS, QUIET_EACH_NS, QUIET_NS
+from earwitness.replay.blame_sounds import Ideal, reassembled, without_concealment
+from earwitness.replay.whatif_calls import least_delay_ms
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
 from earwitness.speech.codecs.registry import codec
-from earwitness.study.blame_sounds import Ideal, reassembled, without_concealment
-from earwitness.study.whatif_calls import least_delay_ms
 from earwitness.trace.bursts import bursts
 from earwitness.trace.clock import estimate_clock, on_one_clock
 from earwitness.trace.delay import delay_statistics, ipdv_ms, one_way_delay_ms, pdv_ms
@@ -26,8 +26,7 @@ from earwitness.trace.pair import pair
 from earwitness.trace.table import from_table, to_table
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
-
-from .traces import MS, START_NS, packets, voice
+from tests.ear.traces import MS, START_NS, packets, voice
 
 CODECS = ("g711u", "g711a", "gsm", "speex", "opus:24000,fec=1", "opus:24000,rate=48000")
 BUFFERS = (

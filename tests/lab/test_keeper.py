@@ -15,11 +15,10 @@ import pytest
 
 from earwitness.errors import EarwitnessError
 from earwitness.lab import keeper
-from earwitness.lab.identity import ProcessIdentity, processes_in
-from earwitness.lab.joining import run_joined
 from earwitness.lab.plan import LabPlan
-
-from .leftovers import Token, machine_state
+from earwitness.netns.joining import run_joined
+from earwitness.netns.process_identity import ProcessIdentity, processes_in
+from tests.netns.leftovers import Token, machine_state
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -81,7 +80,7 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
         )
         script += "(['sleep', '999'])\n print('in', flush=True)\n time.sleep(999)"
         join = (
-            "import sys; from earwitness.lab.joining import run_joined; from earwitness.lab.keeper import current\n"
+            "import sys; from earwitness.netns.joining import run_joined; from earwitness.lab.keeper import current\n"
             "sys.exit(run_joined(current().init, sys.argv[1:]))"
         )
         kept = set(token.processes())

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from earwitness.errors import CallFailure
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.sandbox import in_sandbox, rerun_inside
+from earwitness.netns.sandbox import in_sandbox, rerun_inside
 from earwitness.path import openvpn as openvpn_module
 from earwitness.path import vpn as vpn_module
 from earwitness.path import vpn_files as vpn_files_module

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from earwitness.lab.routes import networks
-from earwitness.lab.tun import TUN_CLONE_DEVICE
+from earwitness.netns.routes import networks
+from earwitness.netns.tun import TUN_CLONE_DEVICE
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path(TUN_CLONE_DEVICE).exists(), reason="needs root and a TUN device"
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 PROGRAM = """
 import contextlib, json, subprocess, sys
 from earwitness.errors import EarwitnessError
-from earwitness.lab.routes import networks
+from earwitness.netns.routes import networks
 from earwitness.path.tun import callee_device, tun_pair
 from earwitness.path.vpn import _number, tunnel_is_taken
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from earwitness.path.framed_stream import Counters, StreamLink
 from earwitness.path.in_band import InBand
-from earwitness.path.link import Counters, StreamLink
 from earwitness.path.probe import (
     LIMIT_BYTES,
     LIMIT_S,

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.sandbox import check_permitted
-
-from .inside_lab import DATAGRAMS, PROBES
+from earwitness.netns.sandbox import check_permitted
+from tests.path.inside_lab import DATAGRAMS, PROBES
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 

@@ -14,8 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from earwitness.call.plan import SECURITIES
 from earwitness.errors import InputError
-from earwitness.path.by_hand import tunnel_by_hand, write_by_hand
 from earwitness.path.certificates import static_files, tls_files
+from earwitness.path.manual import tunnel_by_hand, write_by_hand
 from earwitness.path.vpn_config import Security, Tunnel, client_config, server_config
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from earwitness.capture.live import epoch_offset_ns
-from earwitness.lab.owned import start_owned
+from earwitness.netns.owned import start_owned
 from earwitness.phone.setup import PhoneSetup
 
 _numbers = itertools.count(1)

@@ -16,9 +16,9 @@ import pytest
 
 from earwitness.capture.live import CaptureProcess
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.phone.builtin import BuiltinPhone
-from earwitness.phone.report import PhoneReport, media_outcome
+from earwitness.phone.call_report import PhoneReport, media_outcome
 from earwitness.phone.setup import PhoneSetup
 
 pytestmark = pytest.mark.realtime

@@ -15,11 +15,10 @@ import pytest
 from earwitness.errors import CallFailure, Outcome
 from earwitness.phone import kamailio, rtpengine
 from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.media import bind_udp
-from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import SipServer
-
-from .test_calls import NewHost, SetupOf, every_request_was_answered, run
+from tests.phone.test_calls import NewHost, SetupOf, every_request_was_answered, run
 
 pytestmark = [
     pytest.mark.realtime,

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.sandbox import check_permitted
-from earwitness.phone.report import PhoneReport
+from earwitness.netns.sandbox import check_permitted
+from earwitness.phone.call_report import PhoneReport
 
 pytestmark = pytest.mark.lab
 
-RUN = "import sys; from earwitness.lab.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
+RUN = (
+    "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
+)
 
 
 def lab_call(folder: Path, link: str) -> tuple[list[PhoneReport], dict[str, Any]]:

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from earwitness.errors import CallFailure, Outcome
 from earwitness.phone import kamailio
 from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.linphone import LinphonePhone
 from earwitness.phone.linphone_log import LinphoneLog
-from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import SipServer
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
 from earwitness.speech.wav import read_wav, resample
-
-from .test_calls import NewHost, SetupOf, every_request_was_answered, run
+from tests.phone.test_calls import NewHost, SetupOf, every_request_was_answered, run
 
 pytestmark = pytest.mark.realtime
 needs_linphone = pytest.mark.skipif(shutil.which("linphonec") is None, reason="linphone-cli is not installed")

@@ -7,13 +7,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.remote.hostile import REPORT, SETUP, mutated
 
 from earwitness.errors import Outcome
 from earwitness.phone.builtin import failure_from
-from earwitness.phone.report import PhoneReport, strange_report
+from earwitness.phone.call_report import PhoneReport, strange_report
 from earwitness.phone.setup import PhoneSetup
-from earwitness.told import Untrue, plain, shown
+from earwitness.untrusted import UntrustedValue, plain, shown
+from tests.remote.hostile import REPORT, SETUP, mutated
 
 
 def with_value(path: str, value: Any) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
 )
 def test_a_report_that_is_none_is_refused(path: str, value: Any) -> None:
     report = with_value(path, value)
-    with pytest.raises(Untrue) as wrong:
+    with pytest.raises(UntrustedValue) as wrong:
         PhoneReport.from_dict(report)
     failure = strange_report("sip:callee@192.0.2.7", report, wrong.value)
     assert failure.outcome is Outcome.FAILED
@@ -72,7 +72,7 @@ def test_a_report_that_is_none_is_refused(path: str, value: Any) -> None:
 
 @pytest.mark.parametrize("report", [None, 7, "report", [], [REPORT], {}, {"uri": "sip:a@b"}])
 def test_what_is_no_object_or_lacks_what_it_needs_is_refused(report: Any) -> None:
-    with pytest.raises(Untrue):
+    with pytest.raises(UntrustedValue):
         PhoneReport.from_dict(report)
 
 
@@ -91,7 +91,7 @@ def test_mutated_reports_are_reports_or_refused(seed: int) -> None:
         report = mutated(REPORT, chance, chance.choice((1, 2, 3)))
         try:
             back = PhoneReport.from_dict(report)
-        except Untrue:
+        except UntrustedValue:
             json.dumps(plain(report), allow_nan=False).encode()
         else:
             json.dumps(back.to_dict(), allow_nan=False, ensure_ascii=False).encode()
@@ -104,7 +104,7 @@ def test_mutated_setups_are_setups_or_refused(seed: int) -> None:
     for _ in range(300):
         try:
             setup = PhoneSetup.from_dict(mutated(SETUP, chance))
-        except Untrue:
+        except UntrustedValue:
             continue
         assert setup.seconds is None or setup.seconds <= 3600
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earwitness.phone.reception import Reception
-from earwitness.phone.reports import RtcpSession, SentSoFar, report_interval_s
+from earwitness.phone.receiver_statistics import Reception
 from earwitness.phone.rtcp import (
     Goodbye,
     ReceiverReport,
@@ -21,6 +20,7 @@ from earwitness.phone.rtcp import (
     ntp_from_ns,
     parse_compound,
 )
+from earwitness.phone.rtcp_session import RtcpSession, SentSoFar, report_interval_s
 from earwitness.phone.rtp import MalformedPacket
 
 u32 = st.integers(0, 0xFFFFFFFF)

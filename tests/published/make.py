@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from earwitness.archive.published_csv import COLUMNS
+from earwitness.published.calls_csv import COLUMNS
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
 

@@ -16,24 +16,13 @@ import pytest
 from typer.testing import CliRunner
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.published import export_published, import_folder
-from earwitness.archive.published_csv import COLUMNS, read_published_csv
-from earwitness.archive.published_recording import declared_bytes, read_recording
 from earwitness.cli.main import app
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.published.calls_csv import COLUMNS, read_published_csv
+from earwitness.published.importing import export_published, import_folder
+from earwitness.published.recording import declared_bytes, read_recording
 from earwitness.score.pesq import pesq_nb
-
-from .make import (
-    CALLER,
-    SERVER,
-    both_ways,
-    end_files,
-    pcap,
-    reference,
-    sound,
-    stream,
-    wav_bytes,
-)
+from tests.published.make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, wav_bytes
 
 
 def only_row(root: Path, **options: object) -> dict[str, object]:
@@ -206,7 +195,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(tmp_path: Path) -> None
     for iteration in range(12):
         end_files(root, capture=both_ways(), recording=wav_bytes(sound(26)), iteration=iteration)
     script = (
-        "from pathlib import Path; from earwitness.archive.published import import_folder\n"
+        "from pathlib import Path; from earwitness.published.importing import import_folder\n"
         f"import_folder(Path({str(root)!r}), Path({str(out)!r}))"
     )
     for wait_for in (1, 3, 6):

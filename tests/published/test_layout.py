@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.archive.published_csv import cities, place_name
-from earwitness.archive.published_layout import safe_id, scan
 from earwitness.errors import InputError
-
-from .make import end_files, reference
+from earwitness.published.calls_csv import cities, place_name
+from earwitness.published.layout import safe_id, scan
+from tests.published.make import end_files, reference
 
 
 def test_ends_of_one_call_come_together(tmp_path: Path) -> None:

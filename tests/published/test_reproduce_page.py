@@ -10,15 +10,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from earwitness.archive.published import import_folder
 from earwitness.cli.main import app
-from earwitness.report.reproduce import Reproduction, reproduce
-from earwitness.report.reproduce_drawing import Study
-from earwitness.report.reproduce_figures import FIGURES, draw_figures
-from earwitness.report.reproduce_text import markdown_table
-from earwitness.study.published_numbers import NUMBERS
-
-from .make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, table, wav_bytes
+from earwitness.published.importing import import_folder
+from earwitness.published.printed_numbers import NUMBERS
+from earwitness.report.reproduction.drawing import Study
+from earwitness.report.reproduction.figures import FIGURES, draw_figures
+from earwitness.report.reproduction.reproduce import Reproduction, reproduce
+from earwitness.report.reproduction.text import markdown_table
+from tests.published.make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, table, wav_bytes
 
 
 def artifact(root: Path) -> Path:
@@ -123,7 +122,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
 
 
 def test_an_empty_study_draws_nothing_and_says_why(tmp_path: Path) -> None:
-    from earwitness.archive.tidy import tidy_rows
+    from earwitness.published.tidy import tidy_rows
 
     nothing = tidy_rows([], "x")
     drawn, reasons = draw_figures(Study(nothing, (), nothing), tmp_path)

@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from earwitness.archive.published_csv import COLUMNS, read_published_csv, write_published_csv
-from earwitness.archive.tidy import TIDY, read_ends, tidy_published, tidy_rows
+from earwitness.analysis.statistics import quartiles
 from earwitness.errors import InputError
-from earwitness.study.comparison import compare_conditions, correlations
-from earwitness.study.doubts import JITTER_REASON, SCORE_REASON, doubtful_calls, without_doubtful
-from earwitness.study.published_numbers import NUMBERS
-from earwitness.study.reproduction import AGREES, DIFFERS, MISSING, metrics_numbers, reproduce_numbers
-from earwitness.study.reproduction_methods import METHODS, codec_as_published, ends_completed, ends_scored
-from earwitness.study.row_check import check_rows
-from earwitness.study.statistics import quartiles
-
-from .make import table
+from earwitness.published.calls_csv import COLUMNS, read_published_csv, write_published_csv
+from earwitness.published.comparison import compare_conditions, correlations
+from earwitness.published.methods import METHODS, codec_as_published, ends_completed, ends_scored
+from earwitness.published.printed_numbers import NUMBERS
+from earwitness.published.reproduction import AGREES, DIFFERS, MISSING, metrics_numbers, reproduce_numbers
+from earwitness.published.row_check import check_rows
+from earwitness.published.suspect_batches import JITTER_REASON, SCORE_REASON, doubtful_calls, without_doubtful
+from earwitness.published.tidy import TIDY, read_ends, tidy_published, tidy_rows
+from tests.published.make import table
 
 
 def write_tables(folder: Path, **tables: pd.DataFrame) -> Path:

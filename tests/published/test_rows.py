@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.published import export_published, import_folder
-from earwitness.archive.published_csv import JITTER, read_published_csv
-from earwitness.archive.tidy import read_ends
-from earwitness.study.row_check import check_rows
+from earwitness.published.calls_csv import JITTER, read_published_csv
+from earwitness.published.importing import export_published, import_folder
+from earwitness.published.row_check import check_rows
+from earwitness.published.tidy import read_ends
 
 pytestmark = pytest.mark.published
 

@@ -25,7 +25,7 @@ from earwitness.remote.certificates import AnswerKeys, Invitation, client_contex
 from earwitness.remote.channel import Message, encode, read
 
 EARWITNESS = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
-SANDBOX = "import sys; from earwitness.lab.sandbox import run_inside; sys.exit(run_inside(sys.argv[1:]))"
+SANDBOX = "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside(sys.argv[1:]))"
 STRANGE: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2**31, 2**63, 10**400, -(10**30), 1e308, 1e-320, float("nan"), float("inf"), "", "x" * 5000,
     "\ud800", "\x1b[2J\n", "127.0.0.1", "../../etc/passwd", "callee.pcap", [], {}, [[[[[[[[[]]]]]]]]], ["a"] * 3000,

@@ -19,16 +19,15 @@ from earwitness.archive.dataset import Dataset
 from earwitness.capture.live import CaptureProcess
 from earwitness.errors import EarwitnessError
 from earwitness.path import openvpn
-from earwitness.path.end import PathEnd
+from earwitness.path.forwarder_process import PathEnd
 from earwitness.path.vpn_config import Security
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.certificates import AnswerKeys, Invitation, client_context, server_context
 from earwitness.remote.channel import Message, encode, read
-from earwitness.remote.client import FarEnd, fetch_kept
-from earwitness.remote.end import FarCapture, FarMachine
-
-from .hostile import (
+from earwitness.remote.client import RemoteEnd, fetch_kept
+from earwitness.remote.endpoint import RemoteCapture, RemoteMachine
+from tests.remote.hostile import (
     EARWITNESS,
     INTRODUCTION,
     SANDBOX,
@@ -44,19 +43,19 @@ from .hostile import (
 CONFIG = {"role": "callee", "tun": 0, "token": "t" * 32, "flows": {"other": None}, "alone": False}
 
 
-async def _device(machine: FarMachine, _folder: Path) -> None:
+async def _device(machine: RemoteMachine, _folder: Path) -> None:
     async with machine.tunnel_device(1):
         pass
 
 
-async def _forwarder(machine: FarMachine, _folder: Path) -> None:
+async def _forwarder(machine: RemoteMachine, _folder: Path) -> None:
     async with PathEnd.running(machine, CONFIG) as end:
         await asyncio.sleep(0.01)
         assert end.listening is None or end.listening[0] == "127.0.0.1", f"it would connect to {end.listening}"
         assert len(repr(end.statistics)) < 5000
 
 
-async def _tunnel(machine: FarMachine, _folder: Path) -> None:
+async def _tunnel(machine: RemoteMachine, _folder: Path) -> None:
     started = await machine.start_tunnel(1, Security.TLS, nodelay=True)
     if started is not None:
         offer, child = started
@@ -65,13 +64,13 @@ async def _tunnel(machine: FarMachine, _folder: Path) -> None:
             await end.until(lambda this: this.up, 0.05)
 
 
-async def _onion(machine: FarMachine, _folder: Path) -> None:
+async def _onion(machine: RemoteMachine, _folder: Path) -> None:
     async with machine.offered_onion() as offered:
         assert offered.service.address.endswith(".onion")
         await offered.circuit()
 
 
-async def _probes(machine: FarMachine, _folder: Path) -> None:
+async def _probes(machine: RemoteMachine, _folder: Path) -> None:
     async with machine.echoing("ew1"):
         pass
     async with machine.taking_a_transfer("ew1", sends=False) as (_, received):
@@ -79,21 +78,21 @@ async def _probes(machine: FarMachine, _folder: Path) -> None:
         assert told is None or (told.kbit_s or 0.0) < 1e9
 
 
-async def _server(machine: FarMachine, _folder: Path) -> None:
+async def _server(machine: RemoteMachine, _folder: Path) -> None:
     async with machine.lab_server("ew1", "10.99.1.1", relay=False):
         pass
 
 
-async def _capture(machine: FarMachine, folder: Path) -> None:
+async def _capture(machine: RemoteMachine, folder: Path) -> None:
     child = await machine.far.start("capture", "capture", interface="ew1")
     process = await CaptureProcess.over(child, "ew1", folder / "there")
     try:
-        await FarCapture(machine.far, process, folder / "callee.pcap").stop()
+        await RemoteCapture(machine.far, process, folder / "callee.pcap").stop()
     finally:
         await child.close(0.1)
 
 
-async def _phone(machine: FarMachine, _folder: Path) -> None:
+async def _phone(machine: RemoteMachine, _folder: Path) -> None:
     child = await machine.far.start("phone", "phone")
     async with BuiltinPhone.over(child, PhoneSetup.from_dict(SETUP)) as phone:
         await phone.listen()
@@ -102,11 +101,11 @@ async def _phone(machine: FarMachine, _folder: Path) -> None:
         assert len(str(report.to_dict())) < 5_000_000
 
 
-async def _speech(machine: FarMachine, _folder: Path) -> None:
+async def _speech(machine: RemoteMachine, _folder: Path) -> None:
     await machine.far.ask("speech", blob=b"x")
 
 
-STEPS: tuple[Callable[[FarMachine, Path], Awaitable[None]], ...] = (
+STEPS: tuple[Callable[[RemoteMachine, Path], Awaitable[None]], ...] = (
     _device, _forwarder, _tunnel, _onion, _probes, _server, _capture, _phone, _speech,
 )  # fmt: skip
 
@@ -120,13 +119,13 @@ def small_patience() -> contextlib.ExitStack:
         ("earwitness.remote.client", "UNREACHABLE_S", 0.2),
         ("earwitness.remote.client", "_RETRY_S", 0.05),
         ("earwitness.phone.builtin", "START_TIMEOUT_S", 0.3),
-        ("earwitness.path.end", "START_TIMEOUT_S", 0.3),
-        ("earwitness.path.end", "_STOP_TIMEOUT_S", 0.05),
+        ("earwitness.path.forwarder_process", "START_TIMEOUT_S", 0.3),
+        ("earwitness.path.forwarder_process", "_STOP_TIMEOUT_S", 0.05),
         ("earwitness.path.openvpn", "_STOP_TIMEOUT_S", 0.05),
         ("earwitness.phone.builtin", "_GRACE_S", 0.05),
         ("earwitness.capture.live", "READY_WITHIN_S", 0.3),
         ("earwitness.capture.live", "_SUMMARY_WITHIN_S", 0.3),
-        ("earwitness.remote.far_child", "_ON_THE_WAY_S", 0.0),
+        ("earwitness.remote.child", "_ON_THE_WAY_S", 0.0),
     ):
         stack.enter_context(mock.patch(f"{where}.{name}", seconds))
     defaults = BuiltinPhone._ask.__kwdefaults__
@@ -159,9 +158,9 @@ async def hostile_answer(chance: Random, folder: Path) -> tuple[str, float]:
     begun = time.monotonic()
     async with answering_falsely(reply, introduction) as (port, invitation):
         try:
-            async with FarEnd.connect(("127.0.0.1", port), invitation) as far:
+            async with RemoteEnd.connect(("127.0.0.1", port), invitation) as far:
                 await far.ask("begin", call_id="x")
-                machine = FarMachine(far, "there", "", far.introduction.address, "lo")
+                machine = RemoteMachine(far, "there", "", far.introduction.address, "lo")
                 await step(machine, folder)
             if chance.random() < 0.2:
                 await fetch_kept(("127.0.0.1", port), invitation, "call-1", folder / "fetched")

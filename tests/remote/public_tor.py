@@ -14,10 +14,10 @@ from typing import Any
 
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.sandbox import in_sandbox, rerun_inside
+from earwitness.netns.sandbox import in_sandbox, rerun_inside
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.remote.far_paths import scenes
+from tests.remote.remote_paths import scenes
 from tests.remote.two_machines import Calling, answering
 
 

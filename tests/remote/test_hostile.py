@@ -11,22 +11,21 @@ from typing import Any
 import pytest
 
 from earwitness.errors import CallFailure, EarwitnessError
-from earwitness.lab.accepting import Unproven
-from earwitness.lab.sandbox import check_permitted
-from earwitness.path.end import PathEnd
+from earwitness.netns.accepting import Unproven
+from earwitness.netns.sandbox import check_permitted
+from earwitness.path.forwarder_process import PathEnd
 from earwitness.path.vpn_config import Security
 from earwitness.remote import answer as answering_side
-from earwitness.remote.believing import is_onion_address
 from earwitness.remote.certificates import AnswerKeys
 from earwitness.remote.channel import Message
-from earwitness.remote.client import FarEnd, fetch_kept
-from earwitness.remote.end import FarMachine
+from earwitness.remote.client import RemoteEnd, fetch_kept
+from earwitness.remote.endpoint import RemoteMachine
+from earwitness.remote.log_limit import Sparingly
 from earwitness.remote.machine import Machine
-from earwitness.remote.sparingly import Sparingly
+from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
-from earwitness.remote.visit import Answering
-
-from .hostile import (
+from earwitness.remote.validation import is_onion_address
+from tests.remote.hostile import (
     INTRODUCTION,
     ONION,
     SETUP,
@@ -37,7 +36,7 @@ from .hostile import (
     honest,
     hostile_session,
 )
-from .hostile_answerers import CONFIG, STEPS, hostile_answer, small_patience
+from tests.remote.hostile_answerers import CONFIG, STEPS, hostile_answer, small_patience
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -158,7 +157,7 @@ def test_idle_strangers_keep_no_caller_out_and_are_told_of_sparingly(tmp_path: P
         port = listener.getsockname()[1]
         serving = asyncio.create_task(answering_side.answer(keys, answer, listener, said.append))
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
-        async with FarEnd.connect(("127.0.0.1", port), invitation) as far:
+        async with RemoteEnd.connect(("127.0.0.1", port), invitation) as far:
             assert far.introduction.name == "there"
         for _ in range(200):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -215,8 +214,8 @@ def dealing(
 
         async with answering_falsely(reply, lambda: introduction) as (port, invitation):
             try:
-                async with FarEnd.connect((to, port), invitation) as far:
-                    await step(FarMachine(far, "there", "", far.introduction.address, "lo"), folder)
+                async with RemoteEnd.connect((to, port), invitation) as far:
+                    await step(RemoteMachine(far, "there", "", far.introduction.address, "lo"), folder)
             except EarwitnessError as error:
                 return str(error)
         return ""
@@ -233,11 +232,11 @@ def test_every_step_goes_with_an_answerer_of_good_will(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "localhost"])
 def test_an_answerer_cannot_send_the_caller_s_streams_elsewhere(tmp_path: Path, address: str) -> None:
-    async def forwarder(machine: FarMachine, _folder: Path) -> None:
+    async def forwarder(machine: RemoteMachine, _folder: Path) -> None:
         async with PathEnd.running(machine, CONFIG) as end:
             raise AssertionError(f"it would connect to {end.listening}")
 
-    async def tunnel(machine: FarMachine, _folder: Path) -> None:
+    async def tunnel(machine: RemoteMachine, _folder: Path) -> None:
         started = await machine.start_tunnel(1, Security.TLS, nodelay=True)
         raise AssertionError(f"it would connect to {started}")
 
@@ -253,7 +252,7 @@ def test_an_answerer_cannot_send_the_caller_s_streams_elsewhere(tmp_path: Path, 
 
 
 def test_an_answerer_cannot_send_the_caller_s_phone_elsewhere(tmp_path: Path) -> None:
-    async def direct(machine: FarMachine, _folder: Path) -> None:
+    async def direct(machine: RemoteMachine, _folder: Path) -> None:
         machine.far.check_address("phones", machine.far.introduction.address)
         raise AssertionError("it would call there")
 
@@ -282,7 +281,7 @@ def test_a_fetch_brings_files_of_calls_alone(tmp_path: Path, told: object) -> No
 
 
 def test_what_a_process_there_says_and_nobody_hears_does_not_pile_up(tmp_path: Path) -> None:
-    async def capture(machine: FarMachine, _folder: Path) -> None:
+    async def capture(machine: RemoteMachine, _folder: Path) -> None:
         child = await machine.far.start("capture", "capture", interface="ew1")
         for _ in range(100):
             if child.gone is not None:
@@ -300,15 +299,15 @@ def test_what_a_process_there_says_and_nobody_hears_does_not_pile_up(tmp_path: P
 
         async with (
             answering_falsely(reply, lambda: INTRODUCTION) as (port, invitation),
-            FarEnd.connect(("127.0.0.1", port), invitation) as far,
+            RemoteEnd.connect(("127.0.0.1", port), invitation) as far,
         ):
-            await capture(FarMachine(far, "there", "", "127.0.0.1", "lo"), tmp_path)
+            await capture(RemoteMachine(far, "there", "", "127.0.0.1", "lo"), tmp_path)
 
     asyncio.run(scene())
 
 
 def test_a_failure_there_cannot_make_a_call_whole(tmp_path: Path) -> None:
-    async def asked(machine: FarMachine, _folder: Path) -> None:
+    async def asked(machine: RemoteMachine, _folder: Path) -> None:
         with pytest.raises(CallFailure) as raised:
             await machine.far.ask("speech")
         assert raised.value.outcome == "failed"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from .far_paths import SHORT_S
-from .test_two_machines import PACKETS, ran
-from .two_machines import CLOCK_OFFSET_MS
+from tests.remote.remote_paths import SHORT_S
+from tests.remote.test_two_machines import PACKETS, ran
+from tests.remote.two_machines import CLOCK_OFFSET_MS
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.sandbox import check_permitted
-
-from .two_machines import CLOCK_OFFSET_MS, SECONDS
+from earwitness.netns.sandbox import check_permitted
+from tests.remote.two_machines import CLOCK_OFFSET_MS, SECONDS
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 PACKETS = round(SECONDS * 50)

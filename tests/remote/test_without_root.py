@@ -14,11 +14,11 @@ import pytest
 
 from earwitness.archive.dataset import Dataset
 from earwitness.errors import EarwitnessError
-from earwitness.lab.sandbox import check_permitted
+from earwitness.netns.sandbox import check_permitted
 
 pytestmark = pytest.mark.lab
 # A sandbox around the command, as it makes one for itself where its user is not root.
-SANDBOX = "import sys; from earwitness.lab.sandbox import run_inside; sys.exit(run_inside(sys.argv[1:]))"
+SANDBOX = "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside(sys.argv[1:]))"
 EARWITNESS = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from earwitness.archive.dataset import Dataset
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.sandbox import in_sandbox, rerun_inside
+from earwitness.netns.sandbox import in_sandbox, rerun_inside
 from earwitness.remote.certificates import Invitation, make_identity
 
 CLOCK_OFFSET_MS = 1234.5

@@ -1,6 +1,6 @@
 """A data set such as calls leave behind, made without a network: real speech, codecs and ear, made-up delays.
 
-Run it to look at a report: `python -m report.synthetic DIR` with tests/ on the path.
+Run it to look at a report: `python -m tests.report.synthetic DIR` from the repository.
 """
 
 from __future__ import annotations

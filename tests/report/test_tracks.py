@@ -12,8 +12,7 @@ from earwitness.archive.record import write_record
 from earwitness.archive.stored import StoredCall
 from earwitness.report.plot import UNITS, Plot
 from earwitness.report.tracks import Tracks, tracks
-
-from .synthetic import Made, add_call
+from tests.report.synthetic import Made, add_call
 
 
 @pytest.fixture(scope="module")

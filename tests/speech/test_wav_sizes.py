@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from earwitness.archive.published_recording import read_recording
 from earwitness.errors import InputError
+from earwitness.published.recording import read_recording
 from earwitness.score.files import score_files
 from earwitness.score.pesq import ScorerRefused, samples_as_published
 from earwitness.speech import level, wav

@@ -1,6 +1,6 @@
 """A study over simulated calls that is killed (SIGKILL) at random moments and run again until it ends.
 
-`python -m study.killed STUDY DIR KILLS SEED` prints a JSON line: how many kills struck a run under way.
+`python -m tests.study.killed STUDY DIR KILLS SEED` prints a JSON line: how many kills struck a run under way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from study.simulated import SimulatedPost, run_simulated
+from tests.study.simulated import SimulatedSlot, run_simulated
 
 
 def run_to_the_end(text: str, directory: Path, kills: int, seed: int, posts: int = 1) -> int:
@@ -24,7 +24,7 @@ def run_to_the_end(text: str, directory: Path, kills: int, seed: int, posts: int
         child = os.fork()
         if child == 0:
             try:
-                run_simulated(text, directory, [SimulatedPost(f"pair {i + 1}", 0.02) for i in range(posts)])
+                run_simulated(text, directory, [SimulatedSlot(f"pair {i + 1}", 0.02) for i in range(posts)])
                 os._exit(0)
             except BaseException as error:
                 print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)

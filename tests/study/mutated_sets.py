@@ -2,7 +2,7 @@
 
 A sound data set is made once (real speech and codecs, a study's journal, results of what-if and blame). Each seed
 spoils a copy in a few places and runs the six commands on it in a process of its own. As a program:
-`python -m study.mutated_sets SEED ...` runs these seeds and shows what the commands say (tests/ on the path).
+`python -m tests.study.mutated_sets SEED ...` runs these seeds and shows what the commands say (from the repository).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from study import mutations
+from tests.study import mutations
 
 CODECS = ("g711u", "gsm", "speex", "opus:24000")
 GOOD, BAD, FAILED = "call-good", "call-bad", "call-failed"
@@ -60,14 +60,14 @@ class Told:
 def make_originals(folder: Path) -> None:
     """A sound data set for each codec, in `folder`/CODEC: a good call, one to spoil, a failed one, a study, results."""
     from earwitness.archive.dataset import Dataset
-    from earwitness.study.blame_calls import blame_dataset
-    from earwitness.study.whatif import what_if
-    from report.synthetic import Made, add_call, add_failure
-    from study.simulated import SimulatedPost, run_simulated
+    from earwitness.replay.blame_calls import blame_dataset
+    from earwitness.replay.whatif import what_if
+    from tests.report.synthetic import Made, add_call, add_failure
+    from tests.study.simulated import SimulatedSlot, run_simulated
 
     for codec in CODECS:
         path = folder / codec.partition(":")[0]
-        run_simulated(STUDY, path, [SimulatedPost()])
+        run_simulated(STUDY, path, [SimulatedSlot()])
         with Dataset.open_or_create(path, durable=False) as store:
             add_call(store, Made(GOOD, "direct", codec="g711u", seconds=SECONDS, seed=1))
             add_call(store, Made(BAD, "tor", 3, codec=codec, seconds=SECONDS, seed=2))
@@ -217,10 +217,10 @@ def _has_good(argv: Sequence[str], text: str, out: Path) -> bool:
 
 
 def _without_drawing() -> None:
-    from earwitness.report import whatif, whatif_blame
+    from earwitness.report import blame, whatif
 
     whatif.draw_tradeoffs = lambda _summary, _folder: {}  # type: ignore[assignment]
-    whatif_blame.draw_blame = lambda _summary, stem: [stem.with_suffix(".pdf"), stem.with_suffix(".png")]  # type: ignore[assignment]
+    blame.draw_blame = lambda _summary, stem: [stem.with_suffix(".pdf"), stem.with_suffix(".png")]  # type: ignore[assignment]
 
 
 @contextmanager
@@ -260,19 +260,19 @@ def load() -> None:
     import typer
     from typer.main import get_command
 
-    import earwitness.archive.published
+    import earwitness.bundle.bundle
     import earwitness.cli.main
+    import earwitness.published.importing
+    import earwitness.report.blame
     import earwitness.report.figures
     import earwitness.report.html
-    import earwitness.report.reproduce
+    import earwitness.report.reproduction.reproduce
     import earwitness.report.whatif
-    import earwitness.report.whatif_blame
-    import earwitness.study.bundle
     import earwitness.study.query
     import earwitness.trace.table
     from earwitness.cli import main as command_line
+    from earwitness.replay import whatif_journal
     from earwitness.report import html, page, whatif, worldmap
-    from earwitness.study import whatif_journal
 
     if isinstance(command_line.app, typer.Typer):
         command_line.app = get_command(command_line.app)  # type: ignore[assignment]

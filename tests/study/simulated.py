@@ -1,6 +1,6 @@
 """Calls with simulated outcomes: a post that stores a real call folder quickly, and a study run over such posts.
 
-As a program: `python -m study.simulated STUDY DIR [POSTS [SECONDS]]`.
+As a program: `python -m tests.study.simulated STUDY DIR [POSTS [SECONDS]]`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def simulated_record(call_id: str, plan: CallPlan, outcome: Outcome, instrument_
     )
 
 
-class SimulatedPost:
+class SimulatedSlot:
     """A post whose calls take `seconds` on the air and as long to score, and end as `fate` says."""
 
     def __init__(self, name: str = "simulated", seconds: float = 0.0, fate: Fate = completes) -> None:
@@ -131,7 +131,7 @@ class SimulatedPost:
         return self.broken
 
 
-class RefusingPost(SimulatedPost):
+class RefusingSlot(SimulatedSlot):
     """A post that cannot store anything."""
 
     def __init__(self, error: EarwitnessError | None = None) -> None:
@@ -146,7 +146,7 @@ class RefusingPost(SimulatedPost):
 def run_simulated(
     text: str,
     directory: Path,
-    posts: list[SimulatedPost],
+    posts: list[SimulatedSlot],
     *,
     stop: Callable[[News], str | None] = lambda _news: None,
 ) -> Ending:
@@ -177,7 +177,7 @@ def main() -> None:
     seconds = float(sys.argv[4]) if len(sys.argv) > 4 else 0.02
     try:
         ending = run_simulated(
-            study.read_text(), directory, [SimulatedPost(f"pair {i + 1}", seconds) for i in range(count)]
+            study.read_text(), directory, [SimulatedSlot(f"pair {i + 1}", seconds) for i in range(count)]
         )
     except EarwitnessError as error:
         sys.exit(f"earwitness: {error}")

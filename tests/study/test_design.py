@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from earwitness.analysis.power import Variance, smallest_difference, variance_of
 from earwitness.study.cost import cost, tor_bytes_of
 from earwitness.study.design import design, design_repeats, of_call_id
 from earwitness.study.file import parse_study
 from earwitness.study.model import Study
-from earwitness.study.power import Variance, smallest_difference, variance_of
 from earwitness.study.preview import preview
 from earwitness.study.template import study_template
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from earwitness.analysis.paired import compare
 from earwitness.archive.dataset import Dataset
 from earwitness.errors import EarwitnessError
-from earwitness.lab.sandbox import check_permitted
-from earwitness.study.paired import compare
-from study.stepping import SteppedClock
+from earwitness.netns.sandbox import check_permitted
+from tests.study.stepping import SteppedClock
 
 pytestmark = pytest.mark.lab
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 SEEDS = "101-140"
 
 
@@ -17,9 +17,9 @@ SEEDS = "101-140"
 def test_spoilt_data_sets_end_in_no_traceback_and_the_good_calls_stay() -> None:
     """In a process of its own, since the one that forks must have no threads."""
     found = subprocess.run(
-        [sys.executable, "-m", "study.mutated_sets", "-q", SEEDS],
-        cwd=TESTS,
-        env={**os.environ, "PYTHONPATH": f"{TESTS}:{os.environ.get('PYTHONPATH', '')}"},
+        [sys.executable, "-m", "tests.study.mutated_sets", "-q", SEEDS],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"},
         capture_output=True,
         text=True,
         check=False,

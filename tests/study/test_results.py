@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from earwitness.analysis.paired import AXIS_COLUMNS, Difference, compare, one_call_a_row
 from earwitness.archive.dataset import Dataset
 from earwitness.call.plan import CallPlan
 from earwitness.errors import InputError, Outcome
 from earwitness.study.file import parse_study
 from earwitness.study.model import AXES
-from earwitness.study.paired import AXIS_COLUMNS, Difference, compare, one_call_a_row
 from earwitness.study.preview import pilot_variance
 from earwitness.study.query import query
-from study.simulated import SimulatedPost, number, run_simulated
+from tests.study.simulated import SimulatedSlot, number, run_simulated
 
 STUDY = """
 version = 1
@@ -56,7 +56,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return (Outcome.CIRCUIT_FAILED, None) if plan.study.attempt == 1 else (Outcome.COMPLETED, True)
         return Outcome.COMPLETED, draw < 0.95 or plan.path == "direct"
 
-    run_simulated(STUDY, out, [SimulatedPost(fate=fate)])
+    run_simulated(STUDY, out, [SimulatedSlot(fate=fate)])
     return out
 
 
@@ -133,7 +133,7 @@ compare = ["link"]
 
 def test_every_axis_of_a_study_can_be_compared_by(tmp_path: Path) -> None:
     assert set(AXES) == set(AXIS_COLUMNS)
-    run_simulated(VARIED, tmp_path / "data", [SimulatedPost()])
+    run_simulated(VARIED, tmp_path / "data", [SimulatedSlot()])
     rows = Dataset.open(tmp_path / "data").rows()
     assert len(one_call_a_row(rows)) == 24, "no combination passes for another attempt at its neighbour"
     for by, a, b in (("link", "jitter=20", "none"), ("concealment", "silence", "wsola")):

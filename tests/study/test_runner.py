@@ -26,7 +26,7 @@ from earwitness.study.lock import running_since
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Kind, decide, kind_of
 from earwitness.study.runner import News, Why
-from study.simulated import RefusingPost, SimulatedPost, completes, run_simulated
+from tests.study.simulated import RefusingSlot, SimulatedSlot, completes, run_simulated
 
 STUDY = """
 version = 1
@@ -45,7 +45,7 @@ backoff_s = 0.01
 [design]
 repeats = 5
 """
-TESTS = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 PLANNED = {call.call_id(1) for call in design(parse_study(STUDY))}
 
 
@@ -59,20 +59,20 @@ def journal(directory: Path) -> Journal:
 
 
 def test_an_undisturbed_run_places_every_planned_call_once(tmp_path: Path) -> None:
-    post = SimulatedPost()
+    post = SimulatedSlot()
     ending = run_simulated(STUDY, tmp_path, [post])
     assert (ending.why, ending.completed) == (Why.FINISHED, 20)
     assert set(completed(tmp_path)) == PLANNED
     assert [plan.study and plan.study.block for plan in post.placed] == [
         call.block for call in design(parse_study(STUDY))
     ], "in planned order"
-    again = SimulatedPost()
+    again = SimulatedSlot()
     assert run_simulated(STUDY, tmp_path, [again]).completed == 0
     assert again.placed == []
 
 
 def test_blocks_stay_together_over_several_pairs(tmp_path: Path) -> None:
-    posts = [SimulatedPost(f"pair {i}", 0.01) for i in range(3)]
+    posts = [SimulatedSlot(f"pair {i}", 0.01) for i in range(3)]
     assert run_simulated(STUDY.replace("[design]", "[run]\nat_once = 3\n[design]"), tmp_path, posts).completed == 20
     assert all(post.most_at_once == 1 for post in posts)
     for post in posts:
@@ -85,12 +85,12 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     study = tmp_path / "study.toml"
     study.write_text(STUDY)
     done = subprocess.run(
-        [sys.executable, "-m", "study.killed", str(study), str(tmp_path / "out"), "15", "7"],
+        [sys.executable, "-m", "tests.study.killed", str(study), str(tmp_path / "out"), "15", "7"],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        cwd=TESTS,
+        cwd=REPOSITORY,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["struck"] >= 5, "the kills came too late to test anything"
@@ -108,7 +108,7 @@ def test_a_copy_made_at_any_moment_opens_and_resumes(tmp_path: Path) -> None:
     study = tmp_path / "study.toml"
     study.write_text(STUDY)
     running = subprocess.Popen(
-        [sys.executable, "-m", "study.simulated", str(study), str(tmp_path / "out"), "2", "0.05"], cwd=TESTS
+        [sys.executable, "-m", "tests.study.simulated", str(study), str(tmp_path / "out"), "2", "0.05"], cwd=REPOSITORY
     )
     copies = []
     while running.poll() is None:
@@ -121,24 +121,24 @@ def test_a_copy_made_at_any_moment_opens_and_resumes(tmp_path: Path) -> None:
     assert running.returncode == 0
     assert len(copies) >= 3
     for copy in copies[:: max(1, len(copies) // 4)]:
-        run_simulated(STUDY, copy, [SimulatedPost()])
+        run_simulated(STUDY, copy, [SimulatedSlot()])
         assert set(completed(copy)) == PLANNED
 
 
 @pytest.mark.parametrize("damage", [b"", b"SQLite format 3\0" + bytes(400), None])
 def test_a_damaged_journal_is_made_again_from_the_data_set(tmp_path: Path, damage: bytes | None) -> None:
-    run_simulated(STUDY, tmp_path, [SimulatedPost()], stop=lambda news: "now" if news.call.position == 9 else None)
+    run_simulated(STUDY, tmp_path, [SimulatedSlot()], stop=lambda news: "now" if news.call.position == 9 else None)
     path = tmp_path / "study" / "journal.sqlite"
     content = path.read_bytes()
     path.write_bytes(content[:2000] + bytes(len(content) - 2000) if damage is None else damage)
-    post = SimulatedPost()
+    post = SimulatedSlot()
     run_simulated(STUDY, tmp_path, [post])
     assert len(completed(tmp_path)) == 20
     assert len(post.placed) == 12, "what was done is not done again"
 
 
 def test_a_removed_call_is_placed_again_and_a_damaged_one_moved_away(tmp_path: Path) -> None:
-    run_simulated(STUDY, tmp_path, [SimulatedPost()])
+    run_simulated(STUDY, tmp_path, [SimulatedSlot()])
     first, second = sorted(PLANNED)[:2]
     shutil.rmtree(tmp_path / "calls" / first)
     (tmp_path / "calls" / second / "record.json").write_text("{")
@@ -149,7 +149,7 @@ def test_a_removed_call_is_placed_again_and_a_damaged_one_moved_away(tmp_path: P
         database.execute("DELETE FROM attempts WHERE call_id = ?", (second,))
         database.execute("UPDATE calls SET state = 'planned', attempts = 0 WHERE call_id = ?", (second,))
     database.close()
-    post = SimulatedPost()
+    post = SimulatedSlot()
     run_simulated(STUDY, tmp_path, [post])
     assert len(post.placed) == 2
     assert set(completed(tmp_path)) == PLANNED
@@ -193,13 +193,13 @@ def test_another_program_that_holds_the_journal_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("earwitness.study.journal._BUSY_TIMEOUT_S", 0.05)
-    run_simulated(STUDY, tmp_path, [SimulatedPost()], stop=lambda _: "gently")
+    run_simulated(STUDY, tmp_path, [SimulatedSlot()], stop=lambda _: "gently")
     other = sqlite3.connect(tmp_path / "study" / "journal.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(EarwitnessError, match="another program has locked it"):
-        run_simulated(STUDY, tmp_path, [SimulatedPost()])
+        run_simulated(STUDY, tmp_path, [SimulatedSlot()])
     other.close()
-    assert run_simulated(STUDY, tmp_path, [SimulatedPost()]).why is Why.FINISHED
+    assert run_simulated(STUDY, tmp_path, [SimulatedSlot()]).why is Why.FINISHED
 
 
 def test_the_design_is_frozen_once_calls_have_run(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_the_design_is_frozen_once_calls_have_run(tmp_path: Path) -> None:
         pass
     with owned_study(tmp_path, changed) as folder:
         assert len(folder.calls) == 24, "nothing had run yet"
-    run_simulated(changed, tmp_path, [SimulatedPost()], stop=lambda _: "gently")
+    run_simulated(changed, tmp_path, [SimulatedSlot()], stop=lambda _: "gently")
     for other, setting in ((STUDY, r"design\.repeats: 6 -> 5"), (ruled, r"stop\.hours")):
         with pytest.raises(InputError, match=setting) as refused, owned_study(tmp_path, other):
             pass
@@ -224,7 +224,7 @@ def test_the_design_is_frozen_once_calls_have_run(tmp_path: Path) -> None:
 
 
 def test_stopping_gently_finishes_the_call_and_stopping_now_stores_it_as_interrupted(tmp_path: Path) -> None:
-    gently = SimulatedPost(seconds=0.05)
+    gently = SimulatedSlot(seconds=0.05)
     ending = run_simulated(
         STUDY,
         tmp_path / "a",
@@ -232,7 +232,7 @@ def test_stopping_gently_finishes_the_call_and_stopping_now_stores_it_as_interru
         stop=lambda n: "gently" if (n.call.position, n.stage) == (3, "placed") else None,
     )
     assert (ending.why, ending.completed, len(gently.placed)) == (Why.STOPPED, 3, 3)
-    now = SimulatedPost(seconds=5.0)
+    now = SimulatedSlot(seconds=5.0)
     begun = time.monotonic()
     ending = run_simulated(STUDY, tmp_path / "b", [now], stop=lambda n: "now" if n.stage == "placed" else None)
     assert time.monotonic() - begun < 3.0
@@ -241,7 +241,7 @@ def test_stopping_gently_finishes_the_call_and_stopping_now_stores_it_as_interru
     assert list(rows["outcome"]) == ["interrupted"] * 2
     with journal(tmp_path / "b") as book:
         assert Counter(state.state for state in book.states()) == {"planned": 20}
-    run_simulated(STUDY, tmp_path / "b", [SimulatedPost()])
+    run_simulated(STUDY, tmp_path / "b", [SimulatedSlot()])
     assert len(completed(tmp_path / "b")) == 20
 
 
@@ -256,7 +256,7 @@ def test_failures_are_kept_and_tried_again_as_their_kind_permits(tmp_path: Path)
             return Outcome.COMPLETED, False
         return Outcome.COMPLETED, True
 
-    ending = run_simulated(STUDY, tmp_path, [SimulatedPost(fate=fate)])
+    ending = run_simulated(STUDY, tmp_path, [SimulatedSlot(fate=fate)])
     assert (ending.why, ending.attempts) == (Why.FINISHED, 10 + 10 + 10 + 5)
     with journal(tmp_path) as book:
         found = book.rows("SELECT state, outcome, instrument_ok, attempts, count(*) FROM calls GROUP BY 1, 2, 3, 4")
@@ -302,16 +302,16 @@ def test_an_outcome_is_the_networks_unless_it_is_known_not_to_be() -> None:
 
 def test_a_full_disk_and_a_broken_network_stop_the_study_and_it_resumes(tmp_path: Path) -> None:
     full = CallFailure(Outcome.STORAGE_FAILED, "storing", on="x", happened="No space left", remedy="free some")
-    ending = run_simulated(STUDY, tmp_path, [RefusingPost(full)])
+    ending = run_simulated(STUDY, tmp_path, [RefusingSlot(full)])
     assert (ending.why, ending.completed) == (Why.TROUBLE, 0)
     assert "No space left" in ending.detail
-    broken = SimulatedPost(fate=lambda _: (Outcome.CIRCUIT_FAILED, None))
+    broken = SimulatedSlot(fate=lambda _: (Outcome.CIRCUIT_FAILED, None))
     broken.broken = "relay2: its tor has ended"
     ending = run_simulated(STUDY, tmp_path, [broken])
     assert (ending.why, ending.detail) == (Why.NETWORK, "relay2: its tor has ended")
     assert len(broken.placed) <= 2, "one more may have been on the air while the first was scored"
-    assert run_simulated(STUDY, tmp_path, [SimulatedPost()]).completed == 20
-    refusing = RefusingPost()
+    assert run_simulated(STUDY, tmp_path, [SimulatedSlot()]).completed == 20
+    refusing = RefusingSlot()
     assert run_simulated(STUDY, tmp_path / "b", [refusing]).why is Why.TROUBLE
     assert len(refusing.placed) == 3, "not for ever"
 
@@ -330,7 +330,7 @@ def test_a_folder_that_is_removed_ends_the_study_and_nothing_is_put_where_it_was
             if linked:
                 root.symlink_to(other)
 
-    ending = run_simulated(STUDY, root, [SimulatedPost(seconds=0.01)], stop=remove)
+    ending = run_simulated(STUDY, root, [SimulatedSlot(seconds=0.01)], stop=remove)
     assert ending.why is Why.TROUBLE
     assert "the folder was removed or replaced meanwhile" in ending.detail
     assert ending.completed == (stage == "stored")
@@ -340,30 +340,30 @@ def test_a_folder_that_is_removed_ends_the_study_and_nothing_is_put_where_it_was
 
 
 def test_a_fault_of_ours_is_raised_and_the_journal_is_right_after(tmp_path: Path) -> None:
-    class Faulty(SimulatedPost):
+    class Faulty(SimulatedSlot):
         async def trouble(self) -> str | None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         run_simulated(STUDY, tmp_path, [Faulty(fate=lambda _: (Outcome.NO_MEDIA, None))])
-    assert run_simulated(STUDY, tmp_path, [SimulatedPost()]).why is Why.FINISHED
+    assert run_simulated(STUDY, tmp_path, [SimulatedSlot()]).why is Why.FINISHED
     assert len(completed(tmp_path)) == 20
 
 
 def test_the_budget_stops_calls_over_tor_only(tmp_path: Path) -> None:
     text = STUDY + "[budget]\ntor_mib = 2.0"
-    ending = run_simulated(text, tmp_path, [SimulatedPost()])
+    ending = run_simulated(text, tmp_path, [SimulatedSlot()])
     assert ending.why is Why.BUDGET
     rows = Dataset.open(tmp_path).rows()
     assert rows[rows["path"] == "tor"]["call_id"].nunique() == 4  # 0.47 MiB each
-    again = SimulatedPost()
+    again = SimulatedSlot()
     assert run_simulated(text, tmp_path, [again]).why is Why.BUDGET
     assert all(plan.path == "direct" for plan in again.placed)
 
 
 def test_the_rule_by_width_stops_after_whole_repeats(tmp_path: Path) -> None:
     text = STUDY.replace("repeats = 5", "repeats = 40") + '[stop]\nrule = "half_width"\nhalf_width = 0.08\n'
-    ending = run_simulated(text, tmp_path, [SimulatedPost(fate=completes)])
+    ending = run_simulated(text, tmp_path, [SimulatedSlot(fate=completes)])
     assert ending.why is Why.ENOUGH
     assert "known to ±0.0" in ending.detail
     with journal(tmp_path) as book:

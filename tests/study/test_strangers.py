@@ -16,23 +16,23 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-import earwitness.study.blame_calls as blame_calls
-import earwitness.study.whatif as whatif
+import earwitness.replay.blame_calls as blame_calls
+import earwitness.replay.whatif as whatif
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem
-from earwitness.archive.published import export_published
 from earwitness.cli.main import app
 from earwitness.errors import InputError
-from earwitness.lab.workers import WorkerDied, Workers
+from earwitness.netns.workers import WorkerDied, Workers
+from earwitness.published.importing import export_published
+from earwitness.replay.whatif import WhatIf, what_if
+from earwitness.replay.whatif_journal import journal, run_kept
 from earwitness.report import page as report_page
 from earwitness.report.figures import write_figures
 from earwitness.report.html import write_report
 from earwitness.report.whatif import report_what_if
 from earwitness.study.lock import JOURNAL
 from earwitness.study.query import query
-from earwitness.study.whatif import WhatIf, what_if
-from earwitness.study.whatif_journal import journal, run_kept
-from report.synthetic import Made, add_call
+from tests.report.synthetic import Made, add_call
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -115,7 +115,7 @@ def test_a_fault_of_ours_over_one_call_is_told_with_its_place(
     problems.clear()
     write_figures(dataset, tmp_path / "figures", problems)
     assert {one.call_id for one in problems} == {"good", "bad"}
-    monkeypatch.setattr("earwitness.archive.published._published_line", lambda record: {"codec": {}[record.call_id]})
+    monkeypatch.setattr("earwitness.published.importing._published_line", lambda record: {"codec": {}[record.call_id]})
     problems.clear()
     assert export_published(dataset, tmp_path / "none.csv", problems) == 0
     assert problems[1].what.startswith("KeyError: 'bad' (")

@@ -21,7 +21,7 @@ from earwitness.study.metrics import Metrics
 from earwitness.study.metrics_server import served
 from earwitness.study.runner import Ending, Stop, Why
 from earwitness.study.watch import Turn, remember, remove_old, study_of_day, watch
-from study.simulated import Fate, SimulatedPost, completes
+from tests.study.simulated import Fate, SimulatedSlot, completes
 
 STUDY = """
 version = 1
@@ -43,12 +43,12 @@ blocks = 1
 
 def run(
     directory: Path, days: list[str], metrics: Metrics | None = None, fate: Fate = completes, text: str = STUDY
-) -> tuple[Ending, list[Turn], SimulatedPost]:
+) -> tuple[Ending, list[Turn], SimulatedSlot]:
     """One turn on each of these days, then the user's word to stop."""
     file = directory / "watch.toml"
     file.write_text(text)
     turns: list[Turn] = []
-    post = SimulatedPost(fate=fate)
+    post = SimulatedSlot(fate=fate)
     asked = iter([*(day for day in days for _ in range(2)), days[-1]])
 
     async def watching() -> Ending:

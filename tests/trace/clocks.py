@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from making import trace
 from numpy.random import Generator
 
 from earwitness.trace.clock import ClockEstimate, estimate_clock, on_one_clock
 from earwitness.trace.delay import one_way_delay_ms
+from tests.trace.making import trace
 
 Queue = Callable[[Generator, int], np.ndarray]
 EPOCH_NS = 1_700_000_000_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from making import invite, pcap, pcapng, rtp_stream, together
+from tests.trace.making import invite, pcap, pcapng, rtp_stream, together
 
 PHONE_SIDE = {"source": ("10.8.0.2", 4000), "destination": ("10.8.0.1", 20848)}
 SIX = {"source": ("fd00::1", 4002), "destination": ("fd00::2", 4000)}

@@ -1,1 +1,1 @@
-"""The data set on disk, and the published layout."""
+"""The data set on disk: records, rows, index."""

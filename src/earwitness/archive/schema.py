@@ -6,11 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from earwitness.load.spec import NO_LOAD
+from earwitness.analysis.conditions import conditions
 
 SCHEMA_VERSION = 1
-NO_LINK = "none"
-"""Value of `link` where nothing was impaired."""
 
 
 MS_RANGE = (-1e12, 1e12)
@@ -212,11 +210,3 @@ class Row:
 def columns() -> list[dataclasses.Field[Any]]:
     """The row's columns with their metadata, in order."""
     return list(dataclasses.fields(Row))
-
-
-def conditions(*, load: str = "", link: str = "", relay_nodelay: bool | None = None) -> str:
-    """What was different on a call's way, of the columns of these names, in words; empty: nothing, or not known."""
-    parts = [f"load {load}"] if load not in ("", NO_LOAD) else []
-    parts += [f"link {link}"] if link not in ("", NO_LINK) else []
-    parts += ["TCP_NODELAY"] if relay_nodelay else []
-    return ", ".join(parts)

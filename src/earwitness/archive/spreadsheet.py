@@ -3,7 +3,7 @@
 A text that begins as a formula does gets an apostrophe before it (OWASP, "CSV Injection": = + - @, tab, carriage
 return), also after what other languages' spreadsheets take for the end of a cell (semicolon, tab, bar, line feed).
 Numbers, and texts that are numbers, stay as they are; characters that act on a terminal are shown
-(`earwitness.visible`). What is exact stands in the records and in Parquet.
+(`earwitness.printable`). What is exact stands in the records and in Parquet.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earwitness.files import replacing
-from earwitness.visible import ACTING, visible
+from earwitness.printable import ACTING, visible
 
 if TYPE_CHECKING:
     import pandas as pd

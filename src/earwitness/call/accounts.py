@@ -19,7 +19,7 @@ from earwitness.files import read_text
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.lab_server import ENDS, LabServer, lab_server
 from earwitness.phone.setup import SipServer
-from earwitness.remote.end import FarMachine
+from earwitness.remote.endpoint import RemoteMachine
 from earwitness.toml import parse_toml
 
 CALLEE_BESIDE_SERVER_PORT = 5070
@@ -77,7 +77,7 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
 
 def _lab_server(end: End, scratch: Path, *, relay: bool) -> AbstractAsyncContextManager[LabServer]:
     """At this end of the path, wherever that is."""
-    if isinstance(end.host, FarMachine):
+    if isinstance(end.host, RemoteMachine):
         return end.host.lab_server(end.interface, end.address, relay=relay)
     return lab_server(end.host, scratch, address=end.address, relay=relay)
 

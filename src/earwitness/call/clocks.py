@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.archive.record import Clock
-from earwitness.call.live import CALLEE_MARKS, LiveCall
+from earwitness.call.placed_call import CALLEE_MARKS, PlacedCall
 from earwitness.errors import InputError
 from earwitness.trace.clock import ClockEstimate, estimate_clock, on_one_clock
 from earwitness.trace.model import Trace
@@ -32,7 +32,7 @@ class OnOneClock:
     clocks: Mapping[str, Clock]
 
 
-def one_clock(live: LiveCall, traces: Mapping[str, Trace], notes: list[str]) -> OnOneClock:
+def one_clock(live: PlacedCall, traces: Mapping[str, Trace], notes: list[str]) -> OnOneClock:
     """Put the traces and milestones of a call on the caller's clock.
 
     With two machines the offset and skew between their clocks come from the packets of both directions
@@ -67,7 +67,7 @@ def one_clock(live: LiveCall, traces: Mapping[str, Trace], notes: list[str]) -> 
     return OnOneClock(moved, _milestones(live, estimate), estimate.error_ms, clocks)
 
 
-def _milestones(live: LiveCall, estimate: ClockEstimate) -> dict[str, int]:
+def _milestones(live: PlacedCall, estimate: ClockEstimate) -> dict[str, int]:
     far = set(CALLEE_MARKS.values())
     moved = {
         name: int(estimate.to_here(np.array([at]))[0]) if name in far else at for name, at in live.milestones.items()

@@ -10,13 +10,13 @@ from earwitness.archive.layout import CAPTURES, DIRECTIONS
 from earwitness.archive.record import CallRecord, Listening
 from earwitness.archive.schema import Row
 from earwitness.call.clocks import OnOneClock, one_clock
-from earwitness.call.live import LiveCall
+from earwitness.call.placed_call import PlacedCall
 from earwitness.call.rows import blank_row, ended
 from earwitness.errors import EarwitnessError, Outcome
 
 
 def compose(
-    live: LiveCall,
+    live: PlacedCall,
     timed_on: OnOneClock,
     codec: str,
     rows: Sequence[Row],
@@ -60,7 +60,7 @@ def compose(
     )
 
 
-def unheard(live: LiveCall, fault: Exception) -> CallRecord:
+def unheard(live: PlacedCall, fault: Exception) -> CallRecord:
     """The record of a placed call of which evaluating met a fault of ours: what is known without, and the fault."""
     happened = f"{type(fault).__name__}: {fault}"
     remedy = "its captures are kept; report this with the evidence in its record"

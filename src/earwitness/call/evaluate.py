@@ -24,7 +24,7 @@ from earwitness.archive.stored import write_ledger
 from earwitness.call.clocks import one_clock
 from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
-from earwitness.call.live import LiveCall
+from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import MANUAL
 from earwitness.call.rows import blank_row, finite, recorded, scored, timed
 from earwitness.ear import Heard, hear
@@ -47,7 +47,7 @@ def ready() -> None:
     """Nothing; a process that was asked for it has loaded what hearing and scoring need, before they are asked for."""
 
 
-def evaluate(live: LiveCall, folder: Path) -> CallRecord:
+def evaluate(live: PlacedCall, folder: Path) -> CallRecord:
     """Hear and score both directions of a placed call; writes traces, sound and ledgers into its folder.
 
     Whatever can be measured is measured, also of a call that failed. An outcome of `completed` becomes a failure
@@ -92,7 +92,7 @@ def evaluate(live: LiveCall, folder: Path) -> CallRecord:
     return compose(live, timed_on, codecs[DIRECTIONS[0]][0].spec, rows, outcome, detail, listening, notes)
 
 
-def _spoken(live: LiveCall, codec: Codec, folder: Path) -> Pcm | None:
+def _spoken(live: PlacedCall, codec: Codec, folder: Path) -> Pcm | None:
     """What was said, at the codec's rate, written beside the call; None where the call failed for want of it."""
     try:
         said = reference_speech(live.speech.name or live.plan.speech, codec.sample_rate, live.plan.seconds)
@@ -102,7 +102,7 @@ def _spoken(live: LiveCall, codec: Codec, folder: Path) -> Pcm | None:
     return said.samples
 
 
-def _codec(live: LiveCall, direction: str, captures: Mapping[str, Capture | None]) -> tuple[Codec, str]:
+def _codec(live: PlacedCall, direction: str, captures: Mapping[str, Capture | None]) -> tuple[Codec, str]:
     """What the direction was spoken with: as planned, but by hand it is whatever the capture holds.
 
     A capture does not tell the rate to decode Opus at: that is the planned codec's. Where it holds nothing that we
@@ -145,7 +145,7 @@ def _capture(path: Path, clock: str, notes: list[str]) -> Capture | None:
     return capture
 
 
-def _trace(live: LiveCall, direction: str, captures: Mapping[str, Capture | None], notes: list[str]) -> Trace | None:
+def _trace(live: PlacedCall, direction: str, captures: Mapping[str, Capture | None], notes: list[str]) -> Trace | None:
     """What was sent and what arrived, joined; from the sender's capture alone where nothing arrived.
 
     Where the speaker's capture is lost with its machine, what the listener's holds: when it was sent is then unknown.
@@ -192,7 +192,7 @@ def _without_what_was_on_the_way(trace: Trace, direction: str, notes: list[str])
     return trace.take(known)
 
 
-def _hear(live: LiveCall, trace: Trace, codec: Codec) -> tuple[Heard | None, str]:
+def _hear(live: PlacedCall, trace: Trace, codec: Codec) -> tuple[Heard | None, str]:
     """What a phone would have played, or why there is nothing to play."""
     if not bool(np.any(trace.arrived)):
         return None, ""

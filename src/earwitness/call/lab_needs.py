@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from earwitness.call.plan import CallPlan
+from earwitness.emulator.link_profile import LinkProfile
+from earwitness.lab.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.wan import LinkProfile
-from earwitness.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD
 
 
 def lab_plan_for(plans: Sequence[CallPlan], pairs: int = 1) -> LabPlan:

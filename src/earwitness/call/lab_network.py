@@ -13,18 +13,18 @@ from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
-from earwitness.call.instrument import Lateness
 from earwitness.call.paths import path_of
 from earwitness.call.plan import CallPlan
+from earwitness.call.self_check import Lateness
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError
-from earwitness.lab.host import Host
 from earwitness.lab.lab import Lab
+from earwitness.lab.load.background import Background, StandingLoad, Told
+from earwitness.lab.load.spec import LoadSpec
 from earwitness.lab.plan import LOAD_CLIENT, LOAD_SERVER, pair_names
-from earwitness.load.background import Background, StandingLoad, Told
-from earwitness.load.spec import LoadSpec
+from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
-from earwitness.path.kept import KeptCircuits
+from earwitness.path.circuit_cache import KeptCircuits
 from earwitness.path.onion import OnionPath
 
 KEPT_CIRCUITS = "kept-circuits.json"

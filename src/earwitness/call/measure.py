@@ -12,12 +12,12 @@ from earwitness.archive import layout
 from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.stored import StoredCall
+from earwitness.call.builder import CallBuilder
 from earwitness.call.compose import unheard
 from earwitness.call.evaluate import evaluate
-from earwitness.call.live import LiveCall
 from earwitness.call.network import Network
-from earwitness.call.notebook import Notebook
 from earwitness.call.place import place
+from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import CallPlan
 from earwitness.call.talk import Watch
 from earwitness.errors import EarwitnessError, Outcome
@@ -45,7 +45,7 @@ async def measure(
     be stored.
     """
     call_id = call_id or new_call_id(plan)
-    notebook = Notebook(call_id, plan, network.name, command)
+    notebook = CallBuilder(call_id, plan, network.name, command)
     with dataset.new_call(call_id) as folder, storing(folder):
         cancelled: asyncio.CancelledError | None = None
         try:
@@ -67,7 +67,7 @@ async def measure(
     return dataset.call(call_id)
 
 
-def interrupted(notebook: Notebook) -> LiveCall:
+def interrupted(notebook: CallBuilder) -> PlacedCall:
     """A call that was cancelled, as far as it had come."""
     happened = EarwitnessError("placing the call", notebook.plan.title, "it was interrupted", "place it again")
     return notebook.live(Outcome.INTERRUPTED, happened)
@@ -79,7 +79,7 @@ def new_call_id(plan: CallPlan) -> str:
     return f"{plan.path}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
 
 
-async def evaluated(live: LiveCall, folder: Path, executor: Executor | None) -> CallRecord:
+async def evaluated(live: PlacedCall, folder: Path, executor: Executor | None) -> CallRecord:
     """Hear and score, out of the way of the next call where there is an executor.
 
     What was measured outlives a fault of ours in here: the call is then stored as failed, with its captures.

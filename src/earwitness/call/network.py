@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path as FilePath
 from typing import Any, Protocol
 
-from earwitness.call.instrument import Lateness
 from earwitness.call.plan import CallPlan
+from earwitness.call.self_check import Lateness
 from earwitness.errors import CallFailure
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
 
 

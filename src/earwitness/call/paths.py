@@ -7,8 +7,8 @@ from pathlib import Path as FilePath
 from earwitness.call.plan import CallPlan
 from earwitness.errors import InputError
 from earwitness.path.base import Path
+from earwitness.path.circuit_cache import KeptCircuits
 from earwitness.path.direct import DirectPath
-from earwitness.path.kept import KeptCircuits
 from earwitness.path.onion import OnionPath
 from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath

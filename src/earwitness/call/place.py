@@ -17,21 +17,21 @@ from typing import Any
 from earwitness.archive import layout
 from earwitness.archive.record import Circuit, Endpoint, Relay, Speech
 from earwitness.call.accounts import SipService, sip_service
-from earwitness.call.ends import CallEnd, Capture, call_end
-from earwitness.call.instrument import CpuWaits, Instrument
-from earwitness.call.live import LiveCall
+from earwitness.call.builder import CallBuilder
+from earwitness.call.endpoints import CallEnd, Capture, call_end
 from earwitness.call.network import Network
-from earwitness.call.notebook import Notebook
+from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
+from earwitness.call.self_check import CpuWaits, Instrument
 from earwitness.call.talk import Watch, collect, path_lost, talk
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.base import Phone, PhoneKind
 from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.call_report import media_outcome
 from earwitness.phone.linphone import Linphones
 from earwitness.phone.manual import ManualPhones
-from earwitness.phone.report import media_outcome
 from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
@@ -41,7 +41,7 @@ OPEN_WITHIN_S = 900.0
 """Each stage of opening a path has a shorter bound of its own; together they are not to last for ever."""
 
 
-async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebook, watch: Watch) -> LiveCall:
+async def place(plan: CallPlan, network: Network, folder: Path, notebook: CallBuilder, watch: Watch) -> PlacedCall:
     """Place the call; its captures go into `folder`.
 
     Always returns, with a typed outcome, unless it is cancelled: the notebook then holds what was known.
@@ -76,7 +76,7 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: Notebo
     return notebook.live(outcome, failed)
 
 
-def _look_back(network: Network, notebook: Notebook) -> None:
+def _look_back(network: Network, notebook: CallBuilder) -> None:
     """What the network has to tell of the call's time."""
     if (late := network.lateness()) is not None:
         notebook.instrument = replace(
@@ -87,7 +87,7 @@ def _look_back(network: Network, notebook: Notebook) -> None:
         notebook.notes.append(f"the load: {missed} fetches failed, the last: {notebook.load['last_failure']}")
 
 
-def _prepare(plan: CallPlan, notebook: Notebook) -> None:
+def _prepare(plan: CallPlan, notebook: CallBuilder) -> None:
     """What can be refused before anything is opened."""
     codec = codec_of(plan.codec)
     notebook.codec = codec.spec
@@ -103,7 +103,7 @@ def _prepare(plan: CallPlan, notebook: Notebook) -> None:
 
 
 async def _open_path(
-    plan: CallPlan, network: Network, folder: Path, notebook: Notebook, stack: AsyncExitStack, watch: Watch
+    plan: CallPlan, network: Network, folder: Path, notebook: CallBuilder, stack: AsyncExitStack, watch: Watch
 ) -> OpenPath:
     caller, callee = network.hosts(plan)
     notebook.endpoints["caller"] = Endpoint(place=caller.place, host=caller.name)
@@ -145,7 +145,7 @@ async def _captured_call(
     opened: OpenPath,
     folder: Path,
     offset_ns: int,
-    notebook: Notebook,
+    notebook: CallBuilder,
     watch: Watch,
 ) -> None:
     """Everything between the first packet that could be captured and the last."""

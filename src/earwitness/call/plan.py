@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from earwitness.errors import InputError
-from earwitness.load.spec import LoadSpec
+from earwitness.lab.load.spec import LoadSpec
 from earwitness.path.probe import MOST_PROBES
 
 PATHS = ("direct", "tcp", "vpn", "tor", "vpn-tor", "onion")
@@ -126,9 +126,9 @@ class CallPlan:
     """Have the lab's SIP server relay the media (rtpengine) instead of phone to phone."""
     seed: int = 1
     link: str = ""
-    """Impairments on top of geography, between caller and callee, as `earwitness.lab.wan` reads them."""
+    """Impairments on top of geography, between caller and callee, as `earwitness.emulator.link_profile` reads them."""
     load: str = ""
-    """Background traffic in the lab during the call, as `earwitness.load.spec` reads it; empty: as the lab has it."""
+    """Background traffic in the lab during the call (`earwitness.lab.load.spec`); empty: as the lab has it."""
     relay_mbit: float | None = None
     """Bound on the rate of each of the lab's relays, Mbit/s; 0: none. None: 2 where a load is asked for, else as the
     lab has it."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from earwitness.call.notebook import Notebook
+from earwitness.call.builder import CallBuilder
 from earwitness.errors import EarwitnessError
 from earwitness.path.base import OpenPath
 
 DIRECTIONS = ("to_callee", "to_caller")
 
 
-async def probe(opened: OpenPath, count: int, notebook: Notebook) -> None:
+async def probe(opened: OpenPath, count: int, notebook: CallBuilder) -> None:
     """Measure round trips into the path's details, as `rtt`; 0 probes measure nothing."""
     if not count:
         return
@@ -25,7 +25,7 @@ async def probe(opened: OpenPath, count: int, notebook: Notebook) -> None:
         notebook.notes.append(f"{measured.received} of {measured.sent} probes came back")
 
 
-async def fill(opened: OpenPath, notebook: Notebook) -> None:
+async def fill(opened: OpenPath, notebook: CallBuilder) -> None:
     """Measure throughput into the path's details, as `throughput`, by direction, one after the other."""
     for direction in DIRECTIONS:
         try:

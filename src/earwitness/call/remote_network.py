@@ -7,18 +7,18 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path as FilePath
 from typing import Any
 
-from earwitness.call.instrument import Lateness
 from earwitness.call.paths import path_of
 from earwitness.call.plan import MANUAL, CallPlan
 from earwitness.call.public_network import Politeness
+from earwitness.call.self_check import Lateness
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError
-from earwitness.lab.bubble import in_bubble
-from earwitness.lab.host import Host
+from earwitness.netns.egress import in_isolated_network
+from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
 from earwitness.remote.certificates import Invitation
-from earwitness.remote.client import FarEnd
-from earwitness.remote.end import FarMachine
+from earwitness.remote.client import RemoteEnd
+from earwitness.remote.endpoint import RemoteMachine
 from earwitness.remote.machine import Machine, interface_of
 from earwitness.tor.description import TorNetwork
 
@@ -55,7 +55,7 @@ class RemoteNetwork:
         self._address, self._invitation = address, invitation
         self._tor, self._politeness = tor, politeness
         self._one_clock_ns, self._also_at = one_clock_ns, also_at
-        self._far: FarEnd | None = None
+        self._far: RemoteEnd | None = None
 
     def epoch_offset_ns(self) -> int:
         """Read for each call; between two ends of one machine it is theirs."""
@@ -70,13 +70,13 @@ class RemoteNetwork:
         self.check(plan)
         async with AsyncExitStack() as stack:
             stack.enter_context(self._politeness.turn() if self._politeness and plan.over_tor else nullcontext())
-            far = await stack.enter_async_context(FarEnd.connect(self._address, self._invitation, self._also_at))
+            far = await stack.enter_async_context(RemoteEnd.connect(self._address, self._invitation, self._also_at))
             await far.ask("begin", call_id=call_id)
             self._far = far
             yield
 
     @property
-    def far(self) -> FarEnd:
+    def far(self) -> RemoteEnd:
         """The other machine, in the turn of a call and after it."""
         if self._far is None:
             raise EarwitnessError("speaking to", self._address[0], "no call has its turn", "report this as a bug")
@@ -91,13 +91,13 @@ class RemoteNetwork:
         here, there = self.far.local_address, self.far.introduction
         if plan.path == "direct":
             self.far.check_address("phones", there.address)
-        caller = Machine(CALLER, plan.from_place, here, "" if in_bubble() else interface_of(here))
+        caller = Machine(CALLER, plan.from_place, here, "" if in_isolated_network() else interface_of(here))
         one_clock = self._one_clock_ns is not None
-        return caller, FarMachine(self.far, there.name, there.place, there.address, there.interface, one_clock)
+        return caller, RemoteMachine(self.far, there.name, there.place, there.address, there.interface, one_clock)
 
     def path(self, plan: CallPlan) -> Path:
         """The path that the plan asks for."""
-        return path_of(plan, self._tor, self.scratch, bridged=in_bubble())
+        return path_of(plan, self._tor, self.scratch, bridged=in_isolated_network())
 
     def versions(self) -> Mapping[str, str]:
         """What the other machine runs."""
@@ -136,7 +136,7 @@ class RemoteNetwork:
             (bool(plan.load_spec) or plan.relay_mbit is not None, "a load", "leave --load and --relay-mbit away"),
             (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave --relay-nodelay away"),
             (
-                plan.path == "direct" and in_bubble(),
+                plan.path == "direct" and in_isolated_network(),
                 "the direct path without root",
                 "run as root, or with CAP_NET_ADMIN and CAP_NET_RAW; other paths need neither",
             ),

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.analysis.conditions import NO_LINK
 from earwitness.archive.layout import LISTENER, SPEAKER
-from earwitness.archive.schema import NO_LINK, Row
+from earwitness.archive.schema import Row
 from earwitness.call.defaults import DEFAULT_BUFFER
-from earwitness.call.instrument import complaint
-from earwitness.call.live import LiveCall
+from earwitness.call.placed_call import PlacedCall
+from earwitness.call.self_check import complaint
 from earwitness.ear import Fate, Heard, buffer
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.path.probe import rows_of as probed
@@ -41,7 +42,7 @@ def _ceiling_mos(codec: str, speech: str, seconds: float | None) -> float:
     return loopback(kind, reference_speech(speech, kind.sample_rate, seconds).samples).pesq.mos_lqo
 
 
-def blank_row(live: LiveCall, direction: str, marks: Mapping[str, int]) -> Row:
+def blank_row(live: PlacedCall, direction: str, marks: Mapping[str, int]) -> Row:
     """What is known before anything is measured; `marks` are the milestones, on one clock."""
     listener = live.end(LISTENER[direction])
     study = live.plan.study
@@ -99,7 +100,7 @@ def _packets_sent(trace: Trace) -> int:
     return len(np.unique(trace.sequence)) if bool(np.any(trace.sent_ns != UNKNOWN)) else 0
 
 
-def timed(row: Row, live: LiveCall, trace: Trace, clock_error_ms: float | None) -> Row:
+def timed(row: Row, live: PlacedCall, trace: Trace, clock_error_ms: float | None) -> Row:
     """The row with what the packets' times tell."""
     timing: Timing = summarise(trace)
     sent = _packets_sent(trace)
@@ -135,7 +136,7 @@ def timed(row: Row, live: LiveCall, trace: Trace, clock_error_ms: float | None) 
     )
 
 
-def scored(row: Row, live: LiveCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace) -> tuple[Row, str]:
+def scored(row: Row, live: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace) -> tuple[Row, str]:
     """The row with what the ear and the scorers tell, and why a scorer refused."""
     row = replace(
         row,
@@ -173,7 +174,7 @@ def scored(row: Row, live: LiveCall, heard: Heard, spoken: Pcm | None, codec: Co
     return replace(row, verdict=judged.word, verdict_reason=judged.reason), ""
 
 
-def recorded(row: Row, live: LiveCall, folder: Path, spoken: Pcm | None, codec: Codec, notes: list[str]) -> Row:
+def recorded(row: Row, live: PlacedCall, folder: Path, spoken: Pcm | None, codec: Codec, notes: list[str]) -> Row:
     """The row with the score of the phone's own recording, where it made one."""
     listener = LISTENER[row.direction]
     recording = folder / recording_name(listener)

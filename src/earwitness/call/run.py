@@ -13,7 +13,7 @@ from earwitness.call.measure import measure, new_call_id
 from earwitness.call.network import Network
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError
-from earwitness.lab.workers import scoring_pool
+from earwitness.netns.workers import scoring_pool
 
 Told = Callable[[str, str, str], None]
 """Told (call id, title, stage) as calls go on."""

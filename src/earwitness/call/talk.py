@@ -6,17 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
+from earwitness.call.builder import CallBuilder
 from earwitness.call.defaults import ANSWER_TIMEOUT_S, STREAM_WATCH_S
-from earwitness.call.ends import CallEnd, Capture
-from earwitness.call.live import CALLEE_MARKS
+from earwitness.call.endpoints import CallEnd, Capture
 from earwitness.call.network import Network
-from earwitness.call.notebook import Notebook
+from earwitness.call.placed_call import CALLEE_MARKS
 from earwitness.call.plan import CallPlan, Injection
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.path.base import OpenPath
 from earwitness.phone.base import Phone
+from earwitness.phone.call_report import PhoneReport, StrangeReport
 from earwitness.phone.manual import ManualPhone, instructions
-from earwitness.phone.report import PhoneReport, StrangeReport
 
 Watch = Callable[[str], None]
 """Told the stage that a call has reached, in words; several lines are for a person to act on."""
@@ -29,7 +29,7 @@ async def talk(
     network: Network,
     opened: OpenPath,
     phones: Mapping[str, Phone],
-    notebook: Notebook,
+    notebook: CallBuilder,
     watch: Watch,
 ) -> None:
     """Register where asked, dial, talk until both have spoken, hang up; or have that done by hand."""
@@ -81,7 +81,7 @@ def _strike(inject: Injection, network: Network, opened: OpenPath) -> None:
 
 
 async def collect(
-    ends: Mapping[str, CallEnd], phones: Mapping[str, Phone], captures: Mapping[str, Capture], notebook: Notebook
+    ends: Mapping[str, CallEnd], phones: Mapping[str, Phone], captures: Mapping[str, Capture], notebook: CallBuilder
 ) -> CallFailure | None:
     """End what still stands and keep what both ends have to tell, whatever came before.
 

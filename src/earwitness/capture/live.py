@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from earwitness.capture.child import Child, ChildGone, JsonChild
 from earwitness.capture.clock import ClockStep, sample_clocks
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
-from earwitness.told import LONGEST_TEXT, MOST_NS, fields, fit, listed, plain, whole
+from earwitness.netns.child import Child, ChildGone, JsonChild
+from earwitness.netns.host import Host
+from earwitness.untrusted import LONGEST_TEXT, MOST_NS, fields, fit, listed, plain, whole
 
 SNAP_LENGTH = 65_536
 """Whole packets: the ear needs every byte of payload."""

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earwitness.cli.common import output, print_records, progress
-from earwitness.lab.ending import run
+from earwitness.netns.termination import run
 
 if TYPE_CHECKING:
     from earwitness.archive.schema import Row
     from earwitness.call.network import Network
     from earwitness.call.plan import CallPlan
     from earwitness.lab.plan import LabPlan
-    from earwitness.remote.beside import BesideOptions
     from earwitness.remote.certificates import Invitation
+    from earwitness.remote.loopback_answerer import BesideOptions
     from earwitness.tor.description import TorNetwork
 
 DEFAULT_OUT = Path("earwitness-data")
@@ -26,8 +26,8 @@ DEFAULT_OUT = Path("earwitness-data")
 
 def in_a_lab(lab_plan: LabPlan, inside: Callable[[], int], *, own: bool = False) -> int:
     """Run `inside` in a lab: this command line is run again in owned namespaces unless it is there already."""
-    from earwitness.lab.sandbox import in_sandbox
     from earwitness.lab.session import rerun_in_lab
+    from earwitness.netns.sandbox import in_sandbox
 
     return inside() if in_sandbox() else rerun_in_lab(lab_plan, own=own)
 
@@ -61,7 +61,7 @@ def call_other_machine(
     Calls over Tor go through the tor that runs here (`tor_control`: its control port; None: where it usually is). A
     user who may not make network devices places them in a sandbox.
     """
-    from earwitness.lab.sandbox import in_sandbox, rerun_inside
+    from earwitness.netns.sandbox import in_sandbox, rerun_inside
     from earwitness.remote.certificates import Invitation
     from earwitness.remote.client import parse_address
     from earwitness.remote.machine import may_make_devices
@@ -82,15 +82,15 @@ def call_this_machine(
     plans: Sequence[CallPlan], options: BesideOptions, out: Path, *, calls_an_hour: int | None, json: bool
 ) -> int:
     """As `call_other_machine`, with an answering side of our own on this machine, each end in a sandbox."""
-    from earwitness.lab.bubble import in_bubble
-    from earwitness.lab.sandbox import rerun_inside
+    from earwitness.netns.egress import in_isolated_network
+    from earwitness.netns.sandbox import rerun_inside
 
-    if not in_bubble():
+    if not in_isolated_network():
         return rerun_inside()
 
     @contextlib.asynccontextmanager
     async def one_machine(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
-        from earwitness.remote.beside import answering_beside
+        from earwitness.remote.loopback_answerer import answering_beside
 
         tor = await _tor_here(plans, options.tor_control, booting)
         booting("starting the answering side", 0.0)
@@ -124,7 +124,7 @@ def _remote_network(
 ) -> Network:
     from earwitness.call.public_network import CALLS_AN_HOUR, Politeness
     from earwitness.call.remote_network import RemoteNetwork
-    from earwitness.lab.sandbox import private_place
+    from earwitness.netns.sandbox import private_place
 
     return RemoteNetwork(
         address,
@@ -162,7 +162,7 @@ def check_lab_is_up(lab_plan: LabPlan) -> None:
     """Raise `InputError` unless a lab is up that this plan's calls can use, and that others can join meanwhile."""
     from earwitness.errors import InputError
     from earwitness.lab import keeper
-    from earwitness.lab.sandbox import in_sandbox
+    from earwitness.netns.sandbox import in_sandbox
 
     if in_sandbox():
         return

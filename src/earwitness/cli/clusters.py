@@ -52,7 +52,7 @@ def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Ex
         with cluster_executor(*joining) as executor:
             yield executor
         return
-    from earwitness.lab.workers import pool
+    from earwitness.netns.workers import pool
 
     with pool(workers) as local:
         yield local

@@ -58,8 +58,8 @@ def register(app: typer.Typer) -> None:
         where asked, a SIP server made for the call, while `earwitness call --to HOST --invitation FILE` measures
         from the other side, and keeps what it measured by call id, whatever becomes of the connection.
         """
-        from earwitness.lab.ending import run
-        from earwitness.lab.sandbox import in_sandbox, rerun_inside
+        from earwitness.netns.sandbox import in_sandbox, rerun_inside
+        from earwitness.netns.termination import run
         from earwitness.remote.machine import may_make_devices
         from earwitness.remote.service import AnswerOptions, check_media_port, make_keys, wait_for_calls
 

@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
         if calls_or_capture.is_file():
             _one(calls_or_capture, reference, buffer, to, codec, json)
             return
-        from earwitness.report.whatif_blame import report_blame
+        from earwitness.report.blame import report_blame
 
         with work_on(workers, cluster, keys) as executor, progress_bar() as bar:
             task = bar.add_task("blaming", total=None)
@@ -93,8 +93,8 @@ def _one(
     capture: Path, reference: str | None, buffer: str | None, to: str | None, codec: str | None, json: bool
 ) -> None:
     from earwitness.errors import InputError
-    from earwitness.study.blame_calls import blame_capture
-    from earwitness.study.whatif_calls import DEFAULT_PHONE
+    from earwitness.replay.blame_calls import blame_capture
+    from earwitness.replay.whatif_calls import DEFAULT_PHONE
 
     if reference is None:
         raise InputError("blaming", capture, "what was said is not known", "give the speech with --reference")
@@ -116,8 +116,8 @@ def _rows(frame: Any) -> list[dict[Any, Any]]:
 def _show(rows: list[dict[Any, Any]]) -> None:
     from rich.table import Table
 
+    from earwitness.replay.blame import CAUSES
     from earwitness.report.words import number
-    from earwitness.study.blame import CAUSES
 
     table = Table(box=None, pad_edge=False)
     for heading in ("call", "buffer", "n", "MOS", "lost", *CAUSES):

@@ -37,8 +37,8 @@ def register(app: typer.Typer) -> None:
         """
         import dataclasses
 
-        from earwitness.report.reproduce import reproduce
-        from earwitness.study.bundle import bundle as make
+        from earwitness.bundle.bundle import bundle as make
+        from earwitness.report.reproduction.reproduce import reproduce
 
         def draw(data: Path, folder: Path) -> list[Path]:
             result = reproduce(data, folder)

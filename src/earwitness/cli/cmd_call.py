@@ -204,7 +204,7 @@ def register(app: typer.Typer) -> None:
                 )
             )
         if network == "public":
-            from earwitness.remote.beside import BesideOptions
+            from earwitness.remote.loopback_answerer import BesideOptions
             from earwitness.remote.service import check_media_port
 
             options = BesideOptions(

@@ -42,9 +42,9 @@ def register(app: typer.Typer) -> None:
         """
         from rich.table import Table
 
+        from earwitness.analysis.paired import COMPARED
+        from earwitness.analysis.paired import compare as compare_rows
         from earwitness.archive.dataset import Dataset
-        from earwitness.study.paired import COMPARED
-        from earwitness.study.paired import compare as compare_rows
 
         rows = Dataset.open(dataset).rows()
         tell_problems("compare", rows.attrs["problems"])

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Write a data set as the published study's table, so that its own scripts can read it."""
         from earwitness.archive.problems import Problem
-        from earwitness.archive.published import export_published
+        from earwitness.published.importing import export_published
 
         problems: list[Problem] = []
         calls = export_published(dataset, out, problems)

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
         The answering machine keeps captures and events by call id, also of calls that failed.
         """
-        from earwitness.lab.ending import run
+        from earwitness.netns.termination import run
         from earwitness.remote.certificates import Invitation
         from earwitness.remote.client import fetch_kept, parse_address
 

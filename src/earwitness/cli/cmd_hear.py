@@ -65,7 +65,7 @@ def register(app: typer.Typer) -> None:
         A record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and what share of the speech was
         played, late, lost, discarded, concealed or stretched. The same capture gives the same sound, always.
         """
-        from earwitness.study.hearing import hear_capture
+        from earwitness.replay.hearing import hear_capture
 
         heard = hear_capture(
             capture,

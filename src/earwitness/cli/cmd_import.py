@@ -45,8 +45,8 @@ def register(app: typer.Typer) -> None:
         """
         from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
-        from earwitness.archive.published import import_folder
-        from earwitness.lab.workers import pool
+        from earwitness.netns.workers import pool
+        from earwitness.published.importing import import_folder
 
         columns = (
             *Progress.get_default_columns()[:-1],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earwitness.cli.common import JsonFlag, output, print_records, progress
-from earwitness.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD, LoadSpec
+from earwitness.lab.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD, LoadSpec
 
 if TYPE_CHECKING:
     from earwitness.lab.keeper import KeeperRecord
@@ -59,8 +59,8 @@ def up(
 ) -> None:
     """Start a lab and leave it running until `earwitness lab down`."""
     from earwitness.errors import InputError
+    from earwitness.geography import INFLATION
     from earwitness.lab import keeper
-    from earwitness.lab.geography import INFLATION
     from earwitness.lab.plan import LabPlan
 
     links: dict[str, str] = {}
@@ -103,7 +103,7 @@ def status(json: JsonFlag = False) -> None:
 
     from earwitness.lab.health import health
     from earwitness.lab.lab import Lab
-    from earwitness.lab.sandbox import in_sandbox
+    from earwitness.netns.sandbox import in_sandbox
 
     if not in_sandbox():
         _rerun_in_lab_or_exit(json)
@@ -128,7 +128,7 @@ def run(
 ) -> None:
     """Run a command on a host of the lab that is up, for example `earwitness lab run caller tcpdump -ni lab0`."""
     from earwitness.lab.lab import Lab
-    from earwitness.lab.sandbox import in_sandbox
+    from earwitness.netns.sandbox import in_sandbox
 
     if not in_sandbox():
         _rerun_in_lab_or_exit(json=False)

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
         They are those that `earwitness call` uses. Keys are never printed: give --out to have them made.
         """
-        from earwitness.path.by_hand import tunnel_by_hand, write_by_hand
+        from earwitness.path.manual import tunnel_by_hand, write_by_hand
         from earwitness.path.vpn_config import files_of
         from earwitness.path.vpn_files import configs
 

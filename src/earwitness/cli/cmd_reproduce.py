@@ -30,8 +30,8 @@ def register(app: typer.Typer) -> None:
         Writes CSV and Markdown tables, figures as PDF and PNG, and one page, reproduction.html. With a data set of ours
         it draws the same figures for a new study.
         """
-        from earwitness.lab.workers import pool
-        from earwitness.report.reproduce import reproduce as run
+        from earwitness.netns.workers import pool
+        from earwitness.report.reproduction.reproduce import reproduce as run
 
         with pool(workers) as executor, progress_bar() as bar:
             task = bar.add_task("measuring the raw calls", total=None)
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
         if json:
             print_records(number.to_dict() for number in result.numbers)
             return
-        from earwitness.report.reproduce_text import rows_text
+        from earwitness.report.reproduction.text import rows_text
 
         if result.numbers:
             counts = result.counts()

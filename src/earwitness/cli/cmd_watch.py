@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
         from earwitness.cli.calling import in_a_lab
         from earwitness.cli.running import INTERRUPTED, stopping
-        from earwitness.lab.ending import run
+        from earwitness.netns.termination import run
         from earwitness.study.file import read_study
         from earwitness.study.memory import use_little_memory
         from earwitness.study.runner import News, Stop, Why

@@ -73,8 +73,8 @@ def register(app: typer.Typer) -> None:
         """
         from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
+        from earwitness.replay.whatif import DEFAULT_BUFFERS
         from earwitness.report.whatif import reader_row, report_what_if
-        from earwitness.study.whatif import DEFAULT_BUFFERS
 
         columns = (
             *Progress.get_default_columns()[:-1],

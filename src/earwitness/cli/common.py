@@ -13,7 +13,7 @@ import typer
 
 from earwitness.archive.spreadsheet import cell
 from earwitness.cli.terminal import DataConsole
-from earwitness.visible import visible, visible_json
+from earwitness.printable import visible, visible_json
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn

@@ -20,7 +20,7 @@ from earwitness.cli.common import output, progress
 from earwitness.cli.running import INTERRUPTED
 from earwitness.cli.terminal import VisibleFormatter, show_refusal
 from earwitness.errors import EarwitnessError, InputError
-from earwitness.lab import ending
+from earwitness.netns import termination
 
 
 class _Commands(TyperGroup):
@@ -29,17 +29,17 @@ class _Commands(TyperGroup):
         try:
             return super().make_context(*arguments, **options)
         except KeyboardInterrupt:
-            _end("interrupted; what was measured is kept", ending.exit_code())
+            _end("interrupted; what was measured is kept", termination.exit_code())
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command; Typer would end an interrupted one without a word."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _end("interrupted; what was measured is kept", ending.exit_code())
+            _end("interrupted; what was measured is kept", termination.exit_code())
         except typer.Exit as ended:
             # Those that end in order say so themselves, by the code of Ctrl-C.
-            raise typer.Exit(ending.exit_code() if ended.exit_code == INTERRUPTED else ended.exit_code) from None
+            raise typer.Exit(termination.exit_code() if ended.exit_code == INTERRUPTED else ended.exit_code) from None
 
 
 app = typer.Typer(
@@ -74,7 +74,7 @@ for _module in sorted(module.name for module in pkgutil.iter_modules(earwitness.
 def main() -> None:
     """Run the command line; what users can mend becomes one line on standard error and an exit code."""
     streams.settle()
-    ending.obey()
+    termination.obey()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:
@@ -89,7 +89,7 @@ def main() -> None:
         remedy = "give the file or folder another name"
         _end(str(InputError("writing", f"the name {name}", "it is not UTF-8", remedy)), InputError.exit_code)
     except KeyboardInterrupt:
-        _end("interrupted; what was measured is kept", ending.exit_code())
+        _end("interrupted; what was measured is kept", termination.exit_code())
     except Exception as fault:  # a refusal of Typer's, or a fault of ours, whose words may be a stranger's
         code = show_refusal(fault)
         if code is None:

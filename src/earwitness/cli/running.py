@@ -66,7 +66,7 @@ def run_study_in_cluster(
 def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) -> int:
     from earwitness.archive.dataset import Dataset
     from earwitness.errors import EarwitnessError
-    from earwitness.lab.ending import run
+    from earwitness.netns.termination import run
     from earwitness.report.html import write_report
     from earwitness.study.memory import use_little_memory
     from earwitness.study.runner import Why
@@ -115,7 +115,7 @@ def _noted(note: str) -> None:
 @contextmanager
 def stopping(stop: Stop) -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP are the user's word to stop, not an exception in the middle of a call."""
-    from earwitness.lab.ending import on_word_to_end
+    from earwitness.netns.termination import on_word_to_end
 
     main = asyncio.current_task()
 

@@ -1,7 +1,7 @@
 """The console that all output for people goes through: what is printed is data, and data does nothing.
 
 Strings are never read as rich's markup, nor `:names:` as emoji; characters that act on a terminal are shown
-(`earwitness.visible`), wherever in a table, bar or panel they stand. Styles are given as `rich.text.Text`.
+(`earwitness.printable`), wherever in a table, bar or panel they stand. Styles are given as `rich.text.Text`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.segment import Segment
 from rich.status import Status
 from rich.text import Text
 
-from earwitness.visible import ACTING, visible
+from earwitness.printable import ACTING, visible
 
 _REFUSAL = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """Typer brings its own copy of click, under a private name."""

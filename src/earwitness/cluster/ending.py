@@ -9,7 +9,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-from earwitness.lab.ending import on_word_to_end
+from earwitness.netns.termination import on_word_to_end
 
 
 def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:

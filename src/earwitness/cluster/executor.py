@@ -36,8 +36,8 @@ from earwitness.cluster.dask import (
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.errors import EarwitnessError
 from earwitness.files import MIB, read_regular
-from earwitness.study.whatif_calls import Direction
-from earwitness.study.whatif_journal import Record
+from earwitness.replay.whatif_calls import Direction
+from earwitness.replay.whatif_journal import Record
 
 REMEMBERED = 256
 """Files that stay with the cluster after the last task that came with them; such tasks follow one another."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from earwitness.call.live import LiveCall
+from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import CallPlan
 from earwitness.cluster.parcel import Files
 from earwitness.errors import EarwitnessError
@@ -50,7 +50,7 @@ class Order:
 class Placed:
     """A call that has left the air: what is known of it, and its captures."""
 
-    live: LiveCall
+    live: PlacedCall
     files: Files = field(repr=False)
 
 

@@ -11,7 +11,7 @@ from earwitness.cluster.agreement import agreement
 from earwitness.cluster.dask import AGREEMENT, DEFAULT_PORT, LOOPBACK_ONLY, check_free, use_our_settings
 from earwitness.cluster.ending import until_told_to_end
 from earwitness.cluster.keys import ClusterKeys
-from earwitness.lab.scratch import scratch_folder
+from earwitness.netns.scratch import scratch_folder
 from earwitness.remote.client import parse_address
 
 Told = Callable[[str], None]

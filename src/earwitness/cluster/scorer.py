@@ -15,7 +15,7 @@ from earwitness.cluster.ending import serve_to_the_end, until_told_to_end
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.worker import WorkerOptions, serve_worker
 from earwitness.errors import EarwitnessError
-from earwitness.lab.priority import stand_back
+from earwitness.netns.priority import stand_back
 
 
 async def _main(cluster: str, keys: str, name: str, folder: str, reached_at: str = "", port: str = "0") -> None:

@@ -11,11 +11,11 @@ from distributed import Client
 from earwitness.archive.record import CallRecord
 from earwitness.call.compose import unheard
 from earwitness.call.evaluate import evaluate
-from earwitness.call.live import LiveCall
+from earwitness.call.placed_call import PlacedCall
 from earwitness.cluster.dask import SCORING
 from earwitness.cluster.orders import Placed
 from earwitness.cluster.parcel import Files, pack, unpack
-from earwitness.lab.scratch import scratch_folder
+from earwitness.netns.scratch import scratch_folder
 
 Evaluated = tuple[CallRecord, Files]
 
@@ -23,7 +23,7 @@ SCORED_WITHIN_S = 900.0
 """A call that no worker has scored by then is scored here."""
 
 
-def evaluate_parcel(live: LiveCall, files: Files) -> Evaluated:
+def evaluate_parcel(live: PlacedCall, files: Files) -> Evaluated:
     """Runs at a scorer: what `evaluate` does in a folder, from files to files. A fault of ours costs no call."""
     with scratch_folder("earwitness-scoring-") as scratch:
         folder = scratch / live.call_id

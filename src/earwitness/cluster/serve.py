@@ -21,15 +21,15 @@ from earwitness.cluster.orders import EXTENSION, Facts
 from earwitness.cluster.vantage import Vantage
 from earwitness.cluster.worker import WorkerOptions, serve_worker
 from earwitness.errors import InputError
-from earwitness.lab.geography import place as find_place
-from earwitness.lab.owned import start_owned
-from earwitness.lab.scratch import scratch_folder
+from earwitness.geography import place as find_place
+from earwitness.netns.owned import start_owned
+from earwitness.netns.scratch import scratch_folder
 from earwitness.remote.answer import open_listener
 from earwitness.remote.client import parse_address
 from earwitness.remote.machine import Machine, may_make_devices
 from earwitness.remote.service import ANY, AnswerOptions, default_store
+from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
-from earwitness.remote.visit import Answering
 from earwitness.tor.control import ControlAddress
 
 Told = Callable[[str], None]

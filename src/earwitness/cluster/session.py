@@ -14,9 +14,9 @@ from earwitness.cluster.dask import cluster_address, use_our_settings
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.members import Cluster, WorkerLost
 from earwitness.cluster.orders import Facts
-from earwitness.cluster.post import NETWORK, ClusterPost
+from earwitness.cluster.slot import NETWORK, ClusterSlot
 from earwitness.errors import EarwitnessError, InputError
-from earwitness.lab.geography import place
+from earwitness.geography import place
 from earwitness.speech.reference import speech_names
 from earwitness.study.design import design
 from earwitness.study.file import read_study
@@ -98,7 +98,7 @@ async def run_in_cluster(
             async with Cluster.joined(address, own, noted) as joined:
                 run = secrets.token_hex(8)
                 posts = [
-                    ClusterPost(f"post {number}", joined, run, patience_s, stop.gently, command)
+                    ClusterSlot(f"post {number}", joined, run, patience_s, stop.gently, command)
                     for number in range(1, study.run.at_once + 1)
                 ]
                 return await Runner(folder, posts, stop, lambda news: told(folder, news), occupied=its_places).run()

@@ -10,8 +10,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+from earwitness.call.builder import CallBuilder
 from earwitness.call.measure import interrupted
-from earwitness.call.notebook import Notebook
 from earwitness.call.place import place
 from earwitness.call.plan import CallPlan
 from earwitness.call.public_network import Politeness, public_tor
@@ -21,7 +21,7 @@ from earwitness.cluster.parcel import pack
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.remote.answer import Answerer
 from earwitness.remote.certificates import AnswerKeys, Invitation
-from earwitness.remote.visit import Answering
+from earwitness.remote.session import Answering
 from earwitness.tor.control import ControlAddress
 from earwitness.tor.description import TorNetwork
 
@@ -102,7 +102,7 @@ class Vantage:
             async with self._turn(plan):
                 tor = await self._known_relays() if plan.over_tor else None
                 network = RemoteNetwork(order.callee, order.invitation, self._scratch, tor=tor)
-                notebook = Notebook(order.call_id, plan, network.name, order.command)
+                notebook = CallBuilder(order.call_id, plan, network.name, order.command)
                 self._told(f"call {order.call_id} to {plan.to_place}")
                 try:
                     live = await place(plan, network, folder, notebook, self._stage)

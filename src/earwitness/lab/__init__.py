@@ -1,1 +1,1 @@
-"""The lab: owned namespaces and the wide-area emulator."""
+"""The lab: hosts in cities, the network between them, and a private Tor network on top."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earwitness.errors import EarwitnessError
-from earwitness.load.background import StandingLoad
-from earwitness.load.spec import NO_LOAD
+from earwitness.lab.load.background import StandingLoad
+from earwitness.lab.load.spec import NO_LOAD
 
 if TYPE_CHECKING:
     from earwitness.lab.lab import Lab
@@ -19,7 +19,7 @@ async def health(lab: Lab) -> dict[str, Any]:
     Returns:
         `hosts`: name, role, place, country, address, `device_drops`, and for a tor relay or client whether its process
         `runs`, for a client also `circuit` (it has built one, control-spec GETINFO status/circuit-established).
-        `emulator`: see `EmulatorClient.statistics`. `load`: what stands with the lab (`earwitness.load.spec`).
+        `emulator`: see `EmulatorClient.statistics`. `load`: what stands with the lab (`earwitness.lab.load.spec`).
         `well`: nothing is wrong. `problems`: what is, in words.
     """
     pids = {} if not lab.plan.with_tor else dict(lab.tor.pids)

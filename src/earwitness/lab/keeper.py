@@ -23,12 +23,12 @@ from typing import Any
 
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.files import MIB
-from earwitness.lab.identity import ProcessIdentity, namespaces_of, processes_in
 from earwitness.lab.lab import Lab, Progress, no_progress
-from earwitness.lab.namespace import NETNS_DIR
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.private import PrivateFolder, private_folder, runtime_dir
-from earwitness.lab.sandbox import in_sandbox, run_inside
+from earwitness.netns.namespace import NETNS_DIR
+from earwitness.netns.private import PrivateFolder, private_folder, runtime_dir
+from earwitness.netns.process_identity import ProcessIdentity, namespaces_of, processes_in
+from earwitness.netns.sandbox import in_sandbox, run_inside
 
 _READY_DESCRIPTOR = "EARWITNESS_LAB_READY"
 _SHARED_KINDS = ("pid", "mnt", "uts")

@@ -3,7 +3,7 @@
     async with Lab.started(LabPlan()) as lab:
         lab.host("caller").popen([...])
 
-runs inside a sandbox only (`earwitness.lab.sandbox`); commands use `earwitness.lab.session`, which sees to that and
+runs inside a sandbox only (`earwitness.netns.sandbox`); commands use `earwitness.lab.session`, which sees to that and
 joins a lab that is up.
 """
 
@@ -17,14 +17,14 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from earwitness.emulator.client import EmulatorClient
+from earwitness.emulator.link_profile import LinkProfile
+from earwitness.emulator.process import running_emulator
 from earwitness.errors import EarwitnessError
-from earwitness.lab.emulator_control import EmulatorClient
-from earwitness.lab.emulator_process import running_emulator
-from earwitness.lab.geography import Place, place
-from earwitness.lab.namespace import NamespaceHost, create_host, remove_host
+from earwitness.geography import Place, place
 from earwitness.lab.plan import HostPlan, LabPlan, pair_names
-from earwitness.lab.sandbox import STATE_DIR, in_sandbox
-from earwitness.lab.wan import LinkProfile
+from earwitness.netns.namespace import NamespaceHost, create_host, remove_host
+from earwitness.netns.sandbox import STATE_DIR, in_sandbox
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ class Lab:
                 lab.private_tor = await parts.enter_async_context(_private_tor(lab, progress))
                 lab._tor = lab.private_tor.network
             if plan.standing_load:
-                from earwitness.load.background import standing
+                from earwitness.lab.load.background import standing
 
                 progress("starting the load", 1.0)
                 await parts.enter_async_context(standing(lab, plan.standing_load, plan.seed))
@@ -153,8 +153,8 @@ class Lab:
         since_ns: int = 0,
         until_ns: int | None = None,
     ) -> pd.DataFrame:
-        """The emulator's log: see `earwitness.lab.truth.read_truth`. Packets still under way are not in it."""
-        from earwitness.lab.truth import read_truth
+        """The emulator's log: see `earwitness.emulator.truth.read_truth`. Packets still under way are not in it."""
+        from earwitness.emulator.truth import read_truth
 
         self.emulator.flush()
         numbers = {host.number: host.name for host in self.hosts.values()}

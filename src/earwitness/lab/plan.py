@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from earwitness.emulator.link_profile import LinkProfile
 from earwitness.errors import InputError
-from earwitness.lab.geography import INFLATION, Place, delay_ms, place
-from earwitness.lab.wan import LinkProfile
-from earwitness.load.spec import NO_LOAD, LoadSpec
+from earwitness.geography import INFLATION, Place, delay_ms, place
+from earwitness.lab.load.spec import NO_LOAD, LoadSpec
 
 _AUTHORITY_CITIES = ("Amsterdam", "Stockholm", "Ashburn, US", "Zurich", "Vienna")
 """Near where the public network's authorities are."""
@@ -74,15 +74,15 @@ class LabPlan:
     relay_nodelay: bool = False
     """Force TCP_NODELAY on the relays' sockets, which stock tor does not set."""
     load: str | None = None
-    """Background traffic for as long as the lab is up, as `earwitness.load.spec` reads it. None: as a lab that is up
-    has it, or none."""
+    """Background traffic for as long as the lab is up (`earwitness.lab.load.spec`). None: as a lab that is up has it,
+    or none."""
     with_load: bool = False
     """With hosts for background traffic, whether any stands or a call brings its own."""
     relay_mbit: float | None = None
     """Bound on the rate of each relay (tor's RelayBandwidthRate), Mbit/s; 0: none. None: as a lab that is up has it, or
     none."""
     inflation: float = INFLATION
-    """See `earwitness.lab.geography.INFLATION`."""
+    """See `earwitness.geography.INFLATION`."""
     links: Mapping[str, str] = field(default_factory=dict)
     """Changes to links on top of geography, applied in turn: `caller>callee` (one direction), `caller-callee` (both),
     `relay3` (all links of a host) or `*`, each with settings as `LinkProfile.with_spec` reads them."""

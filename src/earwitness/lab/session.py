@@ -23,12 +23,12 @@ import sys
 from collections.abc import AsyncIterator
 
 from earwitness.errors import EarwitnessError
+from earwitness.geography import hand_on
 from earwitness.lab import keeper
-from earwitness.lab.geography import hand_on
-from earwitness.lab.joining import run_joined
 from earwitness.lab.lab import LAB_DIR, LAB_FILE, Lab, Progress, no_progress
 from earwitness.lab.plan import LabPlan
-from earwitness.lab.sandbox import rerun_inside
+from earwitness.netns.joining import run_joined
+from earwitness.netns.sandbox import rerun_inside
 
 _WAIT_STEP_S = 0.2
 

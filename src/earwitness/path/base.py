@@ -8,10 +8,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from earwitness.lab.host import Host
-from earwitness.path.far import FarHost
+from earwitness.netns.host import Host
 from earwitness.path.probe import RoundTrips, Throughput
 from earwitness.path.probe_sockets import echoes, echoing, listening, make_transfer, serve_transfer
+from earwitness.path.remote_host import RemoteHost
 
 WORD_WITHIN_S = 1.5
 """Of a relay that dies, the ends of a path see the streams close within a round trip; tor's event, which says why,
@@ -116,7 +116,7 @@ class OpenPath:
     async def _echoing(self) -> AsyncIterator[tuple[str, int]]:
         """The callee's end sends back what comes to this address."""
         host = self.callee.host
-        if isinstance(host, FarHost):
+        if isinstance(host, RemoteHost):
             async with host.echoing(self.callee.interface) as port:
                 yield self.callee.address, port
         else:
@@ -129,7 +129,7 @@ class OpenPath:
     ) -> AsyncIterator[tuple[tuple[str, int], Callable[[], Awaitable[Throughput | None]]]]:
         """The callee's end waits for one connection at this address, to send or receive; what it received."""
         host = self.callee.host
-        if isinstance(host, FarHost):
+        if isinstance(host, RemoteHost):
             async with host.taking_a_transfer(self.callee.interface, sends=sends) as (port, received):
                 yield (self.callee.address, port), received
             return

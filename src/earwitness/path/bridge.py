@@ -1,5 +1,5 @@
 """TCP connections handed across the edge of a sandbox: a program that opens its own sockets runs inside, the network
-that leads to others is outside (`earwitness.lab.bubble`).
+that leads to others is outside (`earwitness.netns.egress`).
 
 Forwarders open their sockets outside by themselves. OpenVPN cannot, so a connection of its ends here, on loopback, and
 goes on over a socket of ours; each piece is passed on as it comes, without Nagle's algorithm unless the tunnel has it.
@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.accepting import MOST_AT_ONCE, connections
-from earwitness.lab.bubble import network_socket
+from earwitness.netns.accepting import MOST_AT_ONCE, connections
+from earwitness.netns.egress import network_socket
 
 _PIECE = 65_536
 _LOCALHOST = "127.0.0.1"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.path.base import WORD_WITHIN_S, Hop
-from earwitness.path.kept import KeptCircuits
+from earwitness.path.circuit_cache import KeptCircuits
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
@@ -27,7 +27,7 @@ _OF_ITS_CIRCUIT = "DESTROY"
 
 
 @dataclass(frozen=True)
-class TorsWord:
+class CircuitMonitor:
     """What a tor has to say of the end of a circuit, and of our streams on it."""
 
     control: TorControl
@@ -105,9 +105,9 @@ class OverCircuit:
         return {"close-circuit": lambda: self.control.spawn(self.control.close_circuit(self.circuit.id))}
 
     @property
-    def word(self) -> TorsWord:
+    def word(self) -> CircuitMonitor:
         """What tor says of it, once it is built."""
-        return TorsWord(self.control, self.circuit, self.watch)
+        return CircuitMonitor(self.control, self.circuit, self.watch)
 
     async def refusal(self, flow: str, said: str, evidence: dict[str, Any]) -> CallFailure:
         """Why a stream did not open: from tor's own events where it told, else what the one who asked for it said."""

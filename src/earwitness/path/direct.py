@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.path.base import End, OpenPath, PhonePorts
 
 

@@ -3,7 +3,8 @@
 Run as `python -m earwitness.path.forwarder` on a host, with its TUN descriptor inherited and its configuration as
 the first JSON line on standard input; further lines are commands (`{"command": "open", "target": [host, port]}` at the
 caller's end, `{"command": "stop"}` at either). It says what happens as JSON lines on standard output. It ends with
-its standard input, so with the process that started it. Only this module and `earwitness.path.end` know this protocol.
+its standard input, so with the process that started it. Only this module and `earwitness.path.forwarder_process`
+know this protocol.
 
 A flow is a pair of UDP ports, caller's and callee's, with a stream of its own carrying the bare payloads (RFC 4571);
 every other pair shares the flow `other`, whose frames begin with both ports (16 bits each).
@@ -25,14 +26,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.accepting import Unproven, connections
-from earwitness.lab.bubble import network_socket
+from earwitness.netns.accepting import Unproven, connections
+from earwitness.netns.egress import network_socket
+from earwitness.netns.socks import SocksRefused, connect_through
 from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build, parse
+from earwitness.path.framed_stream import Counters, StreamLink, tune
 from earwitness.path.framing import frame
 from earwitness.path.in_band import NO_PORTS, InBand
-from earwitness.path.link import Counters, StreamLink, tune
-from earwitness.path.socks import SocksRefused, connect_through
-from earwitness.told import fit
+from earwitness.untrusted import fit
 
 OTHER = "other"
 GREETING_TIMEOUT_S = 20.0

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from earwitness.path.link import StreamLink
+from earwitness.path.framed_stream import StreamLink
 from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_BYTES, LIMIT_S, PIECE_BYTES, Arrivals
 
 NO_PORTS = bytes(4)

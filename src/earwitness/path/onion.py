@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.path.base import Hop, PhonePorts
-from earwitness.path.circuit import TorsWord
-from earwitness.path.ends import StreamsRefused, tunnel_ends
-from earwitness.path.far import FarHost
+from earwitness.path.circuit import CircuitMonitor
+from earwitness.path.remote_host import RemoteHost
 from earwitness.path.tor import OpenTorPath
+from earwitness.path.tunnel import StreamsRefused, tunnel_ends
 from earwitness.tor.control import TorControl
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
@@ -125,14 +125,14 @@ class OnionPath:
                 processes=ends.processes,
                 faults={**ends.faults, **close},
                 # Of the rendezvous circuit tor tells the caller's half; the other ends with it.
-                word=TorsWord(callers_tor, circuit, watch, "rendezvous circuit"),
+                word=CircuitMonitor(callers_tor, circuit, watch, "rendezvous circuit"),
                 ends=ends,
             )
 
     @asynccontextmanager
     async def _offered(self, callee: Host, target: tuple[str, int]) -> AsyncIterator[OfferedService]:
         """The service, by the tor beside the callee, or one started for that."""
-        if isinstance(callee, FarHost):
+        if isinstance(callee, RemoteHost):
             async with callee.offered_onion() as there:
                 yield there
             return

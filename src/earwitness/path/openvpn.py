@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from earwitness.capture.child import Child, ChildGone, LogChild
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.child import Child, ChildGone, LogChild
+from earwitness.netns.host import Host
 
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
 _LINES_KEPT = 60

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from earwitness.capture.agent import SO_TIMESTAMPNS, stamp_of
 from earwitness.capture.clock import sample_clocks
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.path.probe import (
     ANSWER_TIMEOUT_S,
     INTERVAL_S,

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
-from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
+from earwitness.path.tunnel import OpenStreamsPath, StreamsRefused, tunnel_ends
 
 
 class TcpPath:

@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
-from earwitness.path.circuit import CircuitMaker, TorsWord
-from earwitness.path.ends import OpenStreamsPath, StreamsRefused, tunnel_ends
-from earwitness.path.kept import KeptCircuits
+from earwitness.path.circuit import CircuitMaker, CircuitMonitor
+from earwitness.path.circuit_cache import KeptCircuits
+from earwitness.path.tunnel import OpenStreamsPath, StreamsRefused, tunnel_ends
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
 
@@ -21,7 +21,7 @@ from earwitness.tor.select import CircuitRequest
 class OpenTorPath(OpenStreamsPath):
     """A path on streams of a tor; it knows when the circuit, a stream, or a forwarder ends under the call."""
 
-    word: TorsWord | None = field(default=None, repr=False)
+    word: CircuitMonitor | None = field(default=None, repr=False)
 
     def failure(self) -> str | None:
         """The cause that says most of those known: a forwarder's end, tor's reason, what a forwarder saw of it."""

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab import tun
-from earwitness.lab.host import Host
-from earwitness.lab.routes import network_in_use
-from earwitness.path.far import FarHost
+from earwitness.netns import tun
+from earwitness.netns.host import Host
+from earwitness.netns.routes import network_in_use
+from earwitness.path.remote_host import RemoteHost
 
 NETMASK = "255.255.255.0"
 MTU = 65_535
@@ -91,7 +91,7 @@ def tun_pair(caller: Host, callee: Host) -> Iterator[TunPair]:
 @asynccontextmanager
 async def device_pair(caller: Host, callee: Host) -> AsyncIterator[TunPair]:
     """As `tun_pair`, also where the callee is another machine."""
-    if not isinstance(callee, FarHost):
+    if not isinstance(callee, RemoteHost):
         with tun_pair(caller, callee) as pair:
             yield pair
         return

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.path.base import WORD_WITHIN_S, End, OpenPath, PhonePorts
 from earwitness.path.bridge import way_out
 from earwitness.path.circuit import CircuitMaker, OverCircuit
-from earwitness.path.far import FarHost
-from earwitness.path.kept import KeptCircuits
+from earwitness.path.circuit_cache import KeptCircuits
 from earwitness.path.openvpn import OpenVpn, start_openvpn
+from earwitness.path.remote_host import RemoteHost
 from earwitness.path.tun import ALL_TAKEN, is_taken
 from earwitness.path.vpn_config import Security, Tunnel, callee_address, client_config, device_name
 from earwitness.path.vpn_files import CLIENT, SERVER, Offer, client_files, server_files
 from earwitness.tor.description import TorNetwork
+from earwitness.tor.gather_or_cancel import together
 from earwitness.tor.select import CircuitRequest
-from earwitness.tor.together import together
 
 UP_TIMEOUT_S = 30.0
 """TLS through a slow circuit takes some ten round trips."""
@@ -166,7 +166,7 @@ class VpnPath:
     @asynccontextmanager
     async def _offered(self, caller: Host, callee: Host) -> AsyncIterator[tuple[Offer, OpenVpn]]:
         """The callee's end, started; its device's number is free at both ends."""
-        if not isinstance(callee, FarHost):
+        if not isinstance(callee, RemoteHost):
             with _number(caller, callee) as number, ExitStack() as files:
                 port = free_port(callee, callee.address)
                 tunnel = Tunnel(

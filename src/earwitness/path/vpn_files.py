@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from earwitness.lab.scratch import scratch_folder
+from earwitness.netns.scratch import scratch_folder
 from earwitness.path.vpn_config import (
     SOCKS_AUTH,
     Tunnel,

@@ -18,11 +18,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
-from earwitness.phone.report import PhoneReport
+from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.session import Notify, PhoneSession
 from earwitness.phone.setup import LONGEST_S, PhoneSetup
-from earwitness.told import Untrue, fields, name, shown, whole
-from earwitness.told import number as told_number
+from earwitness.untrusted import UntrustedValue, fields, name, shown, whole
+from earwitness.untrusted import number as told_number
 
 MOST_COMMANDS = 64
 """At work at once."""
@@ -100,7 +100,7 @@ async def obey(session: Session, command: Mapping[str, Any]) -> None:
             raise EarwitnessError("doing", shown(do), "the phone knows no such command", "report this as a bug")
     except EarwitnessError as error:
         say("reply", {"id": number, "failure": failure_values(error)})
-    except Untrue as error:
+    except UntrustedValue as error:
         refused = EarwitnessError("doing", shown(do), error, "run the same Earwitness on both machines")
         say("reply", {"id": number, "failure": failure_values(refused)})
     except Exception as error:

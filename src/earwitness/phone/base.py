@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from earwitness.lab.host import Host
-from earwitness.phone.report import PhoneReport
+from earwitness.netns.host import Host
+from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.setup import PhoneSetup
 
 
@@ -21,7 +21,7 @@ class Phone(Protocol):
 
     @property
     def milestones(self) -> Mapping[str, int]:
-        """Milestones so far, ns on the call's clock; names as in `earwitness.phone.report.MILESTONES`."""
+        """Milestones so far, ns on the call's clock; names as in `earwitness.phone.call_report.MILESTONES`."""
         ...
 
     @property

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from earwitness.capture.child import Child, ChildGone, JsonChild
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.child import Child, ChildGone, JsonChild
+from earwitness.netns.host import Host
 from earwitness.phone.base import PhoneKind
-from earwitness.phone.report import PhoneReport, milestone, strange_report
+from earwitness.phone.call_report import PhoneReport, milestone, strange_report
 from earwitness.phone.setup import PhoneSetup
-from earwitness.told import Untrue, fields, name, plain, text, whole
+from earwitness.untrusted import UntrustedValue, fields, name, plain, text, whole
 
 AGENT = (sys.executable, "-m", "earwitness.phone.agent")
 START_TIMEOUT_S = 60.0
@@ -123,7 +123,7 @@ class BuiltinPhone:
         told = await self._ask("report")
         try:
             return PhoneReport.from_dict(told)
-        except Untrue as wrong:
+        except UntrustedValue as wrong:
             raise strange_report(self.uri, told, wrong) from wrong
 
     async def _ask(self, do: str, *, within_s: float | None = ANSWERED_S, **given: object) -> Any:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.phone import kamailio, rtpengine
 
 ENDS = ("caller", "callee")

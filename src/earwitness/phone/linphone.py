@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from earwitness.errors import CallFailure, InputError, Outcome
-from earwitness.lab.host import Host
-from earwitness.lab.scratch import scratch_folder
+from earwitness.netns.host import Host
+from earwitness.netns.scratch import scratch_folder
 from earwitness.phone.base import PhoneKind
+from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.linphone_config import check_line, configuration
 from earwitness.phone.linphone_log import LinphoneLog
 from earwitness.phone.media import bind_udp
-from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import PhoneSetup
 from earwitness.phone.user_agent import NOBODY_THERE
 from earwitness.speech.codecs.registry import codec as codec_of

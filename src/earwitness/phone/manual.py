@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
-from earwitness.lab.host import Host
-from earwitness.lab.scratch import scratch_folder
+from earwitness.netns.host import Host
+from earwitness.netns.scratch import scratch_folder
 from earwitness.phone.base import PhoneKind
+from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.linphone_config import configuration
-from earwitness.phone.report import PhoneReport
 from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import speech

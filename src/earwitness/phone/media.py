@@ -19,11 +19,11 @@ from random import Random
 from earwitness.capture.agent import SO_TIMESTAMPNS, stamp_of
 from earwitness.capture.clock import CallClock, sample_clocks
 from earwitness.errors import CallFailure, Outcome
-from earwitness.phone.grid import GridSender
+from earwitness.phone.call_report import MOST_SOURCES
+from earwitness.phone.pacer import GridSender
 from earwitness.phone.packets import SpeechPackets
-from earwitness.phone.reception import Reception
-from earwitness.phone.report import MOST_SOURCES
-from earwitness.phone.reports import RtcpSession, SentSoFar
+from earwitness.phone.receiver_statistics import Reception
+from earwitness.phone.rtcp_session import RtcpSession, SentSoFar
 from earwitness.phone.rtp import MalformedPacket
 
 _LOOK_EVERY_S = 0.05

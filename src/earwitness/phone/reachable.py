@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from earwitness.told import shown
+from earwitness.untrusted import shown
 
 Endpoint = tuple[str, int]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.phone.media import bind_udp
 from earwitness.phone.service import end_service, probe_until
 

@@ -11,7 +11,7 @@ from aiosipua.sdp import Codec as OfferedCodec
 from aiosipua.sdp import ConnectionData, MediaDescription, Origin
 
 from earwitness.speech.codecs.base import Codec
-from earwitness.told import shown
+from earwitness.untrusted import shown
 
 _PROFILES = ("RTP/AVP", "RTP/AVPF")
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 
 _PROBE_EVERY_S = 0.1
 

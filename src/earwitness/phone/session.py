@@ -12,11 +12,11 @@ from typing import Any
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.phone import sdp
-from earwitness.phone.grid import SendingTimes, prefer_punctuality
+from earwitness.phone.call_report import PhoneReport, RtcpReport
 from earwitness.phone.media import Media, MediaEvents, bind_udp
+from earwitness.phone.pacer import SendingTimes, prefer_punctuality
 from earwitness.phone.packets import SpeechPackets, speech_packets
 from earwitness.phone.reachable import Reach, Unreachable
-from earwitness.phone.report import PhoneReport, RtcpReport
 from earwitness.phone.setup import PhoneSetup
 from earwitness.phone.sip_digest import Account
 from earwitness.phone.sip_transactions import SipTransactions, Timers
@@ -26,7 +26,7 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
 from earwitness.speech.reference import speech as reference_speech
-from earwitness.told import LONGEST_TEXT, fit
+from earwitness.untrusted import LONGEST_TEXT, fit
 
 Notify = Callable[[str, dict[str, object]], None]
 """Told each event: its name and values."""

@@ -8,7 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from earwitness.told import MOST_NS, Untrue, fields, flag, listed, name, number, optional, shown, text, whole
+from earwitness.untrusted import (
+    MOST_NS,
+    UntrustedValue,
+    fields,
+    flag,
+    listed,
+    name,
+    number,
+    optional,
+    shown,
+    text,
+    whole,
+)
 
 LONGEST_S = 3600.0
 """The longest that a phone speaks, in one call."""
@@ -67,12 +79,12 @@ class PhoneSetup:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PhoneSetup:
-        """The inverse of `to_dict`, for what may come from another machine. Raises `Untrue`."""
+        """The inverse of `to_dict`, for what may come from another machine. Raises `UntrustedValue`."""
         given = fields(values, what="the setup of a phone")
         if unknown := sorted(str(key) for key in given.keys() - _READ.keys()):
-            raise Untrue(f"the setup of a phone: {shown(unknown[0])} is no field of it")
+            raise UntrustedValue(f"the setup of a phone: {shown(unknown[0])} is no field of it")
         if missing := sorted({"address", "epoch_offset_ns"} - given.keys()):
-            raise Untrue(f"the setup of a phone: {missing[0]} is missing")
+            raise UntrustedValue(f"the setup of a phone: {missing[0]} is missing")
         return cls(**{key: read(given[key]) for key, read in _READ.items() if key in given})
 
 
@@ -80,7 +92,7 @@ def _address(value: object) -> str:
     try:
         return str(ipaddress.IPv4Address(name(value, what="address")))
     except ipaddress.AddressValueError as error:
-        raise Untrue(f"address: {shown(value)} is no IPv4 address") from error
+        raise UntrustedValue(f"address: {shown(value)} is no IPv4 address") from error
 
 
 def _server(value: object) -> SipServer:

@@ -13,14 +13,14 @@ from importlib.metadata import version
 from typing import Any
 
 from earwitness.errors import InputError
-from earwitness.lab.accepting import Unproven, connections
-from earwitness.lab.bubble import in_bubble, network_socket
+from earwitness.netns.accepting import Unproven, connections
+from earwitness.netns.egress import in_isolated_network, network_socket
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
 from earwitness.remote.channel import LONGEST_REQUEST, Message, encode, read
+from earwitness.remote.log_limit import Sparingly
 from earwitness.remote.machine import interface_of
-from earwitness.remote.sparingly import Sparingly
-from earwitness.remote.visit import Answering, Visit
-from earwitness.told import name, whole
+from earwitness.remote.session import Answering, Visit
+from earwitness.untrusted import name, whole
 
 PROTOCOL = 1
 HANDSHAKE_S = 10.0
@@ -167,7 +167,7 @@ class Answerer:
             return
         else:
             address = writer.get_extra_info("sockname")[0]
-            interface = "" if in_bubble() else interface_of(address)
+            interface = "" if in_isolated_network() else interface_of(address)
             machine = replace(self._answering.machine, address=address, interface=interface)
             visit = self._visit = Visit(replace(self._answering, machine=machine))
             self._run(self._see_to_its_end(visit))

@@ -14,7 +14,7 @@ from typing import Any
 from earwitness.errors import InputError
 from earwitness.path.probe import MOST_PROBES
 from earwitness.path.tun import NUMBERS
-from earwitness.told import Untrue, fields, flag, name, number, shown, whole
+from earwitness.untrusted import UntrustedValue, fields, flag, name, number, shown, whole
 
 MOST_AT_WORK = 32
 """Requests without an answer yet; further ones are refused."""
@@ -72,49 +72,49 @@ class Ration:
 
 
 def device_number(given: Mapping[str, Any]) -> int:
-    """The number of a device, as the caller gives it. Raises `Untrue`."""
+    """The number of a device, as the caller gives it. Raises `UntrustedValue`."""
     return whole(given["number"], 0, NUMBERS.stop - 1, what="device number")
 
 
 def grace_s(value: object) -> float:
-    """For how long a process may go on that is to end. Raises `Untrue`."""
+    """For how long a process may go on that is to end. Raises `UntrustedValue`."""
     return number(value, 0.0, LONGEST_GRACE_S, what="grace")
 
 
 def flows(value: object) -> dict[str, list[int] | None]:
-    """The flows of a forwarder: a pair of ports each, None for all others. Raises `Untrue`."""
+    """The flows of a forwarder: a pair of ports each, None for all others. Raises `UntrustedValue`."""
     given = fields(value, what="flows")
     if len(given) > _MOST_FLOWS:
-        raise Untrue(f"flows: {len(given)} are too many")
+        raise UntrustedValue(f"flows: {len(given)} are too many")
     read: dict[str, list[int] | None] = {}
     for flow, ports in given.items():
         if ports is not None and not (isinstance(ports, list) and len(ports) == 2):
-            raise Untrue(f"flow {shown(flow)}: {shown(ports)} is no pair of ports")
+            raise UntrustedValue(f"flow {shown(flow)}: {shown(ports)} is no pair of ports")
         read[name(flow, 30, what="flow")] = ports and [whole(port, 1, 65535, what="port") for port in ports]
     return read
 
 
 def token(value: object) -> str:
-    """What the caller's streams prove themselves with. Raises `Untrue`."""
+    """What the caller's streams prove themselves with. Raises `UntrustedValue`."""
     given = name(value, 128, what="token")
     if len(given) < 16 or not given.isascii():
-        raise Untrue("token: it is no secret of letters and digits")
+        raise UntrustedValue("token: it is no secret of letters and digits")
     return given
 
 
 def forwarder_command(line: object) -> dict[str, Any]:
-    """A command for a forwarder at the callee's end. Raises `Untrue`."""
+    """A command for a forwarder at the callee's end. Raises `UntrustedValue`."""
     given = fields(line, what="a command")
     command = given.get("command")
     if command == "ping":
         return {"command": command, "count": whole(given.get("count"), 1, MOST_PROBES, what="count")}
     if command not in ("fill", "stop"):
-        raise Untrue(f"a command: {shown(command)} is none of a callee's forwarder")
+        raise UntrustedValue(f"a command: {shown(command)} is none of a callee's forwarder")
     return {"command": command}
 
 
 def phone_command(line: object) -> dict[str, Any]:
-    """A command for a phone; the phone itself checks what it is given. Raises `Untrue`."""
+    """A command for a phone; the phone itself checks what it is given. Raises `UntrustedValue`."""
     given = fields(line, what="a command")
     return {
         "id": whole(given.get("id"), 0, what="command number"),
@@ -124,7 +124,7 @@ def phone_command(line: object) -> dict[str, Any]:
 
 
 def forwarder_setup(config: object) -> tuple[bool, dict[str, Any]]:
-    """Whether it listens for a tor beside it, and what else the caller may say of a forwarder. Raises `Untrue`."""
+    """Whether it listens for a tor beside it, and what else the caller may say of it. Raises `UntrustedValue`."""
     given = fields(config, what="configuration")
     alone = flag(given.get("alone"), what="alone")
     return alone, {"token": token(given.get("token")), "flows": flows(given.get("flows"))}

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from earwitness.told import shown
+from earwitness.untrusted import shown
 
 HEARTBEAT_S = 1.0
 DEAD_AFTER_S = 6.0

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.lab.bubble import in_bubble, network_socket
+from earwitness.netns.egress import in_isolated_network, network_socket
 from earwitness.phone.builtin import failure_from
 from earwitness.remote.answer import GOODBYE_S, HANDSHAKE_S, PROTOCOL
 from earwitness.remote.certificates import Invitation, client_context, is_pinned
 from earwitness.remote.channel import LONGEST_LINE, Channel, Message, ProtocolError, encode, read
-from earwitness.remote.far_child import Believed, FarChild, as_it_is
-from earwitness.remote.introduction import Introduction
+from earwitness.remote.child import Believed, RemoteChild, as_it_is
+from earwitness.remote.hello import Introduction
+from earwitness.remote.session import CAPTURE, CHUNK_BYTES, RECORDING, SPEECH
 from earwitness.remote.store import EVENTS
-from earwitness.remote.visit import CAPTURE, CHUNK_BYTES, RECORDING, SPEECH
-from earwitness.told import LONGEST_TEXT, fit, shown, text
+from earwitness.untrusted import LONGEST_TEXT, fit, shown, text
 
 DEFAULT_PORT = 7717
 UNREACHABLE_S = 120.0
@@ -49,7 +49,7 @@ class Refused(Exception):
     """The answering side knows us, and does not serve us: the text says why."""
 
 
-class FarEnd:
+class RemoteEnd:
     """The other machine, while we are its caller. Use `connect`."""
 
     def __init__(self, address: tuple[str, int], invitation: Invitation, also_at: str = "") -> None:
@@ -68,7 +68,7 @@ class FarEnd:
         self._session = ""
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[tuple[Any, bytes]]] = {}
-        self._children: dict[int, FarChild] = {}
+        self._children: dict[int, RemoteChild] = {}
         self._reached = asyncio.Event()
         self._numeric: tuple[str, int] | None = None
         self._they_have = 0
@@ -77,7 +77,7 @@ class FarEnd:
     @asynccontextmanager
     async def connect(
         cls, address: tuple[str, int], invitation: Invitation, also_at: str = ""
-    ) -> AsyncIterator[FarEnd]:
+    ) -> AsyncIterator[RemoteEnd]:
         """Connect, prove who both are, and hold on until leaving. `also_at`: another address known to be its.
 
         Raises `CallFailure`: `REMOTE_REFUSED` where the other side is not the one that invited (nothing was sent to it
@@ -145,15 +145,15 @@ class FarEnd:
         finally:
             del self._waiting[number]
 
-    async def start(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> FarChild:
+    async def start(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> RemoteChild:
         """Start a process there; `believed` reads what it says."""
         child, _ = await self.started(do, name, believed, **given)
         return child
 
-    async def started(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> tuple[FarChild, Any]:
+    async def started(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> tuple[RemoteChild, Any]:
         """Start a process there, of which there is something to know besides."""
         number = next(self._numbers)
-        child = self._children[number] = FarChild(self, number, f"{name} of {self.introduction.name}", believed)
+        child = self._children[number] = RemoteChild(self, number, f"{name} of {self.introduction.name}", believed)
         value, _ = await self.ask(do, child=number, **given)
         return child, value
 
@@ -296,7 +296,7 @@ class FarEnd:
                 host, port, family=socket.AF_INET, type=socket.SOCK_STREAM
             )
         except socket.gaierror as error:
-            remedy = "give its IP address" if in_bubble() else "see that the name is right"
+            remedy = "give its IP address" if in_isolated_network() else "see that the name is right"
             raise InputError("finding the address of", host, error.strerror, remedy) from error
         self._numeric = str(found[0][4][0]), port
         return self._numeric
@@ -358,7 +358,7 @@ async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: 
     Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` where it keeps none of that id, or `out`
     cannot be written.
     """
-    async with FarEnd.connect(address, invitation) as far:
+    async with RemoteEnd.connect(address, invitation) as far:
         told, _ = await far.ask("files", call_id=call_id)
         names = list(told) if isinstance(told, dict) else [shown(told)]
         if strange := [name for name in names if name not in KEPT]:

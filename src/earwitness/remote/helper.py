@@ -8,10 +8,10 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from earwitness.capture.child import ChildGone, ChildHangs, JsonChild
 from earwitness.errors import EarwitnessError
+from earwitness.netns.child import ChildGone, ChildHangs, JsonChild
 from earwitness.remote.channel import Channel
-from earwitness.told import Untrue
+from earwitness.untrusted import UntrustedValue
 
 _REPORT_S = 5.0
 _LONGEST_COMMAND = 32 * 1024
@@ -77,7 +77,7 @@ class Helper:
             if len(json.dumps(checked)) > _LONGEST_COMMAND:
                 raise ValueError("it is too long")
         except (EarwitnessError, AttributeError, KeyError, TypeError, ValueError) as error:
-            happened = str(error) if isinstance(error, EarwitnessError | Untrue) else f"{error!r:.200}"
+            happened = str(error) if isinstance(error, EarwitnessError | UntrustedValue) else f"{error!r:.200}"
             self._refused = f"what it was told was refused: {happened}"
             self._child.close_stdin()
             return

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from earwitness.errors import EarwitnessError
 from earwitness.phone.agent import main
+from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.linphone import LinphonePhone
-from earwitness.phone.report import PhoneReport
 from earwitness.phone.session import Notify
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.machine import Machine

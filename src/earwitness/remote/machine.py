@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.owned import start_owned
+from earwitness.netns.owned import start_owned
 
 _SIOCGIFADDR = 0x8915
 
 
 @dataclass
 class Machine:
-    """An `earwitness.lab.host.Host` that is the machine we run on."""
+    """An `earwitness.netns.host.Host` that is the machine we run on."""
 
     name: str
     place: str

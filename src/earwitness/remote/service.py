@@ -12,14 +12,14 @@ from pathlib import Path
 
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import InputError
-from earwitness.lab.ending import on_word_to_end
-from earwitness.lab.geography import place as find_place
+from earwitness.geography import place as find_place
+from earwitness.netns.termination import on_word_to_end
 from earwitness.remote.answer import answer, open_listener
 from earwitness.remote.certificates import INVITATION, AnswerKeys
 from earwitness.remote.client import DEFAULT_PORT, parse_address
 from earwitness.remote.machine import Machine
+from earwitness.remote.session import PATIENCE_S, Answering
 from earwitness.remote.store import CallStore
-from earwitness.remote.visit import PATIENCE_S, Answering
 from earwitness.tor.control import ControlAddress
 
 Told = Callable[[str], None]

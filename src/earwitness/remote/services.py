@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.lab.scratch import scratch_folder
+from earwitness.netns.scratch import scratch_folder
 from earwitness.path.probe_sockets import echoing, listening, serve_transfer
 from earwitness.phone.lab_server import lab_server
 from earwitness.remote.bounds import Ration
 from earwitness.remote.machine import Machine
-from earwitness.told import shown, whole
 from earwitness.tor.control import ControlAddress
 from earwitness.tor.onion import offered_service
+from earwitness.untrusted import shown, whole
 
 Result = Callable[[], Awaitable[Any]]
 

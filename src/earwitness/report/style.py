@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from earwitness.files import replacing
-from earwitness.visible import visible
+from earwitness.printable import visible
 
 if TYPE_CHECKING:  # words and marks are wanted without drawing, and matplotlib takes long to import
     from matplotlib.axes import Axes

@@ -19,10 +19,10 @@ from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way, write_atomically
 from earwitness.files import replacing
+from earwitness.replay.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
+from earwitness.replay.whatif_journal import Progress
 from earwitness.report.whatif_figures import draw_tradeoffs
 from earwitness.report.words import codec_label, number, percent
-from earwitness.study.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
-from earwitness.study.whatif_journal import Progress
 
 _MOST_REASONS = 20
 _FILES = ("whatif.html", "whatif-calls.parquet", "whatif-calls.csv", "whatif-summary.csv")

@@ -13,7 +13,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 from earwitness.errors import InputError
-from earwitness.lab.geography import Place, distance_km, place
+from earwitness.geography import Place, distance_km, place
 
 WIDTH, HEIGHT = 480, 240
 _LEAST_DEGREES = 70.0

@@ -1,1 +1,1 @@
-"""Many calls: plan, journal, run, resume, analyse."""
+"""Many calls: plan, journal, run, resume, watch."""

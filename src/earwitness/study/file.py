@@ -13,7 +13,7 @@ from typing import Any
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.files import MIB, read_text
-from earwitness.load.spec import LoadSpec
+from earwitness.lab.load.spec import LoadSpec
 from earwitness.study.checked import Faults, FileFaults, Section
 from earwitness.study.model import (
     AXES,
@@ -209,7 +209,7 @@ def _plan_fields() -> dict[str, Any]:
 
 
 def _places(section: Section) -> list[tuple[str, str]]:
-    from earwitness.lab.geography import place
+    from earwitness.geography import place
 
     if "places" not in section:
         section.wrong("places", "it is missing", 'list pairs of cities: places = [["Frankfurt", "New York"]]')
@@ -262,7 +262,7 @@ def _check_concealment(spec: str) -> None:
 
 
 def _check_link(spec: str) -> None:
-    from earwitness.lab.wan import LinkProfile
+    from earwitness.emulator.link_profile import LinkProfile
 
     LinkProfile().with_spec(spec)
 

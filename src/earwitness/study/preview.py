@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from earwitness.analysis.paired import one_call_a_row, paired_values
+from earwitness.analysis.power import Variance, smallest_difference, variance_of
 from earwitness.archive.dataset import Dataset
 from earwitness.errors import InputError
 from earwitness.study.cost import Cost, cost
 from earwitness.study.design import PlannedCall, design
 from earwitness.study.model import Study
-from earwitness.study.paired import one_call_a_row, paired_values
-from earwitness.study.power import Variance, smallest_difference, variance_of
 from earwitness.study.text import duration
 
 _WIDEST_MOS = 4.0

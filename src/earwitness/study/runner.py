@@ -11,15 +11,15 @@ from enum import StrEnum
 
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
-from earwitness.call.instrument import SEND_DEVIATION_LIMIT_MS
+from earwitness.call.self_check import SEND_DEVIATION_LIMIT_MS
 from earwitness.errors import EarwitnessError, Outcome
+from earwitness.study.concurrency import Governor, Load
 from earwitness.study.cost import tor_bytes_of
 from earwitness.study.design import PlannedCall
 from earwitness.study.folder import StudyFolder, ended_of
-from earwitness.study.governor import Governor, Load
-from earwitness.study.post import Post
 from earwitness.study.retry import Ended, Kind, Next, kind_of
 from earwitness.study.schedule import Occupied, Schedule, nothing_shared
+from earwitness.study.slot import Slot
 
 _SCORED_BEHIND = 4
 """Calls that may wait to be scored; more would only fill memory."""
@@ -89,7 +89,7 @@ class Runner:
     def __init__(
         self,
         folder: StudyFolder,
-        posts: Sequence[Post],
+        posts: Sequence[Slot],
         stop: Stop,
         told: Told = lambda _news: None,
         calls: Sequence[PlannedCall] | None = None,
@@ -158,7 +158,7 @@ class Runner:
 
     # -- one post ------------------------------------------------------------------------------------
 
-    async def _work(self, post: Post, index: int) -> None:
+    async def _work(self, post: Slot, index: int) -> None:
         """Place one call after the other at this post."""
         while not self._stop.gently.is_set() and self._ending is None:
             now_s = time.monotonic()
@@ -188,7 +188,7 @@ class Runner:
             self._schedule.off_air(post.name)
             self._wake()  # what it occupied may be what others wait for
 
-    async def _launch(self, post: Post, call: PlannedCall) -> None:
+    async def _launch(self, post: Slot, call: PlannedCall) -> None:
         """Begin a call, and come back when the post is free again."""
         attempt = self._journal.begin(call)
         off_air = asyncio.Event()
@@ -203,7 +203,7 @@ class Runner:
         if not task.done():
             self._told(News(call, attempt, "off air"))
 
-    async def _one(self, post: Post, call: PlannedCall, attempt: int, off_air: asyncio.Event) -> None:
+    async def _one(self, post: Slot, call: PlannedCall, attempt: int, off_air: asyncio.Event) -> None:
         """One attempt, from the journal's line that it begins to the line that says how it ended."""
         call_id = call.call_id(attempt)
         begun = time.monotonic()
@@ -231,7 +231,7 @@ class Runner:
                 self._running.discard(task)
             self._wake()
 
-    async def _ended(self, post: Post, call: PlannedCall, attempt: int, stored: StoredCall, seconds: float) -> None:
+    async def _ended(self, post: Slot, call: PlannedCall, attempt: int, stored: StoredCall, seconds: float) -> None:
         """A call is in the data set: note it, and find out what follows."""
         record = stored.record
         ended = ended_of(record)

@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from earwitness.lab.geography import place
+from earwitness.geography import place
 from earwitness.study.design import PlannedCall
 
 Occupied = Callable[[PlannedCall], frozenset[str]]

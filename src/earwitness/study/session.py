@@ -13,11 +13,11 @@ from earwitness.errors import EarwitnessError
 from earwitness.lab.lab import LAB_FILE, Progress, no_progress
 from earwitness.lab.plan import LabPlan
 from earwitness.lab.session import lab_for
-from earwitness.lab.workers import scoring_pool
+from earwitness.netns.workers import scoring_pool
 from earwitness.study.design import design
 from earwitness.study.file import read_study
 from earwitness.study.folder import StudyFolder, owned_study
-from earwitness.study.lab_post import lab_posts
+from earwitness.study.lab_slots import lab_posts
 from earwitness.study.model import Study
 from earwitness.study.runner import Ending, News, Runner, Stop, Why
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from earwitness.analysis.paired import compare
 from earwitness.errors import InputError
 from earwitness.study.model import Study
-from earwitness.study.paired import compare
 
 
 def enough(study: Study, rows: pd.DataFrame, whole_repeats: int) -> str | None:

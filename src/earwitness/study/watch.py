@@ -23,8 +23,8 @@ from earwitness.study.lock import STUDY
 from earwitness.study.metrics import Metrics
 from earwitness.study.model import Stop as StopRule
 from earwitness.study.model import Study
-from earwitness.study.post import Post
 from earwitness.study.runner import Ending, News, Runner, Stop, Why
+from earwitness.study.slot import Slot
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY_MIN = 24 * 60.0
@@ -58,7 +58,7 @@ def study_of_day(study: Study, day: str) -> Study:
 async def watch_once(
     file: Path,
     directory: Path,
-    posts: Sequence[Post],
+    posts: Sequence[Slot],
     metrics: Metrics,
     stop: Stop,
     *,
@@ -91,7 +91,7 @@ async def watch_once(
 async def watch(
     file: Path,
     directory: Path,
-    posts: Sequence[Post],
+    posts: Sequence[Slot],
     metrics: Metrics,
     stop: Stop,
     *,

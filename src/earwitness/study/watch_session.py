@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.lab import outside
 from earwitness.lab.lab import Progress, no_progress
-from earwitness.lab.sandbox import STATE_DIR
 from earwitness.lab.session import lab_for
-from earwitness.lab.workers import scoring_pool
+from earwitness.netns import egress_service
+from earwitness.netns.sandbox import STATE_DIR
+from earwitness.netns.workers import scoring_pool
 from earwitness.study.file import read_study
-from earwitness.study.lab_post import lab_posts
+from earwitness.study.lab_slots import lab_posts
 from earwitness.study.metrics import Metrics
 from earwitness.study.metrics_server import served
 from earwitness.study.runner import Ending, News, Stop, Why
@@ -87,7 +87,7 @@ def _listener(address: str) -> socket.socket:
     if not colon or not port.isdigit() or int(port) > 65535:
         raise InputError("serving metrics at", address, "it is no address", f"write HOST:PORT, as {DEFAULT_ADDRESS}")
     host = host.strip("[]")
-    listener = outside.open_socket(STATE_DIR, socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener = egress_service.open_socket(STATE_DIR, socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, int(port)))

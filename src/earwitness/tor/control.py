@@ -18,7 +18,7 @@ from aiostem.exceptions import AiostemError, ReplyStatusError
 from aiostem.reply import BaseReply
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.lab.bubble import network_socket
+from earwitness.netns.egress import network_socket
 from earwitness.tor.relays import Relay, parse_router_status
 
 T = TypeVar("T")

@@ -14,15 +14,15 @@ from pathlib import Path
 from types import TracebackType
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.tor.control import ControlAddress, TorControl
 from earwitness.tor.description import TorClient, TorNetwork
+from earwitness.tor.gather_or_cancel import together
 from earwitness.tor.keys import make_authority, need_tor
 from earwitness.tor.nodelay import keep_nodelay, set_nodelay
 from earwitness.tor.process import TorProcess, stop_all
 from earwitness.tor.relays import Relay
 from earwitness.tor.select import CircuitRequest, choose
-from earwitness.tor.together import together
 from earwitness.tor.torrc import (
     FIRST_VOTE_TO_CONSENSUS_S,
     SOCKS_PORT,

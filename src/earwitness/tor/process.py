@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.lab.host import Host
+from earwitness.netns.host import Host
 from earwitness.tor.control import ControlAddress
 from earwitness.tor.torrc import Node
 

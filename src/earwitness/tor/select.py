@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.errors import InputError
-from earwitness.lab.geography import place
+from earwitness.geography import place
 from earwitness.tor.relays import Relay
 
 
@@ -67,7 +67,7 @@ def choose(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Relay, ...
 def matches(wish: str, relay: Relay) -> bool:
     """Whether a relay is what a wish names: nickname, fingerprint, city or country, in any case.
 
-    A city may be given in any form that `earwitness.lab.geography.place` reads; a country by code or English name.
+    A city may be given in any form that `earwitness.geography.place` reads; a country by code or English name.
     """
     text = wish.strip().casefold()
     if re.fullmatch(r"\$?[0-9a-f]{40}", text):

@@ -17,8 +17,8 @@ from pathlib import Path
 from aiostem.event import Event, EventHsDesc
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.lab.host import Host
-from earwitness.lab.scratch import scratch_folder
+from earwitness.netns.host import Host
+from earwitness.netns.scratch import scratch_folder
 from earwitness.tor.control import TorControl
 from earwitness.tor.description import TorClient
 from earwitness.tor.onion import PUBLISH_TIMEOUT_S, OfferedHere, OnionService, publishing_failed

@@ -24,8 +24,8 @@ from aiostem.exceptions import AiostemError
 from aiostem.structures import StreamCloseReasonInt
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.private import not_ours
-from earwitness.lab.sandbox import private_place
+from earwitness.netns.private import not_ours
+from earwitness.netns.sandbox import private_place
 from earwitness.tor.control import Circuit, ControlAddress, TorControl
 
 USER_PREFIX = "earwitness-"

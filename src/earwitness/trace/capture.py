@@ -10,7 +10,7 @@ import numpy as np
 
 from earwitness.trace.container import read_pieces, whole
 from earwitness.trace.gather import gather, sip_among
-from earwitness.trace.link import Datagrams
+from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.records import Records
 from earwitness.trace.rtp import RtpHeaders, parse_headers

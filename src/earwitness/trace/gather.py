@@ -14,7 +14,7 @@ import numpy as np
 
 from earwitness.errors import InputError
 from earwitness.trace.bytewindow import window
-from earwitness.trace.link import Datagrams, Followed, follow
+from earwitness.trace.link_layer import Datagrams, Followed, follow
 from earwitness.trace.model import I32, I64, U8, Bool
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.records import Records

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.errors import InputError
-from earwitness.trace.bounds import misfit
+from earwitness.trace.bounds import MOST_CLOCK_RATE, MOST_PAYLOAD, MOST_SEQUENCE, MOST_TIME_NS, MOST_TIMESTAMP
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
@@ -98,7 +98,7 @@ class Trace:
             raise ValueError(f"columns of a trace differ in length: {n}, {[len(c) for c in columns]}")
         if self.clock_rate <= 0:
             raise ValueError(f"RTP clock rate must be positive, not {self.clock_rate}")
-        if wrong := misfit(self):
+        if wrong := _misfit(self):
             raise InputError(
                 "using the packets of", self.source or "the trace", wrong, "make the trace again from its capture"
             )
@@ -148,3 +148,43 @@ class Trace:
         lost = changed.arrived_ns == LOST
         order = np.lexsort((np.where(lost, changed.sequence, 0), changed.arrived_ns, lost))
         return changed.take(order)
+
+
+def _misfit(trace: Trace) -> str:
+    """What in a trace is out of bounds, as a clause; empty where nothing is."""
+    if trace.clock_rate > MOST_CLOCK_RATE:
+        return f"its RTP clock is {trace.clock_rate} Hz, more than {MOST_CLOCK_RATE}"
+    bounds = (
+        ("sequence number", trace.sequence, -MOST_SEQUENCE, MOST_SEQUENCE),
+        ("timestamp", trace.timestamp, -MOST_TIMESTAMP, MOST_TIMESTAMP),
+        ("payload size", trace.size, 0, MOST_PAYLOAD),
+    )
+    for name, values, least, most in bounds:
+        if _highest(values if least == 0 else np.abs(values)) > most:
+            row = int(np.argmax((values < least) | (values > most)))
+            return f"packet {row} has a {name} of {int(values[row])}, and {least} to {most} can be"
+    for name, values in (("sending", trace.sent_ns), ("arrival", trace.arrived_ns)):
+        # The mark of a time that is not known, the least int64, has no absolute value and stays negative.
+        away = np.abs(values)
+        if len(away) and int(np.maximum.reduce(away)) > MOST_TIME_NS:
+            row = int(np.argmax(away > MOST_TIME_NS))
+            return f"packet {row} has a time of {name} of {int(values[row])} ns, beyond the year 2106"
+    return "" if trace.payloads is None else _misfit_payloads(trace.payloads, trace.size)
+
+
+def _highest(values: NDArray[Any]) -> int:
+    """The highest of (n,) integers, with those below 0 taken as unsigned and so as higher than any other."""
+    return int(np.maximum.reduce(values.view(f"u{values.itemsize}"))) if len(values) else 0
+
+
+def _misfit_payloads(payloads: Payloads, size: NDArray[Any]) -> str:
+    start, captured, held = payloads.start, payloads.captured, len(payloads.data)
+    if not len(start):
+        return ""
+    if _highest(start) > held or _highest(captured) > MOST_PAYLOAD or _highest(start + captured) > held:
+        return f"its payloads reach beyond the {held} bytes that are there"
+    longer = captured > size
+    if bool(np.any(longer)):
+        row = int(np.argmax(longer))
+        return f"packet {row} has {int(captured[row])} bytes of a payload of {int(size[row])}"
+    return ""

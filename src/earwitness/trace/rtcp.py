@@ -16,7 +16,7 @@ import numpy as np
 
 from earwitness.trace.bytewindow import window
 from earwitness.trace.capture import Capture
-from earwitness.trace.link import Flow
+from earwitness.trace.link_layer import Flow
 from earwitness.trace.streams import Stream
 
 _SENDER_REPORT, _RECEIVER_REPORT = 200, 201

@@ -1,0 +1,1 @@
+"""Statistics of many calls: paired differences, intervals over clusters, power. Pure."""

@@ -1,0 +1,175 @@
+"""A study's calls between vantages: placed from one machine to another, scored on any, stored here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from earwitness import __version__
+from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.record import Endpoint, write_record
+from earwitness.archive.stored import StoredCall
+from earwitness.call.builder import CallBuilder
+from earwitness.call.plan import CallPlan
+from earwitness.cluster.members import Cluster, Member, WorkerLost
+from earwitness.cluster.orders import Order, Placed, VantageBusy, end_call, invite, place_call
+from earwitness.cluster.parcel import unpack
+from earwitness.cluster.scoring import Evaluated, evaluate_parcel, scored
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.geography import place as find_place
+
+T = TypeVar("T")
+
+NETWORK = "public"
+"""Column `network` of calls between machines, as of `call --to`."""
+_INVITE_S = 60.0
+_BUSY_S = 2.0
+_INTERRUPTED_S = 60.0
+
+
+class ClusterSlot:
+    """A call at a time, between whichever vantages bear its places. No two posts are given calls that share one."""
+
+    def __init__(
+        self,
+        name: str,
+        cluster: Cluster,
+        run: str,
+        patience_s: float,
+        given_up: asyncio.Event,
+        command: tuple[str, ...] = (),
+    ) -> None:
+        """`run`: what distinguishes this run of a study from others; `patience_s`: how long a vantage is waited for,
+        unless that is `given_up`.
+        """
+        self.name = name
+        self._cluster, self._run, self._command = cluster, run, command
+        self._patience_s, self._given_up = patience_s, given_up
+        self._under_way: tuple[Order, Member] | None = None
+
+    async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
+        """See `earwitness.study.slot.Slot`. A vantage that is not there is waited for before the call begins."""
+        placing = asyncio.create_task(self._placed(plan, call_id))
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            placed = await asyncio.shield(placing)
+        except asyncio.CancelledError as stop:
+            interrupted = await _despite_cancellation(self._interrupted(placing))
+            if interrupted is None:
+                raise  # it had not begun
+            placed, cancelled = interrupted, stop
+        except _EndLost as lost:
+            placed = _lost(plan, call_id, lost, self._command)
+        off_air()
+        with dataset.new_call(call_id) as folder, storing(folder):
+            if cancelled is None:
+                record, files = await self._scored(placed)
+            else:
+                record, files = evaluate_parcel(placed.live, placed.files)
+            unpack(files, folder)
+            write_record(folder, record)
+        if cancelled is not None:
+            raise cancelled
+        return dataset.call(call_id)
+
+    async def trouble(self) -> str | None:
+        """A vantage that is gone is waited for by the next call that needs it."""
+        return None
+
+    async def _placed(self, plan: CallPlan, call_id: str) -> Placed:
+        """Place it between two vantages that are there and free. Raises `_EndLost` where one went in mid-call."""
+        troubled_s: float | None = None
+        from_place, to_place = (str(find_place(city)) for city in (plan.from_place, plan.to_place))
+        while True:
+            caller, callee = await self._cluster.ends(from_place, to_place, self._patience_s, self._given_up)
+            try:
+                invitation = await self._cluster.run(callee.worker, invite, self._run, within_s=_INVITE_S)
+                order = Order(self._run, call_id, plan, callee.facts.answers_at, invitation, self._command)
+                return await self._on_air(order, caller)
+            except (VantageBusy, WorkerLost) as trouble:  # before the call it is waited for, as one that was not there
+                troubled_s = troubled_s or time.monotonic()
+                if self._given_up.is_set() or time.monotonic() - troubled_s > self._patience_s:
+                    if isinstance(trouble, VantageBusy):
+                        raise
+                    happened = f"its vantage does not answer ({trouble})"
+                    raise EarwitnessError("inviting a call to", to_place, happened, "see that it runs") from trouble
+            await asyncio.sleep(_BUSY_S)
+
+    async def _on_air(self, order: Order, caller: Member) -> Placed:
+        self._under_way = order, caller
+        begun = _now()
+        try:
+            placed: Placed = await self._cluster.run(caller.worker, place_call, order)
+        except WorkerLost as lost:
+            raise _EndLost(
+                CallFailure(
+                    Outcome.REMOTE_LOST,
+                    "placing the call from the vantage",
+                    on=f"{caller.facts.name} at {order.plan.from_place}",
+                    happened=f"it, or the scheduler, was lost in mid-call ({lost})",
+                    remedy=f"see that `earwitness vantage --at {order.plan.from_place!r}` runs there",
+                ),
+                begun,
+            ) from lost
+        finally:
+            self._under_way = None
+        if placed.live.outcome is Outcome.REMOTE_REFUSED:
+            # Its keys were made a moment ago and came here by a safe way: it was started anew in between.
+            placed = replace(placed, live=replace(placed.live, outcome=Outcome.REMOTE_LOST))
+        return placed
+
+    async def _scored(self, placed: Placed) -> Evaluated:
+        scorers = 0
+        with contextlib.suppress(WorkerLost):
+            scorers = await self._cluster.scorers()
+        return await scored(self._cluster.client, placed, scorers)
+
+    async def _interrupted(self, placing: asyncio.Task[Placed]) -> Placed | None:
+        """The call as it is when it is ended now; None where it had not begun, or its end is lost with it."""
+        with contextlib.suppress(EarwitnessError, _EndLost, WorkerLost, TimeoutError):
+            if placing.done():
+                return placing.result()
+            if self._under_way is not None:
+                order, caller = self._under_way
+                await self._cluster.run(caller.worker, end_call, order.call_id, within_s=_INTERRUPTED_S)
+                return await asyncio.wait_for(placing, _INTERRUPTED_S)
+        placing.cancel()
+        await asyncio.gather(placing, return_exceptions=True)
+        return None
+
+
+class _EndLost(Exception):
+    """The caller's vantage went with the call."""
+
+    def __init__(self, failure: CallFailure, begun: str) -> None:
+        """`begun`: when the call was asked for."""
+        super().__init__(str(failure))
+        self.failure, self.begun = failure, begun
+
+
+def _lost(plan: CallPlan, call_id: str, lost: _EndLost, command: tuple[str, ...]) -> Placed:
+    """The record of a call of which no more is known than that it was begun and why it ended."""
+    notebook = CallBuilder(call_id, plan, NETWORK, command, started_at=lost.begun)
+    notebook.endpoints = {"caller": Endpoint(place=plan.from_place), "callee": Endpoint(place=plan.to_place)}
+    notebook.versions = {"earwitness": __version__}
+    return Placed(notebook.live(lost.failure.outcome, lost.failure), {})
+
+
+async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
+    """The work's result, also where we are cancelled once more meanwhile; it ends by itself."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
+def _now() -> str:
+    """As `earwitness.call.place` writes the start of a call."""
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"

@@ -1,0 +1,111 @@
+"""The emulator's control socket, the serving end: one JSON object a message on a SOCK_SEQPACKET unix socket.
+
+Requests (each is answered by one object; {"error": text} when refused):
+
+    {"op": "add_host", "number": N, "name": ..., "address": ...} with the TUN descriptor attached (SCM_RIGHTS)
+    {"op": "remove_host", "number": N}
+    {"op": "set_links", "links": [[from, to, {field of LinkProfile: value, ...}], ...]}, and "seed": N to draw anew
+    {"op": "flush"}         every record of a decided packet is in the files when this is answered
+    {"op": "statistics"}    lateness, fates, packets under way; with "reset": true they start anew
+    {"op": "stop"}          write the log and end
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any
+
+from earwitness.emulator.emulator import Emulator
+from earwitness.emulator.lateness import Lateness
+from earwitness.emulator.link_profile import LinkProfile
+from earwitness.emulator.truth_log import Fate
+from earwitness.errors import EarwitnessError
+
+SOCKET_NAME = "emulator.sock"
+LARGEST_MESSAGE = 131_072
+
+
+class ControlServer:
+    """The emulator's end; it is polled by the emulator's own loop."""
+
+    def __init__(self, emulator: Emulator, state_dir: Path) -> None:
+        self._emulator = emulator
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        draft = state_dir / f"{SOCKET_NAME}.new"
+        self._listener.bind(str(draft))
+        self._listener.listen(16)
+        draft.rename(state_dir / SOCKET_NAME)  # who sees the name may connect
+        self._connections: dict[int, socket.socket] = {}
+
+    def register(self, epoll: select.epoll) -> None:
+        """Have the loop poll us."""
+        self._epoll = epoll
+        epoll.register(self._listener.fileno(), select.EPOLLIN)
+
+    def handle(self, descriptor: int) -> None:
+        """Something is to be read on a descriptor that is no device."""
+        if descriptor == self._listener.fileno():
+            connection, _ = self._listener.accept()
+            self._connections[connection.fileno()] = connection
+            self._epoll.register(connection.fileno(), select.EPOLLIN)
+            return
+        connection = self._connections[descriptor]
+        try:
+            text, passed, _, _ = socket.recv_fds(connection, LARGEST_MESSAGE, 1)
+            if text:
+                connection.send(json.dumps(self._answer(text, passed)).encode())
+                return
+        except OSError:
+            pass  # the asker is gone
+        self._epoll.unregister(descriptor)
+        self._connections.pop(descriptor).close()
+
+    def _answer(self, text: bytes, passed: list[int]) -> dict[str, Any]:
+        kept = False
+        try:
+            request = json.loads(text)
+            operation = request["op"]
+            if operation == "add_host":
+                self._emulator.add_host(request["number"], request["name"], request["address"], passed[0])
+                kept = True
+            elif operation == "remove_host":
+                self._emulator.remove_host(request["number"])
+            elif operation == "set_links":
+                for source, destination, fields in request["links"]:
+                    self._emulator.set_link(source, destination, LinkProfile(**fields), request.get("seed"))
+            elif operation == "flush":
+                self._emulator.log.flush()
+            elif operation == "stop":
+                self._emulator.stop()
+            elif operation == "statistics":
+                return self._statistics(reset=request.get("reset", False))
+            else:
+                raise ValueError(f"no operation {operation!r}")
+        except (EarwitnessError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        finally:
+            if not kept:
+                for descriptor in passed:
+                    os.close(descriptor)
+        return {}
+
+    def _statistics(self, reset: bool) -> dict[str, Any]:
+        emulator = self._emulator
+        answer = {
+            "seed": emulator.seed,
+            "realtime": emulator.realtime,
+            "up_s": (monotonic_ns() - emulator.started_ns) / 1e9,
+            "hosts": len(emulator.ports),
+            "under_way": emulator.under_way(),
+            "lateness": emulator.lateness.summary(),
+            "fates": {fate.name.lower(): emulator.fates[fate] for fate in Fate},
+        }
+        if reset:
+            emulator.lateness = Lateness()
+            emulator.fates[:] = [0] * len(emulator.fates)
+        return answer

@@ -1,0 +1,246 @@
+"""A load that runs in a lab: started on its hosts, followed, told of, ended with whoever started it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.lab.load.agent import Carried, Config
+from earwitness.lab.load.spec import LoadSpec
+from earwitness.lab.plan import LOAD_CLIENT, LOAD_SERVER
+from earwitness.netns.child import Child, ChildGone, JsonChild
+from earwitness.netns.host import Host
+from earwitness.tor.description import TorNetwork
+from earwitness.tor.select import CircuitRequest, choose
+
+PORT = 8080
+START_TIMEOUT_S = 45.0
+SETTLE_S = 2.0
+"""From the first bytes to what is called the load: windows open, the first pages overlap."""
+STANDING = "load.json"
+"""In the lab's directory: what the load that stands with the lab has carried, for other processes."""
+_STOP_TIMEOUT_S = 3.0
+
+
+class LoadedLab(Protocol):
+    """What a load needs of the lab that it runs in."""
+
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """Its hosts by name."""
+        ...
+
+    @property
+    def tor(self) -> TorNetwork:
+        """Its private Tor network."""
+        ...
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the lab's processes tell one another of themselves."""
+        ...
+
+
+class Background:
+    """A load that runs. Use `running`."""
+
+    def __init__(self, spec: LoadSpec, seed: int) -> None:
+        self.spec = spec
+        self.seed = seed
+        self.carried = Carried()
+        self.problem: str | None = None
+        """Why it carries nothing any more, or None while it does."""
+        self.told: Callable[[Background], None] = lambda _: None
+        """Called with each news."""
+        self._ready = asyncio.Event()
+        self._stopping = False
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, lab: LoadedLab, spec: LoadSpec, seed: int) -> AsyncIterator[Background]:
+        """Start it, and come back when it flows; on leaving it is ended, and `carried` is what it carried in all.
+
+        Raises `InputError` in a lab without hosts for it, `CallFailure` (`LAB_FAILED`) where it does not flow.
+        """
+        if LOAD_CLIENT not in lab.hosts:
+            raise InputError(
+                "loading the lab with", spec, "it was started without hosts for that", "run `earwitness lab down` first"
+            )
+        self = cls(spec, seed)
+        relays = [
+            [relay.fingerprint for relay in choose(CircuitRequest(seed=_seed(seed, number)), lab.tor.relays)]
+            for number in range(spec.clients)
+        ]
+        client, server = lab.hosts[LOAD_CLIENT], lab.hosts[LOAD_SERVER]
+        tor = lab.tor.client(LOAD_CLIENT)
+        module = [sys.executable, "-m"]
+        async with AsyncExitStack() as stack:
+            serving = await JsonChild.start(
+                server,
+                [*module, "earwitness.lab.load.server", server.address, str(PORT)],
+                f"load server on {server.name}",
+            )
+            stack.push_async_callback(serving.close, 0.5)
+            agent = await JsonChild.start(
+                client, [*module, "earwitness.lab.load.agent"], f"load's clients on {client.name}"
+            )
+            stack.push_async_callback(agent.close, _STOP_TIMEOUT_S)
+            followers = [asyncio.ensure_future(self._follow(child)) for child in (serving, agent)]
+            stack.push_async_callback(self._end, agent, followers)
+            config = Config(str(spec), seed, str(tor.control), list(tor.socks), [server.address, PORT], relays)
+            with suppress(ChildGone):  # its end is noticed by who follows
+                agent.send(asdict(config))
+            await self._flows()
+            yield self
+
+    def failure(self) -> CallFailure | None:
+        """Why there is no load any more, as the ending of the call that was to have it; None while there is."""
+        return None if self.problem is None else _failure("carrying the load", str(self.spec), self.problem)
+
+    async def _flows(self) -> None:
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await self._ready.wait()
+        except TimeoutError:
+            said = self.carried.last_failure
+            why = f"its circuits do not all stand and carry after {START_TIMEOUT_S:g} s" + (f": {said}" if said else "")
+            raise _failure("starting the load", str(self.spec), why) from None
+        if self.problem is None:
+            await asyncio.sleep(SETTLE_S)
+        if self.problem is not None:
+            raise _failure("starting the load", str(self.spec), self.problem)
+
+    async def _follow(self, child: JsonChild) -> None:
+        try:
+            while True:
+                said = await child.receive()
+                event = said.pop("event")
+                if event == "statistics":
+                    self.carried = Carried(**said)
+                elif event == "flows":
+                    self._ready.set()
+                self.told(self)
+        except ChildGone as gone:
+            if not self._stopping:
+                self.problem = self.problem or f"the {child.name} ended: {gone.happened}"
+                self._ready.set()
+                self.told(self)
+
+    async def _end(self, agent: Child, followers: list[asyncio.Task[None]]) -> None:
+        """Ask, and hear its last words."""
+        self._stopping = True
+        agent.close_stdin()
+        await asyncio.wait(followers[1:], timeout=_STOP_TIMEOUT_S)
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
+
+
+@asynccontextmanager
+async def standing(lab: LoadedLab, spec: LoadSpec, seed: int) -> AsyncIterator[Background]:
+    """As `Background.running`, for as long as the lab is up; `STANDING` in its directory tells others of it."""
+    path = lab.state_dir / STANDING
+
+    def write(load: Background) -> None:
+        values = {"load": str(spec), "seed": seed, "problem": load.problem, "carried": asdict(load.carried)}
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps(values))
+        draft.replace(path)
+
+    async with Background.running(lab, spec, seed) as load:
+        load.told = write
+        write(load)
+        try:
+            yield load
+        finally:
+            load.told = lambda _: None
+            path.unlink(missing_ok=True)
+
+
+class StandingLoad:
+    """The load that stands with a lab, seen from another process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        values = json.loads(path.read_text())
+        self.spec, self.seed = LoadSpec.parse(values["load"]), int(values["seed"])
+
+    @classmethod
+    def of(cls, lab: LoadedLab) -> StandingLoad | None:
+        """That of the lab, None where it has none."""
+        try:
+            return cls(lab.state_dir / STANDING)
+        except FileNotFoundError:
+            return None
+
+    @property
+    def carried(self) -> Carried:
+        """What it has carried until a moment ago."""
+        return Carried(**self._values()["carried"])
+
+    @property
+    def problem(self) -> str | None:
+        """Why it carries nothing any more, or None while it does."""
+        told = self._values()["problem"]
+        return None if told is None else str(told)
+
+    def failure(self) -> CallFailure | None:
+        """As `Background.failure`."""
+        problem = self.problem
+        return None if problem is None else _failure("carrying the load", str(self.spec), problem)
+
+    def _values(self) -> dict[str, Any]:
+        try:
+            values: dict[str, Any] = json.loads(self._path.read_text())
+        except FileNotFoundError:
+            return {"problem": "the lab ends", "carried": {}}
+        return values
+
+
+class Told:
+    """What a load carries while a call is on the air, from here on."""
+
+    def __init__(self, load: Background | StandingLoad, relay_mbit: float) -> None:
+        self._load = load
+        self._relay_mbit = relay_mbit
+        self._before = load.carried
+        self._begun_ns = time.monotonic_ns()
+
+    def summary(self) -> Mapping[str, Any]:
+        """For the record: see `earwitness.archive.record.CallRecord.load`."""
+        before, after = self._before, self._load.carried
+        seconds = max(0, after.at_ns - (before.at_ns or self._begun_ns)) / 1e9
+        carried, pages = after.bytes - before.bytes, after.pages - before.pages
+        return {
+            "load": str(self._load.spec),
+            "seed": self._load.seed,
+            "clients": self._load.spec.clients,
+            "relay_mbit": self._relay_mbit or None,
+            "seconds": seconds,
+            "bytes": carried,
+            "mbit_s": carried * 8 / seconds / 1e6 if seconds else None,
+            "pages": pages,
+            "page_mean_s": (after.page_s - before.page_s) / pages if pages else None,
+            "downloads": after.downloads - before.downloads,
+            "failed": after.failed - before.failed,
+            "last_failure": after.last_failure if after.failed > before.failed else "",
+        }
+
+
+def _seed(seed: int, number: int) -> int:
+    """Of one client's circuit."""
+    return (seed * 1_000_003 + number) % 2**31
+
+
+def _failure(tried: str, on: str, happened: str) -> CallFailure:
+    return CallFailure(
+        Outcome.LAB_FAILED, tried, on=on, happened=happened, remedy="try again; if it stays, give fewer clients"
+    )

@@ -1,0 +1,168 @@
+"""The owner's side of a forwarder: start it on a host, follow what it says, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.netns.child import Child, ChildGone, JsonChild
+from earwitness.netns.host import Host
+from earwitness.path.base import PhonePorts
+from earwitness.path.forwarder import OTHER
+from earwitness.path.remote_host import RemoteHost
+
+START_TIMEOUT_S = 15.0
+_STOP_TIMEOUT_S = 2.0
+
+
+def flows(ports: PhonePorts) -> dict[str, list[int] | None]:
+    """The flows of a path for these phones: a stream each for SIP, RTP and RTCP, and one for all other ports."""
+    known = {"sip": ports.sip, "rtp": ports.rtp, "rtcp": ports.rtcp}
+    return {**{name: [port, port] for name, port in known.items()}, OTHER: None}
+
+
+async def _start(host: Host, config: Mapping[str, Any]) -> Child:
+    """The forwarder's process on this host, or on the machine that it stands for."""
+    if isinstance(host, RemoteHost):
+        return await host.start_forwarder(config)
+    argv = [sys.executable, "-m", "earwitness.path.forwarder"]
+    return await JsonChild.start(host, argv, f"forwarder on {host.name}", pass_fds=[config["tun"]])
+
+
+class PathEnd:
+    """One running forwarder. Use `running`."""
+
+    def __init__(self, host: Host, child: Child, flow_names: Iterable[str]) -> None:
+        self.host = host
+        self.pid = child.pid
+        self.flow_names = tuple(flow_names)
+        self.listening: tuple[str, int] | None = None
+        self.opened: dict[str, dict[str, Any]] = {}
+        """Flows whose stream stands, with what the forwarder said of it (times in ms)."""
+        self.source_ports: dict[str, int] = {}
+        self.refused: dict[str, dict[str, Any]] = {}
+        """Flows whose stream was refused, with the reason."""
+        self.closed: dict[str, str] = {}
+        """Flows whose stream closed later, with the reason."""
+        self.statistics: dict[str, Any] = {}
+        """The newest counts: datagrams sent, received and dropped by flow, packets ignored by kind."""
+        self.measured: dict[str, dict[str, Any]] = {}
+        """The newest result of each kind of probe that this end told: `pinged`, `carried`."""
+        self.problem: str | None = None
+        """Why the forwarder carries nothing any more, or None while it does."""
+        self._child = child
+        self._ready = False
+        self._changed = asyncio.Event()
+        self._stopping = False
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, host: Host, config: Mapping[str, Any]) -> AsyncIterator[PathEnd]:
+        """Start a forwarder with this configuration (`forwarder.Config`), ready to listen or to open streams.
+
+        The TUN descriptor in the configuration is inherited. Raises `CallFailure` (`PATH_FAILED`).
+        """
+        end = cls(host, await _start(host, config), config["flows"])
+        reader = asyncio.ensure_future(end._follow())
+        try:
+            end._tell(config)
+            await end.until(lambda: end._ready, START_TIMEOUT_S, "starting the forwarder on")
+            yield end
+        finally:
+            end._stopping = True
+            await end._stop(reader)
+
+    def command(self, name: str, **values: Any) -> None:
+        """Send a command."""
+        self._tell({"command": name, **values})
+
+    def kill(self) -> None:
+        """End it as a crash would, where it runs on this machine."""
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    @property
+    def lost_stream(self) -> str | None:
+        """Which stream closed first and why, or None."""
+        for flow, reason in self.closed.items():
+            return f"the {flow} stream closed at the {self.host.name}: {reason}"
+        return None
+
+    async def until(self, holds: Callable[[], bool], timeout_s: float, stage: str) -> None:
+        """Wait until something holds. `CallFailure` (`PATH_FAILED`) when the forwarder fails or time runs out."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not holds():
+                    if self.problem is not None:
+                        raise self._failure(stage, self.problem)
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise self._failure(stage, f"nothing after {timeout_s:g} s") from error
+
+    def _tell(self, value: Mapping[str, Any]) -> None:
+        with suppress(ChildGone):  # its end is noticed by the reader
+            self._child.send(value)
+
+    async def _follow(self) -> None:
+        try:
+            while True:
+                self._hear(await self._child.receive())
+                self._changed.set()
+        except ChildGone as gone:
+            if not self._stopping:
+                self.problem = self.problem or f"the forwarder on {self.host.name} ended: {gone.happened}"
+            self._changed.set()
+        except (KeyError, TypeError) as error:  # of a forwarder on another machine, which may be of another mind
+            self.problem = f"the forwarder on {self.host.name} is not to be understood: {error!r}"
+            self._changed.set()
+
+    def _hear(self, said: dict[str, Any]) -> None:
+        event, flow = said.pop("event"), said.get("flow", "")
+        if event == "listening":
+            self.listening, self._ready = (said["address"], said["port"]), True
+        elif event == "ready":
+            self._ready = True
+        elif event == "connecting":
+            self.source_ports[flow] = said["source_port"]
+        elif event in ("open", "accepted"):
+            self.opened[flow] = said
+        elif event == "refused":
+            self.refused[flow] = said
+        elif event == "closed":
+            self.closed[flow] = said["reason"]
+        elif event == "statistics":
+            self.statistics = said
+        elif event in ("pinged", "carried"):
+            self.measured[event] = said
+        elif event == "failed":
+            self.problem = f"the forwarder on {self.host.name}: {said['reason']}"
+
+    def _failure(self, stage: str, happened: str) -> CallFailure:
+        return CallFailure(
+            Outcome.PATH_FAILED,
+            stage,
+            on=self.host.name,
+            happened=happened,
+            remedy="try again; if it stays, run `earwitness doctor`",
+            evidence={"host": self.host.name, "refused": self.refused, "closed": self.closed},
+        )
+
+    async def _stop(self, reader: asyncio.Task[None]) -> None:
+        """Ask, wait a little, then insist; what it counted last is kept."""
+        self.command("stop")
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await asyncio.shield(reader)
+        except TimeoutError:
+            reader.cancel()
+            with suppress(asyncio.CancelledError):
+                await reader
+        await self._child.close(_STOP_TIMEOUT_S)

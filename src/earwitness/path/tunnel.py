@@ -1,0 +1,207 @@
+"""Both ends of a path over streams: two devices, two forwarders, and the streams between them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from earwitness.errors import CallFailure
+from earwitness.netns.host import Host
+from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.forwarder_process import PathEnd, flows
+from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput, round_trips
+from earwitness.path.tun import TunPair, device_pair
+from earwitness.tor.gather_or_cancel import together
+
+STREAMS_TIMEOUT_S = 30.0
+_LOCALHOST = "127.0.0.1"
+_PATIENCE_S = 10.0
+"""Beyond the time that a probe takes by itself."""
+
+
+class StreamsRefused(Exception):
+    """A stream did not open: which flow, and what its forwarder said (`reason`, `socks_reply`)."""
+
+    def __init__(self, flow: str, said: dict[str, Any]) -> None:
+        self.flow = flow
+        self.said = said
+        super().__init__(f"{flow}: {said['reason']}")
+
+
+@dataclass
+class TunnelEnds:
+    """Two running forwarders that wait for their streams."""
+
+    caller: PathEnd
+    callee: PathEnd
+    pair: TunPair
+
+    @property
+    def phones(self) -> tuple[End, End]:
+        """The path's ends as the phones see them: caller's, callee's."""
+        return (
+            End(self.caller.host, self.pair.caller_address, self.pair.interface),
+            End(self.callee.host, self.pair.callee_address, self.pair.interface),
+        )
+
+    @property
+    def listener(self) -> tuple[str, int]:
+        """Where the callee's end takes streams."""
+        assert self.callee.listening is not None
+        return self.callee.listening
+
+    async def open_streams(
+        self, target: tuple[str, int], *, timeout_s: float = STREAMS_TIMEOUT_S
+    ) -> dict[str, dict[str, Any]]:
+        """Have the caller's end open every flow's stream to `target`; all must stand at both ends.
+
+        Returns what each took, by flow: `connect_ms`, `greeting_ms` (a round trip through the open stream).
+        Raises `StreamsRefused`, or `CallFailure` (`PATH_FAILED`) when a forwarder died.
+        """
+        wanted = set(self.caller.flow_names)
+        self.caller.command("open", target=list(target))
+        try:
+            await self.caller.until(
+                lambda: wanted <= self.caller.opened.keys() or bool(self.caller.refused),
+                timeout_s,
+                "opening the streams at",
+            )
+        except CallFailure:
+            if self.caller.problem is not None:
+                raise
+            late = sorted(wanted - self.caller.opened.keys())
+            raise StreamsRefused(late[0], {"reason": f"not open after {timeout_s:g} s"}) from None
+        for flow, said in self.caller.refused.items():
+            raise StreamsRefused(flow, said)
+        await self.callee.until(lambda: wanted <= self.callee.opened.keys(), timeout_s, "taking the streams at")
+        return {
+            flow: {key: said[key] for key in ("connect_ms", "greeting_ms")} for flow, said in self.caller.opened.items()
+        }
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """As `OpenPath.processes`."""
+        return {f"forwarder on {end.host.name}": end.pid for end in (self.caller, self.callee) if end.pid}
+
+    @property
+    def faults(self) -> dict[str, Callable[[], None]]:
+        """How to break it on purpose."""
+        return {"kill-tunnel": self.callee.kill}
+
+    @property
+    def problem(self) -> str | None:
+        """Why a forwarder carries nothing any more, or None."""
+        return self.caller.problem or self.callee.problem
+
+    @property
+    def lost_stream(self) -> str | None:
+        """Which stream closed and why, as far as a forwarder can tell; None while all stand."""
+        return self.caller.lost_stream or self.callee.lost_stream
+
+    async def round_trips(self, count: int) -> RoundTrips:
+        """Probes from the caller's end to the callee's and back. Raises `CallFailure` when a forwarder died."""
+        self.caller.measured.pop("pinged", None)
+        self.caller.command("ping", count=count)
+        timeout_s = count * INTERVAL_S + ANSWER_TIMEOUT_S + _PATIENCE_S
+        await self.caller.until(lambda: "pinged" in self.caller.measured, timeout_s, "probing the path from")
+        said = self.caller.measured["pinged"]
+        return round_trips(said["sent"], said["times_ms"])
+
+    async def throughput(self, direction: str) -> Throughput:
+        """Fill the stream `other` one way. Raises `CallFailure` when nothing arrives, or a forwarder died."""
+        sender, receiver = (self.caller, self.callee) if direction == "to_callee" else (self.callee, self.caller)
+        receiver.measured.pop("carried", None)
+        sender.command("fill")
+        timeout_s = LIMIT_S + _PATIENCE_S
+        await receiver.until(lambda: "carried" in receiver.measured, timeout_s, "measuring what arrives at")
+        said = receiver.measured["carried"]
+        return Throughput(said["bytes"], said["seconds"])
+
+    def counters(self) -> dict[str, Any]:
+        """What each forwarder counted by flow, at most a second old: {"caller": ..., "callee": ...}."""
+        return {"caller": self.caller.statistics, "callee": self.callee.statistics}
+
+
+@dataclass
+class OpenStreamsPath(OpenPath):
+    """An open path over the streams of two forwarders."""
+
+    ends: TunnelEnds | None = field(default=None, repr=False)
+
+    def failure(self) -> str | None:
+        """Why a forwarder or a stream ended, or None. With a forwarder its streams end, and not the other way."""
+        return (self.ends.problem or self.ends.lost_stream) if self.ends else None
+
+    async def round_trips(self, count: int) -> RoundTrips | None:
+        """Through one of its streams, from forwarder to forwarder."""
+        return await self.ends.round_trips(count) if self.ends else None
+
+    async def throughput(self, direction: str) -> Throughput | None:
+        """Of one of its streams, from forwarder to forwarder."""
+        return await self.ends.throughput(direction) if self.ends else None
+
+
+@asynccontextmanager
+async def tunnel_ends(
+    caller: Host,
+    callee: Host,
+    ports: PhonePorts,
+    *,
+    listen: str | None,
+    socks: Sequence[Any] = (),
+    username: str = "",
+    one_circuit: bool = False,
+    counted: dict[str, Any] | None = None,
+) -> AsyncIterator[TunnelEnds]:
+    """Start both forwarders at once. `listen` is where the callee's end takes streams (None: on loopback), `socks` the
+    caller's proxy.
+
+    `one_circuit`: let the proxy put all streams on one circuit of its own choice. On leaving, `counted["forwarders"]`
+    is set to the final counts. Raises `CallFailure` (`PATH_FAILED`).
+    """
+    ends: TunnelEnds | None = None
+
+    def count() -> None:
+        if ends is not None and counted is not None:
+            counted["forwarders"] = ends.counters()
+
+    async with AsyncExitStack() as stack:
+        stack.callback(count)  # runs last, when the forwarders have said their last
+        pair = await stack.enter_async_context(device_pair(caller, callee))
+        shared = {"token": secrets.token_hex(16), "flows": flows(ports)}
+        callee_end, caller_end = await together(
+            stack.enter_async_context(
+                PathEnd.running(
+                    callee,
+                    {
+                        **shared,
+                        "role": "callee",
+                        "tun": pair.callee_descriptor,
+                        "local": pair.callee_address,
+                        "remote": pair.caller_address,
+                        "listen": listen or _LOCALHOST,
+                        "alone": listen is None,
+                    },
+                )
+            ),
+            stack.enter_async_context(
+                PathEnd.running(
+                    caller,
+                    {
+                        **shared,
+                        "role": "caller",
+                        "tun": pair.caller_descriptor,
+                        "local": pair.caller_address,
+                        "remote": pair.callee_address,
+                        "socks": list(socks),
+                        "username": username,
+                        "one_circuit": one_circuit,
+                    },
+                )
+            ),
+        )
+        ends = TunnelEnds(caller_end, callee_end, pair)
+        yield ends

@@ -1,0 +1,236 @@
+"""What a phone tells of a call when it is over. Plain values; one codec to JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from earwitness.errors import CallFailure, Outcome
+from earwitness.phone.pacer import SendingTimes
+from earwitness.phone.rtcp_session import MOST_ROUND_TRIPS
+from earwitness.phone.sip_wire import LONGEST_LOGGED, MOST_LOGGED, SipLogEntry
+from earwitness.untrusted import (
+    MOST_COUNT,
+    MOST_NS,
+    UntrustedValue,
+    fields,
+    flag,
+    listed,
+    name,
+    number,
+    optional,
+    plain,
+    text,
+    whole,
+)
+
+MILESTONES = (
+    "registered",
+    "invite_sent",
+    "invite_received",
+    "first_provisional",
+    "answered",
+    "ack",
+    "first_rtp_sent",
+    "first_rtp_received",
+    "speech_ended",
+    "bye",
+    "ended",
+)
+"""Names of the milestones, ns on the call's clock each. `first_provisional` is the first 180 (or other 101-199)
+sent or received, `answered` the 200 sent or received, `bye` the BYE sent or received, `ended` its completion."""
+
+MOST_SOURCES = 32
+"""Sources of RTP that a phone tells apart in one call; a phone that speaks has one."""
+_ROLES = ("caller", "callee", "idle")
+_LONGEST_MS = 1e10
+"""Four months: RTCP's figures have 32 bits of 1/65,536 s or of the RTP clock."""
+
+
+class StrangeReport(CallFailure):
+    """A phone's report that is none: the call is stored without it, as failed."""
+
+
+@dataclass(frozen=True)
+class RtcpReport:
+    """What RTCP told."""
+
+    round_trips_ms: tuple[float, ...] = ()
+    """Round-trip times from LSR and DLSR, in order (RFC 3550 6.4.1)."""
+    remote_fraction_lost: float | None = None
+    """Loss of our stream as the far end last reported it, 0..1 since its report before."""
+    remote_cumulative_lost: int | None = None
+    remote_jitter_ms: float | None = None
+    sent: int = 0
+    received: int = 0
+    malformed: int = 0
+    remote_said_bye: bool = False
+
+    @property
+    def median_round_trip_ms(self) -> float | None:
+        """Median round-trip time; None where none was measured."""
+        return float(np.median(self.round_trips_ms)) if self.round_trips_ms else None
+
+
+@dataclass(frozen=True)
+class PhoneReport:
+    """One end of one call."""
+
+    uri: str
+    role: str
+    """`caller`, `callee`, or `idle` when there was no call."""
+    codec: str = ""
+    """Encoding name that was agreed on, or empty."""
+    payload_type: int | None = None
+    milestones: dict[str, int] = field(default_factory=dict)
+    sending: SendingTimes | None = None
+    scheduling: str = ""
+    """Scheduling class of the sending thread: fifo, nice or normal."""
+    packets_sent: int = 0
+    packets_suppressed: int = 0
+    """Slots of the grid left empty by silence suppression."""
+    packets_refused: int = 0
+    """Packets that the system refused to send."""
+    packets_received: int = 0
+    packets_lost: int = 0
+    """By sequence numbers, as for RTCP: duplicates count against loss."""
+    jitter_ms: float | None = None
+    """Interarrival jitter at the end (RFC 3550 A.8)."""
+    stray: int = 0
+    """Datagrams on the RTP port that were no RTP, or of a source beyond the first `MOST_SOURCES`."""
+    ssrc: int | None = None
+    remote_ssrcs: tuple[int, ...] = ()
+    rtcp: RtcpReport = field(default_factory=RtcpReport)
+    no_media: bool = False
+    """The call was answered, and no RTP came for `no_media_s` or until it ended."""
+    ended_by: str = ""
+    """`local`, `remote`, or why the dialogue broke."""
+    bye_status: int | None = None
+    """Status of the response to our BYE; None where none came or none was sent."""
+    sip: tuple[SipLogEntry, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the call was set up."""
+        return "answered" in self.milestones
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: object) -> PhoneReport:
+        """The inverse of `to_dict`, for what a phone says that may be anybody's. Raises `UntrustedValue`.
+
+        A field that is not there takes its default; one that is not known is left out.
+        """
+        given = fields(values, what="the report")
+        said = {key: read(given[key]) for key, read in _REPORT.items() if key in given}
+        if missing := [key for key in ("uri", "role") if key not in said]:
+            raise UntrustedValue(f"{missing[0]}: missing")
+        return cls(**said)
+
+
+def strange_report(uri: str, values: object, wrong: UntrustedValue) -> StrangeReport:
+    """The ending of a call of which one phone's report cannot be read."""
+    return StrangeReport(
+        Outcome.FAILED,
+        "reading the report of",
+        on=f"phone {uri}",
+        happened=f"it is not to be believed: {wrong}",
+        remedy="run the same Earwitness on both machines, and ask who runs the other",
+        evidence={"report": plain(values)},
+    )
+
+
+def milestone(told_name: object, at_ns: object) -> tuple[str, int]:
+    """A milestone that a phone tells: one of `MILESTONES`, and its time. Raises `UntrustedValue`."""
+    known = name(told_name, what="a milestone")
+    if known not in MILESTONES:
+        raise UntrustedValue(f"a milestone: {known!r} is none")
+    return known, whole(at_ns, -MOST_NS, MOST_NS, what=known)
+
+
+def _milestones(value: object) -> dict[str, int]:
+    return dict(milestone(key, at_ns) for key, at_ns in fields(value, what="milestones").items())
+
+
+def _role(value: object) -> str:
+    role = name(value, what="role")
+    if role not in _ROLES:
+        raise UntrustedValue(f"role: {role!r} is none")
+    return role
+
+
+def _sending(value: object) -> SendingTimes:
+    given = fields(value, what="sending")
+    keys = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
+    return SendingTimes(*(number(given.get(key), 0.0, _LONGEST_MS, what=f"sending.{key}") for key in keys))
+
+
+def _rtcp(value: object) -> RtcpReport:
+    given = fields(value, what="rtcp")
+    return RtcpReport(**{key: read(given[key]) for key, read in _RTCP.items() if key in given})
+
+
+def _sip(value: object) -> SipLogEntry:
+    given = fields(value, what="a SIP message")
+    return SipLogEntry(
+        whole(given.get("at_ns"), -MOST_NS, MOST_NS, what="sip.at_ns"),
+        flag(given.get("sent"), what="sip.sent"),
+        text(given.get("peer"), 100, what="sip.peer"),
+        text(given.get("text"), LONGEST_LOGGED, what="sip.text"),
+    )
+
+
+def _count(what: str, least: int = 0, most: int = MOST_COUNT) -> Callable[[object], int]:
+    return lambda value: whole(value, least, most, what=what)
+
+
+def _figure(what: str, most: float = _LONGEST_MS) -> Callable[[object], float]:
+    return lambda value: number(value, 0.0, most, what=what)
+
+
+_RTCP: Mapping[str, Callable[[Any], Any]] = {
+    "round_trips_ms": lambda value: listed(value, _figure("a round trip"), MOST_ROUND_TRIPS, what="round trips"),
+    "remote_fraction_lost": lambda value: optional(value, _figure("remote_fraction_lost", 1.0)),
+    "remote_cumulative_lost": lambda value: optional(value, _count("remote_cumulative_lost", -(2**31), 2**31)),
+    "remote_jitter_ms": lambda value: optional(value, _figure("remote_jitter_ms")),
+    **{key: _count(key) for key in ("sent", "received", "malformed")},
+    "remote_said_bye": flag,
+}
+_REPORT: Mapping[str, Callable[[Any], Any]] = {
+    "uri": lambda value: text(value, what="uri"),
+    "role": _role,
+    "codec": lambda value: name(value, what="codec"),
+    "payload_type": lambda value: optional(value, _count("payload_type", 0, 127)),
+    "milestones": _milestones,
+    "sending": lambda value: optional(value, _sending),
+    "scheduling": lambda value: name(value, what="scheduling"),
+    **{
+        key: _count(key)
+        for key in ("packets_sent", "packets_suppressed", "packets_refused", "packets_received", "stray")
+    },
+    "packets_lost": _count("packets_lost", -MOST_COUNT),
+    "jitter_ms": lambda value: optional(value, _figure("jitter_ms")),
+    "ssrc": lambda value: optional(value, _count("ssrc", 0, 2**32 - 1)),
+    "remote_ssrcs": lambda value: listed(value, _count("remote_ssrcs", 0, 2**32 - 1), MOST_SOURCES),
+    "rtcp": _rtcp,
+    "no_media": flag,
+    "ended_by": lambda value: text(value, what="ended_by"),
+    "bye_status": lambda value: optional(value, _count("bye_status", 0, 999)),
+    "sip": lambda value: listed(value, _sip, MOST_LOGGED, what="sip"),
+}
+"""How each field is read; what a phone of ours says is always within these bounds."""
+
+
+def media_outcome(caller: PhoneReport, callee: PhoneReport) -> Outcome:
+    """COMPLETED, NO_MEDIA or ONE_WAY_MEDIA, from what arrived at both ends of an answered call."""
+    heard = (caller.packets_received > 0, callee.packets_received > 0)
+    if all(heard):
+        return Outcome.COMPLETED
+    return Outcome.ONE_WAY_MEDIA if any(heard) else Outcome.NO_MEDIA

@@ -1,0 +1,285 @@
+"""One found call measured: what each end's capture and recording say, as rows and traces, with every doubt named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from earwitness.archive.schema import Row
+from earwitness.errors import EarwitnessError, InputError, Outcome
+from earwitness.published.both_ends import light, merged, number, paired, with_delay
+from earwitness.published.calls_csv import CODECS, cities
+from earwitness.published.layout import End, FoundCall
+from earwitness.published.recording import Doubt, Recording, read_recording
+from earwitness.trace.capture import Capture, read_capture
+from earwitness.trace.jitter import jitter_ms, statistics
+from earwitness.trace.model import Trace
+from earwitness.trace.problem import ProblemKind
+from earwitness.trace.rtcp import round_trips
+from earwitness.trace.series import quantiles
+from earwitness.trace.streams import Stream
+from earwitness.trace.timing import summarise
+
+PHONE_ADDRESS = {"caller": "10.8.0.2", "callee": "10.8.0.1"}
+"""Addresses of the study's tunnel: the caller's phone, and the server's side, where the callee was."""
+
+RTP_PORT = 4000
+SPIKE_MS = 150.0
+DIRECTION = {"caller": "to_caller", "callee": "to_callee"}
+"""What an end received is the direction to it."""
+
+_PROBLEMS = {
+    ProblemKind.EMPTY: "capture empty",
+    ProblemKind.TRUNCATED: "capture cut",
+    ProblemKind.CORRUPT: "capture cut",
+    ProblemKind.STRAY_SSRC: "stray SSRC",
+    ProblemKind.NO_RTP: "no RTP in the capture",
+}
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """How an import measures: paths, and whether the study's way of reading and computing is used."""
+
+    folder: Path
+    reference: Path | None
+    as_published: bool
+
+
+@dataclass(frozen=True)
+class MeasuredEnd:
+    """One end: its row, its trace where packets arrived, and its doubts."""
+
+    row: Row
+    trace: Trace | None
+    doubts: tuple[Doubt, ...]
+
+
+@dataclass(frozen=True)
+class MeasuredCall:
+    """A call with the ends that left files. Picklable, so that another process can measure and this one store."""
+
+    call: FoundCall
+    ends: tuple[MeasuredEnd, ...]
+    started_at: str
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        """The doubts of all ends."""
+        return tuple(doubt for end in self.ends for doubt in end.doubts)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Completed if any end is, else the first end's ending."""
+        outcomes = [Outcome(end.row.outcome) for end in self.ends]
+        return Outcome.COMPLETED if Outcome.COMPLETED in outcomes else outcomes[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What one end's capture holds: the stream that its phone received, and the one it sent, where they are there."""
+
+    capture: Capture
+    received: Stream | None
+    sent: Stream | None
+
+
+def measure_call(call: FoundCall, options: MeasureOptions) -> MeasuredCall:
+    """Read one call's files and measure it; what is wrong with a file becomes a doubt and an outcome, not an error."""
+    doubts: dict[str, list[Doubt]] = {end.end: [] for end in call.ends}
+    seen = {end.end: _look(call, end, options.folder, doubts[end.end]) for end in call.ends}
+    ends = [_measure_end(call, end, seen, options, doubts[end.end]) for end in call.ends]
+    started = min((view.capture.started_ns for view in seen.values() if view and view.capture.packets), default=0)
+    started_at = _iso(started) if started else ""
+    rows, traces = with_delay([end.row for end in ends], [end.trace for end in ends])
+    return MeasuredCall(
+        call,
+        tuple(
+            replace(end, row=replace(row, started_at=started_at), trace=trace)
+            for end, row, trace in zip(ends, rows, traces, strict=True)
+        ),
+        started_at,
+    )
+
+
+def _measure_end(
+    call: FoundCall, end: End, seen: dict[str, _Seen | None], options: MeasureOptions, doubts: list[Doubt]
+) -> MeasuredEnd:
+    first, second = cities(call.location) if call.location else ("", "")
+    row = Row(
+        call_id=call.call_id,
+        network="published" if call.published else "imported",
+        path={"Tor": "vpn-tor", "Non-Tor": "vpn"}.get(call.status, ""),
+        hops={"Tor": 3, "Non-Tor": 0}.get(call.status),
+        from_place=first,
+        to_place=second,
+        phone="published study's" if call.published else "",
+        direction=DIRECTION[end.end],
+        source_capture=end.capture,
+        source_recording=end.recording,
+        codec_claimed=CODECS.get(call.codec_claimed, call.codec_claimed),
+        iteration=call.iteration,
+        reading="as-published" if options.as_published else "",
+        speech=options.reference.stem if options.reference else "",
+    )
+    view, trace = seen[end.end], None
+    if view is not None and view.received is not None:
+        trace = view.received.trace
+        row = _with_timing(row, view.capture, view.received, as_published=options.as_published)
+        far = seen.get("callee" if end.end == "caller" else "caller")
+        if far is not None and far.sent is not None:
+            trace, row = paired(far.sent.trace, trace, row, doubts)
+        trace = replace(light(trace), source=end.capture)
+        if row.codec_claimed and row.codec != row.codec_claimed:
+            found = f"the packets are {row.codec or 'unknown'} (payload type {view.received.payload_type})"
+            doubts.append(Doubt("codec not as claimed", end.capture, f"{found}, the folder says {row.codec_claimed}"))
+    recording = _open_recording(end, options, doubts)
+    row = _with_score(row, recording, options, doubts)
+    outcome, detail = _outcome(row, view, recording, doubts)
+    row = replace(row, outcome=str(outcome), outcome_detail=detail, doubts="; ".join(map(str, doubts)))
+    return MeasuredEnd(row, trace, tuple(doubts))
+
+
+def _look(call: FoundCall, end: End, folder: Path, doubts: list[Doubt]) -> _Seen | None:
+    capture = _open_capture(end, folder, doubts)
+    if capture is None:
+        return None
+    if call.published:
+        far = PHONE_ADDRESS["callee" if end.end == "caller" else "caller"]
+        received, sent = _rtp_from(capture, far), _rtp_from(capture, PHONE_ADDRESS[end.end])
+        if capture.streams and received is None:
+            doubts.append(Doubt("no RTP from the far end", end.capture, f"none from {far} port {RTP_PORT}"))
+        return _Seen(capture, received, sent)
+    return _Seen(capture, _received_by_caller(capture, end, doubts), None)
+
+
+def _rtp_from(capture: Capture, address: str) -> Stream | None:
+    """The study's stream from an address: the one with the most packets on its port."""
+    for stream in capture.sent_by(address):
+        if RTP_PORT in (stream.flow.source_port, stream.flow.destination_port):
+            return stream
+    return None
+
+
+def _open_capture(end: End, folder: Path, doubts: list[Doubt]) -> Capture | None:
+    if not end.capture:
+        doubts.append(Doubt("capture missing", end.recording, "a recording without a capture"))
+        return None
+    try:
+        capture = read_capture(folder / end.capture, clock=f"capture {end.capture}")
+    except InputError as error:
+        doubts.append(Doubt("capture unreadable", end.capture, error.happened))
+        return None
+    for problem in capture.problems:
+        kind = _PROBLEMS.get(problem.kind, f"capture {problem.kind.replace('_', ' ')}")
+        doubts.append(Doubt(kind, end.capture, problem.detail))
+    return capture
+
+
+def _received_by_caller(capture: Capture, end: End, doubts: list[Doubt]) -> Stream | None:
+    """The stream that came to whoever placed the call (SIP), else the one with the most packets."""
+    if not capture.streams:
+        return None
+    caller = next((message.source for message in capture.sip if message.method == "INVITE" and not message.status), "")
+    towards = capture.received_by(caller) if caller else ()
+    if towards:
+        return towards[0]
+    detail = "no INVITE tells who called; the stream with the most packets is taken"
+    doubts.append(Doubt("side unknown", end.capture, detail))
+    return capture.streams[0]
+
+
+def _with_timing(row: Row, capture: Capture, stream: Stream, *, as_published: bool) -> Row:
+    """The row with the timing of the stream; the jitter in the study's way where that was asked for."""
+    timing = summarise(stream.trace, spike_threshold_ms=SPIKE_MS)
+    series = np.round(jitter_ms(_all_from(capture, stream)), 3) if as_published else jitter_ms(stream.trace)
+    jitter = statistics(series)
+    trips = [trip.rtt_ms for trip in round_trips(capture) if trip.answered_by == stream.flow.source]
+    return replace(
+        row,
+        codec=stream.codec,
+        packets_received=timing.packets_received,
+        packets_duplicate=timing.packets_duplicate,
+        packets_reordered=timing.packets_reordered,
+        jitter_mean_ms=number(jitter.mean_ms),
+        jitter_median_ms=number(jitter.median_ms),
+        jitter_p95_ms=number(quantiles(series, 0.95)[0]),
+        jitter_max_ms=number(jitter.max_ms),
+        jitter_range_ms=number(jitter.range_ms),
+        jitter_iqr_ms=number(jitter.iqr_ms),
+        jitter_sd_ms=number(jitter.std_dev_ms),
+        gap_max_ms=number(timing.gap_max_ms),
+        gaps_150ms=timing.spikes_with_pauses,
+        spikes_150ms=timing.spikes_without_pauses,
+        rtcp_rtt_ms=float(np.median(trips)) if trips else None,
+    )
+
+
+def _all_from(capture: Capture, stream: Stream) -> Trace:
+    """Every RTP packet of the stream's flow in order of arrival, a stray SSRC too: what the study's script saw."""
+    others = [other.trace for other in capture.streams if other.flow == stream.flow]
+    if len(others) == 1:
+        return stream.trace
+    return merged(others)
+
+
+def _open_recording(end: End, options: MeasureOptions, doubts: list[Doubt]) -> Recording | None:
+    if not end.recording:
+        doubts.append(Doubt("recording missing", end.capture, "a capture without a recording"))
+        return None
+    try:
+        recording = read_recording(options.folder / end.recording, end.recording, as_published=options.as_published)
+    except InputError as error:
+        doubts.append(Doubt("recording unreadable", end.recording, error.happened))
+        return None
+    doubts.extend(recording.doubts)
+    return recording
+
+
+@lru_cache(maxsize=4)
+def _reference(path: Path, as_published: bool) -> Recording:
+    """The reference speech, read once a process."""
+    return read_recording(path, path.name, as_published=as_published)
+
+
+def _with_score(row: Row, recording: Recording | None, options: MeasureOptions, doubts: list[Doubt]) -> Row:
+    """The row with PESQ, where there is something to score and something to score it against."""
+    from earwitness.score.pesq import pesq_nb
+
+    if recording is None or not len(recording.samples) or options.reference is None:
+        return row
+    reference = _reference(options.reference, options.as_published)
+    if reference.sample_rate != recording.sample_rate:
+        detail = f"{recording.sample_rate} Hz, the reference {reference.sample_rate} Hz"
+        doubts.append(Doubt("not scored", row.source_recording, detail))
+        return row
+    try:
+        score = pesq_nb(reference.samples, recording.samples, recording.sample_rate)
+    except EarwitnessError as error:
+        doubts.append(Doubt("not scored", row.source_recording, error.happened))
+        return row
+    return replace(row, pesq_raw=score.raw, mos_lqo=score.mos_lqo)
+
+
+def _outcome(row: Row, view: _Seen | None, recording: Recording | None, doubts: Sequence[Doubt]) -> tuple[Outcome, str]:
+    """How this end ended, by what its files hold, and the doubts that say why."""
+    reasons = "; ".join(map(str, doubts))
+    if view is not None and not view.capture.packets:
+        return Outcome.CAPTURE_EMPTY, reasons
+    if view is not None and view.received is None:
+        return (Outcome.ONE_WAY_MEDIA if view.capture.streams else Outcome.NO_MEDIA), reasons
+    if recording is not None and row.mos_lqo is None:
+        return Outcome.SCORER_REFUSED, reasons or "no reference speech to score against"
+    if view is None and row.mos_lqo is None:
+        return Outcome.CAPTURE_EMPTY, reasons
+    return Outcome.COMPLETED, ""
+
+
+def _iso(time_ns: int) -> str:
+    whole, rest = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

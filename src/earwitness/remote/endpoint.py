@@ -1,0 +1,267 @@
+"""The other machine as one end of a call: its host, its capture and its phone."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, NoReturn
+
+from earwitness.capture.live import CaptureProcess, CaptureSummary
+from earwitness.errors import CallFailure, EarwitnessError, InputError
+from earwitness.files import read_regular
+from earwitness.netns.child import Child
+from earwitness.path.probe import Throughput
+from earwitness.path.vpn_config import Security, Tunnel, files_of
+from earwitness.path.vpn_files import Offer
+from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.kamailio import DOMAIN
+from earwitness.phone.lab_server import ENDS, LabServer
+from earwitness.phone.linphone import recording_name
+from earwitness.phone.setup import PhoneSetup
+from earwitness.remote.client import RemoteEnd, Result
+from earwitness.remote.session import CAPTURE, LONGEST_SPEECH_BYTES, RECORDING
+from earwitness.remote.validation import forwarder_event, is_onion_address, log_event, throughput
+from earwitness.speech.reference import speech_names
+from earwitness.tor.onion import OnionService
+from earwitness.untrusted import UntrustedValue, listed, name, number, text, whole
+
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
+_LONGEST_KEY = 1 << 16
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+
+
+@dataclass
+class RemoteMachine:
+    """The other machine as a host; an `earwitness.path.remote_host.RemoteHost`."""
+
+    far: RemoteEnd
+    name: str
+    place: str
+    address: str
+    interface: str
+    one_clock: bool = False
+    """Its clock is this machine's, as it is this machine."""
+    device: int = 0
+    """Number of the tunnel device that is there for the path that is open."""
+
+    def popen(self, argv: Sequence[str], **options: Any) -> Popen[bytes]:
+        """Not to be had: the other machine runs captures, phones and forwarders for us, and nothing else."""
+        self._not_there(argv[0])
+
+    def inside(self) -> AbstractContextManager[None]:
+        """Not to be had either."""
+        self._not_there("a socket of ours")
+
+    @asynccontextmanager
+    async def tunnel_device(self, number: int) -> AsyncIterator[bool]:
+        """Have the callee's device of that number; False where it is taken there."""
+        made, _ = await self.far.ask("device", number=number)
+        try:
+            self.device = number if made else 0
+            yield bool(made)
+        finally:
+            self.device = 0
+            if made and self.far.connected:
+                with contextlib.suppress(EarwitnessError):  # given up meanwhile; it goes with the visit there
+                    await self.far.ask("remove_device", number=number)
+
+    async def start_forwarder(self, config: Mapping[str, Any]) -> Child:
+        """Start the callee's forwarder on the device made before; what it says of itself is checked as it comes."""
+        alone = bool(config["alone"])
+
+        def believed(event: dict[str, Any]) -> dict[str, Any]:
+            read = forwarder_event(event, frozenset(config["flows"]))
+            if read["event"] == "listening" and not alone:
+                try:
+                    self.far.check_address("streams", read["address"])
+                except CallFailure as refused:
+                    raise UntrustedValue(str(refused)) from refused
+            return read
+
+        return await self.far.start("forwarder", "forwarder", believed, number=self.device)
+
+    async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[Offer, Child] | None:
+        """Start the callee's OpenVPN there; what it says of itself is checked before anything is made of it."""
+        given = {"number": number, "security": str(security), "nodelay": nodelay}
+        child, told = await self.far.started("tunnel", "openvpn", log_event, **given)
+        if told is None:
+            return None
+        with _believing("a tunnel"):
+            server, port = name(told["server"], what="server"), _port(told["port"])
+            keys = {
+                file: text(told["keys"][file], _LONGEST_KEY, what=file).encode()
+                for file in files_of("client", security, socks=False)
+            }
+            config = text(told["config"], _LONGEST_KEY, what="config")  # it is written into the call's folder
+        if not _HOST.fullmatch(server):
+            raise InputError("connecting a tunnel to", server, "not an address", "see `answer --reached-at`")
+        self.far.check_address("a tunnel", server)
+        tunnel = Tunnel(server=server, port=port, security=security, nodelay=nodelay, number=number)
+        return Offer(tunnel, config, keys), child
+
+    @asynccontextmanager
+    async def offered_onion(self) -> AsyncIterator[OfferedThere]:
+        """Have the tor there offer the forwarder there."""
+        async with self.far.opened("onion") as (told, circuit):
+            with _believing("an onion service"):
+                uploads, failures = (list(listed(told[key], text, 100, what=key)) for key in ("uploads", "failures"))
+                publish_ms = number(told["publish_ms"], what="publish_ms")
+                service = OnionService(
+                    name(told["address"], what="address"), _port(told["port"]), publish_ms, uploads, failures
+                )
+            if not is_onion_address(service.address):
+                raise InputError(
+                    "connecting to", service.address, "not an onion address", "see the other machine's tor"
+                )
+            yield OfferedThere(service, circuit)
+
+    @asynccontextmanager
+    async def echoing(self, interface: str) -> AsyncIterator[int]:
+        """Echoes of what comes over a device there."""
+        async with self.far.opened("echo", interface=interface) as (told, _):
+            with _believing("echoes"):
+                port = _port(told)
+            yield port
+
+    @asynccontextmanager
+    async def taking_a_transfer(
+        self, interface: str, *, sends: bool
+    ) -> AsyncIterator[tuple[int, Callable[[], Awaitable[Throughput | None]]]]:
+        """One end of a transfer over a device there."""
+        async with self.far.opened("transfer", interface=interface, sends=sends) as (told, result):
+            with _believing("a transfer"):
+                port = _port(told)
+
+            async def received() -> Throughput | None:
+                value = await result()
+                with _believing("a transfer"):
+                    return None if value is None else throughput(value)
+
+            yield port, received
+
+    @asynccontextmanager
+    async def lab_server(self, interface: str, address: str, *, relay: bool) -> AsyncIterator[LabServer]:
+        """The lab's SIP server at `address` there, which is that of a device of the call."""
+        async with self.far.opened("sip_server", interface=interface, relay=relay) as (told, _):
+            with _believing("a SIP server"):
+                passwords = {end: name(told["passwords"][end], what="password") for end in ENDS}
+                server = LabServer(address, _port(told["port"]), DOMAIN, passwords)
+            yield server
+
+    def _not_there(self, what: str) -> NoReturn:
+        remedy = "choose another path, or this one in the lab"
+        raise InputError("running at the other machine:", what, "this path cannot be opened from here", remedy)
+
+
+@dataclass
+class OfferedThere:
+    """An onion service of the tor at the other machine; an `earwitness.tor.onion.OfferedService`."""
+
+    service: OnionService
+    _circuit: Result
+    pid: int = 0
+
+    async def circuit(self) -> Sequence[str]:
+        """As that tor tells it."""
+        told = await self._circuit()
+        with _believing("a circuit"):
+            return listed(told, _fingerprint, 16, what="a circuit")
+
+
+class RemoteCapture:
+    """A capture at the other machine; its file comes here when it is stopped."""
+
+    def __init__(self, far: RemoteEnd, process: CaptureProcess, out: Path) -> None:
+        self._far, self._process, self._out = far, process, out
+        self._summary: CaptureSummary | None = None
+
+    async def stop(self) -> CaptureSummary:
+        """End the capture and fetch it, what there is of one that ended badly too.
+
+        Raises as `CaptureProcess.stop`, `CallFailure` (`REMOTE_LOST`) besides.
+        """
+        if self._summary is None:
+            await self._far.within_reach()
+            try:
+                summary = await self._process.stop()
+            finally:
+                await self._far.fetch(CAPTURE, self._out)
+            self._summary = replace(summary, path=self._out)
+        return self._summary
+
+
+class RemoteCallEnd:
+    """One end of a call at the other machine; an `earwitness.call.endpoints.CallEnd`.
+
+    `clock`: the name of its clock. `recordings`: the folder for the recording of a linphone there, which is then the
+    phone; None: the built-in one.
+    """
+
+    def __init__(self, far: RemoteEnd, interface: str, clock: str, recordings: Path | None = None) -> None:
+        self.clock = clock
+        self.epoch_offset_ns = far.introduction.epoch_offset_ns
+        self._far, self._interface, self._recordings = far, interface, recordings
+
+    @asynccontextmanager
+    async def capture(self, out: Path) -> AsyncIterator[RemoteCapture]:
+        """Capture there until leaving."""
+        child = await self._far.start("capture", "capture", interface=self._interface)
+        process = await CaptureProcess.over(child, self._interface, out)
+        try:
+            yield RemoteCapture(self._far, process, out)
+        finally:
+            await child.close(2.0)
+
+    @asynccontextmanager
+    async def phone(self, setup: PhoneSetup) -> AsyncIterator[BuiltinPhone]:
+        """Run a phone there; a sound file that it is to speak is sent along, and what it recorded fetched after it."""
+        if setup.speech not in ("", *speech_names()):
+            await self._far.ask("speech", blob=_sound(setup.speech))
+        child = await self._far.start("linphone" if self._recordings else "phone", "phone")
+        try:
+            async with BuiltinPhone.over(child, setup) as phone:
+                yield phone
+        finally:
+            if self._recordings and self._far.connected:
+                with contextlib.suppress(EarwitnessError):  # it made none, or is out of reach
+                    await self._far.fetch(RECORDING, self._recordings / recording_name("callee"))
+
+    async def within_reach(self) -> None:
+        """Wait for the control channel to come back. Raises `CallFailure` (`REMOTE_LOST`) where it does not."""
+        await self._far.within_reach()
+
+
+@contextlib.contextmanager
+def _believing(what: str) -> Iterator[None]:
+    """What the other machine tells is read here; what cannot be is an error in one line."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise EarwitnessError(
+            "opening",
+            f"{what} at the other machine",
+            f"it tells {error!r:.200}",
+            "run the same Earwitness on both machines",
+        ) from error
+
+
+def _port(told: object) -> int:
+    return whole(told, 1, 65535, what="port")
+
+
+def _fingerprint(told: object) -> str:
+    if not _FINGERPRINT.fullmatch(read := name(told, what="a relay")):
+        raise UntrustedValue(f"a relay: {read} is no fingerprint")
+    return read
+
+
+def _sound(path: str) -> bytes:
+    try:
+        return read_regular(path, LONGEST_SPEECH_BYTES)
+    except OSError as error:
+        raise InputError("sending the speech", path, error.strerror, "give a sound file, or a shorter one") from error

@@ -1,0 +1,166 @@
+"""Blame for a capture, and for every direction of a data set, in parallel and kept as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.ear.listen import choose, listen
+from earwitness.errors import EarwitnessError
+from earwitness.replay.blame import CAUSES, Blame, blame
+from earwitness.replay.whatif import as_numbers, refused_of
+from earwitness.replay.whatif_calls import DEFAULT_PHONE, Direction, find_directions, hear_direction
+from earwitness.replay.whatif_journal import Progress, Record, journal, key_of, run_kept
+from earwitness.replay.whatif_summary import mean_interval
+from earwitness.speech.reference import speech
+from earwitness.trace.capture import read_capture
+
+PARTS = tuple(f"blame_{name}" for name in CAUSES)
+"""Columns of the parts, in order; they sum to `blame_whole`."""
+
+COLUMNS = (
+    "call_id",
+    "direction",
+    "condition",
+    "path",
+    "hops",
+    "codec",
+    "place",
+    "buffer",
+    "reference_mos",
+    "mos_lqo",
+    "blame_whole",
+    *PARTS,
+    "blame_sentence",
+    "notes",
+    "refused",
+)
+_NUMBERS = {"hops", "reference_mos", "mos_lqo", "blame_whole", *PARTS}
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class BlameTask:
+    """One direction as heard through one buffer; picklable."""
+
+    heard: Direction
+    buffer: str
+
+    def __str__(self) -> str:
+        return f"{self.heard.call_id} {self.heard.direction}"
+
+
+@dataclass(frozen=True)
+class BlamedCalls:
+    """`calls`: a row a call and direction (`COLUMNS`); `summary`: a row a path, codec and buffer; `left_out`: (call,
+    direction, reason)."""
+
+    calls: pd.DataFrame
+    summary: pd.DataFrame
+    left_out: tuple[tuple[str, str, str], ...]
+
+    @property
+    def refused(self) -> tuple[tuple[str, str, str], ...]:
+        """(call, direction and buffer, reason) of the directions that have no score."""
+        return refused_of(self.calls)
+
+
+def blame_capture(
+    capture: Path,
+    reference: str | Path,
+    *,
+    buffer: str = DEFAULT_PHONE,
+    to: str | None = None,
+    codec: str | None = None,
+) -> Blame:
+    """Share out the MOS that one direction of a captured call lost.
+
+    `reference`: what the far phone said. `buffer`, `to`, `codec`: the phone whose ear it is, as for `hear`. Raises
+    InputError, or ScorerRefused where it cannot be scored.
+    """
+    read = read_capture(capture)
+    chosen = choose(read, to=to, codec=codec)
+    said = speech(reference, chosen.codec.sample_rate).samples
+    (heard,) = listen(read, [buffer], reference=said, to=to, codec=codec)
+    return blame(heard, chosen.codec, said)
+
+
+def blame_dataset(
+    dataset: Path,
+    *,
+    buffer: str | None = None,
+    out: Path | None = None,
+    reference: str | Path | None = None,
+    captures: Path | None = None,
+    calls: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    seed: int = 1,
+) -> BlamedCalls:
+    """Share out the MOS that each direction of a data set lost, as it was heard or through `buffer`.
+
+    Results are kept in `out` (by default the folder blame of the data set) and do not depend on the number of workers.
+    Other arguments and errors as for `study.whatif.what_if`.
+    """
+    asked = buffer_named(buffer).spec if buffer else ""
+    found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
+    tasks = [
+        (key_of("blame", one.identity(), one.digest, bool(one.capture), task.buffer), task)
+        for one in found.directions
+        for task in [BlameTask(one, asked or one.buffer)]
+    ]
+    with journal((out or dataset / "blame") / JOURNAL, {key for key, _ in tasks}) as store:
+        records = run_kept(tasks, blamed, store, refused=unblamed, executor=executor, progress=progress)
+    table = as_table(records)
+    return BlamedCalls(table, summarise(table, seed=seed), found.left_out)
+
+
+def unblamed(task: BlameTask, why: str) -> Record:
+    """The row of a direction that has no score."""
+    return {**task.heard.identity(), "buffer": task.buffer, "refused": why}
+
+
+def blamed(task: BlameTask) -> Record:
+    """One direction: its row. What cannot be heard or scored says why."""
+    record = unblamed(task, "")
+    try:
+        (heard,), codec, said = hear_direction(task.heard, [task.buffer])
+        return {**record, **blame(heard, codec, said.samples).to_dict(), "refused": ""}
+    except EarwitnessError as error:
+        return {**record, "refused": str(error)}
+
+
+def as_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Records as a frame with `COLUMNS`."""
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        values = [record.get(name) for record in records]
+        if name in _NUMBERS:
+            columns[name] = as_numbers(values)
+        else:
+            columns[name] = pd.Series([value if isinstance(value, str) else "" for value in values], dtype="object")
+    return pd.DataFrame(columns)
+
+
+def summarise(calls: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:
+    """Means by path, codec and buffer, with 95 % intervals over places of each part; the parts' means sum to the
+    whole's."""
+    records = []
+    for (condition, codec, buffer), group in calls.groupby(["condition", "codec", "buffer"]):
+        scored = group[group["mos_lqo"].notna()]
+        record: dict[str, Any] = {"condition": condition, "codec": codec, "buffer": buffer, "n": len(group)}
+        record |= {"scored": len(scored), "places": scored["place"].nunique()}
+        for name in ("reference_mos", "mos_lqo", "blame_whole", *PARTS):
+            values = scored[name].to_numpy(dtype=np.float64)
+            interval = mean_interval(values, scored["place"].to_numpy(), seed=seed)
+            mean = float(np.mean(values)) if len(values) else float("nan")
+            record |= {name: mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        records.append(record)
+    return pd.DataFrame(records)

@@ -1,0 +1,222 @@
+"""What if these calls had been heard through another jitter buffer? All calls of a data set x buffers, in parallel.
+
+Each (call, direction, buffer) is replayed by the ear and scored; what is done is kept, so that an interrupted run goes
+on where it stopped. The same calls and buffers give the same bytes, however many workers there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from earwitness.call.rows import burst_ratio
+from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.errors import EarwitnessError
+from earwitness.replay.hearing import score_of
+from earwitness.replay.whatif_calls import Direction, find_directions, hear_direction, least_delay_ms
+from earwitness.replay.whatif_journal import Progress, Record, journal, key_of, run_kept
+from earwitness.replay.whatif_summary import summarise
+from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
+
+DEFAULT_BUFFERS = (
+    *(f"fixed:{ms}" for ms in (40, 60, 80, 100, 120, 160, 200, 240, 300, 400)),
+    "pjmedia",
+    *(f"adaptive:{worth}" for worth in (5, 10)),
+    "adaptive",
+    *(f"adaptive:{worth}" for worth in (50, 100)),
+    *(f"oracle:{ms}" for ms in (80, 120, 160, 200, 250, 300, 400, 500)),
+)
+"""What is compared unless told otherwise: fixed delays over the range that phones are set to; the study's phones; ours
+from impatient to patient; and the bound, at delays where the others are."""
+
+JOURNAL = "journal.jsonl"
+
+SHARES = (
+    "played_ratio",
+    "late_ratio",
+    "lost_ratio",
+    "discarded_ratio",
+    "concealed_ratio",
+    "stretched_ratio",
+    "pause_ratio",
+)
+COLUMNS = (
+    "call_id",
+    "direction",
+    "condition",
+    "path",
+    "hops",
+    "codec",
+    "place",
+    "rtcp_rtt_ms",
+    "buffer",
+    "kind",
+    "concealment",
+    "mos_lqo",
+    "pesq_raw",
+    "mos_lqo_wb",
+    "mos_cqe",
+    "mos_cqe_heard",
+    "playout_delay_ms",
+    "playout_delay_p95_ms",
+    "mouth_to_ear_ms",
+    "mouth_to_ear_p95_ms",
+    "mouth_to_ear_basis",
+    *SHARES,
+    "seconds",
+    "sample_rate",
+    "refused",
+    "doubt",
+)
+"""Columns of `WhatIf.calls`. `playout_delay_ms` is what the buffer adds; `kind` the buffer's name without its setting;
+`mos_cqe_heard` see `conversational`; `refused` why there is no score; `doubt` what of the packets cannot be
+(`Heard.notes`). Others as in the data dictionary."""
+
+HALF_RTT = "rtt/2"
+"""`mouth_to_ear_basis` where the least network delay was taken from RTCP's round trip (`least_delay_ms`)."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One direction through one buffer: a task, picklable."""
+
+    heard: Direction
+    buffer: str
+
+    def __str__(self) -> str:
+        return f"{self.heard.call_id} {self.heard.direction} {self.buffer}"
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """`calls`: a row a call, direction and buffer (`COLUMNS`); `summary`: a row a path, codec and buffer
+    (`whatif_summary.SUMMARY`); `left_out`: (call, direction, reason) of what could not be heard again."""
+
+    calls: pd.DataFrame
+    summary: pd.DataFrame
+    left_out: tuple[tuple[str, str, str], ...]
+    made_anew: int
+    """How many replays were made now; the others had been kept."""
+
+    @property
+    def refused(self) -> tuple[tuple[str, str, str], ...]:
+        """(call, direction and buffer, reason) of the replays that have no score."""
+        return refused_of(self.calls)
+
+
+def what_if(
+    dataset: Path,
+    buffers: Sequence[str] = DEFAULT_BUFFERS,
+    *,
+    out: Path | None = None,
+    reference: str | Path | None = None,
+    captures: Path | None = None,
+    calls: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+    seed: int = 1,
+) -> WhatIf:
+    """Every direction of a data set through every buffer.
+
+    Results are kept in `out` (by default the folder whatif of the data set): stop it at any moment and run it again.
+    `reference`, `captures`, `calls`: see `find_directions`. `executor` runs the replays (a process pool; one of many
+    machines that see the same files); without one they run here. `seed`: of the intervals' resampling. Raises
+    InputError for an unknown buffer, or a data set that cannot be heard.
+    """
+    specs = list(dict.fromkeys(buffer_named(spec).spec for spec in buffers))
+    found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
+    tasks = [
+        (key_of("what-if", one.identity(), one.digest, bool(one.capture), spec), Replay(one, spec))
+        for one in found.directions
+        for spec in specs
+    ]
+    anew = 0
+
+    def told(done: int, total: int, now: str) -> None:
+        nonlocal anew
+        anew = total - done if not now else anew
+        if progress is not None:
+            progress(done, total, now)
+
+    with journal((out or dataset / "whatif") / JOURNAL, {key for key, _ in tasks}) as store:
+        records = run_kept(tasks, replay_scored, store, refused=unscored, executor=executor, progress=told)
+    table = as_table(records)
+    return WhatIf(table, summarise(table, specs, seed=seed), found.left_out, anew)
+
+
+def unscored(task: Replay, why: str) -> Record:
+    """The row of a direction and buffer that has no score."""
+    kind = task.buffer.partition(":")[0]
+    return {**task.heard.identity(), "buffer": task.buffer, "kind": kind, "refused": why}
+
+
+def replay_scored(task: Replay) -> Record:
+    """Hear one direction through one buffer and score it: one row. What cannot be heard or scored says why."""
+    one = task.heard
+    record = unscored(task, "")
+    try:
+        (heard,), codec, said = hear_direction(one, [task.buffer])
+    except EarwitnessError as error:
+        return {**record, "refused": str(error)}
+    scored = score_of(heard, said).record()
+    delay_ms, basis = scored["mouth_to_ear_ms"], scored["mouth_to_ear_basis"]
+    p95_ms = scored["mouth_to_ear_p95_ms"]
+    if basis == "fastest packet" and one.rtcp_rtt_ms is not None:
+        least_ms = least_delay_ms(heard.trace, one.rtcp_rtt_ms)
+        delay_ms, p95_ms, basis = delay_ms + least_ms, p95_ms + least_ms, HALF_RTT
+    record |= {name: scored[name] for name in COLUMNS if name in scored and name not in record}
+    record |= {"mouth_to_ear_ms": delay_ms, "mouth_to_ear_p95_ms": p95_ms, "mouth_to_ear_basis": basis}
+    record["refused"] = scored["score_refused"]
+    if delay_ms == delay_ms:
+        model = e_model(
+            codec.spec,
+            loss_ratio=min(1.0, scored["lost_ratio"] + scored["late_ratio"]),
+            mouth_to_ear_ms=max(0.0, delay_ms),
+            burst_ratio=burst_ratio(heard, heard.trace),
+        )
+        record["mos_cqe"] = model.mos_cqe
+        if scored["mos_lqo"] is not None:
+            record["mos_cqe_heard"] = conversational(scored["mos_lqo"], max(0.0, delay_ms))
+    return record
+
+
+def conversational(mos_lqo: float, mouth_to_ear_ms: float) -> float:
+    """What was heard and how late, as one MOS-CQE: the rating of the MOS-LQO less G.107's impairment by delay (Id).
+
+    The E-model of codec and lost packets alone cannot tell buffers apart: it does not know of speech cut or stretched
+    by a changing delay, which PESQ hears. A rating above that of an unimpaired call is taken for one.
+    """
+    clear = e_model("g711u", loss_ratio=0.0, mouth_to_ear_ms=0.0)
+    late = e_model("g711u", loss_ratio=0.0, mouth_to_ear_ms=mouth_to_ear_ms)
+    return mos_cqe_of_r(min(r_of_mos(mos_lqo), clear.r) - (clear.r - late.r))
+
+
+def refused_of(calls: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
+    """(call, direction and buffer, reason) of the rows of a table that have no score."""
+    chosen = calls[calls["refused"] != ""]
+    columns = (chosen[name].astype(str) for name in ("call_id", "direction", "buffer", "refused"))
+    return tuple((call, f"{direction} {buffer}", why) for call, direction, buffer, why in zip(*columns, strict=True))
+
+
+def as_table(records: Sequence[Record]) -> pd.DataFrame:
+    """Records as a frame with `COLUMNS`, numbers as float64 (NaN: not measured), texts as text."""
+    texts = {"call_id", "direction", "condition", "path", "codec", "place", "buffer", "kind", "concealment"}
+    texts |= {"mouth_to_ear_basis", "refused", "doubt"}
+    columns: dict[str, Any] = {}
+    for name in COLUMNS:
+        values = [record.get(name) for record in records]
+        if name in texts:
+            columns[name] = pd.Series([value if isinstance(value, str) else "" for value in values], dtype="object")
+        else:
+            columns[name] = as_numbers(values)
+    return pd.DataFrame(columns)
+
+
+def as_numbers(values: Sequence[Any]) -> pd.Series[float]:
+    """A column of float64, NaN where there is no number."""
+    return pd.Series([value if isinstance(value, int | float) else None for value in values], dtype="float64")

@@ -1,0 +1,264 @@
+"""The directions of a data set that can be heard again, and hearing one of them through any buffer.
+
+A live call has whole packets and its reference beside it. An imported call has neither its speech (it is given) nor,
+mostly, its phone's playing clock, which is in the capture alone: with the captures at hand it is read off there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earwitness.analysis.conditions import condition
+from earwitness.archive.dataset import Dataset
+from earwitness.archive.layout import CAPTURES, LISTENER, REFERENCE, trace_file
+from earwitness.archive.problems import Problem, apart
+from earwitness.archive.schema import Row
+from earwitness.archive.stored import StoredCall
+from earwitness.ear.hear import Heard, hear
+from earwitness.ear.listen import STUDY_OPUS, choose, listen
+from earwitness.ear.payload import is_whole
+from earwitness.errors import EarwitnessError, InputError, Outcome
+from earwitness.files import MIB, open_regular
+from earwitness.published.measure import PHONE_ADDRESS
+from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.registry import codec as codec_named
+from earwitness.speech.reference import Speech, speech
+from earwitness.speech.wav import read_wav, resample
+from earwitness.trace.capture import Capture, read_capture
+from earwitness.trace.model import Trace
+from earwitness.trace.series import ticks_ns
+from earwitness.trace.table import read_trace
+
+HEARD = (Outcome.COMPLETED, Outcome.SCORER_REFUSED)
+"""Calls that ended so have packets worth hearing; a recording that could not be scored does not matter here."""
+
+DEFAULT_PHONE = "pjmedia"
+"""The buffer of a call whose row does not say which it was: an imported one's, the study's phones'."""
+
+
+_MOST_BYTES = 1024 * MIB
+"""Of a file that a direction is heard from: an hour's capture has a tenth."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction of a stored call and all that is needed to hear it again. Picklable and small."""
+
+    call_id: str
+    direction: str
+    condition: str
+    path: str
+    hops: int | None
+    codec: str
+    place: str
+    buffer: str
+    """As the call was heard."""
+    rtcp_rtt_ms: float | None
+    trace: str
+    """Parquet file of the packets."""
+    reference: str
+    """Sound file, or the name of speech that ships."""
+    capture: str = ""
+    """Capture at the listener, where it is at hand and the phone was not ours."""
+    phone_address: str = ""
+    digest: str = ""
+    """Of the packets, the capture and the speech."""
+
+    def identity(self) -> dict[str, Any]:
+        """The columns that say which direction it is."""
+        return {
+            name: getattr(self, name)
+            for name in ("call_id", "direction", "condition", "path", "hops", "codec", "place", "rtcp_rtt_ms")
+        }
+
+    def files(self) -> dict[str, Path]:
+        """The files that hearing it needs, by the field that names each."""
+        named = {name: Path(getattr(self, name)) for name in ("trace", "reference", "capture") if getattr(self, name)}
+        return {name: path for name, path in named.items() if name != "reference" or path.is_file()}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a data set offers: `directions` in order of start, and (call, direction, reason) of those left out."""
+
+    directions: tuple[Direction, ...]
+    left_out: tuple[tuple[str, str, str], ...]
+
+
+def find_directions(
+    dataset: Path, *, reference: str | Path | None = None, captures: Path | None = None, calls: int | None = None
+) -> Found:
+    """The directions of `dataset` that can be heard again.
+
+    `reference`: the speech of calls that have none beside them (imported ones). `captures`: the folder that was
+    imported, for the phones' own playing clocks. `calls`: at most so many. Raises InputError where there is no data
+    set, no direction can be heard, or a call needs a reference and none is given.
+    """
+    given = _digest_of_speech(str(reference)) if reference is not None else ""
+    directions: list[Direction] = []
+    left_out: list[tuple[str, str, str]] = []
+    problems: list[Problem] = []
+    bare: InputError | None = None
+    store = Dataset.open(dataset)
+    for number, stored in enumerate(store.readable(problems)):
+        if calls is not None and number >= calls:
+            break
+        if not stored.rows:
+            left_out.append((stored.call_id, "", f"outcome {stored.record.outcome}"))
+        for row in stored.rows:
+            why: list[Problem] = []
+            with apart(row.call_id, why):
+                reason = _cannot(stored, row)
+                if reason:
+                    left_out.append((row.call_id, row.direction, reason))
+                    continue
+                try:
+                    directions.append(_direction(stored, row, reference, given, captures))
+                except _Bare as error:
+                    bare = bare or error
+                    raise
+            left_out += [(row.call_id, row.direction, problem.what) for problem in why]
+    left_out += [(problem.call_id, "", problem.what) for problem in problems if problem.skipped]
+    if not directions:
+        if bare is not None:
+            raise bare
+        why_not = (
+            f"none of {len(left_out)} directions can be heard ({left_out[0][2]} ...)" if left_out else "it is empty"
+        )
+        raise InputError("hearing the calls again of", dataset, why_not, "place or import calls first")
+    return Found(tuple(directions), tuple(left_out))
+
+
+class _Bare(InputError):
+    """A call without its speech beside it, where none was given either."""
+
+
+def _cannot(stored: StoredCall, row: Row) -> str:
+    """Why a direction cannot be heard again; empty where it can."""
+    if row.outcome not in HEARD:
+        return f"outcome {row.outcome}"
+    if not stored.has(trace_file(row.direction)):
+        return "no packets stored"
+    try:
+        codec_named(row.codec)
+    except InputError:
+        return f"codec {row.codec or 'unknown'} is not decoded"
+    return ""
+
+
+def _direction(
+    stored: StoredCall, row: Row, reference: str | Path | None, given: str, captures: Path | None
+) -> Direction:
+    own = stored.folder / REFERENCE
+    if os.path.lexists(own):
+        said, of_speech = str(own), _digest(own)
+    elif reference is not None:
+        said, of_speech = str(reference), given
+    else:
+        happened = f"call {row.call_id} has no {REFERENCE} beside it"
+        raise _Bare(
+            "hearing the calls again of", stored.folder.parent.parent, happened, "give the speech with --reference"
+        )
+    trace = stored.folder / trace_file(row.direction)
+    capture = _capture(stored, row, captures)
+    found = hashlib.sha256("\n".join([_digest(trace), of_speech, _digest(capture) if capture else ""]).encode())
+    return Direction(
+        call_id=row.call_id,
+        direction=row.direction,
+        condition=condition(row.network, row.path, row.hops or 0, row.conditions),
+        path=row.path,
+        hops=row.hops,
+        codec=row.codec,
+        place=" – ".join(filter(None, (row.from_place, row.to_place))),
+        buffer=row.playout_buffer or DEFAULT_PHONE,
+        rtcp_rtt_ms=row.rtcp_rtt_ms,
+        trace=str(trace),
+        reference=said,
+        capture=str(capture) if capture else "",
+        phone_address=PHONE_ADDRESS[LISTENER[row.direction]] if row.network == "published" else "",
+        digest=found.hexdigest(),
+    )
+
+
+def _capture(stored: StoredCall, row: Row, captures: Path | None) -> Path | None:
+    """The capture of an imported call, where it is at hand; live calls have their packets' times of both ends."""
+    if not row.source_capture:
+        return None
+    places = [stored.folder / CAPTURES[LISTENER[row.direction]]]
+    within = Path(row.source_capture)
+    if captures is not None and not within.is_absolute() and ".." not in within.parts:  # the record may be anybody's
+        places.insert(0, captures / within)
+    return next((path for path in places if path.is_file()), None)
+
+
+def hear_direction(direction: Direction, buffers: Sequence[str]) -> tuple[list[Heard], Codec, Speech]:
+    """What was heard through each of `buffers`, the codec it was decoded with, and what was said at its rate.
+
+    By the phone's own clock where there is a capture. Raises EarwitnessError where it cannot be heard.
+    """
+    if direction.capture:
+        capture = _read_capture(direction.capture)
+        to = direction.phone_address or None
+        codec = choose(capture, to=to).codec
+        said = _said(direction.reference, codec.sample_rate)
+        return listen(capture, buffers, reference=said.samples, to=to), codec, said
+    trace = _read_trace(direction.trace)
+    codec = codec_named(direction.codec)
+    if codec.name == "opus" and not is_whole(trace):
+        codec = codec_named(STUDY_OPUS)
+    said = _said(direction.reference, codec.sample_rate)
+    return [hear(trace, codec, one, reference=said.samples) for one in buffers], codec, said
+
+
+def least_delay_ms(trace: Trace, rtt_ms: float) -> float:
+    """The least network delay, estimated, for a trace of a capture at the receiver alone; ms.
+
+    The median packet is taken to have taken half of the median round trip (RTCP's); the fastest one took that much less
+    by which it came before the median one. Never less than 0. Half a round trip is not a one-way delay: what uses this
+    says so.
+    """
+    came = trace.arrived
+    late = trace.arrived_ns[came] - ticks_ns(trace.timestamp[came], trace.clock_rate)
+    if not len(late):
+        return 0.0
+    return max(0.0, rtt_ms / 2.0 - float(np.median(late) - np.min(late)) / 1e6)
+
+
+@lru_cache(maxsize=2)
+def _read_capture(path: str) -> Capture:
+    return read_capture(Path(path))
+
+
+@lru_cache(maxsize=2)
+def _read_trace(path: str) -> Trace:
+    return read_trace(Path(path))
+
+
+@lru_cache(maxsize=8)
+def _said(reference: str, sample_rate: int) -> Speech:
+    path = Path(reference)
+    if path.name == REFERENCE and path.is_file():
+        # A call's own reference has been said already; it is not judged again.
+        samples, rate = read_wav(path)
+        return Speech(reference, resample(samples, rate, sample_rate), sample_rate, "")
+    return speech(reference, sample_rate)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with open_regular(path, most_bytes=_MOST_BYTES) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except OSError as error:
+        raise EarwitnessError("reading", path, error.strerror or error, "see that it can be read") from error
+
+
+def _digest_of_speech(reference: str) -> str:
+    return hashlib.sha256(speech(reference).samples.tobytes() + reference.encode()).hexdigest()

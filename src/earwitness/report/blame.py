@@ -1,0 +1,127 @@
+"""`earwitness blame`, whole: what took how much of the MOS, as tables and as stacked bars."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from earwitness.archive.dataset import check_output, storing
+from earwitness.archive.spreadsheet import write_csv
+from earwitness.archive.staging import make_way
+from earwitness.files import replacing
+from earwitness.replay.blame import CAUSES
+from earwitness.replay.blame_calls import BlamedCalls, blame_dataset
+from earwitness.replay.whatif_journal import Progress
+from earwitness.report import style
+from earwitness.report.words import codec_label
+
+LABELS = {
+    "codec": "codec",
+    "sending": "far phone's sending",
+    "loss": "loss",
+    "late": "late or discarded",
+    "adaptation": "delay adaptation",
+    "concealment": "concealment",
+    "misalignment": "PESQ's misalignment",
+}
+"""Causes as a figure names them."""
+
+MOST_BARS = 60
+_FILES = (".parquet", ".csv", "-summary.csv")
+"""Beside the figure; ends of their names."""
+_DRAWN = ["condition", "codec", "buffer", "scored", "blame_whole", *(f"blame_{name}" for name in CAUSES)]
+
+
+@dataclass(frozen=True)
+class BlameReport:
+    """What was found and the files written."""
+
+    found: BlamedCalls
+    files: tuple[Path, ...]
+
+
+def report_blame(
+    dataset: Path,
+    *,
+    buffer: str | None = None,
+    out: Path | None = None,
+    reference: str | Path | None = None,
+    captures: Path | None = None,
+    calls: int | None = None,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> BlameReport:
+    """Which cause took how much of the MOS of each direction of a data set.
+
+    Writes blame.parquet and blame.csv (a row a call and direction), blame-summary.csv, and blame.pdf and .png into
+    `out` (by default the folder blame of the data set). Arguments and errors as `study.blame_calls.blame_dataset`.
+    """
+    folder = out or dataset / "blame"
+    _make_way(folder)
+    found = blame_dataset(
+        dataset,
+        buffer=buffer,
+        out=folder,
+        reference=reference,
+        captures=captures,
+        calls=calls,
+        executor=executor,
+        progress=progress,
+    )
+    with storing(folder / "blame.csv"):
+        _make_way(folder)
+        with replacing(folder / "blame.parquet") as draft:
+            found.calls.to_parquet(draft, index=False)
+        write_csv(found.calls, folder / "blame.csv", "%.6g")
+        write_csv(found.summary, folder / "blame-summary.csv", "%.6g")
+        figures = draw_blame(found.summary, folder / "blame")
+    return BlameReport(found, (*(folder / f"blame{end}" for end in _FILES), *figures))
+
+
+def _make_way(folder: Path) -> None:
+    make_way(folder, "blame*")
+    check_output(*(folder / f"blame{end}" for end in (*_FILES, ".pdf", ".png")))
+
+
+@style.paper()
+def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
+    """A bar a path and codec: what each cause took of the MOS, on average; what one gave back is left of zero.
+
+    The parts right of zero less those left of it are what was lost in all (the diamond). The first `MOST_BARS` of them:
+    a page has no room for more, and the tables have all.
+    """
+    scored = summary[summary["scored"] > 0] if len(summary) else pd.DataFrame(columns=_DRAWN)
+    rows = scored.iloc[:MOST_BARS].iloc[::-1]
+    drawing, axes = style.figure("page", 1.1 + 0.27 * len(rows))
+    at = np.arange(len(rows))
+    right, left = np.zeros(len(rows)), np.zeros(len(rows))
+    for index, name in enumerate(CAUSES):
+        part = rows[f"blame_{name}"].to_numpy(dtype=float)
+        begin = np.where(part >= 0, right, left)
+        axes.barh(at, part, left=begin, height=0.7, linewidth=0.5, **style.series_style(index, LABELS[name]).bar())
+        right, left = right + np.maximum(part, 0), left + np.minimum(part, 0)
+    axes.plot(
+        rows["blame_whole"],
+        at,
+        color="white",
+        marker="D",
+        markeredgecolor="black",
+        linestyle="none",
+        label="lost in all",
+    )
+    labels = [
+        f"{condition}, {codec_label(codec, short=True)}, {buffer} (n = {n})"
+        for condition, codec, buffer, n in zip(
+            rows["condition"], rows["codec"], rows["buffer"], rows["scored"], strict=True
+        )
+    ]
+    axes.set_yticks(at, [style.plain(label) for label in labels])
+    axes.axvline(0, color="black", linewidth=0.6)
+    axes.set_xlabel("MOS-LQO lost, mean over directions")
+    axes.grid(visible=False, axis="y")
+    drawing.legend(loc="outside lower center", ncols=4)
+    return style.save(drawing, stem)

@@ -1,0 +1,1 @@
+"""The reproduction of the published study: figures, tables and a page."""

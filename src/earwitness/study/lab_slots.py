@@ -1,0 +1,56 @@
+"""A study's calls in the lab: a post for each pair of ends, scored in processes beside the air."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from earwitness.archive.dataset import Dataset
+from earwitness.archive.stored import StoredCall
+from earwitness.call.lab_network import LabNetwork, lab_networks
+from earwitness.call.measure import SCORING, measure
+from earwitness.call.plan import CallPlan
+from earwitness.errors import EarwitnessError
+from earwitness.lab.health import health
+from earwitness.lab.lab import Lab
+
+
+class LabSlot:
+    """One pair of the lab's ends."""
+
+    def __init__(self, network: LabNetwork, executor: Executor | None, command: tuple[str, ...] = ()) -> None:
+        self.name = f"pair {network.pair}"
+        self._network = network
+        self._executor = executor
+        self._command = command
+
+    async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
+        """See `earwitness.study.slot.Slot`."""
+
+        def watch(stage: str) -> None:
+            if stage == SCORING:
+                off_air()
+
+        return await measure(
+            plan,
+            self._network,
+            dataset,
+            executor=self._executor,
+            command=self._command,
+            watch=watch,
+            call_id=call_id,
+        )
+
+    async def trouble(self) -> str | None:
+        """What is wrong with the lab: a tor that has ended, an emulator that does not answer."""
+        try:
+            found = await health(self._network.lab)
+        except EarwitnessError as error:
+            return str(error)
+        ended = [what for what in found["problems"] if what.endswith("its tor has ended") or what.startswith("load ")]
+        return f"the lab is not well: {'; '.join(ended)}" if ended else None
+
+
+def lab_posts(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabSlot]:
+    """A post for each pair of ends that the lab has."""
+    return [LabSlot(network, executor, command) for network in lab_networks(lab)]

@@ -1,0 +1,119 @@
+"""Values that another machine or another phone tells, believed only as far as they are what they should be.
+
+Whoever is at the far end of a call can send anything: a string where a number is expected, 10**400, NaN, half a
+character, megabytes. Each value is read by one of these functions, which return a value of ours or raise
+`UntrustedValue`.
+Pure: plain JSON values in, plain values out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+MOST_NS = 2**62
+"""Of a time: twice that would not fit the 64 bits of the times in a trace."""
+MOST_COUNT = 2**40
+LONGEST_TEXT = 1000
+_DEEPEST = 6
+_SHOWN = 40
+_LARGEST = 2**63
+
+Value = TypeVar("Value")
+
+
+class UntrustedValue(ValueError):
+    """What was told is not what it should be: where, and what was there."""
+
+
+def whole(value: object, least: int = 0, most: int = MOST_COUNT, *, what: str = "a count") -> int:
+    """An integer within bounds."""
+    if type(value) is not int or not least <= value <= most:
+        raise UntrustedValue(f"{what}: {shown(value)} is no whole number from {least} to {most}")
+    return value
+
+
+def number(value: object, least: float = 0.0, most: float = 1e9, *, what: str = "a figure") -> float:
+    """A finite number within bounds."""
+    if type(value) not in (int, float) or not least <= value <= most:  # type: ignore[operator]
+        raise UntrustedValue(f"{what}: {shown(value)} is no number from {least:g} to {most:g}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def flag(value: object, *, what: str = "a switch") -> bool:
+    """True or false."""
+    if type(value) is not bool:
+        raise UntrustedValue(f"{what}: {shown(value)} is neither true nor false")
+    return value
+
+
+def name(value: object, longest: int = 100, *, what: str = "a name") -> str:
+    """A text of one line that can be printed, as it is; it may be empty."""
+    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+        raise UntrustedValue(f"{what}: {shown(value)} is no text of one line of at most {longest} characters")
+    return value
+
+
+def text(value: object, longest: int = LONGEST_TEXT, *, what: str = "a text") -> str:
+    """Any text, made fit to be stored: what cannot be encoded is replaced, what is too long is cut."""
+    if not isinstance(value, str):
+        raise UntrustedValue(f"{what}: {shown(value)} is no text")
+    return fit(value, longest)
+
+
+def listed(value: object, read: Callable[[Any], Value], most: int, *, what: str = "a list") -> tuple[Value, ...]:
+    """A list, each item read."""
+    if not isinstance(value, list | tuple) or len(value) > most:
+        raise UntrustedValue(f"{what}: {shown(value)} is no list of at most {most}")
+    return tuple(read(item) for item in value)
+
+
+def fields(value: object, *, what: str = "an object") -> Mapping[str, Any]:
+    """An object with fields."""
+    if not isinstance(value, Mapping):
+        raise UntrustedValue(f"{what}: {shown(value)} is no object with fields")
+    return value
+
+
+def optional(value: object, read: Callable[[Any], Value]) -> Value | None:
+    """The value read, None where there is none."""
+    return None if value is None else read(value)
+
+
+def fit(value: str, longest: int) -> str:
+    """A text cut to a length, without lone surrogates and NUL."""
+    cut = value[:longest] + (" ..." if len(value) > longest else "")
+    return cut.encode("utf-8", errors="replace").decode().replace("\0", "?")
+
+
+def plain(value: object, most_items: int = 200, depth: int = 0) -> Any:
+    """Whatever was told, as evidence that any file of ours can hold: texts, lists and depths cut, no huge numbers."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < _LARGEST else shown(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, str):
+        return fit(value, LONGEST_TEXT)
+    if depth >= _DEEPEST:
+        return "..."
+    if isinstance(value, Mapping):
+        few = list(value.items())[:most_items]
+        return {fit(str(key), 100): plain(item, most_items, depth + 1) for key, item in few}
+    if isinstance(value, list | tuple):
+        return [plain(item, most_items, depth + 1) for item in value[:most_items]]
+    return shown(value)
+
+
+def shown(value: object) -> str:
+    """What was told, for a person, in one short line whatever it is."""
+    if isinstance(value, list | tuple | Mapping):
+        return f"{type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**18:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, str):
+        value = value[: _SHOWN + 1]
+    short = ascii(value)
+    return short if len(short) <= _SHOWN else short[: _SHOWN - 3] + "..."

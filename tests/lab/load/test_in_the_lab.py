@@ -1,0 +1,83 @@
+"""Background traffic in a real private network, and busy loops on every processor: one boot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earwitness.archive.dataset import Dataset
+from earwitness.errors import EarwitnessError
+from earwitness.netns.sandbox import check_permitted
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("load")
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> dict[str, Any]:
+    try:
+        check_permitted()
+    except EarwitnessError as error:
+        pytest.skip(str(error))
+    script = Path(__file__).with_name("inside_lab.py")
+    argv = [sys.executable, str(script), str(folder / "data"), str(folder / "report.json")]
+    ran = subprocess.run(argv, stderr=subprocess.PIPE, text=True, timeout=220, check=False)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+def test_a_call_brings_its_load_and_its_record_says_what_that_carried(report: dict[str, Any]) -> None:
+    call = report["own"]
+    load = call["load"]
+    assert call["outcome"] == "completed"
+    assert (load["load"], load["clients"], load["relay_mbit"]) == ("web:2,pause=1+bulk:1,rate=0.5", 3, 2.0)
+    assert load["seed"] == call["seed"] == 5
+    assert load["bytes"] > 200_000
+    assert load["mbit_s"] == pytest.approx(load["bytes"] * 8e-6 / load["seconds"])
+    assert all(row["load"] == load["load"] and row["load_mbit_s"] == load["mbit_s"] for row in call["rows"])
+    # Three relays each receive what the clients got, in cells.
+    assert report["relays_carried"] > 3 * load["bytes"]
+
+
+def test_calls_beside_a_standing_load_tell_of_it(report: dict[str, Any]) -> None:
+    load = report["standing"]["load"]
+    assert load["load"] == report["well"]["load"] == "bulk:1,rate=0.5"
+    assert 0.25 < load["mbit_s"] < 0.75
+    assert report["well"]["problems"] == []
+
+
+def test_a_load_that_dies_is_told_of_and_ends_the_call(report: dict[str, Any]) -> None:
+    assert ["load bulk:1,rate=0.5: " in problem for problem in report["not_well"]["problems"]] == [True]
+    call = report["without"]
+    assert call["outcome"] == "lab_failed"
+    assert "carrying the load" in call["outcome_detail"]
+    assert "\n" not in call["outcome_detail"]
+    assert (report["after"]["load"], report["after"]["problems"]) == ("none", [])
+
+
+def test_calls_can_be_compared_by_their_load(report: dict[str, Any], folder: Path) -> None:
+    rows = Dataset.open(folder / "data").rows()
+    assert set(rows["load"]) == {"web:2,pause=1+bulk:1,rate=0.5", "none", "bulk:1,rate=0.5"}
+
+
+def test_a_call_that_busy_loops_harmed_is_marked_with_the_reason(report: dict[str, Any]) -> None:
+    """Loops at nice -20 keep tor from the processors; emulator and phones, at real-time priority, hardly notice."""
+    call = report["hogged"]
+    if call["outcome"] != "completed":  # so starved that it could not be placed: told, not reported as a result
+        return
+    quiet = report["standing"]["instrument"]
+    assert quiet["cpu_wait_worst_ms"] is None, "a direct call passes no process of ours"
+    assert set(call["instrument"]["processes"]) >= {"forwarder on caller", "forwarder on callee", "caller"}
+    for row in call["rows"]:
+        assert row["instrument_ok"] is False
+        assert row["instrument_detail"]

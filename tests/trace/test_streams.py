@@ -1,0 +1,163 @@
+"""RTP found among datagrams: by itself, by SDP, and as told."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import numpy as np
+import pytest
+
+from earwitness.trace.capture import Capture, parse_capture, read_capture
+from earwitness.trace.model import UNKNOWN
+from earwitness.trace.payload_types import main_payload_type
+from earwitness.trace.problem import ProblemKind
+from earwitness.trace.sdp import Encoding, parse_sdp
+from earwitness.trace.streams import StreamOptions
+from tests.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+
+BACK = {"source": PHONE, "destination": SERVER}
+
+
+def read(datagrams: list[Datagram], **options: object) -> Capture:
+    return parse_capture(pcap(datagrams), options=StreamOptions(**options))  # type: ignore[arg-type]
+
+
+def test_two_directions_are_two_streams_the_longer_first() -> None:
+    capture = read(together(rtp_stream("." * 10, ssrc=1), rtp_stream("." * 15, ssrc=2, **BACK)))  # type: ignore[arg-type]
+    assert [(s.ssrc, len(s.trace), s.flow.source) for s in capture.streams] == [
+        (2, 15, "10.8.0.2"),
+        (1, 10, "10.8.0.1"),
+    ]
+    assert capture.sent_by("10.8.0.1") == capture.received_by("10.8.0.2") == (capture.streams[1],)
+    assert not capture.problems
+
+
+def test_a_stream_holds_what_was_sent() -> None:
+    (stream,) = read(rtp_stream("..x._..", payload=b"hello", sequence=65534, timestamp=2**32 - 320)).streams
+    trace = stream.trace
+    assert trace.sequence.tolist() == [65534, 65535, 65537, 65538, 65539]
+    assert (trace.timestamp - trace.timestamp[0]).tolist() == [0, 160, 480, 800, 960]
+    assert trace.marker.tolist() == [True, False, False, True, False]
+    assert trace.arrived_ns.tolist() == [START_NS + 20_000_000 * slot for slot in (0, 1, 3, 5, 6)]
+    assert (trace.sent_ns == UNKNOWN).all()
+    assert trace.payloads is not None
+    assert [trace.payloads[i] for i in range(5)] == [b"hello"] * 5
+    assert (stream.codec, stream.codec_from, trace.clock_rate) == ("g711u", "static", 8000)
+
+
+def test_dns_stun_rtcp_sip_and_noise_are_not_rtp() -> None:
+    rng = random.Random(1)
+    noise = [Datagram(START_NS + i * 10**6, rng.randbytes(rng.randrange(0, 200))) for i in range(3000)]
+    report = struct.pack(">BBHIIIIII", 0x80, 200, 6, 1, 2, 3, 4, 5, 6)
+    rtcp = [Datagram(START_NS + i * 10**9, report, ("10.8.0.1", 4001), ("10.8.0.2", 4001)) for i in range(30)]
+    same = [Datagram(START_NS + i * 10**9, b"\x80" + bytes(30), ("10.8.0.1", 9), ("10.8.0.2", 9)) for i in range(30)]
+    assert read([*noise, *rtcp, *same]).streams == ()
+    assert read([*noise, *rtcp, *same]).problems[-1].kind == ProblemKind.NO_RTP
+
+
+def test_sdp_names_codec_and_clock_of_a_dynamic_payload_type() -> None:
+    sdp = (
+        "m=audio 4000 RTP/AVP 96 0 101\r\na=rtpmap:96 iLBC/8000\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n"
+    )
+    capture = read([invite(sdp), *rtp_stream("." * 60, payload_type=96, clock_rate=8000)])
+    (stream,) = capture.streams
+    assert (stream.codec, stream.codec_from, stream.trace.clock_rate) == ("ilbc", "sdp", 8000)
+    assert capture.sdp[0].payload_types == (96, 0, 101)
+    assert capture.sdp[0].ptime_ms == 20
+    assert (capture.sip[0].method, capture.sip[0].call_id) == ("INVITE", "abc")
+
+
+def test_sdp_overrules_what_we_would_guess() -> None:
+    sdp = "m=audio 4000 RTP/AVP 97\r\na=rtpmap:97 opus/48000/2\r\n"
+    (stream,) = read([invite(sdp), *rtp_stream("." * 9, payload_type=97, clock_rate=48000)]).streams
+    assert (stream.codec, stream.codec_from, stream.trace.clock_rate) == ("opus", "sdp", 48000)
+
+
+def test_where_sdp_says_rtp_goes_one_packet_is_enough() -> None:
+    sdp = "m=audio 4000 RTP/AVP 0\r\n"
+    assert len(read([invite(sdp), *rtp_stream(".")]).streams) == 1
+    assert len(read(rtp_stream(".")).streams) == 0
+    assert len(read(rtp_stream("."), ports={4000}).streams) == 1
+
+
+@pytest.mark.parametrize(("payload_type", "clock_rate", "codec"), [(97, 8000, "speex"), (120, 48000, "opus")])
+def test_the_studys_dynamic_types_are_guessed_and_said_to_be(payload_type: int, clock_rate: int, codec: str) -> None:
+    (stream,) = read(rtp_stream("." * 80, payload_type=payload_type, clock_rate=clock_rate)).streams
+    assert (stream.codec, stream.codec_from, stream.trace.clock_rate) == (codec, "guessed", clock_rate)
+    assert any("guessed" in note for note in stream.trace.notes)
+
+
+def test_a_guess_that_the_timestamps_contradict_is_dropped() -> None:
+    (stream,) = read(rtp_stream("." * 80, payload_type=120, clock_rate=8000)).streams
+    assert (stream.codec, stream.codec_from, stream.trace.clock_rate) == ("", "unknown", 8000)
+
+
+@pytest.mark.parametrize("clock_rate", [8000, 16000, 48000])
+def test_the_clock_of_an_unknown_type_is_read_off_its_timestamps(clock_rate: int) -> None:
+    (stream,) = read(rtp_stream("." * 80, payload_type=111, clock_rate=clock_rate)).streams
+    assert stream.trace.clock_rate == clock_rate
+    assert any("by its timestamps" in note for note in stream.trace.notes)
+
+
+@pytest.mark.parametrize(("types", "main"), [([13] * 9 + [8], 8), ([13, 19, 19], 19), ([0, 0, 101], 0), ([], 0)])
+def test_comfort_noise_is_the_speech_of_no_stream_that_has_any(types: list[int], main: int) -> None:
+    assert main_payload_type(np.array(types, dtype=np.uint8)) == main
+
+
+def test_options_choose_ports_ssrc_types_and_clock() -> None:
+    both = together(
+        rtp_stream("." * 9, ssrc=1),
+        rtp_stream("." * 9, ssrc=2, source=("10.8.0.1", 6000), destination=("10.8.0.2", 6002)),
+    )
+    assert [s.ssrc for s in read(both, ports={6002}).streams] == [2]
+    assert [s.ssrc for s in read(both, ssrc=1).streams] == [1]
+    (one, _) = read(both, payload_types={0: Encoding("G722", 8000)}).streams
+    assert (one.codec, one.codec_from) == ("g722", "option")
+    assert {s.trace.clock_rate for s in read(both, clock_rate=16000).streams} == {16000}
+
+
+def test_a_stray_second_ssrc_is_a_stream_of_its_own_and_said() -> None:
+    stray = rtp_stream("..", ssrc=0xBAD, start_ns=START_NS + 70_000_000)
+    capture = read(together(rtp_stream("." * 40), stray))
+    assert [(s.ssrc, len(s.trace)) for s in capture.streams] == [(0x1234ABCD, 40), (0xBAD, 2)]
+    (problem,) = capture.problems
+    assert problem.kind == ProblemKind.STRAY_SSRC
+    assert "1 more SSRCs with 2 packets" in problem.detail
+
+
+def test_a_flood_of_ssrcs_is_bounded_and_counted() -> None:
+    flood = [rtp_stream(".", ssrc=n, start_ns=START_NS + n * 1000)[0] for n in range(2000)]
+    capture = read(together(rtp_stream("." * 40, ssrc=99_999), flood))
+    assert len(capture.streams) == 256
+    assert {p.kind for p in capture.problems} == {ProblemKind.STRAY_SSRC, ProblemKind.UNSUPPORTED}
+
+
+def test_packets_out_of_order_of_time_are_sorted_and_it_is_said() -> None:
+    stream = rtp_stream("....")
+    (found,) = read([stream[0], stream[2], stream[1], stream[3]]).streams
+    assert found.trace.sequence.tolist() == [1000, 1001, 1002, 1003]
+    assert "sorted" in found.trace.notes[0]
+
+
+def test_sdp_of_any_shape_never_raises() -> None:
+    assert (
+        parse_sdp("m=audio\r\nm=\r\nm=audio x RTP/AVP 0\r\nm=video 5 RTP/AVP 3\r\na=rtpmap:\r\nc=\r\nm=audio 70000 A 1")
+        == []
+    )
+    (media,) = parse_sdp("c=IN IP4 192.0.2.1/127\nm=audio 5004/2 RTP/AVP 0 x 300\na=rtpmap:96 opus\na=rtpmap:96 /8\n")
+    assert (media.address, media.port, media.payload_types, media.encodings) == (
+        "192.0.2.1",
+        5004,
+        (0,),
+        {96: Encoding("", 8)},
+    )
+
+
+def test_each_file_has_a_clock_of_its_own_unless_named(tmp_path: object) -> None:
+    for name in ("a", "b"):
+        with open(f"{tmp_path}/{name}.pcap", "wb") as handle:  # noqa: PTH123
+            handle.write(pcap(rtp_stream("...")))
+    clocks = {read_capture(f"{tmp_path}/{name}.pcap").streams[0].trace.arrived_clock for name in ("a", "b")}
+    assert len(clocks) == 2
+    assert read_capture(f"{tmp_path}/a.pcap", clock="lab").streams[0].trace.arrived_clock == "lab"
