@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.measure import Measurement
+from earwitness.arrays import F64
 from earwitness.ear.adaptive import Adaptive
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer
@@ -27,8 +27,6 @@ from earwitness.score.pesq import ScorerRefused, pesq_nb, samples_as_published
 from earwitness.speech.wav import read_wav
 from earwitness.trace.capture import read_capture
 from earwitness.trace.rtcp import missed_by_capture
-
-F64 = NDArray[np.float64]
 
 PUBLISHED = Path(os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parents[2] / "shared" / "published"))
 RAW = PUBLISHED / "05-data" / "Sample-Raw-Data"

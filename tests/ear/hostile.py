@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import I64
 from earwitness.ear.clock import playing_clock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.span import LEAST_PACKET_NS, QUIET_EACH_NS, QUIET_NS
@@ -42,7 +42,6 @@ CONCEALMENTS = ("silence", "repeat", "wsola", "codec", "fec", "pjmedia")
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 Rng = np.random.Generator
-I64 = NDArray[np.int64]
 Column = Callable[[int, int, Rng], I64]
 
 

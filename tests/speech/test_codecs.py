@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import (
     Codec,
     MalformedFrame,
-    Pcm,
     decode_packets,
     encode_packets,
     frames_per_packet,

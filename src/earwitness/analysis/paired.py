@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from earwitness.analysis.conditions import condition, conditions
 from earwitness.analysis.statistics import Interval, cluster_bootstrap
+from earwitness.arrays import F64
 from earwitness.errors import InputError
-
-F64 = NDArray[np.float64]
 
 AXIS_COLUMNS: dict[str, str] = {
     "path": "level_path",

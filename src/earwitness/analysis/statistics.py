@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-F64 = NDArray[np.float64]
+from earwitness.arrays import F64
 
 
 def known(values: ArrayLike) -> F64:

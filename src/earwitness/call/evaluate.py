@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earwitness.archive.layout import (
     CAPTURES,
@@ -21,6 +20,7 @@ from earwitness.archive.layout import (
 from earwitness.archive.record import CallRecord, Listening
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import write_ledger
+from earwitness.arrays import Pcm
 from earwitness.call.clocks import one_clock
 from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
@@ -39,8 +39,6 @@ from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.model import LOST, Trace
 from earwitness.trace.pair import pair
 from earwitness.trace.table import write_trace
-
-Pcm = NDArray[np.int16]
 
 
 def ready() -> None:

@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earwitness.analysis.conditions import NO_LINK
 from earwitness.archive.layout import LISTENER, SPEAKER
 from earwitness.archive.schema import Row
+from earwitness.arrays import Pcm
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.self_check import complaint
@@ -31,8 +31,6 @@ from earwitness.speech.reference import speech as reference_speech
 from earwitness.speech.wav import read_wav, resample
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.timing import Timing, summarise
-
-Pcm = NDArray[np.int16]
 
 
 @lru_cache(maxsize=8)

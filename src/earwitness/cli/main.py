@@ -13,7 +13,6 @@ import typer
 from typer.core import TyperGroup
 
 import earwitness.cli
-from earwitness import __version__
 from earwitness.archive.problems import FULL
 from earwitness.cli import streams
 from earwitness.cli.common import output, progress
@@ -21,6 +20,7 @@ from earwitness.cli.running import INTERRUPTED
 from earwitness.cli.terminal import VisibleFormatter, show_refusal
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.netns import termination
+from earwitness.version import __version__
 
 
 class _Commands(TyperGroup):

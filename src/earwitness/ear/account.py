@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I64, Bool
 from earwitness.ear.base import CONCEAL, PAUSE, Fate
 from earwitness.ear.replay import Replay
 from earwitness.ear.span import room_for_packets
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.series import ticks_ns
-
-I64 = NDArray[np.int64]
-Bool = NDArray[np.bool_]
 
 FATES = tuple(Fate)
 """What a fate code is an index into."""

@@ -8,13 +8,10 @@ it quiet.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import I64
 from earwitness.ear.span import LONGEST_NS, QUIET_NS
 from earwitness.trace.model import LOST, Trace
-
-I64 = NDArray[np.int64]
-
 
 SENDING_TAKES_NS = {"g711u": 50_000, "g711a": 50_000, "gsm": 120_000, "speex": 400_000, "opus": 2_000_000}
 """Between reading its jitter buffer and sending its own packet a phone encodes a frame: how long that takes on the

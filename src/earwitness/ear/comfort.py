@@ -9,15 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import F64, I64, Pcm
 from earwitness.ear.replay import Replay
 from earwitness.trace.model import Trace
 from earwitness.trace.payload_types import COMFORT_NOISE
-
-Pcm = NDArray[np.int16]
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
 
 OVERLOAD = 4 * 8031
 """0 dBov is a square wave of this amplitude, the loudest that mu-law has (RFC 3389 3.1), in 16 bits."""

@@ -15,14 +15,12 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.ear.pjmedia_ear import PjmediaConcealment
 from earwitness.ear.wsola import Extension
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec, Decoder
-
-Pcm = NDArray[np.int16]
 
 CONCEALMENTS = ("silence", "repeat", "wsola", "codec", "fec", "pjmedia")
 """Names that `concealer` knows."""

@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import I64
 from earwitness.ear.base import Stream
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec, most_frames
 from earwitness.trace.model import LOST, Trace
 from earwitness.trace.payload_types import main_payload_type
-
-I64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

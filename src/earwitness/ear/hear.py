@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import F64, Pcm
 from earwitness.ear.account import Account, account, inferred_losses, leapt_over, spoken_ns
 from earwitness.ear.base import Fate, JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
@@ -29,9 +30,6 @@ from earwitness.trace.model import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Pcm = NDArray[np.int16]
-F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

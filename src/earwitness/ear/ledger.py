@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I64
 from earwitness.ear.account import CODE, FATES, Account, inferred_losses, spoken_ns
 from earwitness.ear.base import Fate
 from earwitness.ear.replay import Replay
@@ -15,7 +16,6 @@ from earwitness.trace.model import UNKNOWN, Trace
 if TYPE_CHECKING:
     import pandas as pd
 
-I64 = NDArray[np.int64]
 Columns = dict[str, NDArray[Any]]
 
 NO_PACKET = -1

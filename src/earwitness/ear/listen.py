@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from earwitness.arrays import Pcm
 from earwitness.ear.account import media_ns
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
@@ -15,7 +16,7 @@ from earwitness.ear.hear import Heard, hear
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
 from earwitness.ear.pjmedia import Pjmedia
 from earwitness.errors import InputError
-from earwitness.speech.codecs.base import Codec, Pcm
+from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_from_rtpmap
 from earwitness.trace.capture import Capture

@@ -10,13 +10,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import F64, I64
 from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
 from earwitness.ear.frames import Frames
 from earwitness.errors import InputError
 from earwitness.trace.model import Trace
-
-I64 = NDArray[np.int64]
-F64 = NDArray[np.float64]
 
 _LONG_PAUSE_NS = 200_000_000
 """Quiet shorter than this is inside speech."""

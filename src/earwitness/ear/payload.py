@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.ear.frames import Frames
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec, MalformedFrame
 from earwitness.trace.model import Trace
-
-Pcm = NDArray[np.int16]
 
 REFERENCE_OFFSET = 160
 """RTP timestamp, in samples, of the packet that carries the reference's first sample, for a phone that starts its

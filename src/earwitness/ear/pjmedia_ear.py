@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.ear.wsola import Extension
 from earwitness.speech.codecs.base import Codec, Decoder, MalformedFrame
-
-Pcm = NDArray[np.int16]
 
 LONGEST_MS = 240
 """Concealment without a good frame in between ends after this."""

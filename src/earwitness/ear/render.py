@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.ear.account import stretched_frames
 from earwitness.ear.base import CONCEAL, PAUSE
 from earwitness.ear.comfort import ComfortNoise, noise_in_force
@@ -16,8 +16,6 @@ from earwitness.ear.replay import Replay
 from earwitness.ear.stretch import least_samples, stretch
 from earwitness.speech.codecs.base import Codec, Decoder, MalformedFrame
 from earwitness.trace.model import Trace
-
-Pcm = NDArray[np.int16]
 
 _PLAIN, _FASTER, _SLOWER = 0, 1, 2
 _NOISE = -3

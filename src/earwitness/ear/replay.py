@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import I64
 from earwitness.ear.base import JitterBuffer, Playout, Pull
 from earwitness.ear.frames import Frames, arrivals
 from earwitness.ear.oracle import Oracle
 from earwitness.ear.span import LONGEST_NS, checked_span
 from earwitness.errors import InputError
 from earwitness.trace.model import Trace
-
-I64 = NDArray[np.int64]
 
 _BLOCK = 1 << 16
 """Ticks of which the pulls are kept as objects, which take ten times the memory of their numbers."""

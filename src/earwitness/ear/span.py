@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earwitness.errors import InputError
 from earwitness.trace.model import LOST, Trace
-
-I64 = NDArray[np.int64]
 
 LONGEST_NS = 4 * 3600 * 1_000_000_000
 """No call that is replayed lasts longer."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Pcm = NDArray[np.int16]
+from earwitness.arrays import Pcm
 
 _STEP_MS = 10
 _SEARCH_MS = 5

@@ -8,10 +8,8 @@ held back by one cross-fade, so that a gap can begin with one; continued extensi
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Pcm = NDArray[np.int16]
-F32 = NDArray[np.float32]
+from earwitness.arrays import F32, Pcm
 
 
 class Extension:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.errors import CallFailure, Outcome
 from earwitness.phone.rtp import RtpPacket
-from earwitness.speech.codecs.base import Codec, Pcm
+from earwitness.speech.codecs.base import Codec
 
 HANGOVER_PACKETS = 10
 """200 ms of packets after the last active one, so that word ends are not cut."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from earwitness.analysis.statistics import F64, correlate, quartiles, within_iqr
+from earwitness.analysis.statistics import correlate, quartiles, within_iqr
+from earwitness.arrays import F64
 from earwitness.published.calls_csv import CODECS
 
 Statistic = Callable[..., float]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.files import read_regular
 from earwitness.speech.wav import MOST_FILE_BYTES, decode_audio
@@ -19,8 +19,6 @@ SHORTEST_S, LONGEST_S = 25.0, 32.0
 HEADER_BYTES = 44
 """What the study's PESQ binary skips of every file, whatever the header says (ITU-T P.862 reference code)."""
 _MOST_CHUNKS = 10_000
-
-Pcm = NDArray[np.int16]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.ear.hear import Heard
 from earwitness.ear.payload import REFERENCE_OFFSET
 from earwitness.replay.blame_sounds import Ideal, likeness, reassembled, said_in, without_concealment
@@ -25,8 +25,6 @@ from earwitness.score.listening import listen, loopback
 from earwitness.score.pesq import ScorerRefused
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.codecs.registry import codec as codec_named
-
-Pcm = NDArray[np.int16]
 
 CAUSES: dict[str, str] = {
     "codec": "the codec: the speech through it and back, against the speech itself",

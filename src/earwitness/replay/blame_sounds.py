@@ -10,8 +10,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import F64, I64, Bool, Pcm
 from earwitness.ear.account import CODE, inferred_losses
 from earwitness.ear.base import Fate
 from earwitness.ear.conceal import concealer
@@ -21,11 +21,6 @@ from earwitness.ear.render import render
 from earwitness.score.pesq import MOST_SECONDS, ScorerRefused
 from earwitness.speech.codecs.base import Codec, packet_ticks
 from earwitness.trace.model import LOST, Payloads, Trace
-
-Pcm = NDArray[np.int16]
-I64 = NDArray[np.int64]
-F64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
 
 SEEN_MS = 16
 """PESQ looks through windows of 32 ms: one that is aligned as well as can be still sees half of one of what filled the

@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from earwitness.analysis.statistics import Interval
-
-F64 = NDArray[np.float64]
+from earwitness.arrays import F64
 
 GOOD_MOS = 3.0
 """The published study's threshold: a call above it is called good."""

@@ -11,9 +11,9 @@ import numpy as np
 from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.schema import Row
+from earwitness.arrays import F64
 from earwitness.report import style
 from earwitness.report.overview import Distribution, one_direction, pooled
-from earwitness.report.plot import F64
 from earwitness.report.words import Way, groups
 
 _LEGEND_LETTERS = 40

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.archive.stored import StoredCall
+from earwitness.arrays import F64
 from earwitness.errors import InputError
-from earwitness.report.plot import F64, Axis, Plot, Series, Tick, dots, line, x_ticks
+from earwitness.report.plot import Axis, Plot, Series, Tick, dots, line, x_ticks
 from earwitness.report.tracks import one_way_delay_ms
 from earwitness.report.words import Group, Way, codec_label, number, percent
 

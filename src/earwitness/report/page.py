@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from earwitness import __version__
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
+from earwitness.arrays import F64
 from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction, path_class, pooled
-from earwitness.report.plot import F64, Plot
+from earwitness.report.plot import Plot
 from earwitness.report.sounds import Sounds
 from earwitness.report.tracks import Tracks, tracks
 from earwitness.report.words import Group, Way, codec_label, direction_label, groups, summary
 from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
+from earwitness.version import __version__
 
 MOST_TRACES = 400
 """Directions whose packets are read for the delay chart."""

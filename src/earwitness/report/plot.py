@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-F64 = NDArray[np.float64]
+from earwitness.arrays import F64
 
 UNITS = 4000
 """Width of every plot's data box."""

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.score.pesq import check_length, pesq_nb, pesq_wb, samples_as_published
 from earwitness.score.verdict import verdict
 from earwitness.speech.level import speech_level
-from earwitness.speech.wav import Pcm, read_wav, resample
+from earwitness.speech.wav import read_wav, resample
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Pcm = NDArray[np.int16]
+from earwitness.arrays import Pcm
 
 _BLOCK_MS = 8
 _MARGIN_MS = 500

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from earwitness.arrays import Pcm
 from earwitness.score.pesq import PesqScore, check_length, pesq_nb, pesq_wb
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.wav import resample
-
-Pcm = NDArray[np.int16]
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,12 @@ from math import exp, log
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.files import read_regular
 from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, measure
 from earwitness.speech.wav import MOST_FILE_BYTES
-
-Pcm = NDArray[np.int16]
 
 MOST_SECONDS = 90.0
 """P.862 is validated for 8 to 30 s; beyond 96 s the reference code may overrun its list of bad intervals."""

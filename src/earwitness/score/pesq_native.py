@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import F32
 from earwitness.errors import EarwitnessError
-
-F32 = NDArray[np.float32]
 
 MAX_UTTERANCES = 50
 """Size of the reference code's arrays; it does not check them (pesq.h, MAXNUTTERANCES)."""

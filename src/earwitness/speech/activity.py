@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Pcm = NDArray[np.int16]
+from earwitness.arrays import Pcm
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.speech.wav import to_int16
-
-Pcm = NDArray[np.int16]
 
 _TIME_CONSTANT_S = 0.03
 _HANGOVER_S = 0.2

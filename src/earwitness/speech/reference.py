@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.speech.level import speech_level
 from earwitness.speech.wav import MOST_RESAMPLED, decode_audio, read_wav, resample
-
-Pcm = NDArray[np.int16]
 
 DEFAULT_SPEECH = "allison-10s"
 LEAST_ACTIVE_S = 3.0

@@ -15,10 +15,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.files import MIB, read_regular
-
-Pcm = NDArray[np.int16]
 
 _REMEDY = "give a sound file (WAV, FLAC, AIFF, Ogg) with at least one sample"
 MOST_FILE_BYTES = 128 * MIB

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earwitness.trace.model import I64, Trace
-from earwitness.trace.series import F64, Arrivals, arrivals, steps
+from earwitness.arrays import F64, I64
+from earwitness.trace.model import Trace
+from earwitness.trace.series import Arrivals, arrivals, steps
 
 WITHIN_MS = 3.0
 """Packets closer than this to the one before are of one burst: far under a ptime, far over a send queue's spacing."""

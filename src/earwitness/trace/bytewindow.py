@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.trace.model import I64, U8
+from earwitness.arrays import I64, U8
 
 
 def window(data: U8, offsets: I64, width: int) -> U8:

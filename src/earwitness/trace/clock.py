@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from earwitness.arrays import I64
 from earwitness.errors import InputError
 from earwitness.trace.envelope import Cloud, consistent_lines, widest_strip
-from earwitness.trace.model import I64, LOST, UNKNOWN, Trace
+from earwitness.trace.model import LOST, UNKNOWN, Trace
 
 MAX_SKEW_PPM = 200.0
 """Two free-running quartz clocks differ by less (100 ppm each)."""

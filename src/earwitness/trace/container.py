@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from earwitness.arrays import U8
 from earwitness.errors import InputError
 from earwitness.files import MIB, open_regular
-from earwitness.trace.model import U8
 from earwitness.trace.pcap import HEADER_BYTES, PCAP_MAGIC, PcapReader
 from earwitness.trace.pcapng import PCAPNG_MAGIC, PcapngReader
 from earwitness.trace.records import Records

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from earwitness.arrays import F64
 from earwitness.trace.model import UNKNOWN, Trace
-from earwitness.trace.series import F64, NAN, quantiles
+from earwitness.trace.series import NAN, quantiles
 
 
 @dataclass(frozen=True)

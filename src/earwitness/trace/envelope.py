@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.trace.series import F64
+from earwitness.arrays import F64
 
 REACHED = 20
 """How many of the fastest packets of a direction tell how well its least delay was reached."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from earwitness.trace.model import I64
+from earwitness.arrays import I64
 
 MAX_DROPOUT = 3000
 """RFC 3550 A.1: a jump further ahead than this is no loss but a restart, if the next packets agree."""

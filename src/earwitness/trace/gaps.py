@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from earwitness.trace.model import Bool, Trace
-from earwitness.trace.series import F64, Arrivals, arrivals, steps
+from earwitness.arrays import F64, Bool
+from earwitness.trace.model import Trace
+from earwitness.trace.series import Arrivals, arrivals, steps
 
 
 def gaps_ms(trace: Trace | Arrivals) -> F64:

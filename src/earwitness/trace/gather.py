@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from earwitness.arrays import I32, I64, U8, Bool
 from earwitness.errors import InputError
 from earwitness.trace.bytewindow import window
 from earwitness.trace.link_layer import Datagrams, Followed, follow
-from earwitness.trace.model import I32, I64, U8, Bool
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.records import Records
 from earwitness.trace.sdp import SIP_BEGINNINGS

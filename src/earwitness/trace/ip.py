@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I64, U8
 from earwitness.trace.bytewindow import big_endian, window
-from earwitness.trace.model import I64, U8
 
 _UDP, _FRAGMENT, _AUTHENTICATION = 17, 44, 51
 _EXTENSIONS = (0, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140)

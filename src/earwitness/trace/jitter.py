@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earwitness.trace.model import I64, Trace
-from earwitness.trace.series import F64, NAN, Arrivals, arrivals, quantiles, steps
+from earwitness.arrays import F64, I64
+from earwitness.trace.model import Trace
+from earwitness.trace.series import NAN, Arrivals, arrivals, quantiles, steps
 
 _KEPT = 15 / 16
 """What a packet leaves of the estimate before it."""

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I32, I64, U8, Bool
 from earwitness.trace.bytewindow import big_endian, codes, window
 from earwitness.trace.ip import Cursor, long_enough, udp_over_ipv4, udp_over_ipv6
-from earwitness.trace.model import I32, I64, U8, Bool
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.records import Records
 

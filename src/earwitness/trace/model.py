@@ -9,13 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I32, I64, U8, Bool
 from earwitness.errors import InputError
 from earwitness.trace.bounds import MOST_CLOCK_RATE, MOST_PAYLOAD, MOST_SEQUENCE, MOST_TIME_NS, MOST_TIMESTAMP
-
-I64 = NDArray[np.int64]
-I32 = NDArray[np.int32]
-U8 = NDArray[np.uint8]
-Bool = NDArray[np.bool_]
 
 UNKNOWN: int = int(np.iinfo(np.int64).min)
 """A time that was not observed (`sent_ns` of a capture at the receiver alone)."""

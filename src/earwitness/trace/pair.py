@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I64
 from earwitness.errors import InputError
-from earwitness.trace.model import I64, LOST, UNKNOWN, Payloads, Trace
+from earwitness.trace.model import LOST, UNKNOWN, Payloads, Trace
 
 
 def pair(sent: Trace, received: Trace) -> Trace:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I32, I64, U8, Bool
 from earwitness.trace.bytewindow import window
-from earwitness.trace.model import I32, I64, U8, Bool
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import MAX_PACKET, Records
 from earwitness.trace.tally import Tally

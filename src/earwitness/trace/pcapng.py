@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I64, U8, Bool
 from earwitness.trace.bytewindow import window
-from earwitness.trace.model import I64, U8, Bool
 from earwitness.trace.pcap import MOST_PACKETS, TOO_LONG
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import MAX_PACKET, Records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from earwitness.trace.model import I32, I64, U8
+from earwitness.arrays import I32, I64, U8
 from earwitness.trace.problem import CaptureProblem
 
 MAX_PACKET = 262_144

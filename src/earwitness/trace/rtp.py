@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from earwitness.arrays import I32, I64, U8, Bool
 from earwitness.trace.bytewindow import big_endian, window
-from earwitness.trace.model import I32, I64, U8, Bool
 
 HEADER_BYTES = 12
 _FIXED = struct.Struct(">BBHII")

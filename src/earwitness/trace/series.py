@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import F64, I64, Bool
 from earwitness.trace.extend import MAX_DROPOUT
-from earwitness.trace.model import I64, Bool, Trace
+from earwitness.trace.model import Trace
 
-F64 = NDArray[np.float64]
 NAN = float("nan")
 
 

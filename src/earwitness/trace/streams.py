@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.arrays import I64
 from earwitness.trace.bytewindow import codes
 from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link_layer import Datagrams, Flow
-from earwitness.trace.model import I64, UNKNOWN, Payloads, Trace
+from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC, codec_name, main_payload_type
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders

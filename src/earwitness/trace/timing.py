@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from earwitness.arrays import F64
 from earwitness.trace import bursts as burst_series
 from earwitness.trace import gaps as gap_series
 from earwitness.trace.delay import NO_DELAY, DelayStatistics, delay_statistics, one_way_delay_ms, relative_delay_ms
 from earwitness.trace.jitter import jitter_ms, last_jitter_units
 from earwitness.trace.loss import loss
 from earwitness.trace.model import UNKNOWN, Trace
-from earwitness.trace.series import F64, NAN, arrivals, quantiles
+from earwitness.trace.series import NAN, arrivals, quantiles
 
 SPIKE_MS = 150.0
 """The study's threshold of a delay spike."""

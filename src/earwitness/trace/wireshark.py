@@ -18,9 +18,9 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.trace.model import Bool, Trace
+from earwitness.arrays import F64, Bool
+from earwitness.trace.model import Trace
 from earwitness.trace.payload_types import COMFORT_NOISE
-from earwitness.trace.series import F64
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patheffects import Normal, Stroke
 
-from earwitness.analysis.statistics import F64, ecdf
+from earwitness.analysis.statistics import ecdf
+from earwitness.arrays import F64
 from earwitness.report.style import GREY, Mark, path_style
 
 

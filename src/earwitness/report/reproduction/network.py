@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from earwitness.analysis.statistics import F64, correlate
+from earwitness.analysis.statistics import correlate
+from earwitness.arrays import F64
 from earwitness.report.reproduction.drawing import (
     NotDrawn,
     Study,

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earwitness.arrays import Pcm
 from earwitness.errors import EarwitnessError
-
-Pcm = NDArray[np.int16]
 
 MOST_PACKET_MS = 200
 """Speech in one packet that is decoded at most: as much as RFC 3551 4.2 asks a receiver to accept. A packet of a

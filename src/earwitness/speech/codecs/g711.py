@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm, most_frames
+from earwitness.arrays import Pcm
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames
 from earwitness.speech.codecs.native import checked_frame
 
 Law = Literal["u", "a"]

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm, most_frames
+from earwitness.arrays import Pcm
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160

@@ -8,8 +8,8 @@ from functools import cache
 
 import numpy as np
 
+from earwitness.arrays import Pcm
 from earwitness.errors import EarwitnessError
-from earwitness.speech.codecs.base import Pcm
 
 
 class CodecLibraryMissing(EarwitnessError):

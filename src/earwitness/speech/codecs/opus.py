@@ -10,8 +10,9 @@ from functools import cache, lru_cache
 
 import numpy as np
 
+from earwitness.arrays import Pcm
 from earwitness.errors import EarwitnessError
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, Pcm
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 SAMPLE_RATES = (8000, 12000, 16000, 24000, 48000)

@@ -1,0 +1,16 @@
+"""The arrays that results are made of, by what an element is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.int16]
+"""Sound: samples of 16-bit linear PCM."""
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
+"""Times in ns, extended sequence numbers and timestamps."""
+U8 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
