@@ -62,15 +62,15 @@ def test_compare_takes_a_data_set_its_directory_or_its_rows(samples: Path) -> No
 
 
 def test_calls_are_heard_again_with_any_number_of_workers(directory: Path, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[str] = []
     one = ew.what_if(
         ew.open_dataset(directory),
         ["fixed:60", "fixed:200"],
         calls=1,
         out=str(tmp_path / "one"),
-        progress=lambda done, of, _: told.append((done, of)),
+        on_event=lambda event: told.append(str(event)),
     )
-    assert told[-1] == (4, 4)
+    assert told[-1].startswith("4 of 4: ")
     two = ew.what_if(directory, ["fixed:60", "fixed:200"], calls=1, out=tmp_path / "two", workers=2)
     pd.testing.assert_frame_equal(one.calls, two.calls)
     assert one.summary["buffer"].tolist() == ["fixed:60", "fixed:200"]
@@ -90,7 +90,12 @@ def test_questions_in_sql(samples: Path) -> None:
 
 def test_a_report_and_figures(directory: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    page = ew.write_report(ew.open_dataset(directory), calls=1, figures=str(tmp_path / "figures"), progress=told.append)
+    page = ew.write_report(
+        ew.open_dataset(directory),
+        calls=1,
+        figures=str(tmp_path / "figures"),
+        on_event=lambda event: told.append(str(event)),
+    )
     assert page == directory / "report.html"
     assert told
     assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".pdf", ".png"}

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from earwitness.archive.dataset import Dataset
+from earwitness.api.needing import needs
+from earwitness.events import Listener, ignore
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from earwitness.archive.dataset import Dataset
     from earwitness.archive.problems import Problem
     from earwitness.replay.blame_calls import BlamedCalls
     from earwitness.replay.whatif import WhatIf
 
-Data: TypeAlias = Dataset | str | Path
-"""A data set: open, or its directory."""
-
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""Called with (done, of how many, what comes now) as work goes on."""
+    Data: TypeAlias = Dataset | str | Path
+    """A data set: open, or its directory."""
 
 DEFAULT_CALLS = 24
 """Calls that a report shows in full: about 250 kB each with sound."""
@@ -36,6 +35,9 @@ def open_dataset(directory: str | Path) -> Dataset:
     Raises:
         EarwitnessError: there is none, it is damaged, or a later version wrote it.
     """
+    needs("open_dataset", "data")
+    from earwitness.archive.dataset import Dataset
+
     return Dataset.open(directory)
 
 
@@ -64,12 +66,13 @@ def compare(
     Raises:
         EarwitnessError: no such axis or measure, or no two calls differ in that alone.
     """
+    needs("compare", "data")
     import pandas as pd
 
     from earwitness.analysis.paired import COMPARED, Difference
     from earwitness.analysis.paired import compare as compare_rows
 
-    rows = data if isinstance(data, pd.DataFrame) else _opened(data).rows()
+    rows = data if isinstance(data, pd.DataFrame) else open_dataset(directory_of(data)).rows()
     found = compare_rows(rows, by, measures or COMPARED, resamples=resamples, seed=seed, any_instrument=any_instrument)
     columns = [field.name for field in dataclasses.fields(Difference)]
     return pd.DataFrame([one.to_dict() for one in found], columns=columns)
@@ -84,7 +87,7 @@ def what_if(
     captures: str | Path | None = None,
     calls: int | None = None,
     workers: int = 1,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
     seed: int = 1,
 ) -> WhatIf:
     """Hear all calls of a data set again, each through every one of these jitter buffers, and score them.
@@ -97,7 +100,7 @@ def what_if(
         captures: the folder that was imported, to read each phone's own playing clock off its capture.
         calls: only the first so many calls.
         workers: processes that work at the same time; the result does not depend on it.
-        progress: called with (done, of how many, what comes now).
+        on_event: called as work goes on, with what has been done of how much; `print` will do.
         seed: of the intervals' resampling.
 
     Returns:
@@ -106,20 +109,21 @@ def what_if(
     Raises:
         EarwitnessError: no such buffer, or nothing that can be heard. See docs/whatif.md.
     """
+    needs("what_if", "data")
     from earwitness.netns.workers import pool
     from earwitness.replay.whatif import DEFAULT_BUFFERS
     from earwitness.replay.whatif import what_if as hear_again
 
     with pool(workers) as executor:
         return hear_again(
-            _directory(data),
+            directory_of(data),
             buffers or DEFAULT_BUFFERS,
             out=_path(out),
             reference=reference,
             captures=_path(captures),
             calls=calls,
             executor=executor,
-            progress=progress,
+            on_event=on_event,
             seed=seed,
         )
 
@@ -133,7 +137,7 @@ def blame_dataset(
     captures: str | Path | None = None,
     calls: int | None = None,
     workers: int = 1,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
     seed: int = 1,
 ) -> BlamedCalls:
     """Which cause took how much of the MOS-LQO of every call of a data set.
@@ -148,19 +152,20 @@ def blame_dataset(
     Raises:
         EarwitnessError: no such buffer, or nothing that can be heard. See docs/whatif.md.
     """
+    needs("blame_dataset", "data")
     from earwitness.netns.workers import pool
     from earwitness.replay.blame_calls import blame_dataset as blame_calls
 
     with pool(workers) as executor:
         return blame_calls(
-            _directory(data),
+            directory_of(data),
             buffer=buffer,
             out=_path(out),
             reference=reference,
             captures=_path(captures),
             calls=calls,
             executor=executor,
-            progress=progress,
+            on_event=on_event,
             seed=seed,
         )
 
@@ -174,11 +179,12 @@ def query(data: Data, sql: str) -> pd.DataFrame:
     Raises:
         EarwitnessError: there is no such data set, or with DuckDB's word on the question.
     """
+    needs("query", "query")
     import pandas as pd
 
     from earwitness.study.query import query as ask
 
-    answer = ask(_directory(data), sql)
+    answer = ask(directory_of(data), sql)
     frame = pd.DataFrame(answer.rows, columns=list(answer.columns))
     frame.attrs["problems"] = list(answer.problems)
     return frame
@@ -190,33 +196,31 @@ def write_report(
     *,
     calls: int | None = DEFAULT_CALLS,
     figures: str | Path | None = None,
-    progress: Callable[[str], None] | None = None,
+    on_event: Listener = ignore,
 ) -> Path:
     """Write the report of a data set, one HTML file with the sound in it, and return its path.
 
     `out`: by default report.html in the data set. `calls`: how many are shown in full; None: all. `figures`: a folder
-    for figures for a paper (PDF and PNG). `progress` is called with a line at each stage.
+    for figures for a paper (PDF and PNG). `on_event` is called at each stage; `print` will do.
 
     Raises:
         EarwitnessError: there is no such data set, or a file cannot be written.
     """
+    needs("write_report", "report")
     from earwitness.report.figures import write_figures
     from earwitness.report.html import write_report as write_page
 
     problems: list[Problem] = []
-    directory = _directory(data)
-    page = write_page(directory, out, calls=calls, progress=progress, problems=problems)
+    directory = directory_of(data)
+    page = write_page(directory, out, calls=calls, on_event=on_event, problems=problems)
     if figures is not None:
         write_figures(directory, figures, problems)
     return page
 
 
-def _opened(data: Data) -> Dataset:
-    return data if isinstance(data, Dataset) else Dataset.open(data)
-
-
-def _directory(data: Data) -> Path:
-    return data.path if isinstance(data, Dataset) else Path(data)
+def directory_of(data: Data) -> Path:
+    """Where a data set is, which may be given open or by its directory."""
+    return Path(data) if isinstance(data, str | Path) else data.path
 
 
 def _path(path: str | Path | None) -> Path | None:

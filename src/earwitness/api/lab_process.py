@@ -7,15 +7,17 @@ an event loop that runs. So this process is started for each request, runs itsel
 is up, and ends when it is interrupted or its owner (a process id) is gone: in order, with what was measured stored.
 
 The request names the calls (`{"calls": [plan, ...]}`) or the study (`{"study": file}`), the data set (`out`) and what
-is recorded as the `command`. Each line of output is a JSON object: `{"progress": text}`, `{"call_id": id}` as a call is
-stored, `{"unstored": error}` for one that could not be, `{"error": error}` where nothing more can be done, and of a
-study `{"ending": [why, detail]}`. An error is `[kind, tried, on, happened, remedy]`.
+is recorded as the `command`. Each line of output is a JSON object: `{"event": type, "fields": {...}}` of
+`earwitness.events`, `{"call_id": id}` as a call is stored, `{"unstored": error}` for one that could not be,
+`{"error": error}` where nothing more can be done, and of a study `{"ending": [why, detail]}`. An error is
+`[kind, tried, on, happened, remedy]`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -31,14 +33,16 @@ from earwitness.call.lab_network import LabNetwork
 from earwitness.call.plan import CallPlan
 from earwitness.call.run import run_calls
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.events import CallStageReached, Event, Notice, Progress, StageReached, WarningGiven
 from earwitness.lab.plan import LabPlan
 from earwitness.lab.session import lab_for, rerun_in_lab
 from earwitness.netns import syscalls, termination
 from earwitness.netns.sandbox import in_sandbox
-from earwitness.study.file import read_study
+from earwitness.study.ending import Ending, StopRequest
+from earwitness.study.events import CallFinished, StudyOpened
+from earwitness.study.file import StudyFile, read_study_file
 from earwitness.study.folder import StudyFolder
 from earwitness.study.memory import use_little_memory
-from earwitness.study.runner import Ending, News, Stop
 from earwitness.study.session import lab_plan_of, run_in_lab
 
 
@@ -71,8 +75,8 @@ def _place_calls(request: Mapping[str, Any]) -> int:
 
 async def _calls(plans: list[CallPlan], lab_plan: LabPlan, out: Path, command: tuple[str, ...]) -> None:
     with Dataset.open_or_create(out) as dataset:
-        async with lab_for(lab_plan, _lab_progress) as lab:
-            running = run_calls(plans, LabNetwork(lab), dataset, command=command, told=_call_progress)
+        async with lab_for(lab_plan, _pass_on) as lab:
+            running = run_calls(plans, LabNetwork(lab), dataset, command=command, on_event=_pass_on)
             async with contextlib.aclosing(running):
                 async for call_id, ended in running:
                     if isinstance(ended, StoredCall):
@@ -84,9 +88,9 @@ async def _calls(plans: list[CallPlan], lab_plan: LabPlan, out: Path, command: t
 
 
 def _run_study(request: Mapping[str, Any]) -> int:
-    file = Path(request["study"])
+    file = read_study_file(Path(request["study"]))
     if not in_sandbox():
-        return rerun_in_lab(lab_plan_of(read_study(file)))
+        return rerun_in_lab(lab_plan_of(file.study))
     use_little_memory()
     try:
         ending = termination.run(_study(file, Path(request["out"]), tuple(request["command"])))
@@ -96,38 +100,35 @@ def _run_study(request: Mapping[str, Any]) -> int:
     return 0
 
 
-async def _study(file: Path, out: Path, command: tuple[str, ...]) -> Ending:
+async def _study(file: StudyFile, out: Path, command: tuple[str, ...]) -> Ending:
     """Run it; told to end, it finishes the calls on the air, and told again it stores them as interrupted."""
-    stop, this = Stop(), asyncio.current_task()
+    stop, this = StopRequest(), asyncio.current_task()
+    folder: StudyFolder | None = None
 
     def ask() -> None:
         stop.ask()
         if stop.now.is_set() and not stop.busy and this is not None:
             this.cancel()
 
-    def told(_folder: StudyFolder, news: News) -> None:
-        if news.stored is not None:
-            record = news.stored.record
-            how = record.outcome_detail or str(record.outcome)
-            _emit(progress=f"{news.call.position} {news.call.arm}, {news.call.plan.codec}: {how}")
-            _emit(call_id=record.call_id)
+    def on_event(event: Event) -> None:
+        nonlocal folder
+        if isinstance(event, StudyOpened):
+            folder = event.folder
+        elif isinstance(event, CallFinished) and folder is not None:
+            states = folder.journal.states()
+            done = sum(state.state in ("done", "failed") for state in states)
+            how = event.stored.record.outcome_detail or str(event.stored.record.outcome)
+            _pass_on(Progress(done, len(states), f"{event.call.arm}, {event.call.plan.codec}: {how}"))
+        else:
+            _pass_on(event)
 
     with termination.on_word_to_end(ask):
-        return await run_in_lab(
-            file, out, stop=stop, told=told, noted=_progress, booting=_lab_progress, command=command
-        )
+        return await run_in_lab(file, out, stop=stop, on_event=on_event, command=command)
 
 
-def _lab_progress(stage: str, fraction: float) -> None:
-    _progress(f"lab: {stage} ({fraction:.0%})")
-
-
-def _call_progress(_call_id: str, title: str, stage: str) -> None:
-    _progress(f"{title}: {stage}")
-
-
-def _progress(text: str) -> None:
-    _emit(progress=text)
+def _pass_on(event: Event) -> None:
+    if isinstance(event, StageReached | CallStageReached | Notice | Progress | WarningGiven):
+        _emit(event=type(event).__name__, fields=dataclasses.asdict(event))
 
 
 def _plain(error: EarwitnessError) -> list[str]:

@@ -8,24 +8,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any
 
-from earwitness.archive.dataset import Dataset
-from earwitness.call.lab_needs import lab_plan_for
+from earwitness import events
+from earwitness.api.data import open_dataset
+from earwitness.api.needing import needs
 from earwitness.call.plan import MANUAL, CallPlan
 from earwitness.errors import EarwitnessError, InputError
-from earwitness.study.file import read_study as read_study_file
-from earwitness.study.model import Study
-from earwitness.study.preview import Preview, preview
+from earwitness.events import Event, Listener, ignore
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Progress: TypeAlias = Callable[[str], object]
-"""Called with a line of text at each stage, such as `print`."""
+    from earwitness.archive.dataset import Dataset
+    from earwitness.study.model import Study
+    from earwitness.study.preview import Preview
 
 _PROCESS = "earwitness.api.lab_process"
 _INTERRUPTS = 3
@@ -64,9 +64,7 @@ class StudyRun:
         return self.rows.to_html(max_rows=20)
 
 
-def place_calls(
-    plans: CallPlan | Iterable[CallPlan], out: str | Path, *, progress: Progress | None = None
-) -> PlacedCalls:
+def place_calls(plans: CallPlan | Iterable[CallPlan], out: str | Path, *, on_event: Listener = ignore) -> PlacedCalls:
     """Place real calls in the lab, one after the other, and measure them; a process of its own runs the lab.
 
     A lab that is up (`earwitness lab up`) is used where it serves them, else one is started and ended with the calls. A
@@ -77,11 +75,14 @@ def place_calls(
     Args:
         plans: one or several; equal but for one field, they are compared by it.
         out: the data set to add them to, made where there is none.
-        progress: called with a line at each stage; `print` will do.
+        on_event: called at each stage; `print` will do.
 
     Raises:
         EarwitnessError: a plan that cannot be carried out, or no lab on this machine (`earwitness doctor` says why).
     """
+    needs("place_calls", "lab")
+    from earwitness.call.lab_needs import lab_plan_for
+
     chosen = [plans] if isinstance(plans, CallPlan) else list(plans)
     if not chosen:
         raise InputError("placing calls in", out, "no plan is given", "give an `ew.CallPlan`")
@@ -91,10 +92,10 @@ def place_calls(
             remedy = "use `earwitness call --phone manual` in a terminal"
             raise InputError("placing calls by", "hand", "somebody must read what to dial", remedy)
     lab_plan_for(chosen)
-    heard = _Events(progress)
+    heard = _Outcome(on_event)
     calls = [plan.to_dict() for plan in chosen]
     _run({"calls": calls, "out": str(out), "command": ["earwitness.place_calls"]}, heard)
-    dataset = Dataset.open(out)
+    dataset = open_dataset(out)
     rows = dataset.rows()
     rows = rows[rows["call_id"].isin(heard.call_ids)].reset_index(drop=True)
     return PlacedCalls(rows, dataset, tuple(heard.unstored))
@@ -106,7 +107,10 @@ def read_study(file: str | Path) -> Study:
     Raises:
         EarwitnessError: it cannot be read; or it says what cannot be, every fault of it. See docs/studies.md.
     """
-    return read_study_file(Path(file))
+    needs("read_study", "lab")
+    from earwitness.study.file import read_study as read_file
+
+    return read_file(Path(file))
 
 
 def plan_study(study: Study | str | Path, pilot: str | Path | None = None) -> Preview:
@@ -120,34 +124,38 @@ def plan_study(study: Study | str | Path, pilot: str | Path | None = None) -> Pr
     Raises:
         EarwitnessError: the file has faults, or the pilot has no two calls that differ in the compared axis alone.
     """
-    read = study if isinstance(study, Study) else read_study(study)
+    needs("plan_study", "lab")
+    from earwitness.study.preview import preview
+
+    read = read_study(study) if isinstance(study, str | Path) else study
     return preview(read, None if pilot is None else Path(pilot))
 
 
-def run_study(file: str | Path, out: str | Path, *, progress: Progress | None = None) -> StudyRun:
+def run_study(file: str | Path, out: str | Path, *, on_event: Listener = ignore) -> StudyRun:
     """Run a study in the lab, or resume it: calls that are in the data set `out` are not placed again.
 
     KeyboardInterrupt ends it after the calls on the air, and is raised then; again: these are stored as interrupted.
-    `progress` is called with a line for each call; `print` will do.
+    `on_event` is called at each stage and with each call that is done, of how many; `print` will do.
 
     Raises:
         EarwitnessError: the file has faults, `out` is another study's, another run is at work on it, or no lab starts.
     """
+    needs("run_study", "lab")
     study = read_study(file)
     if study.network != "lab":
         remedy = 'use `earwitness study run --cluster`, or write network = "lab"'
         raise InputError("running the study over the network", study.network, "it is between vantages", remedy)
-    heard = _Events(progress)
+    heard = _Outcome(on_event)
     _run({"study": str(Path(file).absolute()), "out": str(out), "command": ["earwitness.run_study"]}, heard)
-    dataset = Dataset.open(out)
+    dataset = open_dataset(out)
     return StudyRun(*heard.ending, rows=dataset.rows(), dataset=dataset)
 
 
 @dataclass
-class _Events:
+class _Outcome:
     """What the lab's process says."""
 
-    progress: Progress | None
+    on_event: Listener
     call_ids: list[str] = field(default_factory=list)
     unstored: list[EarwitnessError] = field(default_factory=list)
     error: EarwitnessError | None = None
@@ -155,8 +163,8 @@ class _Events:
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Note one event."""
-        if "progress" in event and self.progress is not None:
-            self.progress(event["progress"])
+        if "event" in event:
+            self.on_event(_event(event))
         elif "call_id" in event:
             self.call_ids.append(event["call_id"])
         elif "unstored" in event:
@@ -168,7 +176,7 @@ class _Events:
             self.ending = (why, detail)
 
 
-def _run(request: Mapping[str, Any], events: _Events) -> None:
+def _run(request: Mapping[str, Any], outcome: _Outcome) -> None:
     """Have a process of its own do it, and note what it says, until it ends; whatever ends us ends it in order."""
     with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
         asked.write(json.dumps(request).encode())
@@ -180,14 +188,14 @@ def _run(request: Mapping[str, Any], events: _Events) -> None:
             try:
                 assert process.stdout is not None
                 for line in process.stdout:
-                    events.take(json.loads(line))
+                    outcome.take(json.loads(line))
             except BaseException as ended:
                 _end(process)
                 if isinstance(ended, KeyboardInterrupt):
                     ended.add_note(f"what was measured is in {request['out']}")
                 raise
-        if events.error is not None:
-            raise events.error
+        if outcome.error is not None:
+            raise outcome.error
         if process.returncode != 0:
             happened = f"it ended with status {process.returncode}{_last_line(said)}"
             raise EarwitnessError("running", "the lab's process", happened, "see `earwitness doctor`")
@@ -211,6 +219,11 @@ def _last_line(said: IO[bytes]) -> str:
     lines = said.read().decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f" after saying: {last}" if last else ""
+
+
+def _event(plain: Mapping[str, Any]) -> Event:
+    kind: type[Event] = getattr(events, plain["event"])
+    return kind(**plain["fields"])
 
 
 def _error(parts: list[str]) -> EarwitnessError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from earwitness.api.needing import needs
 from earwitness.arrays import Pcm
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.hear import Heard
@@ -64,6 +65,7 @@ def time_capture(
     Raises:
         EarwitnessError: the file is no capture, or there is no such stream.
     """
+    needs("time_capture", "data")
     import pandas as pd
 
     read = _capture(capture)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from earwitness.api.data import Data, Progress
-from earwitness.archive.dataset import Dataset
-from earwitness.netns.workers import pool
-from earwitness.published.importing import ImportSummary
-from earwitness.published.importing import import_folder as import_calls
-from earwitness.report.reproduction.reproduce import reproduce as compute_again
-from earwitness.report.reproduction.result import Reproduction
+from earwitness.api.data import directory_of
+from earwitness.api.needing import needs
+from earwitness.events import Listener, ignore
+
+if TYPE_CHECKING:
+    from earwitness.api.data import Data
+    from earwitness.published.importing import ImportSummary
+    from earwitness.report.reproduction.result import Reproduction
 
 
 def import_folder(
@@ -21,7 +23,7 @@ def import_folder(
     reference: str | Path | None = None,
     copy_files: bool = False,
     workers: int = 1,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
 ) -> ImportSummary:
     """Measure captures and recordings and store them as a data set: timing from the packets, PESQ from the sound.
 
@@ -32,7 +34,7 @@ def import_folder(
         reference: the speech that was played; by default the study's, where it is found.
         copy_files: copy captures and recordings into the data set.
         workers: processes that measure at the same time.
-        progress: called with (calls done, of how many, the call just done).
+        on_event: called with each call that is done, of how many; `print` will do.
 
     Returns:
         Counts of calls and rows, `doubts` by kind, and `files_without_a_call`.
@@ -40,6 +42,10 @@ def import_folder(
     Raises:
         EarwitnessError: no calls in the folder, no such reference, or the data set cannot be written.
     """
+    needs("import_folder", "data")
+    from earwitness.netns.workers import pool
+    from earwitness.published.importing import import_folder as import_calls
+
     with pool(workers) as executor:
         return import_calls(
             Path(folder),
@@ -48,7 +54,7 @@ def import_folder(
             reference=None if reference is None else Path(reference),
             copy_files=copy_files,
             executor=executor,
-            progress=progress,
+            on_event=on_event,
         )
 
 
@@ -60,7 +66,7 @@ def reproduce(
     workers: int = 1,
     resamples: int = 1000,
     seed: int = 1,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
 ) -> Reproduction:
     """Compute a study's numbers, tables and figures again and write them to the folder `out`, with one page.
 
@@ -70,7 +76,7 @@ def reproduce(
         raw: measure the artifact's captures and recordings too.
         workers: processes that measure at the same time.
         resamples, seed: of each interval; the same give the same bytes.
-        progress: called with (calls done, of how many, the call just done).
+        on_event: called with each call that is done, of how many; `print` will do.
 
     Returns:
         `numbers` (each published number and what became of it), `tables` by name, `figures`, `files`.
@@ -78,8 +84,11 @@ def reproduce(
     Raises:
         EarwitnessError: the folder is neither, or something cannot be written. See docs/reproduction.md.
     """
-    folder = data.path if isinstance(data, Dataset) else Path(data)
+    needs("reproduce", "report")
+    from earwitness.netns.workers import pool
+    from earwitness.report.reproduction.reproduce import reproduce as compute_again
+
     with pool(workers) as executor:
         return compute_again(
-            folder, Path(out), raw=raw, executor=executor, resamples=resamples, seed=seed, progress=progress
+            directory_of(data), Path(out), raw=raw, executor=executor, resamples=resamples, seed=seed, on_event=on_event
         )
