@@ -20,7 +20,7 @@ from tests.netns.leftovers import Token, machine_state
 from tests.samples import STUDY
 
 KERNEL = """
-import asyncio, threading, time
+import asyncio, signal, threading, time
 import earwitness as ew
 
 def cell():
@@ -29,6 +29,7 @@ def cell():
 async def kernel():
     asyncio.create_task(asyncio.sleep(3600))
     await asyncio.sleep(0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as ipykernel does around each cell
     cell()
 
 threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
@@ -137,7 +138,7 @@ class TestInTheLab:
         assert call.record.outcome == "interrupted"
 
     def test_a_fault_of_the_listener_ends_it_in_order_too(self, token: Token, tmp_path: Path) -> None:
-        cell = "ew.place_calls(ew.CallPlan(path='direct', seconds=60.0), 'data', on_event=lambda e: 1 / ('talking' not in str(e)))"
+        cell = LONG_CALL.replace("print(e, flush=True)", "1 / ('talking' not in str(e))")
         with kernel(token, tmp_path, cell) as process:
             _, errors = process.communicate(timeout=120)
         assert "ZeroDivisionError" in errors
@@ -206,7 +207,5 @@ def test_a_lab_process_that_cannot_even_start_says_why(tmp_path: Path, monkeypat
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "asyncio.py").write_text("raise ImportError('no loops here')")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'broken'}:{os.environ.get('PYTHONPATH', '')}")
-    with pytest.raises(
-        ew.EarwitnessError, match="it ended with status 1 after saying: .*no loops here; see `earwitness doctor`"
-    ):
+    with pytest.raises(ew.EarwitnessError, match=r"it ended with status 1 after saying: .*no loops here; see"):
         ew.place_calls(ew.CallPlan(path="direct"), tmp_path / "data")
