@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.errors import EarwitnessError
-from earwitness.lab.sandbox import check_permitted
+from earwitness.netns.sandbox import check_permitted
 from first_edition.questions import COMMAND, DATA, half_run_what_if, records, run, unpack, what_if_resumed
 from first_edition.test_answers import EXPECTED, HEARD_AGAIN_REL, assert_same
 
