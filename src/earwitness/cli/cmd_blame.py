@@ -9,7 +9,7 @@ import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import print_left_out, tell_left_out
-from earwitness.cli.common import JsonFlag, needs, output, print_records, progress_bar
+from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +73,7 @@ def register(app: typer.Typer) -> None:
                 captures=captures,
                 calls=calls,
                 executor=executor,
-                progress=lambda done, total, _: bar.update(task, completed=done, total=total),
+                on_event=bar_listener(bar, task),
             )
         left_out = (*report.found.left_out, *report.found.refused)
         tell_left_out(left_out)

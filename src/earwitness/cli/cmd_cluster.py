@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, needs, output, print_records, progress, told
+from earwitness.cli.common import JsonFlag, event_lines, needs, output, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def schedule(
     from earwitness.cluster.keys import ClusterKeys
     from earwitness.cluster.scheduler import schedule as run
 
-    serve_to_the_end(run(listen, ClusterKeys.read(keys), told("cluster", json)))
+    serve_to_the_end(run(listen, ClusterKeys.read(keys), event_lines("cluster", json)))
 
 
 def show(

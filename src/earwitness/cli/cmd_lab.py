@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
+from earwitness.events import Event, StageReached
 from earwitness.lab.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD, LoadSpec
 
 if TYPE_CHECKING:
@@ -87,7 +88,12 @@ def up(
         seed=seed,
     )
     with progress.status("starting the lab") as line:
-        keeper.up(plan, lambda stage, done: line.update(f"{stage} ({done:.0%})"))
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, StageReached):
+                line.update(event.stage if event.fraction is None else f"{event.stage} ({event.fraction:.0%})")
+
+        keeper.up(plan, on_event)
     hosts = [{"name": host.name, "role": host.role, "place": host.place} for host in plan.hosts()]
     if json:
         print_records([{"state": "up", "hosts": hosts, "plan": plan.to_dict()}])

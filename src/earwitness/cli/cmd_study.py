@@ -99,17 +99,18 @@ def run(
     from earwitness.cli.calling import in_a_lab
     from earwitness.cli.running import run_study, run_study_in_cluster
     from earwitness.errors import InputError
-    from earwitness.study.file import read_study
+    from earwitness.study.file import read_study_file
     from earwitness.study.session import lab_plan_of
 
+    study_file = read_study_file(file)
     if (joining := cluster_asked(cluster, keys)) is not None:
-        raise typer.Exit(run_study_in_cluster(file, out, *joining, patience_s=patience, report=report, json=json))
-    study = read_study(file)
+        raise typer.Exit(run_study_in_cluster(study_file, out, *joining, patience_s=patience, report=report, json=json))
+    study = study_file.study
     if study.network != "lab":
         remedy = 'give --cluster tls://HOST:PORT and --keys, or write network = "lab"'
         raise InputError("running the study over the network", study.network, "it is between vantages", remedy)
     lab_plan = lab_plan_of(study)
-    raise typer.Exit(in_a_lab(lab_plan, lambda: run_study(file, out, report=report, json=json)))
+    raise typer.Exit(in_a_lab(lab_plan, lambda: run_study(study_file, out, report=report, json=json)))
 
 
 def status(
