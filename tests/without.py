@@ -1,4 +1,4 @@
-"""Run by the tests as `python -P tests/without.py EXTRAS COMMAND...`: the command line where only some extras are there.
+"""The command line where only some extras are installed: `python -P tests/without.py EXTRAS COMMAND...`.
 
 The packages of all other extras cannot be imported, in this process.
 """
