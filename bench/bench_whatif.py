@@ -30,7 +30,7 @@ _RUN = """
 import json, sys, time
 from pathlib import Path
 import earwitness.replay.whatif as whatif
-import earwitness.score.pesq as pesq
+from earwitness.score import pesq
 from earwitness.cli.clusters import work_on
 dataset, out, captures, reference, workers, cluster, keys, *buffers = sys.argv[1:]
 inside, real = [0.0], pesq.measure

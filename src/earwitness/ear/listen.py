@@ -71,7 +71,7 @@ def choose(capture: Capture, *, to: str | None = None, codec: str | None = None)
     back = next((stream for stream in streams if _opposite(first, stream)), None)
     if to is None and back is not None and not _captured_at_receiver(capture, first, back):
         first, back = back, first
-    return Chosen(first, back, _codec_of(first, codec))
+    return Chosen(first, back, codec_of_stream(first, codec))
 
 
 def listen(
@@ -150,7 +150,8 @@ def _strays(trace: Trace) -> float:
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 
-def _codec_of(stream: Stream, asked: str | None) -> Codec:
+def codec_of_stream(stream: Stream, asked: str | None = None) -> Codec:
+    """The codec asked for, else what SDP or the payload type of the stream says; raises InputError where unknown."""
     if asked is not None and asked.strip().lower() != "opus":
         return codec_named(asked)
     encoding = stream.encoding
