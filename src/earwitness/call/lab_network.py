@@ -20,8 +20,8 @@ from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.lab.lab import Lab
 from earwitness.lab.load.background import Background, LoadMeter, StandingLoad
-from earwitness.lab.load.spec import LoadSpec
-from earwitness.lab.plan import LOAD_CLIENT, LOAD_SERVER, pair_names
+from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
+from earwitness.lab.plan import pair_names
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
 from earwitness.path.circuit_cache import KeptCircuits

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, bar_listener, output, print_records, progress_bar
+from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
         """
         from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
+        needs("import", "data")
         from earwitness.netns.workers import pool
         from earwitness.published.importing import import_folder
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_records, progress, tell_problems
 from earwitness.errors import InputError
 from earwitness.events import Event, StageReached
 
@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
         heard (to see and to play), and the delay of every packet. With `--json` the rows of the data set are
         printed, one object a call and direction.
         """
+        needs("report", "report")
         from earwitness.archive.codec import to_plain
         from earwitness.archive.dataset import Dataset
         from earwitness.archive.problems import Problem

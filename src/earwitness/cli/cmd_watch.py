@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, print_records, progress
+from earwitness.cli.common import JsonFlag, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
 
         Ctrl-C ends it after the calls on the air. A watch that is started again goes on with the day's data set.
         """
+        needs("watch", "watch")
         import asyncio
         import sys
 

@@ -31,6 +31,13 @@ output = DataConsole(width=None if sys.stdout is not None and sys.stdout.isatty(
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
 
 
+def needs(command: str, *extras: str) -> None:
+    """Raise `MissingExtra` unless the packages are installed that `earwitness COMMAND` needs beside the core."""
+    from earwitness.extras import need
+
+    need(*extras, tried="running", on=f"earwitness {command}")
+
+
 def progress_bar(*columns: ProgressColumn) -> Progress:
     """A bar where progress goes, gone when its block ends; on what is no terminal nothing, not even an empty line."""
     from rich.progress import Progress

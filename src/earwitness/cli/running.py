@@ -89,6 +89,8 @@ def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) 
     progress.print(f"{ending.why}: {ending.detail}" if ending.detail else str(ending.why), markup=False, soft_wrap=True)
     # Where something is to be mended first, such as a full disk, a report would only fail once more.
     if report and ending.why is not Why.TROUBLE and len(Dataset.open(out)):
+        from earwitness.report.html import write_report
+
         try:
             progress.print(f"report: {write_report(out).resolve()}", markup=False, soft_wrap=True)
         except EarwitnessError as error:

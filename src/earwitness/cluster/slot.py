@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from earwitness import __version__
 from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.record import Endpoint, write_record
 from earwitness.archive.stored import StoredCall
@@ -22,6 +21,7 @@ from earwitness.cluster.scoring import Evaluated, evaluate_parcel, scored
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.geography import place as find_place
 from earwitness.utc import utc_text
+from earwitness.version import __version__
 
 T = TypeVar("T")
 

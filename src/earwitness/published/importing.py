@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from earwitness import __version__
 from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.layout import CALLS, CAPTURES, REFERENCE, heard_file, trace_file
 from earwitness.archive.problems import Problem, apart
@@ -27,6 +26,7 @@ from earwitness.published.calls_csv import CODECS, ENDS, ROW_COLUMN, write_publi
 from earwitness.published.layout import FoundCall, Scan, scan
 from earwitness.published.measure import DIRECTION, MeasuredCall, MeasureOptions, measure_call
 from earwitness.trace.table import write_trace
+from earwitness.version import __version__
 
 IN_FLIGHT = 8
 """Calls measured but not yet stored, at most: what bounds the memory of an import of any size."""

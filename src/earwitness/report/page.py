@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from earwitness import __version__
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord
@@ -21,6 +20,7 @@ from earwitness.report.sounds import Sounds
 from earwitness.report.tracks import Tracks, tracks
 from earwitness.report.words import Group, Way, codec_label, direction_label, groups, summary
 from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
+from earwitness.version import __version__
 
 MOST_TRACES = 400
 """Directions whose packets are read for the delay chart."""

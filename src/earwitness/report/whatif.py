@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from earwitness import __version__
 from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way, write_atomically
@@ -22,6 +21,7 @@ from earwitness.replay.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
 from earwitness.report.templates import template
 from earwitness.report.whatif_figures import draw_tradeoffs
 from earwitness.report.words import codec_label, number_text, percent_text
+from earwitness.version import __version__
 
 _MOST_REASONS = 20
 _FILES = ("whatif.html", "whatif-calls.parquet", "whatif-calls.csv", "whatif-summary.csv")

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from earwitness import __version__
 from earwitness.archive.schema import Row
 from earwitness.events import Event
 from earwitness.study.ending import Why
 from earwitness.study.events import CallFinished, TurnFinished
+from earwitness.version import __version__
 
 LABELS = ("path", "codec", "from_place", "to_place")
 RECENT = 20

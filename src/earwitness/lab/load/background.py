@@ -15,8 +15,7 @@ from typing import Any, Protocol
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.events import Event, Listener, ignore
 from earwitness.lab.load.agent import Carried, Config
-from earwitness.lab.load.spec import LoadSpec
-from earwitness.lab.plan import LOAD_CLIENT, LOAD_SERVER
+from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
 from earwitness.netns.child import Child, ChildGone, JsonChild
 from earwitness.netns.host import Host
 from earwitness.tor.description import TorNetwork

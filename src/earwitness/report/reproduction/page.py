@@ -19,6 +19,7 @@ from earwitness.report.reproduction.text import (
     verdict_text,
 )
 from earwitness.report.templates import template
+from earwitness.version import __version__
 
 TABLE_TITLES = {
     "conditions": (
