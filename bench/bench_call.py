@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.commands import EARWITNESS
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.score.listening import loopback
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
+from testing.commands import EARWITNESS
 
 
 def bench_truth() -> list[Measurement]:

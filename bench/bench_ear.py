@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,8 +26,8 @@ from earwitness.score.pesq import ScorerRefused, pesq_nb, samples_as_published
 from earwitness.speech.wav import read_wav
 from earwitness.trace.capture import read_capture
 from earwitness.trace.rtcp import missed_by_capture
+from testing.published.folder import PUBLISHED
 
-PUBLISHED = Path(os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parents[2] / "shared" / "published"))
 RAW = PUBLISHED / "05-data" / "Sample-Raw-Data"
 REFERENCE = PUBLISHED / "02-data-collection-steps" / "caller" / "audio-samples" / "prior-work-jithin-audio.wav"
 SPEED = {"g711u": 40.0, "gsm": 60.0, "speex": 60.0, "opus": 150.0}

@@ -21,6 +21,7 @@ from earwitness.replay.hearing import hear_capture
 from earwitness.score.pesq import pesq_nb
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
 from earwitness.speech.wav import read_wav, resample
+from testing.commands import INSIDE
 
 ROUNDS = 10
 LINK = "delay=40,jitter=8"
@@ -28,9 +29,6 @@ BUFFER_MS = 60
 _RATE = 8000
 _BLOCK = 400
 _REACH = 4000
-_RUN = (
-    "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
-)
 
 
 def jumps(rendered: np.ndarray, recorded: np.ndarray) -> int:
@@ -56,7 +54,7 @@ def bench_ear_against_linphone() -> list[Measurement]:
     differences, smooth, jumped = defaultdict(list), defaultdict(list), defaultdict(int)
     with tempfile.TemporaryDirectory() as folder:
         script = str(Path(__file__).with_name("linphone_inside_lab.py"))
-        argv = [sys.executable, "-c", _RUN, script, folder, str(ROUNDS), LINK, str(BUFFER_MS)]
+        argv = [*INSIDE, sys.executable, script, folder, str(ROUNDS), LINK, str(BUFFER_MS)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"the calls in the lab failed: {done.stderr[-2000:]}")

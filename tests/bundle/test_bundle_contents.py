@@ -20,20 +20,12 @@ from earwitness.bundle.bundle import bundle
 from earwitness.errors import InputError, Outcome
 from earwitness.files import UnfitFile
 from earwitness.phone.linphone import recording_name
-from tests.study.simulated import SimulatedSlot, run_simulated
+from testing.commands import EARWITNESS
+from testing.study.files import study_file
+from testing.study.simulated import SimulatedSlot, run_simulated
 
-STUDY = """
-version = 1
-name = "sim"
-[[path]]
-name = "direct"
-path = "direct"
-[axes]
-codec = ["g711u"]
-places = [["Frankfurt", "London"]]
-"""
+STUDY = study_file("sim")
 SECRET = b"root:$6$secret-of-another-file"
-COMMAND = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 
 
 @pytest.fixture
@@ -231,7 +223,7 @@ def test_the_command_tells_what_it_left_out(directory: Path, tmp_path: Path) -> 
     (directory / "calls" / "a" / "evil\x1b[2J").write_bytes(SECRET)
     out = tmp_path / "out.tar.gz"
     done = subprocess.run(
-        [*COMMAND, "bundle", str(directory), "--out", str(out), "--no-figures"],
+        [*EARWITNESS, "bundle", str(directory), "--out", str(out), "--no-figures"],
         capture_output=True,
         text=True,
         check=False,

@@ -30,7 +30,7 @@ from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.trace.model import Trace
 from earwitness.trace.table import write_trace
-from tests.study.simulated import SimulatedSlot, run_simulated
+from testing.study.simulated import SimulatedSlot, run_simulated
 
 MACHINE = "gretchens-thinkpad"
 SHORT_HOST = "pbxkiste"

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import termios
 import threading
 import time
@@ -18,11 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.call.conftest import Run, command
+from testing.commands import EARWITNESS, Run
 
 pytestmark = pytest.mark.lab
-
-EARWITNESS = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 
 
 class ByHand:
@@ -32,7 +29,7 @@ class ByHand:
         self.environment = environment
         self._keyboard, terminal = os.openpty()
         self.process = subprocess.Popen(
-            command("call", "--phone", "manual", "--path", "direct", *arguments),
+            [*EARWITNESS, "call", "--phone", "manual", "--path", "direct", *arguments, "--json"],
             stdin=terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

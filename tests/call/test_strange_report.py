@@ -19,7 +19,7 @@ from earwitness.call.talk import collect
 from earwitness.netns.child import ChildGone
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
-from tests.remote.hostile import REPORT, SETUP
+from testing.remote.hostile import REPORT, SETUP
 
 
 @dataclass

@@ -14,7 +14,7 @@ from earwitness.ear.frames import frames_of
 from earwitness.ear.replay import replay
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import Payloads, Trace
-from tests.ear.traces import trace_of, voice
+from testing.ear.traces import trace_of, voice
 
 FRAMES = slice(40, 90)
 

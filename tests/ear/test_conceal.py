@@ -13,7 +13,7 @@ from earwitness.errors import InputError
 from earwitness.speech.codecs.base import decode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import Payloads
-from tests.ear.traces import packets, trace_of, voice
+from testing.ear.traces import packets, trace_of, voice
 
 
 def periodic(samples: int, period: int = 64) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from earwitness.errors import EarwitnessError
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import Trace
-from tests.ear.hostile import (
+from testing.ear.hostile import (
     ARRIVALS,
     BUFFERS,
     CODECS,

@@ -16,7 +16,7 @@ from earwitness.speech.codecs.registry import codec
 from earwitness.speech.wav import read_wav
 from earwitness.trace.capture import read_capture
 from earwitness.trace.rtcp import missed_by_capture
-from tests.ear.traces import trace_of, voice
+from testing.ear.traces import trace_of, voice
 
 TICK = 20_000_000
 

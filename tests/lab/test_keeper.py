@@ -18,7 +18,8 @@ from earwitness.lab import keeper
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.joining import run_joined
 from earwitness.netns.process_identity import ProcessIdentity, processes_in
-from tests.netns.leftovers import Token, machine_state
+from testing.commands import EARWITNESS
+from testing.netns.leftovers import Token, machine_state
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,7 +31,7 @@ def cli(tmp_path: Path, token: Token, monkeypatch: pytest.MonkeyPatch) -> Iterat
     environment = {**token.environment, "EARWITNESS_RUNTIME": str(tmp_path / "runtime")}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", *arguments]
+        argv = [*EARWITNESS, *arguments]
         return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
     yield run

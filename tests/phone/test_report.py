@@ -13,7 +13,7 @@ from earwitness.phone.builtin import failure_from
 from earwitness.phone.call_report import PhoneReport, strange_report
 from earwitness.phone.setup import PhoneSetup
 from earwitness.untrusted import UntrustedValue, plain, shown
-from tests.remote.hostile import REPORT, SETUP, mutated
+from testing.remote.hostile import REPORT, SETUP, mutated
 
 
 def with_value(path: str, value: Any) -> dict[str, Any]:

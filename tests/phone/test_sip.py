@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiosipua import SipMessage, SipRequest, SipResponse
+from aiosipua import SipRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,27 +15,9 @@ from earwitness.phone.sip_dialog import Dialog
 from earwitness.phone.sip_transactions import NoResponse, SipTransactions, Timers
 from earwitness.phone.sip_wire import endpoint_of, redacted
 from earwitness.phone.user_agent import UserAgent
+from testing.phone.wire import Wire, message, statuses
 
 PEER = ("10.0.0.2", 5060)
-
-
-class Wire:
-    """In the place of a socket: keeps what is sent."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[SipRequest | SipResponse, tuple[str, int]]] = []
-
-    def sendto(self, data: bytes, target: tuple[str, int]) -> None:
-        self.sent.append((SipMessage.parse(data), target))
-
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
-
-    def get_extra_info(self, _name: str) -> tuple[str, int]:
-        return ("10.0.0.1", 5060)
 
 
 def with_agent(scenario: Callable[[SipTransactions, UserAgent, Wire], Any], t1_s: float = 0.01) -> None:
@@ -51,24 +33,12 @@ def with_agent(scenario: Callable[[SipTransactions, UserAgent, Wire], Any], t1_s
     asyncio.run(run())
 
 
-def message(first: str, *headers: str, body: str = "") -> bytes:
-    base = ["Via: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKabc;rport", "From: <sip:a@10.0.0.2>;tag=a1"]
-    base += ["To: <sip:bob@10.0.0.1>", "Call-ID: one", "Max-Forwards: 70"]
-    replaced = {header.split(":")[0] for header in headers}
-    kept = [line for line in base if line.split(":")[0] not in replaced]
-    return "\r\n".join([first, *kept, *headers, f"Content-Length: {len(body)}", "", body]).encode()
-
-
 INVITE = message(
     "INVITE sip:bob@10.0.0.1 SIP/2.0",
     "CSeq: 7 INVITE",
     "Contact: <sip:a@10.0.0.9:5080>",
     "Record-Route: <sip:10.0.0.3;lr>, <sip:10.0.0.4;lr>",
 )
-
-
-def statuses(wire: Wire) -> list[int]:
-    return [sent.status_code for sent, _ in wire.sent if isinstance(sent, SipResponse)]
 
 
 def test_the_200_keeps_record_route_and_is_repeated_until_the_ack() -> None:

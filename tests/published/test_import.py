@@ -22,7 +22,7 @@ from earwitness.published.calls_csv import COLUMNS, read_published_csv
 from earwitness.published.importing import export_published, import_folder
 from earwitness.published.recording import declared_bytes, read_recording
 from earwitness.score.pesq import pesq_nb
-from tests.published.make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, wav_bytes
+from testing.published.make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, wav_bytes
 
 
 def only_row(root: Path, **options: object) -> dict[str, object]:

@@ -18,7 +18,7 @@ from earwitness.published.reproduction import AGREES, DIFFERS, MISSING, metrics_
 from earwitness.published.row_check import check_rows
 from earwitness.published.suspect_batches import JITTER_REASON, SCORE_REASON, doubtful_calls, without_doubtful
 from earwitness.published.tidy import TIDY, read_ends, tidy_published, tidy_rows
-from tests.published.make import table
+from testing.published.make import table
 
 
 def write_tables(folder: Path, **tables: pd.DataFrame) -> Path:

@@ -12,7 +12,6 @@ import pytest
 
 from earwitness.errors import CallFailure, EarwitnessError
 from earwitness.netns.accepting import Unproven
-from earwitness.netns.sandbox import check_permitted
 from earwitness.path.forwarder_process import PathEnd
 from earwitness.path.vpn_config import Security
 from earwitness.remote import answer as answering_side
@@ -25,7 +24,7 @@ from earwitness.remote.machine import Machine
 from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
 from earwitness.remote.validation import is_onion_address
-from tests.remote.hostile import (
+from testing.remote.hostile import (
     INTRODUCTION,
     ONION,
     SETUP,
@@ -36,17 +35,9 @@ from tests.remote.hostile import (
     honest,
     hostile_session,
 )
-from tests.remote.hostile_answerers import CONFIG, STEPS, hostile_answer, small_patience
+from testing.remote.hostile_answerers import CONFIG, STEPS, hostile_answer, small_patience
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def permitted() -> None:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(str(error))
 
 
 # -- a hostile caller of a real `answer` --------------------------------------------------------------------

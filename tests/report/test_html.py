@@ -18,8 +18,8 @@ from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.report.html import write_report
 from earwitness.report.overview import delay_cdf, pooled
 from earwitness.report.words import Way, groups, summary
-from tests.report.browser import browser
-from tests.report.synthetic import Made, add_call, add_failure, demo
+from testing.report.browser import browser
+from testing.report.synthetic import Made, add_call, add_failure, demo
 
 HOSTILE = (
     "\"'><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">{{7*7}}</script></title>"

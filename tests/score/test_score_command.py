@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from earwitness.errors import InputError
 from earwitness.score.files import score_files
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
+from testing.commands import EARWITNESS
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from earwitness.cli.main import main; main()", "score", *map(str, arguments)]
+    command = [*EARWITNESS, "score", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

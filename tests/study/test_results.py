@@ -18,31 +18,24 @@ from earwitness.study.file import parse_study
 from earwitness.study.model import AXES
 from earwitness.study.preview import pilot_variance
 from earwitness.study.query import query
-from tests.study.simulated import SimulatedSlot, number, run_simulated
+from testing.study.files import BOTH_CODECS, TOR3, study_file
+from testing.study.simulated import SimulatedSlot, number, run_simulated
 
-STUDY = """
-version = 1
-name = "sim"
-[[path]]
-name = "direct"
-path = "direct"
-[[path]]
-name = "tor3"
-path = "tor"
-hops = 3
-[[path]]
-name = "tor2"
-path = "tor"
-hops = 2
-[axes]
-codec = ["g711u", "opus:24000"]
-places = [["Frankfurt", "London"], ["Paris", "Tokyo"], ["Seoul", "Lima"], ["Oslo", "Rome"], ["Cairo", "Delhi"],
-          ["Quito", "Perth"], ["Vienna", "Dakar"]]
-[retry]
-backoff_s = 0.0
-[design]
-repeats = 2
-"""
+STUDY = study_file(
+    "sim",
+    "[retry]\nbackoff_s = 0.0\n[design]\nrepeats = 2\n",
+    paths=[f"{TOR3}\nhops = 3", 'name = "tor2"\npath = "tor"\nhops = 2'],
+    codecs=BOTH_CODECS,
+    places=[
+        ("Frankfurt", "London"),
+        ("Paris", "Tokyo"),
+        ("Seoul", "Lima"),
+        ("Oslo", "Rome"),
+        ("Cairo", "Delhi"),
+        ("Quito", "Perth"),
+        ("Vienna", "Dakar"),
+    ],
+)
 
 
 @pytest.fixture(scope="module")

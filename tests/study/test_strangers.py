@@ -32,7 +32,7 @@ from earwitness.report.html import write_report
 from earwitness.report.whatif import report_what_if
 from earwitness.study.lock import JOURNAL
 from earwitness.study.query import query
-from tests.report.synthetic import Made, add_call
+from testing.report.synthetic import Made, add_call
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -11,7 +11,7 @@ import pytest
 from earwitness.trace.container import parse_records
 from earwitness.trace.link_layer import Datagrams, Flow, datagrams
 from earwitness.trace.problem import ProblemKind
-from tests.trace.making import LINKS, START_NS, Datagram, pcap, rtp_stream, udp_packet
+from testing.trace.making import LINKS, START_NS, Datagram, pcap, rtp_stream, udp_packet
 
 SIX = {"source": ("fd00::1", 4002), "destination": ("fd00::2", 4000)}
 

@@ -10,7 +10,7 @@ from earwitness.trace.jitter import as_published
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.report import choose_streams, time_streams
 from earwitness.trace.timing import summarise
-from tests.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
 BACK = {"source": PHONE, "destination": SERVER}
 

@@ -14,7 +14,7 @@ from earwitness.trace.payload_types import main_payload_type
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.sdp import Encoding, parse_sdp
 from earwitness.trace.streams import StreamOptions
-from tests.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
 BACK = {"source": PHONE, "destination": SERVER}
 

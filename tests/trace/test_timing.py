@@ -16,7 +16,7 @@ from earwitness.trace.pair import pair
 from earwitness.trace.series import quantiles, runs
 from earwitness.trace.streams import StreamOptions
 from earwitness.trace.timing import summarise
-from tests.trace.making import Datagram, pcap, rtp_stream, trace
+from testing.trace.making import Datagram, pcap, rtp_stream, trace
 
 PORTS = StreamOptions(ports={4000})
 
