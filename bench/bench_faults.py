@@ -189,7 +189,7 @@ def bench_power_cut() -> list[Measurement]:
     chance = random.Random(3)
     with _study(DIRECT) as study:
         process = study.start()
-        copies = []
+        copies: list[Path] = []
         while process.poll() is None:
             time.sleep(chance.uniform(0.5, 8.0))
             copy = study.out.with_name(f"copy{len(copies)}")

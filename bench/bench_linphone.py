@@ -51,7 +51,8 @@ def jumps(rendered: np.ndarray, recorded: np.ndarray) -> int:
 def bench_ear_against_linphone() -> list[Measurement]:
     """Bar 3 of paths and phones: within 0.15 MOS-LQO in the median, each codec, 10 calls with jitter."""
     reference = speech(DEFAULT_SPEECH, sample_rate=_RATE).samples
-    differences, smooth, jumped = defaultdict(list), defaultdict(list), defaultdict(int)
+    differences, smooth = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    jumped = defaultdict[str, int](int)
     with tempfile.TemporaryDirectory() as folder:
         script = str(Path(__file__).with_name("linphone_inside_lab.py"))
         argv = [*INSIDE, sys.executable, script, folder, str(ROUNDS), LINK, str(BUFFER_MS)]

@@ -63,6 +63,7 @@ async def study(machines: Machines) -> dict[str, Any]:
     for call in calls:
         outcomes[str(call.record.outcome)] = outcomes.get(str(call.record.outcome), 0) + 1
         if call.record.outcome == "completed":
+            assert call.record.speech.seconds is not None
             speech_s += call.record.speech.seconds
     bad = sum(row.instrument_ok is False for call in calls for row in call.rows)
     return {

@@ -91,6 +91,15 @@ SENT: dict[str, Column] = {
     "years": lambda n, _, r: r.integers(-(2**61), 2**61, n),
     "limits": lambda n, _, r: r.choice(_i64([LEAST, LEAST + 1, -1, 0, MOST]), n),
 }
+
+
+@lru_cache(maxsize=8)
+def coded(name: str) -> list[bytes]:
+    """Packets of a buzz."""
+    of = codec(name)
+    return packets(of, voice(0.6, of.sample_rate))
+
+
 PAYLOADS: dict[str, Callable[[int, str, Rng], list[bytes]]] = {
     "coded": lambda n, name, r: [coded(name)[at % len(coded(name))] for at in range(n)],
     "flipped": lambda n, name, r: [_flipped(coded(name)[at % len(coded(name))], r) for at in range(n)],
@@ -102,13 +111,6 @@ PAYLOADS: dict[str, Callable[[int, str, Rng], list[bytes]]] = {
 }
 KEPT = ("all", "nothing", "no column", "some", "beyond", "negative")
 TYPES = ("speech", "with noise", "noise", "any")
-
-
-@lru_cache(maxsize=8)
-def coded(name: str) -> list[bytes]:
-    """Packets of a buzz."""
-    of = codec(name)
-    return packets(of, voice(0.6, of.sample_rate))
 
 
 def _flipped(payload: bytes, rng: Rng) -> bytes:

@@ -32,7 +32,7 @@ def trace_of(
     codec: Codec,
     samples: NDArray[np.int16],
     *,
-    delay_ms: float | Sequence[float] = 30.0,
+    delay_ms: float | Sequence[float] | NDArray[np.float64] = 30.0,
     lost: Collection[int] = (),
     pauses: Sequence[tuple[int, int]] = (),
     first_sequence: int = 65_500,

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -27,7 +28,6 @@ from earwitness.errors import CallFailure
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.sandbox import in_sandbox, rerun_inside
-from earwitness.path import openvpn as openvpn_module
 from earwitness.path import vpn as vpn_module
 from earwitness.path import vpn_files as vpn_files_module
 from earwitness.path.base import End, OpenPath, PhonePorts
@@ -36,7 +36,7 @@ from earwitness.path.onion import OnionPath
 from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
 from earwitness.path.vpn import VpnPath, vpn_tor_path
-from earwitness.path.vpn_config import Security
+from earwitness.path.vpn_config import Security, key_files
 from earwitness.tor import onion as onion_module
 from earwitness.tor.control import ControlAddress, TorControl
 from earwitness.tor.nodelay import set_nodelay
@@ -62,13 +62,17 @@ def payload(number: int) -> bytes:
     return number.to_bytes(4, "big") + bytes((number * 7 + i) % 256 for i in range(number * 37 % 1200))
 
 
+def receive(sock: socket.socket, into: list[tuple[bytes, Any]]) -> None:
+    into.append(sock.recvfrom(4096))
+
+
 async def exchange(path: OpenPath, count: int, caller_port: int, callee_port: int) -> dict[str, Any]:
     """`count` datagrams each way, on the grid; which arrived, in which order, and from where."""
     caller, callee = udp(path.caller, caller_port), udp(path.callee, callee_port)
     got: dict[str, list[tuple[bytes, Any]]] = {"to_caller": [], "to_callee": []}
     loop = asyncio.get_running_loop()
     for name, sock in (("to_caller", caller), ("to_callee", callee)):
-        loop.add_reader(sock, lambda name=name, sock=sock: got[name].append(sock.recvfrom(4096)))
+        loop.add_reader(sock, receive, sock, got[name])
     begun = loop.time()
     for number in range(count):
         caller.sendto(payload(number), (path.callee.address, callee_port))
@@ -241,6 +245,7 @@ async def vpn(lab: Lab) -> dict[str, Any]:
         ("tor", vpn_tor_path(request, lab.tor, scratch, nodelay=True)),
     ):
         async with path.open(lab.host("caller"), lab.host("callee"), PORTS) as opened:
+            assert opened.caller_vpn is not None
             report[name] = {
                 "details": opened.details,
                 "files": opened.files,
@@ -297,7 +302,7 @@ async def tunnel_faults(lab: Lab) -> dict[str, Any]:
     """Tunnels that do not come up, and proxies that are not there."""
     scratch = lab.state_dir / "calls"
     report: dict[str, Any] = {}
-    made = vpn_files_module.key_files
+    made = key_files
 
     def of_two_authorities(*arguments: Any) -> dict[str, Any]:
         mine, other = made(*arguments), made(*arguments)
@@ -320,7 +325,7 @@ async def tunnel_faults(lab: Lab) -> dict[str, Any]:
     nowhere = dataclasses.replace(client, control=ControlAddress(path=Path("/run/nobody/control")))
     no_tor = dataclasses.replace(lab.tor, clients={**lab.tor.clients, "caller": nowhere})
     report["no_tor"] = await outcome_of(vpn_tor_path(request, no_tor, scratch), lab)
-    with mock.patch.object(openvpn_module.shutil, "which", return_value=None):
+    with mock.patch.object(shutil, "which", return_value=None):
         report["no_openvpn"] = await outcome_of(VpnPath(scratch), lab)
     report["left_on_disk"] = [str(file) for file in scratch.rglob("*")]
     return report
@@ -363,6 +368,7 @@ async def deaths(lab: Lab) -> dict[str, Any]:
     report: dict[str, Any] = {}
     async with TcpPath().open(lab.host("caller"), lab.host("callee"), PORTS) as path:
         report["tcp"] = await exchange(path, 50, 4000, 4000)
+        assert path.ends is not None
         forwarder = path.ends.callee.pid
         report["forwarder"] = await failure_after(path, lambda: os.kill(forwarder, signal.SIGKILL))
     assert lab.private_tor is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -149,6 +150,4 @@ def table(rows: int = 60, seed: int = 0, **fixed: object) -> pd.DataFrame:
         frame[f"{end}_pesq_mos"] = np.round(mos, 3)
         for name in ("mean", "median", "max", "range", "iqr", "std_dev"):
             frame[f"{end}_jitter_{name}"] = generator.gamma(2.0, 0.2, rows)
-    for name, value in fixed.items():
-        frame[name] = value
-    return frame
+    return frame.assign(**cast(Any, fixed))

@@ -406,7 +406,7 @@ INTRODUCTION = {
     "earwitness": 1, "session": "s", "received": 0, "name": "there", "place": "", "address": "127.0.0.1",
     "interface": "lo", "epoch_offset_ns": 5, "versions": {"python": "3.11"},
 }  # fmt: skip
-REPORT = {
+REPORT: dict[str, Any] = {
     "uri": "sip:callee@127.0.0.1:5060", "role": "callee", "codec": "PCMU", "payload_type": 0,
     "milestones": {"invite_received": 5, "answered": 6}, "scheduling": "nice", "packets_sent": 5, "packets_received": 5,
     "sending": {"p50_ms": 0.0, "p95_ms": 0.1, "p99_ms": 0.2, "max_ms": 0.3}, "packets_lost": 0, "jitter_ms": 0.1,

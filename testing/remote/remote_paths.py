@@ -53,8 +53,8 @@ def gone(pid: int) -> bool:
 
 async def vpn(lab: Lab, folder: Path) -> dict[str, Any]:
     """A tunnel with a static key; linphone at both ends, through the SIP server and media relay at the callee."""
-    options = ("--path", "vpn", "--security", "static", "--no-tunnel-nodelay", "--throughput", "--phone", "linphone")
-    options += ("--sip-server", "lab", "--sip-relay")
+    options = ("--path", "vpn", "--security", "static", "--no-tunnel-nodelay", "--throughput", "--phone", "linphone",
+               "--sip-server", "lab", "--sip-relay")  # fmt: skip
     async with answering(lab, folder, "vpn", "--media-port", "8444", port=7718) as (process, invitation, store):
         calling = Calling(lab, folder, "vpn", invitation, 7718, options, SHORT_S)
         await calling.talking(0.5)

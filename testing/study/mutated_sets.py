@@ -209,8 +209,11 @@ def _has_good(argv: Sequence[str], text: str, out: Path) -> bool:
 def _without_drawing() -> None:
     from earwitness.report import blame, whatif
 
-    whatif.draw_tradeoffs = lambda _summary, _folder: {}  # type: ignore[assignment]
-    blame.draw_blame = lambda _summary, stem: [stem.with_suffix(".pdf"), stem.with_suffix(".png")]  # type: ignore[assignment]
+    for module, name, drawing in (
+        (whatif, "draw_tradeoffs", lambda _summary, _folder: {}),
+        (blame, "draw_blame", lambda _summary, stem: [stem.with_suffix(".pdf"), stem.with_suffix(".png")]),
+    ):
+        setattr(module, name, drawing)
 
 
 @contextmanager

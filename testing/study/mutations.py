@@ -324,6 +324,6 @@ def spoil_name(path: Path, rng: random.Random) -> None:
     if rng.random() < 0.5:
         os.rename(os.fsencode(path), target)  # noqa: PTH104
     elif path.is_dir():
-        shutil.copytree(os.fsencode(path), target)
+        shutil.copytree(path, os.fsdecode(target))
     else:
         shutil.copyfile(os.fsencode(path), target)

@@ -150,9 +150,14 @@ def test_rows_are_right_while_the_index_lags(tmp_path: Path, monkeypatch: pytest
 
 def test_the_index_is_written_seldom_in_a_large_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Dataset.open_or_create(tmp_path, durable=False)
-    written = []
+    written: list[bool] = []
     real = dataset._write_index
-    monkeypatch.setattr(dataset, "_write_index", lambda use_index: (written.append(1), real(use_index))[1])
+
+    def counted(use_index: bool) -> None:
+        written.append(use_index)
+        real(use_index)
+
+    monkeypatch.setattr(dataset, "_write_index", counted)
     for i in range(200):
         add(dataset, f"c{i}")
     assert len(written) < 125

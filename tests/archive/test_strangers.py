@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,7 +31,7 @@ def record(call_id: str, **options: object) -> CallRecord:
         for direction in ("to_callee", "to_caller")
     )
     return CallRecord(
-        call_id=call_id, started_at="2026-11-22T12:00:00Z", outcome=Outcome.COMPLETED, rows=rows, **options
+        call_id=call_id, started_at="2026-11-22T12:00:00Z", outcome=Outcome.COMPLETED, rows=rows, **cast(Any, options)
     )
 
 
@@ -253,8 +254,12 @@ def test_apart_tells_where_a_fault_is_and_lets_the_rest_go_on() -> None:
     with apart("\udcff", problems, without="sound"):
         Dataset.open(Path("/nowhere/at/all"))
     assert problems[1] == Problem("\\udcff", "without sound: there is none", skipped=False)
-    with apart("c", problems):
+
+    def too_much() -> None:
         raise MemoryError
+
+    with apart("c", problems):
+        too_much()
     assert problems[2].what.startswith("MemoryError (")
 
 

@@ -59,8 +59,14 @@ CANARIES = (
     "my notes",
     "stimme-von-ihr",
     ADDRESS,
+    ADDRESS6,
+    MAC,
+    ONION.removesuffix(".onion"),
+    NICKNAME,
+    ASKED,
+    FINGERPRINT,
+    SECRET,
 )
-CANARIES += (ADDRESS6, MAC, ONION.removesuffix(".onion"), NICKNAME, ASKED, FINGERPRINT, SECRET)
 ALL = (
     f"at {MACHINE} ({FQDN}, {SHORT_HOST}) {PERSON} of sip:{ACCOUNT}@{SHORT_HOST}:5060 and <sip:{ACCOUNT}@{ADDRESS}>"
     f" from {ADDRESS}:9001 and [{ADDRESS6}]:443, udp:{ADDRESS6}, last {ADDRESS}. {MAC} {ONION} {ONION.upper()}"

@@ -114,9 +114,8 @@ def test_linphones_by_hand_are_scored_in_their_own_codec(environment: dict[str, 
     told = call.until("waiting for your phones")
     speech = re.findall(r"Let each say (\S+)", told)[0]
     (uri,) = re.findall(r"dial (\S+)", told)
-    files = ("soundcard use files", f"play {speech}")
     # They come with the planned codec alone, 0; the user prefers another.
-    files = ("codec disable 0", "codec enable 1", *files)
+    files = ("codec disable 0", "codec enable 1", "soundcard use files", f"play {speech}")
     dial = f"call {uri}"
     with call.linphone("callee", *files, "autoanswer enable"), call.linphone("caller", *files, dial):
         call.until("your phones talk")

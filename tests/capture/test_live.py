@@ -89,7 +89,7 @@ def test_a_killed_capture_can_still_be_read(
         for sequence in range(50):
             a.sendto(rtp(sequence), b.getsockname())
         await asyncio.sleep(0.3)
-        capture._child.process.send_signal(signal.SIGKILL)
+        os.kill(capture._child.pid, signal.SIGKILL)
         with pytest.raises(CallFailure):
             await capture.stop()
 

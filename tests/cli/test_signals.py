@@ -27,8 +27,10 @@ ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 @contextmanager
 def running(token: Token, *arguments: object, before: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     argv = [*before, *EARWITNESS, *map(str, arguments)]
-    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(argv, env=token.environment, text=True, start_new_session=True, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        argv, env=token.environment, text=True, start_new_session=True, stdout=pipe, stderr=pipe
+    ) as process:
         try:
             yield process
         finally:

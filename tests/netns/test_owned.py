@@ -87,8 +87,8 @@ def test_a_kill_at_any_moment_of_the_start_leaves_nothing(tmp_path: Path) -> Non
 
 def test_streams_exit_codes_and_signals_are_as_ever() -> None:
     script = "trap 'exit 7' TERM; read line; echo err >&2; echo out $line; while :; do sleep 0.05; done"
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    process = start_owned(["sh", "-c", script], forks=True, **pipes)
+    pipe = subprocess.PIPE
+    process = start_owned(["sh", "-c", script], forks=True, stdin=pipe, stdout=pipe, stderr=pipe)
     with process:
         assert process.stdin is not None
         assert process.stdout is not None

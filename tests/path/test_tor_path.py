@@ -22,7 +22,8 @@ def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture(scope="module", params=["two", "three"])
 def path(request: pytest.FixtureRequest, report: dict[str, Any]) -> dict[str, Any]:
-    return report["two_at_once"][request.param]
+    found: dict[str, Any] = report["two_at_once"][request.param]
+    return found
 
 
 def test_flags_follow_the_plan(report: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -205,7 +206,7 @@ def test_a_phone_that_is_killed_is_told(new_host: NewHost, setup_of: SetupOf) ->
         async with BuiltinPhone.start(caller, setup_of(caller)) as a, BuiltinPhone.start(callee, setup_of(callee)) as b:
             await b.listen()
             await a.call(b.uri, 10)
-            a._child.process.kill()
+            os.kill(a._child.pid, signal.SIGKILL)
             with pytest.raises(CallFailure) as caught:
                 await a.finish()
             assert caught.value.outcome is Outcome.FAILED

@@ -140,7 +140,7 @@ def test_linphone_refused(new_host: NewHost, setup_of: SetupOf, tmp_path: Path) 
                 await linphone.call(builtin.uri, 5)
             return caught.value
 
-    async def all_at_once() -> list[CallFailure]:
+    async def all_at_once() -> tuple[CallFailure, CallFailure, CallFailure]:
         return await asyncio.gather(one(486), one(480), one(0))
 
     busy, away, codec = run(all_at_once())

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiosipua import SipRequest
+from aiosipua import CSeq, SipRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earwitness.phone.sip_dialog import Dialog
 from earwitness.phone.sip_transactions import NoResponse, SipTransactions, Timers
 from earwitness.phone.sip_wire import endpoint_of, redacted
-from earwitness.phone.user_agent import UserAgent
+from earwitness.phone.user_agent import IncomingInvite, UserAgent
 from testing.phone.wire import Wire, message, statuses
 
 PEER = ("10.0.0.2", 5060)
@@ -43,7 +43,11 @@ INVITE = message(
 
 def test_the_200_keeps_record_route_and_is_repeated_until_the_ack() -> None:
     async def scenario(layer: SipTransactions, agent: UserAgent, wire: Wire) -> None:
-        agent.on_invite = lambda call: (agent.ring(call), agent.answer(call, "v=0\r\n"))  # type: ignore[assignment]
+        def answer(call: IncomingInvite) -> None:
+            agent.ring(call)
+            agent.answer(call, "v=0\r\n")
+
+        agent.on_invite = answer
         layer.datagram_received(INVITE, PEER)
         assert statuses(wire) == [100, 180, 200]
         ok = wire.sent[-1][0]
@@ -76,6 +80,7 @@ def test_the_callers_dialogue_goes_to_the_contact_by_the_reversed_route() -> Non
         calling = asyncio.create_task(agent.invite("sip:b@10.0.0.8", "v=0\r\n", 1, lambda _r: None, lambda: None))
         await asyncio.sleep(0.002)
         invite = wire.sent[0][0]
+        assert invite.cseq is not None
         headers = [f"{name}: {invite.headers.get_first(name)}" for name in ("Via", "From", "Call-ID", "CSeq")]
         headers += ["To: <sip:b@10.0.0.8>;tag=b9", "Contact: <sip:b@10.0.0.9:5090>"]
         headers += ["Record-Route: <sip:10.0.0.4;lr>", "Record-Route: <sip:10.0.0.3;lr>"]
@@ -88,7 +93,7 @@ def test_the_callers_dialogue_goes_to_the_contact_by_the_reversed_route() -> Non
         for ack, target in acks:
             assert ack.uri == "sip:b@10.0.0.9:5090"
             assert ack.headers.get("Route") == ["<sip:10.0.0.3;lr>", "<sip:10.0.0.4;lr>"]
-            assert ack.cseq == invite.cseq.__class__(invite.cseq.seq, "ACK")  # type: ignore[union-attr]
+            assert ack.cseq == CSeq(invite.cseq.seq, "ACK")
             assert target == ("10.0.0.3", 5060)
 
     with_agent(scenario)

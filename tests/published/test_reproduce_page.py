@@ -15,7 +15,8 @@ from earwitness.published.importing import import_folder
 from earwitness.published.printed_numbers import NUMBERS
 from earwitness.report.reproduction.drawing import Study
 from earwitness.report.reproduction.figures import FIGURES, draw_figures
-from earwitness.report.reproduction.reproduce import Reproduction, reproduce
+from earwitness.report.reproduction.reproduce import reproduce
+from earwitness.report.reproduction.result import Reproduction
 from earwitness.report.reproduction.text import markdown_table
 from testing.published.make import (
     CALLER,

@@ -56,7 +56,7 @@ def test_words(mos: float, delay: float, word: str) -> None:
     ],
 )
 def test_the_reason_names_the_main_cause(numbers: dict[str, float], named: str) -> None:
-    reason = verdict(**numbers).reason  # type: ignore[arg-type]
+    reason = verdict(**numbers).reason
     assert named in reason
     assert reason.endswith(".")
     assert "\n" not in reason

@@ -96,7 +96,7 @@ def test_a_copy_made_at_any_moment_opens_and_resumes(tmp_path: Path) -> None:
         [sys.executable, "-m", "testing.study.simulated", str(study), str(tmp_path / "out"), "2", "0.05"],
         cwd=REPOSITORY,
     )
-    copies = []
+    copies: list[Path] = []
     while running.poll() is None:
         if (tmp_path / "out" / "study" / "journal.sqlite").exists():
             copy = tmp_path / f"copy{len(copies)}"

@@ -93,7 +93,8 @@ def test_gaps_with_and_without_pauses() -> None:
 def test_a_pause_is_a_spike_only_as_published() -> None:
     found = summarise(made("....__________....", delay_ms=lambda i: 200.0 if i >= 6 else 0.0))
     assert (found.spikes_with_pauses, found.spikes_without_pauses) == (2, 1)
-    assert (found.talkspurts, found.pauses_total_s) == (2, pytest.approx(0.2))
+    assert found.talkspurts == 2
+    assert found.pauses_total_s == pytest.approx(0.2)
     assert found.gap_max_with_pauses_ms == pytest.approx(220)
     assert found.gap_max_ms == pytest.approx(220)
 
@@ -168,7 +169,8 @@ def test_lost_rows_of_a_paired_trace_count_from_the_first_to_the_last() -> None:
     heard = received(rtp_stream("xx.........xx.....xx"))
     found = summarise(pair(sent, heard))
     assert (found.packets_expected, found.packets_received, found.packets_lost) == (20, 14, 6)
-    assert (found.loss_burst_longest, found.burst_ratio) == (2, pytest.approx(2 * 0.7))
+    assert found.loss_burst_longest == 2
+    assert found.burst_ratio == pytest.approx(2 * 0.7)
 
 
 def test_an_empty_trace_and_one_that_lost_all_have_figures_of_nothing() -> None:

@@ -29,7 +29,8 @@ SECONDS = 4.0
 
 
 def told(stored: StoredCall) -> dict[str, Any]:
-    return stored.record.to_json() and json.loads(stored.record.to_json())
+    record: dict[str, Any] = json.loads(stored.record.to_json())
+    return record
 
 
 async def main(data: Path) -> dict[str, Any]:
