@@ -36,7 +36,7 @@ def _files(folder: Path) -> list[Path]:
     rng = np.random.default_rng(1)
     for number in range(40):
         delays = np.cumsum(rng.normal(0, 1, 3000)) + 300
-        there = rtp_stream("." * 1350, ssrc=1, delay_ms=lambda i, d=delays: d[i])  # type: ignore[misc]
+        there = rtp_stream("." * 1350, ssrc=1, delay_ms=delays.tolist().__getitem__)
         back = rtp_stream("." * 1350, ssrc=2, source=PHONE, destination=SERVER)
         (folder / f"{number}.pcap").write_bytes(pcap(together(there, back), snap_length=85))
     return sorted(folder.glob("*.pcap"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.record import CallRecord, write_record
@@ -10,7 +11,7 @@ from earwitness.archive.schema import Row
 from earwitness.errors import Outcome
 
 
-def simple_record(call_id: str, outcome: Outcome = Outcome.COMPLETED, **options: object) -> CallRecord:
+def simple_record(call_id: str, outcome: Outcome = Outcome.COMPLETED, **options: Any) -> CallRecord:
     rows = tuple(
         Row(
             call_id=call_id,
@@ -25,7 +26,7 @@ def simple_record(call_id: str, outcome: Outcome = Outcome.COMPLETED, **options:
         )
         for direction in ("to_callee", "to_caller")
     )
-    return CallRecord(call_id=call_id, started_at=rows[0].started_at, outcome=outcome, rows=rows, **options)  # type: ignore[arg-type]
+    return CallRecord(call_id=call_id, started_at=rows[0].started_at, outcome=outcome, rows=rows, **options)
 
 
 def add(dataset: Dataset, call_id: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from testing.trace.making import invite, pcap, pcapng, rtp_stream, together
 
-PHONE_SIDE = {"source": ("10.8.0.2", 4000), "destination": ("10.8.0.1", 20848)}
-SIX = {"source": ("fd00::1", 4002), "destination": ("fd00::2", 4000)}
+PHONE_SIDE: dict[str, Any] = {"source": ("10.8.0.2", 4000), "destination": ("10.8.0.1", 20848)}
+SIX: dict[str, Any] = {"source": ("fd00::1", 4002), "destination": ("fd00::2", 4000)}
 
 
 def originals() -> list[bytes]:
@@ -15,9 +16,9 @@ def originals() -> list[bytes]:
     call = together(
         [invite("m=audio 4000 RTP/AVP 0\r\na=rtpmap:97 speex/8000\r\n")],
         rtp_stream("...x..d..___...l....", sequence=65_530),
-        rtp_stream("." * 20, ssrc=2, payload_type=97, payload=bytes(28), **PHONE_SIDE),  # type: ignore[arg-type]
+        rtp_stream("." * 20, ssrc=2, payload_type=97, payload=bytes(28), **PHONE_SIDE),
     )
-    six = rtp_stream("." * 15, **SIX)  # type: ignore[arg-type]
+    six = rtp_stream("." * 15, **SIX)
     return [
         pcap(call, snap_length=85),
         pcap(call, link="qinq", order=">", nanoseconds=True),

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,13 +25,13 @@ from earwitness.errors import CallFailure, InputError, Outcome
 pytestmark = pytest.mark.timeout(60)
 
 
-def record(call_id: str, **options: object) -> CallRecord:
+def record(call_id: str, **options: Any) -> CallRecord:
     rows = tuple(
         Row(call_id=call_id, started_at="2026-11-22T12:00:00Z", direction=direction, outcome="completed", mos_lqo=4.0)
         for direction in ("to_callee", "to_caller")
     )
     return CallRecord(
-        call_id=call_id, started_at="2026-11-22T12:00:00Z", outcome=Outcome.COMPLETED, rows=rows, **cast(Any, options)
+        call_id=call_id, started_at="2026-11-22T12:00:00Z", outcome=Outcome.COMPLETED, rows=rows, **options
     )
 
 
@@ -44,7 +44,7 @@ def dataset(tmp_path: Path) -> Dataset:
     return made
 
 
-def change(dataset: Dataset, edit: Callable[[dict[str, object]], object]) -> None:
+def change(dataset: Dataset, edit: Callable[[dict[str, Any]], object]) -> None:
     """Edit the record of the call `bad` as a stranger's program might have written it."""
     path = dataset.path / "calls" / "bad" / "record.json"
     plain = json.loads(path.read_bytes())
@@ -68,14 +68,14 @@ def only_the_bad_one_is_left_out(dataset: Dataset) -> str:
     return problem.what
 
 
-def row(**values: object) -> Callable[[dict[str, object]], object]:
-    def edit(plain: dict[str, object]) -> None:
-        plain["rows"][0].update(values)  # type: ignore[index]
+def row(**values: object) -> Callable[[dict[str, Any]], object]:
+    def edit(plain: dict[str, Any]) -> None:
+        plain["rows"][0].update(values)
 
     return edit
 
 
-def field(**values: object) -> Callable[[dict[str, object]], object]:
+def field(**values: object) -> Callable[[dict[str, Any]], object]:
     return lambda plain: plain.update(values)
 
 
@@ -112,17 +112,17 @@ for _ in range(800):
     ],
 )
 def test_a_figure_that_cannot_be_leaves_its_call_out(
-    dataset: Dataset, edit: Callable[[dict[str, object]], object], says: str
+    dataset: Dataset, edit: Callable[[dict[str, Any]], object], says: str
 ) -> None:
     change(dataset, edit)
     assert re.search(says, only_the_bad_one_is_left_out(dataset))
 
 
 def test_a_million_unknown_keys_are_told_in_a_few_notes(dataset: Dataset) -> None:
-    def many(plain: dict[str, object]) -> None:
+    def many(plain: dict[str, Any]) -> None:
         unknown = {f"key\x1b{i}": 1 for i in range(100_000)}
         plain.update(unknown)
-        for one in plain["rows"]:  # type: ignore[attr-defined]
+        for one in plain["rows"]:
             one.update(unknown)
 
     change(dataset, many)

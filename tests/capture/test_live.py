@@ -104,8 +104,8 @@ def test_snap_length_keeps_the_true_length(
     out = tmp_path / "short.pcap"
 
     async def scenario() -> None:
-        options = {"epoch_offset_ns": epoch_offset_ns(), "ports": [b.getsockname()[1]], "snap_length": 85}
-        async with await CaptureProcess.start(host, "lo", out, **options):  # type: ignore[arg-type]
+        offset, port = epoch_offset_ns(), b.getsockname()[1]
+        async with await CaptureProcess.start(host, "lo", out, epoch_offset_ns=offset, ports=[port], snap_length=85):
             a.sendto(rtp(1), b.getsockname())
 
     asyncio.run(scenario())

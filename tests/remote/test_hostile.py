@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -170,7 +171,7 @@ def test_a_newcomer_takes_the_place_of_the_oldest_of_the_crowd() -> None:
     unproven = Unproven(4)
     unproven.enter("192.0.2.1", lambda: dropped.append("the caller"))
     for number in range(5):
-        unproven.enter("192.0.2.66", lambda number=number: dropped.append(f"stranger {number}"))  # type: ignore[misc]
+        unproven.enter("192.0.2.66", partial(dropped.append, f"stranger {number}"))
     assert dropped == ["stranger 0", "stranger 1"]
 
 

@@ -188,7 +188,9 @@ def test_published_scores_to_the_third_decimal(published: Path) -> None:
     agreed, disagreed = 0, []
     for recording in sorted(folder.rglob("*_recording_*.wav")):
         codec_name, _, place = recording.relative_to(folder).parts[:3]
-        side, number = re.fullmatch(r"(caller|callee)_recording_(\d+)", recording.stem).groups()  # type: ignore[union-attr]
+        named = re.fullmatch(r"(caller|callee)_recording_(\d+)", recording.stem)
+        assert named is not None, recording
+        side, number = named.groups()
         row = rows.get((codec_name, place, number))
         if row is None:
             continue

@@ -20,6 +20,7 @@ import earwitness.replay.blame_calls as blame_calls
 import earwitness.replay.whatif as whatif
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem
+from earwitness.archive.stored import StoredCall
 from earwitness.cli.main import app
 from earwitness.errors import InputError
 from earwitness.netns.workers import WorkerDied, Workers
@@ -96,10 +97,10 @@ def test_every_command_tells_what_it_leaves_out(dataset: Path, tmp_path: Path) -
 def test_a_fault_of_ours_over_one_call_is_told_with_its_place(
     dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def faulty(call: object, direction: str) -> object:
-        if call.call_id == "bad":  # type: ignore[attr-defined]
+    def faulty(call: StoredCall, direction: str) -> object:
+        if call.call_id == "bad":
             raise IndexError("index 7 is out of bounds")
-        return tracks(call, direction)  # type: ignore[arg-type]
+        return tracks(call, direction)
 
     monkeypatch.setattr(report_page, "tracks", faulty)
     problems: list[Problem] = []
