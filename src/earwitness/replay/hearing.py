@@ -12,8 +12,9 @@ import numpy as np
 from earwitness.ear.hear import Heard
 from earwitness.ear.listen import choose, listen
 from earwitness.errors import EarwitnessError
+from earwitness.score.kind import ScorerRefused
 from earwitness.score.listening import listen as score_listening
-from earwitness.score.pesq import PesqScore, ScorerRefused, samples_as_published
+from earwitness.score.pesq import PesqScore, samples_as_published
 from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import write_wav
 from earwitness.trace.capture import read_capture
