@@ -26,6 +26,27 @@ ESTIMATED = "estimate by PESQ after the method of ITU-T P.834 (tools/derive_impa
 """Source of the factors that G.113 does not have."""
 
 
+@dataclass(frozen=True)
+class Offer:
+    """A codec as SDP's `rtpmap` and `m=` lines describe it, as far as they do."""
+
+    encoding_name: str
+    """Empty: known by its payload type alone."""
+    clock_rate: int | None = None
+    payload_type: int | None = None
+    sample_rate: int | None = None
+    """Rate to decode at, Hz, where it is not the clock's."""
+
+    def is_of(self, codec: Codec) -> bool:
+        """Whether this is the codec: by its encoding's name, in whatever case (RFC 8866 6.6), else its static payload
+        type (RFC 3551 table 4); and by its clock."""
+        if self.clock_rate not in (None, codec.clock_rate):
+            return False
+        if self.encoding_name:
+            return self.encoding_name.lower() == codec.encoding_name.lower()
+        return self.payload_type is not None and self.payload_type < 96 and self.payload_type == codec.payload_type
+
+
 @dataclass(frozen=True, kw_only=True)
 class CodecKind:
     """A codec by name, with its options, its RTP facts and how it looks in reports."""
@@ -40,9 +61,9 @@ class CodecKind:
     options: tuple[Option, ...] = ()
     impairment: Callable[[Codec, bool], Impairment] | None = None
     """The E-model's factors of a codec of this kind, with or without concealment of losses; None: not known."""
-    offered: Callable[[int | None, int | None], Codec] | None = None
-    """The codec as another phone offers it, decoded, with this payload type and at this sample rate (None: the usual
-    ones); None: as `make` has it without options."""
+    offered: Callable[[Offer], Codec | None] | None = None
+    """The codec that another phone's SDP, or the payload type of its packets, offers; the function gives None where
+    that is no codec of this kind. Without: the one without options, where the offer is of it (`Offer.is_of`)."""
     most_payload: Callable[[Codec], int] | None = None
     """The largest payload of a packet in bytes, or its mean where that varies; None: as of `encode_packets`."""
     encoding_takes_ns: int = 0

@@ -16,7 +16,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.looks import Look
 from earwitness.options import Option
 from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame
-from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment
+from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment, Offer
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 SAMPLE_RATES = (8000, 12000, 16000, 24000, 48000)
@@ -246,9 +246,11 @@ def _make(options: Mapping[str, float]) -> Opus:
     )
 
 
-def _offered(payload_type: int | None, sample_rate: int | None) -> Opus:
-    number = Opus.payload_type if payload_type is None else payload_type
-    return Opus(payload_type=number, sample_rate=sample_rate or Opus.sample_rate)
+def _offered(offer: Offer) -> Opus | None:
+    if not offer.is_of(Opus()):
+        return None
+    number = Opus.payload_type if offer.payload_type is None else offer.payload_type
+    return Opus(payload_type=number, sample_rate=offer.sample_rate or Opus.sample_rate)
 
 
 def _most_payload(codec: Codec) -> int:

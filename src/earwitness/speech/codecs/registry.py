@@ -12,7 +12,7 @@ from earwitness.plugins import Registry
 from earwitness.speech.codecs.base import Codec, encode_packets, packet_samples
 from earwitness.speech.codecs.g711 import A_LAW, MU_LAW
 from earwitness.speech.codecs.gsm import GSM
-from earwitness.speech.codecs.kind import CodecKind
+from earwitness.speech.codecs.kind import CodecKind, Offer
 from earwitness.speech.codecs.opus import OPUS
 from earwitness.speech.codecs.speex import SPEEX
 
@@ -52,27 +52,21 @@ def codec_from_rtpmap(
     codec of a dynamic payload type keeps `payload_type`. `sample_rate` is the rate to decode Opus at (8,000 unless
     told).
     """
+    offer = Offer(encoding_name, clock_rate, payload_type, sample_rate)
     listed = CODECS.listed()
     known: list[str] = []
     for kind, _ in listed.kinds:
         usual = kind.make({})
+        found = kind.offered(offer) if kind.offered is not None else usual if offer.is_of(usual) else None
+        if found is not None:
+            return found
         known.append(f"{usual.encoding_name}/{usual.clock_rate}")
-        if _is(usual, encoding_name, payload_type):
-            if clock_rate is not None and clock_rate != usual.clock_rate:
-                continue
-            return usual if kind.offered is None else kind.offered(payload_type, sample_rate)
     raise InputError(
         "finding the codec of",
         f"rtpmap {encoding_name or '-'}/{clock_rate or '-'} payload type {payload_type}",
         "not a codec that this program decodes" + "".join(f" (cannot be loaded: {one})" for one in listed.broken),
         f"known are {', '.join(dict.fromkeys(known))}; name one with --codec",
     )
-
-
-def _is(usual: Codec, encoding_name: str, payload_type: int | None) -> bool:
-    if encoding_name:
-        return usual.encoding_name.lower() == encoding_name.lower()
-    return payload_type is not None and payload_type < 96 and usual.payload_type == payload_type
 
 
 @lru_cache(maxsize=64)

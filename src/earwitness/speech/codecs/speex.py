@@ -20,7 +20,7 @@ from earwitness.arrays import Pcm
 from earwitness.looks import Look
 from earwitness.options import Option
 from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames
-from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment
+from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment, Offer
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
@@ -227,6 +227,12 @@ def _make(options: Mapping[str, float]) -> Speex:
     return Speex(int(options.get("quality", Speex.quality)), int(options.get("complexity", Speex.complexity)))
 
 
+def _offered(offer: Offer) -> Speex | None:
+    if not offer.is_of(Speex()):
+        return None
+    return Speex() if offer.payload_type is None else Speex(payload_type=offer.payload_type)
+
+
 _IMPAIRMENT = Impairment(12.6, 23.2, f"quality 5: {ESTIMATED}")
 
 SPEEX = CodecKind(
@@ -237,7 +243,7 @@ SPEEX = CodecKind(
     look=Look("Speex", "purple", "dotted", "diamond", "crosses"),
     options=(Option("quality", range(11), bare=True), Option("complexity", range(11))),
     impairment=lambda _codec, _concealed: _IMPAIRMENT,
-    offered=lambda payload_type, _rate: Speex() if payload_type is None else Speex(payload_type=payload_type),
+    offered=_offered,
     encoding_takes_ns=400_000,
     has_own_concealment=True,
 )
