@@ -22,7 +22,8 @@ from earwitness.ear.listen import choose, listen
 from earwitness.ear.payload import frame_bytes
 from earwitness.ear.replay import replay
 from earwitness.replay.hearing import MISSED_TOO_MUCH
-from earwitness.score.pesq import ScorerRefused, pesq_nb, samples_as_published
+from earwitness.score.kind import ScorerRefused
+from earwitness.score.pesq import pesq_nb, samples_as_published
 from earwitness.speech.wav import read_wav
 from earwitness.trace.capture import read_capture
 from earwitness.trace.rtcp import missed_by_capture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +24,10 @@ from earwitness.errors import EarwitnessError, Outcome
 from earwitness.path.probe import rows_of as probed
 from earwitness.phone.linphone import recording_name
 from earwitness.score.emodel import e_model
+from earwitness.score.impairments import NoFactors
+from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listen, loopback
-from earwitness.score.pesq import ScorerRefused
+from earwitness.score.scorers import extra_scores
 from earwitness.score.verdict import verdict
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
@@ -145,13 +148,14 @@ def scored(row: Row, live: PlacedCall, heard: Heard, spoken: Pcm | None, codec: 
         mouth_to_ear_ms=finite(heard.mouth_to_ear_mean_ms),
     )
     effective_loss = min(1.0, (row.loss_ratio or 0.0) + (row.late_ratio or 0.0))
-    model = e_model(
-        codec.spec,
-        loss_ratio=effective_loss,
-        mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0,
-        burst_ratio=burst_ratio(heard, trace),
-    )
-    row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
+    with suppress(NoFactors):
+        model = e_model(
+            codec.spec,
+            loss_ratio=effective_loss,
+            mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0,
+            burst_ratio=burst_ratio(heard, trace),
+        )
+        row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
     if spoken is None:
         return row, "scoring with PESQ: the reference is not to be had; give the speech that was said"
     try:
@@ -171,6 +175,27 @@ def scored(row: Row, live: PlacedCall, heard: Heard, spoken: Pcm | None, codec: 
         codec_ceiling_mos=ceiling,
     )
     return replace(row, verdict=judged.word, verdict_reason=judged.reason), ""
+
+
+def scored_besides(row: Row, live: PlacedCall, heard: Heard, spoken: Pcm | None, trace: Trace, notes: list[str]) -> Row:
+    """The row with the figures of the scorers that the plan names; one that refuses leaves a note."""
+    if not live.plan.scorers:
+        return row
+    evidence = Evidence(
+        heard=heard.audio,
+        sample_rate=heard.sample_rate,
+        reference=spoken,
+        codec=row.codec,
+        trace=trace,
+        loss_ratio=row.loss_ratio,
+        late_ratio=row.late_ratio,
+        burst_ratio=burst_ratio(heard, trace),
+        concealed_ratio=row.concealed_ratio,
+        mouth_to_ear_ms=row.mouth_to_ear_ms,
+    )
+    scores, refused = extra_scores(live.plan.scorers, evidence)
+    notes.extend(f"{row.direction}: {why}" for why in refused)
+    return replace(row, scores=scores)
 
 
 def recorded(row: Row, live: PlacedCall, folder: Path, spoken: Pcm | None, codec: Codec, notes: list[str]) -> Row:
