@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from bench.measure import Measurement
-
-PUBLISHED = Path(
-    os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parent.parent.parent / "shared" / "published")
-)
+from testing.published.folder import PUBLISHED
 
 _ABSENT = Measurement(
     "not measured: no published data", float("nan"), "", note=f"set EARWITNESS_PUBLISHED ({PUBLISHED})"

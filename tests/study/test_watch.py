@@ -25,23 +25,12 @@ from earwitness.study.metrics_server import served
 from earwitness.study.runner import Ending, Why
 from earwitness.study.watch import remember, remove_old, study_of_day, watch
 from tests.study.simulated import Fate, SimulatedSlot, completes
+from earwitness.study.runner import Ending, Stop, Why
+from earwitness.study.watch import Turn, remember, remove_old, study_of_day, watch
+from testing.study.files import BOTH_CODECS, TOR3, study_file
+from testing.study.simulated import Fate, SimulatedSlot, completes
 
-STUDY = """
-version = 1
-name = "live"
-[[path]]
-name = "direct"
-path = "direct"
-[[path]]
-name = "tor3"
-path = "tor"
-[axes]
-codec = ["g711u", "opus:24000"]
-places = [["Frankfurt", "London"]]
-[watch]
-every_min = 0.0005
-blocks = 1
-"""
+STUDY = study_file("live", "[watch]\nevery_min = 0.0005\nblocks = 1\n", paths=[TOR3], codecs=BOTH_CODECS)
 
 
 def run(

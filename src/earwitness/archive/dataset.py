@@ -6,9 +6,9 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,8 @@ from earwitness.archive.schema import SCHEMA_VERSION
 from earwitness.archive.staging import commit, locked, remove_stale, staged, write_atomically
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.files import MIB, UnfitFile, UnfitTarget, check_replaceable, is_utf8, read_regular, shown
+from earwitness.files import MIB, UnfitFile, UnfitTarget, check_replaceable, is_utf8, path_text, read_regular
+from earwitness.utc import utc_text
 from earwitness.version import __version__
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Dataset:
                     if others - {layout.CALLS, layout.INDEX_CSV, layout.INDEX_PARQUET, layout.REPORT}:
                         happened = f"the directory holds other things ({', '.join(sorted(others)[:3])})"
                         raise InputError("making a data set in", path, happened, "give a new or empty directory")
-                    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+                    now = utc_text(time.time_ns(), 0)
                     about = {"schema_version": SCHEMA_VERSION, "created_at": now, "earwitness": __version__}
                     write_atomically(path / layout.DATASET_FILE, json.dumps(about).encode() + b"\n")
             dataset = cls.open(path)
@@ -353,5 +354,5 @@ def _nameable(directory: Path | str) -> Path:
     """Records, reports and bundles name the data set, and they are UTF-8."""
     path = Path(directory)
     if not is_utf8(path):
-        raise InputError("opening the data set", shown(path), "its name is not UTF-8", "give it another name")
+        raise InputError("opening the data set", path_text(path), "its name is not UTF-8", "give it another name")
     return path

@@ -17,9 +17,9 @@ from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.comfort import ComfortNoise
 from earwitness.ear.conceal import concealer
 from earwitness.ear.frames import frames_of
+from earwitness.ear.kind import Foreseeing
 from earwitness.ear.ledger import ledger_table
 from earwitness.ear.levels import quiet_frames
-from earwitness.ear.oracle import Oracle
 from earwitness.ear.payload import REFERENCE_OFFSET, frame_bytes
 from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.render import render
@@ -179,7 +179,7 @@ def hear(
     way = concealment or ear.concealment
     frames = frames_of(trace, codec)
     leap_s = leap_seconds(trace)
-    if leap_s and isinstance(ear, Oracle):
+    if leap_s and isinstance(ear, Foreseeing):
         # It plans by timestamps alone; other buffers begin anew where they leap.
         trace = without_leaps(trace)
         frames = frames_of(trace, codec)
