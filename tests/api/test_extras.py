@@ -75,11 +75,12 @@ def test_the_core_works(samples: Path) -> None:
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    two = ("import_folder", "place_calls", "query", "reproduce", "run_study")
     program = f"""
 said = {{}}
 for name in {sorted(NEEDS)}:
     try:
-        getattr(ew, name)(*["x"] * (2 if name in ("import_folder", "place_calls", "query", "reproduce", "run_study") else 1))
+        getattr(ew, name)(*["x"] * (2 if name in {two} else 1))
     except ew.EarwitnessError as error:
         said[name] = str(error)
 print(json.dumps(said))

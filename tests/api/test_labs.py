@@ -16,8 +16,8 @@ import pytest
 import earwitness as ew
 from earwitness.errors import EarwitnessError
 from earwitness.netns.sandbox import check_permitted
-from tests.netns.leftovers import Token, machine_state
-from tests.samples import STUDY
+from testing.netns.leftovers import Token, machine_state
+from testing.samples import STUDY
 
 KERNEL = """
 import asyncio, signal, threading, time
@@ -57,9 +57,14 @@ def token(tmp_path: Path) -> Token:
 def kernel(token: Token, folder: Path, *cell: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs these lines in a cell, in a process group of its own."""
     program = KERNEL.format(cell="\n".join(f"    {line}" for line in cell))
-    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(
-        [sys.executable, "-c", program], env=token.environment, cwd=folder, text=True, process_group=0, **pipes
+        [sys.executable, "-c", program],
+        env=token.environment,
+        cwd=folder,
+        text=True,
+        process_group=0,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         try:
             yield process
@@ -181,7 +186,7 @@ def test_what_cannot_be_called_is_said_before_anything_starts(
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
     with pytest.raises(ew.EarwitnessError, match=why):
-        ew.place_calls([ew.CallPlan(), ew.CallPlan(**change)], tmp_path)
+        ew.place_calls([ew.CallPlan(), ew.CallPlan.from_dict(change)], tmp_path)
     with pytest.raises(ew.EarwitnessError, match="no plan is given"):
         ew.place_calls([], tmp_path)
 
