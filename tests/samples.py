@@ -13,8 +13,8 @@ from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import write_wav
 from earwitness.trace.model import Trace
 from earwitness.trace.rtp import RtpPacket
-from tests.report.synthetic import Made, add_call, add_failure, speaking
-from tests.trace.making import Datagram, pcap, together
+from testing.report.synthetic import Made, add_call, add_failure, speaking
+from testing.trace.making import Datagram, pcap, together
 
 CALLER, CALLEE = ("192.0.2.1", 4000), ("192.0.2.2", 4002)
 STUDY = """\

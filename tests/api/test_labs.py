@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import earwitness as ew
 from earwitness.errors import EarwitnessError
 from earwitness.netns.sandbox import check_permitted
-from tests.netns.leftovers import Token, machine_state
+from testing.netns.leftovers import Token, machine_state
 from tests.samples import STUDY
 
 KERNEL = """
@@ -56,9 +57,14 @@ def token(tmp_path: Path) -> Token:
 def kernel(token: Token, folder: Path, *cell: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs these lines in a cell, in a process group of its own."""
     program = KERNEL.format(cell="\n".join(f"    {line}" for line in cell))
-    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(
-        [sys.executable, "-c", program], env=token.environment, cwd=folder, text=True, process_group=0, **pipes
+        [sys.executable, "-c", program],
+        env=token.environment,
+        cwd=folder,
+        text=True,
+        process_group=0,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         try:
             yield process
@@ -137,7 +143,8 @@ class TestInTheLab:
         assert call.record.outcome == "interrupted"
 
     def test_a_fault_of_the_listener_ends_it_in_order_too(self, token: Token, tmp_path: Path) -> None:
-        cell = "ew.place_calls(ew.CallPlan(path='direct', seconds=60.0), 'data', on_event=lambda e: 1 / ('talking' not in str(e)))"
+        listener = "lambda event: 1 / ('talking' not in str(event))"
+        cell = f"ew.place_calls(ew.CallPlan(path='direct', seconds=60.0), 'data', on_event={listener})"
         with kernel(token, tmp_path, cell) as process:
             _, errors = process.communicate(timeout=120)
         assert "ZeroDivisionError" in errors
@@ -176,7 +183,7 @@ class TestInTheLab:
     ],
 )
 def test_what_cannot_be_called_is_said_before_anything_starts(
-    change: dict[str, str], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, Any], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
     with pytest.raises(ew.EarwitnessError, match=why):
@@ -207,6 +214,6 @@ def test_a_lab_process_that_cannot_even_start_says_why(tmp_path: Path, monkeypat
     (tmp_path / "broken" / "asyncio.py").write_text("raise ImportError('no loops here')")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'broken'}:{os.environ.get('PYTHONPATH', '')}")
     with pytest.raises(
-        ew.EarwitnessError, match="it ended with status 1 after saying: .*no loops here; see `earwitness doctor`"
+        ew.EarwitnessError, match=r"it ended with status 1 after saying: .*no loops here; see `earwitness doctor`"
     ):
         ew.place_calls(ew.CallPlan(path="direct"), tmp_path / "data")

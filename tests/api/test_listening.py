@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ def test_a_capture_may_be_given_in_any_way(samples: Path) -> None:
         ({"codec": "g711u", "to": "192.0.2.1"}, "a stream has one receiver"),
     ],
 )
-def test_what_cannot_be_heard_is_one_line(samples: Path, change: dict[str, str], why: str) -> None:
+def test_what_cannot_be_heard_is_one_line(samples: Path, change: dict[str, Any], why: str) -> None:
     trace = ew.read_capture(samples / "call.pcap").streams[0].trace
     with pytest.raises(ew.EarwitnessError, match=why) as caught:
         ew.hear(trace, **change)

@@ -40,7 +40,7 @@ def test_that_is_all_there_is() -> None:
     assert dir(ew) == NAMES
     assert len(NAMES) == len(set(NAMES)) <= MOST_NAMES
     with pytest.raises(AttributeError, match="'earwitness' has no attribute 'anything_else'"):
-        _ = ew.anything_else  # type: ignore[attr-defined]
+        _ = ew.anything_else
     assert set(re.findall(r"`ew\.(\w+)", (TOP / "docs" / "python.md").read_text())) - {"something"} == set(NAMES)
 
 

@@ -23,8 +23,8 @@ from earwitness.speech.codecs.base import encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
+from testing.trace.making import Datagram, pcap
 from tests.package.only_the_core import hook
-from tests.trace.making import Datagram, pcap
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = "earwitness/speech/codecs/native_code/libspeex_plain.so"

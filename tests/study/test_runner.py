@@ -28,8 +28,6 @@ from earwitness.study.journal import Journal
 from earwitness.study.lock import running_since
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Kind, decide, kind_of
-from tests.study.simulated import RefusingSlot, SimulatedSlot, completes, run_simulated
-from earwitness.study.runner import News, Why
 from testing.commands import REPOSITORY
 from testing.study.files import BOTH_CODECS, TOR3, study_file
 from testing.study.simulated import RefusingSlot, SimulatedSlot, completes, run_simulated

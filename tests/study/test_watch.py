@@ -17,16 +17,12 @@ from earwitness.archive.dataset import Dataset
 from earwitness.call.plan import CallPlan
 from earwitness.errors import InputError, Outcome
 from earwitness.events import Event, to_all
-from earwitness.study.ending import StopRequest
+from earwitness.study.ending import Ending, StopRequest, Why
 from earwitness.study.events import TurnFinished
 from earwitness.study.file import parse_study, read_study_file
 from earwitness.study.metrics import Metrics
 from earwitness.study.metrics_server import served
-from earwitness.study.runner import Ending, Why
 from earwitness.study.watch import remember, remove_old, study_of_day, watch
-from tests.study.simulated import Fate, SimulatedSlot, completes
-from earwitness.study.runner import Ending, Stop, Why
-from earwitness.study.watch import Turn, remember, remove_old, study_of_day, watch
 from testing.study.files import BOTH_CODECS, TOR3, study_file
 from testing.study.simulated import Fate, SimulatedSlot, completes
 

@@ -57,13 +57,8 @@ async def place(
     """
     offset_ns = network.epoch_offset_ns()
     notebook.started_monotonic_ns = time.monotonic_ns()
-<<<<<<< HEAD
     notebook.started_at = utc_text(notebook.started_monotonic_ns + offset_ns)
-    notebook.versions = _versions()
-=======
-    notebook.started_at = _utc(notebook.started_monotonic_ns + offset_ns)
     notebook.versions = {**_versions(), **_plugins(plan)}
->>>>>>> kinds
     # As asked, until the path is open and tells: a call that fails before is one of that path all the same.
     notebook.hops = plan.hops if plan.chooses_relays else 0
     outcome, failed = Outcome.COMPLETED, None
@@ -280,13 +275,6 @@ def _fault(plan: CallPlan, fault: Exception) -> CallFailure:
     )
 
 
-<<<<<<< HEAD
-=======
-def _utc(at_ns: int) -> str:
-    seconds, nanoseconds = divmod(at_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
-
-
 def _plugins(plan: CallPlan) -> dict[str, str]:
     """Versions of the packages that add what this call uses, by package."""
     used: tuple[tuple[Registry[Any], str], ...] = (
@@ -299,7 +287,6 @@ def _plugins(plan: CallPlan) -> dict[str, str]:
     return {package.rpartition(" ")[0]: package.rpartition(" ")[2] for package in packages if package}
 
 
->>>>>>> kinds
 def _versions() -> dict[str, str]:
     return {
         "earwitness": version("earwitness"),

@@ -143,14 +143,8 @@ def _strays(trace: Trace) -> float:
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 
-<<<<<<< HEAD
 def codec_of_stream(stream: Stream, asked: str | None = None) -> Codec:
     """The codec asked for, else what SDP or the payload type of the stream says; raises InputError where unknown."""
-    if asked is not None and asked.strip().lower() != "opus":
-        return codec_named(asked)
-=======
-def _codec_of(stream: Stream, asked: str | None) -> Codec:
->>>>>>> kinds
     encoding = stream.encoding
     # A bare name of a codec whose packets have to be made again leaves open with what options they were made.
     if asked is not None and (":" in asked or not kind_of(codec_named(asked)).remade_as):

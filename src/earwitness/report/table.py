@@ -23,10 +23,7 @@ from earwitness.report.words import (
     codec_label,
     direction_label,
     number_text,
-    path_label,
     percent_text,
-    number,
-    percent,
     score_columns,
 )
 

@@ -90,7 +90,7 @@ class ScoreColumn:
 
     def of(self, row: Row) -> str:
         """The figure of a row, for people."""
-        return number(row.scores.get(self.name), self.digits)
+        return number_text(row.scores.get(self.name), self.digits)
 
 
 def score_columns(rows: Iterable[Row]) -> list[ScoreColumn]:

@@ -7,7 +7,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from earwitness import __version__
 from earwitness.archive.staging import write_atomically
 from earwitness.report.reproduction.result import Reproduction
 from earwitness.report.reproduction.text import (
