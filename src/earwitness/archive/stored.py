@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from earwitness.archive.index import rows_of
+from earwitness.archive.index import record_rows
 from earwitness.archive.layout import (
     CAPTURES,
     REFERENCE,
@@ -64,7 +64,7 @@ class StoredCall:
     @property
     def rows(self) -> tuple[Row, ...]:
         """One a direction."""
-        return rows_of(self.record)
+        return record_rows(self.record)
 
     def has(self, name: str) -> bool:
         """Whether the file `name` (see `earwitness.archive.layout`) is there."""

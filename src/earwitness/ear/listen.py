@@ -21,7 +21,7 @@ from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_from_rtpmap
 from earwitness.trace.capture import Capture
 from earwitness.trace.model import Trace
-from earwitness.trace.streams import Stream
+from earwitness.trace.streams import RtpStream
 
 STUDY_OPUS = "opus:48000,fec=1,complexity=0,loss=5"
 """How Opus packets that a snap length cut are made again, unless told otherwise. The study's far phone coded at 48 kHz
@@ -39,8 +39,8 @@ own clock strays by a few milliseconds at most."""
 class Chosen:
     """The stream that the phone heard, the one that it sent (None where the capture has none), and the codec."""
 
-    heard: Stream
-    sent: Stream | None
+    heard: RtpStream
+    sent: RtpStream | None
     codec: Codec
 
     @property
@@ -49,7 +49,7 @@ class Chosen:
         return self.heard.trace
 
 
-def choose(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
+def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
     """Find the stream to listen to.
 
     `to`: the address of the phone whose ear it is. Without it, of the two directions of the call with the most packets,
@@ -92,7 +92,7 @@ def listen(
     PJMEDIA's buffer plays by the clock of the phone that was captured, where the capture has the stream that it sent;
     other buffers by an exact one. Raises InputError.
     """
-    chosen = choose(capture, to=to, codec=codec)
+    chosen = choose_stream(capture, to=to, codec=codec)
     clock = None
     if chosen.sent is not None:
         takes_ns = SENDING_TAKES_NS.get(chosen.codec.name, 0)
@@ -115,7 +115,7 @@ def listen(
     ]
 
 
-def _captured_at_receiver(capture: Capture, first: Stream, back: Stream) -> bool:
+def _captured_at_receiver(capture: Capture, first: RtpStream, back: RtpStream) -> bool:
     """Whether the capture was made at the end that `first` goes to."""
     strays = _strays(first.trace), _strays(back.trace)
     if max(strays) < max(_CLEARLY * min(strays), _JITTER_NS):
@@ -139,7 +139,7 @@ def _answers_within_ns(capture: Capture, address: str) -> int | None:
     return least
 
 
-def _opposite(one: Stream, other: Stream) -> bool:
+def _opposite(one: RtpStream, other: RtpStream) -> bool:
     return one.flow.source == other.flow.destination and one.flow.destination == other.flow.source
 
 
@@ -150,7 +150,7 @@ def _strays(trace: Trace) -> float:
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 
-def _codec_of(stream: Stream, asked: str | None) -> Codec:
+def _codec_of(stream: RtpStream, asked: str | None) -> Codec:
     if asked is not None and asked.strip().lower() != "opus":
         return codec_named(asked)
     encoding = stream.encoding

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from earwitness.ear.hear import Heard
-from earwitness.ear.listen import choose, listen
+from earwitness.ear.listen import choose_stream, listen
 from earwitness.errors import EarwitnessError
 from earwitness.score.listening import listen as score_listening
 from earwitness.score.pesq import PesqScore, ScorerRefused, samples_as_published
@@ -131,7 +131,7 @@ def hear_capture(
     InputError.
     """
     read = read_capture(capture)
-    chosen = choose(read, to=to, codec=codec)
+    chosen = choose_stream(read, to=to, codec=codec)
     said = None if reference is None else speech(reference, chosen.codec.sample_rate)
     heard = listen(
         read,

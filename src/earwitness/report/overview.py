@@ -11,7 +11,7 @@ from earwitness.archive.stored import StoredCall
 from earwitness.arrays import F64
 from earwitness.errors import InputError
 from earwitness.report.plot import Axis, Plot, Series, Tick, dots, line, x_ticks
-from earwitness.report.tracks import one_way_delay_ms
+from earwitness.report.tracks import delays_if_known_ms
 from earwitness.report.words import Group, Way, codec_label, number_text, percent_text
 
 CDF_HEIGHT = 230
@@ -136,7 +136,7 @@ def one_direction(call: StoredCall, direction: str) -> tuple[F64, int] | None:
         trace = call.trace(direction)
     except InputError:
         return None
-    delays = one_way_delay_ms(trace)
+    delays = delays_if_known_ms(trace)
     return (delays, int((~trace.arrived).sum())) if len(delays) else None
 
 

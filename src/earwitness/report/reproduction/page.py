@@ -7,7 +7,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from earwitness import __version__
 from earwitness.archive.staging import write_atomically
 from earwitness.report.reproduction.result import Reproduction
 from earwitness.report.reproduction.text import (
@@ -43,7 +42,7 @@ TABLE_TITLES = {
 }
 
 
-def write_page(path: Path, result: Reproduction) -> Path:
+def write_reproduction_page(path: Path, result: Reproduction) -> Path:
     """Write the page; every text is escaped, every figure a PNG within it."""
     text = template("reproduction.html.j2").render(
         version=__version__,
