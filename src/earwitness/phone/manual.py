@@ -144,7 +144,7 @@ class ManualPhone:
 def sip_milestones(messages: Sequence[SipMessage], address: str) -> dict[str, int]:
     """The milestones of the call set up by these messages, as its end at `address` saw them.
 
-    Of several dialogues the first that was answered counts, else the first. Names as in `phone.report.MILESTONES`.
+    Of several dialogues the first that was answered counts, else the first. Names as in `MILESTONES`.
     """
     invites = [message for message in messages if message.method == "INVITE"]
     if not invites:

@@ -1,8 +1,8 @@
 """How the study computed each of its numbers, faithfully, and how the number is computed without its faults.
 
-Each method takes the ends of one condition (the tidy frame of `archive.tidy`) and the number's argument. `as_published`
-returns the text in the study's own precision; `right` returns the statistic and the columns it is taken over, for a
-bootstrap. Faults of the study are repeated on purpose in the first and named in `why`.
+Each method takes the ends of one condition (the tidy frame of `published.tidy`) and the number's argument.
+`as_published` returns the text in the study's own precision; `right` returns the statistic and the columns it is taken
+over, for a bootstrap. Faults of the study are repeated on purpose in the first and named in `why`.
 """
 
 from __future__ import annotations

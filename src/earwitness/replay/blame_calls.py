@@ -108,7 +108,7 @@ def blame_dataset(
     """Share out the MOS that each direction of a data set lost, as it was heard or through `buffer`.
 
     Results are kept in `out` (by default the folder blame of the data set) and do not depend on the number of workers.
-    Other arguments and errors as for `study.whatif.what_if`.
+    Other arguments and errors as for `replay.whatif.what_if`.
     """
     asked = buffer_named(buffer).spec if buffer else ""
     found = find_directions(dataset, reference=reference, captures=captures, calls=calls)

@@ -82,7 +82,6 @@ def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] |
         tuple(series),
         x_ticks(x_axis, "ms", 6),
         tuple(Tick((1 - share / 100) * CDF_HEIGHT, f"{share} %") for share in (0, 25, 50, 75, 100)),
-        x_label="one-way delay",
     )
     return plot, tuple(keys)
 
@@ -119,7 +118,7 @@ def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
     says = "MOS-LQO by path and codec, medians: " + "; ".join(tick.label for tick, _ in texts)
     words = ((1, "1 bad"), (2, "2 poor"), (3, "3 fair"), (4, "4 good"), (5, "5"))
     ticks = tuple(Tick((value - 1) * 25.0, label) for value, label in words)
-    return Plot(says, height, tuple(series), ticks, x_label="MOS-LQO", texts=tuple(texts)), left_out
+    return Plot(says, height, tuple(series), ticks, texts=tuple(texts)), left_out
 
 
 def pooled(delays: Mapping[Way, Sequence[tuple[F64, int]]]) -> list[Distribution]:

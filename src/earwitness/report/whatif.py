@@ -57,7 +57,7 @@ def report_what_if(
 
     Writes whatif.html, whatif-calls.parquet and .csv (a row a call, direction and buffer), whatif-summary.csv (a row a
     path, codec and buffer) and tradeoff-PATH.pdf and .png. `out`: by default the folder whatif of the data set. The
-    same data set gives the same bytes, whatever the number of workers. Arguments and errors as `study.whatif.what_if`.
+    same data set gives the same bytes, whatever the number of workers. Arguments and errors as `replay.whatif.what_if`.
     """
     folder = out or dataset / "whatif"
     _make_way(folder)

@@ -13,7 +13,6 @@ from earwitness.report.style import codec_style, path_style
 NOTHING = "–"
 """Stands for a value that was not measured."""
 
-DIRECTION_ARROWS = {"to_callee": "→", "to_caller": "←"}
 
 VERDICT_SYMBOLS = {"good": "●", "acceptable": "◐", "poor": "◔", "bad": "○", "failed": "✕"}
 """Fuller is better, so that a verdict reads without its colour."""
