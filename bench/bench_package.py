@@ -11,7 +11,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from scapy.all import IP, UDP, wrpcap
+from scapy.layers.inet import IP, UDP
+from scapy.utils import wrpcap
 
 from bench.measure import Measurement
 from earwitness.speech.codecs.base import encode_packets

@@ -10,10 +10,8 @@ import numpy as np
 
 from earwitness.arrays import I64
 from earwitness.ear.base import JitterBuffer, Playout, Pull
-from earwitness.ear.frames import Frames, arrivals
-from earwitness.ear.kind import Foreseeing
 from earwitness.ear.frames import Frames, frame_arrivals
-from earwitness.ear.oracle import Oracle
+from earwitness.ear.kind import Foreseeing
 from earwitness.ear.span import LONGEST_NS, checked_span
 from earwitness.errors import InputError
 from earwitness.trace.model import Trace
