@@ -153,6 +153,9 @@ def test_metadata_say_who_and_hold_nothing_that_an_index_refuses(contents: Conte
     found = contents.metadata
     assert found["Metadata-Version"] == "2.4"
     assert found["Author"] == "The Earwitness developers"
+    citation = (REPOSITORY / "CITATION.cff").read_text()
+    assert f"\nversion: {found['Version']}\n" in citation
+    assert f"  - name: {found['Author']}\n" in citation
     assert not [line for line in found.get_all("Classifier", []) if line.startswith("License ::")]
     assert {"all", "cluster", "data", "lab", "query", "report", "watch"} <= set(found.get_all("Provides-Extra", []))
     assert {name.partition("/")[0] for name in contents.files} == {"earwitness", contents.info}

@@ -50,7 +50,7 @@ def arrow_schema() -> pa.Schema:
     return pa.schema(fields, metadata={"earwitness_schema_version": str(SCHEMA_VERSION)})
 
 
-def rows_of(record: CallRecord) -> tuple[Row, ...]:
+def record_rows(record: CallRecord) -> tuple[Row, ...]:
     """The rows of a record; a call that failed before it had any gets one a direction with what is known of it."""
     return record.rows or tuple(skeleton_row(record, direction) for direction in DIRECTIONS)
 
@@ -99,7 +99,7 @@ def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]
         with apart(call_id, problems):
             notes: list[str] = []
             record = read_record(root / CALLS / call_id, notes)
-            fresh.extend(_plain(row) for row in rows_of(record))
+            fresh.extend(_plain(row) for row in record_rows(record))
             problems.extend(Problem(call_id, note, skipped=False) for note in notes)
     schema = arrow_schema()
     added = pa.Table.from_pylist(fresh, schema=schema)  # the codec let nothing pass that does not fit
