@@ -57,7 +57,7 @@ def told(hog: str, stored: StoredCall) -> list[dict[str, Any]]:
             "instrument_ok": row.instrument_ok,
             "instrument_detail": row.instrument_detail,
             "send_deviation_p99_ms": row.send_deviation_p99_ms,
-            **record.instrument,
+            **vars(record.instrument),
         }
         for row in record.rows
     ]

@@ -18,8 +18,9 @@ from unittest import mock
 from earwitness.archive.dataset import Dataset
 from earwitness.capture.live import CaptureProcess
 from earwitness.errors import EarwitnessError
-from earwitness.path import openvpn
-from earwitness.path.forwarder_process import PathEnd
+from earwitness.path.callee_host import OnionRequest
+from earwitness.path.forwarder import ForwarderConfig
+from earwitness.path.forwarder_process import ForwarderProcess
 from earwitness.path.vpn_config import Security
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
@@ -27,6 +28,7 @@ from earwitness.remote.certificates import AnswerKeys, Invitation, client_contex
 from earwitness.remote.channel import Message, encode, read
 from earwitness.remote.client import RemoteEnd, fetch_kept
 from earwitness.remote.endpoint import RemoteCapture, RemoteMachine
+from earwitness.tor.description import TorNetwork
 from tests.remote.hostile import (
     EARWITNESS,
     INTRODUCTION,
@@ -40,7 +42,9 @@ from tests.remote.hostile import (
     mutated,
 )
 
-CONFIG = {"role": "callee", "tun": 0, "token": "t" * 32, "flows": {"other": None}, "alone": False}
+CONFIG = ForwarderConfig(
+    role="callee", tun=0, local="10.99.1.1", remote="10.99.1.2", token="t" * 32, flows={"other": None}
+)
 
 
 async def _device(machine: RemoteMachine, _folder: Path) -> None:
@@ -49,31 +53,30 @@ async def _device(machine: RemoteMachine, _folder: Path) -> None:
 
 
 async def _forwarder(machine: RemoteMachine, _folder: Path) -> None:
-    async with PathEnd.running(machine, CONFIG) as end:
+    async with ForwarderProcess.running(machine, machine.start_forwarder, CONFIG) as end:
         await asyncio.sleep(0.01)
         assert end.listening is None or end.listening[0] == "127.0.0.1", f"it would connect to {end.listening}"
         assert len(repr(end.statistics)) < 5000
 
 
 async def _tunnel(machine: RemoteMachine, _folder: Path) -> None:
-    started = await machine.start_tunnel(1, Security.TLS, nodelay=True)
-    if started is not None:
-        offer, child = started
-        assert offer.tunnel.server == "127.0.0.1", f"it would connect to {offer.tunnel.server}"
-        async with openvpn.OpenVpn.over(machine, child) as end:
+    async with machine.offered_tunnel(1, Security.TLS, nodelay=True, scratch=_folder) as offered:
+        if offered is not None:
+            offer, end = offered
+            assert offer.tunnel.server == "127.0.0.1", f"it would connect to {offer.tunnel.server}"
             await end.until(lambda this: this.up, 0.05)
 
 
 async def _onion(machine: RemoteMachine, _folder: Path) -> None:
-    async with machine.offered_onion() as offered:
+    async with machine.offered_onion(OnionRequest(("127.0.0.1", 1), TorNetwork("none", (), {}))) as offered:
         assert offered.service.address.endswith(".onion")
         await offered.circuit()
 
 
 async def _probes(machine: RemoteMachine, _folder: Path) -> None:
-    async with machine.echoing("ew1"):
+    async with machine.echoing("ew1", "10.99.1.1"):
         pass
-    async with machine.taking_a_transfer("ew1", sends=False) as (_, received):
+    async with machine.taking_a_transfer("ew1", "10.99.1.1", sends=False) as (_, received):
         told = await received()
         assert told is None or (told.kbit_s or 0.0) < 1e9
 

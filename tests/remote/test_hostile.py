@@ -13,7 +13,7 @@ import pytest
 from earwitness.errors import CallFailure, EarwitnessError
 from earwitness.netns.accepting import Unproven
 from earwitness.netns.sandbox import check_permitted
-from earwitness.path.forwarder_process import PathEnd
+from earwitness.path.forwarder_process import ForwarderProcess
 from earwitness.path.vpn_config import Security
 from earwitness.remote import answer as answering_side
 from earwitness.remote.certificates import AnswerKeys
@@ -233,12 +233,12 @@ def test_every_step_goes_with_an_answerer_of_good_will(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "localhost"])
 def test_an_answerer_cannot_send_the_caller_s_streams_elsewhere(tmp_path: Path, address: str) -> None:
     async def forwarder(machine: RemoteMachine, _folder: Path) -> None:
-        async with PathEnd.running(machine, CONFIG) as end:
+        async with ForwarderProcess.running(machine, machine.start_forwarder, CONFIG) as end:
             raise AssertionError(f"it would connect to {end.listening}")
 
     async def tunnel(machine: RemoteMachine, _folder: Path) -> None:
-        started = await machine.start_tunnel(1, Security.TLS, nodelay=True)
-        raise AssertionError(f"it would connect to {started}")
+        async with machine.offered_tunnel(1, Security.TLS, nodelay=True, scratch=_folder) as offered:
+            raise AssertionError(f"it would connect to {offered}")
 
     def change(_message: Message, said: Message) -> Message:
         if (said.get("event") or {}).get("event") == "listening":

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from earwitness.archive.index import rows_of
 from earwitness.archive.layout import (
     CAPTURES,
     REFERENCE,
@@ -23,6 +22,7 @@ from earwitness.archive.layout import (
     trace_file,
 )
 from earwitness.archive.record import CallRecord, read_record
+from earwitness.archive.rows import rows_of
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.trace.model import Trace

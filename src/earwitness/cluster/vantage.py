@@ -108,7 +108,7 @@ class Vantage:
                     live = await place(plan, network, folder, notebook, self._stage)
                 except asyncio.CancelledError:
                     live = interrupted(notebook)
-            self._told(f"call {order.call_id}: {live.outcome_detail or live.outcome}")
+            self._told(f"call {order.call_id}: {live.record.outcome_detail or live.record.outcome}")
             return Placed(live, pack(folder))
 
     def _stage(self, stage: str) -> None:

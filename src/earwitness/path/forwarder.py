@@ -47,7 +47,7 @@ _REALTIME_PRIORITY = 5
 
 
 @dataclass(frozen=True)
-class Config:
+class ForwarderConfig:
     """What a forwarder is told. `flows`: name -> [caller's port, callee's port], or None for `other`."""
 
     role: str
@@ -71,7 +71,7 @@ class Config:
 class Forwarder:
     """Moves datagrams between the device and the streams, both ways."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: ForwarderConfig) -> None:
         self.config = config
         self.ended = asyncio.Event()
         self._caller = config.role == "caller"
@@ -310,7 +310,7 @@ async def _main() -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    config = Config(**json.loads(await commands.readline()))
+    config = ForwarderConfig(**json.loads(await commands.readline()))
     forwarder = Forwarder(config)
     tasks = [asyncio.ensure_future(_obey(forwarder, commands)), asyncio.ensure_future(_report(forwarder))]
     try:

@@ -23,10 +23,10 @@ from earwitness.path.probe import (
     LIMIT_S,
     MOST_PROBES,
     PIECE_BYTES,
-    Arrivals,
     RoundTrips,
     Throughput,
-    round_trips,
+    TransferArrivals,
+    summarise_round_trips,
 )
 
 _PAYLOAD_BYTES = 56
@@ -71,7 +71,7 @@ def echoing(host: Host, address: str) -> Iterator[Address]:
 async def echoes(host: Host, address: str, target: Address, count: int) -> RoundTrips:
     """Send `count` datagrams from the host's address to where `echoing` is, and time what comes back.
 
-    Arrivals are the kernel's stamps at both ends, so that waits of the two processes are not in the times.
+    TransferArrivals are the kernel's stamps at both ends, so that waits of the two processes are not in the times.
     Raises `OSError` when the address is not there.
     """
     loop = asyncio.get_running_loop()
@@ -102,7 +102,7 @@ async def echoes(host: Host, address: str, target: Address, count: int) -> Round
                     await all_back.wait()
         finally:
             loop.remove_reader(here)
-    return round_trips(count, times_ms)
+    return summarise_round_trips(count, times_ms)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ async def _send(connection: socket.socket) -> None:
 
 async def _receive(connection: socket.socket) -> Throughput:
     loop = asyncio.get_running_loop()
-    arrivals = Arrivals()
+    arrivals = TransferArrivals()
     with suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(_CONNECT_TIMEOUT_S) as deadline:
             while piece := await loop.sock_recv(connection, 65_536):

@@ -22,7 +22,7 @@ from earwitness.path.base import PhonePorts
 from earwitness.path.bridge import way_in
 from earwitness.path.openvpn import LISTENING, start_openvpn
 from earwitness.path.tun import callee_address, callee_device, caller_address
-from earwitness.path.vpn import free_port, tunnel_is_taken
+from earwitness.path.tunnel_numbers import free_port, tunnel_is_taken
 from earwitness.path.vpn_config import Security, Tunnel
 from earwitness.path.vpn_files import SERVER, server_files
 from earwitness.phone.agent import failure_values
