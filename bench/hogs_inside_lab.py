@@ -17,7 +17,7 @@ from tests.lab.load.hogs import Hogs
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.call.lab_network import LabNetwork
-from earwitness.call.measure import measure
+from earwitness.call.measure import run_call
 from earwitness.call.plan import CallPlan
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
@@ -75,7 +75,7 @@ async def main(calls: int) -> list[dict[str, Any]]:
                         plan = CallPlan(path=path, seconds=8.0, seed=number + 1, **options)
                         taken = Hogs(kind, priority, most_s=2.0 if kind == "fifo" else 8.0)
                         try:
-                            found += told(hog, await measure(plan, network, dataset, watch=taken.heard))
+                            found += told(hog, await run_call(plan, network, dataset, watch=taken.heard))
                         finally:
                             taken.end()
     return found

@@ -17,7 +17,7 @@ import pytest
 from earwitness.archive.facts import CallParty
 from earwitness.call.builder import CallBuilder
 from earwitness.call.measure import evaluated
-from earwitness.call.place import place
+from earwitness.call.place import attempt_call
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import CallPlan
 from earwitness.call.remote_network import RemoteNetwork
@@ -73,7 +73,7 @@ class Faulty(RemoteNetwork):
 def test_a_fault_in_placing_is_a_failed_call_with_its_traceback(tmp_path: Path, fault: Exception) -> None:
     network = Faulty(fault)
     builder = CallBuilder("x", CallPlan(path="tcp"), network.name)
-    placed = asyncio.run(place(builder.plan, network, tmp_path, builder, lambda _stage: None))
+    placed = asyncio.run(attempt_call(builder.plan, network, tmp_path, builder, lambda _stage: None))
     assert placed.record.outcome is Outcome.FAILED
     assert str(fault) in placed.record.outcome_detail
     assert any("in turn" in line for line in placed.record.evidence["traceback"])

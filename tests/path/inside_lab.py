@@ -32,7 +32,7 @@ from earwitness.netns.sandbox import in_sandbox, rerun_inside
 from earwitness.path import openvpn as openvpn_module
 from earwitness.path import vpn as vpn_module
 from earwitness.path import vpn_files as vpn_files_module
-from earwitness.path.base import PathEndpoint, OpenPath, PhonePorts
+from earwitness.path.base import OpenPath, PathEndpoint, PhonePorts
 from earwitness.path.direct import DirectPath
 from earwitness.path.facts import ThroughputFacts
 from earwitness.path.local_callee import LocalCallee

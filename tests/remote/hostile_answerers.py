@@ -26,7 +26,7 @@ from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.certificates import AnswerKeys, Invitation, client_context, server_context
 from earwitness.remote.channel import Message, encode, read
-from earwitness.remote.client import RemoteEnd, fetch_kept
+from earwitness.remote.client import RemoteClient, fetch_kept
 from earwitness.remote.endpoint import RemoteCapture, RemoteMachine
 from earwitness.tor.description import TorNetwork
 from tests.remote.hostile import (
@@ -161,9 +161,9 @@ async def hostile_answer(chance: Random, folder: Path) -> tuple[str, float]:
     begun = time.monotonic()
     async with answering_falsely(reply, introduction) as (port, invitation):
         try:
-            async with RemoteEnd.connect(("127.0.0.1", port), invitation) as far:
+            async with RemoteClient.connect(("127.0.0.1", port), invitation) as far:
                 await far.ask("begin", call_id="x")
-                machine = RemoteMachine(far, "there", "", far.introduction.address, "lo")
+                machine = RemoteMachine(far, "there", "", far.hello.address, "lo")
                 await step(machine, folder)
             if chance.random() < 0.2:
                 await fetch_kept(("127.0.0.1", port), invitation, "call-1", folder / "fetched")

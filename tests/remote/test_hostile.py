@@ -18,7 +18,7 @@ from earwitness.path.vpn_config import Security
 from earwitness.remote import answer as answering_side
 from earwitness.remote.certificates import AnswerKeys
 from earwitness.remote.channel import Message
-from earwitness.remote.client import RemoteEnd, fetch_kept
+from earwitness.remote.client import RemoteClient, fetch_kept
 from earwitness.remote.endpoint import RemoteMachine
 from earwitness.remote.log_limit import Sparingly
 from earwitness.remote.machine import Machine
@@ -155,10 +155,10 @@ def test_idle_strangers_keep_no_caller_out_and_are_told_of_sparingly(tmp_path: P
         answer = Answering(machine=machine, store=CallStore(tmp_path), epoch_offset_ns=0)
         listener = answering_side.open_listener("127.0.0.1", 0)
         port = listener.getsockname()[1]
-        serving = asyncio.create_task(answering_side.answer(keys, answer, listener, said.append))
+        serving = asyncio.create_task(answering_side.serve_callers(keys, answer, listener, said.append))
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
-        async with RemoteEnd.connect(("127.0.0.1", port), invitation) as far:
-            assert far.introduction.name == "there"
+        async with RemoteClient.connect(("127.0.0.1", port), invitation) as far:
+            assert far.hello.name == "there"
         for _ in range(200):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.0\r\n\r\n")
@@ -214,8 +214,8 @@ def dealing(
 
         async with answering_falsely(reply, lambda: introduction) as (port, invitation):
             try:
-                async with RemoteEnd.connect((to, port), invitation) as far:
-                    await step(RemoteMachine(far, "there", "", far.introduction.address, "lo"), folder)
+                async with RemoteClient.connect((to, port), invitation) as far:
+                    await step(RemoteMachine(far, "there", "", far.hello.address, "lo"), folder)
             except EarwitnessError as error:
                 return str(error)
         return ""
@@ -253,7 +253,7 @@ def test_an_answerer_cannot_send_the_caller_s_streams_elsewhere(tmp_path: Path, 
 
 def test_an_answerer_cannot_send_the_caller_s_phone_elsewhere(tmp_path: Path) -> None:
     async def direct(machine: RemoteMachine, _folder: Path) -> None:
-        machine.far.check_address("phones", machine.far.introduction.address)
+        machine.far.check_address("phones", machine.far.hello.address)
         raise AssertionError("it would call there")
 
     told = dealing(direct, tmp_path, introduction={**INTRODUCTION, "address": "10.1.2.3"})
@@ -299,7 +299,7 @@ def test_what_a_process_there_says_and_nobody_hears_does_not_pile_up(tmp_path: P
 
         async with (
             answering_falsely(reply, lambda: INTRODUCTION) as (port, invitation),
-            RemoteEnd.connect(("127.0.0.1", port), invitation) as far,
+            RemoteClient.connect(("127.0.0.1", port), invitation) as far,
         ):
             await capture(RemoteMachine(far, "there", "", "127.0.0.1", "lo"), tmp_path)
 

@@ -15,17 +15,17 @@ from earwitness.call.builder import CallBuilder
 from earwitness.call.compose import unheard
 from earwitness.call.evaluate import evaluate
 from earwitness.call.network import Network
-from earwitness.call.place import place
+from earwitness.call.place import attempt_call
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import CallPlan
-from earwitness.call.talk import Watch
+from earwitness.call.talk import StageListener
 from earwitness.errors import EarwitnessError, Outcome
 
 SCORING = "hearing and scoring"
 """Stage of a call that has left the air; its ends are free."""
 
 
-async def measure(
+async def run_call(
     plan: CallPlan,
     network: Network,
     dataset: Dataset,
@@ -33,7 +33,7 @@ async def measure(
     executor: Executor | None = None,
     line: asyncio.Lock | None = None,
     command: tuple[str, ...] = (),
-    watch: Watch = lambda _stage: None,
+    watch: StageListener = lambda _stage: None,
     call_id: str | None = None,
 ) -> StoredCall:
     """Place one call and store everything known of it; it is in the data set when this returns.
@@ -50,7 +50,7 @@ async def measure(
         try:
             async with line or asyncio.Lock():
                 dataset.check_there()  # before minutes on the air for nothing
-                placed = await place(plan, network, folder, builder, watch)
+                placed = await attempt_call(plan, network, folder, builder, watch)
                 if builder.started_monotonic_ns and network.lab_facts is not None:
                     network.lab_facts.write_truth(builder.started_monotonic_ns, folder / layout.TRUTH)
         except asyncio.CancelledError as stop:

@@ -24,7 +24,7 @@ from earwitness.call.placed_call import PlacedCall, SetupFacts
 from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.self_check import CpuWaits
-from earwitness.call.talk import Watch, collect, path_lost, talk
+from earwitness.call.talk import StageListener, collect, path_lost, talk
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, PathEndpoint, PhonePorts
@@ -42,7 +42,9 @@ OPEN_WITHIN_S = 900.0
 """Each stage of opening a path has a shorter bound of its own; together they are not to last for ever."""
 
 
-async def place(plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, watch: Watch) -> PlacedCall:
+async def attempt_call(
+    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, watch: StageListener
+) -> PlacedCall:
     """Place the call; its captures go into `folder`.
 
     Always returns, with a typed outcome, unless it is cancelled: the builder then holds what was known.
@@ -109,7 +111,7 @@ def _prepare(plan: CallPlan, builder: CallBuilder) -> None:
 
 
 async def _open_path(
-    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, stack: AsyncExitStack, watch: Watch
+    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, stack: AsyncExitStack, watch: StageListener
 ) -> OpenPath:
     caller, callee = network.hosts(plan)
     builder.record = replace(builder.record, caller=_party(caller), callee=_party(callee))
@@ -151,7 +153,7 @@ async def _captured_call(
     folder: Path,
     offset_ns: int,
     builder: CallBuilder,
-    watch: Watch,
+    watch: StageListener,
 ) -> None:
     """Everything between the first packet that could be captured and the last."""
     ends = network.measurement_points(opened, _phones(plan, folder), offset_ns)

@@ -19,7 +19,7 @@ from earwitness.path.base import OpenPath, Path, PhonePorts
 from earwitness.phone.base import PhoneKind
 from earwitness.phone.linphone import Linphones
 from earwitness.remote.certificates import Invitation
-from earwitness.remote.client import RemoteEnd
+from earwitness.remote.client import RemoteClient
 from earwitness.remote.endpoint import RemoteMachine, RemoteMeasurementPoint
 from earwitness.remote.machine import Machine, interface_of
 from earwitness.tor.description import TorNetwork
@@ -58,7 +58,7 @@ class RemoteNetwork:
         self._address, self._invitation = address, invitation
         self._tor, self._politeness = tor, politeness
         self._one_clock_ns, self._also_at = one_clock_ns, also_at
-        self._far: RemoteEnd | None = None
+        self._far: RemoteClient | None = None
         self._callee: RemoteMachine | None = None
 
     def epoch_offset_ns(self) -> int:
@@ -74,13 +74,13 @@ class RemoteNetwork:
         self.check(plan)
         async with AsyncExitStack() as stack:
             stack.enter_context(self._politeness.turn() if self._politeness and plan.over_tor else nullcontext())
-            far = await stack.enter_async_context(RemoteEnd.connect(self._address, self._invitation, self._also_at))
+            far = await stack.enter_async_context(RemoteClient.connect(self._address, self._invitation, self._also_at))
             await far.ask("begin", call_id=call_id)
             self._far = far
             yield
 
     @property
-    def far(self) -> RemoteEnd:
+    def far(self) -> RemoteClient:
         """The other machine, in the turn of a call and after it."""
         if self._far is None:
             raise EarwitnessError("speaking to", self._address[0], "no call has its turn", "report this as a bug")
@@ -92,7 +92,7 @@ class RemoteNetwork:
 
     def hosts(self, plan: CallPlan) -> tuple[Host, RemoteMachine]:
         """This machine, and the other. `CallFailure` where it would have us call another machine than we were told."""
-        here, there = self.far.local_address, self.far.introduction
+        here, there = self.far.local_address, self.far.hello
         if plan.path == "direct":
             self.far.check_address("phones", there.address)
         caller = Machine(CALLER, plan.from_place, here, "" if in_isolated_network() else interface_of(here))
@@ -120,7 +120,7 @@ class RemoteNetwork:
 
     def versions(self) -> Mapping[str, str]:
         """What the other machine runs."""
-        told = self._far.introduction.versions if self._far else {}
+        told = self._far.hello.versions if self._far else {}
         there = {f"callee_{name}": version for name, version in told.items()}
         return {**there, **({"tor": self._tor.name} if self._tor else {})}
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.call.evaluate import ready
-from earwitness.call.measure import measure, new_call_id
+from earwitness.call.measure import new_call_id, run_call
 from earwitness.call.network import Network
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError
 from earwitness.netns.workers import scoring_pool
 
-Told = Callable[[str, str, str], None]
-"""Told (call id, title, stage) as calls go on."""
+CallListener = Callable[[str, str, str], None]
+"""CallListener (call id, title, stage) as calls go on."""
 
 
 def demo_plans(seed: int = 1) -> list[CallPlan]:
@@ -34,7 +34,7 @@ async def run_calls(
     dataset: Dataset,
     *,
     command: tuple[str, ...] = (),
-    told: Told = lambda _call, _title, _stage: None,
+    told: CallListener = lambda _call, _title, _stage: None,
 ) -> AsyncGenerator[tuple[str, StoredCall | EarwitnessError]]:
     """Place the calls in order; yields (call id, stored call) as each is scored.
 
@@ -48,7 +48,7 @@ async def run_calls(
         for plan in plans:
             call_id = new_call_id(plan)
             task = asyncio.create_task(
-                measure(
+                run_call(
                     plan,
                     network,
                     dataset,

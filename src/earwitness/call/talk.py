@@ -19,7 +19,7 @@ from earwitness.phone.base import Phone
 from earwitness.phone.call_report import PhoneReport, StrangeReport
 from earwitness.phone.manual import ManualPhone, instructions
 
-Watch = Callable[[str], None]
+StageListener = Callable[[str], None]
 """Told the stage that a call has reached, in words; several lines are for a person to act on."""
 
 _REPORT_TIMEOUT_S = 12.0
@@ -31,7 +31,7 @@ async def talk(
     opened: OpenPath,
     phones: Mapping[str, Phone],
     builder: CallBuilder,
-    watch: Watch,
+    watch: StageListener,
 ) -> None:
     """Register where asked, dial, talk until both have spoken, hang up; or have that done by hand."""
     caller, callee = phones["caller"], phones["callee"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from earwitness.call.builder import CallBuilder
 from earwitness.call.measure import interrupted
-from earwitness.call.place import place
+from earwitness.call.place import attempt_call
 from earwitness.call.plan import CallPlan
 from earwitness.call.public_network import Politeness, public_tor
 from earwitness.call.remote_network import CALLER, RemoteNetwork
@@ -105,7 +105,7 @@ class Vantage:
                 notebook = CallBuilder(order.call_id, plan, network.name, order.command)
                 self._told(f"call {order.call_id} to {plan.to_place}")
                 try:
-                    live = await place(plan, network, folder, notebook, self._stage)
+                    live = await attempt_call(plan, network, folder, notebook, self._stage)
                 except asyncio.CancelledError:
                     live = interrupted(notebook)
             self._told(f"call {order.call_id}: {live.record.outcome_detail or live.record.outcome}")

@@ -17,9 +17,9 @@ from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import in_isolated_network, network_socket
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
 from earwitness.remote.channel import LONGEST_REQUEST, Message, encode, read
-from earwitness.remote.log_limit import Sparingly
+from earwitness.remote.log_limit import LogListener, Sparingly
 from earwitness.remote.machine import interface_of
-from earwitness.remote.session import Answering, Visit
+from earwitness.remote.session import Answering, CallerSession
 from earwitness.untrusted import name, whole
 
 PROTOCOL = 1
@@ -29,8 +29,6 @@ GOODBYE_S = 2.0
 """For the last of a connection to be taken."""
 END_WITHIN_S = 20.0
 """Of a visit, when `answer` is ended: a phone hangs up, and gives its registration back."""
-
-Told = Callable[[str], None]
 
 
 def open_listener(address: str, port: int) -> socket.socket:
@@ -51,12 +49,12 @@ def open_listener(address: str, port: int) -> socket.socket:
 class Answerer:
     """Serves visits, one at a time, until cancelled."""
 
-    def __init__(self, keys: AnswerKeys, answering: Answering, told: Told = lambda _line: None) -> None:
+    def __init__(self, keys: AnswerKeys, answering: Answering, told: LogListener = lambda _line: None) -> None:
         self.strangers = 0
         """Connections that were refused in the handshake."""
         self._keys, self._answering, self._told = keys, answering, told
         self._context = server_context(keys)
-        self._visit: Visit | None = None
+        self._visit: CallerSession | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._gone = asyncio.Event()
         self._unproven = Unproven()
@@ -169,20 +167,20 @@ class Answerer:
             address = writer.get_extra_info("sockname")[0]
             interface = "" if in_isolated_network() else interface_of(address)
             machine = replace(self._answering.machine, address=address, interface=interface)
-            visit = self._visit = Visit(replace(self._answering, machine=machine))
+            visit = self._visit = CallerSession(replace(self._answering, machine=machine))
             self._run(self._see_to_its_end(visit))
             self._visits.tell(f"a caller came from {writer.get_extra_info('peername')[0]}")
         await self._carry(visit, they_have, reader, writer)
 
     async def _carry(
-        self, visit: Visit, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, visit: CallerSession, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Make this the visit's connection; an older one that was not yet known to be cut is closed first."""
         while self._writer is not None:  # of several that come at once, one after the other
             self._writer.transport.abort()
             await self._gone.wait()
         self._writer, self._gone = writer, asyncio.Event()
-        writer.write(encode(self._introduction(visit)))
+        writer.write(encode(self._hello(visit)))
         visit.away_since = None
         try:
             await visit.channel.carry(reader, writer, they_have)
@@ -194,7 +192,7 @@ class Answerer:
             self._writer = None
             self._gone.set()
 
-    async def _see_to_its_end(self, visit: Visit) -> None:
+    async def _see_to_its_end(self, visit: CallerSession) -> None:
         watching = asyncio.create_task(visit.watch_over())
         try:
             await visit.ended.wait()
@@ -204,7 +202,7 @@ class Answerer:
         finally:
             watching.cancel()
 
-    def _introduction(self, visit: Visit) -> Message:
+    def _hello(self, visit: CallerSession) -> Message:
         machine = visit.machine
         return {
             "earwitness": PROTOCOL,
@@ -223,8 +221,8 @@ class Answerer:
         }
 
 
-async def answer(
-    keys: AnswerKeys, answering: Answering, listener: socket.socket, told: Told = lambda _line: None
+async def serve_callers(
+    keys: AnswerKeys, answering: Answering, listener: socket.socket, told: LogListener = lambda _line: None
 ) -> None:
     """Serve callers on an open listener (`open_listener`) until cancelled."""
     with contextlib.closing(listener):

@@ -8,7 +8,7 @@ import itertools
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,9 +18,19 @@ from earwitness.netns.egress import in_isolated_network, network_socket
 from earwitness.phone.builtin import failure_from
 from earwitness.remote.answer import GOODBYE_S, HANDSHAKE_S, PROTOCOL
 from earwitness.remote.certificates import Invitation, client_context, is_pinned
-from earwitness.remote.channel import LONGEST_LINE, Channel, Message, ProtocolError, encode, read
-from earwitness.remote.child import Believed, RemoteChild, as_it_is
-from earwitness.remote.hello import Introduction
+from earwitness.remote.channel import (
+    LONGEST_LINE,
+    Channel,
+    LaterResult,
+    Message,
+    MessageCheck,
+    ProtocolError,
+    encode,
+    read,
+    unchecked,
+)
+from earwitness.remote.child import RemoteChild
+from earwitness.remote.hello import Hello
 from earwitness.remote.session import CAPTURE, CHUNK_BYTES, RECORDING, SPEECH
 from earwitness.remote.store import EVENTS
 from earwitness.untrusted import LONGEST_TEXT, fit, shown, text
@@ -41,7 +51,6 @@ FETCHED_S = 3600.0
 KEPT = frozenset((CAPTURE, SPEECH, RECORDING, EVENTS))
 """Files that an answering side keeps of a call; it cannot have others written here."""
 
-Result = Callable[[], Awaitable[Any]]
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -49,13 +58,13 @@ class Refused(Exception):
     """The answering side knows us, and does not serve us: the text says why."""
 
 
-class RemoteEnd:
+class RemoteClient:
     """The other machine, while we are its caller. Use `connect`."""
 
     def __init__(self, address: tuple[str, int], invitation: Invitation, also_at: str = "") -> None:
         self.address = address
         self._also_at = also_at
-        self.introduction: Introduction
+        self.hello: Hello
         self.local_address = ""
         """Our own address on the way there."""
         self.lost: CallFailure | None = None
@@ -77,7 +86,7 @@ class RemoteEnd:
     @asynccontextmanager
     async def connect(
         cls, address: tuple[str, int], invitation: Invitation, also_at: str = ""
-    ) -> AsyncIterator[RemoteEnd]:
+    ) -> AsyncIterator[RemoteClient]:
         """Connect, prove who both are, and hold on until leaving. `also_at`: another address known to be its.
 
         Raises `CallFailure`: `REMOTE_REFUSED` where the other side is not the one that invited (nothing was sent to it
@@ -145,20 +154,22 @@ class RemoteEnd:
         finally:
             del self._waiting[number]
 
-    async def start(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> RemoteChild:
+    async def start(self, do: str, name: str, believed: MessageCheck = unchecked, **given: Any) -> RemoteChild:
         """Start a process there; `believed` reads what it says."""
         child, _ = await self.started(do, name, believed, **given)
         return child
 
-    async def started(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> tuple[RemoteChild, Any]:
+    async def started(
+        self, do: str, name: str, believed: MessageCheck = unchecked, **given: Any
+    ) -> tuple[RemoteChild, Any]:
         """Start a process there, of which there is something to know besides."""
         number = next(self._numbers)
-        child = self._children[number] = RemoteChild(self, number, f"{name} of {self.introduction.name}", believed)
+        child = self._children[number] = RemoteChild(self, number, f"{name} of {self.hello.name}", believed)
         value, _ = await self.ask(do, child=number, **given)
         return child, value
 
     @asynccontextmanager
-    async def opened(self, do: str, **given: Any) -> AsyncIterator[tuple[Any, Result]]:
+    async def opened(self, do: str, **given: Any) -> AsyncIterator[tuple[Any, LaterResult]]:
         """Have something opened there until leaving; what is to be known of it, and, when asked for, its result."""
         number = next(self._numbers)
 
@@ -302,7 +313,7 @@ class RemoteEnd:
         return self._numeric
 
     def _introduced(self, reply: Message, writer: asyncio.StreamWriter) -> None:
-        self.introduction = Introduction.read(reply)
+        self.hello = Hello.read(reply)
         they_have, session = reply.get("received"), reply.get("session")
         if type(they_have) is not int or not isinstance(session, str):
             raise ProtocolError("the other side does not say where the call stands")
@@ -358,7 +369,7 @@ async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: 
     Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` where it keeps none of that id, or `out`
     cannot be written.
     """
-    async with RemoteEnd.connect(address, invitation) as far:
+    async with RemoteClient.connect(address, invitation) as far:
         told, _ = await far.ask("files", call_id=call_id)
         names = list(told) if isinstance(told, dict) else [shown(told)]
         if strange := [name for name in names if name not in KEPT]:

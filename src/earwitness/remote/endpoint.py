@@ -29,7 +29,8 @@ from earwitness.phone.kamailio import DOMAIN
 from earwitness.phone.lab_server import ENDS, LabServer
 from earwitness.phone.linphone import recording_name
 from earwitness.phone.setup import PhoneSetup
-from earwitness.remote.client import RemoteEnd, Result
+from earwitness.remote.channel import LaterResult
+from earwitness.remote.client import RemoteClient
 from earwitness.remote.session import CAPTURE, LONGEST_SPEECH_BYTES, RECORDING
 from earwitness.remote.validation import forwarder_event, is_onion_address, log_event, throughput
 from earwitness.speech.reference import speech_names
@@ -45,7 +46,7 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 class RemoteMachine:
     """The other machine as a host; an `earwitness.path.callee_host.CalleeHost`."""
 
-    far: RemoteEnd
+    far: RemoteClient
     name: str
     place: str
     address: str
@@ -179,7 +180,7 @@ class OfferedThere:
     """An onion service of the tor at the other machine; an `earwitness.tor.onion.OfferedService`."""
 
     service: OnionService
-    _circuit: Result
+    _circuit: LaterResult
     pid: int = 0
 
     async def circuit(self) -> Sequence[str]:
@@ -192,7 +193,7 @@ class OfferedThere:
 class RemoteCapture:
     """A capture at the other machine; its file comes here when it is stopped."""
 
-    def __init__(self, far: RemoteEnd, process: CaptureProcess, out: Path) -> None:
+    def __init__(self, far: RemoteClient, process: CaptureProcess, out: Path) -> None:
         self._far, self._process, self._out = far, process, out
         self._summary: CaptureSummary | None = None
 
@@ -223,7 +224,7 @@ class RemoteMeasurementPoint:
 
     def __init__(self, machine: RemoteMachine, end: PathEndpoint, clock: str, recordings: Path | None = None) -> None:
         self.clock = clock
-        self.epoch_offset_ns = machine.far.introduction.epoch_offset_ns
+        self.epoch_offset_ns = machine.far.hello.epoch_offset_ns
         self._machine, self._end, self._recordings = machine, end, recordings
         self._far, self._interface = machine.far, end.interface
 

@@ -6,16 +6,18 @@ import asyncio
 from collections.abc import Callable
 
 SAID_AT_ONCE = 5
-"""Lines in a period, unless told otherwise; further ones are counted."""
+"""MessageCheck in a period, unless told otherwise; further ones are counted."""
 PERIOD_S = 60.0
+
+
+LogListener = Callable[[str], None]
+"""Takes a line of the log."""
 
 
 class Sparingly:
     """Passes on a few lines a minute, and how many more there were."""
 
-    def __init__(
-        self, told: Callable[[str], None], what: str, period_s: float = PERIOD_S, most: int = SAID_AT_ONCE
-    ) -> None:
+    def __init__(self, told: LogListener, what: str, period_s: float = PERIOD_S, most: int = SAID_AT_ONCE) -> None:
         """`what` is counted: "connections were refused"."""
         self._told, self._what, self._period_s, self._most = told, what, period_s, most
         self._said = 0

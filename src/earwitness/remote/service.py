@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +13,15 @@ from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import InputError
 from earwitness.geography import place as find_place
 from earwitness.netns.termination import on_word_to_end
-from earwitness.remote.answer import answer, open_listener
+from earwitness.remote.answer import open_listener, serve_callers
 from earwitness.remote.certificates import INVITATION, AnswerKeys
 from earwitness.remote.client import DEFAULT_PORT, parse_address
+from earwitness.remote.log_limit import LogListener
 from earwitness.remote.machine import Machine
 from earwitness.remote.session import PATIENCE_S, Answering
 from earwitness.remote.store import CallStore
 from earwitness.tor.control import ControlAddress
 
-Told = Callable[[str], None]
 ANY = "0.0.0.0"
 
 
@@ -32,7 +31,7 @@ class AnswerOptions:
 
     listen: str = f"{ANY}:{DEFAULT_PORT}"
     keys: Path | None = None
-    """Folder that `make_keys` filled; None: keys for this run alone."""
+    """Folder that `make_answer_keys` filled; None: keys for this run alone."""
     invitation: Path = Path("earwitness-invitation.json")
     """Where the invitation of a run with keys of its own is written; it is removed at the end."""
     reached_at: str = ""
@@ -52,7 +51,7 @@ class AnswerOptions:
     """As if this machine's clock were so far ahead: to see that the caller finds it."""
 
 
-def make_keys(folder: Path, address: str = "") -> Path:
+def make_answer_keys(folder: Path, address: str = "") -> Path:
     """Make keys for answering in `folder`, and the invitation to hand to the caller; its path is returned.
 
     `address` is HOST:PORT as the caller reaches us. `InputError` where keys are there already.
@@ -64,7 +63,7 @@ def make_keys(folder: Path, address: str = "") -> Path:
     return path
 
 
-async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
+async def wait_for_calls(options: AnswerOptions, told: LogListener) -> None:
     """Answer until SIGINT, SIGTERM, SIGHUP or cancellation; what was measured until then is kept.
 
     Raises `InputError` where it cannot listen, or for keys that cannot be used.
@@ -91,7 +90,7 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
             patience_s=options.patience_s,
         )
         told(f"answering at {host}:{listener.getsockname()[1]}")
-        serving = asyncio.create_task(answer(keys, answering, listener, told))
+        serving = asyncio.create_task(serve_callers(keys, answering, listener, told))
         with on_word_to_end(serving.cancel):
             try:
                 await serving

@@ -33,7 +33,7 @@ from earwitness.remote.bounds import (
     MOST_AT_WORK,
     MOST_CAPTURED,
     MOST_DEVICES,
-    Pace,
+    MessagePace,
     Ration,
     device_number,
     forwarder_command,
@@ -41,8 +41,8 @@ from earwitness.remote.bounds import (
     grace_s,
     phone_command,
 )
-from earwitness.remote.channel import Channel, Message
-from earwitness.remote.helper import Helper, Lines, as_it_is
+from earwitness.remote.channel import Channel, Message, MessageCheck, unchecked
+from earwitness.remote.helper import Helper
 from earwitness.remote.machine import Machine
 from earwitness.remote.services import SERVICES, Here, Services
 from earwitness.remote.store import CallStore, StoredEnd
@@ -81,12 +81,12 @@ class Answering:
     patience_s: float = PATIENCE_S
 
 
-class Visit:
+class CallerSession:
     """What one caller has here. `channel` is carried by the listener, connection after connection."""
 
     def __init__(self, answering: Answering) -> None:
         self.session = secrets.token_hex(16)
-        self.channel = Channel(self._deliver, pace=Pace(), unread=self._is_not_read)
+        self.channel = Channel(self._deliver, pace=MessagePace(), unread=self._is_not_read)
         self.ended = asyncio.Event()
         self.ended_because = ""
         """Why this side ended it, where it did so by itself."""
@@ -380,9 +380,9 @@ class Visit:
         kind: str,
         argv: Sequence[str],
         *,
-        first: Lines = as_it_is,
-        then: Lines = as_it_is,
-        said: Lines = as_it_is,
+        first: MessageCheck = unchecked,
+        then: MessageCheck = unchecked,
+        said: MessageCheck = unchecked,
         descriptor: int | None = None,
     ) -> None:
         machine = self._answering.machine

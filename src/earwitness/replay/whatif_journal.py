@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from earwitness.archive.dataset import gone, storing
-from earwitness.archive.problems import ends_everything, reason, shown
+from earwitness.archive.problems import as_utf8, ends_everything, reason
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.files import MIB
 from earwitness.netns.workers import WorkerDied
@@ -244,11 +244,11 @@ def _sound(record: Any) -> bool:
         return False
     for name, value in record.items():
         if isinstance(value, str):
-            if len(value) > _LONGEST_LINE or shown(value) != value:
+            if len(value) > _LONGEST_LINE or as_utf8(value) != value:
                 return False
         elif not (value is None or (isinstance(value, int | float) and -_LARGEST < value < _LARGEST)):
             return False
-        if shown(name) != name:
+        if as_utf8(name) != name:
             return False
     return True
 
@@ -263,4 +263,4 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return shown(value) if isinstance(value, str) and not value.isascii() else value
+    return as_utf8(value) if isinstance(value, str) and not value.isascii() else value
