@@ -10,7 +10,7 @@ from pathlib import Path
 from earwitness.call.self_check import EmulatorLateness
 from earwitness.errors import EarwitnessError
 from earwitness.lab.lab import Lab
-from earwitness.lab.load.background import Background, StandingLoad, Told
+from earwitness.lab.load.background import Background, LoadMeter, StandingLoad
 from earwitness.lab.load.facts import LoadFacts
 from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
 from earwitness.lab.plan import pair_names
@@ -54,12 +54,12 @@ class LabObserver:
     def __init__(self, lab: Lab, pair: int, lateness: LatenessWatch) -> None:
         self._lab, self._pair, self._lateness = lab, pair, lateness
         self._asked = LoadSpec()
-        self._told: Told | None = None
+        self._meter: LoadMeter | None = None
 
     def begin_load(self, asked: LoadSpec, load: Background | StandingLoad | None) -> None:
         """The load that is on the way from now on, in the turn of a call; None: there is none, whatever was asked."""
         self._asked = asked
-        self._told = None if load is None else Told(load, self._lab.plan.relay_mbit or 0.0)
+        self._meter = None if load is None else LoadMeter(load, self._lab.plan.relay_mbit or 0.0)
 
     def begin_lateness(self) -> None:
         """A call begins now."""
@@ -67,7 +67,7 @@ class LabObserver:
 
     def load(self) -> LoadFacts:
         """What the lab's relays carried besides, in the turn of the call."""
-        return LoadFacts(load=str(self._asked)) if self._told is None else self._told.facts()
+        return LoadFacts(load=str(self._asked)) if self._meter is None else self._meter.facts()
 
     def lateness(self) -> EmulatorLateness | None:
         """How late packets left the emulator since the call began; None where none left."""

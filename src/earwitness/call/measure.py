@@ -18,8 +18,8 @@ from earwitness.call.network import Network
 from earwitness.call.place import attempt_call
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import CallPlan
-from earwitness.call.talk import StageListener
 from earwitness.errors import EarwitnessError, Outcome
+from earwitness.events import Listener, StageReached, ignore
 
 SCORING = "hearing and scoring"
 """Stage of a call that has left the air; its ends are free."""
@@ -33,7 +33,7 @@ async def run_call(
     executor: Executor | None = None,
     line: asyncio.Lock | None = None,
     command: tuple[str, ...] = (),
-    watch: StageListener = lambda _stage: None,
+    on_event: Listener = ignore,
     call_id: str | None = None,
 ) -> StoredCall:
     """Place one call and store everything known of it; it is in the data set when this returns.
@@ -50,7 +50,7 @@ async def run_call(
         try:
             async with line or asyncio.Lock():
                 dataset.check_there()  # before minutes on the air for nothing
-                placed = await attempt_call(plan, network, folder, builder, watch)
+                placed = await attempt_call(plan, network, folder, builder, on_event)
                 if builder.started_monotonic_ns and network.lab_facts is not None:
                     network.lab_facts.write_truth(builder.started_monotonic_ns, folder / layout.TRUTH)
         except asyncio.CancelledError as stop:
@@ -58,7 +58,7 @@ async def run_call(
                 raise  # its turn had not come: there is no such call
             cancelled = stop
             placed = interrupted(builder)
-        watch(SCORING)
+        on_event(StageReached(SCORING))
         record = await evaluated(placed, folder, None if cancelled else executor)
         write_record(folder, record)
     if cancelled is not None:

@@ -24,8 +24,9 @@ from earwitness.call.placed_call import PlacedCall, SetupFacts
 from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.self_check import CpuWaits
-from earwitness.call.talk import StageListener, collect, path_lost, talk
+from earwitness.call.talk import collect, path_lost, talk
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.events import Listener, StageReached
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, PathEndpoint, PhonePorts
 from earwitness.phone.base import Phone, PhoneKind
@@ -43,7 +44,7 @@ OPEN_WITHIN_S = 900.0
 
 
 async def attempt_call(
-    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, watch: StageListener
+    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, on_event: Listener
 ) -> PlacedCall:
     """Place the call; its captures go into `folder`.
 
@@ -61,11 +62,11 @@ async def attempt_call(
             await stack.enter_async_context(network.turn(builder.call_id, plan))
             versions = {**builder.record.versions, **network.versions()}
             builder.record = replace(builder.record, versions=versions)
-            opened = await _open_path(plan, network, folder, builder, stack, watch)
+            opened = await _open_path(plan, network, folder, builder, stack, on_event)
             try:
-                await _captured_call(plan, network, opened, folder, offset_ns, builder, watch)
+                await _captured_call(plan, network, opened, folder, offset_ns, builder, on_event)
                 if plan.throughput:
-                    watch("measuring throughput")
+                    on_event(StageReached("measuring throughput"))
                     await fill(opened, builder)
             except EarwitnessError as failure:
                 # A path that broke is the cause of whatever its phones then met.
@@ -111,11 +112,11 @@ def _prepare(plan: CallPlan, builder: CallBuilder) -> None:
 
 
 async def _open_path(
-    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, stack: AsyncExitStack, watch: StageListener
+    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, stack: AsyncExitStack, on_event: Listener
 ) -> OpenPath:
     caller, callee = network.hosts(plan)
     builder.record = replace(builder.record, caller=_party(caller), callee=_party(callee))
-    watch("opening the path")
+    on_event(StageReached("opening the path"))
     begun_ns = time.monotonic_ns()
     try:
         async with asyncio.timeout(OPEN_WITHIN_S):
@@ -153,13 +154,13 @@ async def _captured_call(
     folder: Path,
     offset_ns: int,
     builder: CallBuilder,
-    watch: StageListener,
+    on_event: Listener,
 ) -> None:
     """Everything between the first packet that could be captured and the last."""
     ends = network.measurement_points(opened, _phones(plan, folder), offset_ns)
     builder.clocks = {name: end.clock for name, end in ends.items()}
     async with AsyncExitStack() as stack:
-        watch("starting captures and phones")
+        on_event(StageReached("starting captures and phones"))
         service = await stack.enter_async_context(sip_service(plan, ends["callee"], network.scratch))
         setups = {
             "caller": _setup(plan, "caller", opened.caller, opened.callee, service, ends["caller"]),
@@ -180,12 +181,12 @@ async def _captured_call(
         failure: CallFailure | None = None
         waits: CpuWaits | None = None
         try:
-            watch("probing the path")
+            on_event(StageReached("probing the path"))
             await probe(opened, plan.rtt_probes, builder)  # with the phones up: starting them would delay the answers
             others = network.lab_facts.processes(opened) if network.lab_facts else {}
             waits = CpuWaits({**opened.processes, **others})
             async with waits.watched():
-                await talk(plan, network, opened, phones, builder, watch)
+                await talk(plan, network, opened, phones, builder, on_event)
         finally:
             if waits is not None and (waited := waits.summary()) is not None:
                 check = SelfCheck(cpu_wait_mean_ms=waited[0], cpu_wait_worst_ms=waited[1], processes=tuple(waits.names))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from earwitness.cli.common import needs
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -47,6 +49,7 @@ def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Ex
 
             happened = "these would be processes of this machine, and the work goes to the cluster's"
             raise InputError("working with", f"--workers {workers}", happened, "leave it or --cluster away")
+        needs("whatif and blame --cluster", "cluster")
         from earwitness.cluster.executor import cluster_executor
 
         with cluster_executor(*joining) as executor:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.calling import DEFAULT_OUT
-from earwitness.cli.common import JsonFlag
+from earwitness.cli.common import JsonFlag, needs
 
 
 def register(app: typer.Typer) -> None:
@@ -152,6 +152,7 @@ def register(app: typer.Typer) -> None:
         another machine, where `earwitness answer` waits, or over the public Tor network back to this one.
         Exit code 0: the call completed; 3: it ended otherwise (the line says how); 2: it could not be asked for so.
         """
+        needs("call", "lab")
         from earwitness.call.lab_needs import lab_plan_for
         from earwitness.call.plan import MANUAL, CallPlan, Injection
         from earwitness.cli.calling import (

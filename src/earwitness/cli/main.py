@@ -19,6 +19,7 @@ from earwitness.cli.common import output, progress
 from earwitness.cli.running import INTERRUPTED
 from earwitness.cli.terminal import VisibleFormatter, show_refusal
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.extras import naming_extras
 from earwitness.netns import termination
 from earwitness.version import __version__
 
@@ -78,7 +79,8 @@ def main() -> None:
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:
-        sys.exit(app(standalone_mode=False))
+        with naming_extras("running", _command()):  # where a command did not say first what it needs
+            sys.exit(app(standalone_mode=False))
     except EarwitnessError as error:
         _end(str(error), error.exit_code)
     except OSError as error:  # of files, devices and limits of this machine, wherever no word of our own was found

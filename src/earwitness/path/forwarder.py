@@ -28,6 +28,7 @@ from typing import Any
 from earwitness.errors import EarwitnessError
 from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import network_socket
+from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
 from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build_datagram, parse
 from earwitness.path.framed_stream import Counters, StreamLink, tune
@@ -280,12 +281,6 @@ class Forwarder:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def emit(event: str, **values: Any) -> None:
-    """One JSON line on standard output; dropped when the owner does not read."""
-    with suppress(BlockingIOError, BrokenPipeError):
-        os.write(sys.stdout.fileno(), json.dumps({"event": event, **values}).encode() + b"\n")
 
 
 async def _obey(forwarder: Forwarder, commands: asyncio.StreamReader) -> None:
