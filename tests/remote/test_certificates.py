@@ -15,11 +15,11 @@ import pytest
 
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.remote.answer import Answerer, open_listener
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Identity, Invitation, client_context, make_identity
 from earwitness.remote.client import RemoteClient, parse_address
 from earwitness.remote.machine import Machine
 from earwitness.remote.service import make_answer_keys
-from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
 
 Address = tuple[str, int]

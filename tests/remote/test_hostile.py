@@ -17,13 +17,13 @@ from earwitness.netns.sandbox import check_permitted
 from earwitness.path.forwarder_process import ForwarderProcess
 from earwitness.path.vpn_config import Security
 from earwitness.remote import answer as answering_side
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys
 from earwitness.remote.channel import Message
 from earwitness.remote.client import RemoteClient, fetch_kept
 from earwitness.remote.endpoint import RemoteMachine
 from earwitness.remote.log_limit import RateLimited
 from earwitness.remote.machine import Machine
-from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
 from earwitness.remote.validation import is_onion_address
 from tests.remote.hostile import (

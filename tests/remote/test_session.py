@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from earwitness.remote.answering import Answering
 from earwitness.remote.channel import ProtocolError
 from earwitness.remote.hello import Hello
 from earwitness.remote.machine import Machine
-from earwitness.remote.session import Answering, CallerSession
+from earwitness.remote.session import CallerSession
 from earwitness.remote.store import CallStore
 from earwitness.tor.control import ControlAddress
 

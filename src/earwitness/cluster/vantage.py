@@ -21,8 +21,8 @@ from earwitness.cluster.parcel import pack
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Notice, WarningGiven, ignore
 from earwitness.remote.answer import Answerer
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Invitation
-from earwitness.remote.session import Answering
 from earwitness.tor.control import ControlAddress
 from earwitness.tor.description import TorNetwork
 

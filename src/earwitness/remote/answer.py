@@ -16,11 +16,12 @@ from earwitness.errors import InputError
 from earwitness.events import Listener, Notice, WarningGiven, ignore
 from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import in_isolated_network, network_socket
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
 from earwitness.remote.channel import LONGEST_REQUEST, Message, encode, read
 from earwitness.remote.log_limit import RateLimited
 from earwitness.remote.machine import interface_of
-from earwitness.remote.session import Answering, CallerSession
+from earwitness.remote.session import CallerSession
 from earwitness.untrusted import name, whole
 
 PROTOCOL = 1

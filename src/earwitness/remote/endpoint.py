@@ -29,9 +29,10 @@ from earwitness.phone.kamailio import DOMAIN
 from earwitness.phone.lab_server import ENDS, LabServer
 from earwitness.phone.linphone import recording_name
 from earwitness.phone.setup import PhoneSetup
+from earwitness.remote.call_resources import LONGEST_SPEECH_BYTES
 from earwitness.remote.channel import LaterResult
 from earwitness.remote.client import RemoteClient
-from earwitness.remote.session import CAPTURE, LONGEST_SPEECH_BYTES, RECORDING
+from earwitness.remote.store import CAPTURE, RECORDING
 from earwitness.remote.validation import forwarder_event, is_onion_address, log_event, throughput
 from earwitness.speech.reference import speech_names
 from earwitness.tor.onion import OnionService

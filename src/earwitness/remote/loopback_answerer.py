@@ -28,9 +28,9 @@ from earwitness.netns.sandbox import STATE_DIR, rerun_inside
 from earwitness.netns.scratch import scratch_folder
 from earwitness.netns.termination import on_word_to_end
 from earwitness.remote.answer import open_listener, serve_callers
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Identity, Invitation
 from earwitness.remote.machine import Machine
-from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
 from earwitness.tor.control import ControlAddress
 

@@ -15,10 +15,10 @@ from earwitness.events import Listener, Notice
 from earwitness.geography import place as find_place
 from earwitness.netns.termination import on_word_to_end
 from earwitness.remote.answer import open_listener, serve_callers
+from earwitness.remote.answering import PATIENCE_S, Answering
 from earwitness.remote.certificates import INVITATION, AnswerKeys
 from earwitness.remote.client import DEFAULT_PORT, parse_address
 from earwitness.remote.machine import Machine
-from earwitness.remote.session import PATIENCE_S, Answering
 from earwitness.remote.store import CallStore
 from earwitness.tor.control import ControlAddress
 
