@@ -11,7 +11,7 @@ from earwitness.call.rows import with_timing
 from earwitness.errors import Outcome
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
-from tests.trace.making import START_NS, trace
+from testing.trace.making import START_NS, trace
 
 PLACED = CallBuilder("x", CallPlan(), "lab").placed(Outcome.COMPLETED)
 SENT_NS = START_NS + np.arange(100, dtype=np.int64) * 20_000_000

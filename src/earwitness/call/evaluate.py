@@ -27,7 +27,7 @@ from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import MANUAL
-from earwitness.call.rows import blank_row, with_recording, with_scores, with_timing
+from earwitness.call.rows import blank_row, with_extra_scores, with_recording, with_scores, with_timing
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.facts import finite
@@ -79,6 +79,7 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
                 if placed.plan.phone == MANUAL:
                     heard, listening[direction] = _found(heard, listening[direction], spoken[direction])
                 row, trouble = with_scores(row, placed, heard, spoken[direction], codec, trace)
+                row = with_extra_scores(row, placed, heard, spoken[direction], trace, notes)
             row = with_recording(row, placed, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble

@@ -15,7 +15,7 @@ from earwitness.lab.load.facts import LoadFacts
 from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
 from earwitness.lab.plan import pair_names
 from earwitness.path.base import OpenPath
-from earwitness.path.onion import OnionPath
+from earwitness.path.registry import known_path
 
 
 class LatenessWatch:
@@ -78,7 +78,8 @@ class LabObserver:
         relays = opened.circuit.relays
         if not relays:
             return {}
-        ends = [opened.caller, opened.callee] if opened.name == OnionPath.name else [opened.caller]
+        kind = known_path(opened.name)
+        ends = [opened.caller, opened.callee] if kind is not None and kind.tor_at_callee else [opened.caller]
         names = [*(end.host.name for end in ends), *(relay.nickname for relay in relays)]
         return {name: self._lab.tor.pids[name] for name in names if name in self._lab.tor.pids}
 

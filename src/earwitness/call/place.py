@@ -9,11 +9,11 @@ import time
 import traceback
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from earwitness import options
 from earwitness.archive import layout
 from earwitness.archive.facts import CallParty, SelfCheck, SpeechFacts
 from earwitness.call.accounts import SipService, sip_service
@@ -25,19 +25,25 @@ from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.self_check import CpuWaits
 from earwitness.call.talk import collect, path_lost, talk
+from earwitness.ear.buffers import BUFFERS
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.events import Listener, StageReached
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, PathEndpoint, PhonePorts
+from earwitness.path.registry import PATHS
 from earwitness.phone.base import Phone, PhoneKind
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.call_report import media_outcome
 from earwitness.phone.linphone import Linphones
 from earwitness.phone.manual import ManualPhones
 from earwitness.phone.setup import PhoneSetup
+from earwitness.plugins import Registry
+from earwitness.score.scorers import SCORERS
+from earwitness.speech.codecs.registry import CODECS
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
 from earwitness.speech.reference import speech as reference_speech
+from earwitness.utc import utc_text
 
 OPEN_WITHIN_S = 900.0
 """Each stage of opening a path has a shorter bound of its own; together they are not to last for ever."""
@@ -52,8 +58,8 @@ async def attempt_call(
     """
     offset_ns = network.epoch_offset_ns()
     builder.started_monotonic_ns = time.monotonic_ns()
-    started_at = _utc(builder.started_monotonic_ns + offset_ns)
-    builder.record = replace(builder.record, started_at=started_at, versions=_versions())
+    started_at = utc_text(builder.started_monotonic_ns + offset_ns)
+    builder.record = replace(builder.record, started_at=started_at, versions={**_versions(), **_plugins(plan)})
     opened: OpenPath | None = None
     outcome, failed = Outcome.COMPLETED, None
     try:
@@ -273,9 +279,16 @@ def _fault(plan: CallPlan, fault: Exception) -> CallFailure:
     )
 
 
-def _utc(at_ns: int) -> str:
-    seconds, nanoseconds = divmod(at_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+def _plugins(plan: CallPlan) -> dict[str, str]:
+    """Versions of the packages that add what this call uses, by package."""
+    used: tuple[tuple[Registry[Any], str], ...] = (
+        (PATHS, plan.path),
+        (CODECS, plan.codec),
+        (BUFFERS, plan.buffer),
+        *((SCORERS, name) for name in plan.scorers),
+    )
+    packages = [registry.package(options.split(spec)[0]) for registry, spec in used]
+    return {package.rpartition(" ")[0]: package.rpartition(" ")[2] for package in packages if package}
 
 
 def _versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from earwitness.netns.host import Host
 from earwitness.path.base import CalleeEndpoint, OpenPath, PathEndpoint, PhonePorts
 from earwitness.path.callee_host import CalleeHost
 from earwitness.path.facts import ForwarderCounts, PathFacts, StreamFacts
-from earwitness.path.forwarder import ForwarderConfig
+from earwitness.path.forwarder import OTHER, ForwarderConfig
 from earwitness.path.forwarder_process import ForwarderProcess, flow_ports, start_forwarder
 from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput, summarise_round_trips
 from earwitness.path.tun import TunPair, device_pair
@@ -164,22 +164,25 @@ async def tunnel_ends(
     socks: Sequence[Any] = (),
     username: str = "",
     one_circuit: bool = False,
+    one_stream: bool = False,
 ) -> AsyncIterator[TunnelEnds]:
     """Start both forwarders at once. `listen` is where the callee's end takes streams (None: on loopback), `socks` the
     caller's proxy.
 
+    `one_stream`: put all datagrams on the stream `other`, instead of a stream each for SIP, RTP, RTCP and the rest.
     `one_circuit`: let the proxy put all streams on one circuit of its own choice. Raises `CallFailure` (`PATH_FAILED`).
     """
     async with AsyncExitStack() as stack:
         pair = await stack.enter_async_context(device_pair(caller, callee))
         token = secrets.token_hex(16)
+        flows: dict[str, list[int] | None] = {OTHER: None} if one_stream else flow_ports(ports)
         callee_config = ForwarderConfig(
             role="callee",
             tun=pair.callee_descriptor,
             local=pair.callee_address,
             remote=pair.caller_address,
             token=token,
-            flows=flow_ports(ports),
+            flows=flows,
             listen=listen or _LOCALHOST,
             alone=listen is None,
         )
@@ -189,7 +192,7 @@ async def tunnel_ends(
             local=pair.caller_address,
             remote=pair.callee_address,
             token=token,
-            flows=flow_ports(ports),
+            flows=flows,
             socks=list(socks),
             username=username,
             one_circuit=one_circuit,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from earwitness.trace.rtcp import round_trips
 from earwitness.trace.series import quantiles
 from earwitness.trace.streams import Stream
 from earwitness.trace.timing import summarise
+from earwitness.utc import utc_text
 
 PHONE_ADDRESS = {"caller": "10.8.0.2", "callee": "10.8.0.1"}
 """Addresses of the study's tunnel: the caller's phone, and the server's side, where the callee was."""
@@ -96,7 +96,7 @@ def measure_call(call: FoundCall, options: MeasureOptions) -> MeasuredCall:
     seen = {end.end: _look(call, end, options.folder, doubts[end.end]) for end in call.ends}
     ends = [_measure_end(call, end, seen, options, doubts[end.end]) for end in call.ends]
     started = min((view.capture.started_ns for view in seen.values() if view and view.capture.packets), default=0)
-    started_at = _iso(started) if started else ""
+    started_at = utc_text(started) if started else ""
     rows, traces = with_delay([end.row for end in ends], [end.trace for end in ends])
     return MeasuredCall(
         call,
@@ -277,8 +277,3 @@ def _outcome(row: Row, view: _Seen | None, recording: Recording | None, doubts: 
     if view is None and row.mos_lqo is None:
         return Outcome.CAPTURE_EMPTY, reasons
     return Outcome.COMPLETED, ""
-
-
-def _iso(time_ns: int) -> str:
-    whole, rest = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
