@@ -92,8 +92,9 @@ def test_a_call_over_chosen_relays_says_so_and_is_whole_on_disk(run: Run, tmp_pa
         assert record["mos_lqo"] > 4.0
         assert set(record) == {column.name for column in columns()}
     call = next(iter(Dataset.open(out).calls()))
-    streams = call.record.path_details["streams"]
-    assert {stream["circuit_id"] for stream in streams.values()} == {call.record.circuit.id}
+    streams = call.record.path_details.streams
+    assert streams is not None
+    assert {stream.circuit_id for stream in streams.values()} == {call.record.circuit.id}
     for name in ("caller.pcap", "callee.pcap", "reference.wav", "to_callee.wav", "to_caller.wav", "truth.parquet"):
         assert call.has(name), name
     sound, rate = call.heard("to_callee")
