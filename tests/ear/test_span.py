@@ -17,7 +17,7 @@ from earwitness.replay.blame import blame
 from earwitness.score.kind import ScorerRefused
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import LOST, Payloads, Trace
-from tests.ear.traces import MS, START_NS, trace_of, voice
+from testing.ear.traces import MS, START_NS, trace_of, voice
 
 G711 = codec("g711u")
 BUFFERS = ("fixed:60", "pjmedia", "adaptive", "oracle:100")

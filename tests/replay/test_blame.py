@@ -24,8 +24,8 @@ from earwitness.score.listening import listen, loopback
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import speech
 from earwitness.trace.model import Trace
-from tests.ear.traces import trace_of
-from tests.report.synthetic import Made, add_call
+from testing.ear.traces import trace_of
+from testing.report.synthetic import Made, add_call
 
 G711 = codec_named("g711u")
 SAID = speech("allison-10s", 8000, seconds=8.0).samples

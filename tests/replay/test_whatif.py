@@ -24,8 +24,8 @@ from earwitness.replay.whatif_journal import journal, run_kept
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.report.whatif import report_what_if
 from earwitness.speech.codecs.registry import codec as codec_named
-from tests.ear.traces import trace_of, voice
-from tests.report.synthetic import Made, add_call, add_failure
+from testing.ear.traces import trace_of, voice
+from testing.report.synthetic import Made, add_call, add_failure
 
 BUFFERS = ("fixed:20", "fixed:100", "pjmedia")
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from earwitness.archive.codec import Mismatch, loads, to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET, is_call_id
-from earwitness.archive.problems import Problem, apart, shown
+from earwitness.archive.problems import Problem, apart, encodable
 from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.schema import SCHEMA_VERSION, Row, columns, is_scores
 from earwitness.archive.spreadsheet import cell
@@ -222,11 +222,13 @@ def _call_ids(root: Path, problems: list[Problem]) -> set[str]:
                     continue
                 if not entry.is_dir():
                     if not entry.is_file():
-                        problems.append(Problem(shown(entry.name), f"it is {_kind(entry)}, not the folder of a call"))
+                        problems.append(
+                            Problem(encodable(entry.name), f"it is {_kind(entry)}, not the folder of a call")
+                        )
                 elif is_call_id(entry.name):
                     found.add(entry.name)
                 else:
-                    problems.append(Problem(shown(entry.name)[:_LONGEST_NAME], "no call can have this name"))
+                    problems.append(Problem(encodable(entry.name)[:_LONGEST_NAME], "no call can have this name"))
     except FileNotFoundError:
         return set()
     except OSError as error:

@@ -9,7 +9,6 @@ import time
 import traceback
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from earwitness.speech.codecs.registry import CODECS
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
 from earwitness.speech.reference import speech as reference_speech
+from earwitness.utc import utc_text
 
 OPEN_WITHIN_S = 900.0
 """Each stage of opening a path has a shorter bound of its own; together they are not to last for ever."""
@@ -57,7 +57,7 @@ async def place(
     """
     offset_ns = network.epoch_offset_ns()
     notebook.started_monotonic_ns = time.monotonic_ns()
-    notebook.started_at = _utc(notebook.started_monotonic_ns + offset_ns)
+    notebook.started_at = utc_text(notebook.started_monotonic_ns + offset_ns)
     notebook.versions = {**_versions(), **_plugins(plan)}
     # As asked, until the path is open and tells: a call that fails before is one of that path all the same.
     notebook.hops = plan.hops if plan.chooses_relays else 0
@@ -273,11 +273,6 @@ def _fault(plan: CallPlan, fault: Exception) -> CallFailure:
         remedy="report this with the evidence in its record, if it happens again",
         evidence={"traceback": traceback.format_exception(fault)},
     )
-
-
-def _utc(at_ns: int) -> str:
-    seconds, nanoseconds = divmod(at_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
 
 
 def _plugins(plan: CallPlan) -> dict[str, str]:

@@ -18,7 +18,8 @@ from earwitness.arrays import Pcm
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.self_check import complaint
-from earwitness.ear import Fate, Heard, buffer
+from earwitness.ear import Heard, buffer
+from earwitness.ear.burst import burst_ratio
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.path.probe import rows_of as probed
 from earwitness.phone.linphone import recording_name
@@ -32,7 +33,7 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import speech as reference_speech
 from earwitness.speech.wav import read_wav, resample
-from earwitness.trace.model import LOST, UNKNOWN, Trace
+from earwitness.trace.model import UNKNOWN, Trace
 from earwitness.trace.timing import Timing, summarise
 
 
@@ -210,14 +211,6 @@ def recorded(row: Row, live: PlacedCall, folder: Path, spoken: Pcm | None, codec
         notes.append(f"the {listener}'s own recording: {error}")
         return row
     return replace(row, phone_mos_lqo=score.pesq.mos_lqo)
-
-
-def burst_ratio(heard: Heard, trace: Trace) -> float:
-    """BurstR (G.107 3.5) of what the decoder missed, whether it was lost or came too late."""
-    missed = heard.ledger[heard.ledger["fate"] == Fate.LATE]
-    late = trace.arrived_ns.copy()
-    late[missed["packet"].to_numpy(dtype=np.int64)] = LOST
-    return summarise(trace.with_arrivals(late)).burst_ratio
 
 
 def ended(row: Row, outcome: Outcome, detail: str) -> Row:

@@ -25,7 +25,9 @@ from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.render import render
 from earwitness.ear.replay import Replay, replay
 from earwitness.ear.span import leap_seconds, without_leaps
+from earwitness.extras import need
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
+from earwitness.speech.sound import player
 from earwitness.trace.model import Trace
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ class Heard:
     leap_s: float = 0.0
     """How much more time the RTP timestamps claim than the arrivals took, where that can be no call (`span`), s."""
 
+    def _repr_html_(self) -> str:
+        return player(self.audio, self.sample_rate)
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What of the packets cannot be, so that the figures beside it are in doubt."""
@@ -78,6 +83,7 @@ class Heard:
     @cached_property
     def ledger(self) -> pd.DataFrame:
         """A row for each frame that was sent and each frame length that was concealed or silent; see `ledger_table`."""
+        need("data", tried="making a table of", on="what became of each frame")
         return ledger_table(self.trace, self.played, self.account, self.packet_ns, self.audio_delay_ns)
 
     @cached_property

@@ -64,7 +64,7 @@ def choose(capture: Capture, *, to: str | None = None, codec: str | None = None)
     back = next((stream for stream in streams if _opposite(first, stream)), None)
     if to is None and back is not None and not _captured_at_receiver(capture, first, back):
         first, back = back, first
-    return Chosen(first, back, _codec_of(first, codec))
+    return Chosen(first, back, codec_of_stream(first, codec))
 
 
 def listen(
@@ -143,7 +143,8 @@ def _strays(trace: Trace) -> float:
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 
-def _codec_of(stream: Stream, asked: str | None) -> Codec:
+def codec_of_stream(stream: Stream, asked: str | None = None) -> Codec:
+    """The codec asked for, else what SDP or the payload type of the stream says; raises InputError where unknown."""
     encoding = stream.encoding
     # A bare name of a codec whose packets have to be made again leaves open with what options they were made.
     if asked is not None and (":" in asked or not kind_of(codec_named(asked)).remade_as):

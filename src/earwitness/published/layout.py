@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.errors import InputError
-from earwitness.files import is_utf8, shown
+from earwitness.files import is_utf8, path_text
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 REFERENCE_NAMES = ("prior-work-jithin-audio.wav", "Original_audio.wav", "reference.wav")
@@ -90,7 +90,7 @@ def scan(folder: Path, reference: Path | None = None) -> Scan:
     for path in files:
         relative = path.relative_to(folder).as_posix()
         if not is_utf8(relative):
-            strays.append((shown(relative), "its name is not UTF-8: give it another"))
+            strays.append((path_text(relative), "its name is not UTF-8: give it another"))
             continue
         match = _PUBLISHED.search((absolute / relative).as_posix())
         if match is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError, Outcome
-from earwitness.published.both_ends import light, merged, number, paired, with_delay
+from earwitness.published.both_ends import light, merged, number_or_none, paired, with_delay
 from earwitness.published.calls_csv import CODECS, cities
 from earwitness.published.layout import End, FoundCall
 from earwitness.published.recording import Doubt, Recording, read_recording
@@ -24,6 +23,7 @@ from earwitness.trace.rtcp import round_trips
 from earwitness.trace.series import quantiles
 from earwitness.trace.streams import Stream
 from earwitness.trace.timing import summarise
+from earwitness.utc import utc_text
 
 PHONE_ADDRESS = {"caller": "10.8.0.2", "callee": "10.8.0.1"}
 """Addresses of the study's tunnel: the caller's phone, and the server's side, where the callee was."""
@@ -95,7 +95,7 @@ def measure_call(call: FoundCall, options: MeasureOptions) -> MeasuredCall:
     seen = {end.end: _look(call, end, options.folder, doubts[end.end]) for end in call.ends}
     ends = [_measure_end(call, end, seen, options, doubts[end.end]) for end in call.ends]
     started = min((view.capture.started_ns for view in seen.values() if view and view.capture.packets), default=0)
-    started_at = _iso(started) if started else ""
+    started_at = utc_text(started) if started else ""
     rows, traces = with_delay([end.row for end in ends], [end.trace for end in ends])
     return MeasuredCall(
         call,
@@ -206,14 +206,14 @@ def _with_timing(row: Row, capture: Capture, stream: Stream, *, as_published: bo
         packets_received=timing.packets_received,
         packets_duplicate=timing.packets_duplicate,
         packets_reordered=timing.packets_reordered,
-        jitter_mean_ms=number(jitter.mean_ms),
-        jitter_median_ms=number(jitter.median_ms),
-        jitter_p95_ms=number(quantiles(series, 0.95)[0]),
-        jitter_max_ms=number(jitter.max_ms),
-        jitter_range_ms=number(jitter.range_ms),
-        jitter_iqr_ms=number(jitter.iqr_ms),
-        jitter_sd_ms=number(jitter.std_dev_ms),
-        gap_max_ms=number(timing.gap_max_ms),
+        jitter_mean_ms=number_or_none(jitter.mean_ms),
+        jitter_median_ms=number_or_none(jitter.median_ms),
+        jitter_p95_ms=number_or_none(quantiles(series, 0.95)[0]),
+        jitter_max_ms=number_or_none(jitter.max_ms),
+        jitter_range_ms=number_or_none(jitter.range_ms),
+        jitter_iqr_ms=number_or_none(jitter.iqr_ms),
+        jitter_sd_ms=number_or_none(jitter.std_dev_ms),
+        gap_max_ms=number_or_none(timing.gap_max_ms),
         gaps_150ms=timing.spikes_with_pauses,
         spikes_150ms=timing.spikes_without_pauses,
         rtcp_rtt_ms=float(np.median(trips)) if trips else None,
@@ -278,8 +278,3 @@ def _outcome(row: Row, view: _Seen | None, recording: Recording | None, doubts: 
     if view is None and row.mos_lqo is None:
         return Outcome.CAPTURE_EMPTY, reasons
     return Outcome.COMPLETED, ""
-
-
-def _iso(time_ns: int) -> str:
-    whole, rest = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from earwitness.call.rows import burst_ratio
 from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.ear.burst import burst_ratio
 from earwitness.errors import EarwitnessError
 from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from earwitness.archive.dataset import gone, storing
-from earwitness.archive.problems import ends_everything, reason, shown
+from earwitness.archive.problems import encodable, ends_everything, reason
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Progress, ignore
 from earwitness.files import MIB
@@ -241,11 +241,11 @@ def _sound(record: Any) -> bool:
         return False
     for name, value in record.items():
         if isinstance(value, str):
-            if len(value) > _LONGEST_LINE or shown(value) != value:
+            if len(value) > _LONGEST_LINE or encodable(value) != value:
                 return False
         elif not (value is None or (isinstance(value, int | float) and -_LARGEST < value < _LARGEST)):
             return False
-        if shown(name) != name:
+        if encodable(name) != name:
             return False
     return True
 
@@ -260,4 +260,4 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return shown(value) if isinstance(value, str) and not value.isascii() else value
+    return encodable(value) if isinstance(value, str) and not value.isascii() else value

@@ -119,7 +119,7 @@ def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
             rows["condition"], rows["codec"], rows["buffer"], rows["scored"], strict=True
         )
     ]
-    axes.set_yticks(at, [style.plain(label) for label in labels])
+    axes.set_yticks(at, [style.without_formulas(label) for label in labels])
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_xlabel("MOS-LQO lost, mean over directions")
     axes.grid(visible=False, axis="y")

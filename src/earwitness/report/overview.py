@@ -14,7 +14,7 @@ from earwitness.looks import Colour, Dash, Look
 from earwitness.path.registry import known_path
 from earwitness.report.plot import Axis, Plot, Series, Tick, dots, line, x_ticks
 from earwitness.report.tracks import one_way_delay_ms
-from earwitness.report.words import Group, Way, codec_label, number, percent
+from earwitness.report.words import Group, Way, codec_label, number_text, percent_text
 
 CDF_HEIGHT = 230
 ROW_HEIGHT = 44
@@ -83,10 +83,10 @@ def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] |
         x, y = np.append(x, max(longest * 1.04, x[-1])), np.append(shares, 1.0) * arrived
         style = path_class(spread.way)
         series.append(Series(f"cdf {style}", line(x, y, x_axis, y_axis, CDF_HEIGHT), dash))
-        p50, p95 = (number(float(value)) for value in np.quantile(spread.delay_ms, [0.5, 0.95]))
+        p50, p95 = (number_text(float(value)) for value in np.quantile(spread.delay_ms, [0.5, 0.95]))
         details = f"half within {p50} ms, 95 % within {p95} ms"
         if spread.lost:
-            details += f", {percent(1 - arrived)} lost"
+            details += f", {percent_text(1 - arrived)} lost"
         keys.append(Key(style, dash, spread.way.label, details))
     says = "Cumulative distribution of one-way delay by path. " + "; ".join(
         f"{key.label}: {key.details}" for key in keys
@@ -130,7 +130,7 @@ def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
             Series(f"mos {style}", path),
             Series(f"median {style}", tick),
         ]
-        texts.append((Tick(0.0, f"{label}: {number(half, 2)}"), float(ROW_HEIGHT * i + 13)))
+        texts.append((Tick(0.0, f"{label}: {number_text(half, 2)}"), float(ROW_HEIGHT * i + 13)))
     says = "MOS-LQO by path and codec, medians: " + "; ".join(tick.label for tick, _ in texts)
     words = ((1, "1 bad"), (2, "2 poor"), (3, "3 fair"), (4, "4 good"), (5, "5"))
     ticks = tuple(Tick((value - 1) * 25.0, label) for value, label in words)

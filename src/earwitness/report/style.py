@@ -66,7 +66,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def plain(text: str) -> str:
+def without_formulas(text: str) -> str:
     """A text for a figure in which `$` is a `$` and begins no formula: names are data."""
     return text.replace("$", r"\$")
 
@@ -83,15 +83,20 @@ class Mark:
 
     def line(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.plot`, `step` and `ecdf`."""
-        return {"label": plain(self.label), "color": self.colour, "linestyle": self.dash}
+        return {"label": without_formulas(self.label), "color": self.colour, "linestyle": self.dash}
 
     def points(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.plot` or `scatter` of single points."""
-        return {"label": plain(self.label), "color": self.colour, "marker": self.marker, "linestyle": "none"}
+        return {"label": without_formulas(self.label), "color": self.colour, "marker": self.marker, "linestyle": "none"}
 
     def bar(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.bar` and box patches."""
-        return {"label": plain(self.label), "facecolor": self.colour, "edgecolor": "black", "hatch": self.hatch}
+        return {
+            "label": without_formulas(self.label),
+            "facecolor": self.colour,
+            "edgecolor": "black",
+            "hatch": self.hatch,
+        }
 
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), safe for the three common colour-vision deficiencies.

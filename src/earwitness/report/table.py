@@ -22,20 +22,20 @@ from earwitness.report.words import (
     Way,
     codec_label,
     direction_label,
-    number,
-    percent,
+    number_text,
+    percent_text,
     score_columns,
 )
 
 _MEASURES: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("MOS\nLQO", lambda row: number(row.mos_lqo, 2)),
-    ("MOS\nCQE", lambda row: number(row.mos_cqe, 2)),
-    ("ear\nms", lambda row: number(row.mouth_to_ear_ms)),
-    ("p50\nms", lambda row: number(row.owd_p50_ms)),
-    ("p95\nms", lambda row: number(row.owd_p95_ms)),
-    ("jitter\nms", lambda row: number(row.jitter_mean_ms, 1)),
-    ("lost\n%", lambda row: percent(row.loss_ratio).removesuffix(" %")),
-    ("late\n%", lambda row: percent(row.late_ratio).removesuffix(" %")),
+    ("MOS\nLQO", lambda row: number_text(row.mos_lqo, 2)),
+    ("MOS\nCQE", lambda row: number_text(row.mos_cqe, 2)),
+    ("ear\nms", lambda row: number_text(row.mouth_to_ear_ms)),
+    ("p50\nms", lambda row: number_text(row.owd_p50_ms)),
+    ("p95\nms", lambda row: number_text(row.owd_p95_ms)),
+    ("jitter\nms", lambda row: number_text(row.jitter_mean_ms, 1)),
+    ("lost\n%", lambda row: percent_text(row.loss_ratio).removesuffix(" %")),
+    ("late\n%", lambda row: percent_text(row.late_ratio).removesuffix(" %")),
 )
 _LEAST_TELLING = ("p50\nms", "MOS\nCQE", "jitter\nms")
 

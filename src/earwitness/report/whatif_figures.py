@@ -46,7 +46,7 @@ def _tradeoff(summary: pd.DataFrame, stem: Path) -> list[Path]:
         of_codec = known[known["codec"] == codec]
         _panel(panel, of_codec)
         n = int(of_codec["scored"].max()) if len(of_codec) else 0
-        panel.set_title(style.plain(f"{codec_label(codec, short=True)}, n = {n}"))
+        panel.set_title(style.without_formulas(f"{codec_label(codec, short=True)}, n = {n}"))
         panel.set_ylim(1, 4.75)
         least = float(of_codec["mouth_to_ear_ms"].min()) if len(of_codec) else 0.0
         panel.set_xlim(left=max(0.0, 50.0 * (least // 50.0)))

@@ -25,7 +25,7 @@ VERDICT_COLOURS = {"good": "green", "acceptable": "cyan", "poor": "yellow", "bad
 """For the terminal."""
 
 
-def number(value: float | int | None, digits: int = 0) -> str:
+def number_text(value: float | int | None, digits: int = 0) -> str:
     """The value with so many decimals, thin spaces between thousands; a dash where it was not measured."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return NOTHING
@@ -33,13 +33,13 @@ def number(value: float | int | None, digits: int = 0) -> str:
     return text.replace("-", "−") if float(f"{value:.{digits}f}") else f"{0:.{digits}f}"
 
 
-def percent(ratio: float | None) -> str:
+def percent_text(ratio: float | None) -> str:
     """A ratio as a percentage; a tiny one is not rounded to nothing."""
     if ratio is None or not math.isfinite(ratio):
         return NOTHING
     if 0 < ratio < 0.0005:
         return "<0.1 %"
-    return f"{number(100 * ratio, 1 if ratio < 0.0995 else 0)} %"
+    return f"{number_text(100 * ratio, 1 if ratio < 0.0995 else 0)} %"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class ScoreColumn:
 
     def of(self, row: Row) -> str:
         """The figure of a row, for people."""
-        return number(row.scores.get(self.name), self.digits)
+        return number_text(row.scores.get(self.name), self.digits)
 
 
 def score_columns(rows: Iterable[Row]) -> list[ScoreColumn]:
@@ -229,12 +229,12 @@ def _says(group: Group, direct: Sequence[Row]) -> str:
         parts = ["the speech was not scored."]
     else:
         was = base.middle("mos_lqo")
-        against = f", against {number(was, 2)} without Tor" if was is not None else ""
-        parts = [f"{quality_words(mos)} (MOS-LQO {number(mos, 2)}{against})."]
+        against = f", against {number_text(was, 2)} without Tor" if was is not None else ""
+        parts = [f"{quality_words(mos)} (MOS-LQO {number_text(mos, 2)}{against})."]
     if delay is not None:
         was = base.middle("mouth_to_ear_ms")
-        than = f", {number(delay - was)} ms longer than without Tor" if was is not None and delay > was else ""
-        parts.append(f"A word took {number(delay)} ms from mouth to ear{than}: {delay_words(delay)}.")
+        than = f", {number_text(delay - was)} ms longer than without Tor" if was is not None and delay > was else ""
+        parts.append(f"A word took {number_text(delay)} ms from mouth to ear{than}: {delay_words(delay)}.")
     lost, late = group.mean("loss_ratio"), group.mean("late_ratio")
     if lost is not None and late is not None:
         parts.append(_losses(lost, late))
@@ -250,7 +250,7 @@ def _losses(lost: float, late: float) -> str:
     if not lost and not late:
         return "No packet was lost or came too late."
     if not lost:
-        return f"No packet was lost, but {percent(late)} came too late to be played."
+        return f"No packet was lost, but {percent_text(late)} came too late to be played."
     if not late:
-        return f"{percent(lost)} of the packets were lost; none came too late."
-    return f"{percent(lost)} of the packets were lost, {percent(late)} came too late to be played."
+        return f"{percent_text(lost)} of the packets were lost; none came too late."
+    return f"{percent_text(lost)} of the packets were lost, {percent_text(late)} came too late to be played."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.trace.container import read_pieces, whole
+from earwitness.trace.container import read_pieces, read_whole
 from earwitness.trace.gather import gather, sip_among
 from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.problem import CaptureProblem, ProblemKind
@@ -102,7 +102,7 @@ def parse_capture(
 ) -> Capture:
     """As `read_capture`, of a file given as its bytes."""
     tally = Tally()
-    pieces = whole(np.frombuffer(data, dtype=np.uint8), name, tally, resume=resume)
+    pieces = read_whole(np.frombuffer(data, dtype=np.uint8), name, tally, resume=resume)
     return _capture(pieces, tally, name, clock, options or StreamOptions())
 
 

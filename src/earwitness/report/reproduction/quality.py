@@ -20,7 +20,7 @@ from earwitness.report.reproduction.drawing import (
     note,
     share_axis,
 )
-from earwitness.report.style import Mark, codec_style, figure, panels, plain
+from earwitness.report.style import Mark, codec_style, figure, panels, without_formulas
 
 MAX_PLACES = 12
 
@@ -62,7 +62,7 @@ def draw_codec_box(study: Study) -> tuple[Figure, str]:
                     axes, scores, position + (turn - (len(groups) - 1) / 2) * 0.8 / len(groups), 0.7 / len(groups), mark
                 )
         counts.append((condition, len(group)))
-    axes.set_xticks(range(len(codecs)), [plain(codec_style(c).label) for c in codecs])
+    axes.set_xticks(range(len(codecs)), [without_formulas(codec_style(c).label) for c in codecs])
     axes.set(ylim=(1, 4.6), ylabel="MOS-LQO (P.862.1)", xlim=(-0.5, len(codecs) - 0.5))
     axes.grid(axis="x", visible=False)
     axes.legend(
@@ -91,7 +91,9 @@ def draw_place_cdf(study: Study) -> tuple[Figure, str]:
             scores = group[group["place"] == place]["mos_lqo"]
             if len(scores) > 1:
                 cdf(panel, scores, mark)
-        panel.set(xlim=(1, 4.6), ylim=(0, 1.02), title=plain(str(place)), xticks=(1, 2, 3, 4), yticks=(0, 0.5, 1))
+        panel.set(
+            xlim=(1, 4.6), ylim=(0, 1.02), title=without_formulas(str(place)), xticks=(1, 2, 3, 4), yticks=(0, 0.5, 1)
+        )
         panel.tick_params(labelleft=position % columns == 0, labelbottom=position + columns >= len(places))
     for panel in axes[len(places) :]:
         panel.remove()
@@ -138,7 +140,7 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
         panel.set_xscale("log")
         panel.set(ylim=(1, 4.6), xlim=(low, high), xlabel="standard deviation of jitter, ms")
         panel.set_title(
-            f"{plain(str(condition))}, n = {found.n:,}\n"
+            f"{without_formulas(str(condition))}, n = {found.n:,}\n"
             f"r = {found.pearson:.2f}, ρ = {found.spearman:.2f}, τ = {found.kendall:.2f}",
             fontsize=7,
         )
@@ -146,7 +148,10 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
     for panel in axes[1:]:
         panel.tick_params(labelleft=False)
     axes[0].set_ylabel("MOS-LQO (P.862.1)")
-    handles = [axes[0].plot([], [], **line_with_points(mark), label=plain(mark.label))[0] for mark in codecs.values()]
+    handles = [
+        axes[0].plot([], [], **line_with_points(mark), label=without_formulas(mark.label))[0]
+        for mark in codecs.values()
+    ]
     drawing.legend(handles=handles, loc="outside upper center", ncols=max(1, min(len(handles), 5)))
     return drawing, (
         "Grey: ends (darker: more), or single ends where there are few. Lines: each codec's median over eighths of its"
