@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from earwitness.call.placed_call import CALL_CLOCK
 from earwitness.capture.live import CaptureProcess, CaptureSummary
 from earwitness.path.base import End, PhonePorts
-from earwitness.phone.base import Phone, PhoneKind
+from earwitness.phone.base import Phone, Phones
 from earwitness.phone.linphone import Linphones
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.endpoint import RemoteCallEnd, RemoteMachine
@@ -51,7 +51,7 @@ class NearEnd:
 
     clock = CALL_CLOCK
 
-    def __init__(self, end: End, kind: PhoneKind, epoch_offset_ns: int) -> None:
+    def __init__(self, end: End, kind: Phones, epoch_offset_ns: int) -> None:
         self.epoch_offset_ns = epoch_offset_ns
         self._end, self._kind = end, kind
 
@@ -73,7 +73,7 @@ class NearEnd:
         """It is."""
 
 
-def call_end(end: End, kind: PhoneKind, epoch_offset_ns: int) -> CallEnd:
+def call_end(end: End, kind: Phones, epoch_offset_ns: int) -> CallEnd:
     """The end as a call uses it. `kind` and `epoch_offset_ns` are those of this machine."""
     if isinstance(end.host, RemoteMachine):
         recordings = kind.recordings if isinstance(kind, Linphones) else None

@@ -25,7 +25,6 @@ from earwitness.call.clocks import one_clock
 from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
-from earwitness.call.plan import MANUAL
 from earwitness.call.rows import blank_row, finite, recorded, scored, scored_besides, timed
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
@@ -74,7 +73,7 @@ def evaluate(live: PlacedCall, folder: Path) -> CallRecord:
                 write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
                 write_ledger(folder, direction, heard.ledger)
                 listening[direction] = _listening(heard, trace)
-                if live.plan.phone == MANUAL:
+                if live.plan.phone_kind.by_hand:
                     heard, listening[direction] = _found(heard, listening[direction], spoken[direction])
                 row, trouble = scored(row, live, heard, spoken[direction], codec, trace)
                 row = scored_besides(row, live, heard, spoken[direction], trace, notes)
@@ -108,7 +107,7 @@ def _codec(live: PlacedCall, direction: str, captures: Mapping[str, Capture | No
     decode: the planned one, and why there is nothing to hear.
     """
     planned = codec_of(live.codec)
-    if live.plan.phone != MANUAL:
+    if not live.plan.phone_kind.by_hand:
         return planned, ""
     sent_at, heard_at = captures[SPEAKER[direction]], captures[LISTENER[direction]]
     streams = sent_at.sent_by(live.end(SPEAKER[direction]).endpoint.address) if sent_at else ()
@@ -175,7 +174,7 @@ def _trace(live: PlacedCall, direction: str, captures: Mapping[str, Capture | No
     except InputError as error:
         notes.append(str(error))
         return None
-    if live.plan.phone == MANUAL and live.outcome is Outcome.COMPLETED:
+    if live.plan.phone_kind.by_hand and live.outcome is Outcome.COMPLETED:
         return _without_what_was_on_the_way(both, direction, notes)
     return both
 

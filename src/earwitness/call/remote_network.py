@@ -8,7 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from earwitness.call.paths import path_of
-from earwitness.call.plan import MANUAL, CallPlan
+from earwitness.call.plan import CallPlan
 from earwitness.call.public_network import Politeness
 from earwitness.call.self_check import Lateness
 from earwitness.capture.live import epoch_offset_ns
@@ -128,7 +128,11 @@ class RemoteNetwork:
     def check(plan: CallPlan) -> None:
         """Refuse what two machines cannot do, before anything is opened."""
         for asked, what, remedy in (
-            (plan.phone == MANUAL, "phones run by hand", "use --phone builtin or linphone"),
+            (
+                not plan.phone_kind.at_other_machine,
+                "phones run by hand" if plan.phone_kind.by_hand else f"the phone {plan.phone}",
+                "use --phone builtin or linphone",
+            ),
             (plan.single_onion, "a single onion service", "leave --single-onion away"),
             (plan.inject is not None, "a fault on purpose", "leave --inject away"),
             (plan.link != "", "impaired links", "leave --link away"),
