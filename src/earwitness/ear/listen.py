@@ -20,7 +20,7 @@ from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
 from earwitness.trace.capture import Capture
 from earwitness.trace.model import Trace
-from earwitness.trace.streams import Stream
+from earwitness.trace.streams import RtpStream
 
 _CLEARLY = 2
 _JITTER_NS = 10_000_000
@@ -32,8 +32,8 @@ own clock strays by a few milliseconds at most."""
 class Chosen:
     """The stream that the phone heard, the one that it sent (None where the capture has none), and the codec."""
 
-    heard: Stream
-    sent: Stream | None
+    heard: RtpStream
+    sent: RtpStream | None
     codec: Codec
 
     @property
@@ -42,7 +42,7 @@ class Chosen:
         return self.heard.trace
 
 
-def choose(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
+def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
     """Find the stream to listen to.
 
     `to`: the address of the phone whose ear it is. Without it, of the two directions of the call with the most packets,
@@ -85,7 +85,7 @@ def listen(
     PJMEDIA's buffer plays by the clock of the phone that was captured, where the capture has the stream that it sent;
     other buffers by an exact one. Raises InputError.
     """
-    chosen = choose(capture, to=to, codec=codec)
+    chosen = choose_stream(capture, to=to, codec=codec)
     clock = None
     if chosen.sent is not None:
         takes_ns = kind_of(chosen.codec).encoding_takes_ns
@@ -108,7 +108,7 @@ def listen(
     ]
 
 
-def _captured_at_receiver(capture: Capture, first: Stream, back: Stream) -> bool:
+def _captured_at_receiver(capture: Capture, first: RtpStream, back: RtpStream) -> bool:
     """Whether the capture was made at the end that `first` goes to."""
     strays = _strays(first.trace), _strays(back.trace)
     if max(strays) < max(_CLEARLY * min(strays), _JITTER_NS):
@@ -132,7 +132,7 @@ def _answers_within_ns(capture: Capture, address: str) -> int | None:
     return least
 
 
-def _opposite(one: Stream, other: Stream) -> bool:
+def _opposite(one: RtpStream, other: RtpStream) -> bool:
     return one.flow.source == other.flow.destination and one.flow.destination == other.flow.source
 
 
@@ -143,7 +143,7 @@ def _strays(trace: Trace) -> float:
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 
-def codec_of_stream(stream: Stream, asked: str | None = None) -> Codec:
+def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:
     """The codec asked for, else what SDP or the payload type of the stream says; raises InputError where unknown."""
     encoding = stream.encoding
     # A bare name of a codec whose packets have to be made again leaves open with what options they were made.

@@ -10,7 +10,7 @@ import numpy as np
 
 from earwitness.arrays import I64
 from earwitness.ear.base import JitterBuffer, Playout, Pull
-from earwitness.ear.frames import Frames, arrivals
+from earwitness.ear.frames import Frames, frame_arrivals
 from earwitness.ear.kind import Foreseeing
 from earwitness.ear.span import LONGEST_NS, checked_span
 from earwitness.errors import InputError
@@ -55,7 +55,7 @@ def replay(
     A packet that arrives at the very instant of a tick is there in time.
     Raises InputError where nothing arrived, or over a longer time than a call lasts (`span`).
     """
-    began_ns, times, first, timestamps, counts, sequences = arrivals(trace, frames)
+    began_ns, times, first, timestamps, counts, sequences = frame_arrivals(trace, frames)
     if not times:
         raise InputError(
             "replaying", trace.source or "the trace", "no packet arrived", "give a capture with RTP in this direction"
