@@ -19,7 +19,7 @@ import resource, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from earwitness.published.importing import import_folder
-import earwitness.score.pesq as pesq
+from earwitness.score import pesq
 folder, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 inside, real = [0.0], pesq.pesq_nb
 def timed(*arguments):

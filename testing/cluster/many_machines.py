@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.archive.dataset import Dataset
-from earwitness.cluster.keys import make_keys
+from earwitness.cluster.keys import make_cluster_keys
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.sandbox import STATE_DIR, in_sandbox, rerun_inside
@@ -60,7 +60,7 @@ class Machines:
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab, self.folder = lab, folder
         self.keys = folder / "keys"
-        make_keys(self.keys, ("caller", "callee"))
+        make_cluster_keys(self.keys, ("caller", "callee"))
         self.cluster = f"tls://{lab.host('server').address}:{PORT}"
         self._running: list[subprocess.Popen[bytes]] = []
 
@@ -118,7 +118,7 @@ def rows_of(machines: Machines, name: str) -> list[dict[str, Any]]:
 def stranger(machines: Machines) -> subprocess.Popen[bytes]:
     """A vantage that knows the authority's certificate, and whose own is by another authority."""
     other = machines.keys / "other"
-    make_keys(other, ("stranger",))
+    make_cluster_keys(other, ("stranger",))
     shutil.copyfile(machines.keys / "client" / "ca.pem", other / "vantage-stranger" / "ca.pem")
     return machines.vantage("caller", "stranger", other / "vantage-stranger", scorers=0)
 

@@ -74,7 +74,7 @@ def add_call(dataset: Dataset, made: Made, place: tuple[str, str] = ("Frankfurt"
         write_wav(folder / REFERENCE, said.samples, said.sample_rate)
         rows, listening = [], {}
         for direction in DIRECTIONS:
-            trace = _trace(made, said.samples, rng)
+            trace = speaking(made, said.samples, rng)
             heard = hear(trace, coder, made.buffer)
             write_trace(trace, folder / trace_file(direction))
             write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
@@ -201,7 +201,8 @@ def demo(directory: Path) -> Dataset:
     return dataset
 
 
-def _trace(made: Made, samples: np.ndarray, rng: np.random.Generator) -> Trace:
+def speaking(made: Made, samples: np.ndarray, rng: np.random.Generator) -> Trace:
+    """One direction of the call: speech at the codec's rate, encoded, sent and delayed."""
     coder = codec_named(made.codec)
     encoder = coder.encoder()
     frames_a_packet = coder.packet_ms * coder.sample_rate // 1000 // coder.frame_samples

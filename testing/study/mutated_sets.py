@@ -265,15 +265,16 @@ def load() -> None:
     import earwitness.trace.table
     from earwitness.cli import main as command_line
     from earwitness.replay import whatif_journal
-    from earwitness.report import html, page, whatif, worldmap
+    from earwitness.report import html, page, worldmap
+    from earwitness.report.templates import template
 
     if isinstance(command_line.app, typer.Typer):
         command_line.app = get_command(command_line.app)  # type: ignore[assignment]
     worldmap.world_map(worldmap.stops(("Frankfurt", "New York"), [("a", "Oslo", "NO")]))
 
-    html.render(page.Page("", ""))
-    whatif._template()
-    whatif_journal.fingerprint()
+    html.render_page(page.Page("", ""))
+    template("whatif.html.j2")
+    whatif_journal.code_fingerprint()
     del duckdb, pandas, pesq, pydantic, rich, scipy, matplotlib, pyarrow, soundfile, earwitness
 
 

@@ -159,9 +159,8 @@ def test_doubtful_calls_are_found_by_jitter_and_by_score() -> None:
     batch = (frame["codec"] == "gsm") & (frame["location"] == "3Bangl-nyc")
     frame.loc[batch, "caller_pesq_mos"] = 4.1
     found = doubtful_calls(tidy_published(frame, "x.csv")).set_index("call")["reason"]
-    assert not batch[5]
     assert found["x.csv#5"] == JITTER_REASON
-    assert set(found[found == SCORE_REASON].index) == {f"x.csv#{i}" for i in frame.index[batch]}
+    assert set(found[found == SCORE_REASON].index) == {f"x.csv#{i}" for i in frame.index[batch] if i != 5}
     ends = tidy_published(frame, "x.csv")
     assert ends["call"].nunique() - without_doubtful(ends)["call"].nunique() == len(found)
     assert doubtful_calls(tidy_published(table(400), "x.csv")).empty

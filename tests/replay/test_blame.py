@@ -19,8 +19,8 @@ from earwitness.replay.blame import CAUSES, Blame, blame
 from earwitness.replay.blame_calls import PARTS
 from earwitness.replay.blame_sounds import Ideal, reassembled, said_in
 from earwitness.report.blame import report_blame
+from earwitness.score.kind import ScorerRefused
 from earwitness.score.listening import listen, loopback
-from earwitness.score.pesq import ScorerRefused
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import speech
 from earwitness.trace.model import Trace

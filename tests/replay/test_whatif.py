@@ -15,11 +15,12 @@ from earwitness.analysis.statistics import cluster_bootstrap
 from earwitness.archive.dataset import Dataset
 from earwitness.cli.main import app
 from earwitness.errors import InputError
+from earwitness.events import Event, Progress
 from earwitness.published.importing import import_folder
 from earwitness.replay.hearing import hear_capture
 from earwitness.replay.whatif import conversational, what_if
 from earwitness.replay.whatif_calls import least_delay_ms
-from earwitness.replay.whatif_journal import journal, run_kept
+from earwitness.replay.whatif_journal import result_journal, run_kept
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.report.whatif import report_what_if
 from earwitness.speech.codecs.registry import codec as codec_named
@@ -83,12 +84,12 @@ def test_the_same_bytes_whatever_the_workers(dataset: Path, tmp_path: Path, kind
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(dataset: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int, now: str) -> None:
-        if done == 3:
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        what_if(dataset, BUFFERS[:2], out=tmp_path / "stopped", progress=stop)
+        what_if(dataset, BUFFERS[:2], out=tmp_path / "stopped", on_event=stop)
     file = tmp_path / "stopped" / "journal.jsonl"
     file.write_bytes(file.read_bytes() + b'{"key": "half a li')  # as a kill leaves it
     again = what_if(dataset, BUFFERS[:2], out=tmp_path / "stopped")
@@ -101,9 +102,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(dataset: Path, tmp_path: Pa
 
 
 def test_two_runs_do_not_write_one_journal(tmp_path: Path) -> None:
-    with journal(tmp_path / "j") as store:
+    with result_journal(tmp_path / "j") as store:
         assert run_kept([("a", 1), ("b", 2)], lambda task: {"twice": 2 * task}, store) == [{"twice": 2}, {"twice": 4}]
-        with pytest.raises(InputError, match="another run"), journal(tmp_path / "j"):
+        with pytest.raises(InputError, match="another run"), result_journal(tmp_path / "j"):
             pass
 
 

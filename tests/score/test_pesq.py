@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pesq.cypesq import cypesq
 
 from earwitness.errors import InputError
+from earwitness.score.kind import ScorerRefused
 from earwitness.score.listening import listen, loopback
 from earwitness.score.pesq import (
     PesqScore,
-    ScorerRefused,
     mos_lqo_of_raw,
     pesq_as_published,
     pesq_nb,

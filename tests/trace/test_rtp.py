@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earwitness.trace.rtp import RtpError, RtpPacket, parse_headers
+from earwitness.trace.rtp import MalformedPacket, RtpPacket, parse_headers
 
 words = st.integers(0, 2**32 - 1)
 packets = st.builds(
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(packet: RtpPacket) -> None:
 def test_a_packet_cut_short_is_an_error_or_a_shorter_packet(data: bytes, cut: int) -> None:
     try:
         packet = RtpPacket.parse(data[: max(0, len(data) - cut)])
-    except RtpError:
+    except MalformedPacket:
         return
     assert len(bytes(packet)) == len(data) - cut
 
@@ -46,7 +46,7 @@ def test_a_packet_cut_short_is_an_error_or_a_shorter_packet(data: bytes, cut: in
 )
 def test_a_field_out_of_range_is_not_written(fields: dict[str, Any]) -> None:
     good: dict[str, Any] = {"payload_type": 0, "sequence": 0, "timestamp": 0, "ssrc": 0}
-    with pytest.raises(RtpError):
+    with pytest.raises(MalformedPacket):
         bytes(RtpPacket(**{**good, **fields}))
 
 
@@ -61,7 +61,7 @@ def test_many_at_once_agree_with_one_at_a_time(datas: list[bytes]) -> None:
         rtcp = len(data) > 1 and 192 <= data[1] <= 223
         try:
             packet = RtpPacket.parse(data)
-        except RtpError:
+        except MalformedPacket:
             assert not headers.looks_right[i]
             continue
         assert headers.looks_right[i] == (not rtcp)

@@ -16,7 +16,7 @@ from earwitness.trace import pcapng as pcapng_module
 from earwitness.trace.capture import Capture, parse_capture, read_capture
 from earwitness.trace.container import parse_records, read_pieces
 from earwitness.trace.problem import ProblemKind
-from earwitness.trace.rtcp import round_trips
+from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.tally import Tally
 from earwitness.trace.timing import summarise
 from testing.commands import with_repository
@@ -237,7 +237,6 @@ def test_sources_and_flows_beyond_count_are_left_out_and_told(monkeypatch: pytes
 
 SDP_FLOOD = """
 import resource, sys
-from testing.trace.making import Datagram, START_NS, pcap
 from earwitness.trace.capture import read_capture
 from earwitness.trace.timing import summarise
 if len(sys.argv) > 2:
@@ -329,4 +328,4 @@ def test_rtcp_packets_of_thousands_of_reports_have_an_end() -> None:
     other = Datagram(START_NS, b"\x80\xca\0\0" * 16_000)
     empty = Datagram(START_NS, b"\x80\xc9\0\1\0\0\0\1" * 8000)
     capture = parse_capture(pcap([other, empty] * 150))
-    assert round_trips(capture) == ()
+    assert rtcp_round_trips(capture) == ()

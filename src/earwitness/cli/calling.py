@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earwitness.cli.common import output, print_records, progress
+from earwitness.events import CallStageReached, Event, InstructionsGiven, Listener, StageReached
 from earwitness.netns.termination import run
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ def place_calls(plans: Sequence[CallPlan], lab_plan: LabPlan, out: Path, *, json
     """Place calls in a lab, show them as they come, and print what they gave; the exit code: 0 when all completed."""
 
     @contextlib.asynccontextmanager
-    async def lab(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
+    async def lab(on_event: Listener) -> AsyncIterator[Network]:
         from earwitness.call.lab_network import LabNetwork
         from earwitness.lab.session import lab_for
 
-        async with lab_for(lab_plan, booting) as running:
+        async with lab_for(lab_plan, on_event) as running:
             yield LabNetwork(running)
 
     return run(_place_calls(plans, lab, out, json))
@@ -71,8 +72,8 @@ def call_other_machine(
         return rerun_inside()
 
     @contextlib.asynccontextmanager
-    async def two_machines(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
-        tor = await _tor_here(plans, tor_control, booting)
+    async def two_machines(on_event: Listener) -> AsyncIterator[Network]:
+        tor = await _tor_here(plans, tor_control, on_event)
         yield _remote_network(address, invited, tor, calls_an_hour)
 
     return run(_place_calls(plans, two_machines, out, json, where="public"))
@@ -89,20 +90,18 @@ def call_this_machine(
         return rerun_inside()
 
     @contextlib.asynccontextmanager
-    async def one_machine(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
+    async def one_machine(on_event: Listener) -> AsyncIterator[Network]:
         from earwitness.remote.loopback_answerer import answering_beside
 
-        tor = await _tor_here(plans, options.tor_control, booting)
-        booting("starting the answering side", 0.0)
+        tor = await _tor_here(plans, options.tor_control, on_event)
+        on_event(StageReached("starting the answering side", 0.0))
         async with answering_beside(options) as (address, invited):
             yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns, options.reached_at)
 
     return run(_place_calls(plans, one_machine, out, json, where="public"))
 
 
-async def _tor_here(
-    plans: Sequence[CallPlan], control: str | None, booting: Callable[[str, float], None]
-) -> TorNetwork | None:
+async def _tor_here(plans: Sequence[CallPlan], control: str | None, on_event: Listener) -> TorNetwork | None:
     """The network that the tor of this machine knows, where a call goes over Tor."""
     from earwitness.call.public_network import public_tor
     from earwitness.call.remote_network import CALLER
@@ -110,7 +109,7 @@ async def _tor_here(
 
     if not any(plan.over_tor for plan in plans):
         return None
-    booting("asking the tor that runs here", 0.0)
+    on_event(StageReached("asking the tor that runs here", 0.0))
     return await public_tor(ControlAddress.parse(control) if control else None, CALLER)
 
 
@@ -140,8 +139,10 @@ def _remote_network(
 def check_network(network: str, invitation: Path | None, path: str, reached_at: str = "") -> None:
     """Raise `InputError` where the network asked for does not go with the rest."""
     from earwitness.errors import InputError
+    from earwitness.path.registry import path_kind
 
     tried = ("calling over the network", network)
+    kind = path_kind(path)
     if network not in ("lab", "public"):
         raise InputError(*tried, "no such network", "choose lab or public")
     if reached_at and (network == "lab" or invitation is not None):
@@ -149,12 +150,12 @@ def check_network(network: str, invitation: Path | None, path: str, reached_at: 
         raise InputError("being reached at", reached_at, "the callee is not this machine", remedy)
     if network == "public" and invitation is None:
         elsewhere = "run `earwitness answer` on another machine, and give --to HOST --invitation FILE"
-        if path in ("tor", "vpn-tor") and not reached_at:
+        if kind.reaches_own_address and not (kind.reaches_own_machine or reached_at):
             remedy = f"give --reached-at ADDRESS (and --media-port); or {elsewhere}"
             raise InputError(f"calling this machine over {path} by", network, "exits must know its address", remedy)
-        if path not in ("onion", "tor", "vpn-tor"):
+        if not kind.reaches_own_address:
             raise InputError(f"calling this machine over {path} by", network, "it never leaves it", elsewhere)
-    if network == "lab" and invitation is not None and path not in ("direct", "tcp", "vpn"):
+    if network == "lab" and invitation is not None and kind.tor is not None:
         raise InputError(*tried, "another machine is not in the lab", "add --network public")
 
 
@@ -175,7 +176,7 @@ def check_lab_is_up(lab_plan: LabPlan) -> None:
 
 async def _place_calls(
     plans: Sequence[CallPlan],
-    opening: Callable[[Callable[[str, float], None]], contextlib.AbstractAsyncContextManager[Network]],
+    opening: Callable[[Listener], contextlib.AbstractAsyncContextManager[Network]],
     out: Path,
     json: bool,
     where: str = "lab",
@@ -191,22 +192,23 @@ async def _place_calls(
     exit_code = 0
     with Dataset.open_or_create(out) as dataset, live_table(progress) as table:
 
-        def booting(stage: str, fraction: float) -> None:
-            table.stage(where, f"the {where} network", f"{stage} ({fraction:.0%})")
-            if not progress.is_terminal:
-                progress.print(f"{where}: {stage}", markup=False)
+        def on_event(event: Event) -> None:
+            match event:
+                case StageReached(stage, fraction):
+                    share = "" if fraction is None else f" ({fraction:.0%})"
+                    table.stage(where, f"the {where} network", f"{stage}{share}")
+                    if not progress.is_terminal:
+                        progress.print(f"{where}: {stage}", markup=False)
+                case CallStageReached(call_id, call, stage):
+                    table.stage(call_id, call, stage)
+                    if not progress.is_terminal:
+                        progress.print(f"{call}: {stage}", markup=False)
+                case InstructionsGiven(text):
+                    progress.print(text, markup=False, soft_wrap=True, highlight=False)
 
-        def told(call_id: str, title: str, stage: str) -> None:
-            if "\n" in stage:
-                progress.print(stage, markup=False, soft_wrap=True, highlight=False)
-                return
-            table.stage(call_id, title, stage)
-            if not progress.is_terminal:
-                progress.print(f"{title}: {stage}", markup=False)
-
-        async with opening(booting) as network:
+        async with opening(on_event) as network:
             table.finished(where, ())
-            running = run_calls(plans, network, dataset, command=tuple(sys.argv), told=told)
+            running = run_calls(plans, network, dataset, command=tuple(sys.argv), on_event=on_event)
             async with contextlib.aclosing(running):
                 async for call_id, ended in running:
                     if isinstance(ended, StoredCall):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, needs, print_records, progress, told
+from earwitness.cli.common import JsonFlag, event_lines, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -88,4 +88,4 @@ def register(app: typer.Typer) -> None:
         if not (may_make_devices() or in_sandbox()):
             raise typer.Exit(rerun_inside())
 
-        run(wait_for_calls(options, told("answer", json)))
+        run(wait_for_calls(options, event_lines("answer", json)))

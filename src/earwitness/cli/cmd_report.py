@@ -9,6 +9,7 @@ import typer
 
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress, tell_problems
 from earwitness.errors import InputError
+from earwitness.events import Event, StageReached
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +44,16 @@ def register(app: typer.Typer) -> None:
         from earwitness.archive.problems import Problem
         from earwitness.report import html, table
 
+        def show_stage(event: Event) -> None:
+            if isinstance(event, StageReached):
+                progress.print(f"report: {event.stage}", markup=False)
+
         problems: list[Problem] = []
         page = html.write_report(
             dataset,
             out,
             calls=_how_many(calls),
-            progress=lambda stage: progress.print(f"report: {stage}", markup=False),
+            on_event=show_stage,
             problems=problems,
         )
         written = [page]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, needs, told
+from earwitness.cli.common import JsonFlag, event_lines, needs
 
 
 def register(app: typer.Typer) -> None:
@@ -70,4 +70,4 @@ def register(app: typer.Typer) -> None:
             scorers=scorers,
             store=store,
         )
-        serve_to_the_end(serve_vantage(options, told("vantage", json)))
+        serve_to_the_end(serve_vantage(options, event_lines("vantage", json)))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
-from earwitness.cli.common import JsonFlag, needs, output, print_records, progress, progress_bar
+from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress, progress_bar
 
 
 def tell_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
@@ -92,7 +92,7 @@ def register(app: typer.Typer) -> None:
                 captures=captures,
                 calls=calls,
                 executor=executor,
-                progress=lambda done, total, now: bar.update(task, completed=done, total=total, now=now),
+                on_event=bar_listener(bar, task, "now"),
             )
         summary = report.found.summary
         left_out = (*report.found.left_out, *report.found.refused)

@@ -12,10 +12,10 @@ import pandas as pd
 from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way
+from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.blame import CAUSES
 from earwitness.replay.blame_calls import BlamedCalls, blame_dataset
-from earwitness.replay.whatif_journal import Progress
 from earwitness.report import style
 from earwitness.report.words import codec_label
 
@@ -53,12 +53,12 @@ def report_blame(
     captures: Path | None = None,
     calls: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
 ) -> BlameReport:
     """Which cause took how much of the MOS of each direction of a data set.
 
     Writes blame.parquet and blame.csv (a row a call and direction), blame-summary.csv, and blame.pdf and .png into
-    `out` (by default the folder blame of the data set). Arguments and errors as `study.blame_calls.blame_dataset`.
+    `out` (by default the folder blame of the data set). Arguments and errors as `replay.blame_calls.blame_dataset`.
     """
     folder = out or dataset / "blame"
     _make_way(folder)
@@ -70,7 +70,7 @@ def report_blame(
         captures=captures,
         calls=calls,
         executor=executor,
-        progress=progress,
+        on_event=on_event,
     )
     with storing(folder / "blame.csv"):
         _make_way(folder)
@@ -119,7 +119,7 @@ def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
             rows["condition"], rows["codec"], rows["buffer"], rows["scored"], strict=True
         )
     ]
-    axes.set_yticks(at, [style.plain(label) for label in labels])
+    axes.set_yticks(at, [style.without_formulas(label) for label in labels])
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_xlabel("MOS-LQO lost, mean over directions")
     axes.grid(visible=False, axis="y")

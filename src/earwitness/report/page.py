@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,12 +13,22 @@ from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.arrays import F64
+from earwitness.events import Listener, StageReached, ignore
 from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction, path_class, pooled
 from earwitness.report.plot import Plot
 from earwitness.report.sounds import Sounds
 from earwitness.report.tracks import Tracks, tracks
-from earwitness.report.words import Group, Way, codec_label, direction_label, groups, summary
-from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
+from earwitness.report.words import (
+    Group,
+    ScoreColumn,
+    Way,
+    codec_label,
+    direction_label,
+    groups,
+    score_columns,
+    summary,
+)
+from earwitness.report.worldmap import Waypoint, WorldMap, stops, world_map
 from earwitness.version import __version__
 
 MOST_TRACES = 400
@@ -26,8 +36,6 @@ MOST_TRACES = 400
 MOST_ROWS = 600
 """Rows of the table on the page, where not all are asked for."""
 MOST_FAILURES = 100
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class CallView:
     record: CallRecord
     rows: tuple[Row, ...]
     directions: tuple[DirectionView, ...] = ()
-    way: tuple[Stop, ...] = ()
+    way: tuple[Waypoint, ...] = ()
     map: WorldMap | None = None
     milestones: tuple[tuple[str, float], ...] = ()
     """Name, and ms after the first one."""
@@ -81,6 +89,8 @@ class Page:
     summary: list[tuple[str, str]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
     table: list[TableRow] = field(default_factory=list)
+    scores: list[ScoreColumn] = field(default_factory=list)
+    """Columns of scorers that were asked for besides."""
     rows_left_out: int = 0
     cdf: tuple[Plot, tuple[Key, ...]] | None = None
     cdf_left_out: int = 0
@@ -99,22 +109,22 @@ class Page:
     networks: list[str] = field(default_factory=list)
 
 
-def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = None) -> Page:
+def build_page(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore) -> Page:
     """Read a data set into a page. `most_calls`: calls shown in full; None: all."""
-    say = progress or (lambda _: None)
     problems: list[Problem] = []
     stored = list(dataset.readable(problems))
     numbers = {call.call_id: i + 1 for i, call in enumerate(stored)}
     rows = [row for call in stored for row in call.rows]
     found = groups(rows)
     page = Page(_title(rows, len(stored)), _subtitle(stored), groups=found, problems=problems)
+    page.scores = score_columns(rows)
     page.calls_total = len(stored)
     complete = [call for call in stored if call.record.outcome == "completed"]
     page.calls_completed = len(complete)
     page.summary = summary(found)
-    shown = choose(complete, most_calls)
+    shown = choose_calls(complete, most_calls)
     for i, call in enumerate(shown):
-        say(f"call {i + 1} of {len(shown)}")
+        on_event(StageReached(f"call {i + 1} of {len(shown)}"))
         with apart(call.call_id, problems, without="its packets and sound"):
             page.calls.append(_call_view(call, numbers[call.call_id], page.sounds))
     failed = [call for call in stored if call.record.outcome != "completed"]
@@ -127,14 +137,14 @@ def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = 
     one_way = len({(row.from_place, row.to_place) for row in rows}) == 1
     page.table = [_table_row(row, numbers[row.call_id], anchors.get(row.call_id, ""), one_way) for row in listed]
     page.rows_left_out = len(lines) - len(listed)
-    say("delays")
+    on_event(StageReached("delays"))
     page.cdf, page.cdf_left_out = _cdf(complete, found, problems)
     page.mos = mos_chart(found)
     _provenance(page, [call.record for call in stored])
     return page
 
 
-def choose(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
+def choose_calls(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
     """The calls to show in full: of each way and codec the worst, the best, the middle one, and so on, by MOS-LQO."""
     if most is None or len(calls) <= most:
         return list(calls)

@@ -7,6 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from earwitness.study.model import (
     Power,
     Retry,
     Run,
-    Stop,
+    StopRule,
     Study,
     Watch,
 )
@@ -52,16 +53,44 @@ _OF_CALL = (
     "sip_relay",
     "rtt_probes",
     "throughput",
+    "scorers",
 )
 """Options that all calls of a study share; what is in none of these belongs to a path."""
 _NO_NAME_REMEDY = 'give a name of letters, digits, _ and -, at most 40, such as name = "tor3"'
 
 
+@dataclass(frozen=True)
+class StudyFile:
+    """A study file, read and checked once; passed on as this value."""
+
+    text: str
+    """As it is kept beside the calls."""
+    source: Path | str
+    """Where it came from, for messages."""
+    study: Study
+    """What runs: the study that the text describes, or what `adapted` made of it."""
+    adapt: Callable[[Study], Study] = field(default=lambda study: study, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, text: str, source: Path | str = "the study file") -> StudyFile:
+        """The file with that text; raises as `read_study_file`."""
+        return cls(text, source, parse_study(text, source))
+
+    def adapted(self, adapt: Callable[[Study], Study]) -> StudyFile:
+        """The same file, whose study is run as `adapt` makes it: as a day of a watch, for example."""
+        return replace(self, study=adapt(self.study), adapt=lambda study: adapt(self.adapt(study)))
+
+
 def read_study(path: Path) -> Study:
+    """The study that a file describes; raises as `read_study_file`."""
+    return read_study_file(path).study
+
+
+def read_study_file(path: Path) -> StudyFile:
     """Read and check a study file.
 
     Raises:
-        InputError: it cannot be read, is not TOML, or (`FileFaults`) says what cannot be; all its faults are told.
+        InputError: it cannot be read, is not TOML, or (`FileFaults`) says what cannot be; all its faults are named.
     """
     try:
         text = read_text(path, MOST_BYTES)
@@ -69,11 +98,11 @@ def read_study(path: Path) -> Study:
         raise InputError("reading the study", path, error.strerror, "write one with `earwitness study init`") from error
     except UnicodeDecodeError as error:
         raise InputError("reading the study", path, f"it is not UTF-8 ({error})", "save it as UTF-8") from error
-    return parse_study(text, path)
+    return StudyFile.parse(text, path)
 
 
 def parse_study(text: str, path: Path | str = "the study file") -> Study:
-    """The study that a file's text describes; raises as `read_study`."""
+    """The study that a file's text describes; raises as `read_study_file`."""
     try:
         values = parse_toml(text.replace("\r\n", "\n"))
         faults = Faults(toml_lines(text.replace("\r\n", "\n")))
@@ -179,6 +208,10 @@ def _options(section: Section, allowed: Iterable[str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for key in (key for key in allowed if key in hints):
         hint = hints[key]
+        if typing.get_origin(hint) is tuple:
+            if found := _names(section, key):
+                chosen[key] = found
+            continue
         kind = next(kind for kind in typing.get_args(hint) or (hint,) if kind is not types.NoneType)
         if key not in section:
             section.know(key)
@@ -200,6 +233,21 @@ def _options(section: Section, allowed: Iterable[str]) -> dict[str, Any]:
     elif section.where[:1] == ("path",):
         section.finish()
     return chosen
+
+
+def _names(section: Section, key: str) -> tuple[str, ...]:
+    """A list of names, each checked by itself; empty where there is none."""
+    if key not in section:
+        section.know(key)
+        return ()
+
+    def check(name: str) -> None:
+        options: dict[str, Any] = {key: (name,)}
+        CallPlan(**options).check()
+
+    names = section.several(key, (), kind=str, what="name (in quotes)")
+    _check_each(section, key, names, check)
+    return tuple(names)
 
 
 def _plan_fields() -> dict[str, Any]:
@@ -293,12 +341,12 @@ def _design(section: Section) -> Design:
     return Design(repeats=repeats, compare=tuple(axis for axis in compare if axis in AXES))
 
 
-def _stop(section: Section, design: Design) -> Stop:
-    stop = Stop(
-        rule=section.text("rule", Stop.rule, ("all", "half_width", "hours")),
-        measure=section.text("measure", Stop.measure, MEASURES),
+def _stop(section: Section, design: Design) -> StopRule:
+    stop = StopRule(
+        rule=section.text("rule", StopRule.rule, ("all", "half_width", "hours")),
+        measure=section.text("measure", StopRule.measure, MEASURES),
         half_width=section.number("half_width", None, 1e-6, 1e6),
-        least_repeats=section.integer("least_repeats", Stop.least_repeats, 2, 100_000),
+        least_repeats=section.integer("least_repeats", StopRule.least_repeats, 2, 100_000),
         hours=section.number("hours", None, 0.001, 1e5),
     )
     for rule, example in (("half_width", "half_width = 0.1"), ("hours", "hours = 8")):

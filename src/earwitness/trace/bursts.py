@@ -11,7 +11,7 @@ import numpy as np
 
 from earwitness.arrays import F64, I64
 from earwitness.trace.model import Trace
-from earwitness.trace.series import Arrivals, arrivals, steps
+from earwitness.trace.series import ArrivalSeries, arrivals, steps
 
 WITHIN_MS = 3.0
 """Packets closer than this to the one before are of one burst: far under a ptime, far over a send queue's spacing."""
@@ -37,7 +37,7 @@ class Bursts:
         return (one, two, three, four, more)
 
 
-def bursts(trace: Trace | Arrivals, within_ms: float = WITHIN_MS) -> Bursts:
+def bursts(trace: Trace | ArrivalSeries, within_ms: float = WITHIN_MS) -> Bursts:
     """Split the arrivals wherever two consecutive ones are more than `within_ms` apart."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):

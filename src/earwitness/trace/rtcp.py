@@ -17,7 +17,7 @@ import numpy as np
 from earwitness.trace.bytewindow import window
 from earwitness.trace.capture import Capture
 from earwitness.trace.link_layer import Flow
-from earwitness.trace.streams import Stream
+from earwitness.trace.streams import RtpStream
 
 _SENDER_REPORT, _RECEIVER_REPORT = 200, 201
 _MAX_REPORTS = 100_000
@@ -54,7 +54,7 @@ class _Report:
     """SSRC, packets lost so far and the highest sequence number (16 bits) of each report block."""
 
 
-def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
+def rtcp_round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
     """The round trips that the RTCP in a capture tells, in order of time. Never raises.
 
     An answer from within the capturing host comes back in the time that it says it waited: those near 0 ms are such.
@@ -75,7 +75,7 @@ def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
     return tuple(found)
 
 
-def missed_by_capture(capture: Capture, stream: Stream) -> float | None:
+def missed_by_capture(capture: Capture, stream: RtpStream) -> float | None:
     """What share, 0..1, of the packets that the receiving end reports to have received a capture does not have.
 
     From that end's last report about the stream: up to its highest sequence number, so many packets came, and so many

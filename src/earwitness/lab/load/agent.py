@@ -27,6 +27,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.lab.load.server import NICENESS
 from earwitness.lab.load.spec import LoadSpec, Web
 from earwitness.netns.egress import network_socket
+from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
 from earwitness.tor.control import Circuit, ControlAddress, TorControl
 
@@ -45,7 +46,7 @@ _AFTER_FAILURE_S = 1.0
 
 
 @dataclass(frozen=True)
-class Config:
+class LoadConfig:
     """What the clients are told."""
 
     load: str
@@ -92,7 +93,7 @@ class Client:
 class Clients:
     """All clients of a load over one tor."""
 
-    def __init__(self, config: Config, control: TorControl) -> None:
+    def __init__(self, config: LoadConfig, control: TorControl) -> None:
         self.carried = Carried()
         self._config = config
         self._control = control
@@ -183,20 +184,14 @@ def _size(client: Client) -> int:
     return max(1024, min(_LARGEST_PAGE_BYTES, round(drawn)))
 
 
-def say(event: str, **values: Any) -> None:
-    """One JSON line on standard output."""
-    with suppress(BrokenPipeError):
-        print(json.dumps({"event": event, **values}), flush=True)
-
-
-async def _tell(all_clients: Clients) -> None:
+async def _report(all_clients: Clients) -> None:
     flows = False
     while True:
         all_clients.carried.at_ns = time.monotonic_ns()
-        say("statistics", **asdict(all_clients.carried))
+        emit("statistics", **asdict(all_clients.carried))
         if not flows and all_clients.carried.bytes and all(client.ready.is_set() for client in all_clients.clients):
             flows = True
-            say("flows")
+            emit("flows")
         await asyncio.sleep(STATISTICS_EVERY_S)
 
 
@@ -204,12 +199,12 @@ async def _main() -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    config = Config(**json.loads(await commands.readline()))
+    config = LoadConfig(**json.loads(await commands.readline()))
     async with TorControl.connect(ControlAddress.parse(config.control)) as control:
         await control.configure("__LeaveStreamsUnattached", "1")
         clients = Clients(config, control)
         tasks = [asyncio.ensure_future(clients.live(client)) for client in clients.clients]
-        tasks.append(asyncio.ensure_future(_tell(clients)))
+        tasks.append(asyncio.ensure_future(_report(clients)))
         try:
             ended = asyncio.ensure_future(commands.read())
             await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -223,7 +218,7 @@ async def _main() -> None:
             for client in clients.clients:
                 if client.circuit is not None and client.circuit.ended is None:
                     await control.close_circuit(client.circuit.id)
-    say("statistics", **{**asdict(clients.carried), "at_ns": time.monotonic_ns()})
+    emit("statistics", **{**asdict(clients.carried), "at_ns": time.monotonic_ns()})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earwitness.phone.rtp import MalformedPacket, RtpPacket
+from earwitness.trace.rtp import MalformedPacket, RtpPacket
 
 packets = st.builds(
     RtpPacket,
@@ -16,7 +16,7 @@ packets = st.builds(
     ssrc=st.integers(0, 0xFFFFFFFF),
     payload=st.binary(max_size=400),
     marker=st.booleans(),
-    contributors=st.lists(st.integers(0, 0xFFFFFFFF), max_size=15).map(tuple),
+    csrc=st.lists(st.integers(0, 0xFFFFFFFF), max_size=15).map(tuple),
     extension=st.none()
     | st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=40).map(lambda data: data[: len(data) // 4 * 4])),
 )
