@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from first_edition.questions import DATA, QUESTIONS
+from tests.first_edition.questions import DATA, QUESTIONS
 
 EXPECTED = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))
 HEARD_AGAIN_REL = 1e-3

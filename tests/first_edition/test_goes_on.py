@@ -15,8 +15,8 @@ import pytest
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns.sandbox import check_permitted
-from first_edition.questions import COMMAND, DATA, half_run_what_if, records, run, unpack, what_if_resumed
-from first_edition.test_answers import EXPECTED, HEARD_AGAIN_REL, assert_same
+from tests.first_edition.questions import COMMAND, DATA, half_run_what_if, records, run, unpack, what_if_resumed
+from tests.first_edition.test_answers import EXPECTED, HEARD_AGAIN_REL, assert_same
 
 PLACED = {
     "half-00001-direct-gsm-a1",

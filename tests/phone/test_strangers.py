@@ -18,14 +18,14 @@ from earwitness.phone.media import Media, MediaEvents
 from earwitness.phone.reachable import Reach, Unreachable
 from earwitness.phone.rtcp import ReceiverReport, ReportBlock
 from earwitness.phone.rtcp_session import MOST_ROUND_TRIPS, RtcpSession
-from earwitness.phone.rtp import RtpPacket
 from earwitness.phone.setup import PhoneSetup
 from earwitness.phone.sip_transactions import MOST_TRANSACTIONS, SipTransactions, Timers
 from earwitness.phone.sip_wire import MOST_LOGGED_CHARACTERS
 from earwitness.phone.user_agent import UserAgent
 from earwitness.remote.machine import Machine
 from earwitness.speech.codecs.registry import codec
-from tests.phone.test_sip import Wire, message, statuses
+from earwitness.trace.rtp import RtpPacket
+from testing.phone.wire import Wire, message, statuses
 
 PEER = ("10.0.0.2", 5060)
 REACH = Reach("10.0.0.1", (PEER[0],))

@@ -118,13 +118,13 @@ def _show(rows: list[dict[Any, Any]]) -> None:
     from rich.table import Table
 
     from earwitness.replay.blame import CAUSES
-    from earwitness.report.words import number
+    from earwitness.report.words import number_text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("call", "buffer", "n", "MOS", "lost", *CAUSES):
         table.add_column(heading, justify="left" if heading in ("call", "buffer") else "right", no_wrap=True)
     for row in rows:
         parts = (row[f"blame_{name}"] for name in CAUSES)
-        values = [number(value, 2) for value in (row["mos_lqo"], row["blame_whole"], *parts)]
+        values = [number_text(value, 2) for value in (row["mos_lqo"], row["blame_whole"], *parts)]
         table.add_row(str(row["call"]), str(row["buffer"]), str(row["n"]), *values)
     output.print(table)

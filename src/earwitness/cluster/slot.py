@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from earwitness.archive.dataset import Dataset, storing
@@ -18,9 +17,10 @@ from earwitness.call.plan import CallPlan
 from earwitness.cluster.members import Cluster, Member, WorkerLost
 from earwitness.cluster.orders import Order, Placed, VantageBusy, end_call, invite, place_call
 from earwitness.cluster.parcel import unpack
-from earwitness.cluster.scoring import Evaluated, evaluate_parcel, scored
+from earwitness.cluster.scoring import Evaluated, evaluate_parcel, score_placed
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.geography import place as find_place
+from earwitness.utc import utc_text
 from earwitness.version import __version__
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class ClusterSlot:
 
     async def _on_air(self, order: Order, caller: Member) -> Placed:
         self._under_way = order, caller
-        begun = _now()
+        begun = utc_text(time.time_ns())
         try:
             placed: Placed = await self._cluster.run(caller.worker, place_call, order)
         except WorkerLost as lost:
@@ -127,7 +127,7 @@ class ClusterSlot:
         scorers = 0
         with contextlib.suppress(WorkerLost):
             scorers = await self._cluster.scorers()
-        return await scored(self._cluster.client, placed, scorers)
+        return await score_placed(self._cluster.client, placed, scorers)
 
     async def _interrupted(self, placing: asyncio.Task[Placed]) -> Placed | None:
         """The call as it is when it is ended now; None where it had not begun, or its end is lost with it."""
@@ -167,9 +167,3 @@ async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(task)
     return task.result()
-
-
-def _now() -> str:
-    """As `earwitness.call.place` writes the start of a call."""
-    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"

@@ -41,7 +41,7 @@ def frame_ticks(codec: Codec) -> int:
     return codec.frame_samples * codec.clock_rate // codec.sample_rate
 
 
-def frames_per_packet(codec: Codec) -> int:
+def frames_per_ptime(codec: Codec) -> int:
     """Codec frames in one packet of the codec's ptime."""
     return max(1, codec.packet_ms * codec.sample_rate // (1000 * codec.frame_samples))
 
@@ -84,7 +84,7 @@ def frames_of(trace: Trace, codec: Codec) -> Frames:
     first = np.cumsum(count) - count
     packet = np.repeat(np.arange(len(trace), dtype=np.int64), count)
     part = np.arange(len(packet), dtype=np.int64) - first[packet]
-    stream = Stream(trace.clock_rate, ticks, frames_per_packet(codec))
+    stream = Stream(trace.clock_rate, ticks, frames_per_ptime(codec))
     return Frames(stream, packet, part, trace.timestamp[packet] + part * ticks, first, count, overlong)
 
 
@@ -95,7 +95,7 @@ def _of_each_size(trace: Trace, rows: I64) -> Iterator[tuple[int, I64]]:
     return zip(sizes.tolist(), np.split(order, begins[1:]), strict=False)
 
 
-def arrivals(trace: Trace, frames: Frames) -> tuple[int, list[int], list[int], list[int], list[int], list[int]]:
+def frame_arrivals(trace: Trace, frames: Frames) -> tuple[int, list[int], list[int], list[int], list[int], list[int]]:
     """The packets that arrived, in order of arrival, as plain lists for the inner loop.
 
     Returns the first arrival (ns; 0 if none), and arrival times since then (ns: Python is faster with small integers),

@@ -11,23 +11,16 @@ from earwitness.arrays import Pcm
 from earwitness.ear.account import media_ns
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
-from earwitness.ear.clock import SENDING_TAKES_NS, playing_clock
+from earwitness.ear.clock import playing_clock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
-from earwitness.ear.pjmedia import Pjmedia
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
-from earwitness.speech.codecs.registry import codec_from_rtpmap
+from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
 from earwitness.trace.capture import Capture
 from earwitness.trace.model import Trace
-from earwitness.trace.streams import Stream
-
-STUDY_OPUS = "opus:48000,fec=1,complexity=0,loss=5"
-"""How Opus packets cut by a snap length are re-encoded by default. The study's remote phone coded at 48 kHz in stereo
-at an automatic rate (99 kbit/s) with in-band FEC for 5 % loss (this reproduces the first 45 bytes of its silent packets
-exactly). At 8 kHz, all that narrowband PESQ uses, mono at half the rate predicts its recordings equally well (RMSE 0.08
-MOS-LQO with either) in a fifteenth of the time."""
+from earwitness.trace.streams import RtpStream
 
 _CLEARLY = 2
 _JITTER_NS = 10_000_000
@@ -39,8 +32,8 @@ a softphone's own clock scatters by a few milliseconds at most."""
 class Chosen:
     """The stream that the phone heard, the one it sent (None if not in the capture), and the codec."""
 
-    heard: Stream
-    sent: Stream | None
+    heard: RtpStream
+    sent: RtpStream | None
     codec: Codec
 
     @property
@@ -49,7 +42,7 @@ class Chosen:
         return self.heard.trace
 
 
-def choose(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
+def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
     """Select the stream to listen to.
 
     `to`: the address of the phone that listens. By default, of the two directions of the call with the most packets,
@@ -71,7 +64,7 @@ def choose(capture: Capture, *, to: str | None = None, codec: str | None = None)
     back = next((stream for stream in streams if _opposite(first, stream)), None)
     if to is None and back is not None and not _captured_at_receiver(capture, first, back):
         first, back = back, first
-    return Chosen(first, back, _codec_of(first, codec))
+    return Chosen(first, back, codec_of_stream(first, codec))
 
 
 def listen(
@@ -88,14 +81,14 @@ def listen(
     """What a phone would have played of a capture, once per buffer in `buffers`.
 
     `reference` (r,) int16 at the codec's sample rate (8 kHz by default): what the sending phone played in a loop,
-    needed if a snap length cut the packets. `to`, `codec`: see `choose`; `concealment`: see `hear`.
+    needed if a snap length cut the packets. `to`, `codec`: see `choose_stream`; `concealment`: see `hear`.
     PJMEDIA's buffer uses the clock of the captured phone, if the capture contains the stream that it sent; other
     buffers use an exact clock. Raises InputError.
     """
-    chosen = choose(capture, to=to, codec=codec)
+    chosen = choose_stream(capture, to=to, codec=codec)
     clock = None
     if chosen.sent is not None:
-        takes_ns = SENDING_TAKES_NS.get(chosen.codec.name, 0)
+        takes_ns = kind_of(chosen.codec).encoding_takes_ns
         clock = playing_clock(chosen.sent.trace, chosen.codec.packet_ms, takes_ns)
         if not len(clock) or clock[0] > np.max(chosen.trace.arrived_ns):
             clock = None
@@ -108,14 +101,14 @@ def listen(
             concealment=concealment,
             reference=reference,
             reference_offset=reference_offset,
-            clock_ns=clock if isinstance(ear, Pjmedia) else None,
+            clock_ns=clock if ear.follows_phone_clock else None,
             seed=seed,
         )
         for ear in ears
     ]
 
 
-def _captured_at_receiver(capture: Capture, first: Stream, back: Stream) -> bool:
+def _captured_at_receiver(capture: Capture, first: RtpStream, back: RtpStream) -> bool:
     """Whether the capture was made at the end that receives `first`."""
     scatter = _scatter_ns(first.trace), _scatter_ns(back.trace)
     if max(scatter) < max(_CLEARLY * min(scatter), _JITTER_NS):
@@ -139,7 +132,7 @@ def _answers_within_ns(capture: Capture, address: str) -> int | None:
     return least
 
 
-def _opposite(one: Stream, other: Stream) -> bool:
+def _opposite(one: RtpStream, other: RtpStream) -> bool:
     return one.flow.source == other.flow.destination and one.flow.destination == other.flow.source
 
 
@@ -150,11 +143,17 @@ def _scatter_ns(trace: Trace) -> float:
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 
-def _codec_of(stream: Stream, asked: str | None) -> Codec:
-    if asked is not None and asked.strip().lower() != "opus":
-        return codec_named(asked)
+def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:
+    """The codec asked for, else what SDP or the payload type of the stream says; raises InputError where unknown."""
     encoding = stream.encoding
+    # A bare name of a codec whose packets have to be made again leaves open with what options they were made.
+    if asked is not None and (":" in asked or not kind_of(codec_named(asked)).remade_as):
+        return codec_named(asked)
     known = codec_from_rtpmap(asked or encoding.name, encoding.clock_rate, stream.payload_type)
-    if known.name == "opus" and not is_whole(stream.trace):
-        return codec_named(STUDY_OPUS)
-    return known
+    return known if is_whole(stream.trace) else remade_as(known)
+
+
+def remade_as(codec: Codec) -> Codec:
+    """The codec with which packets that a snap length cut are made again (`CodecKind.remade_as`)."""
+    spec = kind_of(codec).remade_as
+    return codec_named(spec) if spec else codec

@@ -10,8 +10,8 @@ import numpy as np
 
 from earwitness.arrays import I64
 from earwitness.ear.base import JitterBuffer, Playout, Pull
-from earwitness.ear.frames import Frames, arrivals
-from earwitness.ear.oracle import Oracle
+from earwitness.ear.frames import Frames, frame_arrivals
+from earwitness.ear.kind import Foreseeing
 from earwitness.ear.span import LONGEST_NS, checked_span
 from earwitness.errors import InputError
 from earwitness.trace.model import Trace
@@ -55,14 +55,14 @@ def replay(
     A packet that arrives exactly at a tick is in time.
     Raises InputError if nothing arrived, or over a longer time than a call can last (`span`).
     """
-    began_ns, times, first, timestamps, counts, sequences = arrivals(trace, frames)
+    began_ns, times, first, timestamps, counts, sequences = frame_arrivals(trace, frames)
     if not times:
         raise InputError(
             "replaying", trace.source or "the trace", "no packet arrived", "give a capture with RTP in this direction"
         )
     checked_span(trace, times[-1], len(times))
     stream = frames.stream
-    foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Oracle) else None
+    foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Foreseeing) else None
     playout: Playout = foreseen or buffer.open(stream, quiet)
     put, pull = playout.put, playout.pull
     pulls: list[Pull] = []

@@ -25,7 +25,7 @@ def paired(sent: Trace, received: Trace, row: Row, doubts: list[Doubt]) -> tuple
         doubts.append(Doubt("ends do not pair", row.source_capture, error.happened))
         return received, row
     counts = loss(trace)
-    return trace, replace(row, packets_sent=counts.expected, loss_ratio=number(counts.ratio))
+    return trace, replace(row, packets_sent=counts.expected, loss_ratio=number_or_none(counts.ratio))
 
 
 def with_delay(rows: Sequence[Row], traces: Sequence[Trace | None]) -> tuple[list[Row], list[Trace | None]]:
@@ -46,11 +46,11 @@ def with_delay(rows: Sequence[Row], traces: Sequence[Trace | None]) -> tuple[lis
     changed = [
         replace(
             row,
-            owd_min_ms=number(delay.min_ms),
-            owd_p50_ms=number(delay.p50_ms),
-            owd_p95_ms=number(delay.p95_ms),
-            owd_p99_ms=number(delay.p99_ms),
-            owd_error_ms=number(estimate.error_ms),
+            owd_min_ms=number_or_none(delay.min_ms),
+            owd_p50_ms=number_or_none(delay.p50_ms),
+            owd_p95_ms=number_or_none(delay.p95_ms),
+            owd_p99_ms=number_or_none(delay.p99_ms),
+            owd_error_ms=number_or_none(estimate.error_ms),
         )
         for row, delay in zip(rows, found, strict=True)
     ]
@@ -83,6 +83,6 @@ def light(trace: Trace) -> Trace:
     return replace(trace, payloads=Payloads.of([trace.payloads[row] for row in range(len(trace))]))
 
 
-def number(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
     """The value, None for NaN: rows hold what was measured, or nothing."""
     return None if value != value else float(value)

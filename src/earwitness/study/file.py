@@ -27,7 +27,7 @@ from earwitness.study.model import (
     Power,
     Retry,
     Run,
-    Stop,
+    StopRule,
     Study,
     Watch,
 )
@@ -53,6 +53,7 @@ _OF_CALL = (
     "sip_relay",
     "rtt_probes",
     "throughput",
+    "scorers",
 )
 """Options that all calls of a study share; what is in none of these belongs to a path."""
 _NO_NAME_REMEDY = 'give a name of letters, digits, _ and -, at most 40, such as name = "tor3"'
@@ -207,6 +208,10 @@ def _options(section: Section, allowed: Iterable[str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for key in (key for key in allowed if key in hints):
         hint = hints[key]
+        if typing.get_origin(hint) is tuple:
+            if found := _names(section, key):
+                chosen[key] = found
+            continue
         kind = next(kind for kind in typing.get_args(hint) or (hint,) if kind is not types.NoneType)
         if key not in section:
             section.know(key)
@@ -228,6 +233,21 @@ def _options(section: Section, allowed: Iterable[str]) -> dict[str, Any]:
     elif section.where[:1] == ("path",):
         section.finish()
     return chosen
+
+
+def _names(section: Section, key: str) -> tuple[str, ...]:
+    """A list of names, each checked by itself; empty where there is none."""
+    if key not in section:
+        section.know(key)
+        return ()
+
+    def check(name: str) -> None:
+        options: dict[str, Any] = {key: (name,)}
+        CallPlan(**options).check()
+
+    names = section.several(key, (), kind=str, what="name (in quotes)")
+    _check_each(section, key, names, check)
+    return tuple(names)
 
 
 def _plan_fields() -> dict[str, Any]:
@@ -321,12 +341,12 @@ def _design(section: Section) -> Design:
     return Design(repeats=repeats, compare=tuple(axis for axis in compare if axis in AXES))
 
 
-def _stop(section: Section, design: Design) -> Stop:
-    stop = Stop(
-        rule=section.text("rule", Stop.rule, ("all", "half_width", "hours")),
-        measure=section.text("measure", Stop.measure, MEASURES),
+def _stop(section: Section, design: Design) -> StopRule:
+    stop = StopRule(
+        rule=section.text("rule", StopRule.rule, ("all", "half_width", "hours")),
+        measure=section.text("measure", StopRule.measure, MEASURES),
         half_width=section.number("half_width", None, 1e-6, 1e6),
-        least_repeats=section.integer("least_repeats", Stop.least_repeats, 2, 100_000),
+        least_repeats=section.integer("least_repeats", StopRule.least_repeats, 2, 100_000),
         hours=section.number("hours", None, 0.001, 1e5),
     )
     for rule, example in (("half_width", "half_width = 0.1"), ("hours", "hours = 8")):

@@ -1,8 +1,8 @@
 """The journal of a study: which calls are planned, running, done or failed, every attempt at them, and why.
 
 SQLite in WAL mode, in `DIR/study/` beside the data set's calls. The data set is the truth of what was measured: a call
-that is in it has happened, one that is not has not, whatever the journal says; `earwitness.study.reconcile` puts the
-journal right at the start of each run. So the journal's commits need not wait for the disk (synchronous=NORMAL): a
+that is in it has happened, one that is not has not, whatever the journal says; `earwitness.study.folder.reconcile` puts
+the journal right at the start of each run. So the journal's commits need not wait for the disk (synchronous=NORMAL): a
 power cut may take the last ones, never its consistency.
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.study.design import PlannedCall
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Next, decide
+from earwitness.utc import utc_text
 
 JOURNAL_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
@@ -309,7 +310,7 @@ def remove_database(path: Path) -> None:
 
 def now() -> str:
     """UTC, for people; nothing is computed from it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(time.time_ns(), 3)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 
 from earwitness.arrays import F64, I64
 from earwitness.trace.model import Trace
-from earwitness.trace.series import Arrivals, arrivals, steps
+from earwitness.trace.series import ArrivalSeries, arrivals, steps
 
 WITHIN_MS = 3.0
 """Packets closer than this to the previous one belong to its burst: far below a ptime, far above back-to-back
@@ -38,7 +38,7 @@ class Bursts:
         return (one, two, three, four, more)
 
 
-def bursts(trace: Trace | Arrivals, within_ms: float = WITHIN_MS) -> Bursts:
+def bursts(trace: Trace | ArrivalSeries, within_ms: float = WITHIN_MS) -> Bursts:
     """Split the arrivals wherever two consecutive ones are more than `within_ms` apart."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.trace.container import read_pieces, whole
+from earwitness.trace.container import read_pieces, read_whole
 from earwitness.trace.gather import gather, sip_among
 from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.problem import CaptureProblem, ProblemKind
@@ -17,13 +17,13 @@ from earwitness.trace.rtp import RtpHeaders, parse_headers
 from earwitness.trace.sdp import (
     MOST_MESSAGE_BYTES,
     Encoding,
-    Media,
+    MediaDescription,
     SdpReader,
     SipMessage,
     looks_like_sip,
     parse_sip,
 )
-from earwitness.trace.streams import Stream, StreamOptions, find_streams
+from earwitness.trace.streams import RtpStream, StreamOptions, find_streams
 from earwitness.trace.tally import Tally
 
 _MAX_SIP = 20_000
@@ -51,21 +51,21 @@ class Capture:
     started_ns: int
     ended_ns: int
     clock: str
-    streams: tuple[Stream, ...]
+    streams: tuple[RtpStream, ...]
     sip: tuple[SipMessage, ...]
     problems: tuple[CaptureProblem, ...]
     udp: Datagrams = field(repr=False)
 
     @property
-    def sdp(self) -> tuple[Media, ...]:
+    def sdp(self) -> tuple[MediaDescription, ...]:
         """The audio descriptions of all SIP messages."""
         return tuple(section for message in self.sip for section in message.media)
 
-    def sent_by(self, address: str) -> tuple[Stream, ...]:
+    def sent_by(self, address: str) -> tuple[RtpStream, ...]:
         """The streams from this address, the one with the most packets first."""
         return tuple(stream for stream in self.streams if stream.flow.source == address)
 
-    def received_by(self, address: str) -> tuple[Stream, ...]:
+    def received_by(self, address: str) -> tuple[RtpStream, ...]:
         """The streams to this address, the one with the most packets first."""
         return tuple(stream for stream in self.streams if stream.flow.destination == address)
 
@@ -102,7 +102,7 @@ def parse_capture(
 ) -> Capture:
     """As `read_capture`, for a file given as bytes."""
     tally = Tally()
-    pieces = whole(np.frombuffer(data, dtype=np.uint8), name, tally, resume=resume)
+    pieces = read_whole(np.frombuffer(data, dtype=np.uint8), name, tally, resume=resume)
     return _capture(pieces, tally, name, clock, options or StreamOptions())
 
 

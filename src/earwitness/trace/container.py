@@ -63,11 +63,11 @@ def parse_records(data: U8, name: str = "capture", *, resume: bool = False) -> R
     where three consecutive records look valid. The packets in between are missing and will count as lost.
     """
     tally = Tally()
-    (records,) = whole(data, name, tally, resume=resume)
+    (records,) = read_whole(data, name, tally, resume=resume)
     return replace(records, problems=tally.problems())
 
 
-def whole(data: U8, name: str, tally: Tally, *, resume: bool = False) -> Iterator[Records]:
+def read_whole(data: U8, name: str, tally: Tally, *, resume: bool = False) -> Iterator[Records]:
     """As `read_pieces`, for a file given as bytes, in one piece."""
     records, _ = _reader(data[:HEADER_BYTES].tobytes(), name, tally, resume).take(data, 0, last=True)
     yield records

@@ -54,12 +54,6 @@ def relative_delay_ms(trace: Trace) -> F64:
     return np.asarray((here.arrived_ns - here.arrived_ns[0]) / 1e6 - ticks * (1e3 / trace.clock_rate))
 
 
-def pdv_ms(trace: Trace) -> F64:
-    """Packet delay variation: each packet's delay minus the minimum of the stream (RFC 5481 4.2), ms, (k,)."""
-    delay = relative_delay_ms(trace)
-    return delay - delay.min() if len(delay) else delay
-
-
 def ipdv_ms(trace: Trace) -> F64:
     """Inter-packet delay variation: delay minus that of the packet sent before (RFC 5481 4.1), ms, (k,).
 

@@ -11,16 +11,16 @@ import numpy as np
 
 from earwitness.arrays import F64, Bool
 from earwitness.trace.model import Trace
-from earwitness.trace.series import Arrivals, arrivals, steps
+from earwitness.trace.series import ArrivalSeries, arrivals, steps
 
 
-def gaps_ms(trace: Trace | Arrivals) -> F64:
+def gaps_ms(trace: Trace | ArrivalSeries) -> F64:
     """Times between consecutive arrivals, ms, (n - 1,), including pauses: the study's inter-arrival "delay"."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     return np.asarray(steps(here.arrived_ns) / 1e6)
 
 
-def pauses_ms(trace: Trace | Arrivals) -> F64:
+def pauses_ms(trace: Trace | ArrivalSeries) -> F64:
     """The part of each gap in which the sender was deliberately silent, ms, (n - 1,); 0 within a talkspurt.
 
     Lost packets are not a pause: the step of the sequence number accounts for them.
@@ -33,7 +33,7 @@ def pauses_ms(trace: Trace | Arrivals) -> F64:
     return np.asarray(silent * (1e3 / here.clock_rate))
 
 
-def gaps_without_pauses_ms(trace: Trace | Arrivals) -> F64:
+def gaps_without_pauses_ms(trace: Trace | ArrivalSeries) -> F64:
     """`gaps_ms` minus `pauses_ms`, at least 0: (n - 1,).
 
     This is what the listener missed: a lost or late packet lengthens it, the sender's silence does not.
@@ -42,7 +42,7 @@ def gaps_without_pauses_ms(trace: Trace | Arrivals) -> F64:
     return np.maximum(gaps_ms(here) - pauses_ms(here), 0.0)
 
 
-def excess_gaps_ms(trace: Trace | Arrivals) -> F64:
+def excess_gaps_ms(trace: Trace | ArrivalSeries) -> F64:
     """Time between arrivals, minus the time between the RTP timestamps, plus one ptime; ms, (k,).
 
     One ptime on a perfect path, regardless of pauses and losses: only lateness lengthens it. Considers only packets

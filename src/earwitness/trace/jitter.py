@@ -16,7 +16,7 @@ import numpy as np
 
 from earwitness.arrays import F64, I64
 from earwitness.trace.model import Trace
-from earwitness.trace.series import NAN, Arrivals, arrivals, quantiles, steps
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, quantiles, steps
 
 _KEPT = 15 / 16
 """Weight of the previous estimate when a packet arrives."""
@@ -39,7 +39,7 @@ class JitterStatistics:
     packets: int
 
 
-def transit_change_ms(trace: Trace | Arrivals) -> F64:
+def transit_change_ms(trace: Trace | ArrivalSeries) -> F64:
     """D(i-1, i) of RFC 3550 6.4.1 in ms, (n - 1,): how much longer packet i travelled than the previous arrival.
 
     Zero where the sender restarted its numbering, because the two are not comparable.
@@ -51,7 +51,7 @@ def transit_change_ms(trace: Trace | Arrivals) -> F64:
     return np.asarray(change)
 
 
-def jitter_ms(trace: Trace | Arrivals) -> F64:
+def jitter_ms(trace: Trace | ArrivalSeries) -> F64:
     """The jitter estimate after each packet that arrived, ms, (n,): J += (|D| - J) / 16, from 0 (RFC 3550 6.4.1)."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):
@@ -78,7 +78,7 @@ def _smoothed(deviation: F64) -> F64:
     return series[:n]
 
 
-def jitter_units(trace: Trace | Arrivals) -> I64:
+def jitter_units(trace: Trace | ArrivalSeries) -> I64:
     """The jitter estimate after each packet that arrived, in RTP timestamp units, (n,), as RFC 3550 A.8 computes it.
 
     Arrival times are counted from the first packet and rounded down to units of the RTP clock. The state is kept times
@@ -94,7 +94,7 @@ def jitter_units(trace: Trace | Arrivals) -> I64:
     return np.array(states, dtype=np.int64) >> 4
 
 
-def last_jitter_units(trace: Trace | Arrivals) -> int:
+def last_jitter_units(trace: Trace | ArrivalSeries) -> int:
     """The last of `jitter_units`: what a report after the last packet would contain; 0 if nothing arrived."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     state = 0
@@ -103,7 +103,7 @@ def last_jitter_units(trace: Trace | Arrivals) -> int:
     return state >> 4
 
 
-def _change_units(here: Arrivals) -> list[int]:
+def _change_units(here: ArrivalSeries) -> list[int]:
     """|D(i-1, i)| in RTP timestamp units, n - 1 of them."""
     if len(here) < 2:
         return []

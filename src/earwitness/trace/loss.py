@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.trace.model import Trace
-from earwitness.trace.series import NAN, Arrivals, arrivals, runs, steps
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, runs, steps
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Loss:
         return self.lost / self.expected if self.expected else NAN
 
 
-def loss(trace: Trace, here: Arrivals | None = None) -> Loss:
+def loss(trace: Trace, here: ArrivalSeries | None = None) -> Loss:
     """Count received, duplicate, reordered and missing packets."""
     here = arrivals(trace) if here is None else here
     sequence = here.sequence

@@ -52,7 +52,8 @@ def main_payload_type(payload_type: NDArray[np.uint8]) -> int:
     return int(np.argmax(np.bincount(speech if len(speech) else payload_type, minlength=128)))
 
 
-_OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a", "gsm": "gsm", "speex": "speex", "opus": "opus"}
+_OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a"}
+"""Where our name is not SDP's."""
 
 
 def codec_name(encoding: Encoding) -> str:

@@ -13,8 +13,8 @@ from earwitness.errors import InputError
 from earwitness.trace.capture import Capture
 from earwitness.trace.delay import delay_statistics
 from earwitness.trace.jitter import JitterStatistics, as_published
-from earwitness.trace.rtcp import round_trips
-from earwitness.trace.streams import Stream
+from earwitness.trace.rtcp import rtcp_round_trips
+from earwitness.trace.streams import RtpStream
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 from earwitness.trace.wireshark import WiresharkFigures, wireshark_figures
 
@@ -28,7 +28,7 @@ class StreamTiming:
     """One stream of a capture and its timing by every definition."""
 
     capture: str
-    stream: Stream
+    stream: RtpStream
     timing: Timing
     published: JitterStatistics
     wireshark: WiresharkFigures
@@ -60,7 +60,7 @@ class StreamTiming:
 
 def choose_streams(
     capture: Capture, *, side: str | None = None, address: str | None = None, stream: str | None = None
-) -> Sequence[Stream]:
+) -> Sequence[RtpStream]:
     """Select streams of a capture.
 
     `stream` is an SSRC (`0x1234abcd` or decimal) or a number in the list, from 1. `address` is the sender's. `side` is
@@ -104,7 +104,7 @@ def _none(capture: Capture, happened: str) -> InputError:
     return InputError("choosing streams of", capture.source, happened, f"choose another ({held})")
 
 
-def _by_name(capture: Capture, name: str) -> Stream:
+def _by_name(capture: Capture, name: str) -> RtpStream:
     """The stream with this SSRC, or this number from 1."""
     try:
         number = int(name, 0)
@@ -120,10 +120,10 @@ def _by_name(capture: Capture, name: str) -> Stream:
 
 
 def time_streams(
-    capture: Capture, streams: Sequence[Stream], *, spike_threshold_ms: float = SPIKE_MS
+    capture: Capture, streams: Sequence[RtpStream], *, spike_threshold_ms: float = SPIKE_MS
 ) -> list[StreamTiming]:
     """The timing of these streams of a capture, by every definition."""
-    trips = round_trips(capture)
+    trips = rtcp_round_trips(capture)
     found = []
     for stream in streams:
         rtts = np.array([trip.rtt_ms for trip in trips if trip.answered_by == stream.flow.source])

@@ -17,7 +17,7 @@ import numpy as np
 from earwitness.trace.bytewindow import window
 from earwitness.trace.capture import Capture
 from earwitness.trace.link_layer import Flow
-from earwitness.trace.streams import Stream
+from earwitness.trace.streams import RtpStream
 
 _SENDER_REPORT, _RECEIVER_REPORT = 200, 201
 _MAX_REPORTS = 100_000
@@ -54,7 +54,7 @@ class _Report:
     """SSRC, packets lost so far and the highest sequence number (16 bits) of each report block."""
 
 
-def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
+def rtcp_round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
     """The round trips found in a capture's RTCP, in order of time. Never raises.
 
     A reply from the capturing host itself takes almost no time on the wire and gives a round trip near 0 ms.
@@ -75,7 +75,7 @@ def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
     return tuple(found)
 
 
-def missed_by_capture(capture: Capture, stream: Stream) -> float | None:
+def missed_by_capture(capture: Capture, stream: RtpStream) -> float | None:
     """The share (0..1) of the packets which the receiver reports as received that are missing from the capture.
 
     Uses the receiver's last report on the stream: the packets it received up to its highest sequence number, compared

@@ -14,8 +14,8 @@ HEADER_BYTES = 12
 _FIXED = struct.Struct(">BBHII")
 
 
-class RtpError(ValueError):
-    """The bytes are not an RTP packet."""
+class MalformedPacket(ValueError):
+    """The bytes are no RTP or RTCP packet; the text says what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -38,40 +38,40 @@ class RtpPacket:
 
     @staticmethod
     def parse(data: bytes) -> RtpPacket:
-        """Parse one packet. Raises `RtpError` with the reason if it is not RTP; never reads past the end."""
+        """Parse one packet. Raises `MalformedPacket` with the reason if it is not RTP; never reads past the end."""
         if len(data) < HEADER_BYTES:
-            raise RtpError(f"{len(data)} bytes are too short for an RTP header")
+            raise MalformedPacket(f"{len(data)} bytes are too short for an RTP header")
         first, second, sequence, timestamp, ssrc = _FIXED.unpack_from(data)
         if first >> 6 != 2:
-            raise RtpError(f"RTP version {first >> 6} is not 2")
+            raise MalformedPacket(f"RTP version {first >> 6} is not 2")
         at = HEADER_BYTES + 4 * (first & 0x0F)
         if len(data) < at:
-            raise RtpError(f"{first & 0x0F} contributing sources do not fit in {len(data)} bytes")
+            raise MalformedPacket(f"{first & 0x0F} contributing sources do not fit in {len(data)} bytes")
         csrc = struct.unpack_from(f">{first & 0x0F}I", data, HEADER_BYTES)
         extension = None
         if first & 0x10:
             if len(data) < at + 4:
-                raise RtpError("the header extension is cut off")
+                raise MalformedPacket("the header extension is cut off")
             profile, words = struct.unpack_from(">HH", data, at)
             at += 4
             if len(data) < at + 4 * words:
-                raise RtpError(f"a header extension of {words} words does not fit in {len(data)} bytes")
+                raise MalformedPacket(f"a header extension of {words} words does not fit in {len(data)} bytes")
             extension = (profile, data[at : at + 4 * words])
             at += 4 * words
         padding = 0
         if first & 0x20:
             padding = data[-1]
             if not 0 < padding <= len(data) - at:
-                raise RtpError(f"{padding} bytes of padding do not fit in {len(data) - at}")
+                raise MalformedPacket(f"{padding} bytes of padding do not fit in {len(data) - at}")
         payload = data[at : len(data) - padding]
         return RtpPacket(
             second & 0x7F, sequence, timestamp, ssrc, payload, bool(second & 0x80), csrc, extension, padding
         )
 
     def __bytes__(self) -> bytes:
-        """The packet in wire format. Raises `RtpError` if a field is out of range."""
+        """The packet in wire format. Raises `MalformedPacket` if a field is out of range."""
         if len(self.csrc) > 15 or not 0 <= self.payload_type < 128 or not 0 <= self.padding < 256:
-            raise RtpError("a field is out of range")
+            raise MalformedPacket("a field is out of range")
         first = 0x80 | (0x20 if self.padding else 0) | (0x10 if self.extension else 0) | len(self.csrc)
         second = (0x80 if self.marker else 0) | self.payload_type
         try:
@@ -82,10 +82,10 @@ class RtpPacket:
             if self.extension:
                 profile, data = self.extension
                 if len(data) % 4:
-                    raise RtpError("a header extension must be a whole number of 32-bit words")
+                    raise MalformedPacket("a header extension must be a whole number of 32-bit words")
                 parts.append(struct.pack(">HH", profile, len(data) // 4) + data)
         except struct.error as error:
-            raise RtpError(f"a field is out of range: {error}") from error
+            raise MalformedPacket(f"a field is out of range: {error}") from error
         parts.append(self.payload)
         if self.padding:
             parts.append(bytes(self.padding - 1) + bytes([self.padding]))

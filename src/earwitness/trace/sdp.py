@@ -49,7 +49,7 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class Media:
+class MediaDescription:
     """One audio `m=` section: where to send its RTP, and the meaning of its payload types."""
 
     address: str
@@ -72,7 +72,7 @@ class SipMessage:
     method: str
     status: int
     call_id: str
-    media: tuple[Media, ...]
+    media: tuple[MediaDescription, ...]
     truncated: bool
 
 
@@ -88,11 +88,11 @@ class SdpReader:
     """Parses the session descriptions in a capture. Identical ones share one value, and their number is limited."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Media, ...]] = {}
+        self._known: dict[str, tuple[MediaDescription, ...]] = {}
         self._room = MOST_SECTIONS
         self._left_out = 0
 
-    def read(self, body: str) -> tuple[Media, ...]:
+    def read(self, body: str) -> tuple[MediaDescription, ...]:
         """The audio sections of one description."""
         media = self._known.get(body)
         if media is None:
@@ -117,7 +117,7 @@ def parse_sip(
     source: str,
     destination: str,
     truncated: bool,
-    read_sdp: Callable[[str], Sequence[Media]] | None = None,
+    read_sdp: Callable[[str], Sequence[MediaDescription]] | None = None,
 ) -> SipMessage:
     """Parse as much of one SIP message as is there, its session description with `read_sdp`. Never raises."""
     text = payload.decode("utf-8", errors="replace")
@@ -139,10 +139,10 @@ def parse_sip(
     return SipMessage(time_ns, source, destination, method[:_MOST_TEXT], status, call_id, media, truncated)
 
 
-def parse_sdp(body: str) -> list[Media]:
+def parse_sdp(body: str) -> list[MediaDescription]:
     """The audio sections of a session description, which may be incomplete. Never raises."""
     session_address = ""
-    media: list[Media] = []
+    media: list[MediaDescription] = []
     current: _Section | None = None
     for raw in body.splitlines():
         key, equals, value = raw.strip().partition("=")
@@ -196,8 +196,8 @@ class _Section:
         elif name == "ptime":
             self.ptime_ms = _number(rest) or None
 
-    def done(self) -> Media:
-        return Media(self.address, self.port, self.payload_types, self.encodings, self.ptime_ms)
+    def done(self) -> MediaDescription:
+        return MediaDescription(self.address, self.port, self.payload_types, self.encodings, self.ptime_ms)
 
 
 def _number(text: str) -> int | None:

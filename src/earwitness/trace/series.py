@@ -50,7 +50,7 @@ def ticks_ns(ticks: I64, clock_rate: int) -> I64:
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class ArrivalSeries:
     """The packets of a trace that arrived, in order of arrival, with the values the timing modules need; (n,) each.
 
     `advances`: whether the packet's sequence number exceeds all before it (neither reordered nor a duplicate).
@@ -75,7 +75,7 @@ class Arrivals:
         return 1e3 * self.packet_ticks / self.clock_rate
 
 
-def arrivals(trace: Trace) -> Arrivals:
+def arrivals(trace: Trace) -> ArrivalSeries:
     """The packets that arrived."""
     here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
     sequence, timestamp, arrived = here.sequence, here.timestamp, here.arrived_ns
@@ -89,7 +89,7 @@ def arrivals(trace: Trace) -> Arrivals:
             ticks = abs(int(timestamp[row] - timestamp[row - 1]))
             outage = int(arrived[row] - arrived[row - 1]) * trace.clock_rate / 1e9
             restarts[row] = not 0.5 * outage <= ticks <= 2 * outage
-    return Arrivals(
+    return ArrivalSeries(
         sequence, timestamp, arrived, here.marker, advances, restarts, trace.clock_rate, _packet_ticks(here)
     )
 

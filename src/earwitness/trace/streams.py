@@ -17,7 +17,7 @@ from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC, codec_name, main_payload_type
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
-from earwitness.trace.sdp import Encoding, Media, SipMessage
+from earwitness.trace.sdp import Encoding, MediaDescription, SipMessage
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
@@ -44,7 +44,7 @@ class StreamOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class RtpStream:
     """One RTP stream of a capture: packets of one SSRC on one flow.
 
     `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
@@ -77,7 +77,7 @@ def find_streams(
     options: StreamOptions,
     clock: str,
     source: str,
-) -> tuple[tuple[Stream, ...], list[CaptureProblem]]:
+) -> tuple[tuple[RtpStream, ...], list[CaptureProblem]]:
     """The RTP streams among datagrams, the one with the most packets first. Never raises."""
     media = _distinct(section for message in sip for section in message.media)
     rows = np.flatnonzero(headers.looks_right)
@@ -142,9 +142,9 @@ def _groups(number: np.ndarray, count: int) -> list[I64]:
     return np.split(order, np.searchsorted(number[order], np.arange(1, count)))
 
 
-def _distinct(sections: Iterable[Media]) -> list[Media]:
+def _distinct(sections: Iterable[MediaDescription]) -> list[MediaDescription]:
     """The distinct sections, in order: a call repeats its SDP, and a flood of SDP must stay cheap."""
-    seen: dict[object, Media] = {}
+    seen: dict[object, MediaDescription] = {}
     for section in sections:
         key = (section.address, section.port, section.payload_types, tuple(section.encodings.items()))
         seen.setdefault(key, section)
@@ -165,11 +165,11 @@ def _stream(
     found: Datagrams,
     headers: RtpHeaders,
     members: I64,
-    media: Sequence[Media],
+    media: Sequence[MediaDescription],
     options: StreamOptions,
     clock: str,
     source: str,
-) -> Stream:
+) -> RtpStream:
     """Build one stream."""
     notes: list[str] = []
     times = found.time_ns[members]
@@ -205,11 +205,11 @@ def _stream(
         source=source,
         notes=(*notes, *clock_notes),
     )
-    return Stream(trace, flow, main, codec_name(known), known, codec_from)
+    return RtpStream(trace, flow, main, codec_name(known), known, codec_from)
 
 
 def _encoding(
-    payload_type: int, flow: Flow, media: Sequence[Media], options: StreamOptions
+    payload_type: int, flow: Flow, media: Sequence[MediaDescription], options: StreamOptions
 ) -> tuple[Encoding | None, str]:
     """The meaning of a payload type on a flow, and how it is known."""
     if payload_type in options.payload_types:
