@@ -50,7 +50,7 @@ def test_the_folders_name_is_not_the_codec() -> None:
 def test_a_header_and_no_packet() -> None:
     capture = study([])
     assert [p.kind for p in capture.problems] == [ProblemKind.EMPTY]
-    with pytest.raises(InputError, match="a header and no packet"):
+    with pytest.raises(InputError, match="a header but no packets"):
         choose_streams(capture, side="caller")
 
 
