@@ -138,11 +138,11 @@ async def hostile_answer(chance: Random, folder: Path) -> tuple[str, float]:
     """One dealing with a false answerer: which step, and how long it took. What is no error of ours is raised."""
     step = chance.choice(STEPS)
     share = chance.choice((0.1, 0.3, 0.6))
-    flooding = chance.random() < 0.05
+    flooding, will = chance.random() < 0.05, honest()
 
     def reply(message: Message, _blob: bytes) -> list[tuple[Message, bytes]]:
         said: list[tuple[Message, bytes]] = []
-        for one, back in honest(message):
+        for one, back in will(message):
             if message.get("do") != "leave" and chance.random() < share:
                 one = mutated(one, chance, chance.choice((1, 1, 2)))
             if isinstance(one, dict):

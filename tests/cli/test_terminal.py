@@ -204,6 +204,7 @@ def test_records_are_json_whatever_the_stream_holds(hostile: Path, encoding: str
     assert done.returncode == 0, done.stderr.decode()
     text = done.stdout.decode(encoding)
     assert not acts(text)
+    assert text.count("\n") > 0
     for line in text.splitlines():
         assert json.loads(line)["päth"] == f"{MARKUP}{ACTING}"
     assert ("päth" in text) is (encoding == "utf-8")

@@ -203,8 +203,10 @@ def dealing(
     """The error, in one line, that a step of the caller's ends with; empty where with none."""
 
     async def scene() -> str:
+        will = honest()
+
         def reply(message: Message, _blob: bytes) -> list[tuple[Message, bytes]]:
-            return [(change(message, said), back) for said, back in honest(message)]
+            return [(change(message, said), back) for said, back in will(message)]
 
         async with answering_falsely(reply, lambda: introduction) as (port, invitation):
             try:
@@ -219,9 +221,9 @@ def dealing(
 
 
 def test_every_step_goes_with_an_answerer_of_good_will(tmp_path: Path) -> None:
-    for step in STEPS:
-        told = dealing(step, tmp_path)
-        assert told == "" or step.__name__ == "_speech" or "a circuit" in told, (step.__name__, told)
+    told = {step.__name__: dealing(step, tmp_path) for step in STEPS}
+    # The answerer refuses the speech, as one may, in its own words.
+    assert told == {step.__name__: "a b: c; d" if step.__name__ == "_speech" else "" for step in STEPS}
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "localhost"])
@@ -285,8 +287,10 @@ def test_what_a_process_there_says_and_nobody_hears_does_not_pile_up(tmp_path: P
         assert child._waiting_bytes < 9 << 20
 
     async def scene() -> None:
+        will = honest()
+
         def reply(message: Message, _blob: bytes) -> list[tuple[Message, bytes]]:
-            said = honest(message)
+            said = will(message)
             if message.get("do") == "capture":
                 said += [({"child": message["with"]["child"], "event": {"event": "x" * 200_000}}, b"")] * 100
             return said

@@ -21,7 +21,7 @@ from earwitness.archive.codec import Mismatch, loads, to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET, is_call_id
 from earwitness.archive.problems import Problem, apart, encodable
 from earwitness.archive.record import read_record
-from earwitness.archive.rows import rows_of
+from earwitness.archive.rows import record_rows
 from earwitness.archive.schema import SCHEMA_VERSION, Row, columns, is_scores
 from earwitness.archive.spreadsheet import cell
 from earwitness.archive.staging import write_atomically
@@ -71,7 +71,7 @@ def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]
         with apart(call_id, problems):
             notes: list[str] = []
             record = read_record(root / CALLS / call_id, notes)
-            fresh.extend(_plain(row) for row in rows_of(record))
+            fresh.extend(_plain(row) for row in record_rows(record))
             problems.extend(Problem(call_id, note, skipped=False) for note in notes)
     schema = arrow_schema()
     added = pa.Table.from_pylist(fresh, schema=schema)  # the codec let nothing pass that does not fit

@@ -8,7 +8,7 @@ from earwitness.archive.schema import Row
 from earwitness.path.probe import NO_ROUND_TRIPS
 
 
-def rows_of(record: CallRecord) -> tuple[Row, ...]:
+def record_rows(record: CallRecord) -> tuple[Row, ...]:
     """The rows of a record; a call that failed before it had any gets one a direction with what is known of it."""
     return record.rows or tuple(
         row_of(record, direction).ended(record.outcome, record.outcome_detail) for direction in DIRECTIONS

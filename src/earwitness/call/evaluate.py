@@ -26,7 +26,6 @@ from earwitness.call.clocks import one_clock
 from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
-from earwitness.call.plan import MANUAL
 from earwitness.call.rows import blank_row, with_extra_scores, with_recording, with_scores, with_timing
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
@@ -76,7 +75,7 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
                 write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
                 write_ledger(folder, direction, heard.ledger)
                 listening[direction] = _listening(heard, trace)
-                if placed.plan.phone == MANUAL:
+                if placed.plan.phone_kind.by_hand:
                     heard, listening[direction] = _found(heard, listening[direction], spoken[direction])
                 row, trouble = with_scores(row, placed, heard, spoken[direction], codec, trace)
                 row = with_extra_scores(row, placed, heard, spoken[direction], trace, notes)
@@ -110,7 +109,7 @@ def _codec(placed: PlacedCall, direction: str, captures: Mapping[str, Capture | 
     decode: the planned one, and why there is nothing to hear.
     """
     planned = codec_of(placed.record.codec)
-    if placed.plan.phone != MANUAL:
+    if not placed.plan.phone_kind.by_hand:
         return planned, ""
     sent_at, heard_at = captures[SPEAKER[direction]], captures[LISTENER[direction]]
     streams = sent_at.sent_by(placed.party(SPEAKER[direction]).address) if sent_at else ()
@@ -179,7 +178,7 @@ def _trace(
     except InputError as error:
         notes.append(str(error))
         return None
-    if placed.plan.phone == MANUAL and placed.record.outcome is Outcome.COMPLETED:
+    if placed.plan.phone_kind.by_hand and placed.record.outcome is Outcome.COMPLETED:
         return _without_what_was_on_the_way(both, direction, notes)
     return both
 

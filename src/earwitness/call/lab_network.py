@@ -23,7 +23,7 @@ from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
 from earwitness.path.circuit_cache import KeptCircuits
 from earwitness.path.local_callee import LocalCallee
-from earwitness.phone.base import PhoneKind
+from earwitness.phone.base import Phones
 
 KEPT_CIRCUITS = "kept-circuits.json"
 """In the lab's own directory, so that the next command finds them and they go with the lab."""
@@ -92,7 +92,7 @@ class LabNetwork:
         return path_of(plan, tor, self.scratch, kept=KeptCircuits(self.lab.state_dir / KEPT_CIRCUITS))
 
     def measurement_points(
-        self, opened: OpenPath, kind: PhoneKind, epoch_offset_ns: int
+        self, opened: OpenPath, kind: Phones, epoch_offset_ns: int
     ) -> Mapping[str, MeasurementPoint]:
         """Both ends, in this lab."""
         return {

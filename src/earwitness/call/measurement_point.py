@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from earwitness.call.placed_call import CALL_CLOCK
 from earwitness.capture.live import CaptureProcess, CaptureSummary
 from earwitness.path.base import PathEndpoint
-from earwitness.phone.base import Phone, PhoneKind
+from earwitness.phone.base import Phone, Phones
 from earwitness.phone.lab_server import LabServer, lab_server
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.endpoint import RemoteMeasurementPoint
@@ -64,7 +64,7 @@ class LocalMeasurementPoint:
 
     clock = CALL_CLOCK
 
-    def __init__(self, end: PathEndpoint, kind: PhoneKind, epoch_offset_ns: int, ports: tuple[int, ...] = ()) -> None:
+    def __init__(self, end: PathEndpoint, kind: Phones, epoch_offset_ns: int, ports: tuple[int, ...] = ()) -> None:
         self.epoch_offset_ns = epoch_offset_ns
         self._end, self._kind, self._ports = end, kind, ports
 

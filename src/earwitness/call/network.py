@@ -15,7 +15,7 @@ from earwitness.lab.load.facts import LoadFacts
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
 from earwitness.path.callee_host import CalleeHost
-from earwitness.phone.base import PhoneKind
+from earwitness.phone.base import Phones
 
 
 class LabFacts(Protocol):
@@ -80,7 +80,7 @@ class Network(Protocol):
         ...
 
     def measurement_points(
-        self, opened: OpenPath, kind: PhoneKind, epoch_offset_ns: int
+        self, opened: OpenPath, kind: Phones, epoch_offset_ns: int
     ) -> Mapping[str, MeasurementPoint]:
         """Both ends of an open path, `caller` and `callee`, where phones of this kind and captures can run.
 

@@ -21,7 +21,7 @@ from earwitness.call.builder import CallBuilder
 from earwitness.call.measurement_point import MeasurementPoint, RunningCapture
 from earwitness.call.network import Network
 from earwitness.call.placed_call import PlacedCall, SetupFacts
-from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
+from earwitness.call.plan import LAB_SERVER, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.self_check import CpuWaits
 from earwitness.call.talk import collect, path_lost, talk
@@ -31,11 +31,10 @@ from earwitness.events import Listener, StageReached
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, PathEndpoint, PhonePorts
 from earwitness.path.registry import PATHS
-from earwitness.phone.base import Phone, PhoneKind
-from earwitness.phone.builtin import BuiltinPhone
+from earwitness.phone.base import Phone, Phones
 from earwitness.phone.call_report import media_outcome
-from earwitness.phone.linphone import Linphones
-from earwitness.phone.manual import ManualPhones
+from earwitness.phone.kind import CallFolder
+from earwitness.phone.registry import PHONES
 from earwitness.phone.setup import PhoneSetup
 from earwitness.plugins import Registry
 from earwitness.score.scorers import SCORERS
@@ -249,11 +248,10 @@ def _setup(
     )
 
 
-def _phones(plan: CallPlan, folder: Path) -> PhoneKind:
-    """The kind of phone that the plan asks for; one that records does so into the call's folder."""
-    if plan.phone == MANUAL:
-        return ManualPhones({name: folder / capture for name, capture in layout.CAPTURES.items()}, plan.wait_s)
-    return Linphones(folder) if plan.phone == "linphone" else BuiltinPhone
+def _phones(plan: CallPlan, folder: Path) -> Phones:
+    """What starts the phones that the plan asks for; those that record do so into the call's folder."""
+    captures = {name: folder / capture for name, capture in layout.CAPTURES.items()}
+    return plan.phone_kind.build(CallFolder(folder, captures, plan.wait_s))
 
 
 def _take_port(end: PathEndpoint) -> socket.socket:
@@ -285,6 +283,7 @@ def _plugins(plan: CallPlan) -> dict[str, str]:
         (PATHS, plan.path),
         (CODECS, plan.codec),
         (BUFFERS, plan.buffer),
+        (PHONES, plan.phone),
         *((SCORERS, name) for name in plan.scorers),
     )
     packages = [registry.package(options.split(spec)[0]) for registry, spec in used]

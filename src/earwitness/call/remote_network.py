@@ -9,14 +9,14 @@ from pathlib import Path as FilePath
 from earwitness.call.measurement_point import LocalMeasurementPoint, MeasurementPoint
 from earwitness.call.paths import path_of
 from earwitness.call.placed_call import CALL_CLOCK
-from earwitness.call.plan import MANUAL, CallPlan
+from earwitness.call.plan import CallPlan
 from earwitness.call.public_network import Politeness
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.netns.egress import in_isolated_network
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path, PhonePorts
-from earwitness.phone.base import PhoneKind
+from earwitness.phone.base import Phones
 from earwitness.phone.linphone import Linphones
 from earwitness.remote.certificates import Invitation
 from earwitness.remote.client import RemoteClient
@@ -104,7 +104,7 @@ class RemoteNetwork:
         return path_of(plan, self._tor, self.scratch, bridged=in_isolated_network())
 
     def measurement_points(
-        self, opened: OpenPath, kind: PhoneKind, epoch_offset_ns: int
+        self, opened: OpenPath, kind: Phones, epoch_offset_ns: int
     ) -> Mapping[str, MeasurementPoint]:
         """The caller's end here, the callee's at the other machine."""
         here, there = opened.caller, self._callee
@@ -128,7 +128,11 @@ class RemoteNetwork:
     def check(plan: CallPlan) -> None:
         """Refuse what two machines cannot do, before anything is opened."""
         for asked, what, remedy in (
-            (plan.phone == MANUAL, "phones run by hand", "use --phone builtin or linphone"),
+            (
+                not plan.phone_kind.at_other_machine,
+                "phones run by hand" if plan.phone_kind.by_hand else f"the phone {plan.phone}",
+                "use --phone builtin or linphone",
+            ),
             (plan.single_onion, "a single onion service", "leave --single-onion away"),
             (plan.inject is not None, "a fault on purpose", "leave --inject away"),
             (plan.link != "", "impaired links", "leave --link away"),

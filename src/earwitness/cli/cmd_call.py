@@ -89,14 +89,6 @@ def register(app: typer.Typer) -> None:
                 " --middle, --exit in the same lab. Default: a fresh one for each call."
             ),
         ] = False,
-        isolate: Annotated[
-            bool,
-            typer.Option(
-                "--isolate",
-                help="A call's streams share their circuit with no stream but its own (a SOCKS user name for each call,"
-                " attached by us). Always so; with --keep-circuit calls follow each other on it.",
-            ),
-        ] = True,
         relay_nodelay: Annotated[
             bool | None,
             typer.Option(help="TCP_NODELAY on the lab's relays during the call. Default: as the lab has it; tor: off."),
@@ -164,7 +156,7 @@ def register(app: typer.Typer) -> None:
         """
         needs("call", "lab")
         from earwitness.call.lab_needs import lab_plan_for
-        from earwitness.call.plan import MANUAL, CallPlan, Injection
+        from earwitness.call.plan import CallPlan, Injection
         from earwitness.cli.calling import (
             call_other_machine,
             call_this_machine,
@@ -227,7 +219,7 @@ def register(app: typer.Typer) -> None:
             )
             raise typer.Exit(call_this_machine([plan], options, out, calls_an_hour=calls_an_hour, json=json))
         lab_plan = lab_plan_for([plan])
-        if phone == MANUAL:
+        if plan.phone_kind.by_hand:
             check_lab_is_up(lab_plan)
         raise typer.Exit(
             in_a_lab(

@@ -37,7 +37,7 @@ def evaluate_parcel(live: PlacedCall, files: Files) -> Evaluated:
         return record, pack(folder)
 
 
-async def scored(client: Client, placed: Placed, scorers: int) -> Evaluated:
+async def score_placed(client: Client, placed: Placed, scorers: int) -> Evaluated:
     """The call's record and all its files. Where no worker can do it, this process does: nothing is timed here."""
     live = placed.live
     if scorers:

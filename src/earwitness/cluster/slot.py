@@ -18,7 +18,7 @@ from earwitness.call.plan import CallPlan
 from earwitness.cluster.members import Cluster, Member, WorkerLost
 from earwitness.cluster.orders import Order, Placed, VantageBusy, end_call, invite, place_call
 from earwitness.cluster.parcel import unpack
-from earwitness.cluster.scoring import Evaluated, evaluate_parcel, scored
+from earwitness.cluster.scoring import Evaluated, evaluate_parcel, score_placed
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.geography import place as find_place
 from earwitness.utc import utc_text
@@ -130,7 +130,7 @@ class ClusterSlot:
         scorers = 0
         with contextlib.suppress(WorkerLost):
             scorers = await self._cluster.scorers()
-        return await scored(self._cluster.client, placed, scorers)
+        return await score_placed(self._cluster.client, placed, scorers)
 
     async def _interrupted(self, placing: asyncio.Task[Placed]) -> Placed | None:
         """The call as it is when it is ended now; None where it had not begun, or its end is lost with it."""

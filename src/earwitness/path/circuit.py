@@ -19,7 +19,7 @@ from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
 from earwitness.tor.relays import Relay
-from earwitness.tor.select import CircuitRequest, choose
+from earwitness.tor.select import CircuitRequest, choose_relays
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 CIRCUIT_TIMEOUT_S = 30.0
@@ -199,7 +199,7 @@ class CircuitMaker:
 
         Raises `InputError` where no relay is as asked for, `CallFailure` where there is no tor.
         """
-        relays = choose(self.request, self.network.relays)
+        relays = choose_relays(self.request, self.network.relays)
         client = self.network.client(caller.name)
         async with AsyncExitStack() as stack:
             control = await stack.enter_async_context(TorControl.connect(client.control))

@@ -17,7 +17,7 @@ _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Account:
+class SipAccount:
     """How a phone is known at a SIP server. The password is shown nowhere."""
 
     user: str
@@ -29,7 +29,7 @@ class Account:
 async def send_authenticated(
     build: Callable[[], SipRequest],
     send: Callable[[SipRequest], ClientTransaction],
-    account: Account | None,
+    account: SipAccount | None,
     tried: str,
 ) -> SipResponse:
     """Send what `build` makes (anew for each attempt), answer a challenge, and give the final response.
@@ -58,6 +58,6 @@ async def send_authenticated(
     raise _refused(tried, account, "the credentials were refused")
 
 
-def _refused(tried: str, account: Account | None, happened: str) -> CallFailure:
+def _refused(tried: str, account: SipAccount | None, happened: str) -> CallFailure:
     on = "SIP server" if account is None else f"{account.server[0]}:{account.server[1]} as {account.user}"
     return CallFailure(Outcome.AUTH_FAILED, tried, on=on, happened=happened, remedy="check the user and password")

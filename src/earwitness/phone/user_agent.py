@@ -16,7 +16,7 @@ from aiosipua import SipRequest, SipResponse
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import SocketAddress
 from earwitness.phone.sip_dialog import Dialog, refresh_target
-from earwitness.phone.sip_digest import Account, send_authenticated
+from earwitness.phone.sip_digest import SipAccount, send_authenticated
 from earwitness.phone.sip_transactions import (
     ClientTransaction,
     NoResponse,
@@ -49,7 +49,7 @@ class IncomingInvite:
 class UserAgent:
     """One phone's SIP. Callbacks: `on_invite` (a call comes), `on_ended` (the far end hung up), `on_ack`."""
 
-    def __init__(self, layer: SipTransactions, user: str, account: Account | None) -> None:
+    def __init__(self, layer: SipTransactions, user: str, account: SipAccount | None) -> None:
         self.layer = layer
         self.account = account
         self.dialog: Dialog | None = None

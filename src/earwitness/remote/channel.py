@@ -120,11 +120,6 @@ class Channel:
         self._unsaid = 0
         self._writer: asyncio.StreamWriter | None = None
 
-    @property
-    def unacknowledged(self) -> int:
-        """Messages that the other side has not said to have."""
-        return len(self._kept)
-
     def send(self, message: Mapping[str, Any], blob: bytes = b"") -> None:
         """Send now, or over the next connection; nothing to a side that does not read."""
         if self.full:

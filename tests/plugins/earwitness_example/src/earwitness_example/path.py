@@ -52,5 +52,5 @@ ONE_TCP = PathKind(
     build=lambda _options, _around: OneTcpPath(),
     look=Look("one TCP", "sky", "dotted", "cross", "bars"),
     phrase="Over one TCP connection",
-    overhead_s=2.0,
+    overhead_s=1.5,
 )
