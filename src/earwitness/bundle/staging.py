@@ -18,7 +18,6 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earwitness.archive.inside import Inside, copy_out
 from earwitness.archive.layout import (
     CALL_FILES,
     CALLS,
@@ -47,7 +46,7 @@ from earwitness.bundle.masked import (
 from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import InputError
-from earwitness.files import MIB, UnfitFile
+from earwitness.files import MIB, OpenFolder, UnfitFile, copy_out
 from earwitness.study.journal import SCHEMA
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE
 
@@ -86,7 +85,7 @@ class Staging:
 
     def all(self) -> None:
         """Everything. Raises InputError where what makes it a data set is a link."""
-        with Inside.of(self.directory) as top:
+        with OpenFolder.of(self.directory) as top:
             _refuse_links(top, self.directory)
             try:
                 about = top.open(DATASET_FILE, LARGEST_TEXT)
@@ -113,7 +112,7 @@ class Staging:
 
     # -- calls -------------------------------------------------------------------------------------------
 
-    def _calls(self, calls: Inside) -> None:
+    def _calls(self, calls: OpenFolder) -> None:
         for name in calls.names():
             if not is_call_id(name):
                 self._strange(f"{CALLS}/{name}", "no call has such a name")
@@ -124,7 +123,7 @@ class Staging:
             except UnfitFile as error:
                 self._strange(f"{CALLS}/{name}", _what(error))
 
-    def _call(self, folder: Inside, call_id: str) -> None:
+    def _call(self, folder: OpenFolder, call_id: str) -> None:
         record = None
         if self.masks is not None:
             record = self._read_record(folder, call_id)
@@ -155,7 +154,7 @@ class Staging:
             with file:
                 self._file(file, into / name, record, where)
 
-    def _read_record(self, folder: Inside, call_id: str) -> CallRecord | None:
+    def _read_record(self, folder: OpenFolder, call_id: str) -> CallRecord | None:
         """The record to write under other names; a call without one that can be read cannot be."""
         try:
             with folder.open(RECORD, LARGEST_TEXT) as file:
@@ -215,7 +214,7 @@ class Staging:
 
     # -- the study ---------------------------------------------------------------------------------------
 
-    def _study(self, study: Inside) -> None:
+    def _study(self, study: OpenFolder) -> None:
         into = self.target / STUDY
         into.mkdir(parents=True)
         masks = self.masks
@@ -238,7 +237,7 @@ class Staging:
             self._damaged(f"{STUDY}/{JOURNAL}", error)
 
 
-def _refuse_links(top: Inside, directory: Path) -> None:
+def _refuse_links(top: OpenFolder, directory: Path) -> None:
     for name in (CALLS, STUDY):
         if top.is_link(name):
             raise _linked(directory / name)
@@ -266,7 +265,7 @@ def _what(error: BaseException) -> str:
 
 
 @contextmanager
-def copied_journal(study: Inside, near: Path) -> Iterator[sqlite3.Connection]:
+def copied_journal(study: OpenFolder, near: Path) -> Iterator[sqlite3.Connection]:
     """A copy of the study's journal, with what SQLite keeps beside it, opened; the study's own is not touched.
 
     Raises UnfitFile where one of its files is none of ours, sqlite3.DatabaseError where it is not a sound database.
@@ -325,7 +324,7 @@ def _masked_value(column: str, value: object, masks: Pseudonyms) -> object:
 def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
     """The names of everybody in the data set under other names, and the key, which is made at the first time."""
     names = Names.of_here(directory)
-    with Inside.of(directory) as top:
+    with OpenFolder.of(directory) as top:
         _refuse_links(top, directory)
         if top.is_folder(CALLS):
             with top.folder(CALLS) as calls:
@@ -342,7 +341,7 @@ def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
     return Pseudonyms(_key(directory / STUDY), found.relays, found.machines, found.people, found.files)
 
 
-def _names_of_call(folder: Inside, names: Names) -> None:
+def _names_of_call(folder: OpenFolder, names: Names) -> None:
     try:
         with folder.open(RECORD, LARGEST_TEXT) as file:
             names.in_record(CallRecord.from_json(file.read(LARGEST_TEXT)))
@@ -357,7 +356,7 @@ def _names_of_call(folder: Inside, names: Names) -> None:
         return
 
 
-def _names_of_study(study: Inside, names: Names, near: Path) -> None:
+def _names_of_study(study: OpenFolder, names: Names, near: Path) -> None:
     try:
         with study.open(STUDY_FILE, LARGEST_TEXT) as file:
             names.in_study(file.read(LARGEST_TEXT).decode("utf-8", "replace"))
@@ -379,7 +378,7 @@ def _key(study: Path) -> bytes:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         try:
-            with Inside.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
+            with OpenFolder.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
                 key = bytes.fromhex(file.read(1024).decode("ascii"))
             if len(key) != 32:
                 raise ValueError(f"{len(key)} bytes, not 32")
