@@ -18,7 +18,7 @@ from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer
 from earwitness.ear.frames import frames_of
 from earwitness.ear.levels import quiet_frames
-from earwitness.ear.listen import choose, listen
+from earwitness.ear.listen import choose_stream, listen
 from earwitness.ear.payload import frame_bytes
 from earwitness.ear.replay import replay
 from earwitness.replay.hearing import MISSED_TOO_MUCH
@@ -44,7 +44,7 @@ def _calls(*, arrived: float = 0.0) -> Iterator[tuple[Path, str]]:
         capture = read_capture(path)
         if not capture.received_by("10.8.0.2") or not capture.sent_by("10.8.0.2"):
             continue
-        chosen = choose(capture)
+        chosen = choose_stream(capture)
         sequence = chosen.trace.sequence
         whole = len(np.unique(sequence)) >= arrived * (np.ptp(sequence) + 1)
         if whole and (missed_by_capture(capture, chosen.heard) or 0.0) < MISSED_TOO_MUCH:
@@ -84,7 +84,7 @@ def bench_speed() -> list[Measurement]:
         paths = [path for path, name in calls if name == codec][:3]
         worst = max(_best_ms(partial(_heard, path, reference)) for path in paths)
         results.append(Measurement(f"{codec}: capture to sound, 30 s call", worst, "ms", bar))
-    chosen = choose(read_capture(next(path for path, name in calls if name == "g711u")))
+    chosen = choose_stream(read_capture(next(path for path, name in calls if name == "g711u")))
     frames = frames_of(chosen.trace, chosen.codec)
     quiet = quiet_frames(frames, chosen.codec, frame_bytes(chosen.trace, frames, chosen.codec, reference))
     for spec in ("fixed:100", "pjmedia", "adaptive", "oracle:100"):

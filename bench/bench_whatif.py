@@ -144,10 +144,10 @@ def _without_times(lines: Sequence[str]) -> set[str]:
 @contextlib.contextmanager
 def _cluster(scratch: Path, scorers: int) -> Iterator[tuple[str, str]]:
     """A scheduler and scorers on the loopback, as processes of their own: its address, and keys for a client."""
-    from earwitness.cluster.keys import make_keys
+    from earwitness.cluster.keys import make_cluster_keys
 
     keys = scratch / "keys"
-    make_keys(keys, ("here",))
+    make_cluster_keys(keys, ("here",))
     schedule = [*EARWITNESS, "cluster", "schedule", "--keys", str(keys / "scheduler"), "--listen", "127.0.0.1:0"]
     with contextlib.ExitStack() as running:
         scheduler = running.enter_context(started([*schedule, "--json"], stdout=subprocess.PIPE))

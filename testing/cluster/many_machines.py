@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.archive.dataset import Dataset
-from earwitness.cluster.keys import make_keys
+from earwitness.cluster.keys import make_cluster_keys
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.sandbox import STATE_DIR, in_sandbox, rerun_inside
@@ -60,7 +60,7 @@ class Machines:
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab, self.folder = lab, folder
         self.keys = folder / "keys"
-        make_keys(self.keys, ("caller", "callee"))
+        make_cluster_keys(self.keys, ("caller", "callee"))
         self.cluster = f"tls://{lab.host('server').address}:{PORT}"
         self._running: list[subprocess.Popen[bytes]] = []
 
@@ -111,14 +111,14 @@ class Machines:
                 await self.ended(process, 60)
 
 
-def rows_of(machines: Machines, name: str) -> list[dict[str, Any]]:
+def record_rows(machines: Machines, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (machines.folder / f"{name}.json").read_text().splitlines()]
 
 
 def stranger(machines: Machines) -> subprocess.Popen[bytes]:
     """A vantage that knows the authority's certificate, and whose own is by another authority."""
     other = machines.keys / "other"
-    make_keys(other, ("stranger",))
+    make_cluster_keys(other, ("stranger",))
     shutil.copyfile(machines.keys / "client" / "ca.pem", other / "vantage-stranger" / "ca.pem")
     return machines.vantage("caller", "stranger", other / "vantage-stranger", scorers=0)
 
@@ -148,7 +148,7 @@ async def studied(machines: Machines, codecs: Sequence[str], seconds: float) -> 
     return {
         "code": code,
         "log": machines.log("study"),
-        "rows": rows_of(machines, "study"),
+        "rows": record_rows(machines, "study"),
         "files": [sorted(path.name for path in call.folder.iterdir()) for call in dataset.calls()],
         "key_in_process_list": any(secret in lines for secret in secrets),
         "key_left": any(secret.encode() in left for secret in secrets) or b"PRIVATE KEY" in left,

@@ -17,7 +17,7 @@ from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.bursts import bursts
 from earwitness.trace.clock import estimate_clock, on_one_clock
-from earwitness.trace.delay import delay_statistics, ipdv_ms, one_way_delay_ms, pdv_ms
+from earwitness.trace.delay import delay_statistics, ipdv_ms, one_way_delay_ms, relative_delay_ms
 from earwitness.trace.gaps import excess_gaps_ms, gaps_without_pauses_ms
 from earwitness.trace.jitter import as_published, jitter_units
 from earwitness.trace.loss import loss
@@ -166,7 +166,7 @@ def timed(trace: Trace) -> None:
     """All that is ever reckoned of a trace's times and numbers."""
     found = summarise(trace)
     assert 0 <= found.packets_received <= found.packets_expected
-    for series in (pdv_ms(trace), ipdv_ms(trace), gaps_without_pauses_ms(trace), excess_gaps_ms(trace)):
+    for series in (relative_delay_ms(trace), ipdv_ms(trace), gaps_without_pauses_ms(trace), excess_gaps_ms(trace)):
         assert len(series) <= len(trace)
         delay_statistics(series)
     jitter_units(trace)

@@ -272,9 +272,9 @@ def load() -> None:
         command_line.app = get_command(command_line.app)  # type: ignore[assignment]
     worldmap.world_map(worldmap.stops(("Frankfurt", "New York"), [("a", "Oslo", "NO")]))
 
-    html.render(page.Page("", ""))
+    html.render_page(page.Page("", ""))
     template("whatif.html.j2")
-    whatif_journal.fingerprint()
+    whatif_journal.code_fingerprint()
     del duckdb, pandas, pesq, pydantic, rich, scipy, matplotlib, pyarrow, soundfile, earwitness
 
 

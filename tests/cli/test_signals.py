@@ -177,5 +177,6 @@ def test_a_reader_that_goes_early_is_no_fault(tmp_path: Path) -> None:
     command = " ".join(f"'{part}'" for part in EARWITNESS)
     for options in ("", "--json"):
         script = f"{command} query {demo} 'select * from range(20000)' {options} 2>{tmp_path}/errors | head -c 10"
-        subprocess.run(["sh", "-c", script], check=True, capture_output=True, timeout=60)
+        done = subprocess.run(["sh", "-c", script], check=True, capture_output=True, timeout=60)
+        assert len(done.stdout) == 10
         assert (tmp_path / "errors").read_text() == ""

@@ -74,9 +74,9 @@ def test_up_status_run_down(cli: Cli, token: Token, tmp_path: Path) -> None:
 def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Token) -> None:
     os.environ.update({"EARWITNESS_TEST_TOKEN": token.value})
     try:
-        record = keeper.up(LabPlan(with_tor=False))
+        record = keeper.start_keeper(LabPlan(with_tor=False))
         with pytest.raises(EarwitnessError, match="one is up already"):
-            keeper.up(LabPlan(with_tor=False))
+            keeper.start_keeper(LabPlan(with_tor=False))
         script = (
             "import time; from earwitness.lab.lab import Lab\nwith Lab.joined() as lab:\n p = lab.host('caller').popen"
         )
@@ -103,7 +103,7 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
             "import asyncio, sys; from earwitness.lab.plan import LabPlan; from earwitness.lab.session import lab_for\n"
             "async def ask():\n"
             "    plan = LabPlan(with_tor=False, caller_place=sys.argv[1])\n"
-            "    async with lab_for(plan, lambda stage, _: print(stage, flush=True)) as lab:\n"
+            "    async with lab_for(plan, lambda event: print(event.stage, flush=True)) as lab:\n"
             "        print(lab.host('caller').place, flush=True); await asyncio.to_thread(sys.stdin.read)\n"
             "asyncio.run(ask())"
         )
@@ -141,7 +141,7 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
 def test_a_lab_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # no tor there
     with pytest.raises(EarwitnessError, match="tor"):
-        keeper.up(LabPlan())
+        keeper.start_keeper(LabPlan())
     assert keeper.current() is None
 
 

@@ -84,7 +84,7 @@ def test_another_users_record_in_a_folder_of_ours(runtime: Path) -> None:
         (runtime / "lab.json").write_bytes(record_of(theirs.pid))
         os.chown(runtime / "lab.json", NOBODY, NOBODY)
         with pytest.raises(EarwitnessError, match="belongs to another user"):
-            keeper.down()
+            keeper.end_keeper()
         assert theirs.poll() is None
 
 
@@ -94,7 +94,7 @@ def test_another_users_process_is_neither_entered_nor_ended(runtime: Path, effec
     with process_of(NOBODY, effective) as theirs:
         (runtime / "lab.json").write_bytes(record_of(theirs.pid))
         with pytest.raises(EarwitnessError, match=f"process {theirs.pid} of it is another user's"):
-            keeper.down()
+            keeper.end_keeper()
         identity = ProcessIdentity.of(theirs.pid)
         assert not identity.ours()
         with pytest.raises(EarwitnessError, match="another user's"):

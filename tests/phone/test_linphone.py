@@ -159,7 +159,7 @@ def test_linphone_through_kamailio(new_host: NewHost, setup_of: SetupOf, tmp_pat
     users = {"ours": "a password", "theirs": "another"}
 
     async def scenario() -> tuple[PhoneReport, PhoneReport]:
-        async with kamailio.start(middle, tmp_path, users) as server:
+        async with kamailio.start_kamailio(middle, tmp_path, users) as server:
 
             def account(user: str, password: str) -> SipServer:
                 return SipServer(server.address, user, password, server.port, server.domain)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from earwitness.cli.main import app
 from earwitness.published.importing import import_folder
 from earwitness.published.printed_numbers import NUMBERS
-from earwitness.report.reproduction.drawing import Study
+from earwitness.report.reproduction.drawing import FigureData
 from earwitness.report.reproduction.figures import FIGURES, draw_figures
 from earwitness.report.reproduction.reproduce import reproduce
 from earwitness.report.reproduction.result import Reproduction
@@ -137,7 +137,7 @@ def test_an_empty_study_draws_nothing_and_says_why(tmp_path: Path) -> None:
     from earwitness.published.tidy import tidy_rows
 
     nothing = tidy_rows([], "x")
-    drawn, reasons = draw_figures(Study(nothing, (), nothing), tmp_path)
+    drawn, reasons = draw_figures(FigureData(nothing, (), nothing), tmp_path)
     assert not drawn
     assert len(reasons) == len(FIGURES)
 

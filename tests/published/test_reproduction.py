@@ -128,6 +128,7 @@ def test_what_is_not_here_is_not_computed_and_says_what_is_near(tmp_path: Path) 
     numbers = reproduce_numbers(frame, {"2-hop table": two, "nothing": two.iloc[:0]}, resamples=20)
     assert len(numbers) == len(NUMBERS)
     tor = [n for n in numbers if n.condition == "Tor, 3 hops"]
+    assert len(tor) > 10
     assert all(n.agrees == MISSING and not n.recomputed and n.why.startswith("not here") for n in tor)
     share = next(n for n in tor if n.quantity == "MOS-LQO ≥ 3.0")
     assert share.nearest.startswith("2-hop table (30 calls): ")
@@ -158,7 +159,7 @@ def test_doubtful_calls_are_found_by_jitter_and_by_score() -> None:
     batch = (frame["codec"] == "gsm") & (frame["location"] == "3Bangl-nyc")
     frame.loc[batch, "caller_pesq_mos"] = 4.1
     found = doubtful_calls(tidy_published(frame, "x.csv")).set_index("call")["reason"]
-    assert found["x.csv#5"] == JITTER_REASON or batch[5]
+    assert found["x.csv#5"] == JITTER_REASON
     assert set(found[found == SCORE_REASON].index) == {f"x.csv#{i}" for i in frame.index[batch] if i != 5}
     ends = tidy_published(frame, "x.csv")
     assert ends["call"].nunique() - without_doubtful(ends)["call"].nunique() == len(found)

@@ -26,7 +26,7 @@ from earwitness.errors import InputError
 from earwitness.netns.workers import WorkerDied, Workers
 from earwitness.published.importing import export_published
 from earwitness.replay.whatif import WhatIf, what_if
-from earwitness.replay.whatif_journal import journal, run_kept
+from earwitness.replay.whatif_journal import result_journal, run_kept
 from earwitness.report import page as report_page
 from earwitness.report.figures import write_figures
 from earwitness.report.html import write_report
@@ -124,19 +124,19 @@ def test_a_fault_of_ours_over_one_call_is_told_with_its_place(
 REPLAY = whatif.replay_scored
 
 
-def deadly(task: whatif.Replay) -> dict[str, object]:
+def deadly(task: whatif.ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         os.kill(os.getpid(), signal.SIGKILL)
     return REPLAY(task)
 
 
-def hungry(task: whatif.Replay) -> dict[str, object]:
+def hungry(task: whatif.ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         raise MemoryError
     return REPLAY(task)
 
 
-def wrong(task: whatif.Replay) -> dict[str, object]:
+def wrong(task: whatif.ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         raise ValueError("operands could not be broadcast together")
     return REPLAY(task)
@@ -225,7 +225,7 @@ def test_damaged_results_are_made_again(dataset: Path, line: str) -> None:
 def test_results_of_others_tasks_cost_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     path.write_text("".join(json.dumps({"key": str(key), "record": {"n": key}}) + "\n" for key in range(1000)))
-    with journal(path, {"7"}) as store:
+    with result_journal(path, {"7"}) as store:
         assert store.kept == {"7": {"n": 7}}
         assert run_kept([("7", 7)], lambda n: {"n": n}, store) == [{"n": 7}]
 

@@ -20,7 +20,7 @@ from earwitness.archive.index import survey, to_frame, write_index
 from earwitness.archive.problems import FULL, Problem, apart
 from earwitness.archive.record import CallRecord, read_record, write_record
 from earwitness.archive.schema import SCHEMA_VERSION
-from earwitness.archive.staging import commit, locked, remove_stale, staged, write_atomically
+from earwitness.archive.staging import commit, dataset_lock, remove_stale, staged, write_atomically
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.files import MIB, UnfitFile, UnfitTarget, check_replaceable, is_utf8, path_text, read_regular
@@ -108,7 +108,7 @@ class Dataset:
         path = _nameable(directory)
         with storing(path):
             path.mkdir(parents=True, exist_ok=True)
-            with locked(path):
+            with dataset_lock(path):
                 if not (path / layout.DATASET_FILE).exists():
                     others = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
                     if others - {layout.CALLS, layout.INDEX_CSV, layout.INDEX_PARQUET, layout.REPORT}:
@@ -247,7 +247,7 @@ class Dataset:
 
     def _write_index(self, use_index: bool) -> list[Problem]:
         self.check_there()
-        with storing(self.path / layout.INDEX_PARQUET), locked(self.path):
+        with storing(self.path / layout.INDEX_PARQUET), dataset_lock(self.path):
             table, problems = survey(self.path, use_index)
             write_index(self.path, table)
         self._added = 0

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from earwitness.archive.codec import Mismatch, loads, to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET, is_call_id
 from earwitness.archive.problems import Problem, apart, encodable
-from earwitness.archive.record import CallRecord, read_record
+from earwitness.archive.record import read_record
+from earwitness.archive.rows import record_rows
 from earwitness.archive.schema import SCHEMA_VERSION, Row, columns, is_scores
 from earwitness.archive.spreadsheet import cell
 from earwitness.archive.staging import write_atomically
@@ -50,35 +51,6 @@ def arrow_schema() -> pa.Schema:
     return pa.schema(fields, metadata={"earwitness_schema_version": str(SCHEMA_VERSION)})
 
 
-def rows_of(record: CallRecord) -> tuple[Row, ...]:
-    """The rows of a record; a call that failed before it had any gets one a direction with what is known of it."""
-    return record.rows or tuple(skeleton_row(record, direction) for direction in DIRECTIONS)
-
-
-def skeleton_row(record: CallRecord, direction: str) -> Row:
-    """A row with everything that the record itself tells, and no measurement."""
-    failed = record.outcome != "completed"
-    return Row(
-        call_id=record.call_id,
-        started_at=record.started_at,
-        network=record.network,
-        path=record.path,
-        hops=len(record.circuit.relays) or None,
-        circuit=" > ".join(f"{relay.nickname}@{relay.place}" for relay in record.circuit.relays),
-        codec=record.codec,
-        from_place=record.caller.place,
-        to_place=record.callee.place,
-        phone=record.phone,
-        seed=record.seed,
-        outcome=str(record.outcome),
-        outcome_detail=record.outcome_detail,
-        direction=direction,
-        verdict="failed" if failed else "",
-        verdict_reason=record.outcome_detail if failed else "",
-        speech=record.speech.name,
-    )
-
-
 def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]:
     """All rows of a data set, in order of start, and the folders that could not be read.
 
@@ -99,7 +71,7 @@ def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]
         with apart(call_id, problems):
             notes: list[str] = []
             record = read_record(root / CALLS / call_id, notes)
-            fresh.extend(_plain(row) for row in rows_of(record))
+            fresh.extend(_plain(row) for row in record_rows(record))
             problems.extend(Problem(call_id, note, skipped=False) for note in notes)
     schema = arrow_schema()
     added = pa.Table.from_pylist(fresh, schema=schema)  # the codec let nothing pass that does not fit

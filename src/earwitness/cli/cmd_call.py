@@ -89,14 +89,6 @@ def register(app: typer.Typer) -> None:
                 " --middle, --exit in the same lab. Default: a fresh one for each call."
             ),
         ] = False,
-        isolate: Annotated[
-            bool,
-            typer.Option(
-                "--isolate",
-                help="A call's streams share their circuit with no stream but its own (a SOCKS user name for each call,"
-                " attached by us). Always so; with --keep-circuit calls follow each other on it.",
-            ),
-        ] = True,
         relay_nodelay: Annotated[
             bool | None,
             typer.Option(help="TCP_NODELAY on the lab's relays during the call. Default: as the lab has it; tor: off."),

@@ -25,8 +25,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(lab, name="lab")
 
 
-@lab.command()
-def up(
+@lab.command("up")
+def lab_up(
     from_place: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
     to_place: Annotated[str, typer.Option("--to", help="City of the callee.")] = "New York",
     tor: Annotated[bool, typer.Option(help="With a private Tor network, or caller, callee and server only.")] = True,
@@ -93,7 +93,7 @@ def up(
             if isinstance(event, StageReached):
                 line.update(event.stage if event.fraction is None else f"{event.stage} ({event.fraction:.0%})")
 
-        keeper.up(plan, on_event)
+        keeper.start_keeper(plan, on_event)
     hosts = [{"name": host.name, "role": host.role, "place": host.place} for host in plan.hosts()]
     if json:
         print_records([{"state": "up", "hosts": hosts, "plan": plan.to_dict()}])
@@ -103,8 +103,8 @@ def up(
         progress.print("the lab is up; `earwitness lab status` looks at it, `earwitness lab down` ends it")
 
 
-@lab.command()
-def status(json: JsonFlag = False) -> None:
+@lab.command("status")
+def lab_status(json: JsonFlag = False) -> None:
     """Show the lab that is up: hosts, circuits, how late the emulator is. Exit 1 when none is up or it is not well."""
     import asyncio
 
@@ -129,8 +129,8 @@ def status(json: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-@lab.command(context_settings={"ignore_unknown_options": True})
-def run(
+@lab.command("run", context_settings={"ignore_unknown_options": True})
+def lab_run(
     host: Annotated[str, typer.Argument(help="caller, callee, server, relay1 ...")],
     command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
 ) -> None:
@@ -153,13 +153,13 @@ def run(
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
-@lab.command()
-def down(json: JsonFlag = False) -> None:
+@lab.command("down")
+def lab_down(json: JsonFlag = False) -> None:
     """End the lab that is up, and show that nothing of it is left."""
     needs("lab down", "lab")
     from earwitness.lab import keeper
 
-    ended = keeper.down()
+    ended = keeper.end_keeper()
     if ended is None:
         _none_up(json)
         raise typer.Exit(0)

@@ -19,13 +19,13 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True, help="Many calls: write the study's file, see what it takes, run it, resume it."
     )
     app.add_typer(study, name="study")
-    study.command(name="init")(init)
-    study.command(name="plan")(plan)
-    study.command(name="run")(run)
-    study.command(name="status")(status)
+    study.command(name="init")(study_init)
+    study.command(name="plan")(study_plan)
+    study.command(name="run")(study_run)
+    study.command(name="status")(study_status)
 
 
-def init(
+def study_init(
     file: StudyFile = Path("study.toml"),
     like: Annotated[str, typer.Option(help="Which example: small, or published.")] = "small",
     name: Annotated[str, typer.Option(help="Name of the study. Default: the example's.")] = "",
@@ -49,7 +49,7 @@ def init(
     progress.print(f"{file}: {study.calls:,} calls; look at it, then `earwitness study plan {file}`", markup=False)
 
 
-def plan(
+def study_plan(
     file: StudyFile,
     pilot: Annotated[
         Path | None, typer.Option(help="Data set to take the variance of paired differences from.")
@@ -77,7 +77,7 @@ def plan(
         output.print(line, markup=False, soft_wrap=True)
 
 
-def run(
+def study_run(
     file: StudyFile,
     out: Annotated[Path, typer.Option(help="Data set of the study; the same again resumes it.")],
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
@@ -113,7 +113,7 @@ def run(
     raise typer.Exit(in_a_lab(lab_plan, lambda: run_study(study_file, out, report=report, json=json)))
 
 
-def status(
+def study_status(
     directory: Annotated[Path, typer.Argument(help="The study's data set.")],
     json: JsonFlag = False,
 ) -> None:

@@ -24,7 +24,7 @@ from earwitness.netns.host import Host
 from earwitness.netns.scratch import scratch_folder
 from earwitness.phone.base import Phones
 from earwitness.phone.call_report import PhoneReport
-from earwitness.phone.linphone_config import check_line, configuration
+from earwitness.phone.linphone_config import check_line, linphone_settings
 from earwitness.phone.linphone_log import LinphoneLog
 from earwitness.phone.media import bind_udp
 from earwitness.phone.setup import PhoneSetup
@@ -101,7 +101,7 @@ class LinphonePhone:
             (home / ".local/share/linphone").mkdir(parents=True)
             said = _speech_file(setup, home / "speech.wav")
             with os.fdopen(os.open(home / "rc", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-                file.write(configuration(setup, codecs, fixed_buffer_ms))
+                file.write(linphone_settings(setup, codecs, fixed_buffer_ms))
             phone = cls(host, setup, recording.absolute(), said)
             try:
                 await phone._run(program, home)

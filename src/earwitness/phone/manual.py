@@ -16,7 +16,7 @@ from earwitness.netns.host import Host
 from earwitness.netns.scratch import scratch_folder
 from earwitness.phone.base import Phones
 from earwitness.phone.call_report import PhoneReport
-from earwitness.phone.linphone_config import configuration
+from earwitness.phone.linphone_config import linphone_settings
 from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import speech
@@ -144,7 +144,7 @@ class ManualPhone:
 def sip_milestones(messages: Sequence[SipMessage], address: str) -> dict[str, int]:
     """The milestones of the call set up by these messages, as its end at `address` saw them.
 
-    Of several dialogues the first that was answered counts, else the first. Names as in `phone.report.MILESTONES`.
+    Of several dialogues the first that was answered counts, else the first. Names as in `MILESTONES`.
     """
     invites = [message for message in messages if message.method == "INVITE"]
     if not invites:
@@ -208,7 +208,7 @@ def instructions(caller: ManualPhone, callee: ManualPhone, wait_s: float, scratc
             setup = end.setup
             home = folder / setup.user
             (home / ".local/share/linphone").mkdir(parents=True)
-            (home / "linphonerc").write_text(configuration(setup, [codec_of(setup.codec)]))
+            (home / "linphonerc").write_text(linphone_settings(setup, [codec_of(setup.codec)]))
             run = f"earwitness lab run {setup.user} --"
             lines += [
                 f"{setup.user}: bind SIP to {setup.address}:{setup.sip_port} (UDP), RTP to {setup.address}:"

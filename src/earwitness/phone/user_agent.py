@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from aiosipua import SipRequest, SipResponse
 
 from earwitness.errors import CallFailure, Outcome
+from earwitness.netns.host import SocketAddress
 from earwitness.phone.sip_dialog import Dialog, refresh_target
-from earwitness.phone.sip_digest import Account, send_authenticated
+from earwitness.phone.sip_digest import SipAccount, send_authenticated
 from earwitness.phone.sip_transactions import (
     ClientTransaction,
     NoResponse,
     ServerTransaction,
     SipTransactions,
 )
-from earwitness.phone.sip_wire import ALLOW, Endpoint, endpoint_of, new_tag, response
+from earwitness.phone.sip_wire import ALLOW, endpoint_of, new_tag, response
 
 _CANCEL_PATIENCE_S = 3.0
 NOBODY_THERE = (404, 408, 410, 480, 487, 604)
@@ -48,7 +49,7 @@ class IncomingInvite:
 class UserAgent:
     """One phone's SIP. Callbacks: `on_invite` (a call comes), `on_ended` (the far end hung up), `on_ack`."""
 
-    def __init__(self, layer: SipTransactions, user: str, account: Account | None) -> None:
+    def __init__(self, layer: SipTransactions, user: str, account: SipAccount | None) -> None:
         self.layer = layer
         self.account = account
         self.dialog: Dialog | None = None
@@ -189,7 +190,7 @@ class UserAgent:
         dialog, self.dialog = self.dialog, None
         if dialog is None:
             return None
-        target: Endpoint = ("", 0)
+        target: SocketAddress = ("", 0)
 
         def build() -> SipRequest:
             nonlocal target
@@ -233,7 +234,7 @@ class UserAgent:
     async def _authenticated(
         self,
         build: Callable[[], SipRequest],
-        target: Endpoint,
+        target: SocketAddress,
         tried: str,
         on_provisional: Callable[[SipResponse], None] = lambda _response: None,
         pending: list[ClientTransaction] | None = None,

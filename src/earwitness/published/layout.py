@@ -32,7 +32,7 @@ _STEM_END = {
 
 
 @dataclass(frozen=True)
-class End:
+class FoundEnd:
     """What one end of a call left: paths relative to the scanned folder, empty where there is none."""
 
     end: str
@@ -54,7 +54,7 @@ class FoundCall:
     batch: str
     location: str
     iteration: int | None
-    ends: tuple[End, ...]
+    ends: tuple[FoundEnd, ...]
     published: bool
 
 
@@ -129,7 +129,7 @@ def _published_call(key: tuple[str, ...], ends: dict[str, dict[str, str]]) -> Fo
         batch=batch,
         location=location,
         iteration=int(iteration),
-        ends=tuple(End(end, **ends[end]) for end in ("caller", "callee") if end in ends),
+        ends=tuple(FoundEnd(end, **ends[end]) for end in ("caller", "callee") if end in ends),
         published=True,
     )
 
@@ -144,7 +144,7 @@ def _plain_calls(folder: Path, files: Iterable[Path]) -> list[FoundCall]:
             stem = relative.as_posix()
         pairs.setdefault(stem, {})[kind] = relative.as_posix()
     return [
-        FoundCall(safe_id(stem), "", "", "", "", None, (End("caller", **pair),), published=False)
+        FoundCall(safe_id(stem), "", "", "", "", None, (FoundEnd("caller", **pair),), published=False)
         for stem, pair in sorted(pairs.items())
     ]
 

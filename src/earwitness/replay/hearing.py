@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from earwitness.ear.hear import Heard
-from earwitness.ear.listen import choose, listen
+from earwitness.ear.listen import choose_stream, listen
 from earwitness.errors import EarwitnessError
 from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listen as score_listening
@@ -139,7 +139,7 @@ def hear_capture(
     for name in scorers:
         scorer(name)
     read = read_capture(capture)
-    chosen = choose(read, to=to, codec=codec)
+    chosen = choose_stream(read, to=to, codec=codec)
     said = None if reference is None else speech(reference, chosen.codec.sample_rate)
     heard = listen(
         read,

@@ -58,7 +58,7 @@ def report_blame(
     """Which cause took how much of the MOS of each direction of a data set.
 
     Writes blame.parquet and blame.csv (a row a call and direction), blame-summary.csv, and blame.pdf and .png into
-    `out` (by default the folder blame of the data set). Arguments and errors as `study.blame_calls.blame_dataset`.
+    `out` (by default the folder blame of the data set). Arguments and errors as `replay.blame_calls.blame_dataset`.
     """
     folder = out or dataset / "blame"
     _make_way(folder)

@@ -44,14 +44,14 @@ def write_figures(dataset: Path | str, folder: Path | str, problems: list[Proble
     with storing(Path(folder) / "figures"):
         if delays:
             ordered = {way: delays[way] for way in marks if way in delays}
-            written += delay_cdf(pooled(ordered), marks, Path(folder) / "delay-cdf")
+            written += draw_delay_cdf(pooled(ordered), marks, Path(folder) / "delay-cdf")
         if any(row.mos_lqo is not None for row in rows):
             written += mos_by_codec(rows, marks, Path(folder) / "mos-by-codec")
     return written
 
 
 @style.paper()
-def delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
+def draw_delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
     """Cumulative distribution of one-way delay, a line a way; what was lost keeps a line below 1."""
     drawing, axes = style.figure()
     for spread in spreads:

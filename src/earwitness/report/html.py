@@ -14,7 +14,7 @@ from earwitness.archive.problems import Problem
 from earwitness.archive.staging import write_atomically
 from earwitness.events import Listener, ignore
 from earwitness.report.overview import path_class
-from earwitness.report.page import Page, build
+from earwitness.report.page import Page, build_page
 from earwitness.report.templates import asset, template
 from earwitness.report.words import VERDICT_SYMBOLS, codec_label, number_text, percent_text
 from earwitness.report.worldmap import land
@@ -40,10 +40,10 @@ def write_report(
     opened = Dataset.open(dataset)
     target = Path(out) if out is not None else opened.path / REPORT
     check_output(target)
-    page = build(opened, calls, on_event)
+    page = build_page(opened, calls, on_event)
     if problems is not None:
         problems.extend(page.problems)
-    text = render(page)
+    text = render_page(page)
     with storing(target):
         if out is None:
             opened.check_there()
@@ -52,7 +52,7 @@ def write_report(
     return target
 
 
-def render(page: Page) -> str:
+def render_page(page: Page) -> str:
     """The page as HTML. Everything from the data set is escaped; only our own style and script may act (CSP hashes)."""
     css, js = asset("report.css"), asset("report.js")
     return template("report.html.j2").render(

@@ -13,7 +13,7 @@ from earwitness.errors import InputError
 from earwitness.looks import Colour, Dash, Look
 from earwitness.path.registry import known_path
 from earwitness.report.plot import Axis, Plot, Series, Tick, dots, line, x_ticks
-from earwitness.report.tracks import one_way_delay_ms
+from earwitness.report.tracks import delays_if_known_ms
 from earwitness.report.words import Group, Way, codec_label, number_text, percent_text
 
 CDF_HEIGHT = 230
@@ -97,7 +97,6 @@ def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] |
         tuple(series),
         x_ticks(x_axis, "ms", 6),
         tuple(Tick((1 - share / 100) * CDF_HEIGHT, f"{share} %") for share in (0, 25, 50, 75, 100)),
-        x_label="one-way delay",
     )
     return plot, tuple(keys)
 
@@ -134,7 +133,7 @@ def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
     says = "MOS-LQO by path and codec, medians: " + "; ".join(tick.label for tick, _ in texts)
     words = ((1, "1 bad"), (2, "2 poor"), (3, "3 fair"), (4, "4 good"), (5, "5"))
     ticks = tuple(Tick((value - 1) * 25.0, label) for value, label in words)
-    return Plot(says, height, tuple(series), ticks, x_label="MOS-LQO", texts=tuple(texts)), left_out
+    return Plot(says, height, tuple(series), ticks, texts=tuple(texts)), left_out
 
 
 def pooled(delays: Mapping[Way, Sequence[tuple[F64, int]]]) -> list[Distribution]:
@@ -151,7 +150,7 @@ def one_direction(call: StoredCall, direction: str) -> tuple[F64, int] | None:
         trace = call.trace(direction)
     except InputError:
         return None
-    delays = one_way_delay_ms(trace)
+    delays = delays_if_known_ms(trace)
     return (delays, int((~trace.arrived).sum())) if len(delays) else None
 
 

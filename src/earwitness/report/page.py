@@ -28,7 +28,7 @@ from earwitness.report.words import (
     score_columns,
     summary,
 )
-from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
+from earwitness.report.worldmap import Waypoint, WorldMap, stops, world_map
 from earwitness.version import __version__
 
 MOST_TRACES = 400
@@ -60,7 +60,7 @@ class CallView:
     record: CallRecord
     rows: tuple[Row, ...]
     directions: tuple[DirectionView, ...] = ()
-    way: tuple[Stop, ...] = ()
+    way: tuple[Waypoint, ...] = ()
     map: WorldMap | None = None
     milestones: tuple[tuple[str, float], ...] = ()
     """Name, and ms after the first one."""
@@ -109,7 +109,7 @@ class Page:
     networks: list[str] = field(default_factory=list)
 
 
-def build(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore) -> Page:
+def build_page(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore) -> Page:
     """Read a data set into a page. `most_calls`: calls shown in full; None: all."""
     problems: list[Problem] = []
     stored = list(dataset.readable(problems))
@@ -122,7 +122,7 @@ def build(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore)
     complete = [call for call in stored if call.record.outcome == "completed"]
     page.calls_completed = len(complete)
     page.summary = summary(found)
-    shown = choose(complete, most_calls)
+    shown = choose_calls(complete, most_calls)
     for i, call in enumerate(shown):
         on_event(StageReached(f"call {i + 1} of {len(shown)}"))
         with apart(call.call_id, problems, without="its packets and sound"):
@@ -144,7 +144,7 @@ def build(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore)
     return page
 
 
-def choose(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
+def choose_calls(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
     """The calls to show in full: of each way and codec the worst, the best, the middle one, and so on, by MOS-LQO."""
     if most is None or len(calls) <= most:
         return list(calls)

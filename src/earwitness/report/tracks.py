@@ -86,7 +86,7 @@ def tracks(call: StoredCall, direction: str) -> Tracks:
     return Tracks(tuple(plots), said, heard, after, span, tuple(dict.fromkeys(notes)))
 
 
-def one_way_delay_ms(trace: Trace) -> F64:
+def delays_if_known_ms(trace: Trace) -> F64:
     """One-way delays of the packets that arrived, ms; empty where the two ends' clocks are not the same."""
     if not trace.one_clock:
         return np.zeros(0)
@@ -169,7 +169,7 @@ def _packets(trace: Trace, ledger: pd.DataFrame | None, axis: Axis) -> list[Plot
     spoken = _spoken_s(trace, trace.timestamp)
     arrived = trace.arrived
     plots = []
-    if len(one_way_delay_ms(trace)):
+    if len(delays_if_known_ms(trace)):
         plots.append(_delay(trace, ledger, spoken, axis))
     jitter = jitter_ms(trace)
     if len(jitter):

@@ -57,7 +57,7 @@ def report_what_if(
 
     Writes whatif.html, whatif-calls.parquet and .csv (a row a call, direction and buffer), whatif-summary.csv (a row a
     path, codec and buffer) and tradeoff-PATH.pdf and .png. `out`: by default the folder whatif of the data set. The
-    same data set gives the same bytes, whatever the number of workers. Arguments and errors as `study.whatif.what_if`.
+    same data set gives the same bytes, whatever the number of workers. Arguments and errors as `replay.whatif.what_if`.
     """
     folder = out or dataset / "whatif"
     _make_way(folder)
@@ -75,7 +75,7 @@ def report_what_if(
         _make_way(folder)
         tables = write_tables(found, folder)
         figures = draw_tradeoffs(found.summary, folder)
-        page = write_page(folder / _FILES[0], found, figures)
+        page = write_whatif_page(folder / _FILES[0], found, figures)
     return WhatIfReport(found, (page, *tables, *(path for paths in figures.values() for path in paths)))
 
 
@@ -94,7 +94,7 @@ def write_tables(found: WhatIf, folder: Path) -> list[Path]:
     return [rows, text, summary]
 
 
-def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Path:
+def write_whatif_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Path:
     """The page: a figure and a table for each path, every text escaped, every figure within it."""
     reasons, unscored = (
         pd.Series([why for _, _, why in of], dtype="object").value_counts().head(_MOST_REASONS)

@@ -16,7 +16,6 @@ from earwitness.score.scorers import SCORERS
 NOTHING = "–"
 """Stands for a value that was not measured."""
 
-DIRECTION_ARROWS = {"to_callee": "→", "to_caller": "←"}
 
 VERDICT_SYMBOLS = {"good": "●", "acceptable": "◐", "poor": "◔", "bad": "○", "failed": "✕"}
 """Fuller is better, so that a verdict reads without its colour."""

@@ -17,7 +17,7 @@ from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.files import read_regular
 from earwitness.score.kind import ScorerRefused
-from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, measure
+from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, native_mos
 from earwitness.speech.wav import MOST_FILE_BYTES
 
 MOST_SECONDS = 90.0
@@ -122,6 +122,6 @@ def _measured(reference: Pcm, degraded: Pcm, rate: int, *, wideband: bool) -> Me
     if len(reference) / rate > _SAFE_SECONDS and (count := _utterances(ready[0].tobytes(), rate)) > MAX_UTTERANCES:
         raise ScorerRefused(f"the reference has {count} utterances, more than PESQ's {MAX_UTTERANCES}")
     try:
-        return measure(ready[0], ready[1], rate, wideband=wideband)
+        return native_mos(ready[0], ready[1], rate, wideband=wideband)
     except PesqCodeError as error:
         raise ScorerRefused(str(error)) from error

@@ -27,7 +27,7 @@ from earwitness.study.model import (
     Power,
     Retry,
     Run,
-    Stop,
+    StopRule,
     Study,
     Watch,
 )
@@ -341,12 +341,12 @@ def _design(section: Section) -> Design:
     return Design(repeats=repeats, compare=tuple(axis for axis in compare if axis in AXES))
 
 
-def _stop(section: Section, design: Design) -> Stop:
-    stop = Stop(
-        rule=section.text("rule", Stop.rule, ("all", "half_width", "hours")),
-        measure=section.text("measure", Stop.measure, MEASURES),
+def _stop(section: Section, design: Design) -> StopRule:
+    stop = StopRule(
+        rule=section.text("rule", StopRule.rule, ("all", "half_width", "hours")),
+        measure=section.text("measure", StopRule.measure, MEASURES),
         half_width=section.number("half_width", None, 1e-6, 1e6),
-        least_repeats=section.integer("least_repeats", Stop.least_repeats, 2, 100_000),
+        least_repeats=section.integer("least_repeats", StopRule.least_repeats, 2, 100_000),
         hours=section.number("hours", None, 0.001, 1e5),
     )
     for rule, example in (("half_width", "half_width = 0.1"), ("hours", "hours = 8")):

@@ -144,9 +144,3 @@ def preview_text(plan: Preview, shown: int = 0) -> list[str]:
             f"  {options.from_place} – {options.to_place}"
         )
     return lines
-
-
-def _seen(difference: float, measure: str) -> str:
-    """A difference, or that there can be none so large."""
-    beyond = difference > _WIDEST_MOS if measure.startswith("mos") else not math.isfinite(difference)
-    return "none" if beyond else f"{difference:.2f}"

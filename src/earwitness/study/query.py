@@ -19,16 +19,6 @@ from earwitness.archive.problems import Problem, apart
 from earwitness.errors import InputError
 from earwitness.study.lock import JOURNAL, STUDY
 
-TABLES: dict[str, str] = {
-    "calls": "one row a call and direction, as in docs/data-dictionary.md",
-    "packets": "every RTP packet of every call: sent and arrived, ns",
-    "frames": "what became of every frame, and what filled every gap (the ears' ledgers)",
-    "truth": "the lab emulator's log of every packet",
-    "planned": "the study's planned calls and where they stand",
-    "attempts": "every attempt at a planned call",
-}
-"""What can be asked; those of files that the data set does not have are absent."""
-
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 _PER_CALL = {"packets": trace_file("*"), "frames": ledger_file("*"), "truth": TRUTH}
 _OF_JOURNAL = {"planned": "calls", "attempts": "attempts"}
@@ -56,7 +46,12 @@ class Answer:
 
 
 def query(directory: Path, sql: str) -> Answer:
-    """Ask the data set a question; `TABLES` says of what. Nothing in the data set can be changed by it.
+    """Ask the data set a question in SQL, which can change nothing in it.
+
+    Tables: `calls` (a row a call and direction, as in docs/data-dictionary.md), `packets` (every RTP packet of every
+    call: sent and arrived, ns), `frames` (what became of every frame, and what filled every gap: the ears' ledgers),
+    `truth` (the lab emulator's log of every packet), and of a study `planned` (its planned calls and where they stand)
+    and `attempts` (every attempt at one). Those of files that the data set does not have are absent.
 
     Calls and files that cannot be read are left out, and told with the answer. Raises InputError where there is no data
     set, or with DuckDB's word on the question.

@@ -18,7 +18,7 @@ from earwitness.report.style import GREY, Mark, path_style
 
 
 @dataclass(frozen=True)
-class Study:
+class FigureData:
     """What the figures are drawn from.
 
     `ends` is the tidy frame, `conditions` its conditions in order. `packets` are the ends of which single packets were

@@ -42,7 +42,7 @@ TABLE_TITLES = {
 }
 
 
-def write_page(path: Path, result: Reproduction) -> Path:
+def write_reproduction_page(path: Path, result: Reproduction) -> Path:
     """Write the page; every text is escaped, every figure a PNG within it."""
     text = template("reproduction.html.j2").render(
         version=__version__,

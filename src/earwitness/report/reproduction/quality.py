@@ -10,8 +10,8 @@ from matplotlib.patches import Patch
 from earwitness.analysis.statistics import correlate
 from earwitness.published.methods import ends_completed
 from earwitness.report.reproduction.drawing import (
+    FigureData,
     NotDrawn,
-    Study,
     box,
     cdf,
     counts_text,
@@ -25,7 +25,7 @@ from earwitness.report.style import Mark, codec_style, figure, panels, without_f
 MAX_PLACES = 12
 
 
-def draw_pesq_cdf(study: Study) -> tuple[Figure, str]:
+def draw_pesq_cdf(study: FigureData) -> tuple[Figure, str]:
     """How good calls sound: the distribution of MOS-LQO in each condition."""
     drawing, axes = figure()
     counts, failed = [], []
@@ -43,7 +43,7 @@ def draw_pesq_cdf(study: Study) -> tuple[Figure, str]:
     return drawing, f"Ends scored: {counts_text(counts)}. Left out, score 0.00 (failed): {', '.join(failed)}."
 
 
-def draw_codec_box(study: Study) -> tuple[Figure, str]:
+def draw_codec_box(study: FigureData) -> tuple[Figure, str]:
     """MOS-LQO by codec and condition: median, quartiles, and the 5th and 95th percentile."""
     groups = [(c, ends_completed(g), m) for c, g, m in study.groups("mos_lqo")]
     codecs = [
@@ -75,7 +75,7 @@ def draw_codec_box(study: Study) -> tuple[Figure, str]:
     )
 
 
-def draw_place_cdf(study: Study) -> tuple[Figure, str]:
+def draw_place_cdf(study: FigureData) -> tuple[Figure, str]:
     """MOS-LQO by pair of places, a panel each."""
     groups = [(c, ends_completed(g), m) for c, g, m in study.groups("mos_lqo")]
     sizes = pd.concat([g["place"] for _, g, _ in groups]).value_counts() if groups else pd.Series(dtype=int)
@@ -109,7 +109,7 @@ def draw_place_cdf(study: Study) -> tuple[Figure, str]:
     return drawing, f"Completed ends by pair of places (caller – callee).{left}"
 
 
-def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
+def draw_pesq_jitter(study: FigureData) -> tuple[Figure, str]:
     """MOS-LQO against the standard deviation of jitter, with each codec's median along it."""
     groups = [(c, g[(g["mos_lqo"] > 0) & (g["jitter_sd_ms"] > 0)]) for c, g, _ in study.groups("jitter_sd_ms", 10)]
     groups = [(condition, group) for condition, group in groups if len(group) >= 10]
@@ -159,7 +159,7 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
     )
 
 
-def draw_hops(study: Study) -> tuple[Figure, str]:
+def draw_hops(study: FigureData) -> tuple[Figure, str]:
     """A hop fewer: quality and jitter over circuits of different length."""
     groups = [(c, g, m) for c, g, m in study.groups("mos_lqo") if int(g["hops"].iloc[0] or 0) > 0]
     if len({int(group["hops"].iloc[0]) for _, group, _ in groups}) < 2:
