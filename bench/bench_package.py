@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
 import sysconfig
@@ -11,13 +10,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from scapy.all import IP, UDP, wrpcap
+from scapy.layers.inet import IP, UDP
+from scapy.utils import wrpcap
 
 from bench.measure import Measurement
-from earwitness.speech.codecs.base import encode_packets
-from earwitness.speech.codecs.registry import codec
-from earwitness.speech.reference import speech
-from earwitness.speech.wav import write_wav
+from testing.whole_call import make_call
 
 BEFORE = 927_391_084
 """Bytes that version 0.1.0 added to a fresh environment of Python 3.11 when it had no extras (2026-11-30)."""
@@ -39,7 +36,7 @@ def bench_install() -> list[Measurement]:
         core = _install(folder, wheel, "")
         size = core.added
         found.append(Measurement("core, installed", size, "bytes", BEFORE / 2, note=f"{size / BEFORE:.1%} of before"))
-        _make_call(folder)
+        make_call(folder)
         for command, arguments in _COMMANDS.items():
             done = core.run(*arguments)
             worked = bool(done.stdout) and all(map(json.loads, done.stdout.splitlines())) and not done.stderr
@@ -102,15 +99,3 @@ def _install(folder: Path, wheel: Path, extra: str) -> _Environment:
 
 def _size(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*"))
-
-
-def _make_call(folder: Path) -> None:
-    said = speech("carlo-10s").samples
-    write_wav(folder / "said.wav", said, 8000)
-    packets = []
-    for number, payload in enumerate(encode_packets(codec("g711u"), said)):
-        header = struct.pack(">BBHII", 0x80, 0x80 * (number == 0), number, 160 * number, 7)
-        packet = IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=4000, dport=4002) / (header + payload)
-        packet.time = 1_700_000_000 + number * 0.02
-        packets.append(packet)
-    wrpcap(str(folder / "call.pcap"), packets)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from earwitness.errors import InputError
 from earwitness.trace.capture import parse_capture, read_capture
-from earwitness.trace.rtcp import missed_by_capture, round_trips
+from earwitness.trace.rtcp import missed_by_capture, rtcp_round_trips
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
 
@@ -28,6 +28,6 @@ def read_all(data: bytes | Path, resume: bool) -> int:
         assert found.packets_received + found.packets_duplicate == len(trace)
         wireshark_figures(trace)
         assert 0.0 <= (missed_by_capture(capture, stream) or 0.0) <= 1.0
-    round_trips(capture)
+    rtcp_round_trips(capture)
     assert len(capture.streams) or capture.problems or not capture.packets
     return len(capture.streams)

@@ -70,7 +70,9 @@ def test_two_dumps_written_over_each_other_in_one_file() -> None:
     assert [p.kind for p in parse_capture(data).problems] == [ProblemKind.CORRUPT]
     whole = parse_capture(data, resume=True)
     assert sum(len(s.trace) for s in whole.streams) > 100
-    assert all("missing here" in p.detail for p in whole.problems if p.kind == ProblemKind.CORRUPT)
+    corrupt = [p.detail for p in whole.problems if p.kind == ProblemKind.CORRUPT]
+    assert corrupt
+    assert all("missing here" in detail for detail in corrupt)
 
 
 def test_no_rtp_from_the_far_end() -> None:

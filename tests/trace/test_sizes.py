@@ -237,7 +237,6 @@ def test_sources_and_flows_beyond_count_are_left_out_and_told(monkeypatch: pytes
 
 SDP_FLOOD = """
 import resource, sys
-from testing.trace.making import Datagram, START_NS, pcap
 from earwitness.trace.capture import read_capture
 from earwitness.trace.timing import summarise
 if len(sys.argv) > 2:

@@ -10,7 +10,7 @@ from earwitness.arrays import Pcm
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.hear import Heard
 from earwitness.ear.hear import hear as hear_trace
-from earwitness.ear.listen import choose, codec_of_stream, listen
+from earwitness.ear.listen import choose_stream, codec_of_stream, listen
 from earwitness.errors import InputError
 from earwitness.replay.blame import Blame
 from earwitness.replay.blame import blame as blame_heard
@@ -23,13 +23,13 @@ from earwitness.speech.wav import read_wav, resample
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.model import Trace
 from earwitness.trace.report import choose_streams, time_streams
-from earwitness.trace.streams import Stream
+from earwitness.trace.streams import RtpStream
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Packets: TypeAlias = Trace | Stream | Capture | str | Path
+Packets: TypeAlias = Trace | RtpStream | Capture | str | Path
 """What can be heard: a trace, a stream of a capture, or a whole capture (read, or as a file)."""
 
 AnySound: TypeAlias = Heard | Speech | tuple[Pcm, int] | str | Path
@@ -39,13 +39,13 @@ DEFAULT_BUFFER = "pjmedia"
 """That of the published study's phones."""
 
 
-def timing(packets: Trace | Stream, *, spike_threshold_ms: float = SPIKE_MS) -> Timing:
+def timing(packets: Trace | RtpStream, *, spike_threshold_ms: float = SPIKE_MS) -> Timing:
     """When the packets of one stream arrived, summed up: jitter, gaps, spikes, bursts, loss, delay variation.
 
     A gap longer than `spike_threshold_ms` is a spike. Units are in the names of the fields; NaN where there is nothing
     to tell from. Never raises, on an empty trace neither. Definitions: RFC 3550 A.8, RFC 5481; docs/timing.md.
     """
-    trace = packets.trace if isinstance(packets, Stream) else packets
+    trace = packets.trace if isinstance(packets, RtpStream) else packets
     return summarise(trace, spike_threshold_ms=spike_threshold_ms)
 
 
@@ -159,10 +159,10 @@ def _listened(
 ) -> tuple[Heard, Codec]:
     """What was heard, and the codec that it was heard with."""
     asked = codec if codec is None or isinstance(codec, str) else codec.spec
-    if isinstance(packets, Trace | Stream):
+    if isinstance(packets, Trace | RtpStream):
         if to is not None:
             raise InputError("listening at", to, "a stream has one receiver", "give the whole capture, or leave it out")
-        if isinstance(packets, Stream):
+        if isinstance(packets, RtpStream):
             trace, known = packets.trace, codec_of_stream(packets, asked)
         elif asked is None:
             raise InputError("listening to", packets.source or "a trace", "its codec is not known", "give the codec")
@@ -171,7 +171,7 @@ def _listened(
         said = None if reference is None else _said(reference, known)
         return hear_trace(trace, known, buffer, concealment=concealment, reference=said, seed=seed), known
     capture = _capture(packets)
-    known = choose(capture, to=to, codec=asked).codec
+    known = choose_stream(capture, to=to, codec=asked).codec
     said = None if reference is None else _said(reference, known)
     (heard,) = listen(capture, [buffer], reference=said, to=to, codec=asked, concealment=concealment, seed=seed)
     return heard, known

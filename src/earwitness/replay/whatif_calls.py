@@ -23,8 +23,7 @@ from earwitness.archive.problems import Problem, apart
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.ear.hear import Heard, hear
-from earwitness.ear.listen import choose, listen, remade_as
-from earwitness.ear.listen import STUDY_OPUS, choose_stream, listen
+from earwitness.ear.listen import choose_stream, listen, remade_as
 from earwitness.ear.payload import is_whole
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.files import MIB, open_regular

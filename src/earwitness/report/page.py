@@ -28,8 +28,6 @@ from earwitness.report.words import (
     score_columns,
     summary,
 )
-from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
-from earwitness.report.words import Group, Way, codec_label, direction_label, groups, summary
 from earwitness.report.worldmap import Waypoint, WorldMap, stops, world_map
 from earwitness.version import __version__
 

@@ -17,7 +17,6 @@ from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.files import read_regular
 from earwitness.score.kind import ScorerRefused
-from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, measure
 from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, native_mos
 from earwitness.speech.wav import MOST_FILE_BYTES
 

@@ -52,6 +52,8 @@ class Timing:
     jitter_median_ms: float
     jitter_p95_ms: float
     jitter_max_ms: float
+    jitter_range_ms: float
+    """Maximum less minimum: as the estimate is 0 at the first packet, the maximum of any stream that arrived."""
     jitter_iqr_ms: float
     jitter_std_dev_ms: float
     jitter_final_units: int
@@ -103,7 +105,7 @@ def summarise(
     here = arrivals(trace)
     counts = loss(trace, here)
     jitter = jitter_ms(here)
-    lower, median, upper, jitter_p95, jitter_max = quantiles(jitter, 0.25, 0.5, 0.75, 0.95, 1.0)
+    least, lower, median, upper, jitter_p95, jitter_max = quantiles(jitter, 0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
     gaps = gap_series.gaps_ms(here)
     pauses = gap_series.pauses_ms(here)
     without = np.maximum(gaps - pauses, 0.0)
@@ -135,6 +137,7 @@ def summarise(
         jitter_median_ms=median,
         jitter_p95_ms=jitter_p95,
         jitter_max_ms=jitter_max,
+        jitter_range_ms=jitter_max - least,
         jitter_iqr_ms=upper - lower,
         jitter_std_dev_ms=_deviation(jitter),
         jitter_final_units=last_jitter_units(here),
