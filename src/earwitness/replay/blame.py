@@ -34,8 +34,8 @@ CAUSES: dict[str, str] = {
     "late": "frames that arrived but were not played (too late, or discarded by the buffer), replaced by silence",
     "adaptation": "changing delay: speech interrupted, joined or stretched, with silence where nothing plays",
     "concealment": "the phone's concealment instead of silence; negative if it helps",
-    "misalignment": "PESQ's failure to find the true delay where it changes, or the speech in a recording that starts in"
-    " the middle of it: not heard by any listener",
+    "misalignment": "PESQ's failure to find the true delay where it changes, or the speech in a recording that starts"
+    " in the middle of it: not heard by any listener",
 }
 """The causes in the order in which they are added. From `sending` to `concealment` PESQ is given the true alignment:
 the audio is compared with what was said at that time; in the last step it has to find the alignment itself."""
