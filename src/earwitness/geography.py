@@ -72,7 +72,7 @@ _HANDED_ON = "EARWITNESS_PLACES"
 _known: dict[str, Place] = {}
 
 
-def hand_on() -> None:
+def share_places() -> None:
     """Pass the cities found so far to child processes, because loading the table takes each of them half a second."""
     os.environ[_HANDED_ON] = json.dumps({name: astuple(city) for name, city in _known.items()})
 

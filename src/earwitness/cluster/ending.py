@@ -9,7 +9,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-from earwitness.netns.termination import on_word_to_end
+from earwitness.netns.termination import on_termination_request
 
 
 def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
@@ -26,5 +26,5 @@ def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
 
 async def until_told_to_end(serving: asyncio.Task[Any]) -> None:
     """Wait for the task; SIGINT, SIGTERM and SIGHUP cancel it. Its error is raised, its cancellation is not."""
-    with on_word_to_end(serving.cancel), contextlib.suppress(asyncio.CancelledError):
+    with on_termination_request(serving.cancel), contextlib.suppress(asyncio.CancelledError):
         await serving
