@@ -1,4 +1,4 @@
-"""The end of a command that serves: SIGINT, SIGTERM or SIGHUP."""
+"""Ends a serving command on SIGINT, SIGTERM or SIGHUP."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from earwitness.netns.termination import on_termination_request
 
 
 def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
-    """Run it, and end this process with it. What it raises is raised.
+    """Run the coroutine, then end this process. Its exceptions are raised.
 
-    All of ours has ended then; tasks of Dask's are not waited for: some do not heed their cancellation, and would hold
-    the process for half a minute.
+    Everything of Earwitness has ended by then. Dask's remaining tasks are not awaited, because some ignore cancellation
+    and would delay the exit by half a minute.
     """
     asyncio.Runner().run(work)
     sys.stdout.flush()

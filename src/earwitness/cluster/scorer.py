@@ -1,7 +1,7 @@
-"""A process that hears and scores for the cluster, one task at a time, at low priority: calls must not notice it.
+"""A process that hears and scores for the cluster, one task at a time, at low priority so as not to disturb calls.
 
-`python -m earwitness.cluster.scorer CLUSTER KEYS NAME FOLDER [REACHED_AT PORT]`, started by a vantage, which it dies
-with.
+`python -m earwitness.cluster.scorer CLUSTER KEYS NAME FOLDER [REACHED_AT PORT]`, started by a vantage; it ends with the
+vantage.
 """
 
 from __future__ import annotations
