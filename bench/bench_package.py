@@ -10,9 +10,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from scapy.layers.inet import IP, UDP
-from scapy.utils import wrpcap
-
 from bench.measure import Measurement
 from testing.whole_call import make_call
 
