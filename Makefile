@@ -17,8 +17,8 @@ test: setup-dev
 	@tools/test
 
 lint: setup-dev
-	.venv/bin/ruff check src tests bench tools
-	.venv/bin/ruff format --check src tests bench tools
+	.venv/bin/ruff check src tests testing bench tools
+	.venv/bin/ruff format --check src tests testing bench tools
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 

@@ -11,12 +11,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.commands import EARWITNESS, started, until
+from bench.commands import started, until
 from bench.measure import Measurement
+from testing.commands import EARWITNESS
+from testing.published.folder import PUBLISHED
 
-PUBLISHED = Path(
-    os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parent.parent.parent / "shared" / "published")
-)
 REFERENCE = PUBLISHED / "02-data-collection-steps/caller/audio-samples/prior-work-jithin-audio.wav"
 BUFFERS = ("fixed:60", "fixed:200", "pjmedia", "adaptive", "oracle:200")
 CALLS = int(os.environ.get("EARWITNESS_BENCH_CALLS", "16"))
@@ -30,7 +29,7 @@ _RUN = """
 import json, sys, time
 from pathlib import Path
 import earwitness.replay.whatif as whatif
-import earwitness.score.pesq as pesq
+from earwitness.score import pesq
 from earwitness.cli.clusters import work_on
 dataset, out, captures, reference, workers, cluster, keys, *buffers = sys.argv[1:]
 inside, real = [0.0], pesq.measure

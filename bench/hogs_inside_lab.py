@@ -12,8 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.lab.load.hogs import Hogs
-
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.call.lab_network import LabNetwork
@@ -22,6 +20,7 @@ from earwitness.call.plan import CallPlan
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.sandbox import in_sandbox, rerun_inside
+from testing.lab.load.hogs import Hogs
 
 HOGS: dict[str, tuple[str, int]] = {
     "none": ("", 0),

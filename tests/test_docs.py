@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import bench
 import typer.main
 
+import bench
 from earwitness.cli.main import app
 
 TOP = Path(__file__).parents[1]

@@ -29,7 +29,7 @@ GLIBC = {"libc.so.6", "libm.so.6"}
 OURS_FIRST = ("--weaken-symbol=inner_prod", "--redefine-sym=stderr=within_reach_stderr")
 
 
-class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]  # Hatchling is there while a package is built
     """Links before the package is put together, also for an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -24,22 +24,16 @@ from earwitness.report.reproduction.reproduce import reproduce
 from earwitness.study.design import design
 from earwitness.study.file import StudyFile, parse_study
 from earwitness.study.folder import owned_study
-from tests.study.simulated import SimulatedSlot, run_simulated, simulated_record
+from testing.commands import MAIN
+from testing.study.files import BOTH_CODECS, TOR3, study_file
+from testing.study.simulated import SimulatedSlot, run_simulated, simulated_record
 
-STUDY = """
-version = 1
-name = "sim"
-[[path]]
-name = "direct"
-path = "direct"
-[[path]]
-name = "tor3"
-path = "tor"
-guard = "Fluffy"
-[axes]
-codec = ["g711u", "opus:24000"]
-places = [["Frankfurt", "London"], ["Paris", "Tokyo"]]
-"""
+STUDY = study_file(
+    "sim",
+    paths=[f'{TOR3}\nguard = "Fluffy"'],
+    codecs=BOTH_CODECS,
+    places=[("Frankfurt", "London"), ("Paris", "Tokyo")],
+)
 FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
 
 
@@ -141,7 +135,7 @@ def test_figures_come_again_bit_for_bit(directory: Path, tmp_path: Path) -> None
     made = bundle(directory, tmp_path / "figures.tar.gz", draw=draw)
     assert made.figures >= 4
     top = unpacked(made.path, tmp_path / "x")
-    program = f"{sys.executable} -c 'from earwitness.cli.main import main; main()'"
+    program = f"{sys.executable} -c '{MAIN}'"
     done = subprocess.run(
         ["make", "figures", f"EARWITNESS={program}"], cwd=top, capture_output=True, text=True, check=False
     )

@@ -30,7 +30,8 @@ from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.trace.model import Trace
 from earwitness.trace.table import write_trace
-from tests.study.simulated import SimulatedSlot, run_simulated
+from testing.bundle.archive import in_archive
+from testing.study.simulated import SimulatedSlot, run_simulated
 
 MACHINE = "gretchens-thinkpad"
 SHORT_HOST = "pbxkiste"
@@ -59,8 +60,14 @@ CANARIES = (
     "my notes",
     "stimme-von-ihr",
     ADDRESS,
+    ADDRESS6,
+    MAC,
+    ONION.removesuffix(".onion"),
+    NICKNAME,
+    ASKED,
+    FINGERPRINT,
+    SECRET,
 )
-CANARIES += (ADDRESS6, MAC, ONION.removesuffix(".onion"), NICKNAME, ASKED, FINGERPRINT, SECRET)
 ALL = (
     f"at {MACHINE} ({FQDN}, {SHORT_HOST}) {PERSON} of sip:{ACCOUNT}@{SHORT_HOST}:5060 and <sip:{ACCOUNT}@{ADDRESS}>"
     f" from {ADDRESS}:9001 and [{ADDRESS6}]:443, udp:{ADDRESS6}, last {ADDRESS}. {MAC} {ONION} {ONION.upper()}"
@@ -354,7 +361,7 @@ def found_in(archive: Path) -> list[str]:
     leaks = []
     with tarfile.open(archive) as tar:
         for member in tar:
-            data = tar.extractfile(member).read()  # type: ignore[union-attr]
+            data = in_archive(tar, member)
             for where, content in contents(member.name, data):
                 text = content + b"\n" + member.name.encode() + json.dumps(member.pax_headers).encode()
                 for name in CANARIES:
@@ -384,7 +391,7 @@ def test_without_pseudonyms_the_search_finds_them(directory: Path, tmp_path: Pat
     for where in ("trace.parquet!schema", "ledger.parquet!schema", "truth.parquet!", "record.json", "to_callee.wav"):
         assert where in leaks, where
     with tarfile.open(made.path) as tar:
-        journal = tar.extractfile("out/data/study/journal.sqlite").read()  # type: ignore[union-attr]
+        journal = in_archive(tar, "out/data/study/journal.sqlite")
         assert PERSON.encode() in journal
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.schema import columns
-from tests.call.conftest import Run
+from testing.commands import Run
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("tor_lab")]
 

@@ -59,14 +59,15 @@ def test_a_scoring_process_that_is_killed_costs_no_call(tmp_path: Path) -> None:
 class Faulty(RemoteNetwork):
     """Two machines, and a fault of ours on the way to the other."""
 
-    def __init__(self, fault: Exception) -> None:
+    def __init__(self, fault: Exception | None) -> None:
         nobody = Invitation("", "", "", "")
         super().__init__(("127.0.0.1", 9), nobody, Path("/nowhere"))
         self.fault = fault
 
     @asynccontextmanager
     async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
-        raise self.fault
+        if self.fault is not None:
+            raise self.fault
         yield
 
 

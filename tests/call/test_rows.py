@@ -11,7 +11,7 @@ from earwitness.call.rows import timed
 from earwitness.errors import Outcome
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
-from tests.trace.making import START_NS, trace
+from testing.trace.making import START_NS, trace
 
 LIVE = PlacedCall(call_id="x", started_at="", plan=CallPlan(), codec="g711u", outcome=Outcome.COMPLETED)
 SENT_NS = START_NS + np.arange(100, dtype=np.int64) * 20_000_000

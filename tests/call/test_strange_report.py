@@ -19,7 +19,7 @@ from earwitness.call.talk import collect
 from earwitness.netns.child import ChildGone
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
-from tests.remote.hostile import REPORT, SETUP
+from testing.remote.hostile import REPORT, SETUP
 
 
 @dataclass
@@ -71,7 +71,7 @@ def test_a_strange_report_is_a_stored_failure(tmp_path: Path, report: Any) -> No
                 name: await stack.enter_async_context(BuiltinPhone.over(Child(told), PhoneSetup.from_dict(SETUP)))
                 for name, told in (("caller", REPORT), ("callee", report))
             }
-            failure = await collect({name: End() for name in phones}, phones, {}, notebook)  # type: ignore[misc, arg-type]
+            failure = await collect({name: End() for name in phones}, phones, {}, notebook)  # type: ignore[misc]
         assert failure is not None
         return notebook.live(failure.outcome, failure)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from tests.call.conftest import Run
+from testing.commands import Run
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("tor_lab")]
 

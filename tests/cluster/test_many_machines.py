@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.remote.test_two_machines import ran
+from testing.commands import report_of
 
 pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return ran("../cluster/many_machines.py", tmp_path_factory.mktemp("many_machines"))
+def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return report_of("testing.cluster.many_machines", tmp_path_factory.mktemp("many_machines"))
 
 
 def test_a_vantage_without_a_valid_certificate_is_refused_in_one_line(report: dict[str, Any]) -> None:

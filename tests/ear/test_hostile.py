@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from earwitness.errors import EarwitnessError
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import Trace
-from tests.ear.hostile import (
+from testing.ear.hostile import (
     ARRIVALS,
     BUFFERS,
     CODECS,
@@ -28,8 +29,10 @@ from tests.ear.hostile import (
     timed,
 )
 
+T = TypeVar("T")
 
-def mostly(first: object, *others: object) -> st.SearchStrategy[object]:
+
+def mostly(first: T, *others: T) -> st.SearchStrategy[T]:
     """One of these, half of the time the first."""
     return st.sampled_from([*[first] * max(1, len(others)), *others])
 
@@ -46,7 +49,7 @@ def hostile(draw: st.DrawFn, name: str) -> Trace | None:
         "kept": draw(mostly(*KEPT)),
         "types": draw(mostly(*TYPES)),
     }
-    rate = draw(mostly(None, 1, 8000, 999_999_999, 2**40))
+    rate: int | None = draw(mostly(None, 1, 8000, 999_999_999, 2**40))
     count, seed, one_clock = draw(st.integers(0, 60)), draw(st.integers(0, 2**32)), draw(st.booleans())
     with suppress(EarwitnessError):
         return made(kinds, name, count, seed, rate, one_clock)

@@ -14,10 +14,10 @@ from earwitness.ear.hear import Heard, hear
 from earwitness.ear.span import LEAP_SECONDS, leap_seconds, room_for_packets, without_leaps
 from earwitness.errors import InputError
 from earwitness.replay.blame import blame
-from earwitness.score.pesq import ScorerRefused
+from earwitness.score.kind import ScorerRefused
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import LOST, Payloads, Trace
-from tests.ear.traces import MS, START_NS, trace_of, voice
+from testing.ear.traces import MS, START_NS, trace_of, voice
 
 G711 = codec("g711u")
 BUFFERS = ("fixed:60", "pjmedia", "adaptive", "oracle:100")

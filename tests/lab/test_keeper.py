@@ -17,8 +17,10 @@ from earwitness.errors import EarwitnessError
 from earwitness.lab import keeper
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.joining import run_joined
+from earwitness.netns.private import runtime_dir
 from earwitness.netns.process_identity import ProcessIdentity, processes_in
-from tests.netns.leftovers import Token, machine_state
+from testing.commands import EARWITNESS
+from testing.netns.leftovers import Token, machine_state
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,7 +32,7 @@ def cli(tmp_path: Path, token: Token, monkeypatch: pytest.MonkeyPatch) -> Iterat
     environment = {**token.environment, "EARWITNESS_RUNTIME": str(tmp_path / "runtime")}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", *arguments]
+        argv = [*EARWITNESS, *arguments]
         return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
     yield run
@@ -106,12 +108,12 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
             "asyncio.run(ask())"
         )
         asks = [sys.executable, "-c", join, sys.executable, "-c", asking]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        with subprocess.Popen([*asks, "Sydney"], **pipes) as first:
+        pipe = subprocess.PIPE
+        with subprocess.Popen([*asks, "Sydney"], stdin=pipe, stdout=pipe, text=True) as first:
             assert first.stdin is not None
             assert first.stdout is not None
             assert [first.stdout.readline() for _ in range(2)] == ["joined the lab that is up\n", "Sydney\n"]
-            with subprocess.Popen([*asks, "Seoul"], **pipes) as second:
+            with subprocess.Popen([*asks, "Seoul"], stdin=pipe, stdout=pipe, text=True) as second:
                 assert second.stdin is not None
                 assert second.stdout is not None
                 assert second.stdout.readline() == "waiting for another command that uses the lab\n"
@@ -129,7 +131,7 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
         while processes_in(record.namespaces) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert keeper.current() is None
-        assert not (keeper.runtime_dir() / "lab.json").exists()
+        assert not (runtime_dir() / "lab.json").exists()
     finally:
         del os.environ["EARWITNESS_TEST_TOKEN"]
 

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from earwitness.netns.private import private_folder, runtime_dir
 from earwitness.netns.process_identity import ProcessIdentity
 from earwitness.tor.control import ControlAddress
 from earwitness.tor.streams import my_turn
+from testing.commands import EARWITNESS
 
 NOBODY = 65534
 
@@ -58,7 +58,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def earwitness(*arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", *arguments]
+    argv = [*EARWITNESS, *arguments]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environment)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,6 +72,15 @@ def test_columns_of_a_path_without_probes_are_empty() -> None:
     assert rows_of(details, "to_callee")["throughput_kbit_s"] is None
 
 
+def in_band(link: StreamLink, said: list[tuple[str, dict[str, Any]]]) -> InBand:
+    """The probes at one end of a stream."""
+    return InBand(lambda: link, lambda event, **values: said.append((event, values)))
+
+
+def take_framed(end: InBand, datagram: bytes) -> None:
+    end.take(datagram[4:])
+
+
 def test_probes_inside_a_stream() -> None:
     """Every byte arrives: the back-pressure of the stream holds the sender, nothing is dropped."""
     said: list[tuple[str, dict[str, Any]]] = []
@@ -83,9 +93,8 @@ def test_probes_inside_a_stream() -> None:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
             link = StreamLink(sock)
-            end = InBand(lambda link=link: link, lambda event, **values: said.append((event, values)))  # type: ignore[misc]
-            link.serve(counters[number], lambda datagram, end=end: end.take(datagram[4:]), lambda _reason: None)  # type: ignore[misc]
-            ends.append(end)
+            ends.append(in_band(link, said))
+            link.serve(counters[number], partial(take_framed, ends[-1]), lambda _reason: None)
         await ends[0].ping(3)
         await ends[1].fill()
         while len(said) < 2:

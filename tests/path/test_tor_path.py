@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
-from tests.path.inside_lab import DATAGRAMS, PROBES
+from testing.commands import report_of
+from testing.path.inside_lab import DATAGRAMS, PROBES
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
@@ -20,22 +16,14 @@ FLOWS = {"sip", "rtp", "rtcp", "other"}
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(str(error))
-    out = tmp_path_factory.mktemp("tor_path") / "report.json"
-    script = Path(__file__).with_name("inside_lab.py")
-    argv = [sys.executable, str(script), str(out)]
-    ran = subprocess.run(argv, stderr=subprocess.PIPE, text=True, timeout=220, check=False)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return json.loads(Path(out).read_text())
+def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return report_of("testing.path.inside_lab", tmp_path_factory.mktemp("tor_path"), within_s=220)
 
 
 @pytest.fixture(scope="module", params=["two", "three"])
 def path(request: pytest.FixtureRequest, report: dict[str, Any]) -> dict[str, Any]:
-    return report["two_at_once"][request.param]
+    found: dict[str, Any] = report["two_at_once"][request.param]
+    return found
 
 
 def test_flags_follow_the_plan(report: dict[str, Any]) -> None:

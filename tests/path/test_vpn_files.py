@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def test_through_tor_and_straight_differ_in_one_line(security: Security) -> None
 
 
 @pytest.mark.parametrize("end", [client_config, server_config])
-def test_nodelay_is_one_line(end: object) -> None:
-    with_it, without = (end(Tunnel(server="192.0.2.1", nodelay=on)) for on in (True, False))  # type: ignore[operator]
+def test_nodelay_is_one_line(end: Callable[[Tunnel], str]) -> None:
+    with_it, without = (end(Tunnel(server="192.0.2.1", nodelay=on)) for on in (True, False))
     assert set(with_it.splitlines()) - set(without.splitlines()) == {"socket-flags TCP_NODELAY"}
 
 

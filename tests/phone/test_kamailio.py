@@ -18,7 +18,7 @@ from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.media import bind_udp
 from earwitness.phone.setup import SipServer
-from tests.phone.test_calls import NewHost, SetupOf, every_request_was_answered, run
+from testing.phone.calls import NewHost, SetupOf, every_request_was_answered, run
 
 pytestmark = [
     pytest.mark.realtime,

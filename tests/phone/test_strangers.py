@@ -25,7 +25,7 @@ from earwitness.phone.user_agent import UserAgent
 from earwitness.remote.machine import Machine
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.rtp import RtpPacket
-from tests.phone.test_sip import Wire, message, statuses
+from testing.phone.wire import Wire, message, statuses
 
 PEER = ("10.0.0.2", 5060)
 REACH = Reach("10.0.0.1", (PEER[0],))

@@ -15,9 +15,21 @@ from earwitness.published.importing import import_folder
 from earwitness.published.printed_numbers import NUMBERS
 from earwitness.report.reproduction.drawing import FigureData
 from earwitness.report.reproduction.figures import FIGURES, draw_figures
-from earwitness.report.reproduction.reproduce import Reproduction, reproduce
+from earwitness.report.reproduction.reproduce import reproduce
+from earwitness.report.reproduction.result import Reproduction
 from earwitness.report.reproduction.text import markdown_table
-from tests.published.make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, table, wav_bytes
+from testing.published.make import (
+    CALLER,
+    SERVER,
+    both_ways,
+    end_files,
+    pcap,
+    reference,
+    sound,
+    stream,
+    table,
+    wav_bytes,
+)
 
 
 def artifact(root: Path) -> Path:

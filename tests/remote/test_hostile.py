@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from earwitness.errors import CallFailure, EarwitnessError
 from earwitness.events import Event, WarningGiven
 from earwitness.netns.accepting import Unproven
-from earwitness.netns.sandbox import check_permitted
 from earwitness.path.forwarder_process import PathEnd
 from earwitness.path.vpn_config import Security
 from earwitness.remote import answer as answering_side
@@ -26,7 +26,7 @@ from earwitness.remote.machine import Machine
 from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
 from earwitness.remote.validation import is_onion_address
-from tests.remote.hostile import (
+from testing.remote.hostile import (
     INTRODUCTION,
     ONION,
     SETUP,
@@ -37,17 +37,9 @@ from tests.remote.hostile import (
     honest,
     hostile_session,
 )
-from tests.remote.hostile_answerers import CONFIG, STEPS, hostile_answer, small_patience
+from testing.remote.hostile_answerers import CONFIG, STEPS, hostile_answer, small_patience
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def permitted() -> None:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(str(error))
 
 
 # -- a hostile caller of a real `answer` --------------------------------------------------------------------
@@ -180,7 +172,7 @@ def test_a_newcomer_takes_the_place_of_the_oldest_of_the_crowd() -> None:
     unproven = Unproven(4)
     unproven.enter("192.0.2.1", lambda: dropped.append("the caller"))
     for number in range(5):
-        unproven.enter("192.0.2.66", lambda number=number: dropped.append(f"stranger {number}"))  # type: ignore[misc]
+        unproven.enter("192.0.2.66", partial(dropped.append, f"stranger {number}"))
     assert dropped == ["stranger 0", "stranger 1"]
 
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.remote.remote_paths import SHORT_S
-from tests.remote.test_two_machines import PACKETS, ran
-from tests.remote.two_machines import CLOCK_OFFSET_MS
+from testing.commands import report_of
+from testing.remote.remote_paths import SHORT_S
+from testing.remote.two_machines import CLOCK_OFFSET_MS, PACKETS
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return ran("public_tor.py", tmp_path_factory.mktemp("public_tor"))
+def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return report_of("testing.remote.public_tor", tmp_path_factory.mktemp("public_tor"))
 
 
 @pytest.mark.parametrize(("name", "hops"), [("two", 2), ("three", 3)])

@@ -105,7 +105,7 @@ def test_a_process_that_is_told_nonsense_is_ended_and_its_caller_hears_why(tmp_p
 
         machine = Machine("there", "", "127.0.0.1", "lo")
         visit = Visit(Answering(machine=machine, store=CallStore(tmp_path), epoch_offset_ns=0))
-        visit.channel.send = send  # type: ignore[method-assign, assignment]
+        visit.channel.send = send  # type: ignore[method-assign, assignment]  # in the place of a connection
         await visit._answer({"id": 0, "do": "begin", "with": {"call_id": "a-call"}}, b"")
         for number in (1, 2):
             await visit._answer({"id": number, "do": "phone", "with": {"child": 1}}, b"")

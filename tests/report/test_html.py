@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.report.html import write_report
 from earwitness.report.overview import delay_cdf, pooled
 from earwitness.report.words import Way, groups, summary
-from tests.report.browser import browser
-from tests.report.synthetic import Made, add_call, add_failure, demo
+from testing.report.browser import browser
+from testing.report.synthetic import Made, add_call, add_failure, demo
 
 HOSTILE = (
     "\"'><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">{{7*7}}</script></title>"
@@ -263,7 +264,7 @@ def test_many_calls_stay_usable_and_the_worst_best_and_middle_are_shown(tmp_path
     assert every.count('<details class="call') == 300
 
 
-CONDITIONS = (
+CONDITIONS: tuple[dict[str, Any], ...] = (
     {},
     {"load": "web:4", "load_mbit_s": 1.4},
     {"load": "web:12", "load_mbit_s": 2.7, "link": "none"},
@@ -285,7 +286,7 @@ def under_conditions() -> list[Row]:
             started_at=f"2026-01-01T00:00:{place:02}Z",
             mos_lqo=4.0 - place / 2,
             verdict="good",
-            **different,  # type: ignore[arg-type]
+            **different,
         )
         for place, different in reversed(list(enumerate(CONDITIONS)))
     ]

@@ -99,8 +99,8 @@ def test_live_progress_ends_in_rows() -> None:
     console = Console(file=stream, width=100, force_terminal=True)
     with live_table(console) as live:
         live.stage("1", "tor 3 hops, g711u", "building the circuit")
-        assert live.pending == ("1",)
+        assert list(live.pending) == ["1"]
         live.finished("1", _rows()[:2])
-        assert live.pending == ()
+        assert list(live.pending) == []
     assert "building the circuit" in stream.getvalue()
     assert "New York" in stream.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -105,17 +106,17 @@ class TestG711:
         assert (a[0xD5], a[0x55], a[0xAA], a[0x2A]) == (8, -8, 32256, -32256)
 
     @pytest.mark.parametrize("law", ["u", "a"])
-    def test_every_byte_survives(self, law: str) -> None:
-        levels = expansion(law)  # type: ignore[arg-type]
-        again = compression(law)[levels.view(np.uint16)]  # type: ignore[arg-type]
+    def test_every_byte_survives(self, law: Literal["u", "a"]) -> None:
+        levels = expansion(law)
+        again = compression(law)[levels.view(np.uint16)]
         changed = np.flatnonzero(again != np.arange(256))
         assert changed.tolist() == ([0x7F] if law == "u" else [])
 
     @pytest.mark.parametrize("law", ["u", "a"])
-    def test_a_sample_goes_to_the_interval_around_it(self, law: str) -> None:
+    def test_a_sample_goes_to_the_interval_around_it(self, law: Literal["u", "a"]) -> None:
         samples = np.arange(65536, dtype=np.uint16).view(np.int16)
-        levels = expansion(law).astype(np.int32)  # type: ignore[arg-type]
-        decoded = levels[compression(law)]  # type: ignore[arg-type]
+        levels = expansion(law).astype(np.int32)
+        decoded = levels[compression(law)]
         inside = np.abs(samples.astype(np.int32)) < 32000
         error = np.abs(decoded - samples)[inside]
         step = np.maximum(np.abs(decoded)[inside] / 16, 16)
@@ -227,7 +228,7 @@ class TestOpus:
         of = codec("opus:32000,fec=1,loss=20")
         payloads = encode_packets(of, spoken(of, 8.0))
         whole = of.decoder().decode_many(payloads).astype(float)
-        by_fec, by_plc = [], []
+        by_fec, by_plc = list[float](), list[float]()
         for lost in range(40, len(payloads) - 1, 7):
             if not has_fec(payloads[lost + 1]) or np.std(whole[lost]) < 300:
                 continue
@@ -288,7 +289,7 @@ def test_an_encoder_takes_whole_frames_of_16_bit_samples_only() -> None:
         with pytest.raises(ValueError, match="samples at a time"):
             of.encoder().encode(np.zeros(of.frame_samples - 1, np.int16))
         with pytest.raises(ValueError, match="samples at a time"):
-            of.encoder().encode(np.zeros(of.frame_samples, np.float32))  # type: ignore[arg-type]
+            of.encoder().encode(np.zeros(of.frame_samples, np.float32))
 
 
 @pytest.mark.parametrize("name", ["g711u", "g711a", "gsm", "speex", "opus"])

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +69,7 @@ def test_numbers_out_of_bounds(column: str, value: int, says: str, tmp_path: Pat
     values = np.array(getattr(good, column))
     values[3] = value
     with pytest.raises(InputError, match=says) as caught:
-        replace(good, **{column: values})
+        replace(good, **cast(Any, {column: values}))
     assert "somewhere" in one_line(caught.value)
     # The same in a file.
     table = to_table(good)
@@ -141,7 +141,7 @@ def column(name: str, values: Any) -> Callable[[pa.Table], pa.Table]:
     return lambda table: table.set_column(table.schema.get_field_index(name), name, values)
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[pa.Table], pa.Table]] = {
     "no clock rate": about(clock_rate=0),
     "negative clock rate": about(clock_rate=-8000),
     "endless clock rate": about(clock_rate=float("inf")),

@@ -8,8 +8,8 @@ import pytest
 from earwitness.errors import InputError
 from earwitness.trace.clock import estimate_clock, on_one_clock
 from earwitness.trace.model import LOST
-from tests.trace.clocks import QUEUES, reached, trial
-from tests.trace.making import trace
+from testing.trace.clocks import QUEUES, reached, trial
+from testing.trace.making import trace
 
 
 @pytest.mark.parametrize("name", QUEUES)

@@ -12,7 +12,7 @@ from earwitness.trace.capture import parse_capture
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
 from earwitness.trace.streams import StreamOptions
-from tests.trace.making import Datagram, pcap, rtp_stream
+from testing.trace.making import Datagram, pcap, rtp_stream
 
 PORTS = StreamOptions(ports={4000})
 

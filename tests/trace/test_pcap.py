@@ -16,7 +16,7 @@ from earwitness.trace.pcap import _chained, _Walk, _Walked
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import Records
 from earwitness.trace.tally import Tally
-from tests.trace.making import START_NS, pcap, rtp_stream
+from testing.trace.making import START_NS, pcap, rtp_stream
 
 
 def read(data: bytes, **options: bool) -> Records:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from earwitness.trace.capture import parse_capture
 from earwitness.trace.rtcp import missed_by_capture, rtcp_round_trips
-from tests.trace.making import START_NS, Datagram, pcap, rtp_stream
+from testing.trace.making import START_NS, Datagram, pcap, rtp_stream
 
 PHONE, SERVER = ("10.8.0.2", 4001), ("10.8.0.1", 30001)
 

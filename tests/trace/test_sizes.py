@@ -19,8 +19,9 @@ from earwitness.trace.problem import ProblemKind
 from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.tally import Tally
 from earwitness.trace.timing import summarise
-from tests.trace.making import PHONE, START_NS, Datagram, block, invite, pcap, pcapng, rtp_stream, together
-from tests.trace.sizing import python, run, sparse
+from testing.commands import with_repository
+from testing.trace.making import PHONE, START_NS, Datagram, block, invite, pcap, pcapng, rtp_stream, together
+from testing.trace.sizing import python, run, sparse
 
 GIB = 1 << 30
 
@@ -236,7 +237,7 @@ def test_sources_and_flows_beyond_count_are_left_out_and_told(monkeypatch: pytes
 
 SDP_FLOOD = """
 import resource, sys
-from tests.trace.making import Datagram, START_NS, pcap
+from testing.trace.making import Datagram, START_NS, pcap
 from earwitness.trace.capture import read_capture
 from earwitness.trace.timing import summarise
 if len(sys.argv) > 2:
@@ -254,7 +255,7 @@ else:
 
 @pytest.mark.timeout(120)
 def test_a_flood_of_sdp_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONPATH", with_repository()["PYTHONPATH"])
     assert python(SDP_FLOOD, tmp_path / "sdp.pcap", "write").code == 0
     read = python(SDP_FLOOD, tmp_path / "sdp.pcap")
     assert read.code == 0, read.error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +15,17 @@ from earwitness.trace.payload_types import main_payload_type
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.sdp import Encoding, parse_sdp
 from earwitness.trace.streams import StreamOptions
-from tests.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
-BACK = {"source": PHONE, "destination": SERVER}
+BACK: dict[str, Any] = {"source": PHONE, "destination": SERVER}
 
 
-def read(datagrams: list[Datagram], **options: object) -> Capture:
-    return parse_capture(pcap(datagrams), options=StreamOptions(**options))  # type: ignore[arg-type]
+def read(datagrams: list[Datagram], **options: Any) -> Capture:
+    return parse_capture(pcap(datagrams), options=StreamOptions(**options))
 
 
 def test_two_directions_are_two_streams_the_longer_first() -> None:
-    capture = read(together(rtp_stream("." * 10, ssrc=1), rtp_stream("." * 15, ssrc=2, **BACK)))  # type: ignore[arg-type]
+    capture = read(together(rtp_stream("." * 10, ssrc=1), rtp_stream("." * 15, ssrc=2, **BACK)))
     assert [(s.ssrc, len(s.trace), s.flow.source) for s in capture.streams] == [
         (2, 15, "10.8.0.2"),
         (1, 10, "10.8.0.1"),

@@ -100,6 +100,6 @@ def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
 
 def read_back(tmp_path: Path) -> Trace:
     from earwitness.trace.capture import parse_capture
-    from tests.trace.making import pcap, rtp_stream
+    from testing.trace.making import pcap, rtp_stream
 
     return parse_capture(pcap(rtp_stream("...."))).streams[0].trace

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -29,6 +30,24 @@ from earwitness.version import __version__
 if TYPE_CHECKING:
     import pandas as pd
 
+_SHOWN = (
+    "call_id",
+    "path",
+    "hops",
+    "codec",
+    "from_place",
+    "to_place",
+    "direction",
+    "outcome",
+    "verdict",
+    "mos_lqo",
+    "mos_cqe",
+    "mouth_to_ear_ms",
+    "loss_ratio",
+    "late_ratio",
+)
+"""Columns that a notebook shows of a data set; `rows` has all."""
+_MOST_ROWS_SHOWN = 20
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG)
 _REMOVED = "the folder was removed or replaced meanwhile"
 _REMEDIES = {
@@ -193,6 +212,22 @@ class Dataset:
 
     def __len__(self) -> int:
         return sum(1 for _ in self.calls())
+
+    def __iter__(self) -> Iterator[StoredCall]:
+        return self.calls()
+
+    def __getitem__(self, call_id: str) -> StoredCall:
+        return self.call(call_id)
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """The data set as a notebook shows it: how many calls, and the first and last rows."""
+        rows = self.rows()
+        shown = [name for name in _SHOWN if name in rows]
+        heading = f"{escape(str(self.path))}: {rows['call_id'].nunique()} calls"
+        return f"<p>{heading}</p>{rows[shown].to_html(max_rows=_MOST_ROWS_SHOWN, na_rep='')}"
 
     def close(self) -> None:
         """Bring the index up to date; raises CallFailure where it cannot be written (no call is lost)."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from earwitness.archive.codec import Mismatch, from_plain, loads, to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, RECORD
-from earwitness.archive.schema import LABEL, MS_RANGE, Row
+from earwitness.archive.schema import LABEL, MS_RANGE, Row, is_scores
 from earwitness.errors import InputError, Outcome
 from earwitness.files import MIB, read_regular
 
@@ -184,6 +184,8 @@ class CallRecord:
                 raise Mismatch(f"rows[{i}].call_id: {row.call_id!r:.40} in the record of {self.call_id!r:.40}")
             if row.direction not in DIRECTIONS:  # it is part of names of files
                 raise Mismatch(f"rows[{i}].direction: {row.direction!r:.40} is not one of {', '.join(DIRECTIONS)}")
+            if not is_scores(row.scores):
+                raise Mismatch(f"rows[{i}].scores: they cannot be figures of scorers by name")
 
 
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")

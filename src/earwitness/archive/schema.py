@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from earwitness.analysis.conditions import conditions
+from earwitness.options import NAME
 
 SCHEMA_VERSION = 1
 
@@ -41,6 +43,23 @@ def _column(
     metadata: dict[str, Any] = {"definition": definition, "unit": unit, "source": source}
     metadata |= {"range": _RANGES.get(unit), "longest": longest if isinstance(default, str) else None}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+MOST_SCORES = 50
+"""Scorers whose figures a row can hold."""
+
+
+def is_scores(scores: Mapping[str, object]) -> bool:
+    """Whether these can be the figures of scorers by name: none is called as a column of the row is."""
+    return len(scores) <= MOST_SCORES and all(
+        NAME.fullmatch(name) and name not in Row.__dataclass_fields__ and _is_figure(value)
+        for name, value in scores.items()
+    )
+
+
+def _is_figure(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and MS_RANGE[0] <= value <= MS_RANGE[1]  # type: ignore[operator]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +215,17 @@ class Row:
     instrument_ok: bool | None = _column("Whether the instrument's own timing was good enough to trust this row")
     instrument_detail: str = _column("What of it was not good enough, and by how much; empty: nothing", default="")
     schema_version: int = _column("Version of this table's layout", default=SCHEMA_VERSION)
+    scores: Mapping[str, float] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "definition": "Figures of the scorers that were asked for besides, by scorer (`--scorer`); in calls.parquet"
+            " a JSON object as text, empty where there is none, and in tables a column for each",
+            "unit": "",
+            "source": "the scorer",
+            "range": None,
+            "longest": _LONGEST_TEXT,
+        },
+    )
 
     @property
     def conditions(self) -> str:
@@ -205,6 +235,11 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """The row as plain JSON values, in column order."""
         return dataclasses.asdict(self)
+
+    def figure(self, column: str) -> float | None:
+        """The figure of a column, or of a scorer by its name; None: not measured."""
+        value = self.scores.get(column) if column not in Row.__dataclass_fields__ else getattr(self, column)
+        return None if value is None else float(value)
 
 
 def columns() -> list[dataclasses.Field[Any]]:

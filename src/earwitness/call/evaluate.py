@@ -26,7 +26,7 @@ from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import MANUAL
-from earwitness.call.rows import blank_row, finite, recorded, scored, timed
+from earwitness.call.rows import blank_row, finite, recorded, scored, scored_besides, timed
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.score.find import around_reference
@@ -77,6 +77,7 @@ def evaluate(live: PlacedCall, folder: Path) -> CallRecord:
                 if live.plan.phone == MANUAL:
                     heard, listening[direction] = _found(heard, listening[direction], spoken[direction])
                 row, trouble = scored(row, live, heard, spoken[direction], codec, trace)
+                row = scored_besides(row, live, heard, spoken[direction], trace, notes)
             row = recorded(row, live, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble

@@ -25,7 +25,7 @@ from earwitness.lab.plan import pair_names
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
 from earwitness.path.circuit_cache import KeptCircuits
-from earwitness.path.onion import OnionPath
+from earwitness.path.registry import known_path
 
 KEPT_CIRCUITS = "kept-circuits.json"
 """In the lab's own directory, so that the next command finds them and they go with the lab."""
@@ -141,7 +141,8 @@ class LabNetwork:
         """The tors that its cells pass: the caller's, the relays', and where it is an onion service the callee's."""
         if not opened.hops:
             return {}
-        ends = [opened.caller, opened.callee] if opened.name == OnionPath.name else [opened.caller]
+        kind = known_path(opened.name)
+        ends = [opened.caller, opened.callee] if kind is not None and kind.tor_at_callee else [opened.caller]
         names = [*(end.host.name for end in ends), *(hop.nickname for hop in opened.hops)]
         return {name: self.lab.tor.pids[name] for name in names if name in self.lab.tor.pids}
 

@@ -76,7 +76,7 @@ def interrupted(notebook: CallBuilder) -> PlacedCall:
 def new_call_id(plan: CallPlan) -> str:
     """A name for a call that no other has, and that a person can read."""
     hops = str(plan.hops) if plan.chooses_relays else ""
-    return f"{plan.path}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
+    return f"{plan.path_kind.name}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
 
 
 async def evaluated(live: PlacedCall, folder: Path, executor: Executor | None) -> CallRecord:

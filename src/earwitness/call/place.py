@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from earwitness import options
 from earwitness.archive import layout
 from earwitness.archive.record import Circuit, Endpoint, Relay, Speech
 from earwitness.call.accounts import SipService, sip_service
@@ -24,15 +25,20 @@ from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.self_check import CpuWaits, Instrument
 from earwitness.call.talk import collect, path_lost, talk
+from earwitness.ear.buffers import BUFFERS
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.events import Listener, StageReached
 from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.registry import PATHS
 from earwitness.phone.base import Phone, PhoneKind
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.call_report import media_outcome
 from earwitness.phone.linphone import Linphones
 from earwitness.phone.manual import ManualPhones
 from earwitness.phone.setup import PhoneSetup
+from earwitness.plugins import Registry
+from earwitness.score.scorers import SCORERS
+from earwitness.speech.codecs.registry import CODECS
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
 from earwitness.speech.reference import speech as reference_speech
@@ -52,7 +58,7 @@ async def place(
     offset_ns = network.epoch_offset_ns()
     notebook.started_monotonic_ns = time.monotonic_ns()
     notebook.started_at = utc_text(notebook.started_monotonic_ns + offset_ns)
-    notebook.versions = _versions()
+    notebook.versions = {**_versions(), **_plugins(plan)}
     # As asked, until the path is open and tells: a call that fails before is one of that path all the same.
     notebook.hops = plan.hops if plan.chooses_relays else 0
     outcome, failed = Outcome.COMPLETED, None
@@ -267,6 +273,18 @@ def _fault(plan: CallPlan, fault: Exception) -> CallFailure:
         remedy="report this with the evidence in its record, if it happens again",
         evidence={"traceback": traceback.format_exception(fault)},
     )
+
+
+def _plugins(plan: CallPlan) -> dict[str, str]:
+    """Versions of the packages that add what this call uses, by package."""
+    used: tuple[tuple[Registry[Any], str], ...] = (
+        (PATHS, plan.path),
+        (CODECS, plan.codec),
+        (BUFFERS, plan.buffer),
+        *((SCORERS, name) for name in plan.scorers),
+    )
+    packages = [registry.package(options.split(spec)[0]) for registry, spec in used]
+    return {package.rpartition(" ")[0]: package.rpartition(" ")[2] for package in packages if package}
 
 
 def _versions() -> dict[str, str]:

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from earwitness import options
+from earwitness.archive.schema import MOST_SCORES, is_scores
 from earwitness.errors import InputError
 from earwitness.lab.load.spec import LoadSpec
+from earwitness.path.kind import CLOSE_CIRCUIT, KILL_TUNNEL, PathKind, TorUse
 from earwitness.path.probe import MOST_PROBES
+from earwitness.path.registry import path_kind
 
-PATHS = ("direct", "tcp", "vpn", "tor", "vpn-tor", "onion")
 SECURITIES = ("none", "static", "tls")
 """Of a tunnel, as `earwitness.path.vpn_config.Security` has them."""
 MANUAL = "manual"
@@ -22,7 +25,7 @@ LAB_SERVER = "lab"
 """`CallPlan.sip_server`: Kamailio, started for the call."""
 
 _LAB_INJECTIONS = ("callee-absent", "exit-refuses", "port-taken", "kill-guard", "kill-middle", "kill-exit")
-PATH_INJECTIONS = ("kill-tunnel", "close-circuit")
+PATH_INJECTIONS = (KILL_TUNNEL, CLOSE_CIRCUIT)
 """Those that a path does to itself, in mid-call."""
 INJECTIONS = (*_LAB_INJECTIONS, *PATH_INJECTIONS)
 """Faults that the lab can cause on purpose, so that the instrument itself can be checked."""
@@ -79,6 +82,7 @@ class CallPlan:
     """One call to place. Two plans that are equal but for `path` and its options differ in one thing only."""
 
     path: str = "tor"
+    """As `earwitness.path.registry.path_kind` reads it: a name, and the path's own options after a colon."""
     hops: int = 3
     """Relays in the circuit, where the path has one."""
     guard: str | None = None
@@ -100,6 +104,8 @@ class CallPlan:
     """Jitter buffer that renders the audio; empty: the default one."""
     concealment: str = ""
     """What fills a missing frame; empty: the buffer's own or the codec's."""
+    scorers: tuple[str, ...] = ()
+    """Scorers besides the usual ones, as `earwitness.score.scorers.scorer` reads them."""
     phone: str = "builtin"
     """Which phone both ends have: the built-in one, a real softphone (Debian's linphonec), or the user's own."""
     wait_s: float = 120.0
@@ -138,8 +144,7 @@ class CallPlan:
     study: InStudy | None = None
 
     def __post_init__(self) -> None:
-        if self.path not in PATHS:
-            raise InputError("planning a call over", self.path, "no such path", f"choose of {', '.join(PATHS)}")
+        kind, _ = self.path_kind, self.path_options
         if self.phone not in PHONES:
             raise InputError("planning a call with", self.phone, "no such phone", f"choose of {', '.join(PHONES)}")
         if self.phone == MANUAL and (self.sip_server or self.inject or self.study):
@@ -147,16 +152,16 @@ class CallPlan:
             raise InputError("calling by hand with", asked, "it needs phones that we drive", "choose another phone")
         if not 1 <= self.wait_s <= 3600:
             raise InputError("waiting for phones", f"{self.wait_s:g} s", "too long or too short", "give 1 to 3600")
-        if self.keep_circuit and self.path == "onion":
+        if self.keep_circuit and self.over_tor and not kind.chooses_relays:
             raise InputError("keeping the circuit of", self.path, "tor chooses it", "leave --keep-circuit away")
         what = self.inject.what if self.inject else ""
-        if (what == "kill-tunnel" and self.path == "direct") or (what == "close-circuit" and not self.over_tor):
+        if what in PATH_INJECTIONS and what not in kind.faults:
             raise InputError("injecting", what, f"the path {self.path} has none", "choose another path, or fault")
         if self.security not in SECURITIES:
             raise InputError(
                 "securing a tunnel with", self.security, "no such security", f"choose of {', '.join(SECURITIES)}"
             )
-        if self.single_onion and self.path != "onion":
+        if self.single_onion and not kind.single_onion:
             raise InputError("planning a single onion service over", self.path, "it has none", "use --path onion")
         if not 0 <= self.rtt_probes <= MOST_PROBES:
             remedy = f"give 0 to {MOST_PROBES}"
@@ -183,11 +188,17 @@ class CallPlan:
             )
 
     def check(self) -> None:
-        """Raise `InputError` for a codec, a buffer or a concealment that is not to be had."""
+        """Raise `InputError` for a codec, a buffer, a concealment or a scorer that does not exist."""
         from earwitness.ear import CONCEALMENTS, buffer
+        from earwitness.score.scorers import scorer
         from earwitness.speech.codecs.registry import codec
 
         codec(self.codec)
+        for name in self.scorers:
+            if (kind := scorer(name)).column == "" and not is_scores({kind.name: 0.0}):
+                raise InputError("scoring with", name, "a column of every call has this name", "rename the scorer")
+        if len(self.scorers) > MOST_SCORES:
+            raise InputError("scoring with", f"{len(self.scorers)} scorers", "too many", f"name {MOST_SCORES} at most")
         if self.buffer:
             buffer(self.buffer)
         if self.concealment and self.concealment not in CONCEALMENTS:
@@ -207,14 +218,31 @@ class CallPlan:
         return f"{self.path}{hops}, {self.codec}"
 
     @property
+    def path_kind(self) -> PathKind:
+        """What is registered of the path. Raises `InputError`."""
+        return path_kind(self.path)
+
+    @property
+    def path_options(self) -> Mapping[str, float]:
+        """The path's own options, by name. Raises `InputError`."""
+        kind = self.path_kind
+        return options.parse("planning a call over", self.path, kind.options, f"use {kind.usage}")
+
+    @property
+    def tor_use(self) -> TorUse | None:
+        """What the call puts on the Tor network; None where its path does not go over Tor."""
+        uses = self.path_kind.tor
+        return None if uses is None else uses(self)
+
+    @property
     def over_tor(self) -> bool:
         """Whether the path has a Tor circuit."""
-        return self.path not in ("direct", "tcp", "vpn")
+        return self.path_kind.tor is not None
 
     @property
     def chooses_relays(self) -> bool:
         """Whether the path's circuit is one that we choose; of an onion path's six relays tor chooses all."""
-        return self.over_tor and self.path != "onion"
+        return self.path_kind.chooses_relays
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -231,4 +259,5 @@ class CallPlan:
             given["inject"] = Injection(**given["inject"])
         if given.get("study"):
             given["study"] = InStudy(**given["study"])
+        given["scorers"] = tuple(given.get("scorers", ()))
         return cls(**given)

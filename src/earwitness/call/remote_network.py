@@ -89,7 +89,7 @@ class RemoteNetwork:
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
         """This machine, and the other. `CallFailure` where it would have us call another machine than we were told."""
         here, there = self.far.local_address, self.far.introduction
-        if plan.path == "direct":
+        if plan.path_kind.dials_host_address:
             self.far.check_address("phones", there.address)
         caller = Machine(CALLER, plan.from_place, here, "" if in_isolated_network() else interface_of(here))
         one_clock = self._one_clock_ns is not None
@@ -136,8 +136,8 @@ class RemoteNetwork:
             (bool(plan.load_spec) or plan.relay_mbit is not None, "a load", "leave --load and --relay-mbit away"),
             (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave --relay-nodelay away"),
             (
-                plan.path == "direct" and in_isolated_network(),
-                "the direct path without root",
+                plan.path_kind.dials_host_address and in_isolated_network(),
+                f"the {plan.path} path without root",
                 "run as root, or with CAP_NET_ADMIN and CAP_NET_RAW; other paths need neither",
             ),
         ):

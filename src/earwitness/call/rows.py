@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,19 +18,22 @@ from earwitness.arrays import Pcm
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.self_check import complaint
-from earwitness.ear import Fate, Heard, buffer
+from earwitness.ear import Heard, buffer
+from earwitness.ear.burst import burst_ratio
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.path.probe import rows_of as probed
 from earwitness.phone.linphone import recording_name
 from earwitness.score.emodel import e_model
+from earwitness.score.impairments import NoFactors
+from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listen, loopback
-from earwitness.score.pesq import ScorerRefused
+from earwitness.score.scorers import extra_scores
 from earwitness.score.verdict import verdict
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import speech as reference_speech
 from earwitness.speech.wav import read_wav, resample
-from earwitness.trace.model import LOST, UNKNOWN, Trace
+from earwitness.trace.model import UNKNOWN, Trace
 from earwitness.trace.timing import Timing, summarise
 
 
@@ -144,13 +148,14 @@ def scored(row: Row, live: PlacedCall, heard: Heard, spoken: Pcm | None, codec: 
         mouth_to_ear_ms=finite(heard.mouth_to_ear_mean_ms),
     )
     effective_loss = min(1.0, (row.loss_ratio or 0.0) + (row.late_ratio or 0.0))
-    model = e_model(
-        codec.spec,
-        loss_ratio=effective_loss,
-        mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0,
-        burst_ratio=burst_ratio(heard, trace),
-    )
-    row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
+    with suppress(NoFactors):
+        model = e_model(
+            codec.spec,
+            loss_ratio=effective_loss,
+            mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0,
+            burst_ratio=burst_ratio(heard, trace),
+        )
+        row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
     if spoken is None:
         return row, "scoring with PESQ: the reference is not to be had; give the speech that was said"
     try:
@@ -172,6 +177,27 @@ def scored(row: Row, live: PlacedCall, heard: Heard, spoken: Pcm | None, codec: 
     return replace(row, verdict=judged.word, verdict_reason=judged.reason), ""
 
 
+def scored_besides(row: Row, live: PlacedCall, heard: Heard, spoken: Pcm | None, trace: Trace, notes: list[str]) -> Row:
+    """The row with the figures of the scorers that the plan names; one that refuses leaves a note."""
+    if not live.plan.scorers:
+        return row
+    evidence = Evidence(
+        heard=heard.audio,
+        sample_rate=heard.sample_rate,
+        reference=spoken,
+        codec=row.codec,
+        trace=trace,
+        loss_ratio=row.loss_ratio,
+        late_ratio=row.late_ratio,
+        burst_ratio=burst_ratio(heard, trace),
+        concealed_ratio=row.concealed_ratio,
+        mouth_to_ear_ms=row.mouth_to_ear_ms,
+    )
+    scores, refused = extra_scores(live.plan.scorers, evidence)
+    notes.extend(f"{row.direction}: {why}" for why in refused)
+    return replace(row, scores=scores)
+
+
 def recorded(row: Row, live: PlacedCall, folder: Path, spoken: Pcm | None, codec: Codec, notes: list[str]) -> Row:
     """The row with the score of the phone's own recording, where it made one."""
     listener = LISTENER[row.direction]
@@ -185,14 +211,6 @@ def recorded(row: Row, live: PlacedCall, folder: Path, spoken: Pcm | None, codec
         notes.append(f"the {listener}'s own recording: {error}")
         return row
     return replace(row, phone_mos_lqo=score.pesq.mos_lqo)
-
-
-def burst_ratio(heard: Heard, trace: Trace) -> float:
-    """BurstR (G.107 3.5) of what the decoder missed, whether it was lost or came too late."""
-    missed = heard.ledger[heard.ledger["fate"] == Fate.LATE]
-    late = trace.arrived_ns.copy()
-    late[missed["packet"].to_numpy(dtype=np.int64)] = LOST
-    return summarise(trace.with_arrivals(late)).burst_ratio
 
 
 def ended(row: Row, outcome: Outcome, detail: str) -> Row:

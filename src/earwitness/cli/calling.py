@@ -139,8 +139,10 @@ def _remote_network(
 def check_network(network: str, invitation: Path | None, path: str, reached_at: str = "") -> None:
     """Raise `InputError` where the network asked for does not go with the rest."""
     from earwitness.errors import InputError
+    from earwitness.path.registry import path_kind
 
     tried = ("calling over the network", network)
+    kind = path_kind(path)
     if network not in ("lab", "public"):
         raise InputError(*tried, "no such network", "choose lab or public")
     if reached_at and (network == "lab" or invitation is not None):
@@ -148,12 +150,12 @@ def check_network(network: str, invitation: Path | None, path: str, reached_at: 
         raise InputError("being reached at", reached_at, "the callee is not this machine", remedy)
     if network == "public" and invitation is None:
         elsewhere = "run `earwitness answer` on another machine, and give --to HOST --invitation FILE"
-        if path in ("tor", "vpn-tor") and not reached_at:
+        if kind.reaches_own_address and not (kind.reaches_own_machine or reached_at):
             remedy = f"give --reached-at ADDRESS (and --media-port); or {elsewhere}"
             raise InputError(f"calling this machine over {path} by", network, "exits must know its address", remedy)
-        if path not in ("onion", "tor", "vpn-tor"):
+        if not kind.reaches_own_address:
             raise InputError(f"calling this machine over {path} by", network, "it never leaves it", elsewhere)
-    if network == "lab" and invitation is not None and path not in ("direct", "tcp", "vpn"):
+    if network == "lab" and invitation is not None and kind.tor is not None:
         raise InputError(*tried, "another machine is not in the lab", "add --network public")
 
 

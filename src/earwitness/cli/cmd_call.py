@@ -9,6 +9,7 @@ import typer
 
 from earwitness.cli.calling import DEFAULT_OUT
 from earwitness.cli.common import JsonFlag, needs
+from earwitness.path.registry import PATHS
 
 
 def register(app: typer.Typer) -> None:
@@ -17,14 +18,19 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def call(
         path: Annotated[
-            str, typer.Option(help="How the datagrams travel: direct, tcp, vpn, tor, vpn-tor or onion.")
+            str,
+            typer.Option(
+                help=f"How the datagrams travel: {', '.join(kind.name for kind in PATHS.built_in)}, or one of a plug-in"
+                " (`earwitness kinds`)."
+            ),
         ] = "tor",
         hops: Annotated[int, typer.Option(help="Relays in the circuit, 2 to 8.")] = 3,
         guard: Annotated[str | None, typer.Option(help="First relay: nickname, fingerprint, city or country.")] = None,
         middle: Annotated[str | None, typer.Option(help="Middle relay, likewise; several with commas.")] = None,
         exit_: Annotated[str | None, typer.Option("--exit", help="Last relay, likewise.")] = None,
         codec: Annotated[
-            str, typer.Option(help="g711u, g711a, gsm, speex or opus, with options: opus:24000,fec=1.")
+            str,
+            typer.Option(help="With its options, such as g711u, opus:24000,fec=1 (`earwitness kinds` lists them)."),
         ] = "g711u",
         from_: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
         to: Annotated[
@@ -64,6 +70,10 @@ def register(app: typer.Typer) -> None:
         ] = False,
         buffer: Annotated[str, typer.Option(help="Jitter buffer that renders the sound. Empty: the default.")] = "",
         concealment: Annotated[str, typer.Option(help="What fills a missing frame. Empty: the buffer's own.")] = "",
+        scorer: Annotated[
+            list[str] | None,
+            typer.Option("--scorer", help="A further scorer by name (`earwitness kinds` lists them). May be repeated."),
+        ] = None,
         phone: Annotated[
             str,
             typer.Option(
@@ -171,6 +181,7 @@ def register(app: typer.Typer) -> None:
             silence_suppression=silence_suppression,
             buffer=buffer,
             concealment=concealment,
+            scorers=tuple(scorer or ()),
             phone=phone,
             wait_s=wait,
             keep_circuit=keep_circuit,

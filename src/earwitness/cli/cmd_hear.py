@@ -30,7 +30,8 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option(
                 "--buffer",
-                help="Jitter buffer: fixed:MS, pjmedia, adaptive, oracle:MS. Repeat for several. Default: pjmedia.",
+                help="Jitter buffer, such as fixed:60, pjmedia, adaptive (`earwitness kinds` lists them). Repeat for"
+                " several. Default: pjmedia.",
             ),
         ] = None,
         codec: Annotated[
@@ -50,6 +51,10 @@ def register(app: typer.Typer) -> None:
         ledger: Annotated[
             Path | None, typer.Option("--ledger", help="Parquet file: what became of each frame; named likewise.")
         ] = None,
+        scorer: Annotated[
+            list[str] | None,
+            typer.Option("--scorer", help="A further scorer by name (`earwitness kinds` lists them). May be repeated."),
+        ] = None,
         as_published: Annotated[
             bool,
             typer.Option(
@@ -68,6 +73,7 @@ def register(app: typer.Typer) -> None:
         if ledger is not None:
             needs("hear --ledger", "data")
         from earwitness.replay.hearing import hear_capture
+        from earwitness.score.scorers import scorer as scorer_named
 
         heard = hear_capture(
             capture,
@@ -77,6 +83,7 @@ def register(app: typer.Typer) -> None:
             concealment=conceal,
             to=to,
             as_published=as_published,
+            scorers=scorer or (),
         )
         records = [one.save(out, ledger, several=len(heard) > 1) for one in heard]
         if json:
@@ -87,13 +94,16 @@ def register(app: typer.Typer) -> None:
         # With --as-published the score that is printed is that one already.
         study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
         table = Table(box=None, pad_edge=False)
-        for heading in ("buffer", "MOS-LQO", *["as published"] * study_reads, "mouth to ear", *_SHARES, "sound"):
+        further = [kind for name in dict.fromkeys(scorer or ()) if not (kind := scorer_named(name)).column]
+        headings = ("buffer", "MOS-LQO", *["as published"] * study_reads, *(kind.heading for kind in further))
+        for heading in (*headings, "mouth to ear", *_SHARES, "sound"):
             table.add_column(heading)
         for one in records:
             scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
             table.add_row(
                 str(one["buffer"]),
                 *("-" if score is None else f"{score:.2f}" for score in scores),
+                *(_figure(one["scores"].get(kind.name), kind.digits) for kind in further),
                 f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
                 *(f"{one[f'{name}_ratio']:.1%}" for name in _SHARES),
                 str(one["audio"] or ""),
@@ -109,3 +119,7 @@ def register(app: typer.Typer) -> None:
             )
         if heard[0].doubt:
             output.print(heard[0].doubt, markup=False)
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

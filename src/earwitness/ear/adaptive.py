@@ -16,7 +16,9 @@ from typing import ClassVar
 
 from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream, follows
 from earwitness.ear.delays import Delays
+from earwitness.ear.kind import BufferKind, milliseconds
 from earwitness.errors import InputError
+from earwitness.looks import Look
 
 _RESTART_SECONDS = 10
 """Timestamps this far from where they should be are a new timeline."""
@@ -52,6 +54,7 @@ class Adaptive:
     memory_s: float = 30.0
     concealment: ClassVar[str] = "wsola"
     wants_levels: ClassVar[bool] = True
+    follows_phone_clock: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.worth_ms <= 1000:
@@ -241,3 +244,19 @@ class AdaptivePlayout:
     def drained(self) -> bool:
         """Whether nothing waits."""
         return not self._held and not self._stretched
+
+
+_USAGE = "adaptive[:WORTH_MS]"
+
+
+def _make(spec: str, rest: str) -> Adaptive:
+    return Adaptive(worth_ms=milliseconds(spec, rest, _USAGE)) if rest else Adaptive()
+
+
+ADAPTIVE = BufferKind(
+    name="adaptive",
+    summary="follows the delay, and stretches and shortens speech to get there",
+    usage=_USAGE,
+    make=_make,
+    look=Look("adaptive", "vermilion", "solid", "square", "slashes"),
+)

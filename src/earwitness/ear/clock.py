@@ -3,6 +3,10 @@
 A softphone takes a frame from its jitter buffer and sends one in the same tick of its sound device, so its outgoing
 RTP shows when it played: packet by packet where it spoke, and on the grid in between where silence suppression kept
 it quiet.
+
+Between reading its jitter buffer and sending its own packet a phone encodes a frame. How long that takes on the study's
+machines is a fact of each codec (`CodecKind.encoding_takes_ns`), measured on the published captures as the lead at
+which most frames of the recordings come out bit for bit; it decides only races between a packet and a tick.
 """
 
 from __future__ import annotations
@@ -12,11 +16,6 @@ import numpy as np
 from earwitness.arrays import I64
 from earwitness.ear.span import LONGEST_NS, QUIET_NS
 from earwitness.trace.model import LOST, Trace
-
-SENDING_TAKES_NS = {"g711u": 50_000, "g711a": 50_000, "gsm": 120_000, "speex": 400_000, "opus": 2_000_000}
-"""Between reading its jitter buffer and sending its own packet a phone encodes a frame: how long that takes on the
-study's machines, by codec. Measured on the published captures, as the lead at which most frames of the recordings come
-out bit for bit; it decides only races between a packet and a tick."""
 
 
 def playing_clock(outgoing: Trace, tick_ms: int = 20, sending_takes_ns: int = 0) -> I64:

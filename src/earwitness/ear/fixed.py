@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream, follows
+from earwitness.ear.kind import BufferKind, milliseconds
 from earwitness.errors import InputError
+from earwitness.looks import Look
 
 _RESTART_SECONDS = 10
 """Timestamps this far from where they should be are a new timeline, which is held for the delay afresh."""
@@ -26,6 +28,7 @@ class Fixed:
 
     delay_ms: float
     wants_levels: ClassVar[bool] = False
+    follows_phone_clock: ClassVar[bool] = False
     concealment: ClassVar[str] = "wsola"
 
     def __post_init__(self) -> None:
@@ -108,3 +111,14 @@ class FixedPlayout:
     def drained(self) -> bool:
         """Whether the last frame put has been pulled."""
         return self._next >= self._end
+
+
+_USAGE = "fixed:MS (0 to 10000)"
+
+FIXED = BufferKind(
+    name="fixed",
+    summary="a constant time after the first packet's arrival",
+    usage=_USAGE,
+    make=lambda spec, rest: Fixed(milliseconds(spec, rest, _USAGE)),
+    look=Look("fixed", "blue", "dashed", "circle"),
+)

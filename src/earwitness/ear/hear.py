@@ -17,15 +17,17 @@ from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.comfort import ComfortNoise
 from earwitness.ear.conceal import concealer
 from earwitness.ear.frames import frames_of
+from earwitness.ear.kind import Foreseeing
 from earwitness.ear.ledger import ledger_table
 from earwitness.ear.levels import quiet_frames
-from earwitness.ear.oracle import Oracle
 from earwitness.ear.payload import REFERENCE_OFFSET, frame_bytes
 from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.render import render
 from earwitness.ear.replay import Replay, replay
 from earwitness.ear.span import leap_seconds, without_leaps
+from earwitness.extras import need
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
+from earwitness.speech.sound import player
 from earwitness.trace.model import Trace
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ class Heard:
     leap_s: float = 0.0
     """How much more time the RTP timestamps claim than the arrivals took, where that can be no call (`span`), s."""
 
+    def _repr_html_(self) -> str:
+        return player(self.audio, self.sample_rate)
+
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What of the packets cannot be, so that the figures beside it are in doubt."""
@@ -78,6 +83,7 @@ class Heard:
     @cached_property
     def ledger(self) -> pd.DataFrame:
         """A row for each frame that was sent and each frame length that was concealed or silent; see `ledger_table`."""
+        need("data", tried="making a table of", on="what became of each frame")
         return ledger_table(self.trace, self.played, self.account, self.packet_ns, self.audio_delay_ns)
 
     @cached_property
@@ -173,7 +179,7 @@ def hear(
     way = concealment or ear.concealment
     frames = frames_of(trace, codec)
     leap_s = leap_seconds(trace)
-    if leap_s and isinstance(ear, Oracle):
+    if leap_s and isinstance(ear, Foreseeing):
         # It plans by timestamps alone; other buffers begin anew where they leap.
         trace = without_leaps(trace)
         frames = frames_of(trace, codec)

@@ -11,23 +11,16 @@ from earwitness.arrays import Pcm
 from earwitness.ear.account import media_ns
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
-from earwitness.ear.clock import SENDING_TAKES_NS, playing_clock
+from earwitness.ear.clock import playing_clock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
-from earwitness.ear.pjmedia import Pjmedia
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
-from earwitness.speech.codecs.registry import codec_from_rtpmap
+from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
 from earwitness.trace.capture import Capture
 from earwitness.trace.model import Trace
 from earwitness.trace.streams import RtpStream
-
-STUDY_OPUS = "opus:48000,fec=1,complexity=0,loss=5"
-"""How Opus packets that a snap length cut are made again, unless told otherwise. The study's far phone coded at 48 kHz
-in stereo at an automatic rate (99 kbit/s) with in-band FEC for 5 % loss (the first 45 bytes of its packets of silence
-are just that); at 8 kHz, which is all that narrowband PESQ hears, mono at half the rate predicts its recordings as well
-(RMSE 0.08 MOS-LQO with either) in a fifteenth of the time."""
 
 _CLEARLY = 2
 _JITTER_NS = 10_000_000
@@ -71,7 +64,7 @@ def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None 
     back = next((stream for stream in streams if _opposite(first, stream)), None)
     if to is None and back is not None and not _captured_at_receiver(capture, first, back):
         first, back = back, first
-    return Chosen(first, back, _codec_of(first, codec))
+    return Chosen(first, back, codec_of_stream(first, codec))
 
 
 def listen(
@@ -95,7 +88,7 @@ def listen(
     chosen = choose_stream(capture, to=to, codec=codec)
     clock = None
     if chosen.sent is not None:
-        takes_ns = SENDING_TAKES_NS.get(chosen.codec.name, 0)
+        takes_ns = kind_of(chosen.codec).encoding_takes_ns
         clock = playing_clock(chosen.sent.trace, chosen.codec.packet_ms, takes_ns)
         if not len(clock) or clock[0] > np.max(chosen.trace.arrived_ns):
             clock = None
@@ -108,7 +101,7 @@ def listen(
             concealment=concealment,
             reference=reference,
             reference_offset=reference_offset,
-            clock_ns=clock if isinstance(ear, Pjmedia) else None,
+            clock_ns=clock if ear.follows_phone_clock else None,
             seed=seed,
         )
         for ear in ears
@@ -150,11 +143,17 @@ def _strays(trace: Trace) -> float:
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 
-def _codec_of(stream: RtpStream, asked: str | None) -> Codec:
-    if asked is not None and asked.strip().lower() != "opus":
-        return codec_named(asked)
+def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:
+    """The codec asked for, else what SDP or the payload type of the stream says; raises InputError where unknown."""
     encoding = stream.encoding
+    # A bare name of a codec whose packets have to be made again leaves open with what options they were made.
+    if asked is not None and (":" in asked or not kind_of(codec_named(asked)).remade_as):
+        return codec_named(asked)
     known = codec_from_rtpmap(asked or encoding.name, encoding.clock_rate, stream.payload_type)
-    if known.name == "opus" and not is_whole(stream.trace):
-        return codec_named(STUDY_OPUS)
-    return known
+    return known if is_whole(stream.trace) else remade_as(known)
+
+
+def remade_as(codec: Codec) -> Codec:
+    """The codec with which packets that a snap length cut are made again (`CodecKind.remade_as`)."""
+    spec = kind_of(codec).remade_as
+    return codec_named(spec) if spec else codec

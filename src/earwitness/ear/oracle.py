@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from earwitness.arrays import F64, I64
 from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
 from earwitness.ear.frames import Frames
+from earwitness.ear.kind import BufferKind, milliseconds
 from earwitness.errors import InputError
+from earwitness.looks import Look
 from earwitness.trace.model import Trace
 
 _LONG_PAUSE_NS = 200_000_000
@@ -42,6 +44,7 @@ class Oracle:
     delay_ms: float
     concealment: ClassVar[str] = "wsola"
     wants_levels: ClassVar[bool] = True
+    follows_phone_clock: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_ms <= 10_000:
@@ -206,3 +209,14 @@ def _dynamic(spurts: list[_Spurt], costs: list[F64], each: int) -> list[int]:
     for back in reversed(behind):
         chosen.append(int(back[chosen[-1]]))
     return chosen[::-1]
+
+
+_USAGE = "oracle:MS"
+
+ORACLE = BufferKind(
+    name="oracle",
+    summary="a bound: the best that delays between pauses can be, knowing the whole trace",
+    usage=_USAGE,
+    make=lambda spec, rest: Oracle(milliseconds(spec, rest, _USAGE)),
+    look=Look("oracle (bound)", "black", "dotted", "none"),
+)

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from earwitness.ear.base import CONCEAL, Pull, Stream
+from earwitness.ear.kind import BufferKind
 from earwitness.errors import InputError
+from earwitness.looks import Look
 
 _SHED = -1
 """What is in the place of a frame that was shed."""
@@ -43,6 +45,7 @@ class Pjmedia:
     discard_fast_ms: int = 2000
     discard_slow_ms: int = 10_000
     wants_levels: ClassVar[bool] = False
+    follows_phone_clock: ClassVar[bool] = True
     concealment: ClassVar[str] = "pjmedia"
 
     def __post_init__(self) -> None:
@@ -57,18 +60,11 @@ class Pjmedia:
     @property
     def spec(self) -> str:
         """As on the command line."""
-        names = (
-            ("capacity", "capacity_ms"),
-            ("prefetch", "prefetch_ms"),
-            ("min", "min_prefetch_ms"),
-            ("max", "max_prefetch_ms"),
-            ("gap", "discard_gap_ms"),
-            ("fast", "discard_fast_ms"),
-            ("slow", "discard_slow_ms"),
-        )
         standard = Pjmedia()
         changed = [
-            f"{name}={getattr(self, key)}" for name, key in names if getattr(self, key) != getattr(standard, key)
+            f"{name}={getattr(self, key)}"
+            for name, key in _SETTINGS.items()
+            if getattr(self, key) != getattr(standard, key)
         ]
         return "pjmedia" + (":" + ",".join(changed) if changed else "")
 
@@ -258,3 +254,35 @@ class PjmediaPlayout:
     def drained(self) -> bool:
         """Whether nothing waits, or what does has too few behind it to be played ever."""
         return self._size == 0 or self._filling
+
+
+_SETTINGS = {
+    "capacity": "capacity_ms",
+    "prefetch": "prefetch_ms",
+    "min": "min_prefetch_ms",
+    "max": "max_prefetch_ms",
+    "gap": "discard_gap_ms",
+    "fast": "discard_fast_ms",
+    "slow": "discard_slow_ms",
+}
+"""Fields by option."""
+_USAGE = "pjmedia[:capacity=MS,prefetch=MS,min=MS,max=MS,gap=MS,fast=MS,slow=MS]"
+
+
+def _make(spec: str, rest: str) -> Pjmedia:
+    settings: dict[str, int] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        if key not in _SETTINGS or not (value.isascii() and value.isdigit()):
+            raise InputError("using the jitter buffer", repr(spec), f"cannot read {part!r}", f"use {_USAGE}")
+        settings[_SETTINGS[key]] = int(value)
+    return Pjmedia(**settings)
+
+
+PJMEDIA = BufferKind(
+    name="pjmedia",
+    summary="that of PJMEDIA, the published study's phones",
+    usage=_USAGE,
+    make=_make,
+    look=Look("PJMEDIA", "green", "dash-dot", "triangle", "dots"),
+)

@@ -9,6 +9,7 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.ear.wsola import Extension
 from earwitness.speech.codecs.base import Codec, Decoder, MalformedFrame
+from earwitness.speech.codecs.registry import CODECS
 
 LONGEST_MS = 240
 """Concealment without a good frame in between ends after this."""
@@ -28,10 +29,11 @@ class PjmediaConcealment:
         self._made = 0
         self._decoder = decoder
         self._extension: Extension | None = None
-        if codec.name not in ("speex", "opus"):
+        kind = CODECS.find(codec.name)
+        if kind is None or not kind.has_own_concealment:
             self._extension = Extension(codec.frame_samples, codec.sample_rate)
         self.delay = self._extension.delay if self._extension else 0
-        if codec.name == "opus":
+        if kind is not None and kind.held_back_by_pjmedia:
             self.delay = codec.frame_samples
 
     def good(self, samples: Pcm) -> Pcm:
@@ -109,4 +111,5 @@ class HeldBack:
 
 def pjmedia_decoder(codec: Codec, decoder: Decoder) -> Decoder:
     """The decoder as PJMEDIA runs it: Opus through `HeldBack`, others as they are."""
-    return HeldBack(decoder, codec.frame_samples) if codec.name == "opus" else decoder
+    kind = CODECS.find(codec.name)
+    return HeldBack(decoder, codec.frame_samples) if kind is not None and kind.held_back_by_pjmedia else decoder

@@ -11,7 +11,7 @@ import numpy as np
 from earwitness.arrays import I64
 from earwitness.ear.base import JitterBuffer, Playout, Pull
 from earwitness.ear.frames import Frames, frame_arrivals
-from earwitness.ear.oracle import Oracle
+from earwitness.ear.kind import Foreseeing
 from earwitness.ear.span import LONGEST_NS, checked_span
 from earwitness.errors import InputError
 from earwitness.trace.model import Trace
@@ -62,7 +62,7 @@ def replay(
         )
     checked_span(trace, times[-1], len(times))
     stream = frames.stream
-    foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Oracle) else None
+    foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Foreseeing) else None
     playout: Playout = foreseen or buffer.open(stream, quiet)
     put, pull = playout.put, playout.pull
     pulls: list[Pull] = []

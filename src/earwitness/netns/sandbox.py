@@ -32,7 +32,7 @@ from typing import NoReturn
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns import egress_service, syscalls, tun
-from earwitness.netns.supervise import child_main, die_with, execute, run_chain, tell, wait_for
+from earwitness.netns.supervise import child_main, die_with, execute, run_supervised, tell, wait_for
 
 STATE_DIR = Path("/run/earwitness")
 """Private to the sandbox: sockets, tor's data, the emulator's log."""
@@ -83,7 +83,7 @@ def run_inside(argv: Sequence[str], *, on_started: Callable[[int], None] | None 
         EarwitnessError: this machine does not permit it; says what is missing and what mends it.
     """
     check_permitted()
-    return run_chain(_enter_new_namespaces, argv, on_started)
+    return run_supervised(_enter_new_namespaces, argv, on_started)
 
 
 def check_permitted() -> None:

@@ -25,7 +25,7 @@ Enter = Callable[[Sequence[str], int], NoReturn]
 the report pipe: `tell` the outer process {"init": pid} there; closing it (by execution) says that the command runs."""
 
 
-def run_chain(enter: Enter, argv: Sequence[str], on_started: Callable[[int], None] | None = None) -> int:
+def run_supervised(enter: Enter, argv: Sequence[str], on_started: Callable[[int], None] | None = None) -> int:
     """Fork the guard, let it `enter` and run `argv`; wait for the end, passing signals on.
 
     Returns:

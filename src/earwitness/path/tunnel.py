@@ -11,10 +11,11 @@ from typing import Any
 from earwitness.errors import CallFailure
 from earwitness.netns.host import Host
 from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.forwarder import OTHER
 from earwitness.path.forwarder_process import PathEnd, flows
 from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput, round_trips
 from earwitness.path.tun import TunPair, device_pair
-from earwitness.tor.gather_or_cancel import together
+from earwitness.tor.gather_or_cancel import gather_or_cancel
 
 STREAMS_TIMEOUT_S = 30.0
 _LOCALHOST = "127.0.0.1"
@@ -154,11 +155,13 @@ async def tunnel_ends(
     socks: Sequence[Any] = (),
     username: str = "",
     one_circuit: bool = False,
+    one_stream: bool = False,
     counted: dict[str, Any] | None = None,
 ) -> AsyncIterator[TunnelEnds]:
     """Start both forwarders at once. `listen` is where the callee's end takes streams (None: on loopback), `socks` the
     caller's proxy.
 
+    `one_stream`: put all datagrams on the stream `other`, instead of a stream each for SIP, RTP, RTCP and the rest.
     `one_circuit`: let the proxy put all streams on one circuit of its own choice. On leaving, `counted["forwarders"]`
     is set to the final counts. Raises `CallFailure` (`PATH_FAILED`).
     """
@@ -171,8 +174,8 @@ async def tunnel_ends(
     async with AsyncExitStack() as stack:
         stack.callback(count)  # runs last, when the forwarders have said their last
         pair = await stack.enter_async_context(device_pair(caller, callee))
-        shared = {"token": secrets.token_hex(16), "flows": flows(ports)}
-        callee_end, caller_end = await together(
+        shared = {"token": secrets.token_hex(16), "flows": {OTHER: None} if one_stream else flows(ports)}
+        callee_end, caller_end = await gather_or_cancel(
             stack.enter_async_context(
                 PathEnd.running(
                     callee,

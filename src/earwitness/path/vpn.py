@@ -29,7 +29,7 @@ from earwitness.path.tun import ALL_TAKEN, is_taken
 from earwitness.path.vpn_config import Security, Tunnel, callee_address, client_config, device_name
 from earwitness.path.vpn_files import CLIENT, SERVER, Offer, client_files, server_files
 from earwitness.tor.description import TorNetwork
-from earwitness.tor.gather_or_cancel import together
+from earwitness.tor.gather_or_cancel import gather_or_cancel
 from earwitness.tor.select import CircuitRequest
 
 UP_TIMEOUT_S = 30.0
@@ -71,7 +71,7 @@ class OpenVpnPath(OpenPath):
         """An OpenVPN that ends by itself does so because of the other, or of the circuit."""
         if self._killed is None:
             words = [end.until(lambda this: this.problem is not None, WORD_WITHIN_S) for end in self._ends]
-            await together(*words, *([self.over.word.given()] if self.over is not None else []))
+            await gather_or_cancel(*words, *([self.over.word.given()] if self.over is not None else []))
 
 
 class VpnPath:
@@ -126,7 +126,7 @@ class VpnPath:
                 await over.built()
             tunnel_begun = time.monotonic_ns()
             caller_vpn = await stack.enter_async_context(_client(caller, folder, over))
-            await together(*(_up(end, over) for end in (caller_vpn, callee_vpn)))
+            await gather_or_cancel(*(_up(end, over) for end in (caller_vpn, callee_vpn)))
             if self.security is not Security.NONE:
                 # It logs that it is up first, and what protects the data next.
                 await caller_vpn.until(lambda end: bool(end.cipher), _CIPHER_TIMEOUT_S)

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from earwitness.call.rows import burst_ratio
 from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.ear.burst import burst_ratio
 from earwitness.errors import EarwitnessError
 from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of
 from earwitness.replay.whatif_calls import Direction, find_directions, hear_direction, least_delay_ms
-from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_kept
+from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_resumable
 from earwitness.replay.whatif_summary import summarise_whatif
 from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
+from earwitness.score.impairments import NoFactors
 
 DEFAULT_BUFFERS = (
     *(f"fixed:{ms}" for ms in (40, 60, 80, 100, 120, 160, 200, 240, 300, 400)),
@@ -145,7 +147,7 @@ def what_if(
         on_event(event)
 
     with result_journal((out or dataset / "whatif") / WHATIF_JOURNAL, {key for key, _ in tasks}) as store:
-        records = run_kept(tasks, replay_scored, store, refused=unscored, executor=executor, on_event=count)
+        records = run_resumable(tasks, replay_scored, store, refused=unscored, executor=executor, on_event=count)
     table = whatif_table(records)
     return WhatIf(table, summarise_whatif(table, specs, seed=seed), found.left_out, anew)
 
@@ -174,13 +176,14 @@ def replay_scored(task: ReplayTask) -> Record:
     record |= {"mouth_to_ear_ms": delay_ms, "mouth_to_ear_p95_ms": p95_ms, "mouth_to_ear_basis": basis}
     record["refused"] = scored["score_refused"]
     if delay_ms == delay_ms:
-        model = e_model(
-            codec.spec,
-            loss_ratio=min(1.0, scored["lost_ratio"] + scored["late_ratio"]),
-            mouth_to_ear_ms=max(0.0, delay_ms),
-            burst_ratio=burst_ratio(heard, heard.trace),
-        )
-        record["mos_cqe"] = model.mos_cqe
+        with suppress(NoFactors):
+            model = e_model(
+                codec.spec,
+                loss_ratio=min(1.0, scored["lost_ratio"] + scored["late_ratio"]),
+                mouth_to_ear_ms=max(0.0, delay_ms),
+                burst_ratio=burst_ratio(heard, heard.trace),
+            )
+            record["mos_cqe"] = model.mos_cqe
         if scored["mos_lqo"] is not None:
             record["mos_cqe_heard"] = conversational(scored["mos_lqo"], max(0.0, delay_ms))
     return record

@@ -18,7 +18,16 @@ from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction,
 from earwitness.report.plot import Plot
 from earwitness.report.sounds import Sounds
 from earwitness.report.tracks import Tracks, tracks
-from earwitness.report.words import Group, Way, codec_label, direction_label, groups, summary
+from earwitness.report.words import (
+    Group,
+    ScoreColumn,
+    Way,
+    codec_label,
+    direction_label,
+    groups,
+    score_columns,
+    summary,
+)
 from earwitness.report.worldmap import Waypoint, WorldMap, stops, world_map
 from earwitness.version import __version__
 
@@ -80,6 +89,8 @@ class Page:
     summary: list[tuple[str, str]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
     table: list[TableRow] = field(default_factory=list)
+    scores: list[ScoreColumn] = field(default_factory=list)
+    """Columns of scorers that were asked for besides."""
     rows_left_out: int = 0
     cdf: tuple[Plot, tuple[Key, ...]] | None = None
     cdf_left_out: int = 0
@@ -106,6 +117,7 @@ def build_page(dataset: Dataset, most_calls: int | None, on_event: Listener = ig
     rows = [row for call in stored for row in call.rows]
     found = groups(rows)
     page = Page(_title(rows, len(stored)), _subtitle(stored), groups=found, problems=problems)
+    page.scores = score_columns(rows)
     page.calls_total = len(stored)
     complete = [call for call in stored if call.record.outcome == "completed"]
     page.calls_completed = len(complete)

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from earwitness.archive.layout import ledger_file
-from earwitness.archive.stored import Sound, StoredCall
+from earwitness.archive.stored import StoredCall
 from earwitness.arrays import F64
 from earwitness.errors import InputError
 from earwitness.report.align import reference_at_s
 from earwitness.report.plot import Axis, Plot, Series, bars, dots, envelope, line, rug, thin, x_ticks, y_ticks
 from earwitness.report.words import number_text
+from earwitness.speech.sound import Sound
 from earwitness.trace.jitter import jitter_ms
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 

@@ -52,6 +52,6 @@ class LabSlot:
         return f"the lab is not well: {'; '.join(ended)}" if ended else None
 
 
-def lab_posts(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabSlot]:
+def lab_slots(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabSlot]:
     """A post for each pair of ends that the lab has."""
     return [LabSlot(network, executor, command) for network in lab_networks(lab)]

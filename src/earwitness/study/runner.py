@@ -13,7 +13,7 @@ from earwitness.archive.stored import StoredCall
 from earwitness.call.self_check import SEND_DEVIATION_LIMIT_MS
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.events import Listener, ignore
-from earwitness.study.concurrency import Governor, Load
+from earwitness.study.concurrency import ConcurrencyLimit, Load
 from earwitness.study.cost import tor_bytes_of
 from earwitness.study.design import PlannedCall
 from earwitness.study.ending import Ending, StopRequest, Why
@@ -55,7 +55,7 @@ class Runner:
         self._calls = folder.calls if calls is None else calls
         planned = (call for call in self._calls if states[call.position] == "planned")
         self._schedule = Schedule(planned, occupied)
-        self.governor = Governor(len(posts), adapt=self._study.run.adapt)
+        self.governor = ConcurrencyLimit(len(posts), adapt=self._study.run.adapt)
         self._load = Load(self._study.budget, self._spent_bytes())
         self._running: set[asyncio.Task[None]] = set()
         self._on_air = 0

@@ -52,9 +52,10 @@ def main_payload_type(payload_type: NDArray[np.uint8]) -> int:
     return int(np.argmax(np.bincount(speech if len(speech) else payload_type, minlength=128)))
 
 
-_OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a", "gsm": "gsm", "speex": "speex", "opus": "opus"}
+_OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a"}
+"""Where our name is not SDP's."""
 
 
 def codec_name(encoding: Encoding) -> str:
-    """The codec's name in our data (`g711u`, `g711a`, `gsm`, `speex`, `opus`), else SDP's name in lower case."""
+    """The codec's name in our data: SDP's in lower case, but `g711u` and `g711a` for its PCMU and PCMA."""
     return _OUR_NAMES.get(encoding.name.lower(), encoding.name.lower())
