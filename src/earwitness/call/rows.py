@@ -26,7 +26,7 @@ from earwitness.phone.linphone import recording_name
 from earwitness.score.emodel import e_model
 from earwitness.score.impairments import NoFactors
 from earwitness.score.kind import Evidence, ScorerRefused
-from earwitness.score.listening import listen, loopback
+from earwitness.score.listening import listening_quality, loopback
 from earwitness.score.scorers import extra_scores
 from earwitness.score.verdict import verdict
 from earwitness.speech.codecs.base import Codec
@@ -159,7 +159,7 @@ def scored(row: Row, live: PlacedCall, heard: Heard, spoken: Pcm | None, codec: 
     if spoken is None:
         return row, "scoring with PESQ: the reference is not to be had; give the speech that was said"
     try:
-        score = listen(spoken, heard.audio, heard.sample_rate)
+        score = listening_quality(spoken, heard.audio, heard.sample_rate)
         ceiling = _ceiling_mos(codec.spec, live.speech.name, live.plan.seconds)
     except ScorerRefused as error:
         return row, str(error)
@@ -206,7 +206,7 @@ def recorded(row: Row, live: PlacedCall, folder: Path, spoken: Pcm | None, codec
         return row
     try:
         samples, rate = read_wav(recording)
-        score = listen(spoken, resample(samples, rate, codec.sample_rate), codec.sample_rate)
+        score = listening_quality(spoken, resample(samples, rate, codec.sample_rate), codec.sample_rate)
     except EarwitnessError as error:
         notes.append(f"the {listener}'s own recording: {error}")
         return row

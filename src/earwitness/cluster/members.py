@@ -148,7 +148,7 @@ class Cluster:
         return workers
 
     async def _rejoin(self) -> None:
-        """A client that has given up on its scheduler is replaced by one that tries again: one for all posts."""
+        """A client that has given up on its scheduler is replaced by one that tries again: one for all slots."""
         async with self._rejoining:
             if self._client.status == "running":
                 return

@@ -33,7 +33,7 @@ _INTERRUPTED_S = 60.0
 
 
 class ClusterSlot:
-    """A call at a time, between whichever vantages bear its places. No two posts are given calls that share one."""
+    """A call at a time, between whichever vantages bear its places. No two slots are given calls that share one."""
 
     def __init__(
         self,

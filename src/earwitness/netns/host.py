@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+Address = tuple[str, int]
+"""IPv4 address and port."""
+
 
 class Host(Protocol):
     """One network host. In the lab it is a namespace with one TUN device into the emulated wide-area network."""

@@ -15,11 +15,10 @@ from contextlib import asynccontextmanager, suppress
 from earwitness.errors import EarwitnessError
 from earwitness.netns.accepting import MOST_AT_ONCE, connections
 from earwitness.netns.egress import network_socket
+from earwitness.netns.host import Address
 
 _PIECE = 65_536
 _LOCALHOST = "127.0.0.1"
-
-Address = tuple[str, int]
 
 
 @asynccontextmanager

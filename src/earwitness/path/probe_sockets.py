@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from earwitness.capture.agent import SO_TIMESTAMPNS, stamp_of
 from earwitness.capture.clock import sample_clocks
-from earwitness.netns.host import Host
+from earwitness.netns.host import Address, Host
 from earwitness.path.probe import (
     ANSWER_TIMEOUT_S,
     INTERVAL_S,
@@ -38,8 +38,6 @@ _LONGEST_WAIT_NS = 2_000_000_000
 """Of a process, between a datagram's arrival and its reading."""
 _CONNECT_TIMEOUT_S = 10.0
 _ABORT = struct.pack("ii", 1, 0)
-
-Address = tuple[str, int]
 
 
 @contextmanager

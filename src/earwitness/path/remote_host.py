@@ -10,7 +10,7 @@ from earwitness.netns.child import Child
 from earwitness.netns.host import Host
 from earwitness.path.probe import Throughput
 from earwitness.path.vpn_config import Security
-from earwitness.path.vpn_files import Offer
+from earwitness.path.vpn_files import TunnelOffer
 from earwitness.tor.onion import OfferedService
 
 
@@ -26,7 +26,7 @@ class RemoteHost(Host, Protocol):
         """Start the callee's forwarder on the device made before. The configuration is still to be sent to it."""
         ...
 
-    async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[Offer, Child] | None:
+    async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[TunnelOffer, Child] | None:
         """Start the callee's OpenVPN with keys of its own; the caller's part of them, and the process, whose log it is.
 
         None where the device of that number is taken there. Raises `CallFailure` (`TOOL_MISSING`, `PORT_TAKEN`).

@@ -27,7 +27,7 @@ from earwitness.path.openvpn import OpenVpn, start_openvpn
 from earwitness.path.remote_host import RemoteHost
 from earwitness.path.tun import ALL_TAKEN, is_taken
 from earwitness.path.vpn_config import Security, Tunnel, callee_address, client_config, device_name
-from earwitness.path.vpn_files import CLIENT, SERVER, Offer, client_files, server_files
+from earwitness.path.vpn_files import CLIENT, SERVER, TunnelOffer, client_files, server_files
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.gather_or_cancel import gather_or_cancel
 from earwitness.tor.select import CircuitRequest
@@ -164,7 +164,7 @@ class VpnPath:
             )
 
     @asynccontextmanager
-    async def _offered(self, caller: Host, callee: Host) -> AsyncIterator[tuple[Offer, OpenVpn]]:
+    async def _offered(self, caller: Host, callee: Host) -> AsyncIterator[tuple[TunnelOffer, OpenVpn]]:
         """The callee's end, started; its device's number is free at both ends."""
         if not isinstance(callee, RemoteHost):
             with _number(caller, callee) as number, ExitStack() as files:

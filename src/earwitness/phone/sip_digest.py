@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from aiosipua import SipDigestAuth, SipRequest, SipResponse, build_credentials, parse_auth, stringify_auth
 
 from earwitness.errors import CallFailure, Outcome
+from earwitness.netns.host import Address
 from earwitness.phone.sip_transactions import ClientTransaction
-from earwitness.phone.sip_wire import Endpoint
 
 _ATTEMPTS = 3
 """Without credentials, with them, and with a fresh nonce where the server says that ours was stale."""
@@ -22,7 +22,7 @@ class SipAccount:
 
     user: str
     domain: str
-    server: Endpoint
+    server: Address
     password: str = field(repr=False)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from aiosipua import SipRequest, SipResponse
 
 from earwitness.errors import CallFailure, Outcome
+from earwitness.netns.host import Address
 from earwitness.phone.sip_dialog import Dialog, refresh_target
 from earwitness.phone.sip_digest import SipAccount, send_authenticated
 from earwitness.phone.sip_transactions import (
@@ -22,7 +23,7 @@ from earwitness.phone.sip_transactions import (
     ServerTransaction,
     SipTransactions,
 )
-from earwitness.phone.sip_wire import ALLOW, Endpoint, endpoint_of, new_tag, response
+from earwitness.phone.sip_wire import ALLOW, endpoint_of, new_tag, response
 
 _CANCEL_PATIENCE_S = 3.0
 NOBODY_THERE = (404, 408, 410, 480, 487, 604)
@@ -189,7 +190,7 @@ class UserAgent:
         dialog, self.dialog = self.dialog, None
         if dialog is None:
             return None
-        target: Endpoint = ("", 0)
+        target: Address = ("", 0)
 
         def build() -> SipRequest:
             nonlocal target
@@ -233,7 +234,7 @@ class UserAgent:
     async def _authenticated(
         self,
         build: Callable[[], SipRequest],
-        target: Endpoint,
+        target: Address,
         tried: str,
         on_provisional: Callable[[SipResponse], None] = lambda _response: None,
         pending: list[ClientTransaction] | None = None,

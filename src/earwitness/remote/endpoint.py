@@ -17,7 +17,7 @@ from earwitness.files import read_regular
 from earwitness.netns.child import Child
 from earwitness.path.probe import Throughput
 from earwitness.path.vpn_config import Security, Tunnel, files_of
-from earwitness.path.vpn_files import Offer
+from earwitness.path.vpn_files import TunnelOffer
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.kamailio import DOMAIN
 from earwitness.phone.lab_server import ENDS, LabServer
@@ -85,7 +85,7 @@ class RemoteMachine:
 
         return await self.far.start("forwarder", "forwarder", believed, number=self.device)
 
-    async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[Offer, Child] | None:
+    async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[TunnelOffer, Child] | None:
         """Start the callee's OpenVPN there; what it says of itself is checked before anything is made of it."""
         given = {"number": number, "security": str(security), "nodelay": nodelay}
         child, told = await self.far.started("tunnel", "openvpn", log_event, **given)
@@ -102,7 +102,7 @@ class RemoteMachine:
             raise InputError("connecting a tunnel to", server, "not an address", "see `answer --reached-at`")
         self.far.check_address("a tunnel", server)
         tunnel = Tunnel(server=server, port=port, security=security, nodelay=nodelay, number=number)
-        return Offer(tunnel, config, keys), child
+        return TunnelOffer(tunnel, config, keys), child
 
     @asynccontextmanager
     async def offered_onion(self) -> AsyncIterator[OfferedThere]:

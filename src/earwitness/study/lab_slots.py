@@ -1,4 +1,4 @@
-"""A study's calls in the lab: a post for each pair of ends, scored in processes beside the air."""
+"""A study's calls in the lab: a slot for each pair of ends, scored in processes beside the air."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ class LabSlot:
 
 
 def lab_slots(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabSlot]:
-    """A post for each pair of ends that the lab has."""
+    """A slot for each pair of ends that the lab has."""
     return [LabSlot(network, executor, command) for network in lab_networks(lab)]

@@ -79,8 +79,8 @@ async def run_in_lab(
             kept = LAB_FILE.exists()
             with ending_noted(folder), scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
                 async with lab_for(plan, on_event) as lab:
-                    posts = lab_slots(lab, executor, command)[: study.run.at_once]
-                    runner = Runner(folder, posts, stop, on_event)
+                    slots = lab_slots(lab, executor, command)[: study.run.at_once]
+                    runner = Runner(folder, slots, stop, on_event)
                     ending = await runner.run()
             completed, attempts = completed + ending.completed, attempts + ending.attempts
             barren = 0 if ending.completed else barren + 1

@@ -58,8 +58,8 @@ async def watch_in_lab(
             try:
                 with scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
                     async with lab_for(plan, on_event) as lab:
-                        posts = lab_slots(lab, executor, command)[: study.run.at_once]
-                        ending = await watch(file, directory, posts, stop, on_event=both)
+                        slots = lab_slots(lab, executor, command)[: study.run.at_once]
+                        ending = await watch(file, directory, slots, stop, on_event=both)
                         if ending.why is not Why.NETWORK:
                             return ending
                         trouble = ending.detail
