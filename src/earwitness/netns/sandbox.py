@@ -32,7 +32,7 @@ from typing import NoReturn
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns import egress_service, syscalls, tun
-from earwitness.netns.supervise import child_main, die_with, execute, run_supervised, tell, wait_for
+from earwitness.netns.supervise import child_main, die_with, execute, run_supervised, wait_for, write_message
 
 STATE_DIR = Path("/run/earwitness")
 """Private to the sandbox: sockets, tor's data, the emulator's log."""
@@ -117,7 +117,7 @@ def _enter_new_namespaces(argv: Sequence[str], report: int) -> NoReturn:
     init = os.fork()
     if init == 0:
         child_main(report, lambda: _init(argv, report, guard, directory))
-    tell(report, {"init": init})
+    write_message(report, {"init": init})
     os.close(report)
     os._exit(wait_for(init))
 
