@@ -14,6 +14,7 @@ import typer.main
 
 import bench
 from earwitness.cli.main import app
+from earwitness.plugins import GROUPS
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -120,7 +121,7 @@ TEXTS = [
     ),
 ]
 NO_MODULES = {
-    **dict.fromkeys((f"earwitness.{kind}" for kind in ("codecs", "buffers", "scorers", "paths")), "entry points"),
+    **dict.fromkeys(GROUPS, "entry points"),
     **dict.fromkeys(("earwitness.package", "earwitness.NAME"), "stands for any name"),
     "earwitness.test": "a SIP domain",
 }

@@ -11,21 +11,6 @@ SRC = Path(__file__).parents[1] / "src" / "earwitness"
 REPEATED = {"main": "programs of their own", "register": "each module of commands adds its own"}
 FACE = "api"
 """Functions here are named as what they call, and are what a notebook sees of it."""
-LEFT_TWICE: set[str] = {
-    # Names of a call's facts, its paths and the other machine: renamed with the facts that are written once.
-    "Capture",
-    "Circuit",
-    "Listening",
-    "Pace",
-    "Relay",
-    "Result",
-    "Speech",
-    "as_it_is",
-    "callee_address",
-    "flows",
-    "place",
-}
-
 MODULES = {
     "*": "bubble outside beside together chain kept visit introduction post governor doubts notebook wan instrument",
     "path": "end ends link",
@@ -38,8 +23,6 @@ CLASSES = """
     Visit Introduction BesideOptions KeptCircuit KeptCircuits End PathEnd
 """
 """Names of classes and functions that say nothing, or that three things had."""
-LEFT_UNCLEAR = {"Visit", "Introduction", "BesideOptions", "KeptCircuit", "KeptCircuits", "End", "PathEnd"}
-"""Of the paths and the other machine: as `LEFT_TWICE`."""
 
 
 def modules() -> list[Path]:
@@ -66,7 +49,7 @@ def test_public_names_are_defined_once() -> None:
             for name in defined(path):
                 places[name].append(str(path.relative_to(SRC)))
     twice = {name: where for name, where in places.items() if len(where) > 1 and name not in REPEATED}
-    assert {name: where for name, where in twice.items() if name not in LEFT_TWICE} == {}
+    assert twice == {}
 
 
 def test_modules_say_what_they_are() -> None:
@@ -83,4 +66,4 @@ def test_modules_say_what_they_are() -> None:
 def test_classes_and_functions_say_what_they_are() -> None:
     unclear = set(CLASSES.split())
     found = {name for path in modules() for name in defined(path) if name in unclear}
-    assert found - LEFT_UNCLEAR == set()
+    assert found == set()

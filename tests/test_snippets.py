@@ -15,7 +15,7 @@ import pytest
 import earwitness as ew
 from earwitness.errors import EarwitnessError
 from earwitness.netns.sandbox import check_permitted
-from tests.samples import write_samples
+from testing.samples import write_samples
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]

@@ -111,7 +111,10 @@ def __getattr__(name: str) -> Any:
         return import_module("earwitness.version").__version__
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(_MODULE_OF[name]), name)
+    from earwitness.extras import naming_extras
+
+    with naming_extras("using", f"earwitness.{name}"):
+        found = getattr(import_module(_MODULE_OF[name]), name)
     if isinstance(found, type) and "__annotations__" in vars(found):
         import typing
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from earwitness.errors import InputError
 from earwitness.options import NAME
 
-GROUPS = ("earwitness.codecs", "earwitness.buffers", "earwitness.scorers", "earwitness.paths")
+if TYPE_CHECKING:  # a command that names built-in kinds alone starts without it
+    from importlib.metadata import EntryPoint
+
+GROUPS = ("earwitness.codecs", "earwitness.buffers", "earwitness.scorers", "earwitness.paths", "earwitness.phones")
 """Groups of entry points that are read, one a registry."""
 
 
@@ -170,6 +172,8 @@ def packages() -> Mapping[str, str]:
 @cache
 def _points(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
     """Entry points by name; a package that is on the path twice counts once."""
+    from importlib.metadata import entry_points
+
     found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
     for point in entry_points(group=group):
         found.setdefault(point.name, {}).setdefault((_package(point), point.value), point)

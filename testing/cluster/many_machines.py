@@ -111,7 +111,7 @@ class Machines:
                 await self.ended(process, 60)
 
 
-def rows_of(machines: Machines, name: str) -> list[dict[str, Any]]:
+def record_rows(machines: Machines, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (machines.folder / f"{name}.json").read_text().splitlines()]
 
 
@@ -148,7 +148,7 @@ async def studied(machines: Machines, codecs: Sequence[str], seconds: float) -> 
     return {
         "code": code,
         "log": machines.log("study"),
-        "rows": rows_of(machines, "study"),
+        "rows": record_rows(machines, "study"),
         "files": [sorted(path.name for path in call.folder.iterdir()) for call in dataset.calls()],
         "key_in_process_list": any(secret in lines for secret in secrets),
         "key_left": any(secret.encode() in left for secret in secrets) or b"PRIVATE KEY" in left,

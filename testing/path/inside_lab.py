@@ -24,14 +24,18 @@ from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from earwitness.archive.codec import to_plain
 from earwitness.errors import CallFailure
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
+from earwitness.netns.host import Host
 from earwitness.netns.sandbox import in_sandbox, rerun_inside
 from earwitness.path import vpn as vpn_module
 from earwitness.path import vpn_files as vpn_files_module
-from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.base import OpenPath, PathEndpoint, PhonePorts
 from earwitness.path.direct import DirectPath
+from earwitness.path.facts import ThroughputFacts
+from earwitness.path.local_callee import LocalCallee
 from earwitness.path.onion import OnionPath
 from earwitness.path.tcp import TcpPath
 from earwitness.path.tor import TorPath
@@ -49,7 +53,7 @@ INTERVAL_S = 0.020
 PORTS = PhonePorts()
 
 
-def udp(end: End, port: int) -> socket.socket:
+def udp(end: PathEndpoint, port: int) -> socket.socket:
     with end.host.inside():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((end.address, port))
@@ -107,6 +111,10 @@ async def tors_view(control: TorControl, circuit_id: str) -> dict[str, Any]:
     }
 
 
+def ends(lab: Lab) -> tuple[Host, LocalCallee]:
+    return lab.host("caller"), LocalCallee(lab.host("callee"))
+
+
 async def two_at_once(lab: Lab) -> dict[str, Any]:
     """A circuit of two hops by city, and one of three by nickname, fingerprint and country, both in use at once."""
     middle = lab.tor.relay("relay2")
@@ -119,7 +127,7 @@ async def two_at_once(lab: Lab) -> dict[str, Any]:
         control = await stack.enter_async_context(TorControl.connect(lab.tor.client("caller").control))
         others = asyncio.ensure_future(somebody_elses_stream(lab))
         opening = {
-            name: stack.enter_async_context(TorPath(wish, lab.tor).open(lab.host("caller"), lab.host("callee"), PORTS))
+            name: stack.enter_async_context(TorPath(wish, lab.tor).open(*ends(lab), PORTS))
             for name, wish in wishes.items()
         }
         paths = dict(zip(opening, await asyncio.gather(*opening.values()), strict=True))
@@ -127,15 +135,16 @@ async def two_at_once(lab: Lab) -> dict[str, Any]:
         exchanged = await asyncio.gather(*(exchange(path, DATAGRAMS, 4000, 4000) for path in paths.values()))
         for (name, path), result in zip(paths.items(), exchanged, strict=True):
             report[name] = {
-                "hops": [hop.nickname for hop in path.hops],
-                "details": path.details,
+                "hops": [hop.nickname for hop in path.circuit.relays],
                 "exchanged": result,
                 "unknown_ports": await exchange(path, 20, 5555, 6666),
-                "tor": await tors_view(control, path.circuit_id),
+                "tor": await tors_view(control, path.circuit.id),
                 "failure": path.failure(),
                 "stranger": await stranger(lab, path),
             }
-        ids = [path.circuit_id for path in paths.values()]
+        ids = [path.circuit.id for path in paths.values()]
+    for name, path in paths.items():
+        report[name]["details"] = to_plain(path.final_facts())
     async with TorControl.connect(lab.tor.client("caller").control) as control:
         report["afterwards"] = [await tors_view(control, circuit_id) for circuit_id in ids]
     for host in ("caller", "callee"):
@@ -183,7 +192,7 @@ async def stranger(lab: Lab, path: Any) -> dict[str, Any]:
 
 async def outcome_of_opening(lab: Lab, request: CircuitRequest) -> dict[str, Any]:
     try:
-        async with TorPath(request, lab.tor).open(lab.host("caller"), lab.host("callee"), PORTS):
+        async with TorPath(request, lab.tor).open(*ends(lab), PORTS):
             return {"outcome": "opened"}
     except CallFailure as failure:
         return {"outcome": str(failure.outcome), "line": str(failure), "evidence": failure.evidence}
@@ -204,19 +213,19 @@ async def kept_circuit(lab: Lab) -> list[dict[str, Any]]:
     path = TorPath(CircuitRequest(hops=2, guard="relay4", exit="relay8"), lab.tor, keep_circuit=True)
     seen = []
     for _ in range(2):
-        async with path.open(lab.host("caller"), lab.host("callee"), PORTS) as opened:
-            seen.append({"circuit": opened.circuit_id, "kept": opened.details["circuit_kept"]})
+        async with path.open(*ends(lab), PORTS) as opened:
+            seen.append({"circuit": opened.circuit.id, "kept": opened.facts.circuit_kept})
     return seen
 
 
 async def onion(lab: Lab) -> dict[str, Any]:
-    async with OnionPath(lab.tor).open(lab.host("caller"), lab.host("callee"), PORTS) as path:
+    async with OnionPath(lab.tor).open(*ends(lab), PORTS) as path:
         report = {
             "exchanged": await exchange(path, 100, 4000, 4000),
-            "hops": [hop.nickname for hop in path.hops],
+            "hops": [hop.nickname for hop in path.circuit.relays],
             "failure": path.failure(),
         }
-    return {**report, "details": path.details}
+    return {**report, "details": to_plain(path.final_facts())}
 
 
 async def nodelay(lab: Lab) -> dict[str, Any]:
@@ -225,11 +234,11 @@ async def nodelay(lab: Lab) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for on in (True, False):
         path = TorPath(wish, lab.tor, nodelay=on)
-        async with path.open(lab.host("caller"), lab.host("callee"), PORTS) as opened:
+        async with path.open(*ends(lab), PORTS) as opened:
             # Relays may connect to each other at any moment; those of this circuit have what they need.
             names = ("relay4", "relay8", "caller", "callee")
             report[str(on)] = sum(set_nodelay(pids[name], on) for name in names)
-            report[f"{on}_recorded"] = opened.details["relay_nodelay"]
+            report[f"{on}_recorded"] = opened.facts.relay_nodelay
     return report
 
 
@@ -244,13 +253,13 @@ async def vpn(lab: Lab) -> dict[str, Any]:
         ("tls", VpnPath(scratch)),
         ("tor", vpn_tor_path(request, lab.tor, scratch, nodelay=True)),
     ):
-        async with path.open(lab.host("caller"), lab.host("callee"), PORTS) as opened:
+        async with path.open(*ends(lab), PORTS) as opened:
             assert opened.caller_vpn is not None
             report[name] = {
-                "details": opened.details,
+                "details": to_plain(opened.facts),
                 "files": opened.files,
                 "notes": opened.notes,
-                "hops": [hop.nickname for hop in opened.hops],
+                "hops": [hop.nickname for hop in opened.circuit.relays],
                 "exchanged": await exchange(opened, 50, 4000, 4000),
                 "left_on_disk": [str(file) for file in scratch.rglob("*")],
                 "command_lines": command_lines(opened.caller_vpn.pid),
@@ -258,8 +267,8 @@ async def vpn(lab: Lab) -> dict[str, Any]:
             }
             if name == "tor":
                 async with TorControl.connect(lab.tor.client("caller").control) as control:
-                    report[name]["tor"] = await tors_view(control, opened.circuit_id)
-                report[name]["fingerprints"] = [hop.fingerprint for hop in opened.hops]
+                    report[name]["tor"] = await tors_view(control, opened.circuit.id)
+                report[name]["fingerprints"] = [hop.fingerprint for hop in opened.circuit.relays]
             if name in ("tor", "tls"):
                 report[name]["measured"] = await measured(opened)
             if name == "tls":
@@ -277,14 +286,14 @@ async def measured(path: OpenPath, probes: int = 3) -> dict[str, Any]:
     rtt = await path.round_trips(probes)
     fill = {direction: await path.throughput(direction) for direction in ("to_callee", "to_caller")}
     return {
-        "rtt": rtt and rtt.to_dict(),
-        **{direction: carried and carried.to_dict() for direction, carried in fill.items()},
+        "rtt": to_plain(rtt),
+        **{direction: carried and to_plain(ThroughputFacts.of(carried)) for direction, carried in fill.items()},
     }
 
 
 async def probes(lab: Lab) -> dict[str, Any]:
     """Of a path whose links are known: 2 Mbit/s towards the caller, unlimited the other way."""
-    caller, callee = lab.host("caller"), lab.host("callee")
+    caller, callee = ends(lab)
     one_way_ms = lab.link("caller", "callee").delay_ms
     before = lab.link("callee", "caller")
     lab.set_link("callee", "caller", before.with_spec("rate=2"))
@@ -333,7 +342,7 @@ async def tunnel_faults(lab: Lab) -> dict[str, Any]:
 
 async def outcome_of(path: Any, lab: Lab) -> dict[str, Any]:
     try:
-        async with path.open(lab.host("caller"), lab.host("callee"), PORTS):
+        async with path.open(*ends(lab), PORTS):
             return {"outcome": "opened"}
     except CallFailure as failure:
         return {"outcome": str(failure.outcome), "line": str(failure), "evidence": failure.evidence}
@@ -354,10 +363,10 @@ async def onion_nobody_offers(lab: Lab) -> dict[str, Any]:
 
 async def single_onion(lab: Lab) -> dict[str, Any]:
     path = OnionPath(lab.tor, lab.state_dir / "calls", single=True)
-    async with path.open(lab.host("caller"), lab.host("callee"), PORTS) as opened:
+    async with path.open(*ends(lab), PORTS) as opened:
         return {
             "exchanged": await exchange(opened, 50, 4000, 4000),
-            "hops": [hop.nickname for hop in opened.hops],
+            "hops": [hop.nickname for hop in opened.circuit.relays],
             "measured": await measured(opened),
             "notes": opened.notes,
         }
@@ -366,7 +375,7 @@ async def single_onion(lab: Lab) -> dict[str, Any]:
 async def deaths(lab: Lab) -> dict[str, Any]:
     """Parts of a path that die under the call."""
     report: dict[str, Any] = {}
-    async with TcpPath().open(lab.host("caller"), lab.host("callee"), PORTS) as path:
+    async with TcpPath().open(*ends(lab), PORTS) as path:
         report["tcp"] = await exchange(path, 50, 4000, 4000)
         assert path.ends is not None
         forwarder = path.ends.callee.pid
@@ -374,7 +383,7 @@ async def deaths(lab: Lab) -> dict[str, Any]:
     assert lab.private_tor is not None
     tor = lab.private_tor
     request = CircuitRequest(guard="relay4", middle="relay5", exit="relay3")
-    async with TorPath(request, lab.tor).open(lab.host("caller"), lab.host("callee"), PORTS) as path:
+    async with TorPath(request, lab.tor).open(*ends(lab), PORTS) as path:
         report["relay"] = await failure_after(path, tor.process("relay5").kill)
     report["through_the_dead"] = await outcome_of_opening(lab, request)
     return report

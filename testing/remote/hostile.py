@@ -421,35 +421,46 @@ STATISTICS = {
 }
 
 
-def honest(message: Message) -> list[tuple[Message, bytes]]:
-    """What an answering side of good will says to a request or a command, near enough."""
-    if "child" in message:
-        child, line = message["child"], message.get("line", {})
-        if message.get("close"):
-            event: Any = {"event": "summary", "packets": 1, "dropped": 0, "clock_steps": [{"at_ns": 1, "by_ns": 2}]}
-            return [({"child": child, "event": event}, b"")]
-        if message.get("end") is not None:
-            return [({"child": child, "gone": "it ended with status 0"}, b"")]
-        if "address" in line:
-            return [({"child": child, "event": {"event": "ready", "uri": REPORT["uri"]}}, b"")]
-        if "flows" in line:
-            return [
-                ({"child": child, "event": {"event": "listening", "address": "127.0.0.1", "port": 4444}}, b""),
-                ({"child": child, "event": {"event": "statistics", **STATISTICS}}, b""),
-                ({"child": child, "event": {"event": "closed", "flow": "other", "reason": "gone"}}, b""),
-            ]
-        if "do" in line:
-            value = REPORT if line["do"] == "report" else None
-            milestone = {"event": "milestone", "name": "answered", "at_ns": 6}
-            told = [milestone, {"event": "note", "text": "x"}, {"event": "reply", "id": line["id"], "value": value}]
-            return [({"child": child, "event": event}, b"") for event in told]
-        return []
+def honest() -> Callable[[Message], list[tuple[Message, bytes]]]:
+    """What an answering side of good will says to the requests and commands of one connection, near enough."""
+    opened: dict[int, str] = {}
+
+    def said(message: Message) -> list[tuple[Message, bytes]]:
+        return _said_of_child(message) if "child" in message else _said_of_request(message, opened)
+
+    return said
+
+
+def _said_of_child(message: Message) -> list[tuple[Message, bytes]]:
+    child, line = message["child"], message.get("line", {})
+    if message.get("close"):
+        event: Any = {"event": "summary", "packets": 1, "dropped": 0, "clock_steps": [{"at_ns": 1, "by_ns": 2}]}
+        return [({"child": child, "event": event}, b"")]
+    if message.get("end") is not None:
+        return [({"child": child, "gone": "it ended with status 0"}, b"")]
+    if "address" in line:
+        return [({"child": child, "event": {"event": "ready", "uri": REPORT["uri"]}}, b"")]
+    if "flows" in line:
+        return [
+            ({"child": child, "event": {"event": "listening", "address": "127.0.0.1", "port": 4444}}, b""),
+            ({"child": child, "event": {"event": "statistics", **STATISTICS}}, b""),
+            ({"child": child, "event": {"event": "closed", "flow": "other", "reason": "gone"}}, b""),
+        ]
+    if "do" in line:
+        value = REPORT if line["do"] == "report" else None
+        milestone = {"event": "milestone", "name": "answered", "at_ns": 6}
+        told = [milestone, {"event": "note", "text": "x"}, {"event": "reply", "id": line["id"], "value": value}]
+        return [({"child": child, "event": event}, b"") for event in told]
+    return []
+
+
+def _said_of_request(message: Message, opened: dict[int, str]) -> list[tuple[Message, bytes]]:
     re, do, given = message["id"], message["do"], message["with"]
     values: dict[str, Any] = {
         "device": True,
         "echo": 5000,
         "transfer": 5001,
-        "result": {"bytes": 1000, "seconds": 0.5},
+        "result": CIRCUIT if opened.get(given.get("number")) == "onion" else {"bytes": 1000, "seconds": 0.5},
         "files": {"callee.pcap": 24, "events.jsonl": 5},
         "onion": {"address": ONION, "port": 80, "publish_ms": 5.0, "uploads": ["a"], "failures": []},
         "sip_server": {"port": 5060, "passwords": {"caller": "a", "callee": "b"}},
@@ -460,6 +471,8 @@ def honest(message: Message) -> list[tuple[Message, bytes]]:
             "keys": {"ca.crt": "c", "client.crt": "c", "client.key": "k"},
         },
     }
+    if "number" in given and do != "result":
+        opened[given["number"]] = do
     if do == "speech":
         failure = {"kind": "CallFailure", "outcome": "failed", "stage": "a", "on": "b", "happened": "c", "remedy": "d"}
         return [({"re": re, "failure": {**failure, "evidence": {"x": 1}}}, b"")]
@@ -471,4 +484,5 @@ def honest(message: Message) -> list[tuple[Message, bytes]]:
     return said
 
 
+CIRCUIT = ["A" * 40, "B" * 40, "C" * 40]
 ONION = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion"

@@ -17,15 +17,17 @@ from unittest import mock
 from earwitness.archive.dataset import Dataset
 from earwitness.capture.live import CaptureProcess
 from earwitness.errors import EarwitnessError
-from earwitness.path import openvpn
-from earwitness.path.forwarder_process import PathEnd
+from earwitness.path.callee_host import OnionRequest
+from earwitness.path.forwarder import ForwarderConfig
+from earwitness.path.forwarder_process import ForwarderProcess
 from earwitness.path.vpn_config import Security
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
 from earwitness.remote.certificates import AnswerKeys, Invitation, client_context, server_context
 from earwitness.remote.channel import Message, encode, read
-from earwitness.remote.client import RemoteEnd, fetch_kept
+from earwitness.remote.client import RemoteClient, fetch_kept
 from earwitness.remote.endpoint import RemoteCapture, RemoteMachine
+from earwitness.tor.description import TorNetwork
 from testing.commands import EARWITNESS, INSIDE
 from testing.remote.hostile import (
     INTRODUCTION,
@@ -38,7 +40,9 @@ from testing.remote.hostile import (
     mutated,
 )
 
-CONFIG = {"role": "callee", "tun": 0, "token": "t" * 32, "flows": {"other": None}, "alone": False}
+CONFIG = ForwarderConfig(
+    role="callee", tun=0, local="10.99.1.1", remote="10.99.1.2", token="t" * 32, flows={"other": None}
+)
 
 
 async def _device(machine: RemoteMachine, _folder: Path) -> None:
@@ -47,31 +51,30 @@ async def _device(machine: RemoteMachine, _folder: Path) -> None:
 
 
 async def _forwarder(machine: RemoteMachine, _folder: Path) -> None:
-    async with PathEnd.running(machine, CONFIG) as end:
+    async with ForwarderProcess.running(machine, machine.start_forwarder, CONFIG) as end:
         await asyncio.sleep(0.01)
         assert end.listening is None or end.listening[0] == "127.0.0.1", f"it would connect to {end.listening}"
         assert len(repr(end.statistics)) < 5000
 
 
 async def _tunnel(machine: RemoteMachine, _folder: Path) -> None:
-    started = await machine.start_tunnel(1, Security.TLS, nodelay=True)
-    if started is not None:
-        offer, child = started
-        assert offer.tunnel.server == "127.0.0.1", f"it would connect to {offer.tunnel.server}"
-        async with openvpn.OpenVpn.over(machine, child) as end:
+    async with machine.offered_tunnel(1, Security.TLS, nodelay=True, scratch=_folder) as offered:
+        if offered is not None:
+            offer, end = offered
+            assert offer.tunnel.server == "127.0.0.1", f"it would connect to {offer.tunnel.server}"
             await end.until(lambda this: this.up, 0.05)
 
 
 async def _onion(machine: RemoteMachine, _folder: Path) -> None:
-    async with machine.offered_onion() as offered:
+    async with machine.offered_onion(OnionRequest(("127.0.0.1", 1), TorNetwork("none", (), {}))) as offered:
         assert offered.service.address.endswith(".onion")
         await offered.circuit()
 
 
 async def _probes(machine: RemoteMachine, _folder: Path) -> None:
-    async with machine.echoing("ew1"):
+    async with machine.echoing("ew1", "10.99.1.1"):
         pass
-    async with machine.taking_a_transfer("ew1", sends=False) as (_, received):
+    async with machine.taking_a_transfer("ew1", "10.99.1.1", sends=False) as (_, received):
         told = await received()
         assert told is None or (told.kbit_s or 0.0) < 1e9
 
@@ -135,11 +138,11 @@ async def hostile_answer(chance: Random, folder: Path) -> tuple[str, float]:
     """One dealing with a false answerer: which step, and how long it took. What is no error of ours is raised."""
     step = chance.choice(STEPS)
     share = chance.choice((0.1, 0.3, 0.6))
-    flooding = chance.random() < 0.05
+    flooding, will = chance.random() < 0.05, honest()
 
     def reply(message: Message, _blob: bytes) -> list[tuple[Message, bytes]]:
         said: list[tuple[Message, bytes]] = []
-        for one, back in honest(message):
+        for one, back in will(message):
             if message.get("do") != "leave" and chance.random() < share:
                 one = mutated(one, chance, chance.choice((1, 1, 2)))
             if isinstance(one, dict):
@@ -156,9 +159,9 @@ async def hostile_answer(chance: Random, folder: Path) -> tuple[str, float]:
     begun = time.monotonic()
     async with answering_falsely(reply, introduction) as (port, invitation):
         try:
-            async with RemoteEnd.connect(("127.0.0.1", port), invitation) as far:
+            async with RemoteClient.connect(("127.0.0.1", port), invitation) as far:
                 await far.ask("begin", call_id="x")
-                machine = RemoteMachine(far, "there", "", far.introduction.address, "lo")
+                machine = RemoteMachine(far, "there", "", far.hello.address, "lo")
                 await step(machine, folder)
             if chance.random() < 0.2:
                 await fetch_kept(("127.0.0.1", port), invitation, "call-1", folder / "fetched")

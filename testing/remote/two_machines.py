@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from earwitness.archive.codec import to_plain
 from earwitness.archive.dataset import Dataset
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
@@ -154,7 +155,7 @@ class Calling:
             "files": sorted(path.name for path in call.folder.iterdir()),
             "stage": call.record.stage,
             "detail": call.record.outcome_detail,
-            "path_details": dict(call.record.path_details),
+            "path_details": to_plain(call.record.path_details),
             "notes": list(call.record.notes),
         }
 

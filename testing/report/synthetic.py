@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from earwitness.archive.dataset import Dataset
+from earwitness.archive.facts import CallParty, Clock, Rendering, SpeechFacts
 from earwitness.archive.layout import DIRECTIONS, REFERENCE, heard_file, trace_file
-from earwitness.archive.record import CallRecord, Circuit, Clock, Endpoint, Listening, Relay, Speech, write_record
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import write_ledger
 from earwitness.ear.hear import hear
 from earwitness.errors import Outcome
+from earwitness.path.facts import CircuitFacts, Hop
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
@@ -27,7 +29,7 @@ from earwitness.trace.table import write_trace
 
 START_NS = 1_764_000_000_000_000_000
 RELAYS = tuple(
-    Relay(nickname=nickname, fingerprint=letter * 40, address=f"10.77.0.{last}", place=place, country=country)
+    Hop(nickname=nickname, fingerprint=letter * 40, address=f"10.77.0.{last}", place=place, country=country)
     for nickname, letter, last, place, country in (
         ("guardOslo", "A", 21, "Oslo", "NO"),
         ("middleMadrid", "B", 24, "Madrid", "ES"),
@@ -81,7 +83,7 @@ def add_call(dataset: Dataset, made: Made, place: tuple[str, str] = ("Frankfurt"
             write_ledger(folder, direction, heard.ledger)
             delay = (trace.arrived_ns - trace.sent_ns)[trace.arrived] / 1e6
             first = (int(trace.sent_ns[0]) - 20_000_000 - heard.origin_ns) / 1e6
-            listening[direction] = Listening(
+            listening[direction] = Rendering(
                 origin_ns=heard.origin_ns,
                 reference_at_ms=first + heard.mouth_to_ear_mean_ms,
                 buffer=made.buffer,
@@ -153,11 +155,11 @@ def add_call(dataset: Dataset, made: Made, place: tuple[str, str] = ("Frankfurt"
             seed=made.seed,
             clocks={"lab": Clock(kind="monotonic, one offset to Unix time", error_ms=0.1)},
             path=made.path,
-            circuit=Circuit(id="17" if relays else "", relays=relays),
-            caller=Endpoint(place=place[0], host="caller", address="10.77.0.2"),
-            callee=Endpoint(place=place[1], host="callee", address="10.77.0.3"),
+            circuit=CircuitFacts(id="17" if relays else "", relays=relays),
+            caller=CallParty(place=place[0], host="caller", address="10.77.0.2"),
+            callee=CallParty(place=place[1], host="callee", address="10.77.0.3"),
             codec=made.codec,
-            speech=Speech(name=said.name, attribution=said.attribution, seconds=said.seconds, sample_rate=8000),
+            speech=SpeechFacts(name=said.name, attribution=said.attribution, seconds=said.seconds, sample_rate=8000),
             outcome=Outcome.COMPLETED,
             milestones={name: START_NS + ms * 1_000_000 for name, ms in milestones.items()},
             milestones_clock="lab",
@@ -177,9 +179,9 @@ def add_failure(dataset: Dataset, call_id: str = "call-failed", detail: str | No
         started_at="2026-11-22T12:59:00Z",
         path="tor",
         codec="gsm",
-        circuit=Circuit(relays=RELAYS),
-        caller=Endpoint(place="Frankfurt"),
-        callee=Endpoint(place="New York"),
+        circuit=CircuitFacts(relays=RELAYS),
+        caller=CallParty(place="Frankfurt"),
+        callee=CallParty(place="New York"),
         outcome=Outcome.CIRCUIT_FAILED,
         outcome_detail=line,
         stage="extending the circuit",

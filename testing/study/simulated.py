@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.record import CallRecord, Circuit, Endpoint, Speech, write_record
+from earwitness.archive.facts import CallParty, SpeechFacts
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.events import Event
+from earwitness.path.facts import CircuitFacts
 from earwitness.study.ending import Ending, StopRequest
 from earwitness.study.file import StudyFile
 from earwitness.study.folder import owned_study
@@ -86,10 +88,10 @@ def simulated_record(call_id: str, plan: CallPlan, outcome: Outcome, instrument_
         seed=plan.seed,
         path=plan.path,
         codec=plan.codec,
-        circuit=Circuit(),
-        caller=Endpoint(place=plan.from_place, host="caller", address="10.77.1.1"),
-        callee=Endpoint(place=plan.to_place, host="callee", address="10.77.2.1"),
-        speech=Speech(name="allison-10s", seconds=9.3),
+        circuit=CircuitFacts(),
+        caller=CallParty(place=plan.from_place, host="caller", address="10.77.1.1"),
+        callee=CallParty(place=plan.to_place, host="callee", address="10.77.2.1"),
+        speech=SpeechFacts(name="allison-10s", seconds=9.3),
         outcome=outcome,
         outcome_detail=detail,
         rows=rows,

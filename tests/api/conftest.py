@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.samples import write_samples
+from testing.samples import write_samples
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from earwitness.ear.hear import Heard
 from earwitness.score.listening import Listening
 from earwitness.speech.wav import write_wav
 from earwitness.trace.timing import Timing
-from tests.samples import CALLEE, CALLER
+from testing.samples import CALLEE, CALLER
 
 
 def same(one: Heard, other: Heard) -> bool:

@@ -16,9 +16,11 @@ import pandas as pd
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.record import CallRecord, Circuit, Endpoint, Relay, write_record
+from earwitness.archive.facts import CallParty
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import columns
 from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.path.facts import CircuitFacts, Hop
 from testing.archive.storing import add, leftovers, simple_record
 from testing.commands import with_repository
 
@@ -82,8 +84,8 @@ def test_a_failed_call_is_stored_with_its_evidence(tmp_path: Path) -> None:
         started_at="2026",
         outcome=Outcome.CIRCUIT_FAILED,
         outcome_detail="extending the circuit: relay gone; try again",
-        circuit=Circuit(relays=(Relay(nickname="guard1", place="Oslo"), Relay(nickname="exit1", place="Lima"))),
-        caller=Endpoint(place="Oslo"),
+        circuit=CircuitFacts(relays=(Hop(nickname="guard1", place="Oslo"), Hop(nickname="exit1", place="Lima"))),
+        caller=CallParty(place="Oslo"),
         evidence={"reason": "DESTROYED"},
     )
     dataset = Dataset.open_or_create(tmp_path / "data")
@@ -260,7 +262,6 @@ import subprocess, sys
 from pathlib import Path
 from earwitness.archive.dataset import Dataset
 from earwitness.errors import CallFailure
-from testing.archive.storing import add, leftovers
 root = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", root], check=True)
 print("mounted", flush=True)

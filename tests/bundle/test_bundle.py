@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.record import CallRecord, Circuit, Relay, write_record
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.bundle.bundle import bundle
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import InputError, Outcome
+from earwitness.path.facts import CircuitFacts, Hop
 from earwitness.report.reproduction.reproduce import reproduce
 from earwitness.study.design import design
 from earwitness.study.file import StudyFile, parse_study
@@ -41,7 +42,7 @@ FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "data"
     run_simulated(STUDY, out, [SimulatedSlot()])
-    relay = Relay(nickname="Fluffy", fingerprint=FINGERPRINT, address="203.0.113.9", place="Paris", country="FR")
+    relay = Hop(nickname="Fluffy", fingerprint=FINGERPRINT, address="203.0.113.9", place="Paris", country="FR")
     plan = design(parse_study(STUDY))[0].plan
     with Dataset.open(out) as dataset, dataset.new_call("by-hand") as folder:
         record = simulated_record("by-hand", plan, Outcome.PATH_LOST, None)
@@ -50,7 +51,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changed["evidence"] = {"log": f"circuit ${FINGERPRINT}~Fluffy at 203.0.113.9:9001 and [2001:db8:5::1] closed"}
         changed["command"] = ["/home/somebody/venv/bin/earwitness", "call"]
         record = CallRecord.from_json(json.dumps(changed))
-        write_record(folder, replace(record, circuit=Circuit(id="5", relays=(relay,))))
+        write_record(folder, replace(record, circuit=CircuitFacts(id="5", relays=(relay,))))
         for name in ("reference.wav", "to_callee.wav"):
             (folder / name).write_bytes(b"RIFF sound")
         (folder / "callee.pcap").write_bytes(b"INVITE sip:callee@203.0.113.9")

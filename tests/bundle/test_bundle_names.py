@@ -21,13 +21,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from earwitness.archive.dataset import Dataset
+from earwitness.archive.facts import CallParty, Clock, Rendering, SelfCheck, SpeechFacts
 from earwitness.archive.layout import CALL_FILES
-from earwitness.archive.record import CallRecord, Circuit, Clock, Endpoint, Listening, Relay, Speech, write_record
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import Row
 from earwitness.bundle.bundle import bundle
 from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import EarwitnessError, Outcome
+from earwitness.lab.load.facts import LoadFacts
+from earwitness.path.facts import CircuitFacts, Hop, PathFacts
+from earwitness.tor.select import CircuitRequest
 from earwitness.trace.model import Trace
 from earwitness.trace.table import write_trace
 from testing.bundle.archive import in_archive
@@ -109,7 +113,7 @@ def fault() -> list[str]:
 
 
 def planted_record(call_id: str, outcome: Outcome) -> CallRecord:
-    relay = Relay(nickname=NICKNAME, fingerprint=FINGERPRINT, address=ADDRESS, place="Paris", country="FR")
+    relay = Hop(nickname=NICKNAME, fingerprint=FINGERPRINT, address=ADDRESS, place="Paris", country="FR")
     row = Row(
         call_id=call_id,
         started_at="2026-01-02T03:04:05.000000000Z",
@@ -178,18 +182,22 @@ def planted_record(call_id: str, outcome: Outcome) -> CallRecord:
             "study": {"study": "sim", "block": "1.1", "arm": "tor3", "attempt": 1},
         },
         path="tor",
-        path_details={
-            "service": ONION,
-            "host": MACHINE,
-            "streams": [{"peer": f"{ADDRESS}:443", "local": ADDRESS6, "user": ACCOUNT}],
-            "files": {PATH: PATH},
-            "token": SECRET,
-        },
-        circuit=Circuit(id="17", relays=(relay, replace(relay, nickname=ASKED))),
-        caller=Endpoint(place="Frankfurt", host="caller", address=ADDRESS),
-        callee=Endpoint(place="London", host=MACHINE, address=ADDRESS6),
+        path_details=PathFacts(
+            rendezvous=NICKNAME,
+            circuit_request=CircuitRequest(guard=ASKED, exit="Paris"),
+            others={
+                "service": ONION,
+                "host": MACHINE,
+                "connections": [{"peer": f"{ADDRESS}:443", "local": ADDRESS6, "user": ACCOUNT}],
+                "files": {PATH: PATH},
+                "token": SECRET,
+            },
+        ),
+        circuit=CircuitFacts(id="17", relays=(relay, replace(relay, nickname=ASKED))),
+        caller=CallParty(place="Frankfurt", host="caller", address=ADDRESS),
+        callee=CallParty(place="London", host=MACHINE, address=ADDRESS6),
         codec="g711u",
-        speech=Speech(name=PATH, attribution=f"spoken by {PERSON}", seconds=3.0),
+        speech=SpeechFacts(name=PATH, attribution=f"spoken by {PERSON}", seconds=3.0),
         outcome=outcome,
         outcome_detail=str(EarwitnessError("reaching", f"{SHORT_HOST} ({ADDRESS})", ALL, f"see {PATH}")),
         stage=f"reading {PATH}",
@@ -204,11 +212,11 @@ def planted_record(call_id: str, outcome: Outcome) -> CallRecord:
             ],
             f"of {SHORT_HOST}": {"username": ACCOUNT, "realm": SHORT_HOST, "password": SECRET, "output": [ALL]},
         },
-        load={"load": "web:3", "last_failure": ALL},
-        instrument={"processes": ["caller", NICKNAME], "cpu_wait_mean_ms": 0.1},
+        load=LoadFacts(load="web:3", last_failure=ALL),
+        instrument=SelfCheck(processes=("caller", NICKNAME), cpu_wait_mean_ms=0.1),
         milestones={"invite_sent": 1, f"seen at {MACHINE}": 2},
         milestones_clock="call",
-        listening={"to_callee": Listening(origin_ns=1, buffer="fixed:60", concealment=PATH, shares={"played": 1.0})},
+        listening={"to_callee": Rendering(origin_ns=1, buffer="fixed:60", concealment=PATH, shares={"played": 1.0})},
         rows=(row, replace(row, direction="to_caller")),
         notes=(ALL, f"the callee's capture: {SHORT_HOST}: {PATH}: no such file"),
     )

@@ -159,7 +159,9 @@ def test_ctrl_c_in_mid_call_ends_it_and_scores_what_came(environment: dict[str, 
         call.press_ctrl_c()
         code, output, told = call.ended()
     assert code == 0, told
-    for row in map(json.loads, output.splitlines()):
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert len(rows) == 2
+    for row in rows:
         assert (row["codec"], row["outcome"]) == ("g711u", "completed")
         assert row["loss_ratio"] == 0  # what was on the way when the capture ended was not lost
         assert row["mos_lqo"] > 3.0

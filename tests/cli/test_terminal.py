@@ -20,10 +20,12 @@ from rich.text import Text
 from rich.tree import Tree
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.record import CallRecord, Circuit, Endpoint, Relay, write_record
+from earwitness.archive.facts import CallParty
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import Row
 from earwitness.cli.terminal import DataConsole, SafeConsole
 from earwitness.errors import Outcome
+from earwitness.path.facts import CircuitFacts, Hop
 from testing.commands import EARWITNESS
 
 ACTING = (
@@ -142,8 +144,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     started_at=words,
                     outcome=outcome,
                     outcome_detail=words,
-                    circuit=Circuit(relays=(Relay(nickname=words),)),
-                    caller=Endpoint(place=words),
+                    circuit=CircuitFacts(relays=(Hop(nickname=words),)),
+                    caller=CallParty(place=words),
                     notes=(words,),
                     rows=rows,
                 )
@@ -202,6 +204,7 @@ def test_records_are_json_whatever_the_stream_holds(hostile: Path, encoding: str
     assert done.returncode == 0, done.stderr.decode()
     text = done.stdout.decode(encoding)
     assert not acts(text)
+    assert text.count("\n") > 0
     for line in text.splitlines():
         assert json.loads(line)["päth"] == f"{MARKUP}{ACTING}"
     assert ("päth" in text) is (encoding == "utf-8")

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import struct
 import subprocess
 import sys
 import tarfile
@@ -19,11 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.speech.codecs.base import encode_packets
-from earwitness.speech.codecs.registry import codec
-from earwitness.speech.reference import speech
-from earwitness.speech.wav import write_wav
-from testing.trace.making import Datagram, pcap
+from testing.whole_call import make_call
 from tests.package.only_the_core import hook
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -153,6 +148,9 @@ def test_metadata_say_who_and_hold_nothing_that_an_index_refuses(contents: Conte
     found = contents.metadata
     assert found["Metadata-Version"] == "2.4"
     assert found["Author"] == "The Earwitness developers"
+    citation = (REPOSITORY / "CITATION.cff").read_text()
+    assert f"\nversion: {found['Version']}\n" in citation
+    assert f"  - name: {found['Author']}\n" in citation
     assert not [line for line in found.get_all("Classifier", []) if line.startswith("License ::")]
     assert {"all", "cluster", "data", "lab", "query", "report", "watch"} <= set(found.get_all("Provides-Extra", []))
     assert {name.partition("/")[0] for name in contents.files} == {"earwitness", contents.info}
@@ -186,20 +184,8 @@ def core(wheel: Path, contents: Contents, tmp_path_factory: pytest.TempPathFacto
     (folder / "hook").mkdir()
     (folder / "hook" / "sitecustomize.py").write_text(hook(requirements))
     path = os.pathsep.join(str(folder / name) for name in ("core", "hook"))
-    _call(folder)
+    make_call(folder)
     return Installed(folder, {**os.environ, "PYTHONPATH": path, "COLUMNS": "120"})
-
-
-def _call(folder: Path) -> None:
-    """call.pcap: ten seconds of speech in G.711, a packet each 20 ms, the 101st lost; said.wav: what was said."""
-    said = speech("carlo-10s").samples
-    write_wav(folder / "said.wav", said, 8000)
-    packets = []
-    for number, payload in enumerate(encode_packets(codec("g711u"), said)):
-        header = struct.pack(">BBHII", 0x80, 0x80 * (number == 0), number, 160 * number, 7)
-        packets.append(Datagram(10**18 + number * 20_000_000, header + payload))
-    del packets[100]
-    (folder / "call.pcap").write_bytes(pcap(packets))
 
 
 def test_what_runs_is_the_wheel_without_anything_undeclared(core: Installed) -> None:

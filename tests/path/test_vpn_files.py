@@ -69,9 +69,13 @@ def test_static_keys_are_of_the_right_length_and_never_the_same() -> None:
 def test_secrets_are_for_the_owner_alone_and_in_no_configuration(tmp_path: Path, security: Security) -> None:
     tunnel = tunnel_by_hand("192.0.2.1", 1194, security, "127.0.0.1:9050", nodelay=True)
     written = write_by_hand(tmp_path / "new", tunnel, 1)
+    keys = {Security.NONE: set(), Security.STATIC: {"static.key"}, Security.TLS: {"client.key", "server.key"}}[security]
+    assert {path.name for path in written} & SECRET_NAMES == {*keys, "socks-auth"}
     for path in written:
         assert (stat.S_IMODE(path.stat().st_mode) == 0o600) == (path.name in SECRET_NAMES), path.name
-    for config in (tmp_path / "new").glob("*.ovpn"):
+    configs = list((tmp_path / "new").glob("*.ovpn"))
+    assert len(configs) == 2
+    for config in configs:
         assert "BEGIN" not in config.read_text()
     with pytest.raises(InputError, match="exists"):
         write_by_hand(tmp_path / "new", tunnel, 1)

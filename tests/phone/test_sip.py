@@ -171,7 +171,12 @@ def test_whatever_comes_from_the_network_breaks_nothing(data: st.DataObject) -> 
 
 @given(st.binary(max_size=300))
 def test_noise_is_counted_at_most(noise: bytes) -> None:
-    with_agent(lambda layer, _agent, _wire: layer.datagram_received(noise, PEER))
+    def scenario(layer: SipTransactions, _agent: UserAgent, wire: Wire) -> None:
+        layer.datagram_received(noise, PEER)
+        assert layer.malformed <= 1
+        assert wire.sent == []
+
+    with_agent(scenario)
 
 
 def test_credentials_are_left_out_of_the_log() -> None:

@@ -20,6 +20,7 @@ def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def test_a_call_between_two_machines_is_whole(report: dict[str, Any]) -> None:
     whole = report["whole"]
     assert whole["code"] == 0, whole["log"]
+    assert len(whole["rows"]) == 2
     for row in whole["rows"]:
         assert row["outcome"] == "completed"
         assert (row["network"], row["from_place"], row["to_place"]) == ("public", "Frankfurt", "New York City")

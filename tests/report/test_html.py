@@ -11,11 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from earwitness.archive.dataset import Dataset
+from earwitness.archive.facts import CallParty
 from earwitness.archive.layout import heard_file, trace_file
-from earwitness.archive.record import CallRecord, Circuit, Endpoint, Relay
+from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.cli.main import app
 from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.path.facts import CircuitFacts, Hop
 from earwitness.report.html import write_report
 from earwitness.report.overview import delay_cdf, pooled
 from earwitness.report.words import Way, groups, summary
@@ -63,6 +65,7 @@ def _parsed(page: Path) -> _Parser:
 def test_it_is_one_well_formed_file_that_asks_for_nothing_else(page: Path) -> None:
     parsed = _parsed(page)
     assert parsed.open == []
+    assert len(parsed.tags) > 100
     for tag, attributes in parsed.tags:
         assert tag not in ("img", "iframe", "link", "object", "embed", "audio", "video", "base", "form"), tag
         assert "src" not in attributes
@@ -151,7 +154,7 @@ def test_the_page_works_in_a_browser_without_network(page: Path) -> None:
 
 def test_hostile_strings_do_not_run(tmp_path: Path) -> None:
     with Dataset.open_or_create(tmp_path / "data") as dataset:
-        relays = (Relay(nickname=HOSTILE, place=HOSTILE, country=HOSTILE),) * 2
+        relays = (Hop(nickname=HOSTILE, place=HOSTILE, country=HOSTILE),) * 2
         for number, outcome in enumerate((Outcome.COMPLETED, Outcome.CIRCUIT_FAILED)):
             call_id = f"call-{number}"
             row = Row(
@@ -177,8 +180,8 @@ def test_hostile_strings_do_not_run(tmp_path: Path) -> None:
                 versions={HOSTILE: HOSTILE},
                 network=HOSTILE,
                 path=HOSTILE,
-                circuit=Circuit(id=HOSTILE, relays=relays),
-                caller=Endpoint(place=HOSTILE),
+                circuit=CircuitFacts(id=HOSTILE, relays=relays),
+                caller=CallParty(place=HOSTILE),
                 codec=HOSTILE,
                 phone=HOSTILE,
                 outcome=outcome,
@@ -193,6 +196,7 @@ def test_hostile_strings_do_not_run(tmp_path: Path) -> None:
     assert "<img" not in page.read_text(encoding="utf-8")
     parsed = _parsed(page)
     assert parsed.open == []
+    assert len(parsed.tags) > 100
     assert sum(tag == "script" for tag, _ in parsed.tags) == 1
     with browser() as tab:
         tab.open(page)

@@ -356,6 +356,7 @@ def test_the_budget_stops_calls_over_tor_only(tmp_path: Path) -> None:
     assert rows[rows["path"] == "tor"]["call_id"].nunique() == 4  # 0.47 MiB each
     again = SimulatedSlot()
     assert run_simulated(text, tmp_path, [again]).why is Why.BUDGET
+    assert again.placed
     assert all(plan.path == "direct" for plan in again.placed)
 
 

@@ -84,7 +84,7 @@ def test_a_link_layer_that_is_not_read_is_counted_not_ignored() -> None:
     found = read(bytes(data))
     assert len(found) == 0
     assert found.problems[0].kind == ProblemKind.UNSUPPORTED
-    assert "3 packets of link type 105" in found.problems[0].detail
+    assert "3 packets of unsupported link type 105" in found.problems[0].detail
 
 
 @pytest.mark.parametrize("kept", [0, 10, 19, 20, 27, 28])

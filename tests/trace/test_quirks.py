@@ -50,7 +50,7 @@ def test_the_folders_name_is_not_the_codec() -> None:
 def test_a_header_and_no_packet() -> None:
     capture = study([])
     assert [p.kind for p in capture.problems] == [ProblemKind.EMPTY]
-    with pytest.raises(InputError, match="a header and no packet"):
+    with pytest.raises(InputError, match="a header but no packets"):
         choose_streams(capture, side="caller")
 
 
@@ -70,7 +70,9 @@ def test_two_dumps_written_over_each_other_in_one_file() -> None:
     assert [p.kind for p in parse_capture(data).problems] == [ProblemKind.CORRUPT]
     whole = parse_capture(data, resume=True)
     assert sum(len(s.trace) for s in whole.streams) > 100
-    assert all("missing here" in p.detail for p in whole.problems if p.kind == ProblemKind.CORRUPT)
+    corrupt = [p.detail for p in whole.problems if p.kind == ProblemKind.CORRUPT]
+    assert corrupt
+    assert all("missing here" in detail for detail in corrupt)
 
 
 def test_no_rtp_from_the_far_end() -> None:

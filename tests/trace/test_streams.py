@@ -98,7 +98,7 @@ def test_a_guess_that_the_timestamps_contradict_is_dropped() -> None:
 def test_the_clock_of_an_unknown_type_is_read_off_its_timestamps(clock_rate: int) -> None:
     (stream,) = read(rtp_stream("." * 80, payload_type=111, clock_rate=clock_rate)).streams
     assert stream.trace.clock_rate == clock_rate
-    assert any("by its timestamps" in note for note in stream.trace.notes)
+    assert any("from its timestamps" in note for note in stream.trace.notes)
 
 
 @pytest.mark.parametrize(("types", "main"), [([13] * 9 + [8], 8), ([13, 19, 19], 19), ([0, 0, 101], 0), ([], 0)])

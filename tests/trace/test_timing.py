@@ -158,7 +158,7 @@ def test_one_way_delay_and_its_variation_on_one_clock() -> None:
 def test_delay_across_two_clocks_is_refused_and_variation_is_not() -> None:
     sent = np.arange(50, dtype=np.int64) * 20_000_000
     heard = trace(sent, sent + 3_000_000_000, sent_clock="a", arrived_clock="b")
-    with pytest.raises(ValueError, match="not one clock"):
+    with pytest.raises(ValueError, match="different clocks"):
         delay.one_way_delay_ms(heard)
     found = summarise(heard)
     assert np.isnan(found.owd_min_ms)

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from earwitness import events
 from earwitness.api.data import open_dataset
 from earwitness.api.needing import face_needs
-from earwitness.call.plan import MANUAL, CallPlan
+from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Event, Listener, ignore
 
@@ -88,7 +88,7 @@ def place_calls(plans: CallPlan | Iterable[CallPlan], out: str | Path, *, on_eve
         raise InputError("placing calls in", out, "no plan is given", "give an `ew.CallPlan`")
     for plan in chosen:
         plan.check()
-        if plan.phone == MANUAL:
+        if plan.phone_kind.by_hand:
             remedy = "use `earwitness call --phone manual` in a terminal"
             raise InputError("placing calls by", "hand", "somebody must read what to dial", remedy)
     lab_plan_for(chosen)

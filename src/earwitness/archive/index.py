@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from earwitness.archive.codec import Mismatch, loads, to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET, is_call_id
 from earwitness.archive.problems import Problem, apart, encodable
-from earwitness.archive.record import CallRecord, read_record
+from earwitness.archive.record import read_record
+from earwitness.archive.rows import record_rows
 from earwitness.archive.schema import SCHEMA_VERSION, Row, columns, is_scores
 from earwitness.archive.spreadsheet import cell
 from earwitness.archive.staging import write_atomically
@@ -48,35 +49,6 @@ def arrow_schema() -> pa.Schema:
         about = {key: text for key, text in column.metadata.items() if isinstance(text, str) and text}
         fields.append(pa.field(column.name, _ARROW[kinds[0]], metadata=about))
     return pa.schema(fields, metadata={"earwitness_schema_version": str(SCHEMA_VERSION)})
-
-
-def record_rows(record: CallRecord) -> tuple[Row, ...]:
-    """The rows of a record; a call that failed before it had any gets one a direction with what is known of it."""
-    return record.rows or tuple(skeleton_row(record, direction) for direction in DIRECTIONS)
-
-
-def skeleton_row(record: CallRecord, direction: str) -> Row:
-    """A row with everything that the record itself tells, and no measurement."""
-    failed = record.outcome != "completed"
-    return Row(
-        call_id=record.call_id,
-        started_at=record.started_at,
-        network=record.network,
-        path=record.path,
-        hops=len(record.circuit.relays) or None,
-        circuit=" > ".join(f"{relay.nickname}@{relay.place}" for relay in record.circuit.relays),
-        codec=record.codec,
-        from_place=record.caller.place,
-        to_place=record.callee.place,
-        phone=record.phone,
-        seed=record.seed,
-        outcome=str(record.outcome),
-        outcome_detail=record.outcome_detail,
-        direction=direction,
-        verdict="failed" if failed else "",
-        verdict_reason=record.outcome_detail if failed else "",
-        speech=record.speech.name,
-    )
 
 
 def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]:
@@ -112,7 +84,7 @@ def _plain(row: Row) -> dict[str, Any]:
     return {**plain, SCORES: json.dumps(plain[SCORES], sort_keys=True) if plain[SCORES] else ""}
 
 
-def with_scores(table: pa.Table) -> pa.Table:
+def with_score_columns(table: pa.Table) -> pa.Table:
     """The rows with a column for each scorer, named as it, after all others."""
     if not pc.any(pc.not_equal(table.column(SCORES), "")).as_py():
         return table
@@ -129,7 +101,7 @@ def write_index(root: Path, table: pa.Table) -> None:
     write_atomically(root / INDEX_PARQUET, buffer.getvalue(), durable=False)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    wide = with_scores(table)
+    wide = with_score_columns(table)
     writer.writerow(wide.column_names)
     for batch in wide.to_batches(max_chunksize=_ROWS_AT_ONCE):  # Python's objects take 20 times Arrow's memory
         writer.writerows(zip(*map(_csv_cells, batch.columns), strict=True))
@@ -149,7 +121,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
         pa.float64(): pd.Float64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    frame: pd.DataFrame = with_scores(table).to_pandas(types_mapper=types.get)
+    frame: pd.DataFrame = with_score_columns(table).to_pandas(types_mapper=types.get)
     return frame
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earwitness.archive.index import record_rows
 from earwitness.archive.layout import (
     CAPTURES,
     REFERENCE,
@@ -21,6 +20,7 @@ from earwitness.archive.layout import (
     trace_file,
 )
 from earwitness.archive.record import CallRecord, read_record
+from earwitness.archive.rows import record_rows
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.speech.sound import Sound

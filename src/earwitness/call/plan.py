@@ -14,12 +14,11 @@ from earwitness.lab.load.spec import LoadSpec
 from earwitness.path.kind import CLOSE_CIRCUIT, KILL_TUNNEL, PathKind, TorUse
 from earwitness.path.probe import MOST_PROBES
 from earwitness.path.registry import path_kind
+from earwitness.phone.kind import PhoneKind
+from earwitness.phone.registry import PHONES
 
 SECURITIES = ("none", "static", "tls")
 """Of a tunnel, as `earwitness.path.vpn_config.Security` has them."""
-MANUAL = "manual"
-"""`CallPlan.phone`: the user's own, by hand."""
-PHONES = ("builtin", "linphone", MANUAL)
 
 LAB_SERVER = "lab"
 """`CallPlan.sip_server`: Kamailio, started for the call."""
@@ -145,9 +144,7 @@ class CallPlan:
 
     def __post_init__(self) -> None:
         kind, _ = self.path_kind, self.path_options
-        if self.phone not in PHONES:
-            raise InputError("planning a call with", self.phone, "no such phone", f"choose of {', '.join(PHONES)}")
-        if self.phone == MANUAL and (self.sip_server or self.inject or self.study):
+        if self.phone_kind.by_hand and (self.sip_server or self.inject or self.study):
             asked = "a SIP server" if self.sip_server else "a fault on purpose" if self.inject else "a study"
             raise InputError("calling by hand with", asked, "it needs phones that we drive", "choose another phone")
         if not 1 <= self.wait_s <= 3600:
@@ -176,7 +173,7 @@ class CallPlan:
             )
         if not 2 <= self.hops <= 8:
             raise InputError("planning a circuit of", f"{self.hops} hops", "tor carries 2 to 8", "give --hops 2 to 8")
-        if self.load_spec and self.phone == MANUAL:
+        if self.load_spec and self.phone_kind.by_hand:
             remedy = "run `earwitness lab up --load` instead"
             raise InputError("calling by hand with", "a load of the call's own", "it takes no part in the lab", remedy)
         if self.seconds is not None and not 4.0 <= self.seconds <= 3600.0:
@@ -227,6 +224,11 @@ class CallPlan:
         """The path's own options, by name. Raises `InputError`."""
         kind = self.path_kind
         return options.parse("planning a call over", self.path, kind.options, f"use {kind.usage}")
+
+    @property
+    def phone_kind(self) -> PhoneKind:
+        """What is registered of the phone. Raises `InputError`."""
+        return PHONES.get(self.phone, "planning a call with")
 
     @property
     def tor_use(self) -> TorUse | None:

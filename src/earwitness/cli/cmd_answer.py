@@ -62,10 +62,10 @@ def register(app: typer.Typer) -> None:
         from earwitness.netns.sandbox import in_sandbox, rerun_inside
         from earwitness.netns.termination import run
         from earwitness.remote.machine import may_make_devices
-        from earwitness.remote.service import AnswerOptions, check_media_port, make_keys, wait_for_calls
+        from earwitness.remote.service import AnswerOptions, check_media_port, make_answer_keys, wait_for_calls
 
         if init is not None:
-            made = make_keys(init, reached_at and f"{reached_at}:{listen.rpartition(':')[2]}")
+            made = make_answer_keys(init, reached_at and f"{reached_at}:{listen.rpartition(':')[2]}")
             if json:
                 print_records([{"keys": str(init), "invitation": str(made)}])
             progress.print(

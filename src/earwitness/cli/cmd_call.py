@@ -156,7 +156,7 @@ def register(app: typer.Typer) -> None:
         """
         needs("call", "lab")
         from earwitness.call.lab_needs import lab_plan_for
-        from earwitness.call.plan import MANUAL, CallPlan, Injection
+        from earwitness.call.plan import CallPlan, Injection
         from earwitness.cli.calling import (
             call_other_machine,
             call_this_machine,
@@ -208,10 +208,10 @@ def register(app: typer.Typer) -> None:
                 )
             )
         if network == "public":
-            from earwitness.remote.loopback_answerer import BesideOptions
+            from earwitness.remote.loopback_answerer import LoopbackOptions
             from earwitness.remote.service import check_media_port
 
-            options = BesideOptions(
+            options = LoopbackOptions(
                 place=plan.from_place,
                 reached_at=reached_at,
                 media_port=check_media_port(media_port),
@@ -219,7 +219,7 @@ def register(app: typer.Typer) -> None:
             )
             raise typer.Exit(call_this_machine([plan], options, out, calls_an_hour=calls_an_hour, json=json))
         lab_plan = lab_plan_for([plan])
-        if phone == MANUAL:
+        if plan.phone_kind.by_hand:
             check_lab_is_up(lab_plan)
         raise typer.Exit(
             in_a_lab(

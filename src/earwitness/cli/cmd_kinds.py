@@ -18,10 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def kinds(
-    what: Annotated[str, typer.Argument(help="codecs, buffers, scorers or paths. Default: all.")] = "",
+    what: Annotated[str, typer.Argument(help="codecs, buffers, scorers, paths or phones. Default: all.")] = "",
     json: JsonFlag = False,
 ) -> None:
-    """List codecs, jitter buffers, scorers and paths by name, with their options and the package that adds them.
+    """List codecs, jitter buffers, scorers, paths and phones: name, options, and the package that adds it.
 
     A plug-in that cannot be loaded is a line on standard error.
     """
@@ -55,7 +55,8 @@ def kinds(
 def _registries() -> dict[str, Registry[Any]]:
     from earwitness.ear.buffers import BUFFERS
     from earwitness.path.registry import PATHS
+    from earwitness.phone.registry import PHONES
     from earwitness.score.scorers import SCORERS
     from earwitness.speech.codecs.registry import CODECS
 
-    return {"codecs": CODECS, "buffers": BUFFERS, "scorers": SCORERS, "paths": PATHS}
+    return {"codecs": CODECS, "buffers": BUFFERS, "scorers": SCORERS, "paths": PATHS, "phones": PHONES}

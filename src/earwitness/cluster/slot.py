@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from earwitness.archive.dataset import Dataset, storing
-from earwitness.archive.record import Endpoint, write_record
+from earwitness.archive.facts import CallParty
+from earwitness.archive.record import write_record
 from earwitness.archive.stored import StoredCall
 from earwitness.call.builder import CallBuilder
 from earwitness.call.plan import CallPlan
@@ -118,9 +119,11 @@ class ClusterSlot:
             ) from lost
         finally:
             self._under_way = None
-        if placed.live.outcome is Outcome.REMOTE_REFUSED:
+        if placed.live.record.outcome is Outcome.REMOTE_REFUSED:
             # Its keys were made a moment ago and came here by a safe way: it was started anew in between.
-            placed = replace(placed, live=replace(placed.live, outcome=Outcome.REMOTE_LOST))
+            placed = replace(
+                placed, live=replace(placed.live, record=replace(placed.live.record, outcome=Outcome.REMOTE_LOST))
+            )
         return placed
 
     async def _scored(self, placed: Placed) -> Evaluated:
@@ -154,10 +157,14 @@ class _EndLost(Exception):
 
 def _lost(plan: CallPlan, call_id: str, lost: _EndLost, command: tuple[str, ...]) -> Placed:
     """The record of a call of which no more is known than that it was begun and why it ended."""
-    notebook = CallBuilder(call_id, plan, NETWORK, command, started_at=lost.begun)
-    notebook.endpoints = {"caller": Endpoint(place=plan.from_place), "callee": Endpoint(place=plan.to_place)}
-    notebook.versions = {"earwitness": __version__}
-    return Placed(notebook.live(lost.failure.outcome, lost.failure), {})
+    builder = CallBuilder(call_id, plan, NETWORK, command, started_at=lost.begun)
+    builder.record = replace(
+        builder.record,
+        caller=CallParty(place=plan.from_place),
+        callee=CallParty(place=plan.to_place),
+        versions={"earwitness": __version__},
+    )
+    return Placed(builder.placed(lost.failure.outcome, lost.failure), {})
 
 
 async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:

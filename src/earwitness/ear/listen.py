@@ -1,4 +1,4 @@
-"""Listening to a capture: which stream the phone heard, with which codec, by which clock, and through which ears."""
+"""Listening to a capture: chooses the stream the phone heard, its codec and its clock, and plays it through buffers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from earwitness.trace.streams import RtpStream
 
 _CLEARLY = 2
 _JITTER_NS = 10_000_000
-"""Arrivals that stray so many times as much as the other way, and more than this, have crossed a network: a softphone's
-own clock strays by a few milliseconds at most."""
+"""Arrivals that scatter `_CLEARLY` times as much as in the other direction, and more than this, have crossed a network:
+a softphone's own clock scatters by a few milliseconds at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The stream that the phone heard, the one that it sent (None where the capture has none), and the codec."""
+    """The stream that the phone heard, the one it sent (None if not in the capture), and the codec."""
 
     heard: RtpStream
     sent: RtpStream | None
@@ -43,14 +43,14 @@ class Chosen:
 
 
 def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
-    """Find the stream to listen to.
+    """Select the stream to listen to.
 
-    `to`: the address of the phone whose ear it is. Without it, of the two directions of the call with the most packets,
-    the one to the end that was captured at. A capture at a phone shows its own packets leaving evenly, so that is the
-    direction whose arrivals stray much more from their RTP timestamps; where both are even, the one to the end that
-    answers SIP requests sooner, since the other's answers take a round trip more. `codec`: as for
-    `earwitness.speech.codecs.registry.codec`; without it what SDP or the payload type says.
-    Raises InputError where there is no such stream, or its codec is not known.
+    `to`: the address of the phone that listens. By default, of the two directions of the call with the most packets,
+    the one towards the end where the capture was made. A capture at a phone shows its own packets leaving evenly, so
+    this is the direction whose arrivals scatter much more around their RTP timestamps. If both are even, it is the one
+    towards the end that answers SIP requests sooner, because the other's answers take an additional round trip.
+    `codec`: as for `earwitness.speech.codecs.registry.codec`; by default as given by SDP or the payload type.
+    Raises InputError if there is no such stream, or its codec is unknown.
     """
     streams = [stream for stream in capture.streams if len(stream.trace)]
     if to is not None:
@@ -58,7 +58,7 @@ def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None 
     heard = [stream for stream in streams if to is None or stream.flow.destination == to]
     if not heard:
         there = ", ".join(str(stream.flow) for stream in capture.streams) or "none"
-        wanted = f"no RTP stream to {to} in it (streams: {there})" if to else "no RTP stream in it"
+        wanted = f"it has no RTP stream to {to} (streams: {there})" if to else "it has no RTP stream"
         raise InputError("listening to", capture.source, wanted, "give a capture of a call, or another --to address")
     first = heard[0]
     back = next((stream for stream in streams if _opposite(first, stream)), None)
@@ -78,12 +78,12 @@ def listen(
     concealment: str | None = None,
     seed: int = 0,
 ) -> list[Heard]:
-    """What a phone would have heard of a capture, once through each of `buffers`.
+    """What a phone would have played of a capture, once per buffer in `buffers`.
 
-    `reference` (r,) int16 at the codec's sample rate (8 kHz unless asked otherwise): what the far phone played in a
-    loop, needed where a snap length cut the packets. `to`, `codec`: see `choose`; `concealment`: see `hear`.
-    PJMEDIA's buffer plays by the clock of the phone that was captured, where the capture has the stream that it sent;
-    other buffers by an exact one. Raises InputError.
+    `reference` (r,) int16 at the codec's sample rate (8 kHz by default): what the sending phone played in a loop,
+    needed if a snap length cut the packets. `to`, `codec`: see `choose_stream`; `concealment`: see `hear`.
+    PJMEDIA's buffer uses the clock of the captured phone, if the capture contains the stream that it sent; other
+    buffers use an exact clock. Raises InputError.
     """
     chosen = choose_stream(capture, to=to, codec=codec)
     clock = None
@@ -109,22 +109,22 @@ def listen(
 
 
 def _captured_at_receiver(capture: Capture, first: RtpStream, back: RtpStream) -> bool:
-    """Whether the capture was made at the end that `first` goes to."""
-    strays = _strays(first.trace), _strays(back.trace)
-    if max(strays) < max(_CLEARLY * min(strays), _JITTER_NS):
+    """Whether the capture was made at the end that receives `first`."""
+    scatter = _scatter_ns(first.trace), _scatter_ns(back.trace)
+    if max(scatter) < max(_CLEARLY * min(scatter), _JITTER_NS):
         here, there = (_answers_within_ns(capture, address) for address in (first.flow.destination, first.flow.source))
         if here is not None and there is not None:
             return here < there
-    return strays[0] >= strays[1]
+    return scatter[0] >= scatter[1]
 
 
 def _answers_within_ns(capture: Capture, address: str) -> int | None:
-    """The least time in which this end answered a SIP request, ns; None where it answered none."""
+    """The shortest time in which this end answered a SIP request, ns; None if it answered none."""
     asked: dict[str, int] = {}
     least: int | None = None
     for message in capture.sip:
         if message.destination == address and not message.status and message.method != "ACK":
-            # A request that is sent again may be answered for the first time that it was sent.
+            # A retransmitted request may be answered in response to its first transmission.
             asked.setdefault(message.source, message.time_ns)
         elif message.source == address and message.status and message.destination in asked:
             took = message.time_ns - asked.pop(message.destination)
@@ -136,8 +136,8 @@ def _opposite(one: RtpStream, other: RtpStream) -> bool:
     return one.flow.source == other.flow.destination and one.flow.destination == other.flow.source
 
 
-def _strays(trace: Trace) -> float:
-    """How far arrivals stray from the RTP timestamps: the width of the middle 90 % of their differences, ns."""
+def _scatter_ns(trace: Trace) -> float:
+    """How far arrivals scatter around the RTP timestamps: the width of the middle 90 % of their differences, ns."""
     came = trace.arrived
     late = trace.arrived_ns[came] - media_ns(trace)[came]
     return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0

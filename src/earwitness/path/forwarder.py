@@ -30,7 +30,14 @@ from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import network_socket
 from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
-from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build_datagram, parse_datagram
+from earwitness.path.datagram import (
+    LONGEST_PAYLOAD,
+    Datagram,
+    NotUdp,
+    address_bytes,
+    build_datagram,
+    parse_datagram,
+)
 from earwitness.path.framed_stream import Counters, StreamLink, tune
 from earwitness.path.framing import frame
 from earwitness.path.in_band import NO_PORTS, InBand
@@ -48,7 +55,7 @@ _REALTIME_PRIORITY = 5
 
 
 @dataclass(frozen=True)
-class Config:
+class ForwarderConfig:
     """What a forwarder is told. `flows`: name -> [caller's port, callee's port], or None for `other`."""
 
     role: str
@@ -72,7 +79,7 @@ class Config:
 class Forwarder:
     """Moves datagrams between the device and the streams, both ways."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: ForwarderConfig) -> None:
         self.config = config
         self.ended = asyncio.Event()
         self._caller = config.role == "caller"
@@ -305,7 +312,7 @@ async def _main() -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    config = Config(**json.loads(await commands.readline()))
+    config = ForwarderConfig(**json.loads(await commands.readline()))
     forwarder = Forwarder(config)
     tasks = [asyncio.ensure_future(_obey(forwarder, commands)), asyncio.ensure_future(_report(forwarder))]
     try:

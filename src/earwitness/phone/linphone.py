@@ -22,7 +22,7 @@ import numpy as np
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.netns.host import Host
 from earwitness.netns.scratch import scratch_folder
-from earwitness.phone.base import PhoneKind
+from earwitness.phone.base import Phones
 from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.linphone_config import check_line, linphone_settings
 from earwitness.phone.linphone_log import LinphoneLog
@@ -308,7 +308,7 @@ def recording_name(end: str) -> str:
 
 @dataclass(frozen=True)
 class Linphones:
-    """A `PhoneKind`: linphones that keep their own recordings in a folder, each named by its end (`recording_name`)."""
+    """A `Phones`: linphones that keep their own recordings in a folder, each named by its end (`recording_name`)."""
 
     recordings: Path
 
@@ -318,7 +318,7 @@ class Linphones:
 
 
 if TYPE_CHECKING:
-    _kind: PhoneKind = Linphones(Path())
+    _kind: Phones = Linphones(Path())
 
 
 def _speech_file(setup: PhoneSetup, path: Path) -> float:

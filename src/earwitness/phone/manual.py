@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.netns.host import Host
 from earwitness.netns.scratch import scratch_folder
-from earwitness.phone.base import PhoneKind
+from earwitness.phone.base import Phones
 from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.linphone_config import linphone_settings
 from earwitness.phone.setup import PhoneSetup
@@ -174,7 +174,7 @@ def sip_milestones(messages: Sequence[SipMessage], address: str) -> dict[str, in
 
 @dataclass(frozen=True)
 class ManualPhones:
-    """A `PhoneKind`: the user's phones, each with its end's capture."""
+    """A `Phones`: the user's phones, each with its end's capture."""
 
     captures: Mapping[str, Path]
     """By the phone's user."""
@@ -242,4 +242,4 @@ async def _sleep(pressed: asyncio.Event, seconds: float) -> None:
 
 
 if TYPE_CHECKING:
-    _kind: PhoneKind = ManualPhones({}, 0.0)
+    _kind: Phones = ManualPhones({}, 0.0)

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from earwitness.netns.host import Address
+from earwitness.netns.host import SocketAddress
 from earwitness.untrusted import shown
 
 
@@ -30,7 +30,7 @@ class Reach:
     peers: Collection[str] = ()
     """The only ones, where given: the other end of the path, and the SIP server beside it."""
 
-    def check(self, target: Address) -> Address:
+    def check(self, target: SocketAddress) -> SocketAddress:
         """The target, where this phone may send to it. Raises `Unreachable`."""
         host, port = target
         if not 0 < port < 65536:

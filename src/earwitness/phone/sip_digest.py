@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from aiosipua import SipDigestAuth, SipRequest, SipResponse, build_credentials, parse_auth, stringify_auth
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.netns.host import Address
+from earwitness.netns.host import SocketAddress
 from earwitness.phone.sip_transactions import ClientTransaction
 
 _ATTEMPTS = 3
@@ -22,7 +22,7 @@ class SipAccount:
 
     user: str
     domain: str
-    server: Address
+    server: SocketAddress
     password: str = field(repr=False)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from aiosipua import SipRequest, SipResponse
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.netns.host import Address
+from earwitness.netns.host import SocketAddress
 from earwitness.phone.sip_dialog import Dialog, refresh_target
 from earwitness.phone.sip_digest import SipAccount, send_authenticated
 from earwitness.phone.sip_transactions import (
@@ -190,7 +190,7 @@ class UserAgent:
         dialog, self.dialog = self.dialog, None
         if dialog is None:
             return None
-        target: Address = ("", 0)
+        target: SocketAddress = ("", 0)
 
         def build() -> SipRequest:
             nonlocal target
@@ -234,7 +234,7 @@ class UserAgent:
     async def _authenticated(
         self,
         build: Callable[[], SipRequest],
-        target: Address,
+        target: SocketAddress,
         tried: str,
         on_provisional: Callable[[SipResponse], None] = lambda _response: None,
         pending: list[ClientTransaction] | None = None,

@@ -11,7 +11,8 @@ import numpy as np
 
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError, Outcome
-from earwitness.published.both_ends import light, merged, number_or_none, paired, with_delay
+from earwitness.facts import finite
+from earwitness.published.both_ends import light, merged, paired, with_delay
 from earwitness.published.calls_csv import CODECS, cities
 from earwitness.published.layout import FoundCall, FoundEnd
 from earwitness.published.recording import Doubt, Recording, read_recording
@@ -196,27 +197,25 @@ def _received_by_caller(capture: Capture, end: FoundEnd, doubts: list[Doubt]) ->
 
 def _with_timing(row: Row, capture: Capture, stream: RtpStream, *, as_published: bool) -> Row:
     """The row with the timing of the stream; the jitter in the study's way where that was asked for."""
-    timing = summarise(stream.trace, spike_threshold_ms=SPIKE_MS)
-    series = np.round(jitter_ms(_all_from(capture, stream)), 3) if as_published else jitter_ms(stream.trace)
-    jitter = statistics(series)
     trips = [trip.rtt_ms for trip in rtcp_round_trips(capture) if trip.answered_by == stream.flow.source]
+    row = replace(
+        row.with_timing(summarise(stream.trace, spike_threshold_ms=SPIKE_MS)),
+        codec=stream.codec,
+        rtcp_rtt_ms=float(np.median(trips)) if trips else None,
+    )
+    if not as_published:
+        return row
+    series = np.round(jitter_ms(_all_from(capture, stream)), 3)
+    jitter = statistics(series)
     return replace(
         row,
-        codec=stream.codec,
-        packets_received=timing.packets_received,
-        packets_duplicate=timing.packets_duplicate,
-        packets_reordered=timing.packets_reordered,
-        jitter_mean_ms=number_or_none(jitter.mean_ms),
-        jitter_median_ms=number_or_none(jitter.median_ms),
-        jitter_p95_ms=number_or_none(quantiles(series, 0.95)[0]),
-        jitter_max_ms=number_or_none(jitter.max_ms),
-        jitter_range_ms=number_or_none(jitter.range_ms),
-        jitter_iqr_ms=number_or_none(jitter.iqr_ms),
-        jitter_sd_ms=number_or_none(jitter.std_dev_ms),
-        gap_max_ms=number_or_none(timing.gap_max_ms),
-        gaps_150ms=timing.spikes_with_pauses,
-        spikes_150ms=timing.spikes_without_pauses,
-        rtcp_rtt_ms=float(np.median(trips)) if trips else None,
+        jitter_mean_ms=finite(jitter.mean_ms),
+        jitter_median_ms=finite(jitter.median_ms),
+        jitter_p95_ms=finite(quantiles(series, 0.95)[0]),
+        jitter_max_ms=finite(jitter.max_ms),
+        jitter_range_ms=finite(jitter.range_ms),
+        jitter_iqr_ms=finite(jitter.iqr_ms),
+        jitter_sd_ms=finite(jitter.std_dev_ms),
     )
 
 

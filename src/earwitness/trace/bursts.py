@@ -1,6 +1,6 @@
-"""Bursts: packets that arrive together, as they do over a stream that holds them back and lets them go.
+"""Bursts: packets that arrive together because a byte stream held them back and then released them.
 
-Tor relays and TCP deliver voice packets in clumps: over Tor most come in bursts of 2 to 5, over plain UDP alone.
+Tor relays and TCP deliver voice packets in clumps: most arrive in bursts of 2 to 5 over Tor, singly over plain UDP.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from earwitness.trace.model import Trace
 from earwitness.trace.series import ArrivalSeries, arrivals, steps
 
 WITHIN_MS = 3.0
-"""Packets closer than this to the one before are of one burst: far under a ptime, far over a send queue's spacing."""
+"""Packets closer than this to the previous one belong to its burst: far below a ptime, far above back-to-back
+spacing."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Bursts:
     """From the last packet of a burst to the first of the next, (b - 1,)."""
 
     def shares(self) -> tuple[float, float, float, float, float]:
-        """The share of packets that came in bursts of 1, 2, 3, 4, and 5 or more; they add up to 1."""
+        """The share of packets that arrived in bursts of 1, 2, 3, 4, and 5 or more; they sum to 1."""
         total = int(self.sizes.sum())
         if not total:
             nothing = float("nan")

@@ -1,4 +1,4 @@
-"""The timing of what one side of a call received, from a capture: what `earwitness timing` prints."""
+"""Timing of what one side of a call received, from a capture: the output of `earwitness timing`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 from earwitness.trace.wireshark import WiresharkFigures, wireshark_figures
 
 SIDES = {"caller": "10.8.0.1", "callee": "10.8.0.2"}
-"""Where the packets that a side received came from, in the published study's tunnel: 10.8.0.2 is the caller's end and
-10.8.0.1 the server's, so what came from the server is what the caller's phone received."""
+"""Sender of the packets that a side received, in the published study's tunnel: 10.8.0.2 is the caller's end and
+10.8.0.1 the server's, so packets from the server are what the caller's phone received."""
 
 
 @dataclass(frozen=True)
 class StreamTiming:
-    """One stream of a capture and its timing in every definition."""
+    """One stream of a capture and its timing by every definition."""
 
     capture: str
     stream: RtpStream
@@ -33,11 +33,11 @@ class StreamTiming:
     published: JitterStatistics
     wireshark: WiresharkFigures
     rtt_p50_ms: float
-    """Median round trip to the stream's sender, from RTCP in the capture; NaN where there is none."""
+    """Median round trip to the stream's sender, from RTCP in the capture; NaN if there is none."""
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """One flat record; figures of the study and of Wireshark carry `published_` and `wireshark_`."""
+        """One flat record; the study's and Wireshark's figures are prefixed `published_` and `wireshark_`."""
         flow, stream = self.stream.flow, self.stream
         return {
             "capture": self.capture,
@@ -61,11 +61,12 @@ class StreamTiming:
 def choose_streams(
     capture: Capture, *, side: str | None = None, address: str | None = None, stream: str | None = None
 ) -> Sequence[RtpStream]:
-    """The streams of a capture that a user means.
+    """Select streams of a capture.
 
-    `stream` is an SSRC (`0x1234abcd` or decimal) or a number as listed, from 1. `address` is the sender's. `side` is
-    `caller` or `callee`, and chooses what that side received: by the addresses of the published study's tunnel, else by
-    who sent the first INVITE in the capture. Without any, all streams. Raises `InputError` where there is none such.
+    `stream` is an SSRC (`0x1234abcd` or decimal) or a number in the list, from 1. `address` is the sender's. `side` is
+    `caller` or `callee` and selects what that side received: by the addresses of the published study's tunnel,
+    otherwise by who sent the first INVITE in the capture. Without any, all streams. Raises `InputError` if no stream
+    matches.
     """
     if stream is not None:
         return [_by_name(capture, stream)]
@@ -73,17 +74,17 @@ def choose_streams(
         address = _sender_to(capture, side)
     if address is None:
         if not capture.streams:
-            raise _none(capture, "no RTP stream in it")
+            raise _none(capture, "it has no RTP stream")
         return capture.streams
     sent = capture.sent_by(address)
     if not sent:
-        raise _none(capture, f"no RTP stream from {address} in it")
-    # A stray second SSRC is no second call: what a side received is the stream with the most packets.
+        raise _none(capture, f"it has no RTP stream from {address}")
+    # A stray second SSRC is not a second call: the side received the stream with the most packets.
     return sent[:1] if side is not None else sent
 
 
 def _sender_to(capture: Capture, side: str) -> str:
-    """The address that a side's packets come from."""
+    """The address from which a side's packets come."""
     if side not in SIDES:
         raise InputError("choosing streams of", capture.source, f"there is no side {side!r}", "say caller or callee")
     ends = {stream.flow.source for stream in capture.streams} | {message.source for message in capture.sip}
@@ -92,8 +93,8 @@ def _sender_to(capture: Capture, side: str) -> str:
     for message in capture.sip:
         if message.method == "INVITE" and not message.status:
             return message.destination if side == "caller" else message.source
-    happened = "no INVITE in it tells who called"
-    raise InputError("choosing streams of", capture.source, happened, "give --address of the sender instead")
+    happened = "it has no INVITE, so the caller is unknown"
+    raise InputError("choosing streams of", capture.source, happened, "give the sender's --address instead")
 
 
 def _none(capture: Capture, happened: str) -> InputError:
@@ -108,20 +109,20 @@ def _by_name(capture: Capture, name: str) -> RtpStream:
     try:
         number = int(name, 0)
     except ValueError as error:
-        happened = f"{name!r} is no number"
+        happened = f"{name!r} is not a number"
         raise InputError("choosing streams of", capture.source, happened, "give an SSRC or 1, 2 ...") from error
     for candidate in capture.streams:
         if candidate.ssrc == number:
             return candidate
     if 1 <= number <= len(capture.streams):
         return capture.streams[number - 1]
-    raise _none(capture, f"no stream {name} in it")
+    raise _none(capture, f"it has no stream {name}")
 
 
 def time_streams(
     capture: Capture, streams: Sequence[RtpStream], *, spike_threshold_ms: float = SPIKE_MS
 ) -> list[StreamTiming]:
-    """The timing of these streams of a capture, in every definition."""
+    """The timing of these streams of a capture, by every definition."""
     trips = rtcp_round_trips(capture)
     found = []
     for stream in streams:

@@ -15,7 +15,7 @@ from typing import Any
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.call.lab_network import LabNetwork
-from earwitness.call.measure import measure
+from earwitness.call.measure import run_call
 from earwitness.call.plan import CallPlan
 from earwitness.lab.health import health
 from earwitness.lab.lab import Lab
@@ -41,14 +41,14 @@ async def main(data: Path) -> dict[str, Any]:
         with Dataset.open_or_create(data) as dataset:
 
             async def call(**options: Any) -> dict[str, Any]:
-                return told(await measure(CallPlan(seconds=SECONDS, **options), network, dataset))
+                return told(await run_call(CallPlan(seconds=SECONDS, **options), network, dataset))
 
             report["own"] = await call(load="web:2,pause=1+bulk:1,rate=0.5", seed=5)
             report["relays_carried"] = relay_bytes(lab)
             hogs = Hogs("nice", -20)
             try:
                 hogged = CallPlan(seconds=SECONDS, load="none", relay_nodelay=True)
-                report["hogged"] = told(await measure(hogged, network, dataset, on_event=hogs.heard))
+                report["hogged"] = told(await run_call(hogged, network, dataset, on_event=hogs.heard))
             finally:
                 hogs.end()
             async with standing(lab, LoadSpec.parse("bulk:1,rate=0.5"), 1):

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.events import Event, Listener, ignore
 from earwitness.lab.load.agent import Carried, LoadConfig
+from earwitness.lab.load.facts import LoadFacts
 from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
 from earwitness.netns.child import Child, ChildGone, JsonChild
 from earwitness.netns.host import Host
@@ -224,25 +225,25 @@ class LoadMeter:
         self._before = load.carried
         self._begun_ns = time.monotonic_ns()
 
-    def summary(self) -> Mapping[str, Any]:
-        """For the record: see `earwitness.archive.record.CallRecord.load`."""
+    def facts(self) -> LoadFacts:
+        """What it carried until now, for the record."""
         before, after = self._before, self._load.carried
         seconds = max(0, after.at_ns - (before.at_ns or self._begun_ns)) / 1e9
         carried, pages = after.bytes - before.bytes, after.pages - before.pages
-        return {
-            "load": str(self._load.spec),
-            "seed": self._load.seed,
-            "clients": self._load.spec.clients,
-            "relay_mbit": self._relay_mbit or None,
-            "seconds": seconds,
-            "bytes": carried,
-            "mbit_s": carried * 8 / seconds / 1e6 if seconds else None,
-            "pages": pages,
-            "page_mean_s": (after.page_s - before.page_s) / pages if pages else None,
-            "downloads": after.downloads - before.downloads,
-            "failed": after.failed - before.failed,
-            "last_failure": after.last_failure if after.failed > before.failed else "",
-        }
+        return LoadFacts(
+            load=str(self._load.spec),
+            seed=self._load.seed,
+            clients=self._load.spec.clients,
+            relay_mbit=self._relay_mbit or None,
+            seconds=seconds,
+            bytes=carried,
+            mbit_s=carried * 8 / seconds / 1e6 if seconds else None,
+            pages=pages,
+            page_mean_s=(after.page_s - before.page_s) / pages if pages else None,
+            downloads=after.downloads - before.downloads,
+            failed=after.failed - before.failed,
+            last_failure=after.last_failure if after.failed > before.failed else "",
+        )
 
 
 def _seed(seed: int, number: int) -> int:

@@ -10,6 +10,8 @@ from earwitness.errors import CallFailure, Outcome
 from earwitness.looks import Look
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, PhonePorts
+from earwitness.path.callee_host import CalleeHost
+from earwitness.path.facts import PathFacts
 from earwitness.path.kind import PathKind
 from earwitness.path.tunnel import OpenStreamsPath, StreamsRefused, tunnel_ends
 
@@ -20,7 +22,7 @@ class OneTcpPath:
     name = "one-tcp"
 
     @asynccontextmanager
-    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenPath]:
+    async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenPath]:
         begun = time.monotonic_ns()
         async with tunnel_ends(caller, callee, ports, listen=callee.address, one_stream=True) as ends:
             try:
@@ -37,7 +39,7 @@ class OneTcpPath:
                 self.name,
                 *ends.phones,  # the addresses that the phones use, and the devices that are captured
                 ends=ends,
-                details={"path_setup_ms": (time.monotonic_ns() - begun) / 1e6},
+                facts=PathFacts(path_setup_ms=(time.monotonic_ns() - begun) / 1e6),
                 faults=ends.faults,
                 processes=ends.processes,
             )
@@ -50,5 +52,5 @@ ONE_TCP = PathKind(
     build=lambda _options, _around: OneTcpPath(),
     look=Look("one TCP", "sky", "dotted", "cross", "bars"),
     phrase="Over one TCP connection",
-    overhead_s=2.0,
+    overhead_s=1.5,
 )

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from earwitness.call.placed_call import CALL_CLOCK
 from earwitness.capture.live import CaptureProcess, CaptureSummary
-from earwitness.path.base import End, PhonePorts
-from earwitness.phone.base import Phone, PhoneKind
-from earwitness.phone.linphone import Linphones
+from earwitness.path.base import PathEndpoint
+from earwitness.phone.base import Phone, Phones
+from earwitness.phone.lab_server import LabServer, lab_server
 from earwitness.phone.setup import PhoneSetup
-from earwitness.remote.endpoint import RemoteCallEnd, RemoteMachine
-from earwitness.remote.machine import Machine
+from earwitness.remote.endpoint import RemoteMeasurementPoint
 
 
-class Capture(Protocol):
+class RunningCapture(Protocol):
     """A capture that runs."""
 
     async def stop(self) -> CaptureSummary:
@@ -25,7 +24,7 @@ class Capture(Protocol):
         ...
 
 
-class CallEnd(Protocol):
+class MeasurementPoint(Protocol):
     """One end of a call."""
 
     clock: str
@@ -33,7 +32,7 @@ class CallEnd(Protocol):
     epoch_offset_ns: int
     """What that clock is ahead of the CLOCK_MONOTONIC of its machine."""
 
-    def capture(self, out: Path) -> AbstractAsyncContextManager[Capture]:
+    def capture(self, out: Path) -> AbstractAsyncContextManager[RunningCapture]:
         """Capture the end's traffic into `out`; no packet is missed once this is entered."""
         ...
 
@@ -41,27 +40,40 @@ class CallEnd(Protocol):
         """Run a phone, ready to listen or dial."""
         ...
 
+    def lab_server(self, scratch: Path, *, relay: bool) -> AbstractAsyncContextManager[LabServer]:
+        """Run the lab's SIP server (Kamailio) here; `relay`: it relays the media. `scratch`: for its files.
+
+        Raises `CallFailure` where it does not start.
+        """
+        ...
+
     async def within_reach(self) -> None:
         """Return when the end can be spoken to. `CallFailure` (`REMOTE_LOST`) where it no longer can."""
         ...
 
 
-class NearEnd:
-    """An end on this machine: in the lab, or the caller's of a call between two."""
+class LocalMeasurementPoint:
+    """An end on this machine: in the lab, or the caller's of a call between two machines.
+
+    Args:
+        end: where the path ends.
+        kind: which phone runs there.
+        epoch_offset_ns: what the call's clock is ahead of CLOCK_MONOTONIC.
+        ports: the UDP ports to capture on a device that carries more than the call; empty: all packets.
+    """
 
     clock = CALL_CLOCK
 
-    def __init__(self, end: End, kind: PhoneKind, epoch_offset_ns: int) -> None:
+    def __init__(self, end: PathEndpoint, kind: Phones, epoch_offset_ns: int, ports: tuple[int, ...] = ()) -> None:
         self.epoch_offset_ns = epoch_offset_ns
-        self._end, self._kind = end, kind
+        self._end, self._kind, self._ports = end, kind, ports
 
     @asynccontextmanager
     async def capture(self, out: Path) -> AsyncIterator[CaptureProcess]:
         """Capture on the path's device."""
-        host, interface = self._end.host, self._end.interface
-        # On a real machine's own device there is more than the call.
-        ports = PhonePorts().all if isinstance(host, Machine) and interface == host.interface else ()
-        starting = CaptureProcess.start(host, interface, out, epoch_offset_ns=self.epoch_offset_ns, ports=ports)
+        starting = CaptureProcess.start(
+            self._end.host, self._end.interface, out, epoch_offset_ns=self.epoch_offset_ns, ports=self._ports
+        )
         async with await starting as running:
             yield running
 
@@ -69,17 +81,13 @@ class NearEnd:
         """The plan's kind of phone."""
         return self._kind.start(self._end.host, setup)
 
+    def lab_server(self, scratch: Path, *, relay: bool) -> AbstractAsyncContextManager[LabServer]:
+        """At the path's address."""
+        return lab_server(self._end.host, scratch, address=self._end.address, relay=relay)
+
     async def within_reach(self) -> None:
         """It is."""
 
 
-def call_end(end: End, kind: PhoneKind, epoch_offset_ns: int) -> CallEnd:
-    """The end as a call uses it. `kind` and `epoch_offset_ns` are those of this machine."""
-    if isinstance(end.host, RemoteMachine):
-        recordings = kind.recordings if isinstance(kind, Linphones) else None
-        return RemoteCallEnd(end.host.far, end.interface, CALL_CLOCK if end.host.one_clock else "callee", recordings)
-    return NearEnd(end, kind, epoch_offset_ns)
-
-
 if TYPE_CHECKING:
-    _far: type[CallEnd] = RemoteCallEnd
+    _remote: type[MeasurementPoint] = RemoteMeasurementPoint
