@@ -15,6 +15,7 @@ import pytest
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns.sandbox import check_permitted
+from testing.commands import MAIN
 from testing.first_edition.answers import EXPECTED, HEARD_AGAIN_REL, assert_same
 from testing.first_edition.questions import DATA, half_run_what_if, records, run, unpack, what_if_resumed
 
