@@ -27,7 +27,7 @@ from earwitness.study.folder import owned_study
 from earwitness.study.journal import Journal
 from earwitness.study.lock import running_since
 from earwitness.study.model import Retry
-from earwitness.study.retry import Ended, Kind, decide, kind_of
+from earwitness.study.retry import Ended, FailureKind, decide, failure_kind
 from testing.commands import REPOSITORY
 from testing.study.files import BOTH_CODECS, TOR3, study_file
 from testing.study.simulated import RefusingSlot, SimulatedSlot, completes, run_simulated
@@ -292,9 +292,9 @@ def test_what_follows_from_the_past(past: list[tuple[str, bool | None]], state: 
 
 
 def test_an_outcome_is_the_networks_unless_it_is_known_not_to_be() -> None:
-    assert {kind_of(outcome) for outcome in (Outcome.ONE_WAY_MEDIA, Outcome.PATH_LOST, Outcome.SCORER_REFUSED)} == {
-        Kind.NETWORK
-    }
+    assert {
+        failure_kind(outcome) for outcome in (Outcome.ONE_WAY_MEDIA, Outcome.PATH_LOST, Outcome.SCORER_REFUSED)
+    } == {FailureKind.NETWORK}
     assert all(decide([Ended(outcome)] * 9, Retry()).state in ("done", "failed", "planned") for outcome in Outcome)
 
 

@@ -135,7 +135,7 @@ def result_journal(path: Path, wanted: Collection[str] | None = None) -> Iterato
         os.close(descriptor)
 
 
-def run_kept(
+def run_resumable(
     tasks: Sequence[tuple[str, T]],
     work: Callable[[T], Record],
     store: ResultJournal,
