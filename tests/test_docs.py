@@ -14,6 +14,7 @@ import typer.main
 
 import bench
 from earwitness.cli.main import app
+from earwitness.plugins import GROUPS
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -119,7 +120,9 @@ TEXTS = [
         for path in (TOP / room).rglob(f"*.{kind}")
     ),
 ]
-NO_MODULES = {"earwitness.test": "a SIP domain", "earwitness.package": "stands for any name"}
+NO_MODULES = {"earwitness.test": "a SIP domain", "earwitness.package": "stands for any name"} | dict.fromkeys(
+    GROUPS, "a group of entry points"
+)
 NO_ROOMS = {"trace.arrived_ns": "of a value `trace`", "call.relay_mbit": "of a study file"}
 
 
