@@ -61,7 +61,7 @@ def mos(value: float) -> str:
     return f"{value:.2f}"
 
 
-def milliseconds(value: float) -> str:
+def milliseconds_text(value: float) -> str:
     """`0.403 ms`."""
     return f"{value:.3f} ms"
 
@@ -197,8 +197,8 @@ METHODS: dict[str, Method] = {
         lambda ends, _: count(len(_kept(ends))), None, CUT, "jitter of these calls", ("jitter_mean_ms",)
     ),
     "jitter_mean": Method(
-        lambda ends, _: milliseconds(_mean(_kept(ends))),
-        _jitter_right(lambda _: _mean, milliseconds),
+        lambda ends, _: milliseconds_text(_mean(_kept(ends))),
+        _jitter_right(lambda _: _mean, milliseconds_text),
         CUT,
         "jitter of these calls",
         ("jitter_mean_ms",),
