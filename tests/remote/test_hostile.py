@@ -139,7 +139,7 @@ def test_a_greeting_that_is_cut_short_locks_nobody_out(tmp_path: Path) -> None:
 # -- strangers --------------------------------------------------------------------------------------------------
 
 
-def test_idle_strangers_keep_no_caller_out_and_are_told_of_limited(tmp_path: Path) -> None:
+def test_idle_strangers_keep_no_caller_out_and_are_told_of_sparingly(tmp_path: Path) -> None:
     said: list[Event] = []
 
     async def scene() -> None:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from earwitness.archive.inside import Inside, copy_out
 from earwitness.bundle.masked import mask_plan
 from earwitness.bundle.pseudonyms import Pseudonyms
-from earwitness.files import MIB
+from earwitness.files import MIB, OpenFolder, copy_out
 from earwitness.study.journal import SCHEMA
 from earwitness.study.lock import JOURNAL
 
@@ -24,7 +23,7 @@ _JOURNAL_META = ("version", "frozen")
 
 
 @contextmanager
-def copied_journal(study: Inside, near: Path) -> Iterator[sqlite3.Connection]:
+def copied_journal(study: OpenFolder, near: Path) -> Iterator[sqlite3.Connection]:
     """Open a copy of the study's journal, including SQLite's side files; the original is not touched.
 
     Raises UnfitFile if one of its files is not a regular file, sqlite3.DatabaseError if it is not a valid database.

@@ -16,7 +16,6 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earwitness.archive.inside import Inside, copy_out
 from earwitness.archive.layout import (
     CALL_FILES,
     CALLS,
@@ -45,7 +44,7 @@ from earwitness.bundle.masked import (
 from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import InputError
-from earwitness.files import MIB, UnfitFile
+from earwitness.files import MIB, OpenFolder, UnfitFile, copy_out
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE
 
 KEY_FILE = "pseudonyms.key"
@@ -78,7 +77,7 @@ class Staging:
 
     def all(self) -> None:
         """Stage everything. Raises InputError if an essential part of the data set is a link."""
-        with Inside.of(self.directory) as top:
+        with OpenFolder.of(self.directory) as top:
             _refuse_links(top, self.directory)
             try:
                 about = top.open(DATASET_FILE, LARGEST_TEXT)
@@ -105,7 +104,7 @@ class Staging:
 
     # -- calls -------------------------------------------------------------------------------------------
 
-    def _calls(self, calls: Inside) -> None:
+    def _calls(self, calls: OpenFolder) -> None:
         for name in calls.names():
             if not is_call_id(name):
                 self._strange(f"{CALLS}/{name}", "not a valid call id")
@@ -116,7 +115,7 @@ class Staging:
             except UnfitFile as error:
                 self._strange(f"{CALLS}/{name}", _what(error))
 
-    def _call(self, folder: Inside, call_id: str) -> None:
+    def _call(self, folder: OpenFolder, call_id: str) -> None:
         record = None
         if self.masks is not None:
             record = self._read_record(folder, call_id)
@@ -147,7 +146,7 @@ class Staging:
             with file:
                 self._file(file, into / name, record, where)
 
-    def _read_record(self, folder: Inside, call_id: str) -> CallRecord | None:
+    def _read_record(self, folder: OpenFolder, call_id: str) -> CallRecord | None:
         """The record, to be written with pseudonyms; a call without a readable record is left out."""
         try:
             with folder.open(RECORD, LARGEST_TEXT) as file:
@@ -207,7 +206,7 @@ class Staging:
 
     # -- the study ---------------------------------------------------------------------------------------
 
-    def _study(self, study: Inside) -> None:
+    def _study(self, study: OpenFolder) -> None:
         into = self.target / STUDY
         into.mkdir(parents=True)
         masks = self.masks
@@ -230,7 +229,7 @@ class Staging:
             self._damaged(f"{STUDY}/{JOURNAL}", error)
 
 
-def _refuse_links(top: Inside, directory: Path) -> None:
+def _refuse_links(top: OpenFolder, directory: Path) -> None:
     for name in (CALLS, STUDY):
         if top.is_link(name):
             raise _linked(directory / name)
@@ -260,7 +259,7 @@ def _what(error: BaseException) -> str:
 def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
     """Collect all names in the data set and create their pseudonyms, and the key if there is none yet."""
     names = Names.of_here(directory)
-    with Inside.of(directory) as top:
+    with OpenFolder.of(directory) as top:
         _refuse_links(top, directory)
         if top.is_folder(CALLS):
             with top.folder(CALLS) as calls:
@@ -277,7 +276,7 @@ def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
     return Pseudonyms(_key(directory / STUDY), found.relays, found.machines, found.people, found.files)
 
 
-def _names_of_call(folder: Inside, names: Names) -> None:
+def _names_of_call(folder: OpenFolder, names: Names) -> None:
     try:
         with folder.open(RECORD, LARGEST_TEXT) as file:
             names.in_record(CallRecord.from_json(file.read(LARGEST_TEXT)))
@@ -292,7 +291,7 @@ def _names_of_call(folder: Inside, names: Names) -> None:
         return
 
 
-def _names_of_study(study: Inside, names: Names, near: Path) -> None:
+def _names_of_study(study: OpenFolder, names: Names, near: Path) -> None:
     try:
         with study.open(STUDY_FILE, LARGEST_TEXT) as file:
             names.in_study(file.read(LARGEST_TEXT).decode("utf-8", "replace"))
@@ -314,7 +313,7 @@ def _key(study: Path) -> bytes:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         try:
-            with Inside.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
+            with OpenFolder.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
                 key = bytes.fromhex(file.read(1024).decode("ascii"))
             if len(key) != 32:
                 raise ValueError(f"{len(key)} bytes, not 32")

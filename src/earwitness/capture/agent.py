@@ -8,9 +8,7 @@ readable.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import fcntl
-import json
 import os
 import select
 import signal
@@ -18,11 +16,11 @@ import socket
 import struct
 import sys
 from pathlib import Path
-from typing import Any
 
 from earwitness.capture.clock import CallClock, sample_clocks
 from earwitness.capture.filter import attach, udp_filter
 from earwitness.capture.pcap import LINKTYPE_ETHERNET, LINKTYPE_RAW, PcapWriter
+from earwitness.netns.emit import emit
 
 ETH_P_ALL = 0x0003
 SOL_PACKET = 263
@@ -88,11 +86,6 @@ def _dropped(sock: socket.socket) -> int:
     return int(struct.unpack("II", sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1])
 
 
-def _say(event: str, **values: Any) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        print(json.dumps({"event": event, **values}), flush=True)
-
-
 def capture(
     interface: str, out: Path, epoch_offset_ns: int, snap_length: int, ports: list[int], most_bytes: int
 ) -> None:
@@ -112,7 +105,7 @@ def capture(
         PcapWriter(out, link_type, snap_length, most_bytes) as writer,
     ):
         clock.observe(*sample_clocks())
-        _say("ready", interface=interface, link_type=link_type)
+        emit("ready", interface=interface, link_type=link_type)
         stopping = False
         while not stopping:
             readable, _, _ = select.select([sock, sys.stdin, wake_read], [], [], _LOOK_EVERY_S)
@@ -120,7 +113,7 @@ def capture(
             clock.observe(*sample_clocks())
             _drain(sock, writer, clock, kind == _ARPHRD_LOOPBACK)
         steps = [{"at_ns": step.at_ns, "by_ns": step.by_ns} for step in clock.steps]
-        _say("summary", packets=writer.packets, dropped=_dropped(sock) + writer.left_out, clock_steps=steps)
+        emit("summary", packets=writer.packets, dropped=_dropped(sock) + writer.left_out, clock_steps=steps)
 
 
 def main() -> None:
@@ -143,7 +136,7 @@ def main() -> None:
             arguments.most_bytes,
         )
     except OSError as error:
-        _say("error", errno=error.errno, happened=error.strerror or str(error), on=str(error.filename or ""))
+        emit("error", errno=error.errno, happened=error.strerror or str(error), on=str(error.filename or ""))
         sys.exit(1)
 
 

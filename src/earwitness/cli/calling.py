@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from earwitness.call.plan import CallPlan
     from earwitness.lab.plan import LabPlan
     from earwitness.remote.certificates import Invitation
-    from earwitness.remote.loopback_answerer import BesideOptions
+    from earwitness.remote.loopback_answerer import LoopbackOptions
     from earwitness.tor.description import TorNetwork
 
 DEFAULT_OUT = Path("earwitness-data")
@@ -80,7 +80,7 @@ def call_other_machine(
 
 
 def call_this_machine(
-    plans: Sequence[CallPlan], options: BesideOptions, out: Path, *, calls_an_hour: int | None, json: bool
+    plans: Sequence[CallPlan], options: LoopbackOptions, out: Path, *, calls_an_hour: int | None, json: bool
 ) -> int:
     """As `call_other_machine`, with an answering side of our own on this machine, each end in a sandbox."""
     from earwitness.netns.egress import in_isolated_network
@@ -91,11 +91,11 @@ def call_this_machine(
 
     @contextlib.asynccontextmanager
     async def one_machine(on_event: Listener) -> AsyncIterator[Network]:
-        from earwitness.remote.loopback_answerer import answering_beside
+        from earwitness.remote.loopback_answerer import loopback_answerer
 
         tor = await _tor_here(plans, options.tor_control, on_event)
         on_event(StageReached("starting the answering side", 0.0))
-        async with answering_beside(options) as (address, invited):
+        async with loopback_answerer(options) as (address, invited):
             yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns, options.reached_at)
 
     return run(_place_calls(plans, one_machine, out, json, where="public"))
@@ -181,8 +181,9 @@ async def _place_calls(
     json: bool,
     where: str = "lab",
 ) -> int:
-    from earwitness.archive.dataset import Dataset, FolderGone
+    from earwitness.archive.dataset import Dataset
     from earwitness.archive.stored import StoredCall
+    from earwitness.archive.storing import FolderGone
     from earwitness.call.run import run_calls
     from earwitness.errors import CallFailure
     from earwitness.report.table import live_table, report

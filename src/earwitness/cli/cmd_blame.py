@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
-from earwitness.cli.cmd_whatif import print_left_out, tell_left_out
+from earwitness.cli.cmd_whatif import print_left_out, show_left_out
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
 
 
@@ -76,7 +76,7 @@ def register(app: typer.Typer) -> None:
                 on_event=bar_listener(bar, task),
             )
         left_out = (*report.found.left_out, *report.found.refused)
-        tell_left_out(left_out)
+        show_left_out(left_out)
         if json:
             print_records({str(name): value for name, value in row.items()} for row in _rows(report.found.calls))
             print_left_out(left_out)

@@ -208,10 +208,10 @@ def register(app: typer.Typer) -> None:
                 )
             )
         if network == "public":
-            from earwitness.remote.loopback_answerer import BesideOptions
+            from earwitness.remote.loopback_answerer import LoopbackOptions
             from earwitness.remote.service import check_media_port
 
-            options = BesideOptions(
+            options = LoopbackOptions(
                 place=plan.from_place,
                 reached_at=reached_at,
                 media_port=check_media_port(media_port),

@@ -10,7 +10,7 @@ import typer
 from earwitness.cli.clusters import ClusterOption, KeysOption, cluster_asked
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 
-StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
+StudyFileArgument = Annotated[Path, typer.Argument(help="The study file (TOML).")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def study_init(
-    file: StudyFile = Path("study.toml"),
+    file: StudyFileArgument = Path("study.toml"),
     like: Annotated[str, typer.Option(help="Which example: small, or published.")] = "small",
     name: Annotated[str, typer.Option(help="Name of the study. Default: the example's.")] = "",
     force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
@@ -50,7 +50,7 @@ def study_init(
 
 
 def study_plan(
-    file: StudyFile,
+    file: StudyFileArgument,
     pilot: Annotated[
         Path | None, typer.Option(help="Data set to take the variance of paired differences from.")
     ] = None,
@@ -78,7 +78,7 @@ def study_plan(
 
 
 def study_run(
-    file: StudyFile,
+    file: StudyFileArgument,
     out: Annotated[Path, typer.Option(help="Data set of the study; the same again resumes it.")],
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
     cluster: ClusterOption = None,

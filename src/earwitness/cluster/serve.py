@@ -121,11 +121,11 @@ async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
             for number in range(options.scorers + 1):
                 check_free(worker.listens_at, worker.port + number, "--worker-port")
         on_event(Notice(f"{name} in {city.name} answers at {vantage.facts.answers_at[0]}:{port}"))
-        await until_told_to_end(asyncio.create_task(_together(options, worker, vantage, folder, on_event)))
+        await until_told_to_end(asyncio.create_task(_serve_all(options, worker, vantage, folder, on_event)))
         on_event(Notice("stopped; measurements are kept"))
 
 
-async def _together(
+async def _serve_all(
     options: VantageOptions, worker: WorkerOptions, vantage: Vantage, folder: Path, on_event: Listener
 ) -> None:
     tasks = [asyncio.create_task(serve_worker(worker, on_event))]

@@ -98,11 +98,11 @@ async def run_in_cluster(
         with ending_noted(folder):
             async with Cluster.joined(address, own, on_event) as joined:
                 run = secrets.token_hex(8)
-                posts = [
-                    ClusterSlot(f"post {number}", joined, run, patience_s, stop.gently, command)
+                slots = [
+                    ClusterSlot(f"slot {number}", joined, run, patience_s, stop.gently, command)
                     for number in range(1, study.run.at_once + 1)
                 ]
-                return await Runner(folder, posts, stop, on_event, occupied=its_places).run()
+                return await Runner(folder, slots, stop, on_event, occupied=its_places).run()
 
 
 async def members_of(cluster: str, keys: Path) -> tuple[list[Facts], int]:

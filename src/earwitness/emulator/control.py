@@ -21,7 +21,7 @@ from time import monotonic_ns
 from typing import Any
 
 from earwitness.emulator.emulator import Emulator
-from earwitness.emulator.lateness import EmulatorLateness
+from earwitness.emulator.lateness import LatenessHistogram
 from earwitness.emulator.link_profile import LinkProfile
 from earwitness.emulator.truth_log import PacketFate
 from earwitness.errors import EarwitnessError
@@ -106,6 +106,6 @@ class ControlServer:
             "fates": {fate.name.lower(): emulator.fates[fate] for fate in PacketFate},
         }
         if reset:
-            emulator.lateness = EmulatorLateness()
+            emulator.lateness = LatenessHistogram()
             emulator.fates[:] = [0] * len(emulator.fates)
         return answer

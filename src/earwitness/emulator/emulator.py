@@ -20,7 +20,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Protocol
 
-from earwitness.emulator.lateness import EmulatorLateness
+from earwitness.emulator.lateness import LatenessHistogram
 from earwitness.emulator.link import Link
 from earwitness.emulator.link_profile import LinkProfile
 from earwitness.emulator.truth_log import NO_HOST, PacketFate, TruthLog
@@ -64,7 +64,7 @@ class Emulator:
     def __init__(self, state_dir: Path, seed: int) -> None:
         self.seed = seed
         self.log = TruthLog(state_dir)
-        self.lateness = EmulatorLateness()
+        self.lateness = LatenessHistogram()
         self.fates = [0] * (max(PacketFate) + 1)
         self.ports: dict[int, Port] = {}
         self.realtime = False

@@ -6,7 +6,7 @@ _BUCKET_NS = 1_000
 _BUCKETS = 20_000
 
 
-class EmulatorLateness:
+class LatenessHistogram:
     """Time from a packet's due time to its departure, in buckets of 1 us up to 20 ms."""
 
     def __init__(self) -> None:

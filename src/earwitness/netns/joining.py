@@ -11,7 +11,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.netns import syscalls
 from earwitness.netns.process_identity import ProcessIdentity
 from earwitness.netns.sandbox import HOME_NETNS
-from earwitness.netns.supervise import child_main, die_with, execute, run_chain, wait_for
+from earwitness.netns.supervise import child_main, die_with, execute, run_supervised, wait_for
 
 
 def run_joined(init: ProcessIdentity, argv: Sequence[str]) -> int:
@@ -20,7 +20,7 @@ def run_joined(init: ProcessIdentity, argv: Sequence[str]) -> int:
     Raises:
         EarwitnessError: the sandbox is gone, or belongs to another user.
     """
-    return run_chain(lambda command, report: _enter(init, command, report), argv)
+    return run_supervised(lambda command, report: _enter(init, command, report), argv)
 
 
 def _enter(init: ProcessIdentity, argv: Sequence[str], report: int) -> NoReturn:

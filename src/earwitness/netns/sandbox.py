@@ -32,7 +32,7 @@ from typing import NoReturn
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns import egress_service, syscalls, tun
-from earwitness.netns.supervise import child_main, die_with, execute, run_chain, tell, wait_for
+from earwitness.netns.supervise import child_main, die_with, execute, run_supervised, wait_for, write_message
 
 STATE_DIR = Path("/run/earwitness")
 """Private to the sandbox: sockets, tor's data, the emulator's log."""
@@ -83,7 +83,7 @@ def run_inside(argv: Sequence[str], *, on_started: Callable[[int], None] | None 
         EarwitnessError: this machine does not permit it; the error names what is missing and the remedy.
     """
     check_permitted()
-    return run_chain(_enter_new_namespaces, argv, on_started)
+    return run_supervised(_enter_new_namespaces, argv, on_started)
 
 
 def check_permitted() -> None:
@@ -117,7 +117,7 @@ def _enter_new_namespaces(argv: Sequence[str], report: int) -> NoReturn:
     init = os.fork()
     if init == 0:
         child_main(report, lambda: _init(argv, report, guard, directory))
-    tell(report, {"init": init})
+    write_message(report, {"init": init})
     os.close(report)
     os._exit(wait_for(init))
 

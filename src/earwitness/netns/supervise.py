@@ -25,7 +25,7 @@ Enter = Callable[[Sequence[str], int], NoReturn]
 report pipe: `tell` the outer process {"init": pid} there; closing it (by exec) means that the command is running."""
 
 
-def run_chain(enter: Enter, argv: Sequence[str], on_started: Callable[[int], None] | None = None) -> int:
+def run_supervised(enter: Enter, argv: Sequence[str], on_started: Callable[[int], None] | None = None) -> int:
     """Fork the guard, which calls `enter` to run `argv`; wait for the end, passing signals on.
 
     Returns:
@@ -82,10 +82,10 @@ def child_main(report: int, body: Callable[[], object]) -> NoReturn:
     try:
         body()
     except EarwitnessError as error:
-        tell(report, {"error": [error.tried, error.on, error.happened, error.remedy]})
+        write_message(report, {"error": [error.tried, error.on, error.happened, error.remedy]})
     except OSError as error:
         parts = ["setting up", "the sandbox", str(error), "run `earwitness doctor` to see what this machine lacks"]
-        tell(report, {"error": parts})
+        write_message(report, {"error": parts})
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
@@ -93,7 +93,7 @@ def child_main(report: int, body: Callable[[], object]) -> NoReturn:
     raise AssertionError("unreachable")
 
 
-def tell(report: int, message: dict[str, object]) -> None:
+def write_message(report: int, message: dict[str, object]) -> None:
     """Send one JSON line to the outer process."""
     os.write(report, json.dumps(message).encode() + b"\n")
 

@@ -6,13 +6,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
 from earwitness.path.callee_host import CalleeHost
 from earwitness.path.circuit import CircuitMaker, CircuitMonitor
-from earwitness.path.circuit_cache import KeptCircuits
+from earwitness.path.circuit_cache import CircuitCache
 from earwitness.path.tunnel import OpenStreamsPath, StreamsRefused, tunnel_ends
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
@@ -34,10 +33,6 @@ class OpenTorPath(OpenStreamsPath):
         if self.ends is not None and self.word is not None and self.ends.problem is None:
             await self.word.given()
 
-    def counters(self) -> dict[str, Any]:
-        """Datagrams sent, received and dropped by each forwarder, by flow: at most a second old."""
-        return self.ends.counters() if self.ends else {}
-
 
 class TorPath:
     """RTP and SIP datagrams over Tor streams with RFC 4571 framing, a stream each for SIP, RTP, RTCP and the rest.
@@ -53,7 +48,7 @@ class TorPath:
         network: TorNetwork,
         *,
         keep_circuit: bool = False,
-        kept: KeptCircuits | None = None,
+        kept: CircuitCache | None = None,
         nodelay: bool | None = None,
     ) -> None:
         self.circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, kept=kept, nodelay=nodelay)

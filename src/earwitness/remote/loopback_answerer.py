@@ -41,7 +41,7 @@ _END_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class BesideOptions:
+class LoopbackOptions:
     """What `earwitness call` says of the answering side that it runs itself."""
 
     place: str = ""
@@ -54,7 +54,7 @@ class BesideOptions:
 
 
 @asynccontextmanager
-async def answering_beside(options: BesideOptions) -> AsyncIterator[tuple[tuple[str, int], Invitation]]:
+async def loopback_answerer(options: LoopbackOptions) -> AsyncIterator[tuple[tuple[str, int], Invitation]]:
     """Run one until leaving; where it answers, and the invitation. To be called in a sandbox without a lab.
 
     Raises `EarwitnessError`, and `CallFailure` (`REMOTE_LOST`) where it does not start.
@@ -123,7 +123,7 @@ async def serve_loopback() -> None:
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     told: dict[str, Any] = json.loads(await lines.readline())
-    options = BesideOptions(**told["options"])
+    options = LoopbackOptions(**told["options"])
     with scratch_folder("answered-") as store:
         answering = Answering(
             machine=Machine(NAME, options.place, "", ""),

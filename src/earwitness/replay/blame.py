@@ -23,7 +23,7 @@ from earwitness.ear.hear import Heard
 from earwitness.ear.payload import REFERENCE_OFFSET
 from earwitness.replay.blame_sounds import Ideal, likeness, reassembled, said_in, without_concealment
 from earwitness.score.kind import ScorerRefused
-from earwitness.score.listening import listen, loopback
+from earwitness.score.listening import listening_quality, loopback
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.codecs.registry import codec as codec_named
 
@@ -116,7 +116,7 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
         _against_itself(said.tobytes(), rate),
         _through_codec(said.tobytes(), codec.spec),
         *(_score(window, sound, rate, scores) for sound in aligned),
-        listen(said, heard.audio, rate).pesq.mos_lqo,
+        listening_quality(said, heard.audio, rate).pesq.mos_lqo,
     ]
     parts = {name: ladder[step] - ladder[step + 1] for step, name in enumerate(CAUSES)}
     return Blame(ladder[0], ladder[-1], parts, notes)
@@ -153,14 +153,14 @@ def _score(said: Pcm, sound: Pcm, rate: int, scores: dict[str, float]) -> float:
     """MOS-LQO of an audio signal; equal signals are scored once."""
     key = hashlib.sha1(sound.tobytes(), usedforsecurity=False).hexdigest()
     if key not in scores:
-        scores[key] = listen(said, sound, rate).pesq.mos_lqo
+        scores[key] = listening_quality(said, sound, rate).pesq.mos_lqo
     return scores[key]
 
 
 @lru_cache(maxsize=16)
 def _against_itself(said: bytes, rate: int) -> float:
     samples = np.frombuffer(said, dtype=np.int16)
-    return listen(samples, samples, rate).pesq.mos_lqo
+    return listening_quality(samples, samples, rate).pesq.mos_lqo
 
 
 @lru_cache(maxsize=16)

@@ -18,7 +18,7 @@ from earwitness.events import Listener, ignore
 from earwitness.replay.blame import CAUSES, Blame, blame
 from earwitness.replay.whatif import as_numbers, refused_of
 from earwitness.replay.whatif_calls import DEFAULT_PHONE, Direction, find_directions, hear_direction
-from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_kept
+from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_resumable
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.speech.reference import speech
 from earwitness.trace.capture import read_capture
@@ -118,7 +118,7 @@ def blame_dataset(
         for task in [BlameTask(one, asked or one.buffer)]
     ]
     with result_journal((out or dataset / "blame") / BLAME_JOURNAL, {key for key, _ in tasks}) as store:
-        records = run_kept(tasks, blamed, store, refused=unblamed, executor=executor, on_event=on_event)
+        records = run_resumable(tasks, blamed, store, refused=unblamed, executor=executor, on_event=on_event)
     table = blame_table(records)
     return BlamedCalls(table, summarise_blame(table, seed=seed), found.left_out)
 

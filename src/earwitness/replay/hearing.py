@@ -13,7 +13,7 @@ from earwitness.ear.hear import Heard
 from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.errors import EarwitnessError
 from earwitness.score.kind import Evidence, ScorerRefused
-from earwitness.score.listening import listen as score_listening
+from earwitness.score.listening import listening_quality as score_listening
 from earwitness.score.pesq import PesqScore, samples_as_published
 from earwitness.score.scorers import extra_scores, scorer
 from earwitness.speech.reference import Speech, speech

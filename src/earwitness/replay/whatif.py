@@ -21,7 +21,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of
 from earwitness.replay.whatif_calls import Direction, find_directions, hear_direction, least_delay_ms
-from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_kept
+from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_resumable
 from earwitness.replay.whatif_summary import summarise_whatif
 from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
 from earwitness.score.impairments import NoFactors
@@ -147,7 +147,7 @@ def what_if(
         on_event(event)
 
     with result_journal((out or dataset / "whatif") / WHATIF_JOURNAL, {key for key, _ in tasks}) as store:
-        records = run_kept(tasks, replay_scored, store, refused=unscored, executor=executor, on_event=count)
+        records = run_resumable(tasks, replay_scored, store, refused=unscored, executor=executor, on_event=count)
     table = whatif_table(records)
     return WhatIf(table, summarise_whatif(table, specs, seed=seed), found.left_out, anew)
 

@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from earwitness.archive.dataset import gone, storing
 from earwitness.archive.problems import encodable, ends_everything, reason
+from earwitness.archive.storing import gone, storing
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Progress, ignore
 from earwitness.files import MIB
@@ -135,7 +135,7 @@ def result_journal(path: Path, wanted: Collection[str] | None = None) -> Iterato
         os.close(descriptor)
 
 
-def run_kept(
+def run_resumable(
     tasks: Sequence[tuple[str, T]],
     work: Callable[[T], Record],
     store: ResultJournal,

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way
+from earwitness.archive.storing import check_output, storing
 from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.blame import CAUSES
@@ -97,7 +97,7 @@ def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
     """
     scored = summary[summary["scored"] > 0] if len(summary) else pd.DataFrame(columns=_DRAWN)
     rows = scored.iloc[:MOST_BARS].iloc[::-1]
-    drawing, axes = style.figure("page", 1.1 + 0.27 * len(rows))
+    drawing, axes = style.new_figure("page", 1.1 + 0.27 * len(rows))
     at = np.arange(len(rows))
     right, left = np.zeros(len(rows)), np.zeros(len(rows))
     for index, name in enumerate(CAUSES):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.schema import Row
+from earwitness.archive.storing import storing
 from earwitness.arrays import F64
 from earwitness.report import style
 from earwitness.report.overview import Distribution, one_direction, pooled
@@ -54,7 +55,7 @@ def write_figures(dataset: Path | str, folder: Path | str, problems: list[Proble
 @style.paper()
 def draw_delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
     """Cumulative distribution of one-way delay, one line per way; lost packets keep a line below 1."""
-    drawing, axes = style.figure()
+    drawing, axes = style.new_figure()
     for spread in spreads:
         ordered = np.sort(spread.delay_ms)
         share = np.arange(1, len(ordered) + 1) / (len(ordered) + spread.lost)
@@ -72,7 +73,7 @@ def draw_delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Ma
 def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
     """MOS-LQO: a group of boxes per codec, one box per way (quartiles, whiskers 1.5 IQR), with each direction as a
     point."""
-    drawing, axes = style.figure()
+    drawing, axes = style.new_figure()
     found = groups(rows)
     codecs = sorted({row.codec for row in rows})
     wide = 0.8 / len(found)

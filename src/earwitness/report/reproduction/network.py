@@ -20,7 +20,7 @@ from earwitness.report.reproduction.drawing import (
     note,
     share_axis,
 )
-from earwitness.report.style import BLACK, Mark, figure, panels, series_style
+from earwitness.report.style import BLACK, Mark, new_figure, panels, series_style
 
 CELLS_KBIT_S = 50 * 514 * 8 / 1000
 """One Tor cell of 514 bytes (tor-spec 3) every 20 ms: what a call needs from a circuit, kbit/s."""
@@ -28,7 +28,7 @@ CELLS_KBIT_S = 50 * 514 * 8 / 1000
 
 def draw_jitter_cdf(study: FigureData) -> tuple[Figure, str]:
     """How unevenly packets arrive: the distribution of the mean jitter of calls."""
-    drawing, axes = figure()
+    drawing, axes = new_figure()
     counts = []
     for condition, group, mark in study.groups("jitter_mean_ms"):
         values = group["jitter_mean_ms"].dropna()
@@ -90,7 +90,7 @@ def draw_owd_box(study: FigureData) -> tuple[Figure, str]:
             boxes.append((f"Metrics\nRTT/2\n{site}", days["md"].to_numpy(dtype=float) / 2.0, mark))
     if not boxes:
         raise NotDrawn("no round-trip times in this study")
-    drawing, axes = figure(height=2.2)
+    drawing, axes = new_figure(height=2.2)
     for position, (_, values, mark) in enumerate(boxes):
         box(axes, values, position, 0.6, mark)
     for limit in (150, 400):
@@ -121,7 +121,7 @@ def draw_throughput(study: FigureData) -> tuple[Figure, str]:
     """Tor Metrics' throughput, compared with what a call needs."""
     if study.metrics_throughput is None:
         raise NotDrawn("no Tor Metrics throughput table in this study")
-    drawing, axes = figure()
+    drawing, axes = new_figure()
     for turn, (site, days) in enumerate(_by_site(study.metrics_throughput)):
         cdf(axes, days["md"] / 1000.0, series_style(turn, site))
     axes.set_xscale("log")

@@ -20,14 +20,14 @@ from earwitness.report.reproduction.drawing import (
     note,
     share_axis,
 )
-from earwitness.report.style import Mark, codec_style, figure, panels, without_formulas
+from earwitness.report.style import Mark, codec_style, new_figure, panels, without_formulas
 
 MAX_PLACES = 12
 
 
 def draw_pesq_cdf(study: FigureData) -> tuple[Figure, str]:
     """How good calls sound: the distribution of MOS-LQO in each condition."""
-    drawing, axes = figure()
+    drawing, axes = new_figure()
     counts, failed = [], []
     for condition, group, mark in study.groups("mos_lqo"):
         scores = ends_completed(group)["mos_lqo"]
@@ -52,7 +52,7 @@ def draw_codec_box(study: FigureData) -> tuple[Figure, str]:
     codecs += sorted({str(c) for _, g, _ in groups for c in g["codec"].unique()} - set(codecs))
     if not codecs:
         raise NotDrawn("no PESQ scores with a codec in this study")
-    drawing, axes = figure()
+    drawing, axes = new_figure()
     counts = []
     for turn, (condition, group, mark) in enumerate(groups):
         for position, codec in enumerate(codecs):
