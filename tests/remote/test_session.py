@@ -15,7 +15,7 @@ from earwitness.remote.hello import Introduction
 from earwitness.remote.machine import Machine
 from earwitness.remote.session import Answering, Visit
 from earwitness.remote.store import CallStore
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 
 
 def asked(folder: Path, *requests: dict[str, Any], media_port: int = 0) -> list[dict[str, Any]]:

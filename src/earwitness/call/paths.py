@@ -38,7 +38,9 @@ def path_of(
     if plan.path == "vpn":
         return VpnPath(scratch, security=security, nodelay=plan.tunnel_nodelay, bridged=bridged)
     if tor is None:
-        raise InputError("calling over", plan.path, "there is no Tor network", "give --network public, or use the lab")
+        raise InputError(
+            "calling over", plan.path, "there is no Tor network", "use the lab, or the public Tor network", field="path"
+        )
     if plan.path == "onion":
         return OnionPath(tor, scratch, single=plan.single_onion, nodelay=plan.relay_nodelay)
     request = CircuitRequest(plan.hops, plan.guard, plan.middle, plan.exit, plan.seed)

@@ -127,19 +127,23 @@ class RemoteNetwork:
     @staticmethod
     def check(plan: CallPlan) -> None:
         """Refuse what two machines cannot do, before anything is opened."""
-        for asked, what, remedy in (
-            (plan.phone == MANUAL, "phones run by hand", "use --phone builtin or linphone"),
-            (plan.single_onion, "a single onion service", "leave --single-onion away"),
-            (plan.inject is not None, "a fault on purpose", "leave --inject away"),
-            (plan.link != "", "impaired links", "leave --link away"),
-            (plan.keep_circuit, "a kept circuit", "leave --keep-circuit away"),
-            (bool(plan.load_spec) or plan.relay_mbit is not None, "a load", "leave --load and --relay-mbit away"),
-            (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave --relay-nodelay away"),
+        for field, asked, what, remedy in (
+            ("phone", plan.phone == MANUAL, "phones run by hand", "choose builtin or linphone as {phone}"),
+            ("single_onion", plan.single_onion, "a single onion service", "leave out {single_onion}"),
+            ("inject", plan.inject is not None, "a fault on purpose", "leave out {inject}"),
+            ("link", plan.link != "", "impaired links", "leave out {link}"),
+            ("keep_circuit", plan.keep_circuit, "a kept circuit", "leave out {keep_circuit}"),
+            ("load", bool(plan.load_spec), "a load", "leave out {load}"),
+            ("relay_mbit", plan.relay_mbit is not None, "bounds on relays", "leave out {relay_mbit}"),
+            ("relay_nodelay", plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave out {relay_nodelay}"),
             (
+                "path",
                 plan.path == "direct" and in_isolated_network(),
                 "the direct path without root",
                 "run as root, or with CAP_NET_ADMIN and CAP_NET_RAW; other paths need neither",
             ),
         ):
             if asked:
-                raise InputError("placing a call between two machines with", what, "only the lab can", remedy)
+                raise InputError(
+                    "placing a call between two machines with", what, "only the lab can", remedy, field=field
+                )

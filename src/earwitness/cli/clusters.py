@@ -29,8 +29,15 @@ def cluster_asked(cluster: str | None, keys: Path | None) -> tuple[str, Path] | 
     if cluster is None and keys is None:
         return None
     if cluster is None or keys is None:
-        given, missing = ("--keys", "--cluster") if cluster is None else ("--cluster", "--keys")
-        raise InputError("using", given, f"it needs {missing} beside it", f"add {missing}")
+        field, missing = ("keys", "cluster") if cluster is None else ("cluster", "keys")
+        raise InputError(
+            "using a cluster with",
+            f"{field} only",
+            "both are needed",
+            f"add {{{missing}}}",
+            field=field,
+            related=(missing,),
+        )
     return cluster, keys
 
 
@@ -46,7 +53,10 @@ def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Ex
             from earwitness.errors import InputError
 
             happened = "these would be processes of this machine, and the work goes to the cluster's"
-            raise InputError("working with", f"--workers {workers}", happened, "leave it or --cluster away")
+            remedy = "leave out {workers} or {cluster}"
+            raise InputError(
+                "working with", f"{workers} processes", happened, remedy, field="workers", related=("cluster",)
+            )
         from earwitness.cluster.executor import cluster_executor
 
         with cluster_executor(*joining) as executor:

@@ -97,7 +97,7 @@ def _one(
     from earwitness.replay.whatif_calls import DEFAULT_PHONE
 
     if reference is None:
-        raise InputError("blaming", capture, "what was said is not known", "give the speech with --reference")
+        raise InputError("blaming", capture, "what was said is not known", "give the speech", field="reference")
     found = blame_capture(capture, reference, buffer=buffer or DEFAULT_PHONE, to=to, codec=codec)
     record = {"capture": str(capture), "buffer": buffer or DEFAULT_PHONE, **found.to_dict()}
     if json:

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.common import JsonFlag, output, print_records, progress, told
+from earwitness.cli.naming import CommandLine
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    cluster = typer.Typer(no_args_is_help=True, help="Many machines: make their keys, run their scheduler, list them.")
+    cluster = CommandLine(no_args_is_help=True, help="Many machines: make their keys, run their scheduler, list them.")
     app.add_typer(cluster, name="cluster")
     cluster.command(name="init")(init)
     cluster.command(name="schedule")(schedule)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.calling import DEFAULT_OUT
+from earwitness.cli.call_options import DEFAULT_OUT
 from earwitness.cli.common import JsonFlag, progress
 
 

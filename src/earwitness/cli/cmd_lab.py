@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.naming import CommandLine
 from earwitness.lab.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD, LoadSpec
 
 if TYPE_CHECKING:
     from earwitness.lab.keeper import KeeperRecord
 
-lab = typer.Typer(
+lab = CommandLine(
     no_args_is_help=True,
     help="Keep a lab up for use by hand: hosts in cities, the emulated network between them, a private Tor network. "
     "Other commands use it when it is up, and otherwise start one of their own and end it.",
@@ -26,9 +27,11 @@ def register(app: typer.Typer) -> None:
 
 @lab.command()
 def up(
-    from_place: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
-    to_place: Annotated[str, typer.Option("--to", help="City of the callee.")] = "New York",
-    tor: Annotated[bool, typer.Option(help="With a private Tor network, or caller, callee and server only.")] = True,
+    caller_place: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
+    callee_place: Annotated[str, typer.Option("--to", help="City of the callee.")] = "New York",
+    with_tor: Annotated[
+        bool, typer.Option("--tor/--no-tor", help="With a private Tor network, or caller, callee and server only.")
+    ] = True,
     authorities: Annotated[int, typer.Option(help="Directory authorities.")] = 3,
     relays: Annotated[int, typer.Option(help="Relays, in cities of their own.")] = 8,
     relay_nodelay: Annotated[bool, typer.Option(help="Force TCP_NODELAY on the relays; stock tor has it off.")] = False,
@@ -46,11 +49,12 @@ def up(
             " Default: 2 with --load, else 0."
         ),
     ] = None,
-    link: Annotated[
+    links: Annotated[
         list[str] | None,
         typer.Option(
+            "--link",
             help="Change links on top of geography: `caller-callee:jitter=5,loss=0.01` (both ways), "
-            "`caller>callee:...` (one way), `relay3:...` (all of a host's), `*:...`. May be given several times."
+            "`caller>callee:...` (one way), `relay3:...` (all of a host's), `*:...`. May be given several times.",
         ),
     ] = None,
     inflation: Annotated[float | None, typer.Option(help="Delay over great-circle distance in fibre.")] = None,
@@ -63,25 +67,26 @@ def up(
     from earwitness.lab import keeper
     from earwitness.lab.plan import LabPlan
 
-    links: dict[str, str] = {}
-    for text in link or []:
+    changes: dict[str, str] = {}
+    for text in links or []:
         key, colon, spec = text.partition(":")
         if not colon:
-            raise InputError("reading --link", repr(text), "no colon in it", "write HOSTS:setting=value,...")
-        links[key] = spec
+            remedy = "write HOSTS:setting=value,..."
+            raise InputError("reading changes to links", repr(text), "no colon in it", remedy, field="links")
+        changes[key] = spec
     if relay_mbit is None:
         relay_mbit = DEFAULT_RELAY_MBIT if LoadSpec.parse(load) else 0.0
     plan = LabPlan(
-        caller_place=from_place,
-        callee_place=to_place,
-        with_tor=tor,
+        caller_place=caller_place,
+        callee_place=callee_place,
+        with_tor=with_tor,
         authorities=authorities,
         relays=relays,
         relay_nodelay=relay_nodelay,
         load=load,
         with_load=bool(relay_mbit or LoadSpec.parse(load)),
         relay_mbit=relay_mbit,
-        links=links,
+        links=changes,
         inflation=INFLATION if inflation is None else inflation,
         seed=seed,
     )
@@ -110,7 +115,7 @@ def status(json: JsonFlag = False) -> None:
 
     async def ask() -> dict[str, Any]:
         with Lab.joined() as joined:
-            return await health(joined)
+            return (await health(joined)).to_dict()
 
     found = asyncio.run(ask())
     if json:

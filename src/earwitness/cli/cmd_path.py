@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.naming import CommandLine
 
 _DAYS = 30
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    paths = typer.Typer(no_args_is_help=True, help="What a path is made of, for building one by hand.")
+    paths = CommandLine(no_args_is_help=True, help="What a path is made of, for building one by hand.")
     app.add_typer(paths, name="path")
 
     @paths.command()

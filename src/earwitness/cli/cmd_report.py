@@ -75,5 +75,7 @@ def _how_many(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdigit():
-        raise InputError("reading --calls", text, "neither a number nor `all`", "give --calls 50 or --calls all")
+        raise InputError(
+            "reading the number of calls", text, "neither a number nor `all`", "give 50 or all", field="calls"
+        )
     return int(text)

@@ -9,13 +9,14 @@ import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, cluster_asked
 from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.naming import CommandLine
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    study = typer.Typer(
+    study = CommandLine(
         no_args_is_help=True, help="Many calls: write the study's file, see what it takes, run it, resume it."
     )
     app.add_typer(study, name="study")

@@ -81,7 +81,8 @@ def _payload_type(text: str) -> tuple[int, Encoding]:
     number, _, encoding = text.partition("=")
     name, _, rate = encoding.partition("/")
     if not (number.isdecimal() and int(number) < 128 and name and rate.isdecimal() and int(rate)):
-        raise InputError("reading --payload-type", text, "it is not NUMBER=NAME/RATE", "write 97=speex/8000")
+        remedy = "write it as in 97=speex/8000"
+        raise InputError("reading the payload type", text, "it is not NUMBER=NAME/RATE", remedy, field="payload_type")
     return int(number), Encoding(name, int(rate))
 
 

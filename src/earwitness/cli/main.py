@@ -17,6 +17,7 @@ from earwitness import __version__
 from earwitness.archive.problems import FULL
 from earwitness.cli import streams
 from earwitness.cli.common import output, progress
+from earwitness.cli.naming import CommandLine
 from earwitness.cli.running import INTERRUPTED
 from earwitness.cli.terminal import VisibleFormatter, show_refusal
 from earwitness.errors import EarwitnessError, InputError
@@ -42,7 +43,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(termination.exit_code() if ended.exit_code == INTERRUPTED else ended.exit_code) from None
 
 
-app = typer.Typer(
+app = CommandLine(
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,

@@ -80,15 +80,18 @@ def own_address(cluster: str) -> str:
         )
 
 
-def check_free(host: str, port: int, option: str) -> None:
-    """`InputError` where we cannot listen there: Dask would not say so in one line. `option`: what gave the port."""
+def check_free(host: str, port: int, field: str) -> None:
+    """Raise `InputError` where we cannot listen there, of which Dask would say more than a line.
+
+    `field`: the setting that has the port.
+    """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((host, port))
     except (OSError, OverflowError) as error:
-        remedy = f"give an address of this machine and a free port to {option}"
-        raise InputError("listening on", f"{host}:{port}", error, remedy) from error
+        remedy = "give an address of this machine and a free port"
+        raise InputError("listening on", f"{host}:{port}", error, remedy, field=field) from error
 
 
 async def join(cluster: str, keys: ClusterKeys, timeout_s: float = JOIN_S) -> Client:
@@ -120,7 +123,9 @@ def in_our_words(cluster: str) -> Iterator[None]:
     except (OSError, RuntimeError) as error:  # a server of Dask's that does not start hides why in a RuntimeError
         if isinstance(_chain(error)[-1], _CLOSED_ON_US):
             happened = f"one side does not accept the other's certificate ({_chain(error)[-1]})"
-            raise InputError(*tried, happened, "give --keys a folder of the same `earwitness cluster init`") from error
+            raise InputError(
+                *tried, happened, "give keys of the same `earwitness cluster init`", field="keys"
+            ) from error
         remedy = "see that `earwitness cluster schedule` runs there and can be reached"
         raise EarwitnessError(*tried, str(_chain(error)[-1]) or type(error).__name__, remedy) from error
 

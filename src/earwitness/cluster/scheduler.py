@@ -21,7 +21,7 @@ async def schedule(listen: str, keys: ClusterKeys, told: Told) -> None:
     """Serve until SIGINT or SIGTERM. `InputError` where it cannot listen at `listen` (ADDRESS[:PORT])."""
     use_our_settings()
     host, port = parse_address(listen if ":" in listen else f"{listen}:{DEFAULT_PORT}", lowest_port=0)
-    check_free(host, port, "--listen")
+    check_free(host, port, "listen")
     with scratch_folder("earwitness-scheduler-") as folder:
         scheduler = Scheduler(
             host=host,

@@ -30,7 +30,7 @@ from earwitness.remote.machine import Machine, may_make_devices
 from earwitness.remote.service import ANY, AnswerOptions, default_store
 from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 
 Told = Callable[[str], None]
 
@@ -75,7 +75,10 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
         remedy = "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"
         raise InputError("starting a vantage at", options.at, "this user may not make network devices", remedy)
     if options.reached_at and not options.worker_port:
-        raise InputError("being reached at", options.reached_at, "at which port?", "give --worker-port, and let it in")
+        happened, remedy = "the port is not given", "give {worker_port}, and let connections to it in"
+        raise InputError(
+            "being reached at", options.reached_at, happened, remedy, field="reached_at", related=("worker_port",)
+        )
     use_our_settings()
     city = find_place(options.at)
     keys = ClusterKeys.read(options.keys)
@@ -116,7 +119,7 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
         )
         if worker.port:
             for number in range(options.scorers + 1):
-                check_free(worker.listens_at, worker.port + number, "--worker-port")
+                check_free(worker.listens_at, worker.port + number, "worker_port")
         told(f"{name} in {city.name} answers at {vantage.facts.answers_at[0]}:{port}")
         await until_told_to_end(asyncio.create_task(_together(options, worker, vantage, folder, told)))
         told("ended; what was measured is kept")

@@ -22,7 +22,7 @@ from earwitness.errors import EarwitnessError, InputError
 from earwitness.remote.answer import Answerer
 from earwitness.remote.certificates import AnswerKeys, Invitation
 from earwitness.remote.session import Answering
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.description import TorNetwork
 
 Told = Callable[[str], None]

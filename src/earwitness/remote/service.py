@@ -20,7 +20,7 @@ from earwitness.remote.client import DEFAULT_PORT, parse_address
 from earwitness.remote.machine import Machine
 from earwitness.remote.session import PATIENCE_S, Answering
 from earwitness.remote.store import CallStore
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 
 Told = Callable[[str], None]
 ANY = "0.0.0.0"

@@ -47,7 +47,7 @@ from earwitness.remote.machine import Machine
 from earwitness.remote.services import SERVICES, Here, Services
 from earwitness.remote.store import CallStore, StoredEnd
 from earwitness.speech.reference import speech_names
-from earwitness.tor.control import ControlAddress, default_control
+from earwitness.tor.control_address import ControlAddress, default_control
 from earwitness.untrusted import MOST_COUNT, UntrustedValue, fields, name, shown, whole
 
 CHUNK_BYTES = 1 << 18

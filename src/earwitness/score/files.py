@@ -58,7 +58,9 @@ def score_files(
     45th on as 8 kHz samples instead, whatever the header says, as the published study's program did.
     """
     if as_published and wideband:
-        raise InputError("scoring", degraded, "the published scores are narrowband", "leave out --wideband")
+        raise InputError(
+            "scoring", degraded, "the published scores are narrowband", "leave out {wideband}", field="wideband"
+        )
     rate = 16000 if wideband else 8000
     spoken = _read(reference, "reference", rate, as_published, wideband)
     heard = _read(degraded, "degraded sound", rate, as_published, wideband)

@@ -68,6 +68,11 @@ class Section:
         """Note a fault of one of its keys, or of an element of the list there."""
         self.faults.add((*self.where, key, *index), what, remedy)
 
+    def refuse(self, error: InputError) -> None:
+        """Note what another part says of the setting that its error names, or of the whole table."""
+        where = (*self.where, error.setting) if error.setting else self.where
+        self.faults.add(where, error.clause, error.advice)
+
     def know(self, key: str) -> None:
         """There is such a setting, and it need not be given."""
         self._known.append(key)

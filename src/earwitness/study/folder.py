@@ -177,7 +177,8 @@ def _differs(inner: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -
             "running the study",
             after["name"],
             f"{inner.parent} holds the study {before['name']!r}",
-            "give another directory with --out",
+            "give another directory as {out}",
+            related=("out",),
         )
     changes = changed_settings(before, after)
     more = f" and {len(changes) - 2} more" if len(changes) > 2 else ""
@@ -185,7 +186,8 @@ def _differs(inner: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -
         "running the study",
         after["name"],
         f"its design or stopping rule was changed after calls had run ({'; '.join(changes[:2])}{more})",
-        "give the changed study another name and --out, or put the settings back",
+        "give the changed study another name and another {out}, or put the settings back",
+        related=("out",),
     )
 
 

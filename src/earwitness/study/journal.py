@@ -312,25 +312,28 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_STORAGE_FAILS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+
+
 @contextmanager
 def _spoken(path: Path) -> Iterator[None]:
     """SQLite's errors in our words."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        happened = str(error)
-        if "locked" in happened or "busy" in happened:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # of an extended code, the primary one
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             remedy = "close whatever has it open for writing, and run it again"
             raise EarwitnessError("writing the journal", path, "another program has locked it", remedy) from error
-        if "full" in happened or "disk I/O" in happened or "readonly" in happened or "unable to open" in happened:
+        if code in _STORAGE_FAILS:
             raise CallFailure(
                 Outcome.STORAGE_FAILED,
                 "writing the journal",
                 on=path,
-                happened=happened,
+                happened=error,
                 remedy="free some space or give a writable directory, and run it again",
             ) from error
-        raise DamagedJournal(path, happened) from error
+        raise DamagedJournal(path, error) from error
     except sqlite3.DatabaseError as error:
         raise DamagedJournal(path, error) from error
 

@@ -85,7 +85,8 @@ def _listener(address: str) -> socket.socket:
     """A socket bound to the address in the network that the command was started in."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise InputError("serving metrics at", address, "it is no address", f"write HOST:PORT, as {DEFAULT_ADDRESS}")
+        remedy = f"write HOST:PORT, such as {DEFAULT_ADDRESS}"
+        raise InputError("serving metrics at", address, "it is not an address", remedy, field="metrics")
     host = host.strip("[]")
     listener = egress_service.open_socket(STATE_DIR, socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
@@ -93,5 +94,5 @@ def _listener(address: str) -> socket.socket:
         listener.bind((host, int(port)))
     except OSError as error:
         listener.close()
-        raise EarwitnessError("serving metrics at", address, error.strerror, "choose another --metrics") from error
+        raise EarwitnessError("serving metrics at", address, error.strerror, "choose another address") from error
     return listener

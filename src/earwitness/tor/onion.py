@@ -14,7 +14,8 @@ from aiostem.exceptions import AiostemError
 from aiostem.structures import OnionServiceFlags
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
-from earwitness.tor.control import ControlAddress, TorControl
+from earwitness.tor.control import TorControl
+from earwitness.tor.control_address import ControlAddress
 
 PUBLISH_TIMEOUT_S = 60.0
 """Introduction circuits, then the descriptor to its directories: seconds in the lab, at times a minute outside."""

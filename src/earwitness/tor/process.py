@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import Host
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.torrc import Node
 
 _LOG_LINES = 12

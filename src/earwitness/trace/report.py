@@ -85,7 +85,9 @@ def choose_streams(
 def _sender_to(capture: Capture, side: str) -> str:
     """The address that a side's packets come from."""
     if side not in SIDES:
-        raise InputError("choosing streams of", capture.source, f"there is no side {side!r}", "say caller or callee")
+        raise InputError(
+            "choosing streams of", capture.source, f"there is no side {side!r}", "say caller or callee", field="side"
+        )
     ends = {stream.flow.source for stream in capture.streams} | {message.source for message in capture.sip}
     if ends <= set(SIDES.values()):
         return SIDES[side]
@@ -93,7 +95,8 @@ def _sender_to(capture: Capture, side: str) -> str:
         if message.method == "INVITE" and not message.status:
             return message.destination if side == "caller" else message.source
     happened = "no INVITE in it tells who called"
-    raise InputError("choosing streams of", capture.source, happened, "give --address of the sender instead")
+    remedy = "give the sender's {address} instead"
+    raise InputError("choosing streams of", capture.source, happened, remedy, field="side", related=("address",))
 
 
 def _none(capture: Capture, happened: str) -> InputError:

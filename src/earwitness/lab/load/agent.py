@@ -28,7 +28,8 @@ from earwitness.lab.load.server import NICENESS
 from earwitness.lab.load.spec import LoadSpec, Web
 from earwitness.netns.egress import network_socket
 from earwitness.netns.socks import SocksRefused, connect_through
-from earwitness.tor.control import Circuit, ControlAddress, TorControl
+from earwitness.tor.control import Circuit, TorControl
+from earwitness.tor.control_address import ControlAddress
 
 STATISTICS_EVERY_S = 0.25
 PAGE_SIGMA = 1.0

@@ -74,9 +74,9 @@ def _parse_options(spec: str, name: str, rest: str) -> dict[str, int]:
         if not equals and position == 0 and bare:
             key, value = bare, key
         if key not in permitted:
-            raise InputError("using the codec", repr(spec), f"{name} has no option {key!r}", USAGE)
+            raise InputError("using the codec", repr(spec), f"{name} has no option {key!r}", USAGE, field=key)
         if not value.isascii() or not value.isdigit() or int(value) not in permitted[key]:
-            raise InputError("using the codec", repr(spec), f"{key} cannot be {value!r}", USAGE)
+            raise InputError("using the codec", repr(spec), f"{key} cannot be {value!r}", USAGE, field=key)
         options[key] = int(value)
     return options
 
@@ -99,7 +99,8 @@ def codec_from_rtpmap(
             "finding the codec of",
             f"rtpmap {encoding_name or '-'}/{clock_rate or '-'} payload type {payload_type}",
             "not a codec that this program decodes",
-            "known are PCMU/8000, PCMA/8000, GSM/8000, speex/8000, opus/48000; name one with --codec",
+            "known are PCMU/8000, PCMA/8000, GSM/8000, speex/8000, opus/48000; name the {codec}",
+            related=("codec",),
         )
     if isinstance(found, Opus) and sample_rate is not None:
         found = replace(found, sample_rate=sample_rate)
