@@ -20,6 +20,7 @@ lint: setup-dev
 	.venv/bin/ruff check src tests bench tools
 	.venv/bin/ruff format --check src tests bench tools
 	.venv/bin/mypy
+	.venv/bin/lint-imports
 
 bench: setup-dev
 	.venv/bin/python -m bench $(BENCH)

@@ -75,7 +75,7 @@ async def main(calls: int) -> list[dict[str, Any]]:
                         plan = CallPlan(path=path, seconds=8.0, seed=number + 1, **options)
                         taken = Hogs(kind, priority, most_s=2.0 if kind == "fifo" else 8.0)
                         try:
-                            found += told(hog, await measure(plan, network, dataset, watch=taken.heard))
+                            found += told(hog, await measure(plan, network, dataset, on_event=taken.heard))
                         finally:
                             taken.end()
     return found

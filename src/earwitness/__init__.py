@@ -1,5 +1,5 @@
 """Earwitness places real voice calls over Tor, hears what arrives, explains it, and shows the cure."""
 
-from importlib.metadata import version
+from earwitness.version import __version__
 
-__version__ = version("earwitness")
+__all__ = ["__version__"]

@@ -22,7 +22,7 @@ from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import InputError, Outcome
 from earwitness.report.reproduction.reproduce import reproduce
 from earwitness.study.design import design
-from earwitness.study.file import parse_study
+from earwitness.study.file import StudyFile, parse_study
 from earwitness.study.folder import owned_study
 from tests.study.simulated import SimulatedSlot, run_simulated, simulated_record
 
@@ -158,5 +158,5 @@ def test_what_cannot_be_bundled(directory: Path, tmp_path: Path) -> None:
         bundle(directory, tmp_path / "study.zip")
     with pytest.raises(InputError, match="there is none"):
         bundle(tmp_path / "nothing", tmp_path / "study.tar.gz")
-    with owned_study(directory, STUDY), pytest.raises(InputError, match="at work"):
+    with owned_study(directory, StudyFile.parse(STUDY)), pytest.raises(InputError, match="at work"):
         bundle(directory, tmp_path / "study.tar.gz")

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from earwitness.archive.dataset import Dataset
 from earwitness.cli.main import app
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.events import Event, Progress
 from earwitness.published.calls_csv import COLUMNS, read_published_csv
 from earwitness.published.importing import export_published, import_folder
 from earwitness.published.recording import declared_bytes, read_recording
@@ -222,12 +223,13 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     for iteration in range(6):
         end_files(root, capture=both_ways(packets=60), iteration=iteration)
     import_folder(root, tmp_path / "one")
-    seen = []
+    seen: list[Event] = []
     with ProcessPoolExecutor(2) as pool:
-        import_folder(
-            root, tmp_path / "two", executor=pool, progress=lambda done, total, call: seen.append((done, total))
-        )
-    assert seen == [(number, 6) for number in range(1, 7)]
+        import_folder(root, tmp_path / "two", executor=pool, on_event=seen.append)
+    assert [(one.done, one.total) for one in seen if isinstance(one, Progress)] == [
+        (number, 6) for number in range(1, 7)
+    ]
+    assert len(seen) == 6
     pd.testing.assert_frame_equal(Dataset.open(tmp_path / "one").rows(), Dataset.open(tmp_path / "two").rows())
 
 

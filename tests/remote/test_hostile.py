@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from earwitness.errors import CallFailure, EarwitnessError
+from earwitness.events import Event, WarningGiven
 from earwitness.netns.accepting import Unproven
 from earwitness.netns.sandbox import check_permitted
 from earwitness.path.forwarder_process import PathEnd
@@ -20,7 +21,7 @@ from earwitness.remote.certificates import AnswerKeys
 from earwitness.remote.channel import Message
 from earwitness.remote.client import RemoteEnd, fetch_kept
 from earwitness.remote.endpoint import RemoteMachine
-from earwitness.remote.log_limit import Sparingly
+from earwitness.remote.log_limit import RateLimited
 from earwitness.remote.machine import Machine
 from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
@@ -146,7 +147,7 @@ def test_a_greeting_that_is_cut_short_locks_nobody_out(tmp_path: Path) -> None:
 # -- strangers --------------------------------------------------------------------------------------------------
 
 
-def test_idle_strangers_keep_no_caller_out_and_are_told_of_sparingly(tmp_path: Path) -> None:
+def test_idle_strangers_keep_no_caller_out_and_are_told_of_limited(tmp_path: Path) -> None:
     said: list[str] = []
 
     async def scene() -> None:
@@ -184,16 +185,17 @@ def test_a_newcomer_takes_the_place_of_the_oldest_of_the_crowd() -> None:
 
 
 def test_what_is_not_said_is_counted() -> None:
-    said: list[str] = []
+    said: list[Event] = []
 
     async def scene() -> None:
-        sparingly = Sparingly(said.append, "were refused", period_s=0.05)
+        limited = RateLimited(said.append, WarningGiven, "were refused", period_s=0.05)
         for number in range(100):
-            sparingly.tell(str(number))
+            limited.report(str(number))
         await asyncio.sleep(0.2)
 
     asyncio.run(scene())
-    assert said == ["0", "1", "2", "3", "4", "95 more were refused in the last 0.05 s"]
+    lines = ["0", "1", "2", "3", "4", "95 more were refused in the last 0.05 s"]
+    assert said == [WarningGiven(line) for line in lines]
 
 
 # -- a hostile answerer ---------------------------------------------------------------------------------------

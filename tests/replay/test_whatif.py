@@ -15,6 +15,7 @@ from earwitness.analysis.statistics import cluster_bootstrap
 from earwitness.archive.dataset import Dataset
 from earwitness.cli.main import app
 from earwitness.errors import InputError
+from earwitness.events import Event, Progress
 from earwitness.published.importing import import_folder
 from earwitness.replay.hearing import hear_capture
 from earwitness.replay.whatif import conversational, what_if
@@ -83,12 +84,12 @@ def test_the_same_bytes_whatever_the_workers(dataset: Path, tmp_path: Path, kind
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(dataset: Path, tmp_path: Path) -> None:
-    def stop(done: int, total: int, now: str) -> None:
-        if done == 3:
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        what_if(dataset, BUFFERS[:2], out=tmp_path / "stopped", progress=stop)
+        what_if(dataset, BUFFERS[:2], out=tmp_path / "stopped", on_event=stop)
     file = tmp_path / "stopped" / "journal.jsonl"
     file.write_bytes(file.read_bytes() + b'{"key": "half a li')  # as a kill leaves it
     again = what_if(dataset, BUFFERS[:2], out=tmp_path / "stopped")

@@ -18,9 +18,12 @@ from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError, Outcome
+from earwitness.events import Event
+from earwitness.study.ending import Ending, StopRequest
+from earwitness.study.file import StudyFile
 from earwitness.study.folder import owned_study
 from earwitness.study.memory import use_little_memory
-from earwitness.study.runner import Ending, News, Runner, Stop
+from earwitness.study.runner import Runner
 
 Fate = Callable[[CallPlan], tuple[Outcome, bool | None]]
 """How a simulated call ends, and whether its instrument was good."""
@@ -148,23 +151,23 @@ def run_simulated(
     directory: Path,
     posts: list[SimulatedSlot],
     *,
-    stop: Callable[[News], str | None] = lambda _news: None,
+    stop: Callable[[Event], str | None] = lambda _event: None,
 ) -> Ending:
     """Run a study over simulated posts; `stop` may say `gently` or `now` when it hears of a call."""
 
     async def running() -> Ending:
-        with owned_study(directory, text) as folder:
-            word = Stop()
+        with owned_study(directory, StudyFile.parse(text)) as folder:
+            word = StopRequest()
 
-            def told(news: News) -> None:
-                said = stop(news)
+            def on_event(event: Event) -> None:
+                said = stop(event)
                 if said:
                     word.ask()
                 if said == "now":
                     word.ask()
 
             with folder.dataset:
-                return await Runner(folder, posts, word, told).run()
+                return await Runner(folder, posts, word, on_event).run()
 
     return asyncio.run(running())
 

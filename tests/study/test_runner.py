@@ -18,14 +18,16 @@ import pytest
 from earwitness.archive.dataset import Dataset
 from earwitness.call.plan import CallPlan
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.events import Event
 from earwitness.study.design import design
-from earwitness.study.file import parse_study
+from earwitness.study.ending import Why
+from earwitness.study.events import CallEvent, CallFinished, CallOffAir, CallPlaced
+from earwitness.study.file import StudyFile, parse_study
 from earwitness.study.folder import owned_study
 from earwitness.study.journal import Journal
 from earwitness.study.lock import running_since
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Kind, decide, kind_of
-from earwitness.study.runner import News, Why
 from tests.study.simulated import RefusingSlot, SimulatedSlot, completes, run_simulated
 
 STUDY = """
@@ -127,7 +129,12 @@ def test_a_copy_made_at_any_moment_opens_and_resumes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"SQLite format 3\0" + bytes(400), None])
 def test_a_damaged_journal_is_made_again_from_the_data_set(tmp_path: Path, damage: bytes | None) -> None:
-    run_simulated(STUDY, tmp_path, [SimulatedSlot()], stop=lambda news: "now" if news.call.position == 9 else None)
+    run_simulated(
+        STUDY,
+        tmp_path,
+        [SimulatedSlot()],
+        stop=lambda event: "now" if isinstance(event, CallEvent) and event.call.position == 9 else None,
+    )
     path = tmp_path / "study" / "journal.sqlite"
     content = path.read_bytes()
     path.write_bytes(content[:2000] + bytes(len(content) - 2000) if damage is None else damage)
@@ -157,19 +164,19 @@ def test_a_removed_call_is_placed_again_and_a_damaged_one_moved_away(tmp_path: P
 
 
 def test_a_second_run_is_refused_in_one_line(tmp_path: Path) -> None:
-    with owned_study(tmp_path, STUDY):
+    with owned_study(tmp_path, StudyFile.parse(STUDY)):
         assert running_since(tmp_path) is not None
-        with pytest.raises(EarwitnessError) as refused, owned_study(tmp_path, STUDY):
+        with pytest.raises(EarwitnessError) as refused, owned_study(tmp_path, StudyFile.parse(STUDY)):
             pass
     assert "another run is at work" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert running_since(tmp_path) is None
-    with owned_study(tmp_path, STUDY):
+    with owned_study(tmp_path, StudyFile.parse(STUDY)):
         pass
 
 
 def test_looking_at_the_lock_does_not_keep_a_run_from_starting(tmp_path: Path) -> None:
-    with owned_study(tmp_path, STUDY):
+    with owned_study(tmp_path, StudyFile.parse(STUDY)):
         pass
     stop = threading.Event()
 
@@ -182,7 +189,7 @@ def test_looking_at_the_lock_does_not_keep_a_run_from_starting(tmp_path: Path) -
     looker.start()
     try:
         for _ in range(10):
-            with owned_study(tmp_path, STUDY):
+            with owned_study(tmp_path, StudyFile.parse(STUDY)):
                 pass
     finally:
         stop.set()
@@ -205,21 +212,24 @@ def test_another_program_that_holds_the_journal_is_told_in_one_line(
 def test_the_design_is_frozen_once_calls_have_run(tmp_path: Path) -> None:
     changed = STUDY.replace("repeats = 5", "repeats = 6")
     ruled = changed + '[stop]\nrule = "hours"\nhours = 1'
-    with owned_study(tmp_path, STUDY):
+    with owned_study(tmp_path, StudyFile.parse(STUDY)):
         pass
-    with owned_study(tmp_path, changed) as folder:
+    with owned_study(tmp_path, StudyFile.parse(changed)) as folder:
         assert len(folder.calls) == 24, "nothing had run yet"
     run_simulated(changed, tmp_path, [SimulatedSlot()], stop=lambda _: "gently")
     for other, setting in ((STUDY, r"design\.repeats: 6 -> 5"), (ruled, r"stop\.hours")):
-        with pytest.raises(InputError, match=setting) as refused, owned_study(tmp_path, other):
+        with pytest.raises(InputError, match=setting) as refused, owned_study(tmp_path, StudyFile.parse(other)):
             pass
         assert "another name" in str(refused.value)
-    with pytest.raises(InputError, match="holds the study 'sim'"), owned_study(tmp_path, STUDY.replace('"sim"', '"b"')):
+    with (
+        pytest.raises(InputError, match="holds the study 'sim'"),
+        owned_study(tmp_path, StudyFile.parse(STUDY.replace('"sim"', '"b"'))),
+    ):
         pass
     (tmp_path / "study" / "journal.sqlite").unlink()
-    with pytest.raises(InputError, match=r"design\.repeats"), owned_study(tmp_path, STUDY):
+    with pytest.raises(InputError, match=r"design\.repeats"), owned_study(tmp_path, StudyFile.parse(STUDY)):
         pass
-    with owned_study(tmp_path, changed + "[power]\nsd = 1.0"):
+    with owned_study(tmp_path, StudyFile.parse(changed + "[power]\nsd = 1.0")):
         pass
 
 
@@ -229,12 +239,14 @@ def test_stopping_gently_finishes_the_call_and_stopping_now_stores_it_as_interru
         STUDY,
         tmp_path / "a",
         [gently],
-        stop=lambda n: "gently" if (n.call.position, n.stage) == (3, "placed") else None,
+        stop=lambda event: "gently" if isinstance(event, CallPlaced) and event.call.position == 3 else None,
     )
     assert (ending.why, ending.completed, len(gently.placed)) == (Why.STOPPED, 3, 3)
     now = SimulatedSlot(seconds=5.0)
     begun = time.monotonic()
-    ending = run_simulated(STUDY, tmp_path / "b", [now], stop=lambda n: "now" if n.stage == "placed" else None)
+    ending = run_simulated(
+        STUDY, tmp_path / "b", [now], stop=lambda event: "now" if isinstance(event, CallPlaced) else None
+    )
     assert time.monotonic() - begun < 3.0
     assert ending.why is Why.STOPPED
     rows = Dataset.open(tmp_path / "b").rows()
@@ -316,16 +328,16 @@ def test_a_full_disk_and_a_broken_network_stop_the_study_and_it_resumes(tmp_path
     assert len(refusing.placed) == 3, "not for ever"
 
 
-@pytest.mark.parametrize("stage", ["placed", "off air", "stored"])
+@pytest.mark.parametrize("stage", [CallPlaced, CallOffAir, CallFinished])
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_folder_that_is_removed_ends_the_study_and_nothing_is_put_where_it_was(
-    tmp_path: Path, stage: str, linked: bool
+    tmp_path: Path, stage: type[Event], linked: bool
 ) -> None:
     root, other = tmp_path / "data", tmp_path / "other"
     other.mkdir()
 
-    def remove(news: News) -> None:
-        if news.stage == stage and not root.is_symlink() and root.is_dir():
+    def remove(event: Event) -> None:
+        if isinstance(event, stage) and not root.is_symlink() and root.is_dir():
             shutil.rmtree(root)
             if linked:
                 root.symlink_to(other)
@@ -333,7 +345,7 @@ def test_a_folder_that_is_removed_ends_the_study_and_nothing_is_put_where_it_was
     ending = run_simulated(STUDY, root, [SimulatedSlot(seconds=0.01)], stop=remove)
     assert ending.why is Why.TROUBLE
     assert "the folder was removed or replaced meanwhile" in ending.detail
-    assert ending.completed == (stage == "stored")
+    assert ending.completed == (stage is CallFinished)
     assert list(other.iterdir()) == []
     assert root.is_symlink() is linked
     assert root.exists() is linked

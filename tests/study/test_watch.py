@@ -16,11 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from earwitness.archive.dataset import Dataset
 from earwitness.call.plan import CallPlan
 from earwitness.errors import InputError, Outcome
-from earwitness.study.file import parse_study
+from earwitness.events import Event, to_all
+from earwitness.study.ending import StopRequest
+from earwitness.study.events import TurnFinished
+from earwitness.study.file import parse_study, read_study_file
 from earwitness.study.metrics import Metrics
 from earwitness.study.metrics_server import served
-from earwitness.study.runner import Ending, Stop, Why
-from earwitness.study.watch import Turn, remember, remove_old, study_of_day, watch
+from earwitness.study.runner import Ending, Why
+from earwitness.study.watch import remember, remove_old, study_of_day, watch
 from tests.study.simulated import Fate, SimulatedSlot, completes
 
 STUDY = """
@@ -43,24 +46,30 @@ blocks = 1
 
 def run(
     directory: Path, days: list[str], metrics: Metrics | None = None, fate: Fate = completes, text: str = STUDY
-) -> tuple[Ending, list[Turn], SimulatedSlot]:
+) -> tuple[Ending, list[TurnFinished], SimulatedSlot]:
     """One turn on each of these days, then the user's word to stop."""
     file = directory / "watch.toml"
     file.write_text(text)
-    turns: list[Turn] = []
+    turns: list[TurnFinished] = []
     post = SimulatedSlot(fate=fate)
     asked = iter([*(day for day in days for _ in range(2)), days[-1]])
 
     async def watching() -> Ending:
-        stop = Stop()
+        stop = StopRequest()
 
-        def turned(turn: Turn) -> None:
-            turns.append(turn)
+        def on_event(event: Event) -> None:
+            if isinstance(event, TurnFinished):
+                turns.append(event)
             if len(turns) == len(days):
                 stop.ask()
 
         return await watch(
-            file, directory / "out", [post], metrics or Metrics(), stop, turned=turned, today=lambda: next(asked)
+            read_study_file(file),
+            directory / "out",
+            [post],
+            stop,
+            on_event=to_all((metrics or Metrics()).listen, on_event),
+            today=lambda: next(asked),
         )
 
     return asyncio.run(watching()), turns, post

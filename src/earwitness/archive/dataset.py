@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from earwitness import __version__
 from earwitness.archive import layout
 from earwitness.archive.codec import loads
 from earwitness.archive.index import survey, to_frame, write_index
@@ -24,6 +23,7 @@ from earwitness.archive.staging import commit, locked, remove_stale, staged, wri
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.files import MIB, UnfitFile, UnfitTarget, check_replaceable, is_utf8, read_regular, shown
+from earwitness.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import earwitness
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors that say: nothing more can be written."""
-_ROOT = Path(earwitness.__file__).parent
+_ROOT = Path(__file__).parents[1]
 _LONGEST = 300
 
 

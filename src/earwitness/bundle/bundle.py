@@ -15,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from earwitness import __version__
 from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.layout import CALLS, LOCK, RECORD
 from earwitness.bundle.pseudonyms import Pseudonyms
@@ -24,6 +23,7 @@ from earwitness.errors import EarwitnessError, InputError
 from earwitness.files import replacing
 from earwitness.netns.scratch import scratch_folder
 from earwitness.study.lock import running_since
+from earwitness.version import __version__
 
 BUNDLE_VERSION = 1
 _DATA = "data"

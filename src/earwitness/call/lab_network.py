@@ -19,9 +19,9 @@ from earwitness.call.self_check import Lateness
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.lab.lab import Lab
-from earwitness.lab.load.background import Background, StandingLoad, Told
-from earwitness.lab.load.spec import LoadSpec
-from earwitness.lab.plan import LOAD_CLIENT, LOAD_SERVER, pair_names
+from earwitness.lab.load.background import Background, LoadMeter, StandingLoad
+from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
+from earwitness.lab.plan import pair_names
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
 from earwitness.path.circuit_cache import KeptCircuits
@@ -73,7 +73,7 @@ class LabNetwork:
         self._lateness = lateness or LatenessWatch(lab)
         self._links = dict(lab.plan.links)
         self._load: Background | StandingLoad | None = None
-        self._told: Told | None = None
+        self._meter: LoadMeter | None = None
         self._asked = LoadSpec()
 
     def epoch_offset_ns(self) -> int:
@@ -84,13 +84,13 @@ class LabNetwork:
     async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
         """A command has the lab to itself; the load that the call brings flows from here to the end of its turn."""
         async with AsyncExitStack() as stack:
-            self._load, self._told = StandingLoad.of(self.lab), None
+            self._load, self._meter = StandingLoad.of(self.lab), None
             self._asked = plan.load_spec or (self._load.spec if self._load else LoadSpec())
             if plan.load_spec:
                 running = Background.running(self.lab, plan.load_spec, plan.seed)
                 self._load = await stack.enter_async_context(running)
             if self._load is not None:
-                self._told = Told(self._load, self.lab.plan.relay_mbit or 0.0)
+                self._meter = LoadMeter(self._load, self.lab.plan.relay_mbit or 0.0)
             yield
 
     def failure(self) -> CallFailure | None:
@@ -99,7 +99,7 @@ class LabNetwork:
 
     def load(self) -> Mapping[str, Any]:
         """What the lab's relays carried besides, in the turn of the call."""
-        return {"load": str(self._asked)} if self._told is None else self._told.summary()
+        return {"load": str(self._asked)} if self._meter is None else self._meter.summary()
 
     def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
         """The two hosts in the plan's places, its impairments on the caller's links, all seeded afresh."""

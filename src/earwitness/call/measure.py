@@ -19,8 +19,8 @@ from earwitness.call.network import Network
 from earwitness.call.place import place
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import CallPlan
-from earwitness.call.talk import Watch
 from earwitness.errors import EarwitnessError, Outcome
+from earwitness.events import Listener, StageReached, ignore
 
 SCORING = "hearing and scoring"
 """Stage of a call that has left the air; its ends are free."""
@@ -34,7 +34,7 @@ async def measure(
     executor: Executor | None = None,
     line: asyncio.Lock | None = None,
     command: tuple[str, ...] = (),
-    watch: Watch = lambda _stage: None,
+    on_event: Listener = ignore,
     call_id: str | None = None,
 ) -> StoredCall:
     """Place one call and store everything known of it; it is in the data set when this returns.
@@ -51,7 +51,7 @@ async def measure(
         try:
             async with line or asyncio.Lock():
                 dataset.check_there()  # before minutes on the air for nothing
-                live = await place(plan, network, folder, notebook, watch)
+                live = await place(plan, network, folder, notebook, on_event)
                 if notebook.started_monotonic_ns:
                     network.write_truth(notebook.started_monotonic_ns, folder / layout.TRUTH)
         except asyncio.CancelledError as stop:
@@ -59,7 +59,7 @@ async def measure(
                 raise  # its turn had not come: there is no such call
             cancelled = stop
             live = interrupted(notebook)
-        watch(SCORING)
+        on_event(StageReached(SCORING))
         record = await evaluated(live, folder, None if cancelled else executor)
         write_record(folder, record)
     if cancelled is not None:

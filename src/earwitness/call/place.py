@@ -24,8 +24,9 @@ from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
 from earwitness.call.probes import fill, probe
 from earwitness.call.self_check import CpuWaits, Instrument
-from earwitness.call.talk import Watch, collect, path_lost, talk
+from earwitness.call.talk import collect, path_lost, talk
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.events import Listener, StageReached
 from earwitness.path.base import End, OpenPath, PhonePorts
 from earwitness.phone.base import Phone, PhoneKind
 from earwitness.phone.builtin import BuiltinPhone
@@ -41,7 +42,9 @@ OPEN_WITHIN_S = 900.0
 """Each stage of opening a path has a shorter bound of its own; together they are not to last for ever."""
 
 
-async def place(plan: CallPlan, network: Network, folder: Path, notebook: CallBuilder, watch: Watch) -> PlacedCall:
+async def place(
+    plan: CallPlan, network: Network, folder: Path, notebook: CallBuilder, on_event: Listener
+) -> PlacedCall:
     """Place the call; its captures go into `folder`.
 
     Always returns, with a typed outcome, unless it is cancelled: the notebook then holds what was known.
@@ -58,11 +61,11 @@ async def place(plan: CallPlan, network: Network, folder: Path, notebook: CallBu
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(network.turn(notebook.call_id, plan))
             notebook.versions.update(network.versions())
-            opened = await _open_path(plan, network, folder, notebook, stack, watch)
+            opened = await _open_path(plan, network, folder, notebook, stack, on_event)
             try:
-                await _captured_call(plan, network, opened, folder, offset_ns, notebook, watch)
+                await _captured_call(plan, network, opened, folder, offset_ns, notebook, on_event)
                 if plan.throughput:
-                    watch("measuring throughput")
+                    on_event(StageReached("measuring throughput"))
                     await fill(opened, notebook)
             except EarwitnessError as failure:
                 # A path that broke is the cause of whatever its phones then met.
@@ -103,12 +106,12 @@ def _prepare(plan: CallPlan, notebook: CallBuilder) -> None:
 
 
 async def _open_path(
-    plan: CallPlan, network: Network, folder: Path, notebook: CallBuilder, stack: AsyncExitStack, watch: Watch
+    plan: CallPlan, network: Network, folder: Path, notebook: CallBuilder, stack: AsyncExitStack, on_event: Listener
 ) -> OpenPath:
     caller, callee = network.hosts(plan)
     notebook.endpoints["caller"] = Endpoint(place=caller.place, host=caller.name)
     notebook.endpoints["callee"] = Endpoint(place=callee.place, host=callee.name)
-    watch("opening the path")
+    on_event(StageReached("opening the path"))
     begun_ns = time.monotonic_ns()
     try:
         async with asyncio.timeout(OPEN_WITHIN_S):
@@ -146,7 +149,7 @@ async def _captured_call(
     folder: Path,
     offset_ns: int,
     notebook: CallBuilder,
-    watch: Watch,
+    on_event: Listener,
 ) -> None:
     """Everything between the first packet that could be captured and the last."""
     ends = {
@@ -155,7 +158,7 @@ async def _captured_call(
     }
     notebook.clocks = {name: end.clock for name, end in ends.items()}
     async with AsyncExitStack() as stack:
-        watch("starting captures and phones")
+        on_event(StageReached("starting captures and phones"))
         service = await stack.enter_async_context(sip_service(plan, opened, network.scratch))
         setups = {
             "caller": _setup(plan, "caller", opened.caller, opened.callee, service, ends["caller"]),
@@ -176,11 +179,11 @@ async def _captured_call(
         failure: CallFailure | None = None
         waits: CpuWaits | None = None
         try:
-            watch("probing the path")
+            on_event(StageReached("probing the path"))
             await probe(opened, plan.rtt_probes, notebook)  # with the phones up: starting them would delay the answers
             waits = CpuWaits({**opened.processes, **network.processes(opened)})
             async with waits.watched():
-                await talk(plan, network, opened, phones, notebook, watch)
+                await talk(plan, network, opened, phones, notebook, on_event)
         finally:
             if waits is not None and (waited := waits.summary()) is not None:
                 notebook.instrument = Instrument(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from earwitness.archive.dataset import Dataset
@@ -13,10 +13,8 @@ from earwitness.call.measure import measure, new_call_id
 from earwitness.call.network import Network
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError
+from earwitness.events import Listener, ignore, of_call
 from earwitness.netns.workers import scoring_pool
-
-Told = Callable[[str, str, str], None]
-"""Told (call id, title, stage) as calls go on."""
 
 
 def demo_plans(seed: int = 1) -> list[CallPlan]:
@@ -34,7 +32,7 @@ async def run_calls(
     dataset: Dataset,
     *,
     command: tuple[str, ...] = (),
-    told: Told = lambda _call, _title, _stage: None,
+    on_event: Listener = ignore,
 ) -> AsyncGenerator[tuple[str, StoredCall | EarwitnessError]]:
     """Place the calls in order; yields (call id, stored call) as each is scored.
 
@@ -55,7 +53,7 @@ async def run_calls(
                     executor=executor,
                     line=line,
                     command=command,
-                    watch=lambda stage, call_id=call_id, plan=plan: told(call_id, plan.title, stage),  # type: ignore[misc]
+                    on_event=of_call(on_event, call_id, plan.title),
                     call_id=call_id,
                 )
             )

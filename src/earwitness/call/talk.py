@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from earwitness.call.builder import CallBuilder
 from earwitness.call.defaults import ANSWER_TIMEOUT_S, STREAM_WATCH_S
@@ -13,13 +13,11 @@ from earwitness.call.network import Network
 from earwitness.call.placed_call import CALLEE_MARKS
 from earwitness.call.plan import CallPlan, Injection
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.events import InstructionsGiven, Listener, StageReached
 from earwitness.path.base import OpenPath
 from earwitness.phone.base import Phone
 from earwitness.phone.call_report import PhoneReport, StrangeReport
 from earwitness.phone.manual import ManualPhone, instructions
-
-Watch = Callable[[str], None]
-"""Told the stage that a call has reached, in words; several lines are for a person to act on."""
 
 _REPORT_TIMEOUT_S = 12.0
 
@@ -30,27 +28,27 @@ async def talk(
     opened: OpenPath,
     phones: Mapping[str, Phone],
     notebook: CallBuilder,
-    watch: Watch,
+    on_event: Listener,
 ) -> None:
     """Register where asked, dial, talk until both have spoken, hang up; or have that done by hand."""
     caller, callee = phones["caller"], phones["callee"]
     if isinstance(caller, ManualPhone) and isinstance(callee, ManualPhone):
         with instructions(caller, callee, plan.wait_s, network.scratch) as text:
-            watch(text)
-            watch("waiting for your phones")
+            on_event(InstructionsGiven(text))
+            on_event(StageReached("waiting for your phones"))
             await caller.call(callee.uri)
-            watch("your phones talk")
+            on_event(StageReached("your phones talk"))
             await _until_over(plan, network, opened, caller)
         return
     if plan.sip_server:
-        watch("registering")
+        on_event(StageReached("registering"))
         await asyncio.gather(caller.register(), callee.register())
     if not (plan.inject and plan.inject.what == "callee-absent"):
         await callee.listen()
-    watch("dialling")
+    on_event(StageReached("dialling"))
     await caller.call(callee.uri, ANSWER_TIMEOUT_S)
     seconds = notebook.speech.seconds or 0.0
-    watch(f"talking, {seconds:.0f} s")
+    on_event(StageReached(f"talking, {seconds:.0f} s"))
     await _until_over(plan, network, opened, caller)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from earwitness.cli.common import output, print_records, progress
 from earwitness.cli.naming import in_options
+from earwitness.events import CallStageReached, Event, InstructionsGiven, Listener, StageReached
 from earwitness.netns.termination import run
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def place_calls(plans: Sequence[CallPlan], lab_plan: LabPlan, out: Path, *, json
     """Place calls in a lab, show them as they come, and print what they gave; the exit code: 0 when all completed."""
 
     @contextlib.asynccontextmanager
-    async def lab(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
+    async def lab(on_event: Listener) -> AsyncIterator[Network]:
         from earwitness.call.lab_network import LabNetwork
         from earwitness.lab.session import lab_for
 
-        async with lab_for(lab_plan, booting) as running:
+        async with lab_for(lab_plan, on_event) as running:
             yield LabNetwork(running)
 
     return run(_place_calls(plans, lab, out, json))
@@ -115,8 +116,8 @@ def call_other_machine(
         return rerun_inside()
 
     @contextlib.asynccontextmanager
-    async def two_machines(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
-        tor = await _tor_here(plans, tor_control, booting)
+    async def two_machines(on_event: Listener) -> AsyncIterator[Network]:
+        tor = await _tor_here(plans, tor_control, on_event)
         yield _remote_network(address, invited, tor, calls_an_hour)
 
     return run(_place_calls(plans, two_machines, out, json, where="public"))
@@ -133,20 +134,18 @@ def call_this_machine(
         return rerun_inside()
 
     @contextlib.asynccontextmanager
-    async def one_machine(booting: Callable[[str, float], None]) -> AsyncIterator[Network]:
+    async def one_machine(on_event: Listener) -> AsyncIterator[Network]:
         from earwitness.remote.loopback_answerer import answering_beside
 
-        tor = await _tor_here(plans, options.tor_control, booting)
-        booting("starting the answering side", 0.0)
+        tor = await _tor_here(plans, options.tor_control, on_event)
+        on_event(StageReached("starting the answering side", 0.0))
         async with answering_beside(options) as (address, invited):
             yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns, options.reached_at)
 
     return run(_place_calls(plans, one_machine, out, json, where="public"))
 
 
-async def _tor_here(
-    plans: Sequence[CallPlan], control: str | None, booting: Callable[[str, float], None]
-) -> TorNetwork | None:
+async def _tor_here(plans: Sequence[CallPlan], control: str | None, on_event: Listener) -> TorNetwork | None:
     """The network that the tor of this machine knows, where a call goes over Tor."""
     from earwitness.call.public_network import public_tor
     from earwitness.call.remote_network import CALLER
@@ -154,7 +153,7 @@ async def _tor_here(
 
     if not any(plan.over_tor for plan in plans):
         return None
-    booting("asking the tor that runs here", 0.0)
+    on_event(StageReached("asking the tor that runs here", 0.0))
     return await public_tor(ControlAddress.parse(control) if control else None, CALLER)
 
 
@@ -227,7 +226,7 @@ def check_lab_is_up(lab_plan: LabPlan) -> None:
 
 async def _place_calls(
     plans: Sequence[CallPlan],
-    opening: Callable[[Callable[[str, float], None]], contextlib.AbstractAsyncContextManager[Network]],
+    opening: Callable[[Listener], contextlib.AbstractAsyncContextManager[Network]],
     out: Path,
     json: bool,
     where: str = "lab",
@@ -243,22 +242,23 @@ async def _place_calls(
     exit_code = 0
     with Dataset.open_or_create(out) as dataset, live_table(progress) as table:
 
-        def booting(stage: str, fraction: float) -> None:
-            table.stage(where, f"the {where} network", f"{stage} ({fraction:.0%})")
-            if not progress.is_terminal:
-                progress.print(f"{where}: {stage}", markup=False)
+        def on_event(event: Event) -> None:
+            match event:
+                case StageReached(stage, fraction):
+                    share = "" if fraction is None else f" ({fraction:.0%})"
+                    table.stage(where, f"the {where} network", f"{stage}{share}")
+                    if not progress.is_terminal:
+                        progress.print(f"{where}: {stage}", markup=False)
+                case CallStageReached(call_id, call, stage):
+                    table.stage(call_id, call, stage)
+                    if not progress.is_terminal:
+                        progress.print(f"{call}: {stage}", markup=False)
+                case InstructionsGiven(text):
+                    progress.print(text, markup=False, soft_wrap=True, highlight=False)
 
-        def told(call_id: str, title: str, stage: str) -> None:
-            if "\n" in stage:
-                progress.print(stage, markup=False, soft_wrap=True, highlight=False)
-                return
-            table.stage(call_id, title, stage)
-            if not progress.is_terminal:
-                progress.print(f"{title}: {stage}", markup=False)
-
-        async with opening(booting) as network:
+        async with opening(on_event) as network:
             table.finished(where, ())
-            running = run_calls(plans, network, dataset, command=tuple(sys.argv), told=told)
+            running = run_calls(plans, network, dataset, command=tuple(sys.argv), on_event=on_event)
             async with contextlib.aclosing(running):
                 async for call_id, ended in running:
                     if isinstance(ended, StoredCall):

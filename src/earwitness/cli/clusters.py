@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from earwitness.cli.common import needs
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -57,6 +59,7 @@ def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Ex
             raise InputError(
                 "working with", f"{workers} processes", happened, remedy, field="workers", related=("cluster",)
             )
+        needs("whatif and blame --cluster", "cluster")
         from earwitness.cluster.executor import cluster_executor
 
         with cluster_executor(*joining) as executor:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, print_records, progress, told
+from earwitness.cli.common import JsonFlag, event_lines, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +58,7 @@ def register(app: typer.Typer) -> None:
         where asked, a SIP server made for the call, while `earwitness call --to HOST --invitation FILE` measures
         from the other side, and keeps what it measured by call id, whatever becomes of the connection.
         """
+        needs("answer", "lab")
         from earwitness.netns.sandbox import in_sandbox, rerun_inside
         from earwitness.netns.termination import run
         from earwitness.remote.machine import may_make_devices
@@ -87,4 +88,4 @@ def register(app: typer.Typer) -> None:
         if not (may_make_devices() or in_sandbox()):
             raise typer.Exit(rerun_inside())
 
-        run(wait_for_calls(options, told("answer", json)))
+        run(wait_for_calls(options, event_lines("answer", json)))

@@ -9,7 +9,7 @@ import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import print_left_out, tell_left_out
-from earwitness.cli.common import JsonFlag, output, print_records, progress_bar
+from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -57,6 +57,7 @@ def register(app: typer.Typer) -> None:
         The call is replayed with one cause after the other put back; each part is the difference of two neighbouring
         scores, so the parts sum to all that was lost. For a data set also tables and a figure are written.
         """
+        needs("blame", "report")
         if calls_or_capture.is_file():
             _one(calls_or_capture, reference, buffer, to, codec, json)
             return
@@ -72,7 +73,7 @@ def register(app: typer.Typer) -> None:
                 captures=captures,
                 calls=calls,
                 executor=executor,
-                progress=lambda done, total, _: bar.update(task, completed=done, total=total),
+                on_event=bar_listener(bar, task),
             )
         left_out = (*report.found.left_out, *report.found.refused)
         tell_left_out(left_out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 
 _MOST_TOLD = 20
 
@@ -35,12 +35,14 @@ def register(app: typer.Typer) -> None:
 
         The key of the pseudonyms stays in DATASET/study: with it, later bundles use the same ones.
         """
+        needs("bundle", "report" if figures else "data")
         import dataclasses
 
         from earwitness.bundle.bundle import bundle as make
-        from earwitness.report.reproduction.reproduce import reproduce
 
         def draw(data: Path, folder: Path) -> list[Path]:
+            from earwitness.report.reproduction.reproduce import reproduce
+
             result = reproduce(data, folder)
             return [path for figure in result.figures for path in figure.files]
 

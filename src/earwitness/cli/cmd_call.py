@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from earwitness.cli.call_options import CallOptions
+from earwitness.cli.common import needs
 from earwitness.cli.options import taking
 
 
@@ -21,6 +22,7 @@ def call(asked: CallOptions) -> None:
     lab, the call goes to another machine, where `earwitness answer` waits, or over the public Tor network back to
     this one. Exit code 0: the call completed; 3: it ended otherwise (the line says how); 2: it was asked for wrongly.
     """
+    needs("call", "lab")
     from earwitness.cli.calling import call_as_asked
 
     raise typer.Exit(call_as_asked(asked))

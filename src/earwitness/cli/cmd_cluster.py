@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress, told
+from earwitness.cli.common import JsonFlag, event_lines, needs, output, print_records, progress
 from earwitness.cli.naming import CommandLine
 
 
@@ -32,6 +32,7 @@ def init(
     Carry each folder to its machine by a safe way, and the authority nowhere. Whoever has one of them can run programs
     on all machines of the cluster.
     """
+    needs("cluster init", "cluster")
     from earwitness.cluster.keys import make_keys
 
     made = make_keys(folder, vantage or ())
@@ -47,11 +48,12 @@ def schedule(
     json: JsonFlag = False,
 ) -> None:
     """Run the scheduler that vantages and studies meet at: mutual TLS, nothing else served."""
+    needs("cluster schedule", "cluster")
     from earwitness.cluster.ending import serve_to_the_end
     from earwitness.cluster.keys import ClusterKeys
     from earwitness.cluster.scheduler import schedule as run
 
-    serve_to_the_end(run(listen, ClusterKeys.read(keys), told("cluster", json)))
+    serve_to_the_end(run(listen, ClusterKeys.read(keys), event_lines("cluster", json)))
 
 
 def show(
@@ -60,6 +62,7 @@ def show(
     json: JsonFlag = False,
 ) -> None:
     """Show which vantages a cluster has now, and how many processes score."""
+    needs("cluster show", "cluster")
     import asyncio
 
     from earwitness.cluster.session import members_of

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_records, tell_problems
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
         """
         from rich.table import Table
 
+        needs("compare", "data")
         from earwitness.analysis.paired import COMPARED
         from earwitness.analysis.paired import compare as compare_rows
         from earwitness.archive.dataset import Dataset

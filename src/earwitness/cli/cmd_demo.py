@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.call_options import DEFAULT_OUT
-from earwitness.cli.common import JsonFlag, progress
+from earwitness.cli.common import JsonFlag, needs, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
         Direct, over Tor with 3 hops and with 2, each with G.711 and Opus, both directions. It takes about two
         minutes, needs no network, and leaves nothing behind but the data set with its report.html.
         """
+        needs("demo", "lab", "report")
         from earwitness.call.lab_needs import lab_plan_for
         from earwitness.call.run import demo_plans
         from earwitness.cli.calling import in_a_lab, place_calls

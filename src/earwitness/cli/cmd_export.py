@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_records, tell_problems
 
 
 class ExportLayout(StrEnum):
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
         json: JsonFlag = False,
     ) -> None:
         """Write a data set as the published study's table, so that its own scripts can read it."""
+        needs("export", "data")
         from earwitness.archive.problems import Problem
         from earwitness.published.importing import export_published
 

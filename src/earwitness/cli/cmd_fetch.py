@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, print_records, progress
+from earwitness.cli.common import JsonFlag, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
 
         The answering machine keeps captures and events by call id, also of calls that failed.
         """
+        needs("fetch", "lab")
         from earwitness.netns.termination import run
         from earwitness.remote.certificates import Invitation
         from earwitness.remote.client import fetch_kept, parse_address

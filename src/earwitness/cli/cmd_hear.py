@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records
+from earwitness.cli.common import JsonFlag, needs, output, print_records
 
 _SHARES = ("late", "lost", "concealed", "stretched")
 
@@ -65,6 +65,8 @@ def register(app: typer.Typer) -> None:
         A record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and what share of the speech was
         played, late, lost, discarded, concealed or stretched. The same capture gives the same sound, always.
         """
+        if ledger is not None:
+            needs("hear --ledger", "data")
         from earwitness.replay.hearing import hear_capture
 
         heard = hear_capture(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress_bar
+from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
         """
         from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
+        needs("import", "data")
         from earwitness.netns.workers import pool
         from earwitness.published.importing import import_folder
 
@@ -62,7 +63,7 @@ def register(app: typer.Typer) -> None:
                 reference=reference,
                 copy_files=copy_files,
                 executor=executor,
-                progress=lambda done, total, call: bar.update(task, completed=done, total=total, call=call),
+                on_event=bar_listener(bar, task, "call"),
             )
         if json:
             print_records([summary.to_dict()])

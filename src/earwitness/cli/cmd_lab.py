@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.naming import CommandLine
+from earwitness.events import Event, StageReached
 from earwitness.lab.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD, LoadSpec
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def up(
     json: JsonFlag = False,
 ) -> None:
     """Start a lab and leave it running until `earwitness lab down`."""
+    needs("lab up", "lab")
     from earwitness.errors import InputError
     from earwitness.geography import INFLATION
     from earwitness.lab import keeper
@@ -91,7 +93,12 @@ def up(
         seed=seed,
     )
     with progress.status("starting the lab") as line:
-        keeper.up(plan, lambda stage, done: line.update(f"{stage} ({done:.0%})"))
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, StageReached):
+                line.update(event.stage if event.fraction is None else f"{event.stage} ({event.fraction:.0%})")
+
+        keeper.up(plan, on_event)
     hosts = [{"name": host.name, "role": host.role, "place": host.place} for host in plan.hosts()]
     if json:
         print_records([{"state": "up", "hosts": hosts, "plan": plan.to_dict()}])
@@ -106,6 +113,7 @@ def status(json: JsonFlag = False) -> None:
     """Show the lab that is up: hosts, circuits, how late the emulator is. Exit 1 when none is up or it is not well."""
     import asyncio
 
+    needs("lab status", "lab")
     from earwitness.lab.health import health
     from earwitness.lab.lab import Lab
     from earwitness.netns.sandbox import in_sandbox
@@ -132,6 +140,7 @@ def run(
     command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
 ) -> None:
     """Run a command on a host of the lab that is up, for example `earwitness lab run caller tcpdump -ni lab0`."""
+    needs("lab run", "lab")
     from earwitness.lab.lab import Lab
     from earwitness.netns.sandbox import in_sandbox
 
@@ -152,6 +161,7 @@ def run(
 @lab.command()
 def down(json: JsonFlag = False) -> None:
     """End the lab that is up, and show that nothing of it is left."""
+    needs("lab down", "lab")
     from earwitness.lab import keeper
 
     ended = keeper.down()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.naming import CommandLine
 
 _DAYS = 30
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
 
         They are those that `earwitness call` uses. Keys are never printed: give --out to have them made.
         """
+        needs("path config", "lab")
         from earwitness.path.manual import tunnel_by_hand, write_by_hand
         from earwitness.path.vpn_config import files_of
         from earwitness.path.vpn_files import configs
@@ -63,6 +64,6 @@ def register(app: typer.Typer) -> None:
         for path in written:
             progress.print(f"written: {path}", markup=False, soft_wrap=True)
         for end, place in (("server", "callee"), ("client", "caller")):
-            needs = files_of(end, tunnel.security, tunnel.socks is not None)
-            beside = f", with {', '.join(needs)} beside it" if needs else ""
+            others = files_of(end, tunnel.security, tunnel.socks is not None)
+            beside = f", with {', '.join(others)} beside it" if others else ""
             progress.print(f"at the {place}: openvpn --config {end}.ovpn{beside}", markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_csv, print_records, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_csv, print_records, tell_problems
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
         Tables: calls (one row a call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and
         for a study planned and attempts. Example: "SELECT arm, median(mos_lqo) FROM calls GROUP BY arm".
         """
+        needs("query", "query")
         from rich.table import Table
 
         from earwitness.study.query import query as ask

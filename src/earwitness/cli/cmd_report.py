@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_records, progress, tell_problems
 from earwitness.errors import InputError
+from earwitness.events import Event, StageReached
 
 
 def register(app: typer.Typer) -> None:
@@ -37,17 +38,22 @@ def register(app: typer.Typer) -> None:
         heard (to see and to play), and the delay of every packet. With `--json` the rows of the data set are
         printed, one object a call and direction.
         """
+        needs("report", "report")
         from earwitness.archive.codec import to_plain
         from earwitness.archive.dataset import Dataset
         from earwitness.archive.problems import Problem
         from earwitness.report import html, table
+
+        def show_stage(event: Event) -> None:
+            if isinstance(event, StageReached):
+                progress.print(f"report: {event.stage}", markup=False)
 
         problems: list[Problem] = []
         page = html.write_report(
             dataset,
             out,
             calls=_how_many(calls),
-            progress=lambda stage: progress.print(f"report: {stage}", markup=False),
+            on_event=show_stage,
             problems=problems,
         )
         written = [page]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, output, print_records, progress_bar
+from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
         Writes CSV and Markdown tables, figures as PDF and PNG, and one page, reproduction.html. With a data set of ours
         it draws the same figures for a new study.
         """
+        needs("reproduce", "report")
         from earwitness.netns.workers import pool
         from earwitness.report.reproduction.reproduce import reproduce as run
 
@@ -42,7 +43,7 @@ def register(app: typer.Typer) -> None:
                 executor=executor,
                 resamples=resamples,
                 seed=seed,
-                progress=lambda done, total, _: bar.update(task, completed=done, total=total),
+                on_event=bar_listener(bar, task),
             )
         if json:
             print_records(number.to_dict() for number in result.numbers)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, cluster_asked
-from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.naming import CommandLine
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
@@ -33,6 +33,7 @@ def init(
     force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
 ) -> None:
     """Write a study file that can be run as it is; every default stands beside its reason."""
+    needs("study init", "lab")
     from earwitness.errors import EarwitnessError, InputError
     from earwitness.study.file import parse_study
     from earwitness.study.template import study_template
@@ -64,6 +65,7 @@ def plan(
     import dataclasses
     import itertools
 
+    needs("study plan", "lab")
     from earwitness.study.file import read_study
     from earwitness.study.preview import preview, preview_text
 
@@ -94,20 +96,22 @@ def run(
     Ctrl-C once: no new calls, those on the air are finished. Twice: they are stored as interrupted.
     Exit code 0: finished, or enough by the stopping rule or the budget; 130: stopped; 1: something is to be mended.
     """
+    needs("study run", "lab" if cluster is None else "cluster", *["report"] * report)
     from earwitness.cli.calling import in_a_lab
     from earwitness.cli.running import run_study, run_study_in_cluster
     from earwitness.errors import InputError
-    from earwitness.study.file import read_study
+    from earwitness.study.file import read_study_file
     from earwitness.study.session import lab_plan_of
 
+    study_file = read_study_file(file)
     if (joining := cluster_asked(cluster, keys)) is not None:
-        raise typer.Exit(run_study_in_cluster(file, out, *joining, patience_s=patience, report=report, json=json))
-    study = read_study(file)
+        raise typer.Exit(run_study_in_cluster(study_file, out, *joining, patience_s=patience, report=report, json=json))
+    study = study_file.study
     if study.network != "lab":
         remedy = 'give --cluster tls://HOST:PORT and --keys, or write network = "lab"'
         raise InputError("running the study over the network", study.network, "it is between vantages", remedy)
     lab_plan = lab_plan_of(study)
-    raise typer.Exit(in_a_lab(lab_plan, lambda: run_study(file, out, report=report, json=json)))
+    raise typer.Exit(in_a_lab(lab_plan, lambda: run_study(study_file, out, report=report, json=json)))
 
 
 def status(
@@ -115,6 +119,7 @@ def status(
     json: JsonFlag = False,
 ) -> None:
     """How far a study is: calls by path, outcomes, rate and time left. May be asked while it runs."""
+    needs("study status", "data")
     from earwitness.study.status import status as status_of
     from earwitness.study.status import status_text
 

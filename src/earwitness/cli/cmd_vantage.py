@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, told
+from earwitness.cli.common import JsonFlag, event_lines, needs
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +50,7 @@ def register(app: typer.Typer) -> None:
 
         One call at a time. Needs root, or CAP_NET_ADMIN and CAP_NET_RAW.
         """
+        needs("vantage", "cluster")
         from earwitness.cluster.dask import cluster_address
         from earwitness.cluster.ending import serve_to_the_end
         from earwitness.cluster.serve import VantageOptions, serve_vantage
@@ -69,4 +70,4 @@ def register(app: typer.Typer) -> None:
             scorers=scorers,
             store=store,
         )
-        serve_to_the_end(serve_vantage(options, told("vantage", json)))
+        serve_to_the_end(serve_vantage(options, event_lines("vantage", json)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.common import JsonFlag, print_records, progress
+from earwitness.cli.common import JsonFlag, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -24,47 +24,52 @@ def register(app: typer.Typer) -> None:
 
         Ctrl-C ends it after the calls on the air. A watch that is started again goes on with the day's data set.
         """
+        needs("watch", "watch")
         import asyncio
         import sys
 
         from earwitness.cli.calling import in_a_lab
         from earwitness.cli.running import INTERRUPTED, stopping
+        from earwitness.events import Event, Notice, StageReached, WarningGiven
         from earwitness.netns.termination import run
-        from earwitness.study.file import read_study
+        from earwitness.study.ending import StopRequest, Why
+        from earwitness.study.events import CallFinished, TurnFinished
+        from earwitness.study.file import read_study_file
         from earwitness.study.memory import use_little_memory
-        from earwitness.study.runner import News, Stop, Why
         from earwitness.study.session import lab_plan_of
-        from earwitness.study.watch import Turn
         from earwitness.study.watch_session import watch_in_lab
 
-        def say(text: str) -> None:
+        study_file = read_study_file(file)
+
+        def show(text: str) -> None:
             progress.print(text, markup=False, soft_wrap=True)
 
-        def told(news: News) -> None:
-            if news.stored is not None:
-                record = news.stored.record
-                say(f"{news.call.arm}, {record.codec}: {record.outcome_detail or record.outcome}")
-                if json:
-                    print_records(row.to_dict() for row in news.stored.rows)
-
-        def turned(turn: Turn) -> None:
-            say(f"{turn.day}: {turn.blocks} block{'s' * (turn.blocks != 1)}, {turn.ending.completed} calls completed")
+        def on_event(event: Event) -> None:
+            match event:
+                case CallFinished(call=call, stored=stored):
+                    record = stored.record
+                    show(f"{call.arm}, {record.codec}: {record.outcome_detail or record.outcome}")
+                    if json:
+                        print_records(row.to_dict() for row in stored.rows)
+                case TurnFinished(day, blocks, ending):
+                    show(f"{day}: {blocks} block{'s' * (blocks != 1)}, {ending.completed} calls completed")
+                case StageReached(stage):
+                    show(f"lab: {stage}")
+                case Notice(text) | WarningGiven(text):
+                    show(text)
 
         async def watching() -> int:
-            stop = Stop()
+            stop = StopRequest()
             with stopping(stop):
                 ending = await watch_in_lab(
-                    file,
+                    study_file,
                     out,
                     metrics,
                     stop=stop,
-                    told=told,
-                    turned=turned,
-                    noted=say,
-                    booting=lambda stage, _fraction: say(f"lab: {stage}"),
+                    on_event=on_event,
                     command=tuple(sys.argv),
                 )
-            say(f"{ending.why}: {ending.detail}")
+            show(f"{ending.why}: {ending.detail}")
             return INTERRUPTED if ending.why is Why.STOPPED else 1
 
         def inside() -> int:
@@ -74,4 +79,4 @@ def register(app: typer.Typer) -> None:
             except asyncio.CancelledError:
                 return INTERRUPTED
 
-        raise typer.Exit(in_a_lab(lab_plan_of(read_study(file)), inside))
+        raise typer.Exit(in_a_lab(lab_plan_of(study_file.study), inside))

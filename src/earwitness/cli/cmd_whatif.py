@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
-from earwitness.cli.common import JsonFlag, output, print_records, progress, progress_bar
+from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress, progress_bar
 
 
 def tell_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
@@ -71,6 +71,7 @@ def register(app: typer.Typer) -> None:
         where it was. The result does not depend on the number of workers,
         nor on whether they are processes here or machines of a --cluster.
         """
+        needs("whatif", "report")
         from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
         from earwitness.replay.whatif import DEFAULT_BUFFERS
@@ -91,7 +92,7 @@ def register(app: typer.Typer) -> None:
                 captures=captures,
                 calls=calls,
                 executor=executor,
-                progress=lambda done, total, now: bar.update(task, completed=done, total=total, now=now),
+                on_event=bar_listener(bar, task, "now"),
             )
         summary = report.found.summary
         left_out = (*report.found.left_out, *report.found.refused)

@@ -6,17 +6,19 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from earwitness import events
 from earwitness.archive.spreadsheet import cell
 from earwitness.cli.terminal import DataConsole
+from earwitness.events import Event, Listener, Notice, StageReached, WarningGiven
 from earwitness.printable import visible, visible_json
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, TaskID
 
     from earwitness.archive.problems import Problem
 
@@ -27,6 +29,13 @@ output = DataConsole(width=None if sys.stdout is not None and sys.stdout.isatty(
 """Where results go. Into a file or a pipe tables are as wide as they read best."""
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
+
+
+def needs(command: str, *extras: str) -> None:
+    """Raise `MissingExtra` unless the packages are installed that `earwitness COMMAND` needs beside the core."""
+    from earwitness.extras import need
+
+    need(*extras, tried="running", on=f"earwitness {command}")
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
@@ -71,15 +80,28 @@ def tell_problems(command: str, problems: Iterable[Problem]) -> None:
         progress.print(f"{command}: calls/{problem.call_id}: {problem.what}{left_out}", markup=False, soft_wrap=True)
 
 
-def told(command: str, json: bool) -> Callable[[str], None]:
-    """How a command that serves says what happens: a line on standard error, with `json` a record besides."""
+def event_lines(command: str, json: bool) -> Listener:
+    """A listener for a command that serves: a line on standard error for each event, with `json` a record besides."""
 
-    def tell(line: str) -> None:
-        if json:
-            print_records([{"said": line}])
-        progress.print(f"{command}: {line}", markup=False, soft_wrap=True)
+    def on_event(event: Event) -> None:
+        match event:
+            case Notice(line) | WarningGiven(line) | StageReached(line):
+                if json:
+                    print_records([{"said": line}])
+                progress.print(f"{command}: {line}", markup=False, soft_wrap=True)
 
-    return tell
+    return on_event
+
+
+def bar_listener(bar: Progress, task: TaskID, field: str = "") -> Listener:
+    """A listener that moves a task of a bar along; `field`: the task's field for the piece that was done last."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, events.Progress):
+            fields: dict[str, Any] = {field: event.what} if field else {}
+            bar.update(task, completed=event.done, total=event.total, **fields)
+
+    return on_event
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,6 @@ import typer
 from typer.core import TyperGroup
 
 import earwitness.cli
-from earwitness import __version__
 from earwitness.archive.problems import FULL
 from earwitness.cli import streams
 from earwitness.cli.common import output, progress
@@ -21,7 +20,9 @@ from earwitness.cli.naming import CommandLine
 from earwitness.cli.running import INTERRUPTED
 from earwitness.cli.terminal import VisibleFormatter, show_refusal
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.extras import naming_extras
 from earwitness.netns import termination
+from earwitness.version import __version__
 
 
 class _Commands(TyperGroup):
@@ -79,7 +80,8 @@ def main() -> None:
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:
-        sys.exit(app(standalone_mode=False))
+        with naming_extras("running", _command()):  # where a command did not say first what it needs
+            sys.exit(app(standalone_mode=False))
     except EarwitnessError as error:
         _end(str(error), error.exit_code)
     except OSError as error:  # of files, devices and limits of this machine, wherever no word of our own was found

@@ -17,6 +17,7 @@ from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.orders import Facts, describe
 from earwitness.cluster.serve import VANTAGE
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.events import Listener, WarningGiven, ignore
 
 T = TypeVar("T")
 _LOOK_S = 1.0
@@ -39,20 +40,18 @@ class WorkerLost(Exception):
 class Cluster:
     """A joined cluster. Use `joined`."""
 
-    def __init__(self, address: str, keys: ClusterKeys, client: Client, told: Callable[[str], None]) -> None:
+    def __init__(self, address: str, keys: ClusterKeys, client: Client, on_event: Listener) -> None:
         self.address = address
-        self._keys, self._client, self._told = keys, client, told
+        self._keys, self._client, self._on_event = keys, client, on_event
         self._facts: dict[str, Facts] = {}
         """By the worker's name, which no other life of it has."""
         self._rejoining = asyncio.Lock()
 
     @staticmethod
     @contextlib.asynccontextmanager
-    async def joined(
-        address: str, keys: ClusterKeys, told: Callable[[str], None] = lambda _line: None
-    ) -> AsyncIterator[Cluster]:
+    async def joined(address: str, keys: ClusterKeys, on_event: Listener = ignore) -> AsyncIterator[Cluster]:
         """Join, and leave. Raises as `earwitness.cluster.dask.join`."""
-        cluster = Cluster(address, keys, await join(address, keys), told)
+        cluster = Cluster(address, keys, await join(address, keys), on_event)
         try:
             yield cluster
         finally:
@@ -108,7 +107,7 @@ class Cluster:
 
         Raises `CallFailure` (`LAB_FAILED`) where one is not there by then, `EarwitnessError` once waiting is given up.
         """
-        begun, told = time.monotonic(), ""
+        begun, reported = time.monotonic(), ""
         while True:
             try:
                 await self._rejoin()
@@ -131,10 +130,10 @@ class Cluster:
                 )
             if given_up.is_set():
                 raise EarwitnessError("waiting for", missing, "the study is stopped", "the same command goes on")
-            if missing != told:
+            if missing != reported:
                 left = patience_s - (time.monotonic() - begun)
-                self._told(f"waiting up to {left:.0f} s for {missing}{why}")
-                told = missing
+                self._on_event(WarningGiven(f"waiting up to {left:.0f} s for {missing}{why}"))
+                reported = missing
             await asyncio.sleep(_LOOK_S)
 
     async def _workers(self) -> Mapping[str, Mapping[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from distributed import Scheduler
 
@@ -11,13 +10,12 @@ from earwitness.cluster.agreement import agreement
 from earwitness.cluster.dask import AGREEMENT, DEFAULT_PORT, LOOPBACK_ONLY, check_free, use_our_settings
 from earwitness.cluster.ending import until_told_to_end
 from earwitness.cluster.keys import ClusterKeys
+from earwitness.events import Listener, Notice
 from earwitness.netns.scratch import scratch_folder
 from earwitness.remote.client import parse_address
 
-Told = Callable[[str], None]
 
-
-async def schedule(listen: str, keys: ClusterKeys, told: Told) -> None:
+async def schedule(listen: str, keys: ClusterKeys, on_event: Listener) -> None:
     """Serve until SIGINT or SIGTERM. `InputError` where it cannot listen at `listen` (ADDRESS[:PORT])."""
     use_our_settings()
     host, port = parse_address(listen if ":" in listen else f"{listen}:{DEFAULT_PORT}", lowest_port=0)
@@ -34,5 +32,5 @@ async def schedule(listen: str, keys: ClusterKeys, told: Told) -> None:
         )
         async with scheduler:
             scheduler.set_metadata([AGREEMENT], agreement())
-            told(f"scheduling at {scheduler.address}")
+            on_event(Notice(f"scheduling at {scheduler.address}"))
             await until_told_to_end(asyncio.create_task(scheduler.finished()))

@@ -8,7 +8,6 @@ import platform
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from earwitness.cluster.orders import EXTENSION, Facts
 from earwitness.cluster.vantage import Vantage
 from earwitness.cluster.worker import WorkerOptions, serve_worker
 from earwitness.errors import InputError
+from earwitness.events import Listener, Notice, WarningGiven
 from earwitness.geography import place as find_place
 from earwitness.netns.owned import start_owned
 from earwitness.netns.scratch import scratch_folder
@@ -31,8 +31,6 @@ from earwitness.remote.service import ANY, AnswerOptions, default_store
 from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
 from earwitness.tor.control_address import ControlAddress
-
-Told = Callable[[str], None]
 
 VANTAGE = "vantage"
 """Resource of a worker that bears a place, and how its name begins: `vantage/PLACE/NAME/...`."""
@@ -65,7 +63,7 @@ class VantageOptions:
     """Where what it measures as callee is kept; None: in the user's state folder."""
 
 
-async def serve_vantage(options: VantageOptions, told: Told) -> None:
+async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
     """Be a vantage until SIGINT or SIGTERM.
 
     Raises `InputError` where the cluster does not take us or something asked for cannot be, `EarwitnessError` where
@@ -105,7 +103,7 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
             Politeness(calls_an_hour=options.calls_an_hour),
             folder,
             tor_control=tor_control,
-            told=told,
+            on_event=on_event,
         )
         worker = WorkerOptions(
             cluster=options.cluster,
@@ -120,15 +118,18 @@ async def serve_vantage(options: VantageOptions, told: Told) -> None:
         if worker.port:
             for number in range(options.scorers + 1):
                 check_free(worker.listens_at, worker.port + number, "worker_port")
-        told(f"{name} in {city.name} answers at {vantage.facts.answers_at[0]}:{port}")
-        await until_told_to_end(asyncio.create_task(_together(options, worker, vantage, folder, told)))
-        told("ended; what was measured is kept")
+        on_event(Notice(f"{name} in {city.name} answers at {vantage.facts.answers_at[0]}:{port}"))
+        await until_told_to_end(asyncio.create_task(_together(options, worker, vantage, folder, on_event)))
+        on_event(Notice("ended; what was measured is kept"))
 
 
-async def _together(options: VantageOptions, worker: WorkerOptions, vantage: Vantage, folder: Path, told: Told) -> None:
-    tasks = [asyncio.create_task(serve_worker(worker, told))]
+async def _together(
+    options: VantageOptions, worker: WorkerOptions, vantage: Vantage, folder: Path, on_event: Listener
+) -> None:
+    tasks = [asyncio.create_task(serve_worker(worker, on_event))]
     tasks += [
-        asyncio.create_task(_scoring(options, worker, number, folder, told)) for number in range(1, options.scorers + 1)
+        asyncio.create_task(_scoring(options, worker, number, folder, on_event))
+        for number in range(1, options.scorers + 1)
     ]
     try:
         await asyncio.gather(*tasks)
@@ -139,7 +140,9 @@ async def _together(options: VantageOptions, worker: WorkerOptions, vantage: Van
         await vantage.end()
 
 
-async def _scoring(options: VantageOptions, worker: WorkerOptions, number: int, folder: Path, told: Told) -> None:
+async def _scoring(
+    options: VantageOptions, worker: WorkerOptions, number: int, folder: Path, on_event: Listener
+) -> None:
     """Keep one scoring process alive."""
     own = folder / f"scorer-{number}"
     own.mkdir()
@@ -152,7 +155,7 @@ async def _scoring(options: VantageOptions, worker: WorkerOptions, number: int, 
         try:
             while process.poll() is None:
                 await asyncio.sleep(_LOOK_S)
-            told(f"scorer {number} ended with {process.returncode}; it is started again")
+            on_event(WarningGiven(f"scorer {number} ended with {process.returncode}; it is started again"))
         finally:
             if process.poll() is None:
                 process.kill()

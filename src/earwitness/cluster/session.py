@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +15,16 @@ from earwitness.cluster.members import Cluster, WorkerLost
 from earwitness.cluster.orders import Facts
 from earwitness.cluster.slot import NETWORK, ClusterSlot
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.events import Listener, Notice, ignore
 from earwitness.geography import place
 from earwitness.speech.reference import speech_names
 from earwitness.study.design import design
-from earwitness.study.file import read_study
-from earwitness.study.folder import StudyFolder, owned_study
+from earwitness.study.ending import Ending, StopRequest, Why
+from earwitness.study.events import StudyOpened
+from earwitness.study.file import StudyFile
+from earwitness.study.folder import owned_study
 from earwitness.study.model import Study
-from earwitness.study.runner import Ending, News, Runner, Stop, Why
+from earwitness.study.runner import Runner
 from earwitness.study.schedule import its_places
 from earwitness.study.session import ending_noted
 
@@ -70,15 +72,14 @@ def check_calls(study: Study) -> None:
 
 
 async def run_in_cluster(
-    file: Path,
+    file: StudyFile,
     directory: Path,
     cluster: str,
     keys: Path,
     *,
-    stop: Stop,
+    stop: StopRequest,
     patience_s: float = PATIENCE_S,
-    told: Callable[[StudyFolder, News], None] = lambda _folder, _news: None,
-    noted: Callable[[str], None] = lambda _note: None,
+    on_event: Listener = ignore,
     command: tuple[str, ...] = (),
 ) -> Ending:
     """Run a study to its end over the vantages of a cluster, or resume it; arguments as of `run_in_lab`.
@@ -86,28 +87,30 @@ async def run_in_cluster(
     `cluster` is tls://HOST:PORT of its scheduler; `patience_s`: how long a vantage that is not there is waited for.
 
     Raises:
-        InputError: the file has faults or asks for what machines cannot do, the directory is another study's, or the
+        InputError: the study asks for what machines cannot do, the directory is another study's, or the
             cluster does not take us.
         EarwitnessError: another run is at work on it, or the scheduler is not reached.
     """
     use_our_settings()
     address, own = cluster_address(cluster), ClusterKeys.read(keys)
-    study = on_cluster(read_study(file))
+    adapted = file.adapted(on_cluster)
+    study = adapted.study
     check_calls(study)
-    with owned_study(directory, file.read_text(encoding="utf-8"), file, on_cluster) as folder, folder.dataset:
+    with owned_study(directory, adapted) as folder, folder.dataset:
+        on_event(StudyOpened(folder))
         for note in folder.notes:
-            noted(note)
+            on_event(Notice(note))
         if all(state.state in ("done", "failed") for state in folder.journal.states()):
             folder.journal.end_run(Why.FINISHED)
             return Ending(Why.FINISHED)
         with ending_noted(folder):
-            async with Cluster.joined(address, own, noted) as joined:
+            async with Cluster.joined(address, own, on_event) as joined:
                 run = secrets.token_hex(8)
                 posts = [
                     ClusterSlot(f"post {number}", joined, run, patience_s, stop.gently, command)
                     for number in range(1, study.run.at_once + 1)
                 ]
-                return await Runner(folder, posts, stop, lambda news: told(folder, news), occupied=its_places).run()
+                return await Runner(folder, posts, stop, on_event, occupied=its_places).run()
 
 
 async def members_of(cluster: str, keys: Path) -> tuple[list[Facts], int]:

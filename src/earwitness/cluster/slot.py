@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from earwitness import __version__
 from earwitness.archive.dataset import Dataset, storing
 from earwitness.archive.record import Endpoint, write_record
 from earwitness.archive.stored import StoredCall
@@ -22,6 +21,7 @@ from earwitness.cluster.parcel import unpack
 from earwitness.cluster.scoring import Evaluated, evaluate_parcel, scored
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.geography import place as find_place
+from earwitness.version import __version__
 
 T = TypeVar("T")
 

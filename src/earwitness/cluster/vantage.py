@@ -7,7 +7,7 @@ import contextlib
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from earwitness.call.builder import CallBuilder
@@ -19,13 +19,12 @@ from earwitness.call.remote_network import CALLER, RemoteNetwork
 from earwitness.cluster.orders import Facts, Order, Placed, VantageBusy
 from earwitness.cluster.parcel import pack
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.events import Listener, Notice, WarningGiven, ignore
 from earwitness.remote.answer import Answerer
 from earwitness.remote.certificates import AnswerKeys, Invitation
 from earwitness.remote.session import Answering
 from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.description import TorNetwork
-
-Told = Callable[[str], None]
 
 INVITED_S = 30.0
 """An invited caller that has not come by then leaves the vantage to others."""
@@ -47,12 +46,12 @@ class Vantage:
         scratch: Path,
         *,
         tor_control: ControlAddress | None = None,
-        told: Told = lambda _line: None,
+        on_event: Listener = ignore,
     ) -> None:
         """`listener`: where callers come in; `scratch`: a folder of ours for short-lived files, calls among them."""
         self.facts, self._scratch = facts, scratch
         self._answering, self._listener, self._politeness = answering, listener, politeness
-        self._tor_control, self._told = tor_control, told
+        self._tor_control, self._on_event = tor_control, on_event
         self._answerer: Answerer | None = None
         self._serving: asyncio.Task[None] | None = None
         self._invited: tuple[str, float] | None = None
@@ -66,7 +65,7 @@ class Vantage:
         await self._give_way(run)
         await self._stop_answering()
         keys, invitation = AnswerKeys.make("")
-        self._answerer = Answerer(keys, self._answering, self._told)
+        self._answerer = Answerer(keys, self._answering, self._on_event)
         self._serving = asyncio.create_task(self._answerer.serve(self._listener))
         self._invited = run, time.monotonic()
         return invitation
@@ -103,17 +102,13 @@ class Vantage:
                 tor = await self._known_relays() if plan.over_tor else None
                 network = RemoteNetwork(order.callee, order.invitation, self._scratch, tor=tor)
                 notebook = CallBuilder(order.call_id, plan, network.name, order.command)
-                self._told(f"call {order.call_id} to {plan.to_place}")
+                self._on_event(Notice(f"call {order.call_id} to {plan.to_place}"))
                 try:
-                    live = await place(plan, network, folder, notebook, self._stage)
+                    live = await place(plan, network, folder, notebook, self._on_event)
                 except asyncio.CancelledError:
                     live = interrupted(notebook)
-            self._told(f"call {order.call_id}: {live.outcome_detail or live.outcome}")
+            self._on_event(Notice(f"call {order.call_id}: {live.outcome_detail or live.outcome}"))
             return Placed(live, pack(folder))
-
-    def _stage(self, stage: str) -> None:
-        if "\n" not in stage:
-            self._told(stage)
 
     async def end_call(self, call_id: str) -> None:
         """Interrupt the call of that name; nothing where there is none."""
@@ -123,7 +118,7 @@ class Vantage:
     @contextlib.asynccontextmanager
     async def _turn(self, plan: CallPlan) -> AsyncIterator[None]:
         """This machine's turn on the public Tor network; waited for, since a study has time."""
-        begun, told = time.monotonic(), False
+        begun, reported = time.monotonic(), False
         with contextlib.ExitStack() as stack:
             while plan.over_tor:
                 try:
@@ -132,9 +127,9 @@ class Vantage:
                 except InputError as refused:
                     if time.monotonic() - begun > _LONGEST_TURN_S:
                         raise
-                    if not told:
-                        self._told(str(refused))
-                        told = True
+                    if not reported:
+                        self._on_event(WarningGiven(str(refused)))
+                        reported = True
                 await asyncio.sleep(_LOOK_S)
             yield
 

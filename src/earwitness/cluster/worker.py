@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from distributed import Worker
 from earwitness.cluster.dask import LOOPBACK_ONLY, in_our_words, join, own_address
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.errors import EarwitnessError
+from earwitness.events import Listener, Notice, WarningGiven
 
-Told = Callable[[str], None]
 _AGAIN_S = 3.0
 _CLOSING_S = 5.0
 
@@ -42,7 +42,7 @@ class WorkerOptions:
         return "0.0.0.0" if self.reached_at else own_address(self.cluster)
 
 
-async def serve_worker(options: WorkerOptions, told: Told) -> None:
+async def serve_worker(options: WorkerOptions, on_event: Listener) -> None:
     """Be a worker until cancelled; a scheduler that goes, or comes back as one that does not take us, is waited for.
 
     Raises, to begin with, `InputError` where the cluster does not take us, `EarwitnessError` where it is not reached.
@@ -51,20 +51,20 @@ async def serve_worker(options: WorkerOptions, told: Told) -> None:
     while True:
         try:
             await (await join(options.cluster, options.keys)).close()
-            await _one_life(options, told)
-            told("the scheduler is gone; waiting for it")
+            await _one_life(options, on_event)
+            on_event(WarningGiven("the scheduler is gone; waiting for it"))
             waits_for = ""
         except (EarwitnessError, OSError) as error:
             if not joined:
                 raise
             if str(error) != waits_for:
                 waits_for = str(error)
-                told(f"waiting for the scheduler: {waits_for}")
+                on_event(WarningGiven(f"waiting for the scheduler: {waits_for}"))
         joined = True
         await asyncio.sleep(_AGAIN_S)
 
 
-async def _one_life(options: WorkerOptions, told: Told) -> None:
+async def _one_life(options: WorkerOptions, on_event: Listener) -> None:
     worker = Worker(
         options.cluster,
         nthreads=1,
@@ -83,7 +83,7 @@ async def _one_life(options: WorkerOptions, told: Told) -> None:
     try:
         with in_our_words(options.cluster):
             await worker
-        told(f"joined {options.cluster}")
+        on_event(Notice(f"joined {options.cluster}"))
         await worker.finished()
     finally:
         with contextlib.suppress(OSError, TimeoutError):  # it would tell a scheduler that may not be there any more

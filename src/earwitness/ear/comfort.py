@@ -74,22 +74,35 @@ class ComfortNoise:
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
         self._noise: Noise | None = None
-        self._memory: F64 = np.zeros(0)
+        self._memory: list[float] = []
 
     def make(self, noise: Noise, samples: int) -> Pcm:
         """(samples,) int16 of it, going on from what was made before where that was the same noise."""
         if noise != self._noise:
             # What one filter remembers may set another ringing, far above its level.
-            self._noise, self._memory = noise, np.zeros(len(noise.reflection))
+            self._noise, self._memory = noise, [0.0] * len(noise.reflection)
         if samples > _BLOCK:
             blocks = [min(_BLOCK, samples - at) for at in range(0, samples, _BLOCK)]
             return np.concatenate([self.make(noise, block) for block in blocks])
         sound = self._random.standard_normal(samples) * noise.excitation_rms
         if noise.reflection:
-            from scipy.signal import lfilter  # half a second to import, for what few calls have
-
-            sound, self._memory = lfilter([1.0], noise.synthesis, sound, zi=self._memory)
+            sound, self._memory = coloured(sound, noise.synthesis, self._memory)
         return np.clip(np.rint(sound), -32768, 32767).astype(np.int16)
+
+
+def coloured(sound: F64, synthesis: F64, memory: list[float]) -> tuple[F64, list[float]]:
+    """(n,) sound through 1 / (1 + a1 z^-1 + ...), and the (p,) memory to go on from; `synthesis` is (1, a1, ..., ap).
+
+    The transposed direct form, sample by sample, as `scipy.signal.lfilter` reckons it: 1 to 3 us a sample. Faster ways
+    (rows at a time) lose the near-unstable filters that a packet may ask for; SciPy is not in the core.
+    """
+    feedback = synthesis[1:].tolist()
+    made = []
+    for sample in sound.tolist():
+        out = sample + memory[0]
+        made.append(out)
+        memory = [following - a * out for following, a in zip((*memory[1:], 0.0), feedback, strict=True)]
+    return np.array(made), memory
 
 
 def noise_in_force(trace: Trace, played: Replay) -> tuple[I64, dict[int, Noise]]:

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.events import Event, Listener, StageReached, ignore
 from earwitness.files import MIB
-from earwitness.lab.lab import Lab, Progress, no_progress
+from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.namespace import NETNS_DIR
 from earwitness.netns.private import PrivateFolder, private_folder, runtime_dir
@@ -102,7 +103,7 @@ def _identity(values: dict[str, Any]) -> ProcessIdentity:
     return ProcessIdentity(pid, started)
 
 
-def up(plan: LabPlan, progress: Progress = no_progress) -> KeeperRecord:
+def up(plan: LabPlan, on_event: Listener = ignore) -> KeeperRecord:
     """Start a keeper and wait until its lab is ready.
 
     Raises:
@@ -127,7 +128,7 @@ def up(plan: LabPlan, progress: Progress = no_progress) -> KeeperRecord:
             )
         os.close(ready_in)
         try:
-            return _await_ready(process, ready, progress, folder)
+            return _await_ready(process, ready, on_event, folder)
         except BaseException:
             process.terminate()
             try:
@@ -160,7 +161,7 @@ def down() -> tuple[KeeperRecord, list[tuple[int, str]]] | None:
 
 
 def _await_ready(
-    process: subprocess.Popen[bytes], ready: int, progress: Progress, folder: PrivateFolder
+    process: subprocess.Popen[bytes], ready: int, on_event: Listener, folder: PrivateFolder
 ) -> KeeperRecord:
     with os.fdopen(ready, encoding="utf-8") as lines:
         for line in lines:
@@ -172,7 +173,7 @@ def _await_ready(
                 if record is None:
                     break
                 return _write(folder, record, [*record.namespaces, *message["ready"]])
-            progress(message["stage"], message["fraction"])
+            on_event(StageReached(message["stage"], message["fraction"]))
     log = folder.read(_LOG, _LARGEST_LOG).decode(errors="replace")
     last = (log.strip().splitlines() or ["it printed nothing"])[-1]
     raise EarwitnessError("starting", "the lab", f"its keeper ended ({process.poll()}): {last}", "try again")
@@ -209,7 +210,7 @@ def main() -> None:
         else:
             _keep_outside(plan)
     except EarwitnessError as error:
-        _say(ready, {"error": [error.tried, error.on, error.happened, error.remedy]})
+        _write_line(ready, {"error": [error.tried, error.on, error.happened, error.remedy]})
         sys.exit(error.exit_code)
 
 
@@ -233,19 +234,23 @@ def _keep_outside(plan: LabPlan) -> None:
 
 
 async def _keep(plan: LabPlan, ready: int) -> None:
+    def on_event(event: Event) -> None:
+        if isinstance(event, StageReached):
+            _write_line(ready, {"stage": event.stage, "fraction": event.fraction})
+
     told_to_end = asyncio.Event()
     loop = asyncio.get_running_loop()
     this = asyncio.current_task()
     assert this is not None
     loop.add_signal_handler(signal.SIGTERM, this.cancel)
     with contextlib.suppress(asyncio.CancelledError):
-        async with Lab.started(plan, lambda stage, done: _say(ready, {"stage": stage, "fraction": done})) as lab:
-            _say(ready, {"ready": [(NETNS_DIR / name).stat().st_ino for name in lab.hosts]})
+        async with Lab.started(plan, on_event) as lab:
+            _write_line(ready, {"ready": [(NETNS_DIR / name).stat().st_ino for name in lab.hosts]})
             os.close(ready)
             await told_to_end.wait()
 
 
-def _say(ready: int, message: dict[str, Any]) -> None:
+def _write_line(ready: int, message: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more
         os.write(ready, json.dumps(message).encode() + b"\n")
 

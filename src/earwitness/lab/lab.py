@@ -21,6 +21,7 @@ from earwitness.emulator.client import EmulatorClient
 from earwitness.emulator.link_profile import LinkProfile
 from earwitness.emulator.process import running_emulator
 from earwitness.errors import EarwitnessError
+from earwitness.events import Listener, StageReached, ignore
 from earwitness.geography import Place, place
 from earwitness.lab.plan import HostPlan, LabPlan, pair_names
 from earwitness.netns.namespace import NamespaceHost, create_host, remove_host
@@ -36,13 +37,6 @@ LAB_DIR = STATE_DIR / "lab"
 """One lab a sandbox; everything of it is here."""
 LAB_FILE = LAB_DIR / "lab.json"
 """What is there, for those who join; present once the lab is ready."""
-
-Progress = Callable[[str, float], None]
-"""Told the stage in words, and the fraction done (0 to 1)."""
-
-
-def no_progress(stage: str, fraction: float) -> None:
-    """For those who do not want to be told."""
 
 
 class Lab:
@@ -61,7 +55,7 @@ class Lab:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, plan: LabPlan, progress: Progress = no_progress) -> AsyncIterator[Lab]:
+    async def started(cls, plan: LabPlan, on_event: Listener = ignore) -> AsyncIterator[Lab]:
         """Start a lab, and end it on leaving.
 
         Raises:
@@ -87,16 +81,16 @@ class Lab:
                     os.close(device)
             lab._set_links(lambda source, destination: True)
             if plan.with_tor:
-                lab.private_tor = await parts.enter_async_context(_private_tor(lab, progress))
+                lab.private_tor = await parts.enter_async_context(_private_tor(lab, on_event))
                 lab._tor = lab.private_tor.network
             if plan.standing_load:
                 from earwitness.lab.load.background import standing
 
-                progress("starting the load", 1.0)
+                on_event(StageReached("starting the load", 1.0))
                 await parts.enter_async_context(standing(lab, plan.standing_load, plan.seed))
             lab._write()
             parts.callback(LAB_FILE.unlink, missing_ok=True)
-            progress("the lab is up", 1.0)
+            on_event(StageReached("the lab is up", 1.0))
             yield lab
 
     @classmethod
@@ -269,7 +263,7 @@ def _new_host(planned: HostPlan, number: int) -> NamespaceHost:
     )
 
 
-def _private_tor(lab: Lab, progress: Progress) -> PrivateTor:
+def _private_tor(lab: Lab, on_event: Listener) -> PrivateTor:
     from earwitness.tor.network import PrivateTor
     from earwitness.tor.torrc import TorOptions
 
@@ -289,5 +283,5 @@ def _private_tor(lab: Lab, progress: Progress) -> PrivateTor:
         state=LAB_DIR / "tor",
         options=options,
         countries={host.place: host.location.country for host in lab.hosts.values()},
-        progress=progress,
+        on_event=on_event,
     )

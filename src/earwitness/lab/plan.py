@@ -11,7 +11,7 @@ from typing import Any
 from earwitness.emulator.link_profile import LinkProfile
 from earwitness.errors import InputError, naming_field
 from earwitness.geography import INFLATION, Place, delay_ms, place
-from earwitness.lab.load.spec import LEAST_RELAY_MBIT, NO_LOAD, LoadSpec
+from earwitness.lab.load.spec import LEAST_RELAY_MBIT, LOAD_CLIENT, LOAD_SERVER, NO_LOAD, LoadSpec
 
 _AUTHORITY_CITIES = ("Amsterdam", "Stockholm", "Ashburn, US", "Zurich", "Vienna")
 """Near where the public network's authorities are."""
@@ -31,8 +31,6 @@ _RELAY_CITIES = (
 )
 """Most of the public network's capacity is in Europe and North America. Any first few hold every role."""
 
-LOAD_CLIENT, LOAD_SERVER = "load", "loadserver"
-"""Hosts of background traffic: its clients behind one tor, and what they fetch from."""
 _LOAD_CITIES = ("Amsterdam", "Ashburn, US")
 
 _MOST_PAIRS = 16

@@ -7,7 +7,7 @@
         asyncio.run(place_call(plan))
 
     async def place_call(plan):
-        async with lab_for(plan, progress) as lab:  # joined or started; arranged for the plan
+        async with lab_for(plan, on_event) as lab:  # joined or started; arranged for the plan
             ...
 
 A lab that is up is used when it serves the plan (`LabPlan.served_by`); one command at a time has it, others wait.
@@ -23,9 +23,10 @@ import sys
 from collections.abc import AsyncIterator
 
 from earwitness.errors import EarwitnessError
+from earwitness.events import Listener, StageReached, ignore
 from earwitness.geography import hand_on
 from earwitness.lab import keeper
-from earwitness.lab.lab import LAB_DIR, LAB_FILE, Lab, Progress, no_progress
+from earwitness.lab.lab import LAB_DIR, LAB_FILE, Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.joining import run_joined
 from earwitness.netns.sandbox import rerun_inside
@@ -61,38 +62,38 @@ def rerun_joined(record: keeper.KeeperRecord) -> int:
 
 
 @contextlib.asynccontextmanager
-async def lab_for(plan: LabPlan, progress: Progress = no_progress) -> AsyncIterator[Lab]:
+async def lab_for(plan: LabPlan, on_event: Listener = ignore) -> AsyncIterator[Lab]:
     """Inside a sandbox: the lab that is up in it, arranged for the plan and ours until we leave; else one we start.
 
     Raises:
         EarwitnessError: not in a sandbox, or a part of the lab did not start.
     """
     if not LAB_FILE.exists():
-        async with Lab.started(plan, progress) as lab:
+        async with Lab.started(plan, on_event) as lab:
             yield lab
         return
     lock = os.open(LAB_DIR / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        await _take(lock, progress)
+        await _take(lock, on_event)
         with Lab.joined() as lab:
             lab.arrange(
                 caller_place=plan.caller_place, callee_place=plan.callee_place, links=plan.links, seed=plan.seed
             )
-            progress("joined the lab that is up", 1.0)
+            on_event(StageReached("joined the lab that is up", 1.0))
             yield lab
     finally:
         os.close(lock)
 
 
-async def _take(lock: int, progress: Progress) -> None:
-    told = False
+async def _take(lock: int, on_event: Listener) -> None:
+    reported = False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not told:
-                progress("waiting for another command that uses the lab", 0.0)
-                told = True
+            if not reported:
+                on_event(StageReached("waiting for another command that uses the lab", 0.0))
+                reported = True
             await asyncio.sleep(_WAIT_STEP_S)
         else:
             return

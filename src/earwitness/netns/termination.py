@@ -35,7 +35,7 @@ def obey() -> None:
     """Have SIGTERM and SIGHUP end this process as Ctrl-C does: by KeyboardInterrupt, or as `run` says."""
     for number in _SIGNALS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _told)
+            signal.signal(number, _end_in_order)
 
 
 def exit_code() -> int:
@@ -77,13 +77,13 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 @contextmanager
-def on_word_to_end(told: Callable[[], object]) -> Iterator[None]:
+def on_word_to_end(ask: Callable[[], object]) -> Iterator[None]:
     """While it runs, each word to end is told to this function of the running event loop, and does nothing else."""
     loop = asyncio.get_running_loop()
 
     def hear(number: int) -> None:
         if _a_word(number):
-            told()
+            ask()
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     if before[signal.SIGHUP] is signal.SIG_IGN:
@@ -98,7 +98,7 @@ def on_word_to_end(told: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _told(number: int, _frame: FrameType | None) -> None:
+def _end_in_order(number: int, _frame: FrameType | None) -> None:
     if _a_word(number):
         if _Heard.instead is None:
             raise KeyboardInterrupt

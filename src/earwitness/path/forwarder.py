@@ -28,6 +28,7 @@ from typing import Any
 from earwitness.errors import EarwitnessError
 from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import network_socket
+from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
 from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build, parse
 from earwitness.path.framed_stream import Counters, StreamLink, tune
@@ -77,7 +78,7 @@ class Forwarder:
         self._caller = config.role == "caller"
         self._local, self._remote = address_bytes(config.local), address_bytes(config.remote)
         self._links: dict[str, StreamLink] = {}
-        self._probes = InBand(lambda: self._links.get(OTHER), say)
+        self._probes = InBand(lambda: self._links.get(OTHER), emit)
         self._by_ports = {tuple(ports): name for name, ports in config.flows.items() if ports is not None}
         self._counters = {name: Counters() for name in config.flows}
         self._ignored: dict[str, int] = {}
@@ -165,13 +166,13 @@ class Forwarder:
         try:
             connection = network_socket()
         except EarwitnessError as error:
-            say("refused", flow=name, reason=str(error), socks_reply=0)
+            emit("refused", flow=name, reason=str(error), socks_reply=0)
             return
         tune(connection)
         try:
             proxy = (self.config.socks[0], self.config.socks[1]) if self.config.socks else target
             await self._loop.sock_connect(connection, proxy)
-            say("connecting", flow=name, source_port=connection.getsockname()[1])
+            emit("connecting", flow=name, source_port=connection.getsockname()[1])
             if self.config.socks:
                 await connect_through(
                     connection, target, self.config.username, "call" if self.config.one_circuit else name
@@ -186,11 +187,11 @@ class Forwarder:
         except (OSError, SocksRefused, ValueError, TypeError, OverflowError, RecursionError) as error:
             code = error.code if isinstance(error, SocksRefused) else 0
             connection.close()
-            say("refused", flow=name, reason=str(error) or type(error).__name__, socks_reply=code)
+            emit("refused", flow=name, reason=str(error) or type(error).__name__, socks_reply=code)
             return
         self._establish(name, link)
         now = time.monotonic_ns()
-        say("open", flow=name, connect_ms=(connected - begun) / 1e6, greeting_ms=(now - connected) / 1e6)
+        emit("open", flow=name, connect_ms=(connected - begun) / 1e6, greeting_ms=(now - connected) / 1e6)
 
     async def listen(self) -> None:
         """The callee's end: take a stream for each flow from whoever knows the token, once each."""
@@ -202,7 +203,7 @@ class Forwarder:
             listener.listen(16)
         except OSError as error:
             raise OSError(f"taking streams at {self.config.listen}:{self.config.port}: {error.strerror}") from error
-        say("listening", address=self.config.listen, port=listener.getsockname()[1])
+        emit("listening", address=self.config.listen, port=listener.getsockname()[1])
         async for connection, peer in connections(listener):
             self._take_in(connection, peer)
 
@@ -230,7 +231,7 @@ class Forwarder:
         """Count it, and tell of the first few: their number is not in our hands."""
         self._strangers += 1
         if self._strangers <= _STRANGERS_TOLD:
-            say("stranger", peer=peer, reason=reason)
+            emit("stranger", peer=peer, reason=reason)
 
     async def _welcome(self, connection: socket.socket, peer: str) -> None:
         link = StreamLink(connection)
@@ -247,7 +248,7 @@ class Forwarder:
             self._stranger(peer, fit(str(error), LONGEST_GREETING) or type(error).__name__)
             return
         self._establish(name, link)
-        say("accepted", flow=name, peer=peer)
+        emit("accepted", flow=name, peer=peer)
 
     def _establish(self, name: str, link: StreamLink) -> None:
         self._links[name] = link
@@ -257,7 +258,7 @@ class Forwarder:
 
     def _lost(self, name: str, reason: str) -> None:
         self._links.pop(name, None)
-        say("closed", flow=name, reason=reason)
+        emit("closed", flow=name, reason=reason)
 
     # -- the rest ----------------------------------------------------------------------------------
 
@@ -273,19 +274,13 @@ class Forwarder:
         self._ignored[kind] = self._ignored.get(kind, 0) + 1
 
     def _end(self, reason: str) -> None:
-        say("failed", reason=reason)
+        emit("failed", reason=reason)
         self.ended.set()
 
     def _run(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def say(event: str, **values: Any) -> None:
-    """One JSON line on standard output; dropped when the owner does not read."""
-    with suppress(BlockingIOError, BrokenPipeError):
-        os.write(sys.stdout.fileno(), json.dumps({"event": event, **values}).encode() + b"\n")
 
 
 async def _obey(forwarder: Forwarder, commands: asyncio.StreamReader) -> None:
@@ -303,7 +298,7 @@ async def _obey(forwarder: Forwarder, commands: asyncio.StreamReader) -> None:
 async def _report(forwarder: Forwarder) -> None:
     while True:
         await asyncio.sleep(STATISTICS_EVERY_S)
-        say("statistics", **forwarder.statistics())
+        emit("statistics", **forwarder.statistics())
 
 
 async def _main() -> None:
@@ -317,7 +312,7 @@ async def _main() -> None:
         if config.role == "callee":
             tasks.append(asyncio.ensure_future(forwarder.listen()))
         else:
-            say("ready")
+            emit("ready")
         gc.collect()
         gc.freeze()
         gc.disable()  # nothing here makes cycles at a rate that matters, and a collection costs milliseconds
@@ -325,11 +320,11 @@ async def _main() -> None:
         await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks[2:]:
             if task.done() and (error := task.exception()) is not None:
-                say("failed", reason=str(error))
+                emit("failed", reason=str(error))
     finally:
         for task in tasks:
             task.cancel()
-        say("statistics", **forwarder.statistics())
+        emit("statistics", **forwarder.statistics())
 
 
 def main() -> None:

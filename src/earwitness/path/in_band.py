@@ -24,13 +24,13 @@ _PING_FILLER = bytes(51)
 class InBand:
     """One forwarder's side of the probes.
 
-    `link`: the stream to use, or None while there is none. `say(event, **values)` tells the owner: `pinged` (`sent`,
+    `link`: the stream to use, or None while there is none. `emit(event, **values)` tells the owner: `pinged` (`sent`,
     `times_ms`) at the end that probed, `carried` (`bytes`, `seconds`) at the end that received.
     """
 
-    def __init__(self, link: Callable[[], StreamLink | None], say: Callable[..., None]) -> None:
+    def __init__(self, link: Callable[[], StreamLink | None], emit: Callable[..., None]) -> None:
         self._link = link
-        self._say = say
+        self._emit = emit
         self._sent_ns: dict[bytes, int] = {}
         self._times_ms: list[float] = []
         self._probes = 0
@@ -52,10 +52,10 @@ class InBand:
         elif kind == _PIECE:
             if self._arrivals is None:
                 self._arrivals = Arrivals()
-                self._limit = asyncio.get_running_loop().call_later(LIMIT_S, self._told)
+                self._limit = asyncio.get_running_loop().call_later(LIMIT_S, self._report)
             self._arrivals.add(len(frame), now)
         elif kind == _END:
-            self._told()
+            self._report()
             self._arrivals = None
 
     async def ping(self, count: int) -> None:
@@ -73,7 +73,7 @@ class InBand:
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await self._all_back.wait()
-        self._say("pinged", sent=count, times_ms=self._times_ms)
+        self._emit("pinged", sent=count, times_ms=self._times_ms)
 
     async def fill(self) -> None:
         """Send as much as the stream takes, to the limits; the other end says what came."""
@@ -92,10 +92,10 @@ class InBand:
         if link is not None:
             link.send(NO_PORTS + frame)
 
-    def _told(self) -> None:
+    def _report(self) -> None:
         """Say what came, once a transfer; later pieces of it are taken and forgotten."""
         if self._limit is not None and self._arrivals is not None:
             self._limit.cancel()
             self._limit = None
             result: dict[str, Any] = {"bytes": self._arrivals.bytes, "seconds": self._arrivals.result().seconds}
-            self._say("carried", **result)
+            self._emit("carried", **result)

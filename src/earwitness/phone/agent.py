@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.netns.emit import emit
 from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.session import Notify, PhoneSession
 from earwitness.phone.setup import LONGEST_S, PhoneSetup
@@ -26,13 +27,6 @@ from earwitness.untrusted import number as told_number
 
 MOST_COMMANDS = 64
 """At work at once."""
-
-
-def say(event: str, values: Mapping[str, object]) -> None:
-    """One event on stdout; nobody listening any more is no error."""
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
-        sys.stdout.flush()
 
 
 def failure_values(error: EarwitnessError) -> dict[str, Any]:
@@ -99,17 +93,17 @@ async def obey(session: Session, command: Mapping[str, Any]) -> None:
         else:
             raise EarwitnessError("doing", shown(do), "the phone knows no such command", "report this as a bug")
     except EarwitnessError as error:
-        say("reply", {"id": number, "failure": failure_values(error)})
+        emit("reply", id=number, failure=failure_values(error))
     except UntrustedValue as error:
         refused = EarwitnessError("doing", shown(do), error, "run the same Earwitness on both machines")
-        say("reply", {"id": number, "failure": failure_values(refused)})
+        emit("reply", id=number, failure=failure_values(refused))
     except Exception as error:
         # A fault of ours must reach whoever waits for the reply, and the traceback the log.
         traceback.print_exc()
         fault = EarwitnessError("doing", do, f"{type(error).__name__}: {error}", "report this as a bug")
-        say("reply", {"id": number, "failure": failure_values(fault)})
+        emit("reply", id=number, failure=failure_values(fault))
     else:
-        say("reply", {"id": number, "value": value})
+        emit("reply", id=number, value=value)
 
 
 def refusal(value: object) -> int:
@@ -128,11 +122,11 @@ async def serve(opening: Opening) -> int:
     if not line:
         return 0
     try:
-        session = await opening(_setup(line), say)
+        session = await opening(_setup(line), lambda event, values: emit(event, **values))
     except EarwitnessError as error:
-        say("failed", {"failure": failure_values(error)})
+        emit("failed", failure=failure_values(error))
         return 1
-    say("ready", {"uri": session.uri})
+    emit("ready", uri=session.uri)
     tasks: set[asyncio.Task[None]] = set()
     with contextlib.suppress(OSError):
         while line := await reader.readline():
@@ -141,7 +135,7 @@ async def serve(opening: Opening) -> int:
                 continue
             if len(tasks) >= MOST_COMMANDS:
                 busy = EarwitnessError("doing", shown(command.get("do")), "too much was asked at once", "wait")
-                say("reply", {"id": command.get("id"), "failure": failure_values(busy)})
+                emit("reply", id=command.get("id"), failure=failure_values(busy))
                 continue
             task = asyncio.create_task(obey(session, command))
             tasks.add(task)

@@ -29,7 +29,7 @@ from earwitness.speech.reference import speech as reference_speech
 from earwitness.untrusted import LONGEST_TEXT, fit
 
 Notify = Callable[[str, dict[str, object]], None]
-"""Told each event: its name and values."""
+"""Called with each event for the process that drives the phone: its name and values."""
 
 BYE_TIMEOUT_S = 5.0
 _MOST_NOTES = 20

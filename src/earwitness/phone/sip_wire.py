@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from aiosipua import SipRequest, SipResponse, parse_uri, parse_via, stringify_via
 
-from earwitness import __version__
+from earwitness.version import __version__
 
 PRODUCT = f"earwitness/{__version__}"
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS"

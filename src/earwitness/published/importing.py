@@ -9,29 +9,27 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from earwitness import __version__
 from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.layout import CALLS, CAPTURES, REFERENCE, heard_file, trace_file
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord, Clock, Endpoint, Speech, write_record
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.events import Listener, Progress, ignore
 from earwitness.published.calls_csv import CODECS, ENDS, ROW_COLUMN, write_published_csv
 from earwitness.published.layout import FoundCall, Scan, scan
 from earwitness.published.measure import DIRECTION, MeasuredCall, MeasureOptions, measure_call
 from earwitness.trace.table import write_trace
+from earwitness.version import __version__
 
 IN_FLIGHT = 8
 """Calls measured but not yet stored, at most: what bounds the memory of an import of any size."""
-
-Progress = Callable[[int, int, str], None]
-"""Told (calls done, calls in all, the call just done)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def import_folder(
     reference: Path | None = None,
     copy_files: bool = False,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
 ) -> ImportSummary:
     """Measure every call under `folder` and store it in `dataset` (made where there is none).
 
@@ -83,8 +81,7 @@ def import_folder(
         for measured in _measure_all(waiting, options, executor):
             _store(store, measured, options, copy_files)
             done += 1
-            if progress is not None:
-                progress(done, len(found.calls), measured.call.call_id)
+            on_event(Progress(done, len(found.calls), measured.call.call_id))
     return _summary(found, len(waiting), Dataset.open(dataset))
 
 

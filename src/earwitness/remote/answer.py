@@ -13,11 +13,12 @@ from importlib.metadata import version
 from typing import Any
 
 from earwitness.errors import InputError
+from earwitness.events import Listener, Notice, WarningGiven, ignore
 from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import in_isolated_network, network_socket
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
 from earwitness.remote.channel import LONGEST_REQUEST, Message, encode, read
-from earwitness.remote.log_limit import Sparingly
+from earwitness.remote.log_limit import RateLimited
 from earwitness.remote.machine import interface_of
 from earwitness.remote.session import Answering, Visit
 from earwitness.untrusted import name, whole
@@ -29,8 +30,6 @@ GOODBYE_S = 2.0
 """For the last of a connection to be taken."""
 END_WITHIN_S = 20.0
 """Of a visit, when `answer` is ended: a phone hangs up, and gives its registration back."""
-
-Told = Callable[[str], None]
 
 
 def open_listener(address: str, port: int) -> socket.socket:
@@ -51,18 +50,18 @@ def open_listener(address: str, port: int) -> socket.socket:
 class Answerer:
     """Serves visits, one at a time, until cancelled."""
 
-    def __init__(self, keys: AnswerKeys, answering: Answering, told: Told = lambda _line: None) -> None:
+    def __init__(self, keys: AnswerKeys, answering: Answering, on_event: Listener = ignore) -> None:
         self.strangers = 0
         """Connections that were refused in the handshake."""
-        self._keys, self._answering, self._told = keys, answering, told
+        self._keys, self._answering, self._on_event = keys, answering, on_event
         self._context = server_context(keys)
         self._visit: Visit | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._gone = asyncio.Event()
         self._unproven = Unproven()
-        self._refusals = Sparingly(told, "connections were refused")
-        self._visits = Sparingly(told, "lines about visits", most=_VISIT_LINES)
-        self._breaks = Sparingly(told, "connections of the caller broke, or were of no use")
+        self._refusals = RateLimited(on_event, WarningGiven, "connections were refused")
+        self._visits = RateLimited(on_event, Notice, "lines about visits", most=_VISIT_LINES)
+        self._breaks = RateLimited(on_event, WarningGiven, "connections of the caller broke, or were of no use")
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -140,7 +139,7 @@ class Answerer:
             known()
             await self._serve(hello, reader, writer)
         except (OSError, KeyError, TypeError, ValueError) as error:
-            self._breaks.tell(f"the connection from {peer} was of no use ({error!r:.200})")
+            self._breaks.report(f"the connection from {peer} was of no use ({error!r:.200})")
         except asyncio.CancelledError:
             writer.transport.abort()
             raise
@@ -149,7 +148,7 @@ class Answerer:
 
     def _refused(self, peer: str, why: object) -> None:
         self.strangers += 1
-        self._refusals.tell(f"refused {peer}: {why}")
+        self._refusals.report(f"refused {peer}: {why}")
 
     async def _serve(self, hello: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if hello["earwitness"] != PROTOCOL:
@@ -171,7 +170,7 @@ class Answerer:
             machine = replace(self._answering.machine, address=address, interface=interface)
             visit = self._visit = Visit(replace(self._answering, machine=machine))
             self._run(self._see_to_its_end(visit))
-            self._visits.tell(f"a caller came from {writer.get_extra_info('peername')[0]}")
+            self._visits.report(f"a caller came from {writer.get_extra_info('peername')[0]}")
         await self._carry(visit, they_have, reader, writer)
 
     async def _carry(
@@ -188,7 +187,7 @@ class Answerer:
             await visit.channel.carry(reader, writer, they_have)
         except OSError as error:
             if not visit.ended.is_set():
-                self._breaks.tell(f"the control channel broke ({error or type(error).__name__}); the call goes on")
+                self._breaks.report(f"the control channel broke ({error or type(error).__name__}); the call goes on")
         finally:
             visit.away_since = asyncio.get_running_loop().time()
             self._writer = None
@@ -200,7 +199,7 @@ class Answerer:
             await visit.ended.wait()
             because = f" ({visit.ended_because})" if visit.ended_because else ""
             kept = f"; call {visit.call_id} is kept" if visit.call_id else ""
-            self._visits.tell(f"the caller is gone{because}{kept}")
+            self._visits.report(f"the caller is gone{because}{kept}")
         finally:
             watching.cancel()
 
@@ -223,9 +222,7 @@ class Answerer:
         }
 
 
-async def answer(
-    keys: AnswerKeys, answering: Answering, listener: socket.socket, told: Told = lambda _line: None
-) -> None:
+async def answer(keys: AnswerKeys, answering: Answering, listener: socket.socket, on_event: Listener = ignore) -> None:
     """Serve callers on an open listener (`open_listener`) until cancelled."""
     with contextlib.closing(listener):
-        await Answerer(keys, answering, told).serve(listener)
+        await Answerer(keys, answering, on_event).serve(listener)

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import InputError
+from earwitness.events import Listener, Notice
 from earwitness.geography import place as find_place
 from earwitness.netns.termination import on_word_to_end
 from earwitness.remote.answer import answer, open_listener
@@ -22,7 +22,6 @@ from earwitness.remote.session import PATIENCE_S, Answering
 from earwitness.remote.store import CallStore
 from earwitness.tor.control_address import ControlAddress
 
-Told = Callable[[str], None]
 ANY = "0.0.0.0"
 
 
@@ -64,7 +63,7 @@ def make_keys(folder: Path, address: str = "") -> Path:
     return path
 
 
-async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
+async def wait_for_calls(options: AnswerOptions, on_event: Listener) -> None:
     """Answer until SIGINT, SIGTERM, SIGHUP or cancellation; what was measured until then is kept.
 
     Raises `InputError` where it cannot listen, or for keys that cannot be used.
@@ -80,7 +79,9 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
             keys, invitation = AnswerKeys.make(f"{public}:{listener.getsockname()[1]}" if public else "")
             invitation.write(options.invitation)
             stack.callback(options.invitation.unlink, missing_ok=True)
-            told(f"the invitation for this run is {options.invitation}: bring it to the caller by a safe way")
+            on_event(
+                Notice(f"the invitation for this run is {options.invitation}: bring it to the caller by a safe way")
+            )
         answering = Answering(
             machine=Machine(options.name or platform.node() or "callee", city, "", ""),
             store=CallStore(options.store or default_store()),
@@ -90,13 +91,13 @@ async def wait_for_calls(options: AnswerOptions, told: Told) -> None:
             tor_control=ControlAddress.parse(options.tor_control) if options.tor_control else None,
             patience_s=options.patience_s,
         )
-        told(f"answering at {host}:{listener.getsockname()[1]}")
-        serving = asyncio.create_task(answer(keys, answering, listener, told))
+        on_event(Notice(f"answering at {host}:{listener.getsockname()[1]}"))
+        serving = asyncio.create_task(answer(keys, answering, listener, on_event))
         with on_word_to_end(serving.cancel):
             try:
                 await serving
             except asyncio.CancelledError:
-                told("ended; what was measured is kept")
+                on_event(Notice("ended; what was measured is kept"))
 
 
 def default_store() -> Path:

@@ -14,10 +14,11 @@ import pandas as pd
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.listen import choose, listen
 from earwitness.errors import EarwitnessError
+from earwitness.events import Listener, ignore
 from earwitness.replay.blame import CAUSES, Blame, blame
 from earwitness.replay.whatif import as_numbers, refused_of
 from earwitness.replay.whatif_calls import DEFAULT_PHONE, Direction, find_directions, hear_direction
-from earwitness.replay.whatif_journal import Progress, Record, journal, key_of, run_kept
+from earwitness.replay.whatif_journal import Record, journal, key_of, run_kept
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.speech.reference import speech
 from earwitness.trace.capture import read_capture
@@ -101,7 +102,7 @@ def blame_dataset(
     captures: Path | None = None,
     calls: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
     seed: int = 1,
 ) -> BlamedCalls:
     """Share out the MOS that each direction of a data set lost, as it was heard or through `buffer`.
@@ -117,7 +118,7 @@ def blame_dataset(
         for task in [BlameTask(one, asked or one.buffer)]
     ]
     with journal((out or dataset / "blame") / JOURNAL, {key for key, _ in tasks}) as store:
-        records = run_kept(tasks, blamed, store, refused=unblamed, executor=executor, progress=progress)
+        records = run_kept(tasks, blamed, store, refused=unblamed, executor=executor, on_event=on_event)
     table = as_table(records)
     return BlamedCalls(table, summarise(table, seed=seed), found.left_out)
 

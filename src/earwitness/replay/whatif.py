@@ -17,9 +17,10 @@ import pandas as pd
 from earwitness.call.rows import burst_ratio
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.errors import EarwitnessError
+from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of
 from earwitness.replay.whatif_calls import Direction, find_directions, hear_direction, least_delay_ms
-from earwitness.replay.whatif_journal import Progress, Record, journal, key_of, run_kept
+from earwitness.replay.whatif_journal import Record, journal, key_of, run_kept
 from earwitness.replay.whatif_summary import summarise
 from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
 
@@ -118,7 +119,7 @@ def what_if(
     captures: Path | None = None,
     calls: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
     seed: int = 1,
 ) -> WhatIf:
     """Every direction of a data set through every buffer.
@@ -137,14 +138,14 @@ def what_if(
     ]
     anew = 0
 
-    def told(done: int, total: int, now: str) -> None:
+    def count(event: Event) -> None:
         nonlocal anew
-        anew = total - done if not now else anew
-        if progress is not None:
-            progress(done, total, now)
+        if isinstance(event, Progress) and not event.what:
+            anew = event.total - event.done
+        on_event(event)
 
     with journal((out or dataset / "whatif") / JOURNAL, {key for key, _ in tasks}) as store:
-        records = run_kept(tasks, replay_scored, store, refused=unscored, executor=executor, progress=told)
+        records = run_kept(tasks, replay_scored, store, refused=unscored, executor=executor, on_event=count)
     table = as_table(records)
     return WhatIf(table, summarise(table, specs, seed=seed), found.left_out, anew)
 

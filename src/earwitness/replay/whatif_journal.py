@@ -26,12 +26,11 @@ from typing import Any, TypeVar
 from earwitness.archive.dataset import gone, storing
 from earwitness.archive.problems import ends_everything, reason, shown
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.events import Listener, Progress, ignore
 from earwitness.files import MIB
 from earwitness.netns.workers import WorkerDied
 
 Record = dict[str, Any]
-Progress = Callable[[int, int, str], None]
-"""Told (done, in all, what was just done)."""
 
 IN_FLIGHT = 64
 """Tasks handed to an executor and not yet answered, at most."""
@@ -143,7 +142,7 @@ def run_kept(
     *,
     refused: Callable[[T, str], Record] | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
     name: Callable[[T], str] = str,
 ) -> list[Record]:
     """The records of all (key, task), in their order: kept ones, and the others worked out and kept.
@@ -160,8 +159,7 @@ def run_kept(
     missing = [(key, task) for key, task in tasks if key not in there]
     total, done = len(tasks), len(tasks) - len(missing)
     records = {key: store.kept[key] for key in there}
-    if progress is not None:
-        progress(done, total, "")
+    on_event(Progress(done, total))
     for key, task, record in _worked(missing, work if refused is None else _Guarded(work), executor):
         if refused is not None and _RAISED in record:
             lasting, record = record[_LASTING], refused(task, record[_RAISED])
@@ -169,8 +167,7 @@ def run_kept(
             lasting = True
         records[key] = store.add(key, record) if lasting else _all_plain(record)
         done += 1
-        if progress is not None:
-            progress(done, total, name(task))
+        on_event(Progress(done, total, name(task)))
     return [records[key] for key, _ in tasks]
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way
+from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.blame import CAUSES
 from earwitness.replay.blame_calls import BlamedCalls, blame_dataset
-from earwitness.replay.whatif_journal import Progress
 from earwitness.report import style
 from earwitness.report.words import codec_label
 
@@ -53,7 +53,7 @@ def report_blame(
     captures: Path | None = None,
     calls: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
 ) -> BlameReport:
     """Which cause took how much of the MOS of each direction of a data set.
 
@@ -70,7 +70,7 @@ def report_blame(
         captures=captures,
         calls=calls,
         executor=executor,
-        progress=progress,
+        on_event=on_event,
     )
     with storing(folder / "blame.csv"):
         _make_way(folder)

@@ -15,8 +15,9 @@ from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.layout import REPORT
 from earwitness.archive.problems import Problem
 from earwitness.archive.staging import write_atomically
+from earwitness.events import Listener, ignore
 from earwitness.report.overview import path_class
-from earwitness.report.page import Page, Progress, build
+from earwitness.report.page import Page, build
 from earwitness.report.words import VERDICT_SYMBOLS, codec_label, number, percent
 from earwitness.report.worldmap import land
 
@@ -29,7 +30,7 @@ def write_report(
     out: Path | str | None = None,
     *,
     calls: int | None = MOST_CALLS,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
     problems: list[Problem] | None = None,
 ) -> Path:
     """Write the report of the data set at `dataset` to `out` (default: report.html in it) and return its path.
@@ -41,7 +42,7 @@ def write_report(
     opened = Dataset.open(dataset)
     target = Path(out) if out is not None else opened.path / REPORT
     check_output(target)
-    page = build(opened, calls, progress)
+    page = build(opened, calls, on_event)
     if problems is not None:
         problems.extend(page.problems)
     text = render(page)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from earwitness import __version__
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.arrays import F64
+from earwitness.events import Listener, StageReached, ignore
 from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction, path_class, pooled
 from earwitness.report.plot import Plot
 from earwitness.report.sounds import Sounds
 from earwitness.report.tracks import Tracks, tracks
 from earwitness.report.words import Group, Way, codec_label, direction_label, groups, summary
 from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
+from earwitness.version import __version__
 
 MOST_TRACES = 400
 """Directions whose packets are read for the delay chart."""
 MOST_ROWS = 600
 """Rows of the table on the page, where not all are asked for."""
 MOST_FAILURES = 100
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,8 @@ class Page:
     networks: list[str] = field(default_factory=list)
 
 
-def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = None) -> Page:
+def build(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore) -> Page:
     """Read a data set into a page. `most_calls`: calls shown in full; None: all."""
-    say = progress or (lambda _: None)
     problems: list[Problem] = []
     stored = list(dataset.readable(problems))
     numbers = {call.call_id: i + 1 for i, call in enumerate(stored)}
@@ -114,7 +112,7 @@ def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = 
     page.summary = summary(found)
     shown = choose(complete, most_calls)
     for i, call in enumerate(shown):
-        say(f"call {i + 1} of {len(shown)}")
+        on_event(StageReached(f"call {i + 1} of {len(shown)}"))
         with apart(call.call_id, problems, without="its packets and sound"):
             page.calls.append(_call_view(call, numbers[call.call_id], page.sounds))
     failed = [call for call in stored if call.record.outcome != "completed"]
@@ -127,7 +125,7 @@ def build(dataset: Dataset, most_calls: int | None, progress: Progress | None = 
     one_way = len({(row.from_place, row.to_place) for row in rows}) == 1
     page.table = [_table_row(row, numbers[row.call_id], anchors.get(row.call_id, ""), one_way) for row in listed]
     page.rows_left_out = len(lines) - len(listed)
-    say("delays")
+    on_event(StageReached("delays"))
     page.cdf, page.cdf_left_out = _cdf(complete, found, problems)
     page.mos = mos_chart(found)
     _provenance(page, [call.record for call in stored])

@@ -14,15 +14,15 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from earwitness import __version__
 from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way, write_atomically
+from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
-from earwitness.replay.whatif_journal import Progress
 from earwitness.report.whatif_figures import draw_tradeoffs
 from earwitness.report.words import codec_label, number, percent
+from earwitness.version import __version__
 
 _MOST_REASONS = 20
 _FILES = ("whatif.html", "whatif-calls.parquet", "whatif-calls.csv", "whatif-summary.csv")
@@ -52,7 +52,7 @@ def report_what_if(
     captures: Path | None = None,
     calls: int | None = None,
     executor: Executor | None = None,
-    progress: Progress | None = None,
+    on_event: Listener = ignore,
 ) -> WhatIfReport:
     """Every direction of a data set through every buffer, as tables, figures and a page in `out`.
 
@@ -70,7 +70,7 @@ def report_what_if(
         captures=captures,
         calls=calls,
         executor=executor,
-        progress=progress,
+        on_event=on_event,
     )
     with storing(folder / _FILES[0]):
         _make_way(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ _THRESHOLDS = 2.0 ** np.arange(-15, 0)
 """P.56's c_j: half of full scale downwards in steps of 6.02 dB, for 16-bit samples."""
 
 _BLOCK = 2**20
+_ROW = 128
 _SUMMED_AT_ONCE = 2**24
 
 SILENCE_DBOV = -100.0
@@ -76,15 +78,32 @@ def _power(samples: Pcm) -> float:
 
 def _envelopes(samples: Pcm, sample_rate: int, block: int) -> Iterator[NDArray[np.float64]]:
     """The magnitude, smoothed exponentially twice, so many samples at a time: the filters' states go on."""
-    from scipy.signal import lfilter  # half a second to import, and a phone that reads shipped speech needs no level
-
     g = float(np.exp(-1.0 / (sample_rate * _TIME_CONSTANT_S)))
-    first = second = np.zeros(1)
+    first = second = 0.0
     for begin in range(0, len(samples), block):
         x = np.asarray(samples[begin : begin + block], dtype=np.float64) / 32768.0
-        once, first = lfilter([1.0 - g], [1.0, -g], np.abs(x), zi=first)
-        twice, second = lfilter([1.0 - g], [1.0, -g], once, zi=second)
-        yield np.asarray(twice, dtype=np.float64)
+        once, first = smoothed(np.abs(x), g, first)
+        twice, second = smoothed(once, g, second)
+        yield twice
+
+
+def smoothed(x: NDArray[np.float64], g: float, last: float = 0.0) -> tuple[NDArray[np.float64], float]:
+    """y[n] = g y[n-1] + (1 - g) x[n] of (n,) x after the output `last`; (n,) y and the output to go on from.
+
+    In numpy alone, since this would be all that the core needs of SciPy: within a row of samples y is a product with
+    the impulse response, and the end of each row goes on decaying through the next one.
+    """
+    if not len(x):
+        return x, last
+    rows = np.zeros((-(-len(x) // _ROW), _ROW))
+    rows.reshape(-1)[: len(x)] = x
+    decay = g ** np.arange(_ROW + 1)
+    since = np.subtract.outer(np.arange(_ROW), np.arange(_ROW))
+    y = rows @ np.where(since >= 0, (1.0 - g) * decay[np.abs(since)], 0.0).T
+    before = list(accumulate(y[:-1, -1].tolist(), lambda end, own: own + decay[-1] * end, initial=last))
+    y += np.outer(before, decay[1:])
+    made = y.reshape(-1)[: len(x)]
+    return made, float(made[-1])
 
 
 def _active_samples(samples: Pcm, sample_rate: int, hangover: int, block: int = _BLOCK) -> NDArray[np.float64]:

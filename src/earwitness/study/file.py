@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,38 @@ MOST_BYTES = MIB // 4
 """Of a study file; a long one has a hundredth of it."""
 
 
+@dataclass(frozen=True)
+class StudyFile:
+    """A study file, read and checked once; passed on as this value."""
+
+    text: str
+    """As it is kept beside the calls."""
+    source: Path | str
+    """Where it came from, for messages."""
+    study: Study
+    """What runs: the study that the text describes, or what `adapted` made of it."""
+    adapt: Callable[[Study], Study] = field(default=lambda study: study, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, text: str, source: Path | str = "the study file") -> StudyFile:
+        """The file with that text; raises as `read_study_file`."""
+        return cls(text, source, parse_study(text, source))
+
+    def adapted(self, adapt: Callable[[Study], Study]) -> StudyFile:
+        """The same file, whose study is run as `adapt` makes it: as a day of a watch, for example."""
+        return replace(self, study=adapt(self.study), adapt=lambda study: adapt(self.adapt(study)))
+
+
 def read_study(path: Path) -> Study:
+    """The study that a file describes; raises as `read_study_file`."""
+    return read_study_file(path).study
+
+
+def read_study_file(path: Path) -> StudyFile:
     """Read and check a study file.
 
     Raises:
-        InputError: it cannot be read, is not TOML, or (`FileFaults`) says what cannot be; all its faults are told.
+        InputError: it cannot be read, is not TOML, or (`FileFaults`) says what cannot be; all its faults are named.
     """
     try:
         text = read_text(path, MOST_BYTES)
@@ -34,11 +63,11 @@ def read_study(path: Path) -> Study:
         raise InputError("reading the study", path, error.strerror, "write one with `earwitness study init`") from error
     except UnicodeDecodeError as error:
         raise InputError("reading the study", path, f"it is not UTF-8 ({error})", "save it as UTF-8") from error
-    return parse_study(text, path)
+    return StudyFile.parse(text, path)
 
 
 def parse_study(text: str, path: Path | str = "the study file") -> Study:
-    """The study that a file's text describes; raises as `read_study`."""
+    """The study that a file's text describes; raises as `read_study_file`."""
     try:
         values = parse_toml(text.replace("\r\n", "\n"))
         faults = Faults(toml_lines(text.replace("\r\n", "\n")))

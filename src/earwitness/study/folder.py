@@ -23,7 +23,7 @@ from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
 from earwitness.study.design import PlannedCall, design, of_call_id
-from earwitness.study.file import parse_study
+from earwitness.study.file import StudyFile, parse_study
 from earwitness.study.journal import DamagedJournal, Journal, now, remove_database
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE, locked, this_run
 from earwitness.study.model import Retry, Study
@@ -48,18 +48,14 @@ class StudyFolder:
 
 
 @contextmanager
-def owned_study(
-    directory: Path, text: str, source: Path | str = "the study file", adapt: Adapt = lambda study: study
-) -> Iterator[StudyFolder]:
+def owned_study(directory: Path, file: StudyFile) -> Iterator[StudyFolder]:
     """Open a study's directory for running it, making it where there is none; its journal agrees with its calls then.
 
-    `adapt` makes of the file's study the one that is run (a day of a watch).
-
     Raises:
-        InputError: the file has faults, or the directory holds another study, or one whose design differs.
+        InputError: the directory holds another study, or one whose design differs.
         EarwitnessError: another run is at work on it, or it cannot be written.
     """
-    study = adapt(parse_study(text, source))
+    study, adapt = file.study, file.adapt
     calls = design(study)
     dataset = Dataset.open_or_create(directory)
     inner = directory / STUDY
@@ -70,7 +66,7 @@ def owned_study(
         journal = _open_journal(inner, study, calls, notes, adapt)
         try:
             with storing(inner):
-                write_atomically(inner / STUDY_FILE, text.encode())
+                write_atomically(inner / STUDY_FILE, file.text.encode())
             journal.begin_run(json.dumps(this_run()))
             notes += reconcile(journal, directory, calls, study.retry)
             yield StudyFolder(directory, study, calls, dataset, journal, tuple(notes))

@@ -11,6 +11,7 @@ from earwitness.call.lab_network import LabNetwork, lab_networks
 from earwitness.call.measure import SCORING, measure
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError
+from earwitness.events import Event, StageReached
 from earwitness.lab.health import health
 from earwitness.lab.lab import Lab
 
@@ -27,8 +28,8 @@ class LabSlot:
     async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
         """See `earwitness.study.slot.Slot`."""
 
-        def watch(stage: str) -> None:
-            if stage == SCORING:
+        def on_event(event: Event) -> None:
+            if event == StageReached(SCORING):
                 off_air()
 
         return await measure(
@@ -37,7 +38,7 @@ class LabSlot:
             dataset,
             executor=self._executor,
             command=self._command,
-            watch=watch,
+            on_event=on_event,
             call_id=call_id,
         )
 

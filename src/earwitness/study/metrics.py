@@ -5,13 +5,17 @@ Base units and names as Prometheus has them (seconds, ratios, `_total`); checked
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from earwitness import __version__
 from earwitness.archive.schema import Row
+from earwitness.events import Event
+from earwitness.study.ending import Why
+from earwitness.study.events import CallFinished, TurnFinished
+from earwitness.version import __version__
 
 LABELS = ("path", "codec", "from_place", "to_place")
 RECENT = 20
@@ -99,6 +103,16 @@ class Metrics:
                 (self._loss, row.loss_ratio, 1.0),
             ):
                 _observe(histogram.labels(*heard), value, unit)
+
+    def listen(self, event: Event) -> None:
+        """Take in what happens in a watch."""
+        if isinstance(event, CallFinished):
+            self.call(event.stored.rows, event.call.arm, time.time())
+        elif isinstance(event, TurnFinished):
+            for _ in range(event.blocks):
+                self.block_done()
+            if event.ending.why in (Why.NETWORK, Why.TROUBLE):
+                self.error()
 
     def block_done(self) -> None:
         """A block is finished."""

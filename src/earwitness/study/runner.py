@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.call.self_check import SEND_DEVIATION_LIMIT_MS
 from earwitness.errors import EarwitnessError, Outcome
+from earwitness.events import Listener, ignore
 from earwitness.study.concurrency import Governor, Load
 from earwitness.study.cost import tor_bytes_of
 from earwitness.study.design import PlannedCall
+from earwitness.study.ending import Ending, StopRequest, Why
+from earwitness.study.events import CallFinished, CallLost, CallOffAir, CallPlaced
 from earwitness.study.folder import StudyFolder, ended_of
 from earwitness.study.retry import Ended, Kind, Next, kind_of
 from earwitness.study.schedule import Occupied, Schedule, nothing_shared
@@ -27,62 +29,6 @@ _LOST_IN_A_ROW = 3
 """Attempts that left nothing at all, one after the other, after which the study stops."""
 
 
-class Why(StrEnum):
-    """Why a run ended."""
-
-    FINISHED = "finished"
-    """Every call is done or failed."""
-    ENOUGH = "enough"
-    """The stopping rule says so."""
-    BUDGET = "budget"
-    """What may be put on the network is used up."""
-    STOPPED = "stopped"
-    """The user stopped it."""
-    NETWORK = "network"
-    """The network that the calls go over is not well; with another one the study can go on."""
-    TROUBLE = "trouble"
-    """Nothing more can be measured until something is mended."""
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended; `completed` counts the calls that it completed itself."""
-
-    why: Why
-    detail: str = ""
-    completed: int = 0
-    attempts: int = 0
-
-
-@dataclass(frozen=True)
-class News:
-    """Something happened to a call."""
-
-    call: PlannedCall
-    attempt: int
-    stage: str
-    """placed, off air, stored, lost."""
-    stored: StoredCall | None = None
-    again_in_s: float | None = None
-
-
-class Stop:
-    """The user's word: `gently` ends after the calls that are on the air, `now` stores them as interrupted."""
-
-    def __init__(self) -> None:
-        self.gently = asyncio.Event()
-        self.now = asyncio.Event()
-        self.busy = False
-        """Whether a runner listens; before that there is nothing to end gently."""
-
-    def ask(self) -> None:
-        """Stop gently; asked again, now."""
-        (self.now if self.gently.is_set() else self.gently).set()
-
-
-Told = Callable[[News], None]
-
-
 class Runner:
     """One run of a study over some posts."""
 
@@ -90,8 +36,8 @@ class Runner:
         self,
         folder: StudyFolder,
         posts: Sequence[Slot],
-        stop: Stop,
-        told: Told = lambda _news: None,
+        stop: StopRequest,
+        on_event: Listener = ignore,
         calls: Sequence[PlannedCall] | None = None,
         occupied: Occupied = nothing_shared,
     ) -> None:
@@ -104,7 +50,7 @@ class Runner:
         self._study = folder.study
         self._posts = posts
         self._stop = stop
-        self._told = told
+        self._on_event = on_event
         states = {state.position: state.state for state in self._journal.states()}
         self._calls = folder.calls if calls is None else calls
         planned = (call for call in self._calls if states[call.position] == "planned")
@@ -201,13 +147,13 @@ class Runner:
         finally:
             self._on_air -= 1
         if not task.done():
-            self._told(News(call, attempt, "off air"))
+            self._on_event(CallOffAir(call, attempt))
 
     async def _one(self, post: Slot, call: PlannedCall, attempt: int, off_air: asyncio.Event) -> None:
         """One attempt, from the journal's line that it begins to the line that says how it ended."""
         call_id = call.call_id(attempt)
         begun = time.monotonic()
-        self._told(News(call, attempt, "placed"))
+        self._on_event(CallPlaced(call, attempt))
         assert call.plan.study is not None
         plan = replace(call.plan, study=replace(call.plan.study, attempt=attempt))
         try:
@@ -240,7 +186,8 @@ class Runner:
         follows = self._note(call, attempt, ended, record.outcome_detail, seconds)
         self.governor.note(ended.instrument_ok, _strain(stored.rows))
         self._completed += ended.outcome is Outcome.COMPLETED
-        self._told(News(call, attempt, "stored", stored, follows.wait_s if follows.state == "planned" else None))
+        again_in_s = follows.wait_s if follows.state == "planned" else None
+        self._on_event(CallFinished(call, attempt, stored, again_in_s))
         kind = kind_of(ended.outcome)
         if kind is Kind.HALT:
             self._end(Why.NETWORK if ended.outcome is Outcome.LAB_FAILED else Why.TROUBLE, record.outcome_detail)
@@ -255,7 +202,7 @@ class Runner:
         """Nothing could be stored: the call is to be placed again, and the disk or the network may need mending."""
         with suppress(EarwitnessError):  # the journal may be on the same full disk; the next run puts it right
             self._journal.lose(call.position, call.call_id(attempt), str(error), self._study.retry)
-        self._told(News(call, attempt, "lost"))
+        self._on_event(CallLost(call, attempt))
         self._lost += 1
         outcome = getattr(error, "outcome", None)
         if outcome in (Outcome.STORAGE_FAILED, Outcome.LAB_FAILED, Outcome.TOOL_MISSING):
@@ -307,10 +254,6 @@ class Runner:
     def _spent_bytes(self) -> float:
         question = "SELECT total(tor_bytes) FROM attempts JOIN calls USING (position)"
         return float(self._journal.rows(question)[0][0])
-
-    def _left(self) -> bool:
-        mine = {call.position for call in self._calls}
-        return any(state.state == "planned" for state in self._journal.states() if state.position in mine)
 
     def _end(self, why: Why, detail: str) -> None:
         if self._ending is None:

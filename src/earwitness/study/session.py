@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from earwitness.call.lab_needs import lab_plan_for
 from earwitness.errors import EarwitnessError
-from earwitness.lab.lab import LAB_FILE, Progress, no_progress
+from earwitness.events import Listener, Notice, WarningGiven, ignore
+from earwitness.lab.lab import LAB_FILE
 from earwitness.lab.plan import LabPlan
 from earwitness.lab.session import lab_for
 from earwitness.netns.workers import scoring_pool
 from earwitness.study.design import design
-from earwitness.study.file import read_study
+from earwitness.study.ending import Ending, StopRequest, Why
+from earwitness.study.events import StudyOpened
+from earwitness.study.file import StudyFile
 from earwitness.study.folder import StudyFolder, owned_study
 from earwitness.study.lab_slots import lab_posts
 from earwitness.study.model import Study
-from earwitness.study.runner import Ending, News, Runner, Stop, Why
+from earwitness.study.runner import Runner
 
 _BARREN_LABS = 2
 """Labs that died one after the other without one completed call, after which the study stops."""
@@ -46,29 +49,27 @@ def ending_noted(folder: StudyFolder) -> Iterator[None]:
 
 
 async def run_in_lab(
-    file: Path,
+    file: StudyFile,
     directory: Path,
     *,
-    stop: Stop,
-    told: Callable[[StudyFolder, News], None] = lambda _folder, _news: None,
-    noted: Callable[[str], None] = lambda _note: None,
-    booting: Progress = no_progress,
+    stop: StopRequest,
+    on_event: Listener = ignore,
     command: tuple[str, ...] = (),
 ) -> Ending:
     """Run a study to its end in the lab, or resume it. To be called inside a sandbox (`earwitness.lab.session`).
 
-    `told` hears of every call, `noted` of what was put right. A lab that dies is started again, and the call that died
-    with it placed again, as long as labs last for at least one call.
+    `on_event` hears of every call, of the lab's stages, and of what was put right. A lab that dies is started again,
+    and the call that died with it placed again, as long as labs last for at least one call.
 
     Raises:
-        InputError: the file has faults, or the directory is another study's.
+        InputError: the directory is another study's.
         EarwitnessError: another run is at work on it, or the lab does not come up.
     """
-    study = read_study(file)
-    text = file.read_text(encoding="utf-8")
-    with owned_study(directory, text, file) as folder, folder.dataset:
+    study = file.study
+    with owned_study(directory, file) as folder, folder.dataset:
+        on_event(StudyOpened(folder))
         for note in folder.notes:
-            noted(note)
+            on_event(Notice(note))
         if all(state.state in ("done", "failed") for state in folder.journal.states()):
             folder.journal.end_run(Why.FINISHED)
             return Ending(Why.FINISHED)
@@ -77,12 +78,12 @@ async def run_in_lab(
         while True:
             kept = LAB_FILE.exists()
             with ending_noted(folder), scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
-                async with lab_for(plan, booting) as lab:
+                async with lab_for(plan, on_event) as lab:
                     posts = lab_posts(lab, executor, command)[: study.run.at_once]
-                    runner = Runner(folder, posts, stop, lambda news: told(folder, news))
+                    runner = Runner(folder, posts, stop, on_event)
                     ending = await runner.run()
             completed, attempts = completed + ending.completed, attempts + ending.attempts
             barren = 0 if ending.completed else barren + 1
             if ending.why is not Why.NETWORK or kept or barren >= _BARREN_LABS or stop.gently.is_set():
                 return Ending(ending.why, ending.detail, completed, attempts)
-            noted(f"{ending.detail}; the lab is started again")
+            on_event(WarningGiven(f"{ending.detail}; the lab is started again"))

@@ -9,36 +9,30 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import EarwitnessError
+from earwitness.events import Listener, ignore
 from earwitness.study.design import PlannedCall
-from earwitness.study.file import read_study
+from earwitness.study.ending import Ending, StopRequest, Why
+from earwitness.study.events import TurnFinished
+from earwitness.study.file import StudyFile
 from earwitness.study.folder import StudyFolder, owned_study
 from earwitness.study.journal import Journal
 from earwitness.study.lock import STUDY
 from earwitness.study.metrics import Metrics
 from earwitness.study.model import Stop as StopRule
 from earwitness.study.model import Study
-from earwitness.study.runner import Ending, News, Runner, Stop, Why
+from earwitness.study.runner import Runner
 from earwitness.study.slot import Slot
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY_MIN = 24 * 60.0
 _SPARE = 1.5
 """A day is planned for more blocks than the schedule has, so that one that begins at once after another finds calls."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one turn of the schedule gave."""
-
-    day: str
-    blocks: int
-    ending: Ending
 
 
 def study_of_day(study: Study, day: str) -> Study:
@@ -56,47 +50,36 @@ def study_of_day(study: Study, day: str) -> Study:
 
 
 async def watch_once(
-    file: Path,
+    file: StudyFile,
     directory: Path,
     posts: Sequence[Slot],
-    metrics: Metrics,
-    stop: Stop,
+    stop: StopRequest,
     *,
     day: str,
-    told: Callable[[News], None] = lambda _news: None,
-) -> Turn:
+    on_event: Listener = ignore,
+) -> TurnFinished:
     """Measure the next blocks of the day (as many as the study's `watch.blocks`) into the day's data set.
 
-    Raises InputError where the file has faults, EarwitnessError where another watch is at work or the disk is full.
+    Raises EarwitnessError where another watch is at work or the disk is full.
     """
-    text = file.read_text(encoding="utf-8")
-    with owned_study(directory / day, text, file, lambda study: study_of_day(study, day)) as folder, folder.dataset:
+    of_day = file.adapted(lambda study: study_of_day(study, day))
+    with owned_study(directory / day, of_day) as folder, folder.dataset:
         blocks = _next_blocks(folder)
         calls = [call for block in blocks for call in block]
-
-        def heard(news: News) -> None:
-            if news.stored is not None:
-                metrics.call(news.stored.rows, news.call.arm, time.time())
-            told(news)
-
-        ending = await Runner(folder, posts, stop, heard, calls).run()
+        ending = await Runner(folder, posts, stop, on_event, calls).run()
         done = sum(_is_done(folder.journal, block) for block in blocks)
-        for _ in range(done):
-            metrics.block_done()
-        if ending.why in (Why.NETWORK, Why.TROUBLE):
-            metrics.error()
-        return Turn(day, done, ending)
+    turn = TurnFinished(day, done, ending)
+    on_event(turn)
+    return turn
 
 
 async def watch(
-    file: Path,
+    file: StudyFile,
     directory: Path,
     posts: Sequence[Slot],
-    metrics: Metrics,
-    stop: Stop,
+    stop: StopRequest,
     *,
-    told: Callable[[News], None] = lambda _news: None,
-    turned: Callable[[Turn], None] = lambda _turn: None,
+    on_event: Listener = ignore,
     today: Callable[[], str] = lambda: f"{datetime.now(UTC):%Y-%m-%d}",
 ) -> Ending:
     """Turn after turn until the user stops it, or the network is not well (the caller may begin again with another).
@@ -106,13 +89,11 @@ async def watch(
     """
     while True:
         begun_s = time.monotonic()
-        turn = await watch_once(file, directory, posts, metrics, stop, day=today(), told=told)
-        turned(turn)
-        study = read_study(file)
+        turn = await watch_once(file, directory, posts, stop, day=today(), on_event=on_event)
         if turn.ending.why not in (Why.FINISHED, Why.BUDGET, Why.ENOUGH):
             return turn.ending
-        remove_old(directory, study.watch.keep_days, today())
-        rest_s = max(0.0, begun_s + study.watch.every_min * 60.0 - time.monotonic())
+        remove_old(directory, file.study.watch.keep_days, today())
+        rest_s = max(0.0, begun_s + file.study.watch.every_min * 60.0 - time.monotonic())
         with suppress(TimeoutError):
             async with asyncio.timeout(rest_s):
                 await stop.gently.wait()

@@ -6,24 +6,23 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.lab.lab import Progress, no_progress
+from earwitness.events import Listener, Notice, WarningGiven, ignore, to_all
 from earwitness.lab.session import lab_for
 from earwitness.netns import egress_service
 from earwitness.netns.sandbox import STATE_DIR
 from earwitness.netns.workers import scoring_pool
-from earwitness.study.file import read_study
+from earwitness.study.ending import Ending, StopRequest, Why
+from earwitness.study.file import StudyFile
 from earwitness.study.lab_slots import lab_posts
 from earwitness.study.metrics import Metrics
 from earwitness.study.metrics_server import served
-from earwitness.study.runner import Ending, News, Stop, Why
 from earwitness.study.session import lab_plan_of
-from earwitness.study.watch import Turn, remember, watch
+from earwitness.study.watch import remember, watch
 
 DEFAULT_ADDRESS = "127.0.0.1:9709"
 """Only this machine may look, unless told otherwise."""
@@ -32,37 +31,35 @@ _REST_S = (5.0, 600.0)
 
 
 async def watch_in_lab(
-    file: Path,
+    file: StudyFile,
     directory: Path,
     address: str,
     *,
-    stop: Stop,
-    told: Callable[[News], None] = lambda _news: None,
-    turned: Callable[[Turn], None] = lambda _turn: None,
-    noted: Callable[[str], None] = lambda _note: None,
-    booting: Progress = no_progress,
+    stop: StopRequest,
+    on_event: Listener = ignore,
     command: tuple[str, ...] = (),
 ) -> Ending:
     """Watch until the user stops it. `address`: HOST:PORT for `/metrics`. To be called inside a sandbox.
 
     Raises:
-        InputError: the study's file has faults, or the address cannot be read.
+        InputError: the address cannot be read.
         EarwitnessError: the address is taken, another watch writes there, or the disk is full.
     """
-    study = read_study(file)
+    study = file.study
     plan = lab_plan_of(replace(study, design=replace(study.design, repeats=1)))
     metrics = Metrics()
     remember(directory, metrics, f"{datetime.now(UTC):%Y-%m-%d}")
+    both = to_all(metrics.listen, on_event)
     rest_s = _REST_S[0]
     with served(metrics.registry, _listener(address)) as (host, port):
-        noted(f"metrics: http://{host}:{port}/metrics")
+        on_event(Notice(f"metrics: http://{host}:{port}/metrics"))
         while True:
             begun_s = time.monotonic()
             try:
                 with scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
-                    async with lab_for(plan, booting) as lab:
+                    async with lab_for(plan, on_event) as lab:
                         posts = lab_posts(lab, executor, command)[: study.run.at_once]
-                        ending = await watch(file, directory, posts, metrics, stop, told=told, turned=turned)
+                        ending = await watch(file, directory, posts, stop, on_event=both)
                         if ending.why is not Why.NETWORK:
                             return ending
                         trouble = ending.detail
@@ -72,7 +69,7 @@ async def watch_in_lab(
                 metrics.error()
                 trouble = str(error)
             rest_s = _REST_S[0] if time.monotonic() - begun_s > _REST_S[1] else min(2 * rest_s, _REST_S[1])
-            noted(f"{trouble}; the lab is started again in {rest_s:.0f} s")
+            on_event(WarningGiven(f"{trouble}; the lab is started again in {rest_s:.0f} s"))
             try:
                 async with asyncio.timeout(rest_s):
                     await stop.gently.wait()

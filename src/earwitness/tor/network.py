@@ -7,13 +7,14 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.events import Listener, StageReached, ignore
 from earwitness.netns.host import Host
 from earwitness.tor.control import TorControl
 from earwitness.tor.control_address import ControlAddress
@@ -34,7 +35,6 @@ from earwitness.tor.torrc import (
     voting_offset,
 )
 
-Progress = Callable[[str, float], None]
 BOOT_TIMEOUT_S = 90.0
 _POLL_S = 0.1
 _TIME_TO_VOTE_S = 1.0
@@ -52,7 +52,7 @@ class PrivateTor:
         clients: hosts with a client: caller and callee.
         state: directory for keys, logs and sockets; its path should be short (a unix socket's has at most 107 bytes).
         countries: country of each place, for choosing relays by it.
-        progress: told the stage in words, and the fraction done (0 to 1).
+        on_event: called with each `StageReached` of the boot.
 
     Entering returns when every client has built a circuit of its own through the network. It raises
     `CallFailure`: `TOOL_MISSING` without tor; `LAB_FAILED` with the last log lines when a tor dies or time runs out.
@@ -67,7 +67,7 @@ class PrivateTor:
         state: Path,
         options: TorOptions | None = None,
         countries: Mapping[str, str] | None = None,
-        progress: Progress | None = None,
+        on_event: Listener = ignore,
         timeout_s: float = BOOT_TIMEOUT_S,
     ) -> None:
         self.options = options or TorOptions()
@@ -78,7 +78,7 @@ class PrivateTor:
         self._clients = tuple(clients)
         self._state = state
         self._countries = dict(countries or {})
-        self._progress = progress or (lambda _stage, _fraction: None)
+        self._on_event = on_event
         self._timeout_s = timeout_s
         self._running: list[TorProcess] = []
         self._network: TorNetwork | None = None
@@ -146,9 +146,9 @@ class PrivateTor:
 
         def done(stage: str, next_stage: str, fraction: float) -> None:
             self.boot_s[stage] = time.monotonic() - begun
-            self._progress(next_stage, fraction)
+            self._on_event(StageReached(next_stage, fraction))
 
-        self._progress("making the authorities' keys", 0.0)
+        self._on_event(StageReached("making the authorities' keys", 0.0))
         authorities = await self._make_keys()
         done("keys", "starting authorities and relays", 0.1)
         self._start_relays(authorities)
@@ -174,7 +174,7 @@ class PrivateTor:
             for pid in voice:
                 set_nodelay(pid, True)
             self._nodelay = asyncio.ensure_future(keep_nodelay(voice))
-        self._progress("the Tor network is up", 1.0)
+        self._on_event(StageReached("the Tor network is up", 1.0))
 
     async def _make_keys(self) -> tuple[Authority, ...]:
         make = (make_authority(host.name, host.address, self._state / host.name) for host in self._authorities)

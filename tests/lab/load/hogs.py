@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from earwitness.call.measure import SCORING
+from earwitness.events import Event, StageReached
 from earwitness.netns.owned import start_owned
 
 _LOOP = """
@@ -36,13 +37,15 @@ class Hogs:
         self._kind, self._number = kind, number
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def heard(self, stage: str) -> None:
-        """A call's stage (`earwitness.call.talk.Watch`)."""
-        if stage.startswith("talking") and self._kind:
+    def heard(self, event: Event) -> None:
+        """A listener to one call."""
+        if not isinstance(event, StageReached):
+            return
+        if event.stage.startswith("talking") and self._kind:
             for cpu in sorted(os.sched_getaffinity(0)):
                 argv = [sys.executable, "-c", _LOOP, str(cpu), self._kind, str(self._number), str(self._most_s)]
                 self._running.append(start_owned(argv))
-        elif stage == SCORING:
+        elif event.stage == SCORING:
             self.end()
 
     def end(self) -> None:

@@ -49,7 +49,7 @@ async def main(data: Path) -> dict[str, Any]:
             hogs = Hogs("nice", -20)
             try:
                 hogged = CallPlan(seconds=SECONDS, load="none", relay_nodelay=True)
-                report["hogged"] = told(await measure(hogged, network, dataset, watch=hogs.heard))
+                report["hogged"] = told(await measure(hogged, network, dataset, on_event=hogs.heard))
             finally:
                 hogs.end()
             async with standing(lab, LoadSpec.parse("bulk:1,rate=0.5"), 1):

@@ -27,6 +27,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.lab.load.server import NICENESS
 from earwitness.lab.load.spec import LoadSpec, Web
 from earwitness.netns.egress import network_socket
+from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.control_address import ControlAddress
@@ -184,20 +185,14 @@ def _size(client: Client) -> int:
     return max(1024, min(_LARGEST_PAGE_BYTES, round(drawn)))
 
 
-def say(event: str, **values: Any) -> None:
-    """One JSON line on standard output."""
-    with suppress(BrokenPipeError):
-        print(json.dumps({"event": event, **values}), flush=True)
-
-
-async def _tell(all_clients: Clients) -> None:
+async def _report(all_clients: Clients) -> None:
     flows = False
     while True:
         all_clients.carried.at_ns = time.monotonic_ns()
-        say("statistics", **asdict(all_clients.carried))
+        emit("statistics", **asdict(all_clients.carried))
         if not flows and all_clients.carried.bytes and all(client.ready.is_set() for client in all_clients.clients):
             flows = True
-            say("flows")
+            emit("flows")
         await asyncio.sleep(STATISTICS_EVERY_S)
 
 
@@ -210,7 +205,7 @@ async def _main() -> None:
         await control.configure("__LeaveStreamsUnattached", "1")
         clients = Clients(config, control)
         tasks = [asyncio.ensure_future(clients.live(client)) for client in clients.clients]
-        tasks.append(asyncio.ensure_future(_tell(clients)))
+        tasks.append(asyncio.ensure_future(_report(clients)))
         try:
             ended = asyncio.ensure_future(commands.read())
             await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -224,7 +219,7 @@ async def _main() -> None:
             for client in clients.clients:
                 if client.circuit is not None and client.circuit.ended is None:
                     await control.close_circuit(client.circuit.id)
-    say("statistics", **{**asdict(clients.carried), "at_ns": time.monotonic_ns()})
+    emit("statistics", **{**asdict(clients.carried), "at_ns": time.monotonic_ns()})
 
 
 if __name__ == "__main__":

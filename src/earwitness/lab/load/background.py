@@ -1,4 +1,4 @@
-"""A load that runs in a lab: started on its hosts, followed, told of, ended with whoever started it."""
+"""A load that runs in a lab: started on its hosts, followed, metered, ended with whoever started it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.events import Event, Listener, ignore
 from earwitness.lab.load.agent import Carried, Config
-from earwitness.lab.load.spec import LoadSpec
-from earwitness.lab.plan import LOAD_CLIENT, LOAD_SERVER
+from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
 from earwitness.netns.child import Child, ChildGone, JsonChild
 from earwitness.netns.host import Host
 from earwitness.tor.description import TorNetwork
@@ -49,6 +49,14 @@ class LoadedLab(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class LoadChanged(Event):
+    """What a load has carried since it started, and why it carries nothing any more (None while it does)."""
+
+    carried: Carried
+    problem: str | None
+
+
 class Background:
     """A load that runs. Use `running`."""
 
@@ -58,8 +66,8 @@ class Background:
         self.carried = Carried()
         self.problem: str | None = None
         """Why it carries nothing any more, or None while it does."""
-        self.told: Callable[[Background], None] = lambda _: None
-        """Called with each news."""
+        self.on_event: Listener = ignore
+        """Called with a `LoadChanged` whenever it has carried more, or carries no more."""
         self._ready = asyncio.Event()
         self._stopping = False
 
@@ -127,12 +135,12 @@ class Background:
                     self.carried = Carried(**said)
                 elif event == "flows":
                     self._ready.set()
-                self.told(self)
+                self.on_event(LoadChanged(self.carried, self.problem))
         except ChildGone as gone:
             if not self._stopping:
                 self.problem = self.problem or f"the {child.name} ended: {gone.happened}"
                 self._ready.set()
-                self.told(self)
+                self.on_event(LoadChanged(self.carried, self.problem))
 
     async def _end(self, agent: Child, followers: list[asyncio.Task[None]]) -> None:
         """Ask, and hear its last words."""
@@ -149,19 +157,21 @@ async def standing(lab: LoadedLab, spec: LoadSpec, seed: int) -> AsyncIterator[B
     """As `Background.running`, for as long as the lab is up; `STANDING` in its directory tells others of it."""
     path = lab.state_dir / STANDING
 
-    def write(load: Background) -> None:
-        values = {"load": str(spec), "seed": seed, "problem": load.problem, "carried": asdict(load.carried)}
+    def write(event: Event) -> None:
+        if not isinstance(event, LoadChanged):
+            return
+        values = {"load": str(spec), "seed": seed, "problem": event.problem, "carried": asdict(event.carried)}
         draft = path.with_suffix(".new")
         draft.write_text(json.dumps(values))
         draft.replace(path)
 
     async with Background.running(lab, spec, seed) as load:
-        load.told = write
-        write(load)
+        load.on_event = write
+        write(LoadChanged(load.carried, load.problem))
         try:
             yield load
         finally:
-            load.told = lambda _: None
+            load.on_event = ignore
             path.unlink(missing_ok=True)
 
 
@@ -189,8 +199,8 @@ class StandingLoad:
     @property
     def problem(self) -> str | None:
         """Why it carries nothing any more, or None while it does."""
-        told = self._values()["problem"]
-        return None if told is None else str(told)
+        problem = self._values()["problem"]
+        return None if problem is None else str(problem)
 
     def failure(self) -> CallFailure | None:
         """As `Background.failure`."""
@@ -205,7 +215,7 @@ class StandingLoad:
         return values
 
 
-class Told:
+class LoadMeter:
     """What a load carries while a call is on the air, from here on."""
 
     def __init__(self, load: Background | StandingLoad, relay_mbit: float) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from earwitness.errors import InputError
 
+LOAD_CLIENT, LOAD_SERVER = "load", "loadserver"
+"""Hosts of background traffic: its clients behind one tor, and what they fetch from."""
 NO_LOAD = "none"
 MOST_CLIENTS = 64
 LEAST_RATE_MBIT = 0.01

@@ -9,7 +9,6 @@ from typing import Any
 
 import jinja2
 
-from earwitness import __version__
 from earwitness.archive.staging import write_atomically
 from earwitness.report.reproduction.result import Reproduction
 from earwitness.report.reproduction.text import (
@@ -20,6 +19,7 @@ from earwitness.report.reproduction.text import (
     rows_text,
     verdict_text,
 )
+from earwitness.version import __version__
 
 TABLE_TITLES = {
     "conditions": (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from earwitness.archive.dataset import Dataset, check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
+from earwitness.events import Listener, ignore
 from earwitness.published.comparison import compare_conditions, correlations
 from earwitness.published.importing import ImportSummary, import_folder
 from earwitness.published.layout import scan
@@ -41,7 +41,7 @@ def reproduce(
     executor: Executor | None = None,
     resamples: int = 1000,
     seed: int = 1,
-    progress: Callable[[int, int, str], None] | None = None,
+    on_event: Listener = ignore,
 ) -> Reproduction:
     """Compute a study again and write it to `out`: tables as CSV, figures as PDF and PNG, Markdown and one HTML page.
 
@@ -54,7 +54,7 @@ def reproduce(
     check_output(out / _PAGE)
     with storing(out / _PAGE):
         out.mkdir(parents=True, exist_ok=True)
-    imported, rows = (None, pd.DataFrame()) if ours or not raw else _import_raw(folder, out, executor, progress)
+    imported, rows = (None, pd.DataFrame()) if ours or not raw else _import_raw(folder, out, executor, on_event)
     packets = ends.frame if ours else tidy_rows(({str(k): v for k, v in r.items()} for r in _records(rows)), RAW)
     sample = packets[~packets["condition"].isin(ends.conditions)] if not ours else packets.iloc[:0]
     sample = sample.assign(condition=sample["condition"] + SAMPLE)
@@ -80,7 +80,7 @@ def reproduce(
 
 
 def _import_raw(
-    folder: Path, out: Path, executor: Executor | None, progress: Callable[[int, int, str], None] | None
+    folder: Path, out: Path, executor: Executor | None, on_event: Listener
 ) -> tuple[ImportSummary | None, pd.DataFrame]:
     """The raw calls of the artifact, if it has any, measured the study's way; measured once, then kept in `out`."""
     try:
@@ -89,7 +89,7 @@ def _import_raw(
         return None, pd.DataFrame()
     if not any(call.published for call in calls):
         return None, pd.DataFrame()
-    summary = import_folder(folder, out / RAW, as_published=True, executor=executor, progress=progress)
+    summary = import_folder(folder, out / RAW, as_published=True, executor=executor, on_event=on_event)
     return summary, Dataset.open(out / RAW).rows()
 
 

@@ -1,0 +1,78 @@
+"""Extras: the packages that only parts of Earwitness need, and the one line that names the extra to install.
+
+Which packages an extra has is written once, in pyproject.toml; here it is read from the installed metadata.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+
+from earwitness.errors import InputError
+
+NOT_PARTS = frozenset({"all", "dev"})
+"""Extras that are no part of Earwitness: everything, and what its developers use."""
+
+_REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]([\w-]+)['"]""")
+
+
+class MissingExtra(InputError):
+    """What was asked for needs packages that an extra installs, and they are not installed."""
+
+    def __init__(self, tried: str, on: object, extras: tuple[str, ...], modules: tuple[str, ...]) -> None:
+        named = f"the extra{'s' * (len(extras) > 1)} {' and '.join(extras)}"
+        happened = f"needs {named}, which {'is' if len(extras) == 1 else 'are'} not installed ({', '.join(modules)})"
+        super().__init__(tried, on, happened, f"pip install 'earwitness[{','.join(extras)}]'")
+        self.extras, self.modules = extras, modules
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
+        return type(self), (self.tried, self.on, self.extras, self.modules)
+
+
+@cache
+def extras() -> dict[str, tuple[str, ...]]:
+    """Each part of Earwitness that is an extra, with the modules that it needs beside the core's, in order of names."""
+    found: dict[str, set[str]] = {}
+    for line in metadata.requires("earwitness") or ():
+        if (match := _REQUIREMENT.match(line)) and match[2] not in NOT_PARTS:
+            found.setdefault(match[2], set()).add(match[1].lower().replace("-", "_"))
+    return {name: tuple(sorted(modules)) for name, modules in sorted(found.items())}
+
+
+def missing(extra: str) -> tuple[str, ...]:
+    """Those modules of an extra that are not installed."""
+    return tuple(module for module in extras().get(extra, ()) if not _is_there(module))
+
+
+def need(*wanted: str, tried: str, on: object) -> None:
+    """Raise `MissingExtra` unless everything in these extras is installed; `tried` and `on` begin its line."""
+    lacking = {extra: missing(extra) for extra in wanted}
+    lacking = {extra: modules for extra, modules in lacking.items() if modules}
+    if lacking:
+        modules = tuple(sorted({module for modules in lacking.values() for module in modules}))
+        raise MissingExtra(tried, on, tuple(lacking), modules)
+
+
+@contextmanager
+def naming_extras(tried: str, on: object) -> Iterator[None]:
+    """Turn a failed import of an extra's package within the block into `MissingExtra`, for the smallest such extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        having = [extra for extra, modules in extras().items() if module in modules]
+        if not having:
+            raise
+        smallest = min(having, key=lambda extra: len(extras()[extra]))
+        raise MissingExtra(tried, on, (smallest,), (module,)) from error
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
