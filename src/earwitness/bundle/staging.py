@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,10 +29,10 @@ from earwitness.archive.layout import (
     is_call_id,
 )
 from earwitness.archive.record import CallRecord
+from earwitness.bundle.journal_copy import copied_journal, write_journal
 from earwitness.bundle.masked import (
     bare_wav,
     mask_ledger,
-    mask_plan,
     mask_record,
     mask_trace,
     mask_truth,
@@ -44,29 +40,16 @@ from earwitness.bundle.masked import (
     without_comments,
     without_payload,
 )
-from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
-from earwitness.errors import InputError
+from earwitness.bundle.reading import DAMAGE, LARGEST_FILE, LARGEST_TEXT, linked, reason, refuse_links
 from earwitness.files import MIB, UnfitFile
-from earwitness.study.journal import SCHEMA
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE
-
-KEY_FILE = "pseudonyms.key"
-"""In `DIR/study/`, never in a bundle: who has it can tell which pseudonym is whose."""
-LARGEST_FILE = 4096 * MIB
-"""Of any file of a call: a day of capture, or of sound."""
-LARGEST_TEXT = 64 * MIB
-"""Of a record or a study's file."""
 
 CAPTURED = "captures"
 SOUND = "sound"
 STRANGE = "files that are not part of a data set"
 DAMAGED = "files that cannot be read"
 UNNAMED = "calls whose record cannot be read"
-_DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError, pa.ArrowException, MemoryError)
-
-_JOURNAL_TABLES = ("meta", "calls", "attempts", "runs")
-_JOURNAL_META = ("version", "frozen")
 
 Table = Callable[[pa.Table], pa.Table]
 
@@ -87,11 +70,11 @@ class Staging:
     def all(self) -> None:
         """Everything. Raises InputError where what makes it a data set is a link."""
         with Inside.of(self.directory) as top:
-            _refuse_links(top, self.directory)
+            refuse_links(top, self.directory)
             try:
                 about = top.open(DATASET_FILE, LARGEST_TEXT)
             except UnfitFile:
-                raise _linked(self.directory / DATASET_FILE) from None
+                raise linked(self.directory / DATASET_FILE) from None
             with about:
                 self._about(about)
             for name, stage in ((CALLS, self._calls), (STUDY, self._study)):
@@ -122,7 +105,7 @@ class Staging:
                 with calls.folder(name) as folder:
                     self._call(folder, name)
             except UnfitFile as error:
-                self._strange(f"{CALLS}/{name}", _what(error))
+                self._strange(f"{CALLS}/{name}", reason(error))
 
     def _call(self, folder: Inside, call_id: str) -> None:
         record = None
@@ -147,7 +130,7 @@ class Staging:
             try:
                 file = folder.open(name, LARGEST_FILE)
             except UnfitFile as error:
-                self._strange(where, _what(error))
+                self._strange(where, reason(error))
                 continue
             except OSError as error:
                 self._damaged(where, error)
@@ -162,9 +145,9 @@ class Staging:
                 record = CallRecord.from_json(file.read(LARGEST_TEXT))
             if record.call_id != call_id:
                 raise ValueError(f"it is of {record.call_id!r}")
-        except _DAMAGE as error:
+        except DAMAGE as error:
             self.left_out[UNNAMED] += 1
-            self.strangers.append(f"{CALLS}/{call_id}: {_what(error)}")
+            self.strangers.append(f"{CALLS}/{call_id}: {reason(error)}")
             return None
         return record
 
@@ -199,7 +182,7 @@ class Staging:
         """Write what is read on the way; where that cannot be read, leave it out and tell."""
         try:
             write()
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk, not the file
             target.unlink(missing_ok=True)
@@ -207,7 +190,7 @@ class Staging:
 
     def _damaged(self, where: str, error: BaseException) -> None:
         self.left_out[DAMAGED] += 1
-        self.strangers.append(f"{where}: {_what(error)}")
+        self.strangers.append(f"{where}: {reason(error)}")
 
     def _strange(self, where: str, why: str) -> None:
         self.left_out[STRANGE] += 1
@@ -227,26 +210,15 @@ class Staging:
         except FileNotFoundError:
             pass
         except UnfitFile as error:
-            self._strange(f"{STUDY}/{STUDY_FILE}", _what(error))
+            self._strange(f"{STUDY}/{STUDY_FILE}", reason(error))
         try:
             with copied_journal(study, self.target) as journal:
-                _write_journal(journal, into / JOURNAL, masks)
+                write_journal(journal, into / JOURNAL, masks)
         except UnfitFile as error:
-            self._strange(f"{STUDY}/{JOURNAL}", _what(error))
+            self._strange(f"{STUDY}/{JOURNAL}", reason(error))
         except sqlite3.DatabaseError as error:
             (into / JOURNAL).unlink(missing_ok=True)
             self._damaged(f"{STUDY}/{JOURNAL}", error)
-
-
-def _refuse_links(top: Inside, directory: Path) -> None:
-    for name in (CALLS, STUDY):
-        if top.is_link(name):
-            raise _linked(directory / name)
-
-
-def _linked(path: Path) -> InputError:
-    remedy = "put what it leads to in its place: a link may lead anywhere"
-    return InputError("bundling", path, "it is a link, or no file", remedy)
 
 
 def _silent(change: Table | None, table: pa.Table) -> pa.Table:
@@ -255,140 +227,3 @@ def _silent(change: Table | None, table: pa.Table) -> pa.Table:
 
 def _rewrite(file: BinaryIO, target: Path, change: Table) -> None:
     pq.write_table(change(read_table(file)), target, compression="zstd")
-
-
-def _what(error: BaseException) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split())[:200] or type(error).__name__
-
-
-# -- the journal -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def copied_journal(study: Inside, near: Path) -> Iterator[sqlite3.Connection]:
-    """A copy of the study's journal, with what SQLite keeps beside it, opened; the study's own is not touched.
-
-    Raises UnfitFile where one of its files is none of ours, sqlite3.DatabaseError where it is not a sound database.
-    """
-    place = near / ".journal"
-    place.mkdir()
-    try:
-        for suffix in ("", "-wal"):
-            try:
-                with study.open(JOURNAL + suffix, LARGEST_FILE) as file:
-                    copy_out(file, place / (JOURNAL + suffix))
-            except FileNotFoundError:
-                continue
-        with closing(sqlite3.connect(place / JOURNAL)) as journal:
-            journal.execute("PRAGMA trusted_schema = OFF")
-            yield journal
-    finally:
-        shutil.rmtree(place)
-
-
-def _write_journal(source: sqlite3.Connection, target: Path, masks: Pseudonyms | None) -> None:
-    """The tables and columns that a journal has, row by row; with `masks` under other names."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
-        made.executescript(SCHEMA)
-        for table in _JOURNAL_TABLES:
-            columns = [row[1] for row in made.execute(f"PRAGMA table_info({table})")]
-            marks = ", ".join("?" * len(columns))
-            for row in source.execute(f"SELECT {', '.join(columns)} FROM {table}"):
-                values = dict(zip(columns, row, strict=True))
-                if table == "meta" and values["key"] not in _JOURNAL_META:
-                    continue
-                if masks is not None:
-                    values = {name: _masked_value(name, value, masks) for name, value in values.items()}
-                made.execute(f"INSERT INTO {table} VALUES ({marks})", tuple(values.values()))
-        made.execute("VACUUM INTO ?", (str(target),))
-
-
-def _masked_value(column: str, value: object, masks: Pseudonyms) -> object:
-    if isinstance(value, bytes):
-        return ""
-    if not isinstance(value, str):
-        return value
-    if column == "call_id":
-        return masks.call_id(value) if value else value
-    if column == "plan":
-        try:
-            return json.dumps(mask_plan(json.loads(value), masks))
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            return masks.text(value)
-    return masks.json(value) if column in ("owner", "value") else masks.text(value)
-
-
-# -- names -----------------------------------------------------------------------------------------------
-
-
-def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
-    """The names of everybody in the data set under other names, and the key, which is made at the first time."""
-    names = Names.of_here(directory)
-    with Inside.of(directory) as top:
-        _refuse_links(top, directory)
-        if top.is_folder(CALLS):
-            with top.folder(CALLS) as calls:
-                for name in calls.names():
-                    if calls.is_folder(name):
-                        with calls.folder(name) as folder:
-                            _names_of_call(folder, names)
-        if top.is_folder(STUDY):
-            with top.folder(STUDY) as study:
-                _names_of_study(study, names, near)
-        found = names.settled()
-        if not top.is_folder(STUDY):
-            (directory / STUDY).mkdir()
-    return Pseudonyms(_key(directory / STUDY), found.relays, found.machines, found.people, found.files)
-
-
-def _names_of_call(folder: Inside, names: Names) -> None:
-    try:
-        with folder.open(RECORD, LARGEST_TEXT) as file:
-            names.in_record(CallRecord.from_json(file.read(LARGEST_TEXT)))
-    except _DAMAGE:
-        return  # the call is left out, and it is told then
-    try:
-        with folder.open(TRUTH, LARGEST_FILE) as file:
-            table = read_table(file)
-        for column in ("source", "destination"):
-            names.relays |= {str(name) for name in table.column(column).unique().to_pylist() if name}
-    except _DAMAGE:
-        return
-
-
-def _names_of_study(study: Inside, names: Names, near: Path) -> None:
-    try:
-        with study.open(STUDY_FILE, LARGEST_TEXT) as file:
-            names.in_study(file.read(LARGEST_TEXT).decode("utf-8", "replace"))
-    except OSError:
-        pass
-    try:
-        with copied_journal(study, near) as journal:
-            for (owner,) in journal.execute("SELECT owner FROM runs"):
-                names.in_values(json.loads(owner))
-            for (plan,) in journal.execute("SELECT plan FROM calls"):
-                names.in_plan(json.loads(plan))
-    except (*_DAMAGE, sqlite3.DatabaseError, AttributeError):
-        return
-
-
-def _key(study: Path) -> bytes:
-    path = study / KEY_FILE
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        try:
-            with Inside.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
-                key = bytes.fromhex(file.read(1024).decode("ascii"))
-            if len(key) != 32:
-                raise ValueError(f"{len(key)} bytes, not 32")
-        except (OSError, ValueError) as error:
-            raise InputError(
-                "reading the key", path, _what(error), "restore it, or remove it: a new one is made"
-            ) from None
-        return key
-    with os.fdopen(descriptor, "w") as opened:
-        key = secrets.token_bytes(32)
-        opened.write(key.hex())
-    return key

@@ -19,26 +19,27 @@ class ExportLayout(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command("export")(export)
 
-    @app.command("export")
-    def export(
-        dataset: Annotated[Path, typer.Argument(help="Data set to read.")],
-        out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
-        layout: Annotated[
-            ExportLayout, typer.Option("--layout", help="published: the published study's columns, one row a call.")
-        ] = ExportLayout.PUBLISHED,
-        json: JsonFlag = False,
-    ) -> None:
-        """Write a data set as the published study's table, so that its own scripts can read it."""
-        needs("export", "data")
-        from earwitness.archive.problems import Problem
-        from earwitness.published.importing import export_published
 
-        problems: list[Problem] = []
-        calls = export_published(dataset, out, problems)
-        tell_problems("export", problems)
-        if json:
-            print_records([{"layout": str(layout), "calls": calls, "file": str(out)}])
-            print_records(problem.to_dict() for problem in problems)
-        else:
-            output.print(f"{calls} calls written to {out}", markup=False, soft_wrap=True)
+def export(
+    dataset: Annotated[Path, typer.Argument(help="Data set to read.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
+    layout: Annotated[
+        ExportLayout, typer.Option("--layout", help="published: the published study's columns, one row a call.")
+    ] = ExportLayout.PUBLISHED,
+    json: JsonFlag = False,
+) -> None:
+    """Write a data set as the published study's table, so that its own scripts can read it."""
+    needs("export", "data")
+    from earwitness.archive.problems import Problem
+    from earwitness.published.importing import export_published
+
+    problems: list[Problem] = []
+    calls = export_published(dataset, out, problems)
+    tell_problems("export", problems)
+    if json:
+        print_records([{"layout": str(layout), "calls": calls, "file": str(out)}])
+        print_records(problem.to_dict() for problem in problems)
+    else:
+        output.print(f"{calls} calls written to {out}", markup=False, soft_wrap=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,98 +15,103 @@ _SHARES = ("late", "lost", "concealed", "stretched")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command()(hear)
 
-    @app.command()
-    def hear(
-        capture: Annotated[Path, typer.Argument(help="pcap or pcapng of a call, from any softphone.")],
-        reference: Annotated[
-            str | None,
-            typer.Option(
-                "--reference",
-                help="Speech that the far phone played (WAV file or the name of speech that ships): to score with, and"
-                " to make cut packets again. Without it nothing is scored.",
-            ),
-        ] = None,
-        buffer: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--buffer",
-                help="Jitter buffer: fixed:MS, pjmedia, adaptive, oracle:MS. Repeat for several. Default: pjmedia.",
-            ),
-        ] = None,
-        codec: Annotated[
-            str | None, typer.Option("--codec", help="Codec, where the capture does not tell: g711u, opus:24000 ...")
-        ] = None,
-        conceal: Annotated[
-            str | None,
-            typer.Option("--conceal", help="silence, repeat, wsola, codec, fec or pjmedia; default: the buffer's own."),
-        ] = None,
-        to: Annotated[
-            str | None, typer.Option("--to", help="Address of the phone whose ear it is; default: the capturing one.")
-        ] = None,
-        out: Annotated[
-            Path | None,
-            typer.Option("--out", help="WAV file to write; with several buffers, one each: OUT-fixed-60.wav ..."),
-        ] = None,
-        ledger: Annotated[
-            Path | None, typer.Option("--ledger", help="Parquet file: what became of each frame; named likewise.")
-        ] = None,
-        as_published: Annotated[
-            bool,
-            typer.Option(
-                "--as-published",
-                help="Score as the published study's program did: it reads WAV files from byte 44 on, whatever the"
-                " header says.",
-            ),
-        ] = False,
-        json: JsonFlag = False,
-    ) -> None:
-        """Replay a capture through any phone's ear: its jitter buffer, concealment and decoder.
 
-        A record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and what share of the speech was
-        played, late, lost, discarded, concealed or stretched. The same capture gives the same sound, always.
-        """
-        if ledger is not None:
-            needs("hear --ledger", "data")
-        from earwitness.replay.hearing import hear_capture
+def hear(
+    capture: Annotated[Path, typer.Argument(help="pcap or pcapng of a call, from any softphone.")],
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            help="Speech that the far phone played (WAV file or the name of speech that ships): to score with, and"
+            " to make cut packets again. Without it nothing is scored.",
+        ),
+    ] = None,
+    buffer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--buffer",
+            help="Jitter buffer: fixed:MS, pjmedia, adaptive, oracle:MS. Repeat for several. Default: pjmedia.",
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None, typer.Option("--codec", help="Codec, where the capture does not tell: g711u, opus:24000 ...")
+    ] = None,
+    conceal: Annotated[
+        str | None,
+        typer.Option("--conceal", help="silence, repeat, wsola, codec, fec or pjmedia; default: the buffer's own."),
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Address of the phone whose ear it is; default: the capturing one.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="WAV file to write; with several buffers, one each: OUT-fixed-60.wav ..."),
+    ] = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", help="Parquet file: what became of each frame; named likewise.")
+    ] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Score as the published study's program did: it reads WAV files from byte 44 on, whatever the"
+            " header says.",
+        ),
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Replay a capture through any phone's ear: its jitter buffer, concealment and decoder.
 
-        heard = hear_capture(
-            capture,
-            buffer or ["pjmedia"],
-            reference=reference,
-            codec=codec,
-            concealment=conceal,
-            to=to,
-            as_published=as_published,
+    A record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and what share of the speech was
+    played, late, lost, discarded, concealed or stretched. The same capture gives the same sound, always.
+    """
+    if ledger is not None:
+        needs("hear --ledger", "data")
+    from earwitness.replay.hearing import hear_capture
+
+    heard = hear_capture(
+        capture,
+        buffer or ["pjmedia"],
+        reference=reference,
+        codec=codec,
+        concealment=conceal,
+        to=to,
+        as_published=as_published,
+    )
+    records = [one.save(out, ledger, several=len(heard) > 1) for one in heard]
+    if json:
+        print_records(records)
+        return
+    _show(records, as_published)
+    if heard[0].doubt:
+        output.print(heard[0].doubt, markup=False)
+
+
+def _show(records: Sequence[Mapping[str, Any]], as_published: bool) -> None:
+    from rich.table import Table
+
+    # With --as-published the score that is printed is that one already.
+    study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("buffer", "MOS-LQO", *["as published"] * study_reads, "mouth to ear", *_SHARES, "sound"):
+        table.add_column(heading)
+    for one in records:
+        scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
+        table.add_row(
+            str(one["buffer"]),
+            *("-" if score is None else f"{score:.2f}" for score in scores),
+            f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
+            *(f"{one[f'{name}_ratio']:.1%}" for name in _SHARES),
+            str(one["audio"] or ""),
         )
-        records = [one.save(out, ledger, several=len(heard) > 1) for one in heard]
-        if json:
-            print_records(records)
-            return
-        from rich.table import Table
-
-        # With --as-published the score that is printed is that one already.
-        study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
-        table = Table(box=None, pad_edge=False)
-        for heading in ("buffer", "MOS-LQO", *["as published"] * study_reads, "mouth to ear", *_SHARES, "sound"):
-            table.add_column(heading)
-        for one in records:
-            scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
-            table.add_row(
-                str(one["buffer"]),
-                *("-" if score is None else f"{score:.2f}" for score in scores),
-                f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
-                *(f"{one[f'{name}_ratio']:.1%}" for name in _SHARES),
-                str(one["audio"] or ""),
-            )
-        output.print(table)
-        if any(one["mouth_to_ear_basis"] != "sent" for one in records):
-            output.print("+ and the least network delay, which a capture at one end cannot show", markup=False)
-        if study_reads:
-            output.print(
-                "as published: the reference read from byte 44 on, as the published study's program did, whatever its"
-                " header says (docs/ear.md)",
-                markup=False,
-            )
-        if heard[0].doubt:
-            output.print(heard[0].doubt, markup=False)
+    output.print(table)
+    if any(one["mouth_to_ear_basis"] != "sent" for one in records):
+        output.print("+ and the least network delay, which a capture at one end cannot show", markup=False)
+    if study_reads:
+        output.print(
+            "as published: the reference read from byte 44 on, as the published study's program did, whatever its"
+            " header says (docs/ear.md)",
+            markup=False,
+        )

@@ -12,41 +12,40 @@ from earwitness.cli.common import JsonFlag, output, print_line, print_records
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command()(score)
 
-    @app.command()
-    def score(
-        reference: Annotated[Path, typer.Argument(help="What was said: a sound file.")],
-        degraded: Annotated[Path, typer.Argument(help="What was heard: a sound file.")],
-        as_published: Annotated[
-            bool,
-            typer.Option(
-                "--as-published",
-                help="Read both files as the published study's program did: 8 kHz samples from byte 44 on,"
-                " whatever the header says.",
-            ),
-        ] = False,
-        wideband: Annotated[
-            bool, typer.Option("--wideband", help="Wideband PESQ (P.862.2), for 16 kHz sound.")
-        ] = False,
-        json: JsonFlag = False,
-    ) -> None:
-        """Score what was heard against what was said: PESQ (ITU-T P.862), MOS-LQO, delay, levels and a verdict.
 
-        The first line is what the ITU-T reference program prints: the raw score and MOS-LQO (P.862.1).
-        """
-        from earwitness.score.files import score_files
+def score(
+    reference: Annotated[Path, typer.Argument(help="What was said: a sound file.")],
+    degraded: Annotated[Path, typer.Argument(help="What was heard: a sound file.")],
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Read both files as the published study's program did: 8 kHz samples from byte 44 on,"
+            " whatever the header says.",
+        ),
+    ] = False,
+    wideband: Annotated[bool, typer.Option("--wideband", help="Wideband PESQ (P.862.2), for 16 kHz sound.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Score what was heard against what was said: PESQ (ITU-T P.862), MOS-LQO, delay, levels and a verdict.
 
-        found = score_files(reference, degraded, as_published=as_published, wideband=wideband)
-        if json:
-            print_records([found.to_dict()])
-            return
-        print_line(found.prediction)
-        if found.delay_ms is not None and found.delay_range_ms is not None:
-            moved = f", moving by {found.delay_range_ms:.1f} ms" if found.delay_range_ms else ""
-            output.print(f"delay      {found.delay_ms:.1f} ms{moved} over {found.utterances} utterances")
-        for name, seconds, level, activity in (
-            ("reference", found.reference_seconds, found.reference_level_dbov, found.reference_activity),
-            ("degraded", found.degraded_seconds, found.degraded_level_dbov, found.degraded_activity),
-        ):
-            output.print(f"{name:<10} {seconds:.2f} s, {level:.1f} dBov active speech level, active {activity:.0%}")
-        output.print(f"verdict    {found.verdict}: {found.verdict_reason}", markup=False, soft_wrap=True)
+    The first line is what the ITU-T reference program prints: the raw score and MOS-LQO (P.862.1).
+    """
+    from earwitness.score.files import score_files
+
+    found = score_files(reference, degraded, as_published=as_published, wideband=wideband)
+    if json:
+        print_records([found.to_dict()])
+        return
+    print_line(found.prediction)
+    if found.delay_ms is not None and found.delay_range_ms is not None:
+        moved = f", moving by {found.delay_range_ms:.1f} ms" if found.delay_range_ms else ""
+        output.print(f"delay      {found.delay_ms:.1f} ms{moved} over {found.utterances} utterances")
+    for name, seconds, level, activity in (
+        ("reference", found.reference_seconds, found.reference_level_dbov, found.reference_activity),
+        ("degraded", found.degraded_seconds, found.degraded_level_dbov, found.degraded_activity),
+    ):
+        output.print(f"{name:<10} {seconds:.2f} s, {level:.1f} dBov active speech level, active {activity:.0%}")
+    output.print(f"verdict    {found.verdict}: {found.verdict_reason}", markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.phone.pacer import SendingTimes
-from earwitness.phone.rtcp_session import MOST_ROUND_TRIPS
+from earwitness.phone.rtcp_session import MOST_ROUND_TRIPS, RtcpSession
 from earwitness.phone.sip_wire import LONGEST_LOGGED, MOST_LOGGED, SipLogEntry
 from earwitness.untrusted import (
     MOST_COUNT,
@@ -74,6 +74,21 @@ class RtcpReport:
     def median_round_trip_ms(self) -> float | None:
         """Median round-trip time; None where none was measured."""
         return float(np.median(self.round_trips_ms)) if self.round_trips_ms else None
+
+    @classmethod
+    def of(cls, session: RtcpSession) -> RtcpReport:
+        """What an RTCP session has seen so far."""
+        view = session.remote_view
+        return cls(
+            round_trips_ms=tuple(session.round_trips_ms),
+            remote_fraction_lost=view.fraction_lost if view else None,
+            remote_cumulative_lost=view.cumulative_lost if view else None,
+            remote_jitter_ms=view.jitter_ms if view else None,
+            sent=session.sent,
+            received=session.received,
+            malformed=session.malformed,
+            remote_said_bye=session.remote_said_bye,
+        )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
 from earwitness.study.design import PlannedCall, design, of_call_id
 from earwitness.study.file import StudyFile, parse_study
-from earwitness.study.journal import DamagedJournal, Journal, now, remove_database
+from earwitness.study.journal import Journal
+from earwitness.study.journal_file import DamagedJournal, now, remove_database
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE, locked, this_run
 from earwitness.study.model import Retry, Study
 from earwitness.study.retry import Ended

@@ -1,0 +1,74 @@
+"""A study's journal in a bundle: copied aside to be read, written anew row by row, under other names where asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from earwitness.archive.inside import Inside, copy_out
+from earwitness.bundle.masked import mask_plan
+from earwitness.bundle.pseudonyms import Pseudonyms
+from earwitness.bundle.reading import LARGEST_FILE
+from earwitness.study.journal_file import SCHEMA
+from earwitness.study.lock import JOURNAL
+
+_JOURNAL_TABLES = ("meta", "calls", "attempts", "runs")
+_JOURNAL_META = ("version", "frozen")
+
+
+@contextmanager
+def copied_journal(study: Inside, near: Path) -> Iterator[sqlite3.Connection]:
+    """A copy of the study's journal, with what SQLite keeps beside it, opened; the study's own is not touched.
+
+    Raises UnfitFile where one of its files is none of ours, sqlite3.DatabaseError where it is not a sound database.
+    """
+    place = near / ".journal"
+    place.mkdir()
+    try:
+        for suffix in ("", "-wal"):
+            try:
+                with study.open(JOURNAL + suffix, LARGEST_FILE) as file:
+                    copy_out(file, place / (JOURNAL + suffix))
+            except FileNotFoundError:
+                continue
+        with closing(sqlite3.connect(place / JOURNAL)) as journal:
+            journal.execute("PRAGMA trusted_schema = OFF")
+            yield journal
+    finally:
+        shutil.rmtree(place)
+
+
+def write_journal(source: sqlite3.Connection, target: Path, masks: Pseudonyms | None) -> None:
+    """The tables and columns that a journal has, row by row; with `masks` under other names."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        made.executescript(SCHEMA)
+        for table in _JOURNAL_TABLES:
+            columns = [row[1] for row in made.execute(f"PRAGMA table_info({table})")]
+            marks = ", ".join("?" * len(columns))
+            for row in source.execute(f"SELECT {', '.join(columns)} FROM {table}"):
+                values = dict(zip(columns, row, strict=True))
+                if table == "meta" and values["key"] not in _JOURNAL_META:
+                    continue
+                if masks is not None:
+                    values = {name: _masked_value(name, value, masks) for name, value in values.items()}
+                made.execute(f"INSERT INTO {table} VALUES ({marks})", tuple(values.values()))
+        made.execute("VACUUM INTO ?", (str(target),))
+
+
+def _masked_value(column: str, value: object, masks: Pseudonyms) -> object:
+    if isinstance(value, bytes):
+        return ""
+    if not isinstance(value, str):
+        return value
+    if column == "call_id":
+        return masks.call_id(value) if value else value
+    if column == "plan":
+        try:
+            return json.dumps(mask_plan(json.loads(value), masks))
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return masks.text(value)
+    return masks.json(value) if column in ("owner", "value") else masks.text(value)
