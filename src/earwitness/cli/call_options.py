@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from earwitness.cli import panels
+from earwitness.cli.common import JsonFlag
+
 if TYPE_CHECKING:
     from earwitness.call.plan import CallPlan
 
@@ -16,7 +19,7 @@ DEFAULT_OUT = Path("earwitness-data")
 
 PATH, CIRCUIT, TUNNEL = "Path", "Tor circuit", "Tunnel (vpn, vpn-tor)"
 SPEECH, PHONES, SIP = "Speech and codec", "Phones", "SIP server"
-LAB, OUTSIDE, RESULT = "Lab", "Another machine, or the public Tor network", "Result"
+LAB, OUTSIDE = "Lab", "Another machine, or the public Tor network"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +216,9 @@ class CallOptions:
     network: Annotated[
         str,
         Option(
-            help="lab, or public: use the public Tor network through the tor of this machine. With --invitation the"
-            " call goes to another machine, else back to this one (onion; tor and vpn-tor with --reached-at).",
+            help="Network of the call: lab, or public (the public Tor network, through the tor of this machine). With"
+            " --invitation the call goes to another machine, otherwise back to this one (onion; tor and vpn-tor with"
+            " --reached-at).",
             rich_help_panel=OUTSIDE,
         ),
     ] = "lab"
@@ -247,12 +251,10 @@ class CallOptions:
 
     seed: Annotated[
         int,
-        Option(help="Seed of everything random: relays, losses, RTP start values.", rich_help_panel=RESULT),
+        Option(help="Seed of everything random: relays, losses, RTP start values.", rich_help_panel=panels.RESULT),
     ] = 1
-    out: Annotated[Path, Option(help="Data set to add the call to.", rich_help_panel=RESULT)] = DEFAULT_OUT
-    json: Annotated[
-        bool, Option("--json", help="Print records as JSON lines on standard output.", rich_help_panel=RESULT)
-    ] = False
+    out: Annotated[Path, Option(help="Data set to add the call to.", rich_help_panel=panels.RESULT)] = DEFAULT_OUT
+    json: JsonFlag = False
 
     def plan(self) -> CallPlan:
         """The call to place; raises `InputError` where it is impossible."""

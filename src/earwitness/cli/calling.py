@@ -57,14 +57,14 @@ def call_as_asked(asked: CallOptions) -> int:
 
 
 def _call_this_machine_as_asked(plan: CallPlan, asked: CallOptions) -> int:
-    from earwitness.errors import naming_field
     from earwitness.remote.loopback_answerer import BesideOptions
     from earwitness.remote.service import check_media_port
 
-    with naming_field("media_port"):
-        port = check_media_port(asked.media_port)
     options = BesideOptions(
-        place=plan.from_place, reached_at=asked.reached_at, media_port=port, tor_control=asked.tor_control or ""
+        place=plan.from_place,
+        reached_at=asked.reached_at,
+        media_port=check_media_port(asked.media_port),
+        tor_control=asked.tor_control or "",
     )
     return call_this_machine([plan], options, asked.out, calls_an_hour=asked.calls_an_hour, json=asked.json)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import needs
 
 if TYPE_CHECKING:
@@ -16,11 +17,20 @@ if TYPE_CHECKING:
 
 ClusterOption = Annotated[
     str | None,
-    typer.Option("--cluster", help="tls://HOST:PORT of a scheduler (`earwitness cluster schedule`): use its machines."),
+    typer.Option(
+        "--cluster",
+        help="Use the machines of a cluster: tls://HOST:PORT of its scheduler (`earwitness cluster schedule`)."
+        " Default: this machine.",
+        rich_help_panel=panels.WORK,
+    ),
 ]
 KeysOption = Annotated[
     Path | None,
-    typer.Option("--keys", help="With --cluster: folder with this machine's keys, such as DIR/client."),
+    typer.Option(
+        "--keys",
+        help="Folder with this machine's keys for --cluster, such as DIR/client. Default: none.",
+        rich_help_panel=panels.WORK,
+    ),
 ]
 
 

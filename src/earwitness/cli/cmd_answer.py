@@ -7,55 +7,98 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, event_lines, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(answer)
+    app.command(rich_help_panel=panels.CALLS)(answer)
 
 
 def answer(
-    listen: Annotated[str, typer.Option(help="ADDRESS:PORT of the control channel.")] = "0.0.0.0:7717",
-    init: Annotated[
-        Path | None, typer.Option(help="Make keys and an invitation in this folder, and stop: for --keys later.")
-    ] = None,
-    keys: Annotated[Path | None, typer.Option(help="Folder made by --init. Default: keys for this run.")] = None,
-    invitation: Annotated[
-        Path, typer.Option(help="Without --keys: where this run's invitation is written; removed at the end.")
-    ] = Path("earwitness-invitation.json"),
+    listen: Annotated[
+        str, typer.Option(help="ADDRESS:PORT at which the control channel listens.", rich_help_panel=panels.MEETING)
+    ] = "0.0.0.0:7717",
     reached_at: Annotated[
-        str, typer.Option(help="Address by which callers and exits reach this machine, if not its own (NAT).")
+        str,
+        typer.Option(
+            help="Address at which callers and exits reach this machine, where it is not its own (NAT)."
+            " Default: its own.",
+            rich_help_panel=panels.MEETING,
+        ),
     ] = "",
-    place: Annotated[str, typer.Option(help="City that this machine is in, for the records.")] = "",
-    name: Annotated[str, typer.Option(help="Name of this machine in records. Default: its host name.")] = "",
-    store: Annotated[
-        Path | None, typer.Option(help="Where what is measured is kept. Default: ~/.local/state/earwitness.")
-    ] = None,
     media_port: Annotated[
         int,
-        typer.Option(help="TCP port that takes the streams of paths: tcp, tor, vpn, vpn-tor; 0: any. Exits like 443."),
+        typer.Option(
+            help="TCP port for the streams of the paths tcp, tor, vpn and vpn-tor; 0: any free one. Exits like 443.",
+            rich_help_panel=panels.MEETING,
+        ),
     ] = 0,
     tor_control: Annotated[
         str,
         typer.Option(
             help="Control port of the tor here that offers onion services, unix:/path or host:port."
-            " Default: /run/tor/control, else port 9051."
+            " Default: /run/tor/control, else port 9051.",
+            rich_help_panel=panels.MEETING,
         ),
     ] = "",
-    patience: Annotated[
-        float, typer.Option(help="Seconds that a call is kept whose caller is away and whose media have stopped.")
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Make keys and an invitation in this folder and stop; use them later with --keys. Default: serve.",
+            rich_help_panel=panels.MEETING,
+        ),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Folder that --init made. Default: keys for this run only.", rich_help_panel=panels.MEETING),
+    ] = None,
+    invitation: Annotated[
+        Path,
+        typer.Option(
+            help="File for the invitation of a run without --keys; it is removed at the end.",
+            rich_help_panel=panels.MEETING,
+        ),
+    ] = Path("earwitness-invitation.json"),
+    place: Annotated[
+        str, typer.Option(help="City of this machine, for the records. Default: none.", rich_help_panel=panels.RECORDS)
+    ] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            help="Name of this machine in the records. Default: its host name.", rich_help_panel=panels.RECORDS
+        ),
+    ] = "",
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps what is measured. Default: ~/.local/state/earwitness.",
+            rich_help_panel=panels.RECORDS,
+        ),
+    ] = None,
+    patience_s: Annotated[
+        float,
+        typer.Option(
+            "--patience",
+            help="Seconds for which a call is kept whose caller has gone and whose media have stopped.",
+            rich_help_panel=panels.RECORDS,
+        ),
     ] = 60.0,
     clock_offset_ms: Annotated[
-        float, typer.Option(help="As if this machine's clock were so far ahead: checks the instrument.")
+        float,
+        typer.Option(
+            help="Pretend that this machine's clock is ahead by so many ms; checks the measurement itself.",
+            rich_help_panel=panels.RECORDS,
+        ),
     ] = 0.0,
     json: JsonFlag = False,
 ) -> None:
-    """Wait for calls from another machine: TLS, and only for the holder of the invitation.
+    """Wait for calls from another machine, over TLS, and only from the holder of the invitation.
 
-    It runs the callee's capture, phone, path end (also an OpenVPN server, or an onion service of the tor here) and,
-    where asked, a SIP server made for the call, while `earwitness call --to HOST --invitation FILE` measures
-    from the other side, and keeps what it measured by call id, whatever becomes of the connection.
+    It runs the callee's capture, phone and end of the path (also an OpenVPN server, or an onion service of the tor
+    here) and, if asked, a SIP server for the call, while `earwitness call --to HOST --invitation FILE` measures from
+    the other side. It keeps what it measured by call id, whatever becomes of the connection.
     """
     needs("answer", "lab")
     from earwitness.netns.sandbox import in_sandbox, rerun_inside
@@ -79,7 +122,7 @@ def answer(
         store=store,
         media_port=check_media_port(media_port),
         tor_control=tor_control,
-        patience_s=patience,
+        patience_s=patience_s,
         clock_offset_ms=clock_offset_ms,
     )
     if not (may_make_devices() or in_sandbox()):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import print_left_out, tell_left_out
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
@@ -14,45 +15,68 @@ from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_r
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(blame)
+    app.command(rich_help_panel=panels.DATASETS)(blame)
 
 
 def blame(
     calls_or_capture: Annotated[
-        Path, typer.Argument(metavar="DATASET|CAPTURE", help="Data set, or pcap or pcapng of a call.")
+        Path, typer.Argument(metavar="DATASET|CAPTURE", help="Data set, or pcap or pcapng file of a call.")
     ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the phone whose ear it is (capture only). Default: the capturing phone.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="Codec, where the capture does not name it (capture only). Default: as the capture has it.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None,
+    captures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that was imported: gives each phone's own playing clock. Default: the data set alone.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None,
+    calls: Annotated[
+        int | None,
+        typer.Option(min=1, help="Look at the first so many calls only. Default: all.", rich_help_panel=panels.CHOICE),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
-            "--reference",
-            help="What was said: WAV file or name of speech that ships. For a capture, and for imported calls.",
+            help="What was said: a WAV file or the name of a shipped speech. A capture needs it, and so do"
+            " imported calls. Default: the speech stored beside each call.",
+            rich_help_panel=panels.METHOD,
         ),
     ] = None,
     buffer: Annotated[
         str | None,
-        typer.Option("--buffer", help="Jitter buffer to hear through; default: as the call was heard, else pjmedia."),
+        typer.Option(
+            help="Jitter buffer to hear through. Default: as the call was heard, else pjmedia.",
+            rich_help_panel=panels.METHOD,
+        ),
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="In a capture: address of the phone whose ear it is.")] = None,
-    codec: Annotated[
-        str | None, typer.Option("--codec", help="In a capture: the codec, where it does not tell.")
-    ] = None,
-    captures: Annotated[
-        Path | None,
-        typer.Option("--captures", help="Folder that was imported: for each phone's own playing clock."),
-    ] = None,
-    calls: Annotated[int | None, typer.Option("--calls", min=1, help="Only the first so many calls.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that work at the same time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1,
     cluster: ClusterOption = None,
     keys: KeysOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for results; default: the data set's folder blame.")
+        Path | None,
+        typer.Option(
+            help="Folder for the results. Default: the folder blame of the data set.", rich_help_panel=panels.RESULT
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Say what took a call's quality: codec, far phone, loss, lateness, concealment, moving delay, or PESQ itself.
+    """Say what cost a call its quality: codec, far phone, loss, lateness, concealment, delay changes, or PESQ itself.
 
-    The call is replayed with one cause after the other put back; each part is the difference of two neighbouring
-    scores, so the parts sum to all that was lost. For a data set also tables and a figure are written.
+    The call is replayed with one cause after the other removed. Each part is the difference between two neighbouring
+    scores, so the parts add up to the whole loss. For a data set, tables and a figure are written as well.
     """
     needs("blame", "report")
     if calls_or_capture.is_file():

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 
 _MOST_TOLD = 20
@@ -14,27 +15,39 @@ _MOST_TOLD = 20
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(bundle)
+    app.command(rich_help_panel=panels.DATASETS)(bundle)
 
 
 def bundle(
-    dataset: Annotated[Path, typer.Argument(help="The data set.")],
-    out: Annotated[Path, typer.Option(help="The file to write, .tar.gz.")],
+    dataset: Annotated[Path, typer.Argument(help="Data set: a folder that `call`, `study run` or `import` made.")],
+    out: Annotated[Path, typer.Option(help="File to write: NAME.tar.gz.", rich_help_panel=panels.RESULT)],
     audio: Annotated[
-        bool, typer.Option("--audio/--no-audio", help="Without: no sound, no captures, no packet's payload.")
+        bool,
+        typer.Option(
+            "--audio/--no-audio",
+            help="Include sound, captures and the payload of packets.",
+            rich_help_panel=panels.CHOICE,
+        ),
     ] = True,
     pseudonyms: Annotated[
         bool,
-        typer.Option("--pseudonyms", help="Other names for relays, addresses and machines; leaves captures out."),
+        typer.Option(
+            "--pseudonyms",
+            help="Replace the names of relays, addresses and machines, and leave captures out.",
+            rich_help_panel=panels.CHOICE,
+        ),
     ] = False,
     figures: Annotated[
-        bool, typer.Option("--figures/--no-figures", help="Draw the figures once and keep their hashes.")
+        bool,
+        typer.Option(
+            "--figures/--no-figures", help="Draw every figure once and store its hash.", rich_help_panel=panels.CHOICE
+        ),
     ] = True,
     json: JsonFlag = False,
 ) -> None:
-    """Pack a data set with its study, journal, hashes and versions; `make figures` in it rebuilds every figure.
+    """Pack a data set with its study, journal, hashes and versions; `make figures` in it draws every figure again.
 
-    The key of the pseudonyms stays in DATASET/study: with it, later bundles use the same ones.
+    The key of the pseudonyms stays in DATASET/study. Later bundles made with it use the same pseudonyms.
     """
     needs("bundle", "report" if figures else "data")
     import dataclasses

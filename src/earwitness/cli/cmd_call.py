@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.call_options import CallOptions
 from earwitness.cli.common import needs
 from earwitness.cli.options import taking
@@ -11,7 +12,7 @@ from earwitness.cli.options import taking
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(call)
+    app.command(rich_help_panel=panels.CALLS)(call)
 
 
 @taking(CallOptions)

@@ -8,36 +8,51 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records, tell_problems
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(compare)
+    app.command(rich_help_panel=panels.DATASETS)(compare)
 
 
 def compare(
-    dataset: Annotated[Path, typer.Argument(help="The data set.")],
+    dataset: Annotated[Path, typer.Argument(help="Data set: a folder that `call`, `study run` or `import` made.")],
     by: Annotated[
         str,
-        typer.Option(help="What to compare by: path, codec, places, speech, phone, load, link, buffer or concealment."),
+        typer.Option(
+            help="What to compare by: path, codec, places, speech, phone, load, link, buffer or concealment.",
+            rich_help_panel=panels.CHOICE,
+        ),
     ] = "path",
     measure: Annotated[
-        list[str] | None, typer.Option(help="A column of the rows, completed or acceptable; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="A column of the rows, completed or acceptable; repeat it for several. Default: the usual ones.",
+            rich_help_panel=panels.CHOICE,
+        ),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=10, help="Resamples of each interval.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 1,
     any_instrument: Annotated[
-        bool, typer.Option("--any-instrument", help="Use calls whose instrument was not good enough, too.")
+        bool,
+        typer.Option(
+            "--any-instrument",
+            help="Include calls in which this machine's own timing was not good enough.",
+            rich_help_panel=panels.CHOICE,
+        ),
     ] = False,
+    resamples: Annotated[
+        int, typer.Option(min=10, help="Number of resamples for each interval.", rich_help_panel=panels.METHOD)
+    ] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.", rich_help_panel=panels.METHOD)] = 1,
     json: JsonFlag = False,
 ) -> None:
     """Compare calls that differ in one thing only: paired differences, 95 % intervals, effect sizes.
 
-    Two calls make a pair when they are of the same repeat of a study (else: have the same seed) and are alike in
-    all but the axis. Intervals resample whole pairs of places. `d_z` is Cohen's d of the paired differences;
-    `higher` the share of pairs in which the second is higher, ties counted half. `completed` and `acceptable` are
-    shares of calls.
+    Two calls make a pair when they belong to the same repeat of a study (otherwise: have the same seed) and are alike
+    in all but the axis. Intervals resample whole pairs of places. `d_z` is Cohen's d of the paired differences;
+    `higher` is the share of pairs in which the second is higher, where ties count half. `completed` and `acceptable`
+    are shares of calls.
     """
     from rich.table import Table
 

@@ -6,16 +6,17 @@ import dataclasses
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_records
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(doctor)
+    app.command(rich_help_panel=panels.MACHINE)(doctor)
 
 
 def doctor(json: JsonFlag = False) -> None:
-    """Say what is missing on this machine, and the command that mends it; exit 1 if the main job cannot run."""
+    """Say what is missing on this machine, and which command installs it. Exit code 1: calls cannot be placed."""
     from rich.table import Table
     from rich.text import Text
 

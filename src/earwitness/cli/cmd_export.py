@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records, tell_problems
 
 
@@ -19,14 +20,18 @@ class ExportLayout(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("export")(export)
+    app.command("export", rich_help_panel=panels.DATASETS)(export)
 
 
 def export(
-    dataset: Annotated[Path, typer.Argument(help="Data set to read.")],
-    out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
+    dataset: Annotated[Path, typer.Argument(help="Data set: a folder that `call`, `study run` or `import` made.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write.", rich_help_panel=panels.RESULT)],
     layout: Annotated[
-        ExportLayout, typer.Option("--layout", help="published: the published study's columns, one row a call.")
+        ExportLayout,
+        typer.Option(
+            help="Layout of the table. published: the published study's columns, one row a call.",
+            rich_help_panel=panels.RESULT,
+        ),
     ] = ExportLayout.PUBLISHED,
     json: JsonFlag = False,
 ) -> None:

@@ -7,24 +7,32 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(fetch)
+    app.command(rich_help_panel=panels.CALLS)(fetch)
 
 
 def fetch(
-    call_id: Annotated[str, typer.Argument(help="The call, as `earwitness call` and `answer` name it.")],
-    to: Annotated[str, typer.Option("--to", help="HOST[:PORT] of the other machine.")],
-    invitation: Annotated[Path, typer.Option(help="The invitation that its `earwitness answer` wrote.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: one named after the call.")] = None,
+    call_id: Annotated[str, typer.Argument(help="Id of the call, as `earwitness call` and `answer` print it.")],
+    to: Annotated[str, typer.Option(help="HOST[:PORT] of the other machine.", rich_help_panel=panels.MEETING)],
+    invitation: Annotated[
+        Path, typer.Option(help="Invitation that its `earwitness answer` wrote.", rich_help_panel=panels.MEETING)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the files. Default: a folder named after the call.", rich_help_panel=panels.RESULT
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Fetch the callee's capture of a call whose caller could not: it crashed, or lost the other machine.
+    """Fetch the callee's files of a call whose caller could not: it crashed, or lost the other machine.
 
-    The answering machine keeps captures and events by call id, also of calls that failed.
+    The answering machine keeps captures and events by call id, those of failed calls too.
     """
     needs("fetch", "lab")
     from earwitness.netns.termination import run

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records
 
 _SHARES = ("late", "lost", "concealed", "stretched")
@@ -15,57 +16,76 @@ _SHARES = ("late", "lost", "concealed", "stretched")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(hear)
+    app.command(rich_help_panel=panels.RECORDINGS)(hear)
 
 
 def hear(
-    capture: Annotated[Path, typer.Argument(help="pcap or pcapng of a call, from any softphone.")],
+    capture: Annotated[Path, typer.Argument(help="pcap or pcapng file of a call, from any softphone.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the phone whose ear it is. Default: the capturing phone.", rich_help_panel=panels.CHOICE
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="Codec, where the capture does not name it: g711u, opus:24000 ... Default: as the capture has it.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
-            "--reference",
-            help="Speech that the far phone played (WAV file or the name of speech that ships): to score with, and"
-            " to make cut packets again. Without it nothing is scored.",
+            help="Speech that the far phone played: a WAV file or the name of a shipped speech. It is"
+            " needed for scores, and for packets that were cut. Default: none, no scores.",
+            rich_help_panel=panels.METHOD,
         ),
     ] = None,
     buffer: Annotated[
         list[str] | None,
         typer.Option(
-            "--buffer",
-            help="Jitter buffer: fixed:MS, pjmedia, adaptive, oracle:MS. Repeat for several. Default: pjmedia.",
+            help="Jitter buffer: fixed:MS, pjmedia, adaptive or oracle:MS; repeat it for several. Default: pjmedia.",
+            rich_help_panel=panels.METHOD,
         ),
-    ] = None,
-    codec: Annotated[
-        str | None, typer.Option("--codec", help="Codec, where the capture does not tell: g711u, opus:24000 ...")
     ] = None,
     conceal: Annotated[
         str | None,
-        typer.Option("--conceal", help="silence, repeat, wsola, codec, fec or pjmedia; default: the buffer's own."),
-    ] = None,
-    to: Annotated[
-        str | None, typer.Option("--to", help="Address of the phone whose ear it is; default: the capturing one.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="WAV file to write; with several buffers, one each: OUT-fixed-60.wav ..."),
-    ] = None,
-    ledger: Annotated[
-        Path | None, typer.Option("--ledger", help="Parquet file: what became of each frame; named likewise.")
+        typer.Option(
+            help="What fills a missing frame: silence, repeat, wsola, codec, fec or pjmedia. Default: the"
+            " buffer's own.",
+            rich_help_panel=panels.METHOD,
+        ),
     ] = None,
     as_published: Annotated[
         bool,
         typer.Option(
             "--as-published",
-            help="Score as the published study's program did: it reads WAV files from byte 44 on, whatever the"
-            " header says.",
+            help="Score as the published study's program did, which reads WAV files from byte 44 on,"
+            " whatever the header says.",
+            rich_help_panel=panels.METHOD,
         ),
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="WAV file to write; with several buffers one each, OUT-fixed-60.wav ... Default: none.",
+            rich_help_panel=panels.RESULT,
+        ),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet file of what became of each frame, named in the same way. Default: none.",
+            rich_help_panel=panels.RESULT,
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Replay a capture through any phone's ear: its jitter buffer, concealment and decoder.
+    """Replay a capture through a phone's ear: its jitter buffer, concealment and decoder.
 
-    A record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and what share of the speech was
-    played, late, lost, discarded, concealed or stretched. The same capture gives the same sound, always.
+    Gives a record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and the shares of the speech
+    that were played, late, lost, discarded, concealed or stretched. The same capture always gives the same sound.
     """
     if ledger is not None:
         needs("hear --ledger", "data")

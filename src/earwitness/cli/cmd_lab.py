@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.naming import CommandLine
 from earwitness.events import Event, StageReached
@@ -16,50 +17,82 @@ if TYPE_CHECKING:
 
 lab = CommandLine(
     no_args_is_help=True,
-    help="Keep a lab up for use by hand: hosts in cities, the emulated network between them, a private Tor network. "
-    "Other commands use it when it is up, and otherwise start one of their own and end it.",
+    help="Keep a lab running: hosts in cities, the emulated network between them, a private Tor network."
+    " Other commands use it while it is up; otherwise they start one of their own and end it.",
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.add_typer(lab, name="lab")
+    app.add_typer(lab, name="lab", rich_help_panel=panels.CALLS)
 
 
 @lab.command()
 def up(
-    caller_place: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
-    callee_place: Annotated[str, typer.Option("--to", help="City of the callee.")] = "New York",
+    caller_place: Annotated[
+        str, typer.Option("--from", help="City of the caller.", rich_help_panel=panels.PLACES)
+    ] = "Frankfurt",
+    callee_place: Annotated[
+        str, typer.Option("--to", help="City of the callee.", rich_help_panel=panels.PLACES)
+    ] = "New York",
+    seed: Annotated[
+        int, typer.Option(help="Seed of every random decision of the network.", rich_help_panel=panels.PLACES)
+    ] = 1,
     with_tor: Annotated[
-        bool, typer.Option("--tor/--no-tor", help="With a private Tor network, or caller, callee and server only.")
-    ] = True,
-    authorities: Annotated[int, typer.Option(help="Directory authorities.")] = 3,
-    relays: Annotated[int, typer.Option(help="Relays, in cities of their own.")] = 8,
-    relay_nodelay: Annotated[bool, typer.Option(help="Force TCP_NODELAY on the relays; stock tor has it off.")] = False,
-    load: Annotated[
-        str,
+        bool,
         typer.Option(
-            help="Background traffic over the relays for as long as the lab is up: web:CLIENTS[,page=KIB][,pause=S], "
-            "bulk:CLIENTS[,rate=MBIT], several with +."
+            "--tor/--no-tor",
+            help="Start a private Tor network; without it there are caller, callee and server only.",
+            rich_help_panel=panels.TOR,
         ),
-    ] = NO_LOAD,
+    ] = True,
+    authorities: Annotated[
+        int, typer.Option(help="Number of directory authorities, 1 to 5.", rich_help_panel=panels.TOR)
+    ] = 3,
+    relays: Annotated[
+        int, typer.Option(help="Number of relays, each in a city, 3 to 200.", rich_help_panel=panels.TOR)
+    ] = 8,
+    relay_nodelay: Annotated[
+        bool,
+        typer.Option(
+            "--relay-nodelay/--no-relay-nodelay",
+            help="Set TCP_NODELAY on the relays; stock tor does not.",
+            rich_help_panel=panels.TOR,
+        ),
+    ] = False,
     relay_mbit: Annotated[
         float | None,
         typer.Option(
-            help="Bound on each relay's rate, Mbit/s, so that a load queues; `call --load` needs it. 0: none."
-            " Default: 2 with --load, else 0."
+            help="Limit of each relay in Mbit/s, so that a load queues; `call --load` needs it. 0: no"
+            " limit. Default: 2 with --load, else 0.",
+            rich_help_panel=panels.TOR,
         ),
     ] = None,
+    load: Annotated[
+        str,
+        typer.Option(
+            help="Background traffic over the relays as long as the lab is up:"
+            " web:CLIENTS[,page=KIB][,pause=S], bulk:CLIENTS[,rate=MBIT], several with +.",
+            rich_help_panel=panels.LINKS,
+        ),
+    ] = NO_LOAD,
     links: Annotated[
         list[str] | None,
         typer.Option(
             "--link",
-            help="Change links on top of geography: `caller-callee:jitter=5,loss=0.01` (both ways), "
-            "`caller>callee:...` (one way), `relay3:...` (all of a host's), `*:...`. May be given several times.",
+            help="Change links on top of geography: `caller-callee:jitter=5,loss=0.01` (both ways; ms,"
+            " ratio), `caller>callee:...` (one way), `relay3:...` (all of a host), `*:...`. Repeat it"
+            " for several. Default: none.",
+            rich_help_panel=panels.LINKS,
         ),
     ] = None,
-    inflation: Annotated[float | None, typer.Option(help="Delay over great-circle distance in fibre.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random decision of the network.")] = 1,
+    inflation: Annotated[
+        float | None,
+        typer.Option(
+            help="Ratio of the delay of links to that of light in fibre along the great circle. Default: 1.6.",
+            rich_help_panel=panels.LINKS,
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Start a lab and leave it running until `earwitness lab down`."""
@@ -110,7 +143,7 @@ def up(
 
 @lab.command()
 def status(json: JsonFlag = False) -> None:
-    """Show the lab that is up: hosts, circuits, how late the emulator is. Exit 1 when none is up or it is not well."""
+    """Show the running lab: hosts, circuits, how late the emulator is. Exit code 1: none runs, or it has faults."""
     import asyncio
 
     needs("lab status", "lab")
@@ -136,10 +169,10 @@ def status(json: JsonFlag = False) -> None:
 
 @lab.command(context_settings={"ignore_unknown_options": True})
 def run(
-    host: Annotated[str, typer.Argument(help="caller, callee, server, relay1 ...")],
+    host: Annotated[str, typer.Argument(help="Host of the lab: caller, callee, server, relay1 ...")],
     command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
 ) -> None:
-    """Run a command on a host of the lab that is up, for example `earwitness lab run caller tcpdump -ni lab0`."""
+    """Run a command on a host of the running lab, for example `earwitness lab run caller tcpdump -ni lab0`."""
     needs("lab run", "lab")
     from earwitness.lab.lab import Lab
     from earwitness.netns.sandbox import in_sandbox
@@ -160,7 +193,7 @@ def run(
 
 @lab.command()
 def down(json: JsonFlag = False) -> None:
-    """End the lab that is up, and show that nothing of it is left."""
+    """End the running lab, and show that nothing of it is left."""
     needs("lab down", "lab")
     from earwitness.lab import keeper
 

@@ -7,24 +7,27 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_csv, print_records, tell_problems
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(query)
+    app.command(rich_help_panel=panels.DATASETS)(query)
 
 
 def query(
-    dataset: Annotated[Path, typer.Argument(help="The data set.")],
-    sql: Annotated[str, typer.Argument(help="The question, in SQL as DuckDB has it.")],
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    dataset: Annotated[Path, typer.Argument(help="Data set: a folder that `call`, `study run` or `import` made.")],
+    sql: Annotated[str, typer.Argument(help="The question in SQL, as DuckDB reads it.")],
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV instead of a table.", rich_help_panel=panels.RESULT)
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Ask a data set a question in SQL.
 
-    Tables: calls (one row a call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and
-    for a study planned and attempts. Example: "SELECT arm, median(mos_lqo) FROM calls GROUP BY arm".
+    Tables: calls (one row a call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and for
+    a study planned and attempts. Example: "SELECT arm, median(mos_lqo) FROM calls GROUP BY arm".
     """
     needs("query", "query")
     from rich.table import Table

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress, tell_problems
 from earwitness.errors import InputError
 from earwitness.events import Event, StageReached
@@ -14,30 +15,43 @@ from earwitness.events import Event, StageReached
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(report)
+    app.command(rich_help_panel=panels.DATASETS)(report)
 
 
 def report(
-    dataset: Annotated[Path, typer.Argument(help="Directory of a data set (as --out of a call or study made it).")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write; default: report.html in the data set.")
-    ] = None,
+    dataset: Annotated[Path, typer.Argument(help="Data set: a folder that `call`, `study run` or `import` made.")],
     calls: Annotated[
         str,
-        typer.Option("--calls", help="How many calls to show in full, with packets and sound: a number or `all`."),
+        typer.Option(
+            help="Number of calls to show in full, with packets and sound, or all.", rich_help_panel=panels.CHOICE
+        ),
     ] = "24",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="HTML file to write. Default: report.html in the data set.",
+            rich_help_panel=panels.RESULT,
+        ),
+    ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option("--figures", help="Also write figures for a paper (PDF and PNG) into this directory."),
+        typer.Option(
+            help="Folder for figures of a paper, as PDF and PNG. Default: none are drawn.",
+            rich_help_panel=panels.RESULT,
+        ),
     ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    show: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser.", rich_help_panel=panels.RESULT)
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Write the report of a data set: one HTML file that works from disk, offline, with sound.
 
-    It holds the verdict table, the paths compared, and call by call the circuit, what was said and what was
-    heard (to see and to play), and the delay of every packet. With `--json` the rows of the data set are
-    printed, one object a call and direction.
+    It has the table of verdicts, the comparison of paths, and call by call the circuit, what was said and what was
+    heard (to see and to play), and the delay of every packet. With --json the rows of the data set are printed, one
+    object a call and direction.
     """
     needs("report", "report")
     from earwitness.archive.codec import to_plain

@@ -7,29 +7,37 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(reproduce)
+    app.command(rich_help_panel=panels.DATASETS)(reproduce)
 
 
 def reproduce(
-    folder: Annotated[Path, typer.Argument(help="The published study's artifact, or a data set of ours.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for tables, figures and the page.")],
+    folder: Annotated[Path, typer.Argument(help="The published study's artifact, or a data set of Earwitness.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and the page.", rich_help_panel=panels.RESULT)],
     raw: Annotated[
-        bool, typer.Option("--raw/--no-raw", help="Measure the artifact's captures and recordings too.")
+        bool,
+        typer.Option(
+            "--raw/--no-raw",
+            help="Measure the artifact's captures and recordings as well.",
+            rich_help_panel=panels.CHOICE,
+        ),
     ] = True,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that measure at the same time.")] = 1,
-    resamples: Annotated[int, typer.Option("--resamples", min=10, help="Resamples of each interval.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the resampling.")] = 1,
+    resamples: Annotated[
+        int, typer.Option(min=10, help="Number of resamples for each interval.", rich_help_panel=panels.METHOD)
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.", rich_help_panel=panels.METHOD)] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1,
     json: JsonFlag = False,
 ) -> None:
-    """Compute the published numbers and figures again, beside the published and the corrected ones.
+    """Compute the published numbers and figures again, and set them beside the published and the corrected ones.
 
-    Writes CSV and Markdown tables, figures as PDF and PNG, and one page, reproduction.html. With a data set of ours
-    it draws the same figures for a new study.
+    Writes CSV and Markdown tables, figures as PDF and PNG, and one page, reproduction.html. From a data set of
+    Earwitness it draws the same figures for a new study.
     """
     needs("reproduce", "report")
     from earwitness.netns.workers import pool

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_line, print_records
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(score)
+    app.command(rich_help_panel=panels.RECORDINGS)(score)
 
 
 def score(
@@ -24,9 +25,15 @@ def score(
             "--as-published",
             help="Read both files as the published study's program did: 8 kHz samples from byte 44 on,"
             " whatever the header says.",
+            rich_help_panel=panels.METHOD,
         ),
     ] = False,
-    wideband: Annotated[bool, typer.Option("--wideband", help="Wideband PESQ (P.862.2), for 16 kHz sound.")] = False,
+    wideband: Annotated[
+        bool,
+        typer.Option(
+            "--wideband", help="Use wideband PESQ (P.862.2), for sound of 16 kHz.", rich_help_panel=panels.METHOD
+        ),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Score what was heard against what was said: PESQ (ITU-T P.862), MOS-LQO, delay, levels and a verdict.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(timing)
+    app.command(rich_help_panel=panels.RECORDINGS)(timing)
 
 
 def timing(
@@ -24,28 +25,62 @@ def timing(
     side: Annotated[
         str | None,
         typer.Option(
-            help="What this side received: caller or callee, by who sent the INVITE; in the published study's tunnel"
-            " packets from 10.8.0.1 or from 10.8.0.2."
+            help="Side whose received packets are timed: caller or callee, by who sent the INVITE; in the"
+            " published study's tunnel, packets from 10.8.0.1 or from 10.8.0.2. Default: both.",
+            rich_help_panel=panels.CHOICE,
         ),
     ] = None,
-    address: Annotated[str | None, typer.Option(help="Only streams sent from this address.")] = None,
-    stream: Annotated[str | None, typer.Option(help="Only this stream: SSRC (0x...) or number, from 1.")] = None,
-    port: Annotated[list[int] | None, typer.Option(help="RTP is on this UDP port only (may be given again).")] = None,
-    clock_rate: Annotated[int | None, typer.Option(min=1, help="RTP clock in Hz, whatever the packets say.")] = None,
-    payload_type: Annotated[
-        list[str] | None, typer.Option(help="What a payload type means: 97=speex/8000 (may be given again).")
+    address: Annotated[
+        str | None,
+        typer.Option(help="Only streams sent from this address. Default: all.", rich_help_panel=panels.CHOICE),
     ] = None,
-    as_published: Annotated[
-        bool, typer.Option("--as-published", help="The published study's six jitter statistics, 3 decimals.")
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this stream: its SSRC (0x...) or its number, from 1. Default: all.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None,
+    port: Annotated[
+        list[int] | None,
+        typer.Option(help="UDP port of RTP; repeat it for several. Default: any.", rich_help_panel=panels.CHOICE),
+    ] = None,
+    clock_rate: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="RTP clock in Hz, whatever the packets say. Default: as the payload type says.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None,
+    payload_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Meaning of a payload type: 97=speex/8000; repeat it for several. Default: as the SDP and"
+            " RFC 3551 say.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None,
+    spike_ms: Annotated[
+        float, typer.Option(help="Shortest gap that counts as a delay spike, in ms.", rich_help_panel=panels.METHOD)
+    ] = 150.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Read on after damage in a pcap file.", rich_help_panel=panels.METHOD)
     ] = False,
-    spike_ms: Annotated[float, typer.Option(help="A gap longer than this is a delay spike, ms.")] = 150.0,
-    resume: Annotated[bool, typer.Option("--resume", help="Read on after damage in a pcap.")] = False,
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Print the published study's six jitter statistics, to 3 decimals.",
+            rich_help_panel=panels.RESULT,
+        ),
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Print the timing of the RTP streams in captures: jitter, gaps, spikes, bursts, loss, delay variation.
 
-    Without --side, --address or --stream, every stream of every capture. Of several captures, one that cannot be used
-    is told on standard error, the others are done, and the command ends with 2.
+    Without --side, --address or --stream, every stream of every capture is timed. Of several captures, one that cannot
+    be used is reported on standard error, the others are timed, and the command ends with 2.
     """
     from earwitness.errors import InputError
     from earwitness.trace.capture import read_capture

@@ -7,23 +7,28 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(watch)
+    app.command(rich_help_panel=panels.STUDIES)(watch)
 
 
 def watch(
-    file: Annotated[Path, typer.Argument(help="The study file (TOML); its \\[watch] table is the schedule.")],
-    out: Annotated[Path, typer.Option(help="Directory of the days' data sets.")] = Path("earwitness-watch"),
-    metrics: Annotated[str, typer.Option(help="HOST:PORT for Prometheus.")] = "127.0.0.1:9709",
+    file: Annotated[Path, typer.Argument(help="Study file (TOML); its \\[watch] table is the schedule.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the data sets, one a day.", rich_help_panel=panels.RESULT)
+    ] = Path("earwitness-watch"),
+    metrics: Annotated[
+        str, typer.Option(help="HOST:PORT at which Prometheus finds /metrics.", rich_help_panel=panels.RESULT)
+    ] = "127.0.0.1:9709",
     json: JsonFlag = False,
 ) -> None:
-    """Measure blocks of a study for ever on a schedule, a data set a day, and serve /metrics for Prometheus.
+    """Measure blocks of a study on a schedule, into a data set a day, and serve /metrics for Prometheus.
 
-    Ctrl-C ends it after the calls on the air. A watch that is started again goes on with the day's data set.
+    Ctrl-C ends it after the running calls. A watch that is started again continues the day's data set.
     """
     needs("watch", "watch")
     import asyncio

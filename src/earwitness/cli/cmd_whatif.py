@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress, progress_bar
 
@@ -29,48 +30,56 @@ def print_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(whatif)
+    app.command(rich_help_panel=panels.DATASETS)(whatif)
 
 
 def whatif(
     dataset: Annotated[Path, typer.Argument(help="Data set of calls, live or imported.")],
-    buffer: Annotated[
-        list[str] | None,
+    calls: Annotated[
+        int | None,
+        typer.Option(min=1, help="Look at the first so many calls only. Default: all.", rich_help_panel=panels.CHOICE),
+    ] = None,
+    captures: Annotated[
+        Path | None,
         typer.Option(
-            "--buffer",
-            help="Jitter buffer: fixed:MS, pjmedia, adaptive, oracle:MS. Repeat for several. Default: fixed 40 to"
-            " 400 ms, pjmedia, adaptive from impatient to patient, and the oracle as the bound.",
+            help="Folder that was imported: gives each phone's own playing clock. Default: the data set alone.",
+            rich_help_panel=panels.CHOICE,
         ),
     ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
-            "--reference",
-            help="Speech of calls that have none beside them, as imported ones: WAV file or name of speech that"
-            " ships. Cut packets are made again from it.",
+            help="Speech of calls that have none beside them, such as imported ones: a WAV file or the"
+            " name of a shipped speech. Packets that were cut are made again from it. Default: the"
+            " speech stored beside each call.",
+            rich_help_panel=panels.METHOD,
         ),
     ] = None,
-    captures: Annotated[
-        Path | None,
+    buffer: Annotated[
+        list[str] | None,
         typer.Option(
-            "--captures",
-            help="Folder that was imported: each phone's own playing clock is then read off its capture.",
+            help="Jitter buffer: fixed:MS, pjmedia, adaptive or oracle:MS; repeat it for several. Default:"
+            " fixed 40 to 400 ms, pjmedia, adaptive from impatient to patient, and the oracle as the"
+            " bound.",
+            rich_help_panel=panels.METHOD,
         ),
     ] = None,
-    calls: Annotated[int | None, typer.Option("--calls", min=1, help="Only the first so many calls.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that hear at the same time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1,
     cluster: ClusterOption = None,
     keys: KeysOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for results; default: the data set's folder whatif.")
+        Path | None,
+        typer.Option(
+            help="Folder for the results. Default: the folder whatif of the data set.", rich_help_panel=panels.RESULT
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Hear all calls again through other jitter buffers: what each would have given, and at what delay.
 
-    Writes a page, whatif.html, tables and the trade-off figures. Stop it at any moment and run it again: it goes on
-    where it was. The result does not depend on the number of workers,
-    nor on whether they are processes here or machines of a --cluster.
+    Writes a page, whatif.html, tables, and the trade-off figures. Stop it at any moment and run it again: it continues
+    where it was. The result depends neither on the number of workers nor on whether they are processes here or
+    machines of a --cluster.
     """
     needs("whatif", "report")
     from rich.progress import Progress, TextColumn, TimeRemainingColumn

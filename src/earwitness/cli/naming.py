@@ -21,7 +21,10 @@ _OPTIONS: ContextVar[Mapping[str, str]] = ContextVar("options of the command tha
 
 
 class NamingCommand(TyperCommand):
-    """A command whose errors call settings by its options."""
+    """A command whose errors call settings by its options, and whose help fills its lines."""
+
+    def __init__(self, *arguments: Any, help: str | None = None, **options: Any) -> None:
+        super().__init__(*arguments, help=_filled(help) if help else help, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
@@ -54,3 +57,8 @@ def option_names(command: TyperCommand) -> dict[str, str]:
 def in_options(error: EarwitnessError) -> str:
     """An error that a command shows and goes on after, in the words of its options."""
     return str(error.named(_OPTIONS.get()) if isinstance(error, InputError) else error)
+
+
+def _filled(text: str) -> str:
+    """A docstring whose paragraphs are a line each, which the terminal breaks; Typer keeps the source's lines."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

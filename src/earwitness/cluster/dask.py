@@ -57,13 +57,13 @@ def cluster_address(text: str) -> str:
     tried = ("reading the cluster's address", text or "(empty)")
     parts = urlsplit(text if "://" in text else f"tls://{text}")
     if parts.scheme != "tls":
-        raise InputError(*tried, f"{parts.scheme}:// is not protected", "give tls://HOST:PORT")
+        raise InputError(*tried, f"{parts.scheme}:// is not protected", "give tls://HOST:PORT", field="cluster")
     try:
         host, port = parts.hostname, parts.port or DEFAULT_PORT
     except ValueError:
         host, port = None, 0
     if not host or parts.path.strip("/"):
-        raise InputError(*tried, "not tls://HOST:PORT", "give such as tls://192.0.2.7:8786")
+        raise InputError(*tried, "not tls://HOST:PORT", "write it as in tls://192.0.2.7:8786", field="cluster")
     return f"tls://{host}:{port}"
 
 

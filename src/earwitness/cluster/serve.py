@@ -19,7 +19,7 @@ from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.orders import EXTENSION, Facts
 from earwitness.cluster.vantage import Vantage
 from earwitness.cluster.worker import WorkerOptions, serve_worker
-from earwitness.errors import InputError
+from earwitness.errors import InputError, naming_field
 from earwitness.events import Listener, Notice, WarningGiven
 from earwitness.geography import place as find_place
 from earwitness.netns.owned import start_owned
@@ -78,7 +78,8 @@ async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
             "being reached at", options.reached_at, happened, remedy, field="reached_at", related=("worker_port",)
         )
     use_our_settings()
-    city = find_place(options.at)
+    with naming_field("at"):
+        city = find_place(options.at)
     keys = ClusterKeys.read(options.keys)
     await (await join(options.cluster, keys)).close()
     name = options.name or platform.node() or "vantage"

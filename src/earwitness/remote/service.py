@@ -109,5 +109,7 @@ def default_store() -> Path:
 def check_media_port(port: int) -> int:
     """A TCP port, 0 for any. `InputError` otherwise."""
     if not 0 <= port < 65536:
-        raise InputError("taking streams at port", port, "no such port", "give 1 to 65535, or 0 for any")
+        raise InputError(
+            "taking streams at port", port, "no such port", "give 1 to 65535, or 0 for any", field="media_port"
+        )
     return port
