@@ -6,14 +6,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.report.synthetic import demo
-
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import Row
 from earwitness.errors import Outcome
 from earwitness.report.html import write_report
+from testing.report.synthetic import demo
 
 
 def bench_adding_calls() -> list[Measurement]:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.commands import EARWITNESS
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.score.listening import loopback
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
+from testing.commands import EARWITNESS
 
 
 def bench_truth() -> list[Measurement]:
@@ -95,7 +95,7 @@ def _delay_errors_ms(call: StoredCall, direction: str) -> np.ndarray[Any, np.dty
     if set(ours.index) != set(theirs.index):
         raise AssertionError("the trace and the log tell of different packets")
     logged = (theirs["out_ns"] - theirs["in_ns"]).astype(float) / 1e6
-    return (ours - logged.loc[ours.index]).abs().to_numpy(dtype=np.float64)
+    return np.asarray((ours - logged.loc[ours.index]).abs(), dtype=np.float64)
 
 
 def _call(folder: str, *options: str) -> list[dict[str, Any]]:

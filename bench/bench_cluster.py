@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from bench.measure import Measurement
+from testing.commands import report_of
 
 
 def bench_twelve_calls() -> list[Measurement]:
     """12 calls of 10 s between two vantages, TLS on; each vantage is killed once in mid-call and started again."""
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(__file__).with_name("cluster_inside_lab.py")
-        subprocess.run([sys.executable, str(script), folder], check=True, stdout=subprocess.DEVNULL)
-        report = json.loads((Path(folder) / "report.json").read_text())
+        report = report_of("bench.cluster_inside_lab", Path(folder), within_s=1800)
     outcomes = report["outcomes"]
     lost = sum(count for outcome, count in outcomes.items() if outcome != "completed")
     told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -13,22 +12,23 @@ from pathlib import Path
 import numpy as np
 
 from bench.measure import Measurement
-from earwitness.arrays import F64
+from earwitness.arrays import F64, Pcm
 from earwitness.ear.adaptive import Adaptive
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer
 from earwitness.ear.frames import frames_of
 from earwitness.ear.levels import quiet_frames
-from earwitness.ear.listen import choose, listen
+from earwitness.ear.listen import choose_stream, listen
 from earwitness.ear.payload import frame_bytes
 from earwitness.ear.replay import replay
 from earwitness.replay.hearing import MISSED_TOO_MUCH
-from earwitness.score.pesq import ScorerRefused, pesq_nb, samples_as_published
+from earwitness.score.kind import ScorerRefused
+from earwitness.score.pesq import pesq_nb, samples_as_published
 from earwitness.speech.wav import read_wav
 from earwitness.trace.capture import read_capture
 from earwitness.trace.rtcp import missed_by_capture
+from testing.published.folder import PUBLISHED
 
-PUBLISHED = Path(os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parents[2] / "shared" / "published"))
 RAW = PUBLISHED / "05-data" / "Sample-Raw-Data"
 REFERENCE = PUBLISHED / "02-data-collection-steps" / "caller" / "audio-samples" / "prior-work-jithin-audio.wav"
 SPEED = {"g711u": 40.0, "gsm": 60.0, "speex": 60.0, "opus": 150.0}
@@ -44,7 +44,7 @@ def _calls(*, arrived: float = 0.0) -> Iterator[tuple[Path, str]]:
         capture = read_capture(path)
         if not capture.received_by("10.8.0.2") or not capture.sent_by("10.8.0.2"):
             continue
-        chosen = choose(capture)
+        chosen = choose_stream(capture)
         sequence = chosen.trace.sequence
         whole = len(np.unique(sequence)) >= arrived * (np.ptp(sequence) + 1)
         if whole and (missed_by_capture(capture, chosen.heard) or 0.0) < MISSED_TOO_MUCH:
@@ -69,6 +69,10 @@ def _best_ms(work: Callable[[], object], repeats: int = 15) -> float:
     return 1000.0 * least
 
 
+def _heard(path: Path, reference: Pcm) -> object:
+    return listen(read_capture(path), ["pjmedia"], reference=reference)
+
+
 def bench_speed() -> list[Measurement]:
     """A 30 s call from the capture file to the sound, and the buffers alone; worst of three calls a codec."""
     if not RAW.is_dir():
@@ -78,16 +82,14 @@ def bench_speed() -> list[Measurement]:
     calls = list(_calls())
     for codec, bar in SPEED.items():
         paths = [path for path, name in calls if name == codec][:3]
-        worst = max(
-            _best_ms(lambda p=path: listen(read_capture(p), ["pjmedia"], reference=reference)) for path in paths
-        )
+        worst = max(_best_ms(partial(_heard, path, reference)) for path in paths)
         results.append(Measurement(f"{codec}: capture to sound, 30 s call", worst, "ms", bar))
-    chosen = choose(read_capture(next(path for path, name in calls if name == "g711u")))
+    chosen = choose_stream(read_capture(next(path for path, name in calls if name == "g711u")))
     frames = frames_of(chosen.trace, chosen.codec)
     quiet = quiet_frames(frames, chosen.codec, frame_bytes(chosen.trace, frames, chosen.codec, reference))
     for spec in ("fixed:100", "pjmedia", "adaptive", "oracle:100"):
         ear = buffer(spec)
-        took = _best_ms(lambda e=ear: replay(chosen.trace, frames, e, None, quiet))
+        took = _best_ms(partial(replay, chosen.trace, frames, ear, None, quiet))
         results.append(
             Measurement(f"{spec}: the buffer alone, G.711", took, "ms", 5.0 if "oracle" not in spec else None)
         )

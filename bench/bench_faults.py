@@ -1,7 +1,7 @@
 """Real studies in the lab that meet trouble: tor killed, disk full, clock stepped, the directory copied in mid-write.
 
 Root only where a disk is filled (a tmpfs of its own is mounted). The machine's clock is never touched: the wall clock
-is stepped for the processes of the study alone (`tests/study/stepped_clock.c`).
+is stepped for the processes of the study alone (`testing/study/stepped_clock.c`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.netns.leftovers import Token
-from tests.study.stepping import SteppedClock
-
-from bench.commands import EARWITNESS, until
+from bench.commands import until
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.study.design import design
 from earwitness.study.file import parse_study
+from testing.commands import EARWITNESS
+from testing.netns.leftovers import Token
+from testing.study.stepping import SteppedClock
 
 DIRECT = '[[path]]\nname = "direct"\npath = "direct"\n'
 TOR = '[[path]]\nname = "tor3"\npath = "tor"\n'
@@ -189,7 +189,7 @@ def bench_power_cut() -> list[Measurement]:
     chance = random.Random(3)
     with _study(DIRECT) as study:
         process = study.start()
-        copies = []
+        copies: list[Path] = []
         while process.poll() is None:
             time.sleep(chance.uniform(0.5, 8.0))
             copy = study.out.with_name(f"copy{len(copies)}")

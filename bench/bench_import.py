@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from bench.measure import Measurement
-
-PUBLISHED = Path(
-    os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parent.parent.parent / "shared" / "published")
-)
+from testing.published.folder import PUBLISHED
 
 _ABSENT = Measurement(
     "not measured: no published data", float("nan"), "", note=f"set EARWITNESS_PUBLISHED ({PUBLISHED})"
@@ -23,7 +19,7 @@ import resource, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from earwitness.published.importing import import_folder
-import earwitness.score.pesq as pesq
+from earwitness.score import pesq
 folder, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 inside, real = [0.0], pesq.pesq_nb
 def timed(*arguments):

@@ -30,7 +30,7 @@ def bench_hogs() -> list[Measurement]:
     found = []
     silent = 0
     for (hog, path), calls in rows.groupby(["hog", "path"], sort=False):
-        base = quiet.loc[path].loc[calls["direction"]].to_numpy()
+        base = quiet.xs(path, level="path").loc[calls["direction"]].to_numpy()
         excess = (calls[["owd_p99_ms", "jitter_mean_ms"]].to_numpy(dtype=float) - base).max(axis=1)
         # What was too disturbed to be measured at all did not complete: it is told as that.
         harmed = (excess > HARM_MS) & (calls["outcome"] == "completed")

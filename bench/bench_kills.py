@@ -13,14 +13,14 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from tests.netns.leftovers import Token, machine_state
-
 from bench.bench_study import TWENTY
-from bench.commands import EARWITNESS, started
+from bench.commands import started
 from bench.measure import Measurement
 from earwitness.archive.dataset import Dataset
 from earwitness.study.design import design, of_call_id
 from earwitness.study.file import parse_study
+from testing.commands import EARWITNESS
+from testing.netns.leftovers import Token, machine_state
 
 KILLS = 30
 BOOT_S = 12.0

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Measurement
-
-_RUN = (
-    "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
-)
+from testing.commands import INSIDE
 
 
 def _inside(what: str, **arguments: Any) -> dict[str, Any]:
     script = str(Path(__file__).with_name("emulator_inside_lab.py"))
-    argv = [sys.executable, "-c", _RUN, script, what, json.dumps(arguments)]
+    argv = [*INSIDE, sys.executable, script, what, json.dumps(arguments)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{what} in the lab failed: {done.stderr[-2000:]}")

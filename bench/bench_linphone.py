@@ -21,6 +21,7 @@ from earwitness.replay.hearing import hear_capture
 from earwitness.score.pesq import pesq_nb
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
 from earwitness.speech.wav import read_wav, resample
+from testing.commands import INSIDE
 
 ROUNDS = 10
 LINK = "delay=40,jitter=8"
@@ -28,9 +29,6 @@ BUFFER_MS = 60
 _RATE = 8000
 _BLOCK = 400
 _REACH = 4000
-_RUN = (
-    "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
-)
 
 
 def jumps(rendered: np.ndarray, recorded: np.ndarray) -> int:
@@ -53,10 +51,11 @@ def jumps(rendered: np.ndarray, recorded: np.ndarray) -> int:
 def bench_ear_against_linphone() -> list[Measurement]:
     """Bar 3 of paths and phones: within 0.15 MOS-LQO in the median, each codec, 10 calls with jitter."""
     reference = speech(DEFAULT_SPEECH, sample_rate=_RATE).samples
-    differences, smooth, jumped = defaultdict(list), defaultdict(list), defaultdict(int)
+    differences, smooth = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    jumped = defaultdict[str, int](int)
     with tempfile.TemporaryDirectory() as folder:
         script = str(Path(__file__).with_name("linphone_inside_lab.py"))
-        argv = [sys.executable, "-c", _RUN, script, folder, str(ROUNDS), LINK, str(BUFFER_MS)]
+        argv = [*INSIDE, sys.executable, script, folder, str(ROUNDS), LINK, str(BUFFER_MS)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"the calls in the lab failed: {done.stderr[-2000:]}")

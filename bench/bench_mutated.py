@@ -2,7 +2,7 @@
 
 `EARWITNESS_BENCH_SETS` (10,000) and `EARWITNESS_BENCH_SEED` (1): how many, from which seed on;
 `EARWITNESS_BENCH_WORKERS` (2): at once. A seed that fails is told on standard error; one alone is run again by
-`python -m tests.study.mutated_sets SEED`.
+`python -m testing.study.mutated_sets SEED`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WORKERS = int(os.environ.get("EARWITNESS_BENCH_WORKERS", "2"))
 
 def bench_data_sets() -> list[Measurement]:
     """So many spoilt data sets, each in a process of its own that runs all six commands on it."""
-    from tests.study.mutated_sets import MOST_MEMORY_MIB, load, originals, run_seeds
+    from testing.study.mutated_sets import MOST_MEMORY_MIB, load, originals, run_seeds
 
     load()
     begin, failed, memory, longest = time.monotonic(), [], 0.0, (0.0, 0)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from bench.measure import Measurement
-
-_SCRIPT = Path(__file__).resolve().parent.parent / "tests" / "path" / "inside_lab.py"
+from testing.commands import report_of
 
 
 def bench_in_the_lab() -> list[Measurement]:
     """The scenes of `tests/path`, whose tests hold what happens and bound the same times: one boot."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "report.json"
-        subprocess.run([sys.executable, str(_SCRIPT), str(out)], check=True, timeout=600)
-        report = json.loads(out.read_text())
+        report = report_of("testing.path.inside_lab", Path(folder), within_s=600)
     ends = {
         "forwarder killed": report["deaths"]["forwarder"],
         "relay killed": report["deaths"]["relay"],

@@ -12,10 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.measure import Measurement
+from testing.commands import INSIDE
 
-_RUN = (
-    "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside([sys.executable, *sys.argv[1:]]))"
-)
 _PTIME_MS = 20.0
 
 
@@ -41,7 +39,7 @@ def bench_sending_grid() -> list[Measurement]:
     """Bar 6 of the first slice: p99 deviation from the 20 ms grid at most 2 ms while the lab runs."""
     with tempfile.TemporaryDirectory() as folder:
         script = str(Path(__file__).with_name("phone_inside_lab.py"))
-        argv = [sys.executable, "-c", _RUN, script, folder]
+        argv = [*INSIDE, sys.executable, script, folder]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"the call in the lab failed: {done.stderr[-2000:]}")

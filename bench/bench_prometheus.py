@@ -13,22 +13,12 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bench.commands import EARWITNESS, started, until
+from bench.commands import started, until
 from bench.measure import Measurement
+from testing.commands import EARWITNESS
+from testing.study.files import study_file
 
-STUDY = """version = 1
-name = "scraped"
-[[path]]
-name = "direct"
-path = "direct"
-[axes]
-codec = ["g711u", "gsm"]
-places = [["Frankfurt", "London"]]
-[call]
-seconds = 4.0
-[watch]
-every_min = 0.3
-"""
+STUDY = study_file("scraped", "[call]\nseconds = 4.0\n[watch]\nevery_min = 0.3\n", codecs=["g711u", "gsm"])
 _TIMEOUT_S = 120.0
 _REMEDY = (
     "install Debian's package prometheus, or unpack it and set EARWITNESS_PROMETHEUS to the folder of its programs"

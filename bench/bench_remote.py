@@ -14,10 +14,9 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from tests.remote.hostile import answering, good_visit, hostile_session
-from tests.remote.hostile_answerers import hostile_answer, small_patience, whole_call
-
 from bench.measure import Measurement
+from testing.remote.hostile import answering, good_visit, hostile_session
+from testing.remote.hostile_answerers import hostile_answer, small_patience, whole_call
 
 CALLERS = 3000
 ANSWERERS = 2000

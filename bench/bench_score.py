@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from bench.measure import Measurement
 from earwitness.score.listening import loopback
 from earwitness.score.pesq import pesq_nb, pesq_wb
-from earwitness.speech.codecs.base import encode_packets
+from earwitness.speech.codecs.base import Codec, encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech, speech_names
 
@@ -28,6 +29,10 @@ def bench_ceilings() -> list[Measurement]:
     return found
 
 
+def _decode(of: Codec, frames: list[bytes]) -> object:
+    return of.decoder().decode_many(frames)
+
+
 def bench_codec_speed() -> list[Measurement]:
     """Decoding 30 s, which the ear does for every call, and encoding it."""
     found = []
@@ -36,8 +41,8 @@ def bench_codec_speed() -> list[Measurement]:
         said = speech("allison-30s", of.sample_rate, seconds=30).samples
         payloads = encode_packets(of, said)
         frames = [frame for payload in payloads for frame in of.split(payload)]
-        decoding = best_of(lambda of=of, frames=frames: of.decoder().decode_many(frames))  # type: ignore[misc]
-        encoding = best_of(lambda of=of, said=said: encode_packets(of, said), times=2)  # type: ignore[misc]
+        decoding = best_of(partial(_decode, of, frames))
+        encoding = best_of(partial(encode_packets, of, said), times=2)
         found.append(Measurement(f"decode 30 s of {spec}", decoding, "ms"))
         found.append(Measurement(f"encode 30 s of {spec}", encoding, "ms"))
     return found

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.commands import EARWITNESS
 from bench.measure import Measurement
 from earwitness.errors import Outcome
 from earwitness.study.design import design
@@ -20,24 +19,12 @@ from earwitness.study.file import parse_study
 from earwitness.study.journal import Journal
 from earwitness.study.retry import Ended
 from earwitness.study.template import study_template
+from testing.commands import EARWITNESS, REPOSITORY
+from testing.study.files import BOTH_CODECS, TOR3, study_file
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 LARGE = study_template("published", "large").replace("repeats = 10 ", "repeats = 56 ")
 """10,080 calls."""
-TWENTY = """version = 1
-name = "twenty"
-[[path]]
-name = "direct"
-path = "direct"
-[[path]]
-name = "tor3"
-path = "tor"
-[axes]
-codec = ["g711u", "opus:24000"]
-places = [["Frankfurt", "London"]]
-[design]
-repeats = 5
-"""
+TWENTY = study_file("twenty", "[design]\nrepeats = 5\n", paths=[TOR3], codecs=BOTH_CODECS)
 
 
 def _earwitness(*arguments: str) -> tuple[float, int]:
@@ -100,7 +87,7 @@ def bench_run_of_1000_simulated_calls() -> list[Measurement]:
         file, out = Path(scratch) / "study.toml", Path(scratch) / "out"
         file.write_text(TWENTY.replace("repeats = 5", "repeats = 250"))
         code = (
-            "import resource, sys; sys.argv = sys.argv[1:]; from study.simulated import main; main();"
+            "import resource, sys; sys.argv = sys.argv[1:]; from testing.study.simulated import main; main();"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )
         begun = time.perf_counter()
@@ -123,7 +110,7 @@ def bench_killed_30_times() -> list[Measurement]:
         file, out = Path(scratch) / "study.toml", Path(scratch) / "out"
         file.write_text(TWENTY)
         done = subprocess.run(
-            [sys.executable, "-m", "tests.study.killed", str(file), str(out), "30", "1"],
+            [sys.executable, "-m", "testing.study.killed", str(file), str(out), "30", "1"],
             cwd=REPOSITORY, capture_output=True, text=True, check=True,
         )  # fmt: skip
         stored = {path.name for path in (out / "calls").iterdir()}

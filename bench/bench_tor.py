@@ -58,11 +58,12 @@ async def _forwarders() -> dict[str, dict[str, float]]:
     from earwitness.lab.plan import LabPlan
     from earwitness.path.base import PhonePorts
     from earwitness.path.direct import DirectPath
+    from earwitness.path.local_callee import LocalCallee
     from earwitness.path.tcp import TcpPath
 
     plan = LabPlan(with_tor=False, links={"*": "delay=5"})
     async with Lab.started(plan) as lab, contextlib.AsyncExitStack() as stack:
-        ends = (lab.host("caller"), lab.host("callee"), PhonePorts())
+        ends = (lab.host("caller"), LocalCallee(lab.host("callee")), PhonePorts())
         paths = {
             "direct": await stack.enter_async_context(DirectPath().open(*ends)),
             "tcp": await stack.enter_async_context(TcpPath().open(*ends)),

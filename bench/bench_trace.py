@@ -11,12 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tests.trace import tshark
-from tests.trace.clocks import QUEUES, trial
-from tests.trace.making import PHONE, SERVER, pcap, rtp_stream, together
-from tests.trace.mutating import mutate, originals
-from tests.trace.published_captures import captures, non_tor
-from tests.trace.test_fuzz import read_all
 
 from bench.measure import Measurement
 from earwitness.errors import InputError
@@ -26,9 +20,13 @@ from earwitness.trace.jitter import as_published
 from earwitness.trace.report import SIDES
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-PUBLISHED = Path(os.environ.get("EARWITNESS_PUBLISHED", REPOSITORY.parent / "shared" / "published"))
+from testing.published.folder import PUBLISHED
+from testing.trace import tshark
+from testing.trace.clocks import QUEUES, trial
+from testing.trace.making import PHONE, SERVER, pcap, rtp_stream, together
+from testing.trace.mutating import mutate, originals
+from testing.trace.published_captures import captures, non_tor
+from testing.trace.reading import read_all
 
 
 def _files(folder: Path) -> list[Path]:
@@ -38,7 +36,7 @@ def _files(folder: Path) -> list[Path]:
     rng = np.random.default_rng(1)
     for number in range(40):
         delays = np.cumsum(rng.normal(0, 1, 3000)) + 300
-        there = rtp_stream("." * 1350, ssrc=1, delay_ms=lambda i, d=delays: d[i])  # type: ignore[misc]
+        there = rtp_stream("." * 1350, ssrc=1, delay_ms=delays.tolist().__getitem__)
         back = rtp_stream("." * 1350, ssrc=2, source=PHONE, destination=SERVER)
         (folder / f"{number}.pcap").write_bytes(pcap(together(there, back), snap_length=85))
     return sorted(folder.glob("*.pcap"))

@@ -11,12 +11,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.commands import EARWITNESS, started, until
+from bench.commands import started, until
 from bench.measure import Measurement
+from testing.commands import EARWITNESS
+from testing.published.folder import PUBLISHED
 
-PUBLISHED = Path(
-    os.environ.get("EARWITNESS_PUBLISHED", Path(__file__).resolve().parent.parent.parent / "shared" / "published")
-)
 REFERENCE = PUBLISHED / "02-data-collection-steps/caller/audio-samples/prior-work-jithin-audio.wav"
 BUFFERS = ("fixed:60", "fixed:200", "pjmedia", "adaptive", "oracle:200")
 CALLS = int(os.environ.get("EARWITNESS_BENCH_CALLS", "16"))
@@ -30,7 +29,7 @@ _RUN = """
 import json, sys, time
 from pathlib import Path
 import earwitness.replay.whatif as whatif
-import earwitness.score.pesq as pesq
+from earwitness.score import pesq
 from earwitness.cli.clusters import work_on
 dataset, out, captures, reference, workers, cluster, keys, *buffers = sys.argv[1:]
 inside, real = [0.0], pesq.measure
@@ -145,10 +144,10 @@ def _without_times(lines: Sequence[str]) -> set[str]:
 @contextlib.contextmanager
 def _cluster(scratch: Path, scorers: int) -> Iterator[tuple[str, str]]:
     """A scheduler and scorers on the loopback, as processes of their own: its address, and keys for a client."""
-    from earwitness.cluster.keys import make_keys
+    from earwitness.cluster.keys import make_cluster_keys
 
     keys = scratch / "keys"
-    make_keys(keys, ("here",))
+    make_cluster_keys(keys, ("here",))
     schedule = [*EARWITNESS, "cluster", "schedule", "--keys", str(keys / "scheduler"), "--listen", "127.0.0.1:0"]
     with contextlib.ExitStack() as running:
         scheduler = running.enter_context(started([*schedule, "--json"], stdout=subprocess.PIPE))

@@ -1,6 +1,6 @@
 """Runs in the sandbox: a 12-call study over a cluster in a lab; its vantages are killed in mid-call and started again.
 
-`python bench/cluster_inside_lab.py FOLDER` writes FOLDER/report.json; see `bench_cluster`.
+`python -m bench.cluster_inside_lab FOLDER` writes FOLDER/report.json; see `bench_cluster`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import subprocess
 import time
 from typing import Any
 
-from tests.cluster.many_machines import Machines, reporting
-
 from earwitness.archive.dataset import Dataset
+from testing.cluster.many_machines import Machines, reporting
 
 STUDY = """
 version = 1
@@ -64,6 +63,7 @@ async def study(machines: Machines) -> dict[str, Any]:
     for call in calls:
         outcomes[str(call.record.outcome)] = outcomes.get(str(call.record.outcome), 0) + 1
         if call.record.outcome == "completed":
+            assert call.record.speech.seconds is not None
             speech_s += call.record.speech.seconds
     bad = sum(row.instrument_ok is False for call in calls for row in call.rows)
     return {

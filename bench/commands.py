@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-EARWITNESS = (sys.executable, "-c", "from earwitness.cli.main import main; main()")
 _END_S = 60.0
 
 

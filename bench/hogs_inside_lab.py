@@ -12,16 +12,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.lab.load.hogs import Hogs
-
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.call.lab_network import LabNetwork
-from earwitness.call.measure import measure
+from earwitness.call.measure import run_call
 from earwitness.call.plan import CallPlan
 from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.sandbox import in_sandbox, rerun_inside
+from testing.lab.load.hogs import Hogs
 
 HOGS: dict[str, tuple[str, int]] = {
     "none": ("", 0),
@@ -57,7 +56,7 @@ def told(hog: str, stored: StoredCall) -> list[dict[str, Any]]:
             "instrument_ok": row.instrument_ok,
             "instrument_detail": row.instrument_detail,
             "send_deviation_p99_ms": row.send_deviation_p99_ms,
-            **record.instrument,
+            **vars(record.instrument),
         }
         for row in record.rows
     ]
@@ -75,7 +74,7 @@ async def main(calls: int) -> list[dict[str, Any]]:
                         plan = CallPlan(path=path, seconds=8.0, seed=number + 1, **options)
                         taken = Hogs(kind, priority, most_s=2.0 if kind == "fifo" else 8.0)
                         try:
-                            found += told(hog, await measure(plan, network, dataset, on_event=taken.heard))
+                            found += told(hog, await run_call(plan, network, dataset, on_event=taken.heard))
                         finally:
                             taken.end()
     return found

@@ -30,6 +30,7 @@ def test_everything_that_setup_installs_is_named_with_its_command(monkeypatch: p
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     checks = {check.name: check for check in examine()}
     missing = [check for check in checks.values() if not check.ok]
+    assert len(missing) > 5
     assert all(check.remedy for check in missing)
     told = {word for check in missing for word in check.remedy.split()}
     assert len(packages()) > 12
@@ -38,16 +39,27 @@ def test_everything_that_setup_installs_is_named_with_its_command(monkeypatch: p
     assert [checks[name].required for name in ("tor", "libgsm", "openvpn", "chromium")] == [True, True, False, False]
 
 
-def test_a_python_package_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("package", "named", "remedy"),
+    [
+        ("soxr", "Python packages", r"-m pip install 'soxr[>=.\d]+'$"),
+        ("duckdb", "extra query", r"-m pip install 'earwitness\[query\]'$"),
+    ],
+)
+def test_a_python_package_that_is_gone_is_named(
+    package: str, named: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version = metadata.version
 
     def gone(name: str) -> str:
-        if name == "duckdb":
+        if name == package:
             raise metadata.PackageNotFoundError(name)
         return version(name)
 
     monkeypatch.setattr(metadata, "version", gone)
-    (check,) = [check for check in examine() if check.name == "Python packages"]
-    assert not check.ok
-    assert "duckdb" in check.detail
-    assert re.search(r"-m pip install 'duckdb[>=.\d]+'$", check.remedy)
+    checks = {check.name: check for check in examine()}
+    assert not checks[named].ok
+    assert package in checks[named].detail
+    assert re.search(remedy, checks[named].remedy)
+    assert [check.name for check in checks.values() if package in check.detail] == [named]
+    assert checks[named].required == (named == "Python packages")

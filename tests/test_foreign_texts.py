@@ -27,9 +27,9 @@ READERS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture(params=READERS.values(), ids=READERS.keys())
+@pytest.fixture(params=list(READERS))
 def read(request: pytest.FixtureRequest) -> Callable[[Path], object]:
-    return request.param  # type: ignore[no-any-return]
+    return READERS[request.param]
 
 
 def refused(read: Callable[[Path], object], path: Path) -> str:

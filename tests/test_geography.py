@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -129,9 +130,9 @@ def test_which_lab_serves_which_plan() -> None:
         {"links": {"caller>": "loss=0.1"}},
     ],
 )
-def test_an_impossible_plan_is_refused(values: dict[str, object]) -> None:
+def test_an_impossible_plan_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        LabPlan(**values)  # type: ignore[arg-type]
+        LabPlan(**values)
 
 
 @pytest.mark.parametrize(("handed_on", "read"), [(None, False), ("no JSON", True), ("[1]", True)])

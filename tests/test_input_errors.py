@@ -24,7 +24,7 @@ from earwitness.speech.codecs.registry import codec
 from earwitness.study.checked import FileFaults
 from earwitness.study.file import parse_study
 from earwitness.tor.relays import Relay
-from earwitness.tor.select import CircuitRequest, choose
+from earwitness.tor.select import CircuitRequest, choose_relays
 
 WRONG: dict[str, Any] = {
     "path": "carrier-pigeon",
@@ -35,6 +35,7 @@ WRONG: dict[str, Any] = {
     "seconds": 2.0,
     "buffer": "elastic",
     "concealment": "hope",
+    "scorers": ("perfect",),
     "phone": "telegraph",
     "wait_s": 0.0,
     "keep_circuit": True,
@@ -104,7 +105,7 @@ def test_faults_and_phones_name_their_fields() -> None:
 
 
 OF_AXES = {"codec", "buffer", "concealment", "phone", "load", "link"}
-OF_CALL = {"seconds", "rtt_probes", "sip_server", "sip_accounts", "sip_relay", "relay_mbit", "tail_s"}
+OF_CALL = {"scorers", "seconds", "rtt_probes", "sip_server", "sip_accounts", "sip_relay", "relay_mbit", "tail_s"}
 
 
 def study_with(field: str) -> tuple[str, str, int]:
@@ -131,7 +132,7 @@ def study_with(field: str) -> tuple[str, str, int]:
         key, line = f"axes.places[1][{1 + (field == 'to_place')}]", len(lines)
     if field in OF_CALL:
         lines += ["[call]", f"{field} = {value}"]
-        key, line = f"call.{field}", len(lines)
+        key, line = f"call.{field}" + "[1]" * (field == "scorers"), len(lines)
     return "\n".join(lines), key, line
 
 
@@ -294,7 +295,7 @@ RELAYS = [
 )
 def test_a_circuit_that_cannot_be_names_its_field(field: str, request_: CircuitRequest) -> None:
     with pytest.raises(InputError) as raised:
-        choose(request_, RELAYS)
+        choose_relays(request_, RELAYS)
     assert raised.value.field == field
 
 

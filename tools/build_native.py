@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("src/earwitness/speech/codecs/native_code")
@@ -29,7 +30,7 @@ GLIBC = {"libc.so.6", "libm.so.6"}
 OURS_FIRST = ("--weaken-symbol=inner_prod", "--redefine-sym=stderr=within_reach_stderr")
 
 
-class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+class CustomBuildHook(BuildHookInterface[BuilderConfig]):
     """Links before the package is put together, also for an editable install."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

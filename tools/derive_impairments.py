@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from earwitness.arrays import Pcm
 from earwitness.score.emodel import r_of_mos
 from earwitness.score.pesq import pesq_nb
-from earwitness.speech.codecs.base import Codec, Pcm, encode_packets, packet_samples
+from earwitness.speech.codecs.base import Codec, encode_packets, packet_samples
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech, speech_names
 

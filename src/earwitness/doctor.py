@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from earwitness.extras import NEEDED_FOR, extras
 from earwitness.speech.codecs.speex import PLAIN
 
 APT = "apt-get install -y --no-install-recommends"
@@ -60,6 +61,11 @@ def _packages() -> Iterator[Check]:
     detail = f"{', '.join(missing)} not installed" if missing else f"{len(needed)} installed"
     remedy = shlex.join([sys.executable, "-m", "pip", "install", *missing]) if missing else ""
     yield Check("Python packages", not missing, detail, remedy)
+    for extra, modules in extras().items():
+        missing = [module for module in modules if not _installed(module)]
+        detail = f"{', '.join(missing)} not installed" if missing else f"{len(modules)} packages installed"
+        remedy = shlex.join([sys.executable, "-m", "pip", "install", f"earwitness[{extra}]"]) if missing else ""
+        yield Check(f"extra {extra}", not missing, detail, remedy, False, NEEDED_FOR.get(extra, ""))
 
 
 def _installed(package: str) -> bool:

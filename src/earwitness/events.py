@@ -2,7 +2,8 @@
 
 A function that takes time has a parameter `on_event: Listener`. A listener picks out what it shows by the event's type,
 and leaves the rest alone, so that a new type breaks none. Events with types of upper floors are defined there
-(`earwitness.study.events`, for one). A listener is called in the thread of whoever reports, and should not block.
+(`earwitness.study.events`, for one). A listener is called in the thread of whoever reports, and should not block. The
+events here read as a line each, so that `print` is a listener too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ class StageReached(Event):
     fraction: float | None = None
     """Share of the whole work that is done, 0 to 1; None where nobody knows."""
 
+    def __str__(self) -> str:
+        return self.stage if self.fraction is None else f"{self.stage} ({self.fraction:.0%})"
+
 
 @dataclass(frozen=True)
 class CallStageReached(Event):
@@ -35,6 +39,9 @@ class CallStageReached(Event):
     """For a person: path, codec, places."""
     stage: str
 
+    def __str__(self) -> str:
+        return f"{self.call}: {self.stage}"
+
 
 @dataclass(frozen=True)
 class InstructionsGiven(Event):
@@ -42,6 +49,9 @@ class InstructionsGiven(Event):
 
     text: str
     """Several lines."""
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,9 @@ class Progress(Event):
     what: str = ""
     """The piece that was done last; empty before the first."""
 
+    def __str__(self) -> str:
+        return f"{self.done} of {self.total}" + (f": {self.what}" if self.what else "")
+
 
 @dataclass(frozen=True)
 class Notice(Event):
@@ -60,12 +73,18 @@ class Notice(Event):
 
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True)
 class WarningGiven(Event):
     """Something is wrong, and the work goes on all the same."""
 
     text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 Listener = Callable[[Event], None]

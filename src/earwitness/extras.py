@@ -17,6 +17,16 @@ from earwitness.errors import InputError
 NOT_PARTS = frozenset({"all", "dev"})
 """Extras that are no part of Earwitness: everything, and what its developers use."""
 
+NEEDED_FOR = {
+    "data": "data sets: compare, import, export, bundle",
+    "query": "query",
+    "report": "report, whatif, blame, reproduce",
+    "lab": "calls and studies: demo, call, lab, answer, study",
+    "cluster": "studies over many machines: cluster, vantage",
+    "watch": "watch",
+}
+"""What each extra is for, in the words of the command line."""
+
 _REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]([\w-]+)['"]""")
 
 

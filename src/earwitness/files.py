@@ -155,7 +155,7 @@ def is_utf8(path: str | Path) -> bool:
     return True
 
 
-def shown(path: str | Path) -> str:
+def path_text(path: str | Path) -> str:
     """A path as text that can be written anywhere, bytes that are not UTF-8 as `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

@@ -16,45 +16,20 @@ import pandas as pd
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.record import CallRecord, Circuit, Endpoint, Relay, write_record
-from earwitness.archive.schema import Row, columns
+from earwitness.archive.facts import CallParty
+from earwitness.archive.record import CallRecord, write_record
+from earwitness.archive.schema import columns
 from earwitness.errors import CallFailure, InputError, Outcome
-
-
-def _record(call_id: str, outcome: Outcome = Outcome.COMPLETED, **options: object) -> CallRecord:
-    rows = tuple(
-        Row(
-            call_id=call_id,
-            started_at=f"2026-01-02T03:04:05.{len(call_id):09d}Z",
-            direction=direction,
-            path="tor",
-            hops=3,
-            packets_sent=500,
-            loss_ratio=0.1 + 0.2,
-            instrument_ok=True,
-            outcome=str(outcome),
-        )
-        for direction in ("to_callee", "to_caller")
-    )
-    return CallRecord(call_id=call_id, started_at=rows[0].started_at, outcome=outcome, rows=rows, **options)  # type: ignore[arg-type]
-
-
-def _add(dataset: Dataset, call_id: str) -> None:
-    with dataset.new_call(call_id) as folder:
-        (folder / "caller.pcap").write_bytes(b"x" * 1000)
-        write_record(folder, _record(call_id))
-
-
-def _leftovers(root: Path) -> list[str]:
-    staging = root / ".staging"
-    return sorted(path.name for path in staging.iterdir()) if staging.exists() else []
+from earwitness.path.facts import CircuitFacts, Hop
+from testing.archive.storing import add, leftovers, simple_record
+from testing.commands import with_repository
 
 
 def test_a_call_is_stored_with_both_forms_of_the_index(tmp_path: Path) -> None:
     root = tmp_path / "data"
     with Dataset.open_or_create(root) as dataset:
-        _add(dataset, "b")
-        _add(dataset, "a")
+        add(dataset, "b")
+        add(dataset, "a")
         frame = dataset.rows()
     assert list(frame.columns) == [column.name for column in columns()]
     assert list(frame["call_id"]) == ["a", "a", "b", "b"]
@@ -68,22 +43,22 @@ def test_a_call_is_stored_with_both_forms_of_the_index(tmp_path: Path) -> None:
     assert csv["loss_ratio"].tolist() == parquet["loss_ratio"].tolist()
     assert csv["instrument_ok"].all()
     assert json.loads((root / "dataset.json").read_text())["schema_version"] == 1
-    assert dataset.call("a").record == _record("a")
+    assert dataset.call("a").record == simple_record("a")
     assert dataset.call("a").capture("caller").stat().st_size == 1000
-    assert not _leftovers(root)
+    assert not leftovers(root)
 
 
 def test_nothing_stays_of_a_call_that_raised(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(tmp_path)
     with pytest.raises(RuntimeError, match="scorer"), dataset.new_call("a") as folder:  # noqa: PT012
-        write_record(folder, _record("a"))
+        write_record(folder, simple_record("a"))
         raise RuntimeError("scorer")
     with pytest.raises(InputError, match="No such file"), dataset.new_call("b") as folder:
         pass
     with pytest.raises(InputError, match="its record is of 'c'"), dataset.new_call("d") as folder:
-        write_record(folder, _record("c"))
+        write_record(folder, simple_record("c"))
     assert dataset.rows().empty
-    assert not _leftovers(tmp_path)
+    assert not leftovers(tmp_path)
 
 
 @pytest.mark.parametrize("call_id", ["", "..", "../x", "a/b", ".hidden", "a\x00", "x" * 200, "a b"])
@@ -95,9 +70,9 @@ def test_a_name_that_is_no_folder_is_refused(tmp_path: Path, call_id: str) -> No
 
 def test_a_call_is_never_overwritten(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(tmp_path)
-    _add(dataset, "a")
+    add(dataset, "a")
     with pytest.raises(InputError, match="there is one of that name"):
-        _add(dataset, "a")
+        add(dataset, "a")
     assert len(dataset) == 1
 
 
@@ -109,8 +84,8 @@ def test_a_failed_call_is_stored_with_its_evidence(tmp_path: Path) -> None:
         started_at="2026",
         outcome=Outcome.CIRCUIT_FAILED,
         outcome_detail="extending the circuit: relay gone; try again",
-        circuit=Circuit(relays=(Relay(nickname="guard1", place="Oslo"), Relay(nickname="exit1", place="Lima"))),
-        caller=Endpoint(place="Oslo"),
+        circuit=CircuitFacts(relays=(Hop(nickname="guard1", place="Oslo"), Hop(nickname="exit1", place="Lima"))),
+        caller=CallParty(place="Oslo"),
         evidence={"reason": "DESTROYED"},
     )
     dataset = Dataset.open_or_create(tmp_path / "data")
@@ -127,7 +102,7 @@ def test_a_failed_call_is_stored_with_its_evidence(tmp_path: Path) -> None:
 def test_damaged_and_newer_calls_are_counted_and_the_rest_is_read(tmp_path: Path) -> None:
     dataset = Dataset.open_or_create(tmp_path)
     for call_id in ("good", "cut", "newer", "renamed", "empty"):
-        _add(dataset, call_id)
+        add(dataset, call_id)
     calls = tmp_path / "calls"
     record = calls / "cut" / "record.json"
     record.write_text(record.read_text()[:100])
@@ -147,7 +122,7 @@ def test_damaged_and_newer_calls_are_counted_and_the_rest_is_read(tmp_path: Path
 def test_the_index_can_be_rebuilt_from_the_records(tmp_path: Path) -> None:
     with Dataset.open_or_create(tmp_path) as dataset:
         for i in range(4):
-            _add(dataset, f"call-{i}")
+            add(dataset, f"call-{i}")
     before = (tmp_path / "calls.csv").read_bytes(), (tmp_path / "calls.parquet").read_bytes()
     (tmp_path / "calls.csv").unlink()
     (tmp_path / "calls.parquet").write_bytes(b"PAR1 damaged")
@@ -158,17 +133,17 @@ def test_the_index_can_be_rebuilt_from_the_records(tmp_path: Path) -> None:
 
 def test_a_removed_call_leaves_the_rows(tmp_path: Path) -> None:
     with Dataset.open_or_create(tmp_path) as dataset:
-        _add(dataset, "a")
-        _add(dataset, "b")
+        add(dataset, "a")
+        add(dataset, "b")
     (tmp_path / "calls" / "a").rename(tmp_path / "elsewhere")
     assert set(dataset.rows()["call_id"]) == {"b"}
 
 
 def test_rows_are_right_while_the_index_lags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Dataset.open_or_create(tmp_path)
-    _add(dataset, "a")
+    add(dataset, "a")
     monkeypatch.setattr(dataset, "_indexed", 10_000)
-    _add(dataset, "b")
+    add(dataset, "b")
     assert len(pd.read_csv(tmp_path / "calls.csv")) == 2
     assert len(dataset.rows()) == 4
     dataset.close()
@@ -177,11 +152,16 @@ def test_rows_are_right_while_the_index_lags(tmp_path: Path, monkeypatch: pytest
 
 def test_the_index_is_written_seldom_in_a_large_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = Dataset.open_or_create(tmp_path, durable=False)
-    written = []
+    written: list[bool] = []
     real = dataset._write_index
-    monkeypatch.setattr(dataset, "_write_index", lambda use_index: (written.append(1), real(use_index))[1])
+
+    def counted(use_index: bool) -> None:
+        written.append(use_index)
+        real(use_index)
+
+    monkeypatch.setattr(dataset, "_write_index", counted)
     for i in range(200):
-        _add(dataset, f"c{i}")
+        add(dataset, f"c{i}")
     assert len(written) < 125
     dataset.close()
     assert len(pd.read_csv(tmp_path / "calls.csv")) == 400
@@ -208,7 +188,7 @@ def test_newer_and_damaged_data_sets_are_told(tmp_path: Path) -> None:
 def _add_many(root: Path, prefix: str, count: int) -> None:
     with Dataset.open_or_create(root) as dataset:
         for i in range(count):
-            _add(dataset, f"{prefix}{i}")
+            add(dataset, f"{prefix}{i}")
 
 
 def test_processes_add_calls_at_the_same_time(tmp_path: Path) -> None:
@@ -220,7 +200,7 @@ def test_processes_add_calls_at_the_same_time(tmp_path: Path) -> None:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert len(pd.read_csv(tmp_path / "data" / "calls.csv")) == 2 * 24
-    assert not _leftovers(tmp_path / "data")
+    assert not leftovers(tmp_path / "data")
 
 
 _WRITER = """
@@ -240,20 +220,20 @@ def test_a_killed_run_is_cleaned_up_by_the_next_and_a_live_one_is_not(tmp_path: 
         assert writer.stdout is not None
         assert writer.stdout.readline() == "writing\n"
         dataset = Dataset.open_or_create(root)
-        _add(dataset, "other")
-        assert len(_leftovers(root)) == 2, "the folder of a live process was removed"
-        assert any(name.startswith(f"{writer.pid}-") for name in _leftovers(root))
+        add(dataset, "other")
+        assert len(leftovers(root)) == 2, "the folder of a live process was removed"
+        assert any(name.startswith(f"{writer.pid}-") for name in leftovers(root))
     finally:
         writer.send_signal(signal.SIGKILL)
         writer.wait()
     Dataset.open_or_create(root)
-    assert not _leftovers(root)
+    assert not leftovers(root)
     assert set(dataset.rows()["call_id"]) == {"other"}
 
 
 def test_drafts_of_a_killed_writer_are_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Dataset.open_or_create(tmp_path) as dataset:
-        _add(dataset, "a")
+        add(dataset, "a")
         with monkeypatch.context() as killed:
             killed.setattr(Path, "replace", lambda *_: None)
             killed.setattr(Path, "unlink", lambda *_, **_named: None)
@@ -280,22 +260,20 @@ def test_a_refused_connection_is_no_storage_failure(tmp_path: Path) -> None:
 _FILL = """
 import subprocess, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 from earwitness.archive.dataset import Dataset
 from earwitness.errors import CallFailure
-from tests.archive.test_dataset import _add, _leftovers
 root = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", root], check=True)
 print("mounted", flush=True)
 with Dataset.open_or_create(root / "data") as dataset:
-    _add(dataset, "first")
+    add(dataset, "first")
     try:
         with dataset.new_call("second") as folder:
             (folder / "caller.pcap").write_bytes(bytes(1_000_000))
     except CallFailure as failure:
         print(failure.outcome, "|", failure)
-    print(_leftovers(root / "data"), list(dataset.rows()["call_id"]))
-    _add(dataset, "third")
+    print(leftovers(root / "data"), list(dataset.rows()["call_id"]))
+    add(dataset, "third")
     # Room for the call, none for the index: the call counts all the same.
     filler = root / "filler"
     with filler.open("wb", buffering=0) as file:
@@ -314,8 +292,8 @@ print(len((root / "data" / "calls.csv").read_text().splitlines()))
 
 
 def test_a_disk_that_really_fills(tmp_path: Path) -> None:
-    command = ["unshare", "-m", sys.executable, "-c", _FILL, str(tmp_path), str(Path(__file__).parents[2])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    command = ["unshare", "-m", sys.executable, "-c", _FILL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=with_repository())
     if "mounted" not in done.stdout:
         pytest.skip(f"no mount namespace with a tmpfs here: {done.stderr.strip().splitlines()[-1:]}")
     assert done.returncode == 0, done.stderr
@@ -359,9 +337,9 @@ def test_a_folder_removed_or_replaced_while_it_is_written_to(
     root, other = tmp_path / "data", tmp_path / "other"
     other.mkdir()
 
-    def add() -> None:
+    def write() -> None:
         with Dataset.open_or_create(root, durable=False) as dataset:
-            _add(dataset, "first")
+            add(dataset, "first")
             if moment == "between":
                 happens(root, other)
             if moment == "at the end":
@@ -372,12 +350,12 @@ def test_a_folder_removed_or_replaced_while_it_is_written_to(
                 if moment == "writing":
                     happens(root, other)
                 (folder / "caller.pcap").write_bytes(b"x" * 1000)
-                write_record(folder, _record("second"))
+                write_record(folder, simple_record("second"))
                 if moment == "written":
                     happens(root, other)
 
     with pytest.raises(CallFailure) as caught:
-        add()
+        write()
     assert caught.value.outcome is Outcome.STORAGE_FAILED
     assert "the folder was removed or replaced meanwhile; leave it where it is and run it again" in str(caught.value)
     assert list(other.iterdir()) == []
@@ -398,7 +376,7 @@ def test_a_data_set_that_may_not_be_written(tmp_path: Path) -> None:
 
 def test_reading_needs_no_writing(tmp_path: Path) -> None:
     with Dataset.open_or_create(tmp_path) as dataset:
-        _add(dataset, "a")
+        add(dataset, "a")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     time.sleep(0.01)
     again = Dataset.open(tmp_path)

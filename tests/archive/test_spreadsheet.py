@@ -87,13 +87,13 @@ def test_in_the_index(tmp_path: Path) -> None:
             with dataset.new_call(record.call_id) as folder:
                 write_record(folder, record)
     with (tmp_path / "data" / "calls.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(FORMULAS)
-    for row, text in zip(rows, FORMULAS, strict=True):
-        assert (row["pesq_raw"], row["seed"]) == ("-0.5", "-1")
-        for value in row.values():
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(FORMULAS)
+    for line, text in zip(lines, FORMULAS, strict=True):
+        assert (line["pesq_raw"], line["seed"]) == ("-0.5", "-1")
+        for value in line.values():
             assert value[:1] not in {"=", "+", "@", "\t", "\r", "\n", "\uff1d"}, value
-        assert row["verdict_reason"] == cell(text) == row["outcome_detail"]
+        assert line["verdict_reason"] == cell(text) == line["outcome_detail"]
     frame = Dataset.open(tmp_path / "data").rows()
     assert list(frame["verdict_reason"]) == list(FORMULAS), "Parquet holds them as they are"
 
@@ -112,7 +112,7 @@ def test_in_frames_and_in_what_a_query_prints(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_an_export_is_as_faithful_as_it_was(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, object]] = [
         dict.fromkeys(COLUMNS, -0.25) | {"iteration_no": 1, "tor_status": "Tor", "location": name, "codec": "g711"}
         for name in ("1frank-lond", "=cmd()")
     ]

@@ -23,7 +23,7 @@ def ledger() -> pd.DataFrame:
             "part": np.zeros(4, dtype=np.int64),
             "timestamp": np.arange(4) * 160,
             "due_ns": pd.array([1, None, 3, 2**62], dtype="Int64"),
-            "fate": pd.Categorical.from_codes([0, 1, 1, 0], categories=["played", "late"]),
+            "fate": pd.Categorical(["played", "late", "late", "played"], categories=["played", "late"]),
             "audio_ms": [0.5, np.nan, 1.0, 2.0],
         }
     )

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,7 @@ from earwitness.errors import CallFailure, InputError, Outcome
 pytestmark = pytest.mark.timeout(60)
 
 
-def record(call_id: str, **options: object) -> CallRecord:
+def record(call_id: str, **options: Any) -> CallRecord:
     rows = tuple(
         Row(call_id=call_id, started_at="2026-11-22T12:00:00Z", direction=direction, outcome="completed", mos_lqo=4.0)
         for direction in ("to_callee", "to_caller")
@@ -43,7 +44,7 @@ def dataset(tmp_path: Path) -> Dataset:
     return made
 
 
-def change(dataset: Dataset, edit: Callable[[dict[str, object]], object]) -> None:
+def change(dataset: Dataset, edit: Callable[[dict[str, Any]], object]) -> None:
     """Edit the record of the call `bad` as a stranger's program might have written it."""
     path = dataset.path / "calls" / "bad" / "record.json"
     plain = json.loads(path.read_bytes())
@@ -67,14 +68,14 @@ def only_the_bad_one_is_left_out(dataset: Dataset) -> str:
     return problem.what
 
 
-def row(**values: object) -> Callable[[dict[str, object]], object]:
-    def edit(plain: dict[str, object]) -> None:
-        plain["rows"][0].update(values)  # type: ignore[index]
+def row(**values: object) -> Callable[[dict[str, Any]], object]:
+    def edit(plain: dict[str, Any]) -> None:
+        plain["rows"][0].update(values)
 
     return edit
 
 
-def field(**values: object) -> Callable[[dict[str, object]], object]:
+def field(**values: object) -> Callable[[dict[str, Any]], object]:
     return lambda plain: plain.update(values)
 
 
@@ -111,17 +112,17 @@ for _ in range(800):
     ],
 )
 def test_a_figure_that_cannot_be_leaves_its_call_out(
-    dataset: Dataset, edit: Callable[[dict[str, object]], object], says: str
+    dataset: Dataset, edit: Callable[[dict[str, Any]], object], says: str
 ) -> None:
     change(dataset, edit)
     assert re.search(says, only_the_bad_one_is_left_out(dataset))
 
 
 def test_a_million_unknown_keys_are_told_in_a_few_notes(dataset: Dataset) -> None:
-    def many(plain: dict[str, object]) -> None:
+    def many(plain: dict[str, Any]) -> None:
         unknown = {f"key\x1b{i}": 1 for i in range(100_000)}
         plain.update(unknown)
-        for one in plain["rows"]:  # type: ignore[attr-defined]
+        for one in plain["rows"]:
             one.update(unknown)
 
     change(dataset, many)
@@ -253,8 +254,12 @@ def test_apart_tells_where_a_fault_is_and_lets_the_rest_go_on() -> None:
     with apart("\udcff", problems, without="sound"):
         Dataset.open(Path("/nowhere/at/all"))
     assert problems[1] == Problem("\\udcff", "without sound: there is none", skipped=False)
-    with apart("c", problems):
+
+    def too_much() -> None:
         raise MemoryError
+
+    with apart("c", problems):
+        too_much()
     assert problems[2].what.startswith("MemoryError (")
 
 

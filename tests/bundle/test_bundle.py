@@ -16,30 +16,25 @@ import pandas as pd
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.record import CallRecord, Circuit, Relay, write_record
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.bundle.bundle import bundle
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import InputError, Outcome
+from earwitness.path.facts import CircuitFacts, Hop
 from earwitness.report.reproduction.reproduce import reproduce
 from earwitness.study.design import design
 from earwitness.study.file import StudyFile, parse_study
 from earwitness.study.folder import owned_study
-from tests.study.simulated import SimulatedSlot, run_simulated, simulated_record
+from testing.commands import MAIN
+from testing.study.files import BOTH_CODECS, TOR3, study_file
+from testing.study.simulated import SimulatedSlot, run_simulated, simulated_record
 
-STUDY = """
-version = 1
-name = "sim"
-[[path]]
-name = "direct"
-path = "direct"
-[[path]]
-name = "tor3"
-path = "tor"
-guard = "Fluffy"
-[axes]
-codec = ["g711u", "opus:24000"]
-places = [["Frankfurt", "London"], ["Paris", "Tokyo"]]
-"""
+STUDY = study_file(
+    "sim",
+    paths=[f'{TOR3}\nguard = "Fluffy"'],
+    codecs=BOTH_CODECS,
+    places=[("Frankfurt", "London"), ("Paris", "Tokyo")],
+)
 FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
 
 
@@ -47,7 +42,7 @@ FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "data"
     run_simulated(STUDY, out, [SimulatedSlot()])
-    relay = Relay(nickname="Fluffy", fingerprint=FINGERPRINT, address="203.0.113.9", place="Paris", country="FR")
+    relay = Hop(nickname="Fluffy", fingerprint=FINGERPRINT, address="203.0.113.9", place="Paris", country="FR")
     plan = design(parse_study(STUDY))[0].plan
     with Dataset.open(out) as dataset, dataset.new_call("by-hand") as folder:
         record = simulated_record("by-hand", plan, Outcome.PATH_LOST, None)
@@ -56,7 +51,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changed["evidence"] = {"log": f"circuit ${FINGERPRINT}~Fluffy at 203.0.113.9:9001 and [2001:db8:5::1] closed"}
         changed["command"] = ["/home/somebody/venv/bin/earwitness", "call"]
         record = CallRecord.from_json(json.dumps(changed))
-        write_record(folder, replace(record, circuit=Circuit(id="5", relays=(relay,))))
+        write_record(folder, replace(record, circuit=CircuitFacts(id="5", relays=(relay,))))
         for name in ("reference.wav", "to_callee.wav"):
             (folder / name).write_bytes(b"RIFF sound")
         (folder / "callee.pcap").write_bytes(b"INVITE sip:callee@203.0.113.9")
@@ -141,7 +136,7 @@ def test_figures_come_again_bit_for_bit(directory: Path, tmp_path: Path) -> None
     made = bundle(directory, tmp_path / "figures.tar.gz", draw=draw)
     assert made.figures >= 4
     top = unpacked(made.path, tmp_path / "x")
-    program = f"{sys.executable} -c 'from earwitness.cli.main import main; main()'"
+    program = f"{sys.executable} -c '{MAIN}'"
     done = subprocess.run(
         ["make", "figures", f"EARWITNESS={program}"], cwd=top, capture_output=True, text=True, check=False
     )

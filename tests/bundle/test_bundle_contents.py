@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,20 +21,13 @@ from earwitness.bundle.bundle import bundle
 from earwitness.errors import InputError, Outcome
 from earwitness.files import UnfitFile
 from earwitness.phone.linphone import recording_name
-from tests.study.simulated import SimulatedSlot, run_simulated
+from testing.bundle.archive import in_archive
+from testing.commands import EARWITNESS
+from testing.study.files import study_file
+from testing.study.simulated import SimulatedSlot, run_simulated
 
-STUDY = """
-version = 1
-name = "sim"
-[[path]]
-name = "direct"
-path = "direct"
-[axes]
-codec = ["g711u"]
-places = [["Frankfurt", "London"]]
-"""
+STUDY = study_file("sim")
 SECRET = b"root:$6$secret-of-another-file"
-COMMAND = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 
 
 @pytest.fixture
@@ -59,7 +53,7 @@ def packed(path: Path) -> dict[str, bytes]:
     """The bundle's files, without its own name."""
     with tarfile.open(path) as tar:
         assert all(member.isreg() for member in tar)
-        return {name.partition("/")[2]: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
+        return {name.partition("/")[2]: in_archive(tar, name) for name in tar.getnames()}
 
 
 def check(made: Path) -> dict[str, bytes]:
@@ -71,7 +65,7 @@ def check(made: Path) -> dict[str, bytes]:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("options", [{}, {"audio": False}, {"pseudonyms": True}])
 def test_links_pipes_devices_and_strange_names_stay_out(
-    directory: Path, secret: Path, tmp_path: Path, options: dict[str, bool]
+    directory: Path, secret: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     call = directory / "calls" / "a"
     (call / "callee.pcap").symlink_to(secret / "shadow")
@@ -89,7 +83,7 @@ def test_links_pipes_devices_and_strange_names_stay_out(
     (directory / "calls" / "stray").write_bytes(SECRET)
     (directory / "calls" / "-x").mkdir()
     (directory / "secret").write_bytes(SECRET)
-    made = bundle(directory, tmp_path / "out.tar.gz", **options)  # type: ignore[arg-type]
+    made = bundle(directory, tmp_path / "out.tar.gz", **options)
     found = check(made.path)
     in_call = {Path(name).name for name in found if name.startswith("data/calls/a/")}
     assert in_call <= {"record.json", "caller.pcap", "reference.wav"}
@@ -231,7 +225,7 @@ def test_the_command_tells_what_it_left_out(directory: Path, tmp_path: Path) -> 
     (directory / "calls" / "a" / "evil\x1b[2J").write_bytes(SECRET)
     out = tmp_path / "out.tar.gz"
     done = subprocess.run(
-        [*COMMAND, "bundle", str(directory), "--out", str(out), "--no-figures"],
+        [*EARWITNESS, "bundle", str(directory), "--out", str(out), "--no-figures"],
         capture_output=True,
         text=True,
         check=False,

@@ -21,16 +21,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from earwitness.archive.dataset import Dataset
+from earwitness.archive.facts import CallParty, Clock, Rendering, SelfCheck, SpeechFacts
 from earwitness.archive.layout import CALL_FILES
-from earwitness.archive.record import CallRecord, Circuit, Clock, Endpoint, Listening, Relay, Speech, write_record
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import Row
 from earwitness.bundle.bundle import bundle
 from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import EarwitnessError, Outcome
+from earwitness.lab.load.facts import LoadFacts
+from earwitness.path.facts import CircuitFacts, Hop, PathFacts
+from earwitness.tor.select import CircuitRequest
 from earwitness.trace.model import Trace
 from earwitness.trace.table import write_trace
-from tests.study.simulated import SimulatedSlot, run_simulated
+from testing.bundle.archive import in_archive
+from testing.study.simulated import SimulatedSlot, run_simulated
 
 MACHINE = "gretchens-thinkpad"
 SHORT_HOST = "pbxkiste"
@@ -59,8 +64,14 @@ CANARIES = (
     "my notes",
     "stimme-von-ihr",
     ADDRESS,
+    ADDRESS6,
+    MAC,
+    ONION.removesuffix(".onion"),
+    NICKNAME,
+    ASKED,
+    FINGERPRINT,
+    SECRET,
 )
-CANARIES += (ADDRESS6, MAC, ONION.removesuffix(".onion"), NICKNAME, ASKED, FINGERPRINT, SECRET)
 ALL = (
     f"at {MACHINE} ({FQDN}, {SHORT_HOST}) {PERSON} of sip:{ACCOUNT}@{SHORT_HOST}:5060 and <sip:{ACCOUNT}@{ADDRESS}>"
     f" from {ADDRESS}:9001 and [{ADDRESS6}]:443, udp:{ADDRESS6}, last {ADDRESS}. {MAC} {ONION} {ONION.upper()}"
@@ -102,7 +113,7 @@ def fault() -> list[str]:
 
 
 def planted_record(call_id: str, outcome: Outcome) -> CallRecord:
-    relay = Relay(nickname=NICKNAME, fingerprint=FINGERPRINT, address=ADDRESS, place="Paris", country="FR")
+    relay = Hop(nickname=NICKNAME, fingerprint=FINGERPRINT, address=ADDRESS, place="Paris", country="FR")
     row = Row(
         call_id=call_id,
         started_at="2026-01-02T03:04:05.000000000Z",
@@ -171,18 +182,22 @@ def planted_record(call_id: str, outcome: Outcome) -> CallRecord:
             "study": {"study": "sim", "block": "1.1", "arm": "tor3", "attempt": 1},
         },
         path="tor",
-        path_details={
-            "service": ONION,
-            "host": MACHINE,
-            "streams": [{"peer": f"{ADDRESS}:443", "local": ADDRESS6, "user": ACCOUNT}],
-            "files": {PATH: PATH},
-            "token": SECRET,
-        },
-        circuit=Circuit(id="17", relays=(relay, replace(relay, nickname=ASKED))),
-        caller=Endpoint(place="Frankfurt", host="caller", address=ADDRESS),
-        callee=Endpoint(place="London", host=MACHINE, address=ADDRESS6),
+        path_details=PathFacts(
+            rendezvous=NICKNAME,
+            circuit_request=CircuitRequest(guard=ASKED, exit="Paris"),
+            others={
+                "service": ONION,
+                "host": MACHINE,
+                "connections": [{"peer": f"{ADDRESS}:443", "local": ADDRESS6, "user": ACCOUNT}],
+                "files": {PATH: PATH},
+                "token": SECRET,
+            },
+        ),
+        circuit=CircuitFacts(id="17", relays=(relay, replace(relay, nickname=ASKED))),
+        caller=CallParty(place="Frankfurt", host="caller", address=ADDRESS),
+        callee=CallParty(place="London", host=MACHINE, address=ADDRESS6),
         codec="g711u",
-        speech=Speech(name=PATH, attribution=f"spoken by {PERSON}", seconds=3.0),
+        speech=SpeechFacts(name=PATH, attribution=f"spoken by {PERSON}", seconds=3.0),
         outcome=outcome,
         outcome_detail=str(EarwitnessError("reaching", f"{SHORT_HOST} ({ADDRESS})", ALL, f"see {PATH}")),
         stage=f"reading {PATH}",
@@ -197,11 +212,11 @@ def planted_record(call_id: str, outcome: Outcome) -> CallRecord:
             ],
             f"of {SHORT_HOST}": {"username": ACCOUNT, "realm": SHORT_HOST, "password": SECRET, "output": [ALL]},
         },
-        load={"load": "web:3", "last_failure": ALL},
-        instrument={"processes": ["caller", NICKNAME], "cpu_wait_mean_ms": 0.1},
+        load=LoadFacts(load="web:3", last_failure=ALL),
+        instrument=SelfCheck(processes=("caller", NICKNAME), cpu_wait_mean_ms=0.1),
         milestones={"invite_sent": 1, f"seen at {MACHINE}": 2},
         milestones_clock="call",
-        listening={"to_callee": Listening(origin_ns=1, buffer="fixed:60", concealment=PATH, shares={"played": 1.0})},
+        listening={"to_callee": Rendering(origin_ns=1, buffer="fixed:60", concealment=PATH, shares={"played": 1.0})},
         rows=(row, replace(row, direction="to_caller")),
         notes=(ALL, f"the callee's capture: {SHORT_HOST}: {PATH}: no such file"),
     )
@@ -354,7 +369,7 @@ def found_in(archive: Path) -> list[str]:
     leaks = []
     with tarfile.open(archive) as tar:
         for member in tar:
-            data = tar.extractfile(member).read()  # type: ignore[union-attr]
+            data = in_archive(tar, member)
             for where, content in contents(member.name, data):
                 text = content + b"\n" + member.name.encode() + json.dumps(member.pax_headers).encode()
                 for name in CANARIES:
@@ -384,7 +399,7 @@ def test_without_pseudonyms_the_search_finds_them(directory: Path, tmp_path: Pat
     for where in ("trace.parquet!schema", "ledger.parquet!schema", "truth.parquet!", "record.json", "to_callee.wav"):
         assert where in leaks, where
     with tarfile.open(made.path) as tar:
-        journal = tar.extractfile("out/data/study/journal.sqlite").read()  # type: ignore[union-attr]
+        journal = in_archive(tar, "out/data/study/journal.sqlite")
         assert PERSON.encode() in journal
 
 

@@ -5,42 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command gave."""
-
-    code: int
-    records: list[dict[str, Any]]
-    messages: str
-
-    @property
-    def complaints(self) -> list[str]:
-        """The lines that tell an error."""
-        return [line for line in self.messages.splitlines() if line.startswith("earwitness: ")]
-
-
-Run = Callable[..., Ran]
+from testing.commands import EARWITNESS, Ran, Run
 
 
 @pytest.fixture(scope="session")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runtime(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the tests' lab keeps its record, apart from the user's."""
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(f"no lab on this machine: {error}")
     return tmp_path_factory.mktemp("runtime")
 
 
@@ -50,7 +25,7 @@ def run(runtime: Path) -> Run:
 
     def run_it(*arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float = 170.0) -> Ran:
         done = subprocess.run(
-            command(*arguments),
+            [*EARWITNESS, *arguments, "--json"],
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -61,11 +36,6 @@ def run(runtime: Path) -> Run:
         return Ran(done.returncode, records, done.stderr)
 
     return run_it
-
-
-def command(*arguments: str) -> list[str]:
-    """The command line of an earwitness command that prints JSON."""
-    return [sys.executable, "-c", "from earwitness.cli.main import main; main()", *arguments, "--json"]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import termios
 import threading
 import time
@@ -18,11 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.call.conftest import Run, command
+from testing.commands import EARWITNESS, Run
 
 pytestmark = pytest.mark.lab
-
-EARWITNESS = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 
 
 class ByHand:
@@ -32,7 +29,7 @@ class ByHand:
         self.environment = environment
         self._keyboard, terminal = os.openpty()
         self.process = subprocess.Popen(
-            command("call", "--phone", "manual", "--path", "direct", *arguments),
+            [*EARWITNESS, "call", "--phone", "manual", "--path", "direct", *arguments, "--json"],
             stdin=terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -117,9 +114,8 @@ def test_linphones_by_hand_are_scored_in_their_own_codec(environment: dict[str, 
     told = call.until("waiting for your phones")
     speech = re.findall(r"Let each say (\S+)", told)[0]
     (uri,) = re.findall(r"dial (\S+)", told)
-    files = ("soundcard use files", f"play {speech}")
     # They come with the planned codec alone, 0; the user prefers another.
-    files = ("codec disable 0", "codec enable 1", *files)
+    files = ("codec disable 0", "codec enable 1", "soundcard use files", f"play {speech}")
     dial = f"call {uri}"
     with call.linphone("callee", *files, "autoanswer enable"), call.linphone("caller", *files, dial):
         call.until("your phones talk")
@@ -163,7 +159,9 @@ def test_ctrl_c_in_mid_call_ends_it_and_scores_what_came(environment: dict[str, 
         call.press_ctrl_c()
         code, output, told = call.ended()
     assert code == 0, told
-    for row in map(json.loads, output.splitlines()):
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert len(rows) == 2
+    for row in rows:
         assert (row["codec"], row["outcome"]) == ("g711u", "completed")
         assert row["loss_ratio"] == 0  # what was on the way when the capture ended was not lost
         assert row["mos_lqo"] > 3.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from tests.call.conftest import Run, command
+from testing.commands import EARWITNESS, Run
 
 pytestmark = pytest.mark.lab
 
@@ -59,7 +59,7 @@ def test_kill_at_any_moment_leaves_nothing_and_the_next_run_works(run: Run, runt
     """kill -9 of the command ten times; every process that it had started carries its mark in the environment."""
     chance = random.Random(20)
     out = tmp_path / "data"
-    arguments = command("call", "--path", "direct", "--seconds", "4", "--out", str(out))
+    arguments = [*EARWITNESS, "call", "--path", "direct", "--seconds", "4", "--out", str(out), "--json"]
     for _ in range(10):
         mark = f"EARWITNESS_TEST_MARK={chance.getrandbits(64):016x}"
         name, _, value = mark.partition("=")

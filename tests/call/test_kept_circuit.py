@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.call.conftest import Run
+from testing.commands import Run
 
 pytestmark = pytest.mark.lab
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from earwitness.archive.schema import Row
-from earwitness.call.placed_call import PlacedCall
+from earwitness.archive.schema import Row, columns
+from earwitness.call.builder import CallBuilder
 from earwitness.call.plan import CallPlan
-from earwitness.call.rows import timed
+from earwitness.call.rows import with_timing
 from earwitness.errors import Outcome
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
-from tests.trace.making import START_NS, trace
+from testing.trace.making import START_NS, trace
 
-LIVE = PlacedCall(call_id="x", started_at="", plan=CallPlan(), codec="g711u", outcome=Outcome.COMPLETED)
+PLACED = CallBuilder("x", CallPlan(), "lab").placed(Outcome.COMPLETED)
 SENT_NS = START_NS + np.arange(100, dtype=np.int64) * 20_000_000
 ARRIVED_NS = SENT_NS + 30_000_000
 
 
 def _counts(both: Trace) -> tuple[int | None, int | None, float | None]:
-    row = timed(Row(direction="to_callee"), LIVE, both, 0.1)
+    row = with_timing(Row(direction="to_callee"), PLACED, both, 0.1)
     return row.packets_sent, row.packets_received, row.loss_ratio
 
 
@@ -49,3 +49,17 @@ def test_nothing_is_said_of_loss_where_nobody_watched_the_speaker() -> None:
 
 def test_all_lost() -> None:
     assert _counts(trace(SENT_NS, np.full(100, LOST))) == (100, 0, 1.0)
+
+
+def test_every_column_that_packet_times_give_is_filled() -> None:
+    row = with_timing(
+        Row(direction="to_callee"), PLACED, trace(SENT_NS, ARRIVED_NS + np.arange(100) % 7 * 1_000_000), 0.1
+    )
+    named = [
+        column.name for column in columns() if column.name.startswith(("jitter_", "owd_", "gap", "spikes_", "packets_"))
+    ]
+    assert len(named) > 15
+    assert [name for name in named if getattr(row, name) is None] == []
+    assert row.jitter_range_ms == row.jitter_max_ms, "the estimate begins at 0 (RFC 3550 6.4.1)"
+    assert row.jitter_range_ms is not None
+    assert row.jitter_range_ms > 0.5

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.call.self_check import CpuWaits, Instrument, complaint
+from earwitness.archive.facts import SelfCheck
+from earwitness.call.self_check import CpuWaits, complaint
 
-GOOD = Instrument(
+GOOD = SelfCheck(
     emulator_late_p99_ms=0.1, emulator_late_max_ms=3.0, cpu_wait_mean_ms=0.3, cpu_wait_worst_ms=0.9, processes=("tor",)
 )
 
 
 def test_a_good_instrument_has_no_complaint() -> None:
     assert complaint(GOOD, 0.05, 0.4, 0) == ""
-    assert complaint(Instrument(), 0.05, None, 0) == ""
+    assert complaint(SelfCheck(), 0.05, None, 0) == ""
     assert complaint(GOOD, None, None, 0) is None, "nothing was sent: nothing is said"
 
 
@@ -36,7 +37,7 @@ def test_a_good_instrument_has_no_complaint() -> None:
 def test_each_cause_is_told(
     changed: dict[str, float], send_p99: float, send_max: float, dropped: int, said: str
 ) -> None:
-    found = complaint(Instrument(**{**vars(GOOD), **changed}), send_p99, send_max, dropped)
+    found = complaint(SelfCheck(**{**vars(GOOD), **changed}), send_p99, send_max, dropped)
     assert found is not None
     assert found.startswith(said)
     assert ";" not in found

@@ -19,7 +19,7 @@ from earwitness.call.talk import collect
 from earwitness.netns.child import ChildGone
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.setup import PhoneSetup
-from tests.remote.hostile import REPORT, SETUP
+from testing.remote.hostile import REPORT, SETUP
 
 
 @dataclass
@@ -64,16 +64,15 @@ class End:
 )
 def test_a_strange_report_is_a_stored_failure(tmp_path: Path, report: Any) -> None:
     async def scene() -> Any:
-        notebook = CallBuilder("call-1", CallPlan(path="direct"), "public")
-        notebook.started_at = "2026-01-01T00:00:00.000000000Z"
+        builder = CallBuilder("call-1", CallPlan(path="direct"), "public", started_at="2026-01-01T00:00:00.000000000Z")
         async with contextlib.AsyncExitStack() as stack:
             phones = {
                 name: await stack.enter_async_context(BuiltinPhone.over(Child(told), PhoneSetup.from_dict(SETUP)))
                 for name, told in (("caller", REPORT), ("callee", report))
             }
-            failure = await collect({name: End() for name in phones}, phones, {}, notebook)  # type: ignore[misc, arg-type]
+            failure = await collect({name: End() for name in phones}, phones, {}, builder)  # type: ignore[misc]
         assert failure is not None
-        return notebook.live(failure.outcome, failure)
+        return builder.placed(failure.outcome, failure)
 
     record = evaluate(asyncio.run(scene()), tmp_path)
     write_record(tmp_path, record)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from tests.call.conftest import Run
+from testing.commands import Run
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("tor_lab")]
 
@@ -17,6 +17,7 @@ def test_a_call_through_a_tunnel_over_tor_is_measured_and_keeps_its_configuratio
     options = ["--path", "vpn-tor", "--hops", "2", "--guard", "Paris", "--exit", "London", "--security", "none"]
     ran = run("call", *options, "--throughput", "--relay-nodelay", "--seconds", "5", "--out", str(out))
     assert ran.code == 0, ran.messages
+    assert len(ran.records) == 2
     for record in ran.records:
         assert (record["path"], record["circuit"]) == ("vpn-tor", "relay4@Paris > relay6@London")
         assert (record["security"], record["tunnel_nodelay"], record["relay_nodelay"]) == ("none", True, True)

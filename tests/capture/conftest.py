@@ -1,29 +1,10 @@
-"""A host without a namespace: processes run where the tests run, on loopback addresses."""
+"""A host without a namespace."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 
-
-@dataclass
-class LoopbackHost:
-    name: str
-    address: str
-    place: str = "Berlin"
-    interface: str = "lo"
-
-    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(argv, **options)
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        yield
+from testing.netns.loopback_host import LoopbackHost
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_a_killed_capture_can_still_be_read(
         for sequence in range(50):
             a.sendto(rtp(sequence), b.getsockname())
         await asyncio.sleep(0.3)
-        capture._child.process.send_signal(signal.SIGKILL)
+        os.kill(capture._child.pid, signal.SIGKILL)
         with pytest.raises(CallFailure):
             await capture.stop()
 
@@ -104,8 +104,8 @@ def test_snap_length_keeps_the_true_length(
     out = tmp_path / "short.pcap"
 
     async def scenario() -> None:
-        options = {"epoch_offset_ns": epoch_offset_ns(), "ports": [b.getsockname()[1]], "snap_length": 85}
-        async with await CaptureProcess.start(host, "lo", out, **options):  # type: ignore[arg-type]
+        offset, port = epoch_offset_ns(), b.getsockname()[1]
+        async with await CaptureProcess.start(host, "lo", out, epoch_offset_ns=offset, ports=[port], snap_length=85):
             a.sendto(rtp(1), b.getsockname())
 
     asyncio.run(scenario())

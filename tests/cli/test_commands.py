@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from tests.cli.command_line import all_commands, earwitness, output, records, refusal
+from testing.cli.command_line import all_commands, earwitness, output, records, refusal
+from testing.published.make import both_ways, end_files, reference, sound, table, wav_bytes
+from testing.report.synthetic import Made, add_call
 from tests.first_edition.questions import unpack
-from tests.published.make import both_ways, end_files, reference, sound, table, wav_bytes
-from tests.report.synthetic import Made, add_call
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -9,7 +9,7 @@ from typer.core import TyperArgument, TyperOption
 
 from earwitness.cli import call_options, panels
 from earwitness.geography import INFLATION
-from tests.cli.command_line import all_commands, output
+from testing.cli.command_line import all_commands, output
 
 COMMANDS = all_commands()
 PANELS = {

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from earwitness.archive.dataset import Dataset
 from earwitness.cli.main import app
 from earwitness.errors import InputError
-from tests.cli.on_a_full_disk import commands
-from tests.published.make import both_ways, end_files, reference, sound, table, wav_bytes
-from tests.report.synthetic import Made, add_call
+from testing.cli.on_a_full_disk import commands
+from testing.commands import REPOSITORY
+from testing.published.make import both_ways, end_files, reference, sound, table, wav_bytes
+from testing.report.synthetic import Made, add_call
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -42,9 +43,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_full_disk_and_one_that_may_not_be_written(data: Path, artifact: Path, tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
-    repository = Path(__file__).parents[2]
-    argv = ["unshare", "-m", sys.executable, "-m", "tests.cli.on_a_full_disk", *map(str, (place, data, artifact))]
-    done = subprocess.run(argv, cwd=repository, capture_output=True, text=True, timeout=100)
+    argv = ["unshare", "-m", sys.executable, "-m", "testing.cli.on_a_full_disk", *map(str, (place, data, artifact))]
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
     if "mounted" not in done.stdout:
         pytest.skip(f"no mount namespace with a tmpfs here: {done.stderr.strip().splitlines()[-1:]}")
     assert done.returncode == 0, done.stderr

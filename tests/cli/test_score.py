@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from earwitness.errors import InputError
 from earwitness.score.files import score_files
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
+from testing.commands import EARWITNESS
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from earwitness.cli.main import main; main()", "score", *map(str, arguments)]
+    command = [*EARWITNESS, "score", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -55,7 +55,11 @@ def test_errors_are_one_line_and_exit_2(pair: tuple[Path, Path], tmp_path: Path)
 def test_rates_may_differ_and_wideband_needs_16_khz(tmp_path: Path) -> None:
     write_wav(tmp_path / "ref.wav", speech("carlo-10s", 48000).samples, 48000)
     write_wav(tmp_path / "deg.wav", speech("carlo-10s", 16000).samples, 16000)
-    assert score_files(tmp_path / "ref.wav", tmp_path / "deg.wav").mos_lqo > 4.4  # type: ignore[operator]
-    assert score_files(tmp_path / "ref.wav", tmp_path / "deg.wav", wideband=True).mos_lqo_wb > 4.5  # type: ignore[operator]
+    narrow = score_files(tmp_path / "ref.wav", tmp_path / "deg.wav").mos_lqo
+    wide = score_files(tmp_path / "ref.wav", tmp_path / "deg.wav", wideband=True).mos_lqo_wb
+    assert narrow is not None
+    assert narrow > 4.4
+    assert wide is not None
+    assert wide > 4.5
     with pytest.raises(InputError):
         score_files(tmp_path / "ref.wav", tmp_path / "deg.wav", wideband=True, as_published=True)

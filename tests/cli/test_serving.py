@@ -16,7 +16,7 @@ import pytest
 from earwitness.errors import EarwitnessError
 from earwitness.netns.sandbox import check_permitted
 from earwitness.remote.machine import may_make_devices
-from tests.cli.command_line import earwitness, output, records, refusal, start
+from testing.cli.command_line import earwitness, output, records, refusal, start
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 

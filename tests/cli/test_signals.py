@@ -14,48 +14,23 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
-from tests.netns.leftovers import Token
-from tests.report.synthetic import Made, add_call
-from tests.study.simulated import SimulatedSlot, run_simulated
+from testing.commands import EARWITNESS
+from testing.netns.leftovers import Token
+from testing.report.synthetic import Made, add_call
+from testing.study.files import study_file
+from testing.study.simulated import SimulatedSlot, run_simulated
 
-COMMAND = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
-STUDY = """
-version = 1
-name = "signals"
-[[path]]
-name = "direct"
-path = "direct"
-[axes]
-codec = ["g711u"]
-places = [["Frankfurt", "London"]]
-[design]
-repeats = {repeats}
-[call]
-seconds = 60.0
-"""
+STUDY = study_file("signals", "[design]\nrepeats = {repeats}\n[call]\nseconds = 60.0\n")
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-
-
-@pytest.fixture
-def permitted() -> None:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(f"no lab on this machine: {error}")
-
-
-@pytest.fixture
-def token() -> Token:
-    return Token()
 
 
 @contextmanager
 def running(token: Token, *arguments: object, before: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    argv = [*before, *COMMAND, *map(str, arguments)]
-    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(argv, env=token.environment, text=True, start_new_session=True, **pipes) as process:
+    argv = [*before, *EARWITNESS, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        argv, env=token.environment, text=True, start_new_session=True, stdout=pipe, stderr=pipe
+    ) as process:
         try:
             yield process
         finally:
@@ -199,8 +174,9 @@ def until_there(path: Path, within_s: float = 60.0) -> None:
 def test_a_reader_that_goes_early_is_no_fault(tmp_path: Path) -> None:
     demo = tmp_path / "data"
     run_simulated(STUDY.format(repeats=1), demo, [SimulatedSlot()])
-    command = " ".join(f"'{part}'" for part in COMMAND)
+    command = " ".join(f"'{part}'" for part in EARWITNESS)
     for options in ("", "--json"):
         script = f"{command} query {demo} 'select * from range(20000)' {options} 2>{tmp_path}/errors | head -c 10"
-        subprocess.run(["sh", "-c", script], check=True, capture_output=True, timeout=60)
+        done = subprocess.run(["sh", "-c", script], check=True, capture_output=True, timeout=60)
+        assert len(done.stdout) == 10
         assert (tmp_path / "errors").read_text() == ""

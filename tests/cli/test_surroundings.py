@@ -16,19 +16,11 @@ from earwitness.archive.record import read_record, write_record
 from earwitness.call.plan import CallPlan, InStudy
 from earwitness.cli.main import app
 from earwitness.errors import InputError, Outcome
-from tests.study.simulated import SimulatedSlot, run_simulated, simulated_record
+from testing.commands import EARWITNESS
+from testing.study.files import study_file
+from testing.study.simulated import SimulatedSlot, run_simulated, simulated_record
 
-STUDY = """
-version = 1
-name = "around"
-[[path]]
-name = "direct"
-path = "direct"
-[axes]
-codec = ["g711u"]
-places = [["São Paulo", "Kraków"]]
-"""
-MAIN = "from earwitness.cli.main import main; main()"
+STUDY = study_file("around", places=[("São Paulo", "Kraków")])
 NOT_UTF8 = os.fsdecode(b"bad\xffname")
 
 
@@ -40,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object, shell: str = 'exec "$@"', **environment: str) -> subprocess.CompletedProcess[bytes]:
-    argv = ["sh", "-c", shell, "sh", sys.executable, "-c", MAIN, *map(str, arguments)]
+    argv = ["sh", "-c", shell, "sh", *EARWITNESS, *map(str, arguments)]
     return subprocess.run(argv, env={**os.environ, **environment}, capture_output=True, timeout=120, check=False)
 
 

@@ -20,10 +20,13 @@ from rich.text import Text
 from rich.tree import Tree
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.record import CallRecord, Circuit, Endpoint, Relay, write_record
+from earwitness.archive.facts import CallParty
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.schema import Row
 from earwitness.cli.terminal import DataConsole, SafeConsole
 from earwitness.errors import Outcome
+from earwitness.path.facts import CircuitFacts, Hop
+from testing.commands import EARWITNESS
 
 ACTING = (
     "\x1b]0;mine\x07 \x1b]52;c;ZXZpbA==\x07 \x1b[2J \x1b[31m \x9b2J \x9d0;x\x9c \r\b\x7f \u202egpj.\u2066 \u2028"
@@ -31,7 +34,6 @@ ACTING = (
 )
 SHOWN = r"\x1b]0;mine\x07 \x1b]52;c;ZXZpbA==\x07 \x1b[2J \x1b[31m \x9b2J \x9d0;x\x9c \x0d\x08\x7f \u202egpj.\u2066"
 MARKUP = "[red]a[/red] [/] [link=http://e.example]b [[c]] :smile:"
-COMMAND = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 
 
 def acts(text: str, but: Sequence[str] = ()) -> list[str]:
@@ -142,8 +144,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     started_at=words,
                     outcome=outcome,
                     outcome_detail=words,
-                    circuit=Circuit(relays=(Relay(nickname=words),)),
-                    caller=Endpoint(place=words),
+                    circuit=CircuitFacts(relays=(Hop(nickname=words),)),
+                    caller=CallParty(place=words),
                     notes=(words,),
                     rows=rows,
                 )
@@ -155,7 +157,7 @@ def on_a_terminal(*arguments: str | bytes) -> str:
     """What a command writes to its terminal, bytes that are no UTF-8 as surrogates."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "130", "NO_COLOR": "1"}
-    with subprocess.Popen([*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment):
+    with subprocess.Popen([*EARWITNESS, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment):
         os.close(theirs)
         parts = []
         while True:
@@ -198,10 +200,11 @@ def test_no_command_lets_it_act(hostile: Path, arguments: tuple[str, ...]) -> No
 def test_records_are_json_whatever_the_stream_holds(hostile: Path, encoding: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     sql = "SELECT path AS \"päth\" FROM calls WHERE call_id = 'a'"
-    done = subprocess.run([*COMMAND, "query", str(hostile), "--json", sql], capture_output=True, env=environment)
+    done = subprocess.run([*EARWITNESS, "query", str(hostile), "--json", sql], capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()
     text = done.stdout.decode(encoding)
     assert not acts(text)
+    assert text.count("\n") > 0
     for line in text.splitlines():
         assert json.loads(line)["päth"] == f"{MARKUP}{ACTING}"
     assert ("päth" in text) is (encoding == "utf-8")

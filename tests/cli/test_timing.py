@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from earwitness.cli.main import app
 from earwitness.errors import InputError
-from tests.trace.making import PHONE, SERVER, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, pcap, rtp_stream, together
 
 
 @pytest.fixture

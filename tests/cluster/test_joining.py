@@ -12,15 +12,15 @@ from distributed import Scheduler
 
 from earwitness.cluster.agreement import agreement
 from earwitness.cluster.dask import AGREEMENT, LOOPBACK_ONLY, cluster_address, join, use_our_settings
-from earwitness.cluster.keys import ClusterKeys, make_keys
+from earwitness.cluster.keys import ClusterKeys, make_cluster_keys
 from earwitness.errors import EarwitnessError, InputError
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
-    make_keys(folder / "ours", ("Frankfurt", "New York"))
-    make_keys(folder / "theirs", ("Frankfurt",))
+    make_cluster_keys(folder / "ours", ("Frankfurt", "New York"))
+    make_cluster_keys(folder / "theirs", ("Frankfurt",))
     return folder
 
 
@@ -55,16 +55,16 @@ def test_every_machine_has_a_folder_whose_key_is_its_own(keys: Path) -> None:
 
 
 def test_a_further_vantage_is_of_the_same_cluster(keys: Path) -> None:
-    (made,) = make_keys(keys / "ours", ("London",))
+    (made,) = make_cluster_keys(keys / "ours", ("London",))
     assert joined(keys, made, agreement()) == agreement()
     for vantages in ((), ("london",), ("../x",), ("Oslo", "oslo")):
         with pytest.raises(InputError):
-            make_keys(keys / "ours", vantages)
+            make_cluster_keys(keys / "ours", vantages)
     assert not (keys / "ours" / "vantage-oslo").exists()
 
 
 def test_a_key_that_others_may_read_is_not_used(keys: Path) -> None:
-    (made,) = make_keys(keys / "ours", ("Open",))
+    (made,) = make_cluster_keys(keys / "ours", ("Open",))
     (made / "private.key").chmod(0o644)
     with pytest.raises(InputError, match="others may read"):
         ClusterKeys.read(made)

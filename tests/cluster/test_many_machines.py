@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.remote.test_two_machines import ran
+from testing.commands import report_of
 
 pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return ran("../cluster/many_machines.py", tmp_path_factory.mktemp("many_machines"))
+def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return report_of("testing.cluster.many_machines", tmp_path_factory.mktemp("many_machines"))
 
 
 def test_a_vantage_without_a_valid_certificate_is_refused_in_one_line(report: dict[str, Any]) -> None:
@@ -41,11 +41,12 @@ def test_a_vantage_that_was_killed_or_refused_leaves_no_folder(report: dict[str,
 
 def test_calls_between_vantages_are_whole(report: dict[str, Any]) -> None:
     rows = [row for row in report["studied"]["rows"] if row["outcome"] == "completed"]
-    assert len(rows) == 4
+    assert sorted(row["path"] for row in rows) == ["direct", "direct", "tor", "tor"]
     for row in rows:
         assert (row["network"], row["from_place"], row["to_place"]) == ("public", "Frankfurt", "New York City")
         assert row["packets_received"] == row["packets_sent"] == 200
-        assert row["path"] == "tor" or row["mos_lqo"] > 3.5
+        if row["path"] == "direct":  # over Tor much comes too late for a fixed buffer
+            assert row["mos_lqo"] > 3.5
         assert row["hops"] == (2 if row["path"] == "tor" else 0)
     whole = {"caller.pcap", "callee.pcap", "to_caller.wav", "to_callee.trace.parquet", "record.json"}
     assert sum(whole <= set(files) for files in report["studied"]["files"]) == 2

@@ -9,7 +9,7 @@ from earwitness.ear.delays import Delays
 from earwitness.score.pesq import pesq_nb
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
-from tests.ear.traces import trace_of, voice
+from testing.ear.traces import trace_of, voice
 
 MS = 1_000_000
 

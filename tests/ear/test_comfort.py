@@ -14,7 +14,7 @@ from earwitness.ear.frames import frames_of
 from earwitness.ear.replay import replay
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import Payloads, Trace
-from tests.ear.traces import trace_of, voice
+from testing.ear.traces import trace_of, voice
 
 FRAMES = slice(40, 90)
 
@@ -70,7 +70,7 @@ def test_noise_has_the_spectrum_of_its_reflection_coefficients() -> None:
     noise = Noise.parse(bytes([30, 127 - 100]))
     assert noise is not None
     k = 258 * -100 / 32768
-    assert noise.reflection == (pytest.approx(k),)
+    assert list(noise.reflection) == [pytest.approx(k)]
     sound = ComfortNoise(1).make(noise, 200_000).astype(float)
     # A first-order filter 1 / (1 + k z^-1): neighbouring samples correlate with -k.
     assert np.corrcoef(sound[1:], sound[:-1])[0, 1] == pytest.approx(-k, abs=0.01)
@@ -174,11 +174,12 @@ def test_the_noise_in_force_is_the_last_sent_of_those_that_were_here_and_due() -
         for pull in range(len(played)):
             if played.frame[pull] >= 0:
                 last = pull
-            due = [] if last is None or last == pull else np.flatnonzero(noise).tolist()
             due = [
                 row
-                for row in due
-                if trace.arrived_ns[row] <= played.asked_ns[pull]
+                for row in np.flatnonzero(noise).tolist()
+                if last is not None
+                and last != pull
+                and trace.arrived_ns[row] <= played.asked_ns[pull]
                 and trace.sequence[row] > trace.sequence[frames.packet[played.frame[last]]]
                 and trace.timestamp[row] <= played.end[last] + (pull - last - 1) * 80
             ]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from earwitness.ear import CONCEALMENTS, hear
 from earwitness.ear.conceal import concealer
@@ -13,7 +14,7 @@ from earwitness.errors import InputError
 from earwitness.speech.codecs.base import decode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import Payloads
-from tests.ear.traces import packets, trace_of, voice
+from testing.ear.traces import packets, trace_of, voice
 
 
 def periodic(samples: int, period: int = 64) -> np.ndarray:
@@ -103,12 +104,12 @@ def test_a_gap_at_once_is_a_gap_frame_by_frame(name: str, count: int) -> None:
     """Also long after it has faded, and in what comes after it."""
     of = codec("g711u")
     said = voice(1.0)
-    sounds = []
+    sounds: list[NDArray[np.int16]] = []
     for pieces in ([count], [1] * count):
         joined = concealer(name, of, of.decoder())
         sound = [joined.good(said[:4000]), *(joined.missing(piece, None) for piece in pieces), joined.good(said[4000:])]
         sounds.append(np.concatenate(sound))
-    assert np.array_equal(*sounds)
+    assert np.array_equal(sounds[0], sounds[1])
     faded = sounds[0][4000 + 960 : 4000 + 80 * count]
     assert not faded.any()
 

@@ -7,7 +7,7 @@ from earwitness.ear import hear
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import decode_packets
 from earwitness.speech.codecs.registry import codec
-from tests.ear.traces import MS, START_NS, packets, trace_of, voice
+from testing.ear.traces import MS, START_NS, packets, trace_of, voice
 
 CODECS = ("g711u", "g711a", "gsm", "speex", "opus:24000")
 

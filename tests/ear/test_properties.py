@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from earwitness.ear import Fate, hear
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import LOST, Trace
-from tests.ear.traces import MS, trace_of, voice
+from testing.ear.traces import MS, trace_of, voice
 
 SPEECH = voice(1.2)
 BUFFERS = ("fixed:0", "fixed:45", "pjmedia", "pjmedia:prefetch=60,capacity=200", "adaptive", "adaptive:3", "oracle:50")

@@ -14,10 +14,10 @@ from earwitness.ear.hear import Heard, hear
 from earwitness.ear.span import LEAP_SECONDS, leap_seconds, room_for_packets, without_leaps
 from earwitness.errors import InputError
 from earwitness.replay.blame import blame
-from earwitness.score.pesq import ScorerRefused
+from earwitness.score.kind import ScorerRefused
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import LOST, Payloads, Trace
-from tests.ear.traces import MS, START_NS, trace_of, voice
+from testing.ear.traces import MS, START_NS, trace_of, voice
 
 G711 = codec("g711u")
 BUFFERS = ("fixed:60", "pjmedia", "adaptive", "oracle:100")
@@ -93,7 +93,7 @@ def test_leaping_sequence_numbers(buffer: str) -> None:
     heard = hear(stream(500, sequence=np.arange(500) * 2999), G711, buffer)
     bounded(heard, 30.0)
     (note,) = heard.notes
-    assert "sequence numbers are skipped" in note
+    assert "sequence numbers were skipped" in note
     assert heard.shares["lost_ratio"] < 1.0
 
 

@@ -6,6 +6,7 @@ import itertools
 import statistics
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from earwitness.emulator.link import Link
 from earwitness.emulator.link_profile import LinkProfile, LossPattern, read_delay_trace
-from earwitness.emulator.truth_log import Fate
+from earwitness.emulator.truth_log import PacketFate
 from earwitness.errors import InputError
 
 MS = 1_000_000
@@ -24,8 +25,8 @@ def packet(size: int = 200, protocol: int = 17, payload: bytes = b"\x80\x00") ->
     return (ip + struct.pack("!HHHH", 4000, 4000, size - 20, 0) + payload).ljust(size, b"\0")
 
 
-def link(stream: str = "1/a>b", **profile: object) -> Link:
-    return Link(1, 2, stream, LinkProfile(**profile))  # type: ignore[arg-type]
+def link(stream: str = "1/a>b", **profile: Any) -> Link:
+    return Link(1, 2, stream, LinkProfile(**profile))
 
 
 def test_a_spec_changes_what_it_names() -> None:
@@ -93,7 +94,7 @@ def test_jitter_has_the_shape_it_says(shape: str, mean_ms: float, deviation_ms: 
 @pytest.mark.parametrize("burst", [1.0, 4.0])
 def test_random_loss_has_the_ratio_and_the_mean_burst(burst: float) -> None:
     one = link(loss_ratio=0.1, loss_burst=burst)
-    lost = [one.admit(now, packet()) == -Fate.LOST_RANDOM for now in range(60_000)]
+    lost = [one.admit(now, packet()) == -PacketFate.LOST_RANDOM for now in range(60_000)]
     runs = [len(list(group)) for is_lost, group in itertools.groupby(lost) if is_lost]
     assert sum(lost) / len(lost) == pytest.approx(0.1, abs=0.012)
     assert statistics.fmean(runs) == pytest.approx(burst if burst > 1 else 1 / 0.9, rel=0.06)
@@ -112,7 +113,7 @@ def test_losses_strike_what_they_are_told_to() -> None:
     struck = {"all": (rtp, rtcp, sip, tcp), "udp": (rtp, rtcp, sip), "tcp": (tcp,), "rtp": (rtp,)}
     for target, expected in struck.items():
         one = link(loss_ratio=1.0, loss_on=target)
-        lost = tuple(kind for kind in (rtp, rtcp, sip, tcp) if one.admit(0, kind) == -Fate.LOST_RANDOM)
+        lost = tuple(kind for kind in (rtp, rtcp, sip, tcp) if one.admit(0, kind) == -PacketFate.LOST_RANDOM)
         assert lost == expected
 
 
@@ -128,7 +129,7 @@ def test_a_trace_by_time_is_a_step_function_in_a_cycle(tmp_path: Path) -> None:
     one = link(trace=str(file))
     start = 5_000 * MS
     delays = {at: one.admit(start + at * MS, packet()) for at in (0, 99, 100, 250, 399, 400)}
-    lost = -int(Fate.LOST_DECLARED)
+    lost = -int(PacketFate.LOST_DECLARED)
     expected = {at: start + (at + delay) * MS for at, delay in {0: 10, 99: 10, 100: 50, 399: 20, 400: 10}.items()}
     assert delays == {**expected, 250: lost}
 

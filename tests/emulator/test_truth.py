@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from earwitness.emulator import truth_log
-from earwitness.emulator.lateness import Lateness
+from earwitness.emulator.lateness import EmulatorLateness
 from earwitness.emulator.truth import read_truth
-from earwitness.emulator.truth_log import NO_HOST, Fate, TruthLog
+from earwitness.emulator.truth_log import NO_HOST, PacketFate, TruthLog
 
 HOSTS = {1: "caller", 2: "callee"}
 
@@ -23,13 +23,13 @@ def udp(payload: bytes, options: int = 0) -> bytes:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     log = TruthLog(tmp_path)
     media = struct.pack("!BBHII", 0x80, 0, 65535, 4_000_000_000, 0xDEADBEEF) + bytes(160)
-    log.append(2000, 52_000, 52_010, 1, 2, udp(media), Fate.DELIVERED)
-    log.append(1000, 0, 0, 1, 2, udp(media, options=2), Fate.LOST_DECLARED)
-    log.append(3000, 0, 0, 2, NO_HOST, udp(b"INVITE sip:callee"), Fate.NO_ROUTE)
-    log.append(4000, 5000, 5001, 2, 1, udp(b"\x81\xc8" + bytes(20)), Fate.DUPLICATE)  # RTCP sender report
+    log.append(2000, 52_000, 52_010, 1, 2, udp(media), PacketFate.DELIVERED)
+    log.append(1000, 0, 0, 1, 2, udp(media, options=2), PacketFate.LOST_DECLARED)
+    log.append(3000, 0, 0, 2, NO_HOST, udp(b"INVITE sip:callee"), PacketFate.NO_ROUTE)
+    log.append(4000, 5000, 5001, 2, 1, udp(b"\x81\xc8" + bytes(20)), PacketFate.DUPLICATE)  # RTCP sender report
     tcp = struct.pack("!BBHHHBBH8s", 0x45, 0, 0, 0, 0, 64, 6, 0, bytes(8)) + struct.pack("!HH", 9001, 40000) + bytes(16)
-    log.append(5000, 6000, 6001, 2, 1, tcp, Fate.DELIVERED)
-    log.append(6000, 7000, 7001, 2, 1, b"\x45" + bytes(8) + b"\x01" + bytes(12), Fate.DELIVERED)  # short ICMP
+    log.append(5000, 6000, 6001, 2, 1, tcp, PacketFate.DELIVERED)
+    log.append(6000, 7000, 7001, 2, 1, b"\x45" + bytes(8) + b"\x01" + bytes(12), PacketFate.DELIVERED)  # short ICMP
     log.flush()
     table = read_truth(tmp_path, HOSTS)
     assert table["in_ns"].tolist() == [1000, 2000, 3000, 4000, 5000, 6000]
@@ -59,14 +59,14 @@ def test_old_segments_go_so_that_the_log_stays_bounded(tmp_path: Path, monkeypat
     log = TruthLog(tmp_path)
     count = truth_log.BUFFERED_RECORDS * 6
     for number in range(count):
-        log.append(number, number, number, 1, 2, udp(b""), Fate.DELIVERED)
+        log.append(number, number, number, 1, 2, udp(b""), PacketFate.DELIVERED)
     kept = read_truth(tmp_path, HOSTS)["in_ns"].tolist()
     assert kept == list(range(count - 2 * truth_log.BUFFERED_RECORDS, count))
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_lateness_quantiles() -> None:
-    lateness = Lateness()
+    lateness = EmulatorLateness()
     for late_us in range(1000):
         lateness.add(late_us * 1000 + 500)
     lateness.add(50_000_000)
@@ -75,4 +75,4 @@ def test_lateness_quantiles() -> None:
     assert summary["p50_ms"] == pytest.approx(0.5, abs=0.002)
     assert summary["p99_ms"] == pytest.approx(0.99, abs=0.002)
     assert summary["max_ms"] == 50
-    assert Lateness().summary()["p99_ms"] == 0
+    assert EmulatorLateness().summary()["p99_ms"] == 0

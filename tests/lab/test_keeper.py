@@ -17,8 +17,10 @@ from earwitness.errors import EarwitnessError
 from earwitness.lab import keeper
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.joining import run_joined
+from earwitness.netns.private import runtime_dir
 from earwitness.netns.process_identity import ProcessIdentity, processes_in
-from tests.netns.leftovers import Token, machine_state
+from testing.commands import EARWITNESS
+from testing.netns.leftovers import Token, machine_state
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,7 +32,7 @@ def cli(tmp_path: Path, token: Token, monkeypatch: pytest.MonkeyPatch) -> Iterat
     environment = {**token.environment, "EARWITNESS_RUNTIME": str(tmp_path / "runtime")}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", *arguments]
+        argv = [*EARWITNESS, *arguments]
         return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
     yield run
@@ -72,9 +74,9 @@ def test_up_status_run_down(cli: Cli, token: Token, tmp_path: Path) -> None:
 def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Token) -> None:
     os.environ.update({"EARWITNESS_TEST_TOKEN": token.value})
     try:
-        record = keeper.up(LabPlan(with_tor=False))
+        record = keeper.start_keeper(LabPlan(with_tor=False))
         with pytest.raises(EarwitnessError, match="one is up already"):
-            keeper.up(LabPlan(with_tor=False))
+            keeper.start_keeper(LabPlan(with_tor=False))
         script = (
             "import time; from earwitness.lab.lab import Lab\nwith Lab.joined() as lab:\n p = lab.host('caller').popen"
         )
@@ -101,17 +103,17 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
             "import asyncio, sys; from earwitness.lab.plan import LabPlan; from earwitness.lab.session import lab_for\n"
             "async def ask():\n"
             "    plan = LabPlan(with_tor=False, caller_place=sys.argv[1])\n"
-            "    async with lab_for(plan, lambda stage, _: print(stage, flush=True)) as lab:\n"
+            "    async with lab_for(plan, lambda event: print(event.stage, flush=True)) as lab:\n"
             "        print(lab.host('caller').place, flush=True); await asyncio.to_thread(sys.stdin.read)\n"
             "asyncio.run(ask())"
         )
         asks = [sys.executable, "-c", join, sys.executable, "-c", asking]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        with subprocess.Popen([*asks, "Sydney"], **pipes) as first:
+        pipe = subprocess.PIPE
+        with subprocess.Popen([*asks, "Sydney"], stdin=pipe, stdout=pipe, text=True) as first:
             assert first.stdin is not None
             assert first.stdout is not None
             assert [first.stdout.readline() for _ in range(2)] == ["joined the lab that is up\n", "Sydney\n"]
-            with subprocess.Popen([*asks, "Seoul"], **pipes) as second:
+            with subprocess.Popen([*asks, "Seoul"], stdin=pipe, stdout=pipe, text=True) as second:
                 assert second.stdin is not None
                 assert second.stdout is not None
                 assert second.stdout.readline() == "waiting for another command that uses the lab\n"
@@ -129,7 +131,7 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
         while processes_in(record.namespaces) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert keeper.current() is None
-        assert not (keeper.runtime_dir() / "lab.json").exists()
+        assert not (runtime_dir() / "lab.json").exists()
     finally:
         del os.environ["EARWITNESS_TEST_TOKEN"]
 
@@ -139,7 +141,7 @@ def test_joined_commands_share_the_lab_and_die_with_their_own_command(token: Tok
 def test_a_lab_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # no tor there
     with pytest.raises(EarwitnessError, match="tor"):
-        keeper.up(LabPlan())
+        keeper.start_keeper(LabPlan())
     assert keeper.current() is None
 
 

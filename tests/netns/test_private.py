@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from earwitness.netns.private import private_folder, runtime_dir
 from earwitness.netns.process_identity import ProcessIdentity
 from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.streams import my_turn
+from testing.commands import EARWITNESS
 
 NOBODY = 65534
 
@@ -58,7 +58,7 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def earwitness(*arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", *arguments]
+    argv = [*EARWITNESS, *arguments]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
@@ -84,7 +84,7 @@ def test_another_users_record_in_a_folder_of_ours(runtime: Path) -> None:
         (runtime / "lab.json").write_bytes(record_of(theirs.pid))
         os.chown(runtime / "lab.json", NOBODY, NOBODY)
         with pytest.raises(EarwitnessError, match="belongs to another user"):
-            keeper.down()
+            keeper.end_keeper()
         assert theirs.poll() is None
 
 
@@ -94,7 +94,7 @@ def test_another_users_process_is_neither_entered_nor_ended(runtime: Path, effec
     with process_of(NOBODY, effective) as theirs:
         (runtime / "lab.json").write_bytes(record_of(theirs.pid))
         with pytest.raises(EarwitnessError, match=f"process {theirs.pid} of it is another user's"):
-            keeper.down()
+            keeper.end_keeper()
         identity = ProcessIdentity.of(theirs.pid)
         assert not identity.ours()
         with pytest.raises(EarwitnessError, match="another user's"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,14 +18,14 @@ import pytest
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns import sandbox, tun
-from tests.netns.conftest import EXPERIMENTS, OUTER
-from tests.netns.leftovers import Token, machine_state
+from testing.commands import EXPERIMENTS, INSIDE, MAIN, REPOSITORY
+from testing.netns.leftovers import Token, machine_state
 
 pytestmark = pytest.mark.lab
 
 
 def run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-c", OUTER, *command]
+    argv = [*INSIDE, *command]
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, **options)
 
 
@@ -43,7 +44,7 @@ def lingering(permitted: None, token: Token) -> Iterator[Callable[[], subprocess
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-c", OUTER, sys.executable, str(EXPERIMENTS), "linger", "{}"]
+        argv = [*INSIDE, sys.executable, str(EXPERIMENTS), "linger", "{}"]
         started.append(subprocess.Popen(argv, env=token.environment, stdout=subprocess.PIPE))
         return started[-1]
 
@@ -85,7 +86,7 @@ class TestTheCommandInside:
             f"signal.signal({int(number)}, lambda *_: sys.exit(42))\n"
             "print('ready', flush=True)\ntime.sleep(60)"
         )
-        argv = [sys.executable, "-c", OUTER, sys.executable, "-c", script]
+        argv = [*INSIDE, sys.executable, "-c", script]
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
@@ -165,8 +166,8 @@ def test_a_missing_or_forbidden_device_is_one_line(monkeypatch: pytest.MonkeyPat
 
 # -- without root ----------------------------------------------------------------------------------------
 
-_PYTHON = f"{sys.executable} -c '{OUTER}' true"
-_AS_NOBODY = Path(__file__).with_name("as_nobody.py")
+_TRUE_INSIDE = shlex.join((*INSIDE, "true"))
+_AS_NOBODY = REPOSITORY / "testing" / "netns" / "as_nobody.py"
 
 
 def as_nobody(mode: str, *command: str) -> subprocess.CompletedProcess[str]:
@@ -187,12 +188,12 @@ def root() -> None:
 @pytest.mark.usefixtures("permitted", "root")
 class TestWithoutRoot:
     def test_a_whole_lab(self) -> None:
-        done = as_nobody("666", sys.executable, "-c", OUTER, sys.executable, str(EXPERIMENTS), "moving", "{}")
+        done = as_nobody("666", *INSIDE, sys.executable, str(EXPERIMENTS), "moving", "{}")
         assert done.returncode == 0, done.stderr
         assert "Sydney" in done.stdout
 
     def test_a_lab_that_stays_up_is_joined(self, tmp_path: Path) -> None:
-        cli = f"{sys.executable} -c 'from earwitness.cli.main import main; main()' lab"
+        cli = f"{sys.executable} -c '{MAIN}' lab"
         script = (
             f"export EARWITNESS_RUNTIME=$(mktemp -d)/r; {cli} up --no-tor && {cli} run caller ip -br addr; {cli} down"
         )
@@ -201,15 +202,14 @@ class TestWithoutRoot:
         assert "processes left in its 8 namespaces: 0" in done.stdout
 
     def test_a_forbidden_device(self) -> None:
-        done = as_nobody("600", sys.executable, "-c", OUTER, "true")
+        done = as_nobody("600", *INSIDE, "true")
         assert done.returncode != 0
         assert "chmod 0666 /dev/net/tun" in done.stderr
 
     def test_user_namespaces_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # In a user namespace whose own limit of further ones is 0 (namespaces(7)), as a sysctl would set it.
-        script = (
-            f"echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all {_PYTHON}"
-        )
+        unprivileged = f"setpriv --bounding-set=-all --inh-caps=-all {_TRUE_INSIDE}"
+        script = f"echo 0 > /proc/sys/user/max_user_namespaces && exec {unprivileged}"
         done = as_nobody("666", "unshare", "--user", "--map-root-user", "sh", "-c", script)
         assert done.returncode != 0
         assert "user.max_user_namespaces is 0; run `sudo sysctl -w user.max_user_namespaces=10000`" in done.stderr

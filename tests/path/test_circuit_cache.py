@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_another_command_finds_it_whatever_its_seed(tmp_path: Path) -> None:
 def test_another_request_has_another_circuit(tmp_path: Path, other: dict[str, object]) -> None:
     kept = KeptCircuits(tmp_path / "kept.json")
     kept.remember("caller", REQUEST, circuit(7, "A" * 40))
-    assert kept.recall("caller", replace(REQUEST, **other)) is None
+    assert kept.recall("caller", replace(REQUEST, **cast(Any, other))) is None
     assert kept.recall("callee", REQUEST) is None
 
 

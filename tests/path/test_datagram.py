@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.packet import Raw
 
-from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build, checksum, parse
+from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build_datagram, checksum, parse
 
 HERE, THERE = address_bytes("10.99.1.2"), address_bytes("10.99.1.1")
 ports = st.integers(0, 65535)
@@ -17,12 +17,12 @@ ports = st.integers(0, 65535)
 @given(ports, ports, st.binary(max_size=1500), st.integers(0, 2**20))
 def test_what_is_built_is_what_is_parsed(source: int, destination: int, payload: bytes, identification: int) -> None:
     datagram = Datagram(HERE, THERE, source, destination, payload)
-    assert parse(build(datagram, identification)) == datagram
+    assert parse(build_datagram(datagram, identification)) == datagram
 
 
 @given(ports, ports, st.binary(max_size=200), st.integers(0, 65535))
 def test_headers_are_those_that_scapy_makes(source: int, destination: int, payload: bytes, identification: int) -> None:
-    ours = build(Datagram(HERE, THERE, source, destination, payload), identification)
+    ours = build_datagram(Datagram(HERE, THERE, source, destination, payload), identification)
     ip = IP(src="10.99.1.2", dst="10.99.1.1", id=identification, ttl=64)
     assert ours == bytes(ip / UDP(sport=source, dport=destination) / Raw(payload))
 

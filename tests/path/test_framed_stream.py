@@ -29,7 +29,7 @@ def test_stream_that_takes_nothing_drops_beyond_the_bound_and_later_delivers_the
             link.send(number.to_bytes(4, "big") + bytes(500))
         assert counters.sent + counters.dropped_queue_full == sent
         assert counters.dropped_queue_full > 0
-        deframer, got = Deframer(), []
+        deframer, got = Deframer(), list[bytes]()
         loop = asyncio.get_running_loop()
         while len(got) < counters.sent:
             async with asyncio.timeout(5):
@@ -66,7 +66,7 @@ def test_what_waits_is_bounded() -> None:
 def test_close_is_told_once_with_its_reason() -> None:
     async def scenario() -> None:
         near, far = connected()
-        link, reasons = StreamLink(near), []
+        link, reasons = StreamLink(near), list[str]()
         link.serve(Counters(), lambda _datagram: None, reasons.append)
         far.close()
         await asyncio.sleep(0.05)
@@ -79,7 +79,7 @@ def test_close_is_told_once_with_its_reason() -> None:
 def test_datagrams_that_came_with_the_greeting_are_not_lost() -> None:
     async def scenario() -> None:
         near, far = connected()
-        link, got, counters = StreamLink(near), [], Counters()
+        link, got, counters = StreamLink(near), list[bytes](), Counters()
         far.send(frame(b"hello") + frame(b"one") + frame(b"two")[:3])
         assert await link.first(5.0, 100) == b"hello"
         link.serve(counters, got.append, lambda _reason: None)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from earwitness.archive.record import CallRecord
+from earwitness.archive.rows import row_of
+from earwitness.errors import Outcome
+from earwitness.path.facts import PathFacts, ThroughputFacts
 from earwitness.path.framed_stream import Counters, StreamLink
 from earwitness.path.in_band import InBand
 from earwitness.path.probe import (
@@ -18,10 +23,9 @@ from earwitness.path.probe import (
     LIMIT_S,
     MOST_PROBES,
     PIECE_BYTES,
-    Arrivals,
     RoundTrips,
-    round_trips,
-    rows_of,
+    TransferArrivals,
+    summarise_round_trips,
 )
 from earwitness.path.probe_sockets import echoes, echoing
 from earwitness.remote.machine import Machine
@@ -29,20 +33,20 @@ from earwitness.remote.machine import Machine
 
 def test_the_figures_are_those_that_ping_prints() -> None:
     # 64 bytes from ...: time=10.0, 12.0, 14.0 ms -> rtt min/avg/max/mdev = 10.000/12.000/14.000/1.633 ms
-    figures = round_trips(4, [10.0, 12.0, 14.0])
+    figures = summarise_round_trips(4, [10.0, 12.0, 14.0])
     assert (figures.min_ms, figures.avg_ms, figures.max_ms) == (10.0, 12.0, 14.0)
     assert figures.mdev_ms == pytest.approx(1.633, abs=5e-4)
     assert (figures.sent, figures.received) == (4, 3)
 
 
 def test_no_answer_is_no_figure() -> None:
-    figures = round_trips(5, [])
+    figures = summarise_round_trips(5, [])
     assert (figures.received, figures.avg_ms) == (0, None)
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=2, max_size=50), st.integers(1, 10**7))
 def test_the_first_piece_starts_the_clock_and_is_not_counted(sizes: list[int], step_ns: int) -> None:
-    arrivals = Arrivals()
+    arrivals = TransferArrivals()
     for number, size in enumerate(sizes):
         arrivals.add(size, 5 + number * step_ns)
     result = arrivals.result()
@@ -51,7 +55,7 @@ def test_the_first_piece_starts_the_clock_and_is_not_counted(sizes: list[int], s
 
 
 def test_what_comes_after_the_limit_does_not_count() -> None:
-    arrivals = Arrivals()
+    arrivals = TransferArrivals()
     assert arrivals.add(1000, 0)
     assert arrivals.add(1000, int(LIMIT_S * 1e9))
     assert not arrivals.add(1000, int(LIMIT_S * 1e9) + 1)
@@ -59,16 +63,32 @@ def test_what_comes_after_the_limit_does_not_count() -> None:
 
 
 def test_one_piece_has_no_rate() -> None:
-    arrivals = Arrivals()
+    arrivals = TransferArrivals()
     arrivals.add(1000, 7)
     assert arrivals.result().kbit_s is None
 
 
-def test_columns_of_a_path_without_probes_are_empty() -> None:
-    assert set(rows_of({}, "to_callee").values()) == {None}
-    details = {"rtt": {"min_ms": 1.0}, "throughput": {"to_caller": {"kbit_s": 9.0}}}
-    assert rows_of(details, "to_caller")["throughput_kbit_s"] == 9.0
-    assert rows_of(details, "to_callee")["throughput_kbit_s"] is None
+def test_a_path_s_probes_are_columns_and_empty_without_them() -> None:
+    names = ("rtt_min_ms", "rtt_avg_ms", "rtt_max_ms", "rtt_mdev_ms", "throughput_kbit_s")
+
+    def columns(facts: PathFacts, direction: str) -> list[float | None]:
+        record = CallRecord(call_id="a", started_at="", outcome=Outcome.COMPLETED, path_details=facts)
+        return [getattr(row_of(record, direction), name) for name in names]
+
+    assert columns(PathFacts(), "to_callee") == [None] * 5
+    carried = {"to_caller": ThroughputFacts(bytes=1, seconds=1.0, kbit_s=9.0)}
+    facts = PathFacts(rtt=RoundTrips(3, 3, 1.0, 2.0, 3.0, 0.5), throughput=carried)
+    assert columns(facts, "to_caller") == [1.0, 2.0, 3.0, 0.5, 9.0]
+    assert columns(facts, "to_callee") == [1.0, 2.0, 3.0, 0.5, None]
+
+
+def in_band(link: StreamLink, said: list[tuple[str, dict[str, Any]]]) -> InBand:
+    """The probes at one end of a stream."""
+    return InBand(lambda: link, lambda event, **values: said.append((event, values)))
+
+
+def take_framed(end: InBand, datagram: bytes) -> None:
+    end.take(datagram[4:])
 
 
 def test_probes_inside_a_stream() -> None:
@@ -83,9 +103,8 @@ def test_probes_inside_a_stream() -> None:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
             link = StreamLink(sock)
-            end = InBand(lambda link=link: link, lambda event, **values: said.append((event, values)))  # type: ignore[misc]
-            link.serve(counters[number], lambda datagram, end=end: end.take(datagram[4:]), lambda _reason: None)  # type: ignore[misc]
-            ends.append(end)
+            ends.append(in_band(link, said))
+            link.serve(counters[number], partial(take_framed, ends[-1]), lambda _reason: None)
         await ends[0].ping(3)
         await ends[1].fill()
         while len(said) < 2:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
-from tests.path.inside_lab import DATAGRAMS, PROBES
+from testing.commands import report_of
+from testing.path.inside_lab import DATAGRAMS, PROBES
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
@@ -20,22 +16,14 @@ FLOWS = {"sip", "rtp", "rtcp", "other"}
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(str(error))
-    out = tmp_path_factory.mktemp("tor_path") / "report.json"
-    script = Path(__file__).with_name("inside_lab.py")
-    argv = [sys.executable, str(script), str(out)]
-    ran = subprocess.run(argv, stderr=subprocess.PIPE, text=True, timeout=220, check=False)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return json.loads(Path(out).read_text())
+def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return report_of("testing.path.inside_lab", tmp_path_factory.mktemp("tor_path"), within_s=220)
 
 
 @pytest.fixture(scope="module", params=["two", "three"])
 def path(request: pytest.FixtureRequest, report: dict[str, Any]) -> dict[str, Any]:
-    return report["two_at_once"][request.param]
+    found: dict[str, Any] = report["two_at_once"][request.param]
+    return found
 
 
 def test_flags_follow_the_plan(report: dict[str, Any]) -> None:
@@ -95,14 +83,14 @@ def test_two_open_paths_have_devices_of_their_own(report: dict[str, Any]) -> Non
 
 def test_nothing_is_left_when_a_path_closes(report: dict[str, Any]) -> None:
     both = report["two_at_once"]
-    assert all(view["relays"] == [] and view["streams"] == [] for view in both["afterwards"])
+    assert [(view["relays"], view["streams"]) for view in both["afterwards"]] == [([], []), ([], [])]
     assert sorted(both["devices_at_caller"]) == ["lab0", "lo"]
     assert sorted(both["devices_at_callee"]) == ["lab0", "lo"]
 
 
 def test_configuration_of_tor_is_put_back(report: dict[str, Any], path: dict[str, Any]) -> None:
     assert path["tor"]["leave_unattached"] == "0"
-    assert all(view["leave_unattached"] == "0" for view in report["two_at_once"]["afterwards"])
+    assert [view["leave_unattached"] for view in report["two_at_once"]["afterwards"]] == ["0", "0"]
 
 
 def test_streams_of_others_are_left_to_tor(report: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def test_through_tor_and_straight_differ_in_one_line(security: Security) -> None
 
 
 @pytest.mark.parametrize("end", [client_config, server_config])
-def test_nodelay_is_one_line(end: object) -> None:
-    with_it, without = (end(Tunnel(server="192.0.2.1", nodelay=on)) for on in (True, False))  # type: ignore[operator]
+def test_nodelay_is_one_line(end: Callable[[Tunnel], str]) -> None:
+    with_it, without = (end(Tunnel(server="192.0.2.1", nodelay=on)) for on in (True, False))
     assert set(with_it.splitlines()) - set(without.splitlines()) == {"socket-flags TCP_NODELAY"}
 
 
@@ -68,9 +69,13 @@ def test_static_keys_are_of_the_right_length_and_never_the_same() -> None:
 def test_secrets_are_for_the_owner_alone_and_in_no_configuration(tmp_path: Path, security: Security) -> None:
     tunnel = tunnel_by_hand("192.0.2.1", 1194, security, "127.0.0.1:9050", nodelay=True)
     written = write_by_hand(tmp_path / "new", tunnel, 1)
+    keys = {Security.NONE: set(), Security.STATIC: {"static.key"}, Security.TLS: {"client.key", "server.key"}}[security]
+    assert {path.name for path in written} & SECRET_NAMES == {*keys, "socks-auth"}
     for path in written:
         assert (stat.S_IMODE(path.stat().st_mode) == 0o600) == (path.name in SECRET_NAMES), path.name
-    for config in (tmp_path / "new").glob("*.ovpn"):
+    configs = list((tmp_path / "new").glob("*.ovpn"))
+    assert len(configs) == 2
+    for config in configs:
         assert "BEGIN" not in config.read_text()
     with pytest.raises(InputError, match="exists"):
         write_by_hand(tmp_path / "new", tunnel, 1)

@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from earwitness.capture.live import epoch_offset_ns
-from earwitness.netns.owned import start_owned
 from earwitness.phone.setup import PhoneSetup
+from testing.netns.loopback_host import LoopbackHost
 
 _numbers = itertools.count(1)
-
-
-@dataclass
-class LoopbackHost:
-    name: str
-    address: str
-    place: str = "Berlin"
-    interface: str = "lo"
-
-    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        return start_owned(argv, **options)
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        yield
 
 
 def _address() -> str:

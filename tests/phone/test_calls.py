@@ -6,9 +6,9 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,9 @@ from earwitness.netns.host import Host
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.call_report import PhoneReport, media_outcome
 from earwitness.phone.setup import PhoneSetup
+from testing.phone.calls import NewHost, SetupOf, every_request_was_answered, run
 
 pytestmark = pytest.mark.realtime
-
-NewHost = Callable[[str], Any]
-SetupOf = Callable[..., PhoneSetup]
-
-
-def run(scenario: Coroutine[Any, Any, Any], timeout_s: float = 60.0) -> Any:
-    return asyncio.run(asyncio.wait_for(scenario, timeout_s))
 
 
 async def call(caller: tuple[Host, PhoneSetup], callee: tuple[Host, PhoneSetup]) -> tuple[PhoneReport, PhoneReport]:
@@ -101,22 +95,6 @@ def test_a_call_from_invite_to_bye(
     steps = {(int(y[1]) - int(x[1])) % 2**32 for x, y in itertools.pairwise(got)}
     assert steps == {ticks}
     assert [row[2] for row in got].count("1") + [row[2] for row in got].count("True") == 1
-
-
-def every_request_was_answered(report: PhoneReport) -> None:
-    """Each request but ACK has a final response in the other direction, and each final to INVITE an ACK."""
-    finals, asked = set(), set()
-    for entry in report.sip:
-        fields = dict(line.split(": ", 1) for line in entry.text.split("\r\n\r\n")[0].split("\r\n")[1:])
-        number, method = fields["CSeq"].split()
-        if not entry.first_line.startswith("SIP/2.0"):
-            asked.add((entry.sent, number, method))
-        elif not entry.first_line.startswith("SIP/2.0 1"):
-            finals.add((not entry.sent, number, method))
-    requests = {one for one in asked if one[2] != "ACK"}
-    assert requests == finals
-    acks = {(sent, number) for sent, number, method in asked if method == "ACK"}
-    assert acks == {(sent, number) for sent, number, method in requests if method == "INVITE"}
 
 
 def test_silence_suppression_leaves_slots_empty(new_host: NewHost, setup_of: SetupOf) -> None:
@@ -228,7 +206,7 @@ def test_a_phone_that_is_killed_is_told(new_host: NewHost, setup_of: SetupOf) ->
         async with BuiltinPhone.start(caller, setup_of(caller)) as a, BuiltinPhone.start(callee, setup_of(callee)) as b:
             await b.listen()
             await a.call(b.uri, 10)
-            a._child.process.kill()
+            os.kill(a._child.pid, signal.SIGKILL)
             with pytest.raises(CallFailure) as caught:
                 await a.finish()
             assert caught.value.outcome is Outcome.FAILED

@@ -18,7 +18,7 @@ from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.call_report import PhoneReport
 from earwitness.phone.media import bind_udp
 from earwitness.phone.setup import SipServer
-from tests.phone.test_calls import NewHost, SetupOf, every_request_was_answered, run
+from testing.phone.calls import NewHost, SetupOf, every_request_was_answered, run
 
 pytestmark = [
     pytest.mark.realtime,
@@ -39,7 +39,7 @@ def test_a_call_with_digest_through_the_proxy(new_host: NewHost, setup_of: Setup
 
     async def scenario() -> tuple[PhoneReport, PhoneReport, str]:
         async with (
-            kamailio.start(middle, tmp_path, USERS) as server,
+            kamailio.start_kamailio(middle, tmp_path, USERS) as server,
             BuiltinPhone.start(caller, setup_of(caller, server=account(server, "alice"))) as a,
             BuiltinPhone.start(callee, setup_of(callee, server=account(server, "bob"))) as b,
         ):
@@ -72,8 +72,8 @@ def test_media_relayed_by_the_server(new_host: NewHost, setup_of: SetupOf, tmp_p
 
     async def scenario() -> tuple[PhoneReport, PhoneReport]:
         async with (
-            rtpengine.start(middle, tmp_path) as relay,
-            kamailio.start(middle, tmp_path, USERS, relay=relay) as server,
+            rtpengine.start_rtpengine(middle, tmp_path) as relay,
+            kamailio.start_kamailio(middle, tmp_path, USERS, relay=relay) as server,
             BuiltinPhone.start(caller, setup_of(caller, server=account(server, "alice"), codec="opus")) as a,
             BuiltinPhone.start(callee, setup_of(callee, server=account(server, "bob"), codec="opus")) as b,
         ):
@@ -99,7 +99,7 @@ def test_a_wrong_password_is_noticed_at_once(new_host: NewHost, setup_of: SetupO
     host, middle = new_host("alice"), new_host("server")
 
     async def scenario() -> tuple[CallFailure, CallFailure, PhoneReport]:
-        async with kamailio.start(middle, tmp_path, USERS) as server:
+        async with kamailio.start_kamailio(middle, tmp_path, USERS) as server:
             setup = setup_of(host, server=account(server, user, "wrong"))
             async with BuiltinPhone.start(host, setup) as phone:
                 with pytest.raises(CallFailure) as registering:
@@ -119,7 +119,7 @@ def test_a_callee_that_did_not_register(new_host: NewHost, setup_of: SetupOf, tm
     host, middle = new_host("alice"), new_host("server")
 
     async def scenario() -> CallFailure:
-        async with kamailio.start(middle, tmp_path, USERS) as server:
+        async with kamailio.start_kamailio(middle, tmp_path, USERS) as server:
             setup = setup_of(host, server=account(server, "alice"))
             async with BuiltinPhone.start(host, setup) as phone:
                 with pytest.raises(CallFailure) as caught:
@@ -157,7 +157,7 @@ def test_the_configuration_is_private_and_gone_as_soon_as_it_is_read(
         unlink(path, missing_ok)
 
     async def scenario() -> list[str]:
-        async with kamailio.start(middle, tmp_path, USERS):
+        async with kamailio.start_kamailio(middle, tmp_path, USERS):
             return [path.name for path in tmp_path.iterdir()]
 
     monkeypatch.setattr(Path, "unlink", looked_at)
@@ -172,7 +172,10 @@ def test_a_taken_port_is_told(new_host: NewHost, tmp_path: Path) -> None:
     middle = new_host("server")
 
     async def scenario() -> None:
-        async with kamailio.start(middle, tmp_path / "a", USERS), kamailio.start(middle, tmp_path / "b", USERS):
+        async with (
+            kamailio.start_kamailio(middle, tmp_path / "a", USERS),
+            kamailio.start_kamailio(middle, tmp_path / "b", USERS),
+        ):
             raise AssertionError("both started")
 
     with pytest.raises(CallFailure) as caught:

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
 from earwitness.phone.call_report import PhoneReport
+from testing.commands import INSIDE
 
 pytestmark = pytest.mark.lab
 
@@ -25,13 +24,12 @@ RUN = (
 
 
 def lab_call(folder: Path, link: str) -> tuple[list[PhoneReport], dict[str, Any]]:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(str(error))
-    script = str(Path(__file__).with_name("inside_lab.py"))
     done = subprocess.run(
-        [sys.executable, "-c", RUN, script, str(folder), link], capture_output=True, text=True, timeout=90, check=False
+        [*INSIDE, sys.executable, "-m", "testing.phone.inside_lab", str(folder), link],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     answer = json.loads(done.stdout)

@@ -19,7 +19,7 @@ from earwitness.phone.linphone_log import LinphoneLog
 from earwitness.phone.setup import SipServer
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
 from earwitness.speech.wav import read_wav, resample
-from tests.phone.test_calls import NewHost, SetupOf, every_request_was_answered, run
+from testing.phone.calls import NewHost, SetupOf, every_request_was_answered, run
 
 pytestmark = pytest.mark.realtime
 needs_linphone = pytest.mark.skipif(shutil.which("linphonec") is None, reason="linphone-cli is not installed")
@@ -140,7 +140,7 @@ def test_linphone_refused(new_host: NewHost, setup_of: SetupOf, tmp_path: Path) 
                 await linphone.call(builtin.uri, 5)
             return caught.value
 
-    async def all_at_once() -> list[CallFailure]:
+    async def all_at_once() -> tuple[CallFailure, CallFailure, CallFailure]:
         return await asyncio.gather(one(486), one(480), one(0))
 
     busy, away, codec = run(all_at_once())
@@ -159,7 +159,7 @@ def test_linphone_through_kamailio(new_host: NewHost, setup_of: SetupOf, tmp_pat
     users = {"ours": "a password", "theirs": "another"}
 
     async def scenario() -> tuple[PhoneReport, PhoneReport]:
-        async with kamailio.start(middle, tmp_path, users) as server:
+        async with kamailio.start_kamailio(middle, tmp_path, users) as server:
 
             def account(user: str, password: str) -> SipServer:
                 return SipServer(server.address, user, password, server.port, server.domain)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.phone.packets import HANGOVER_PACKETS, active_packets, packet_levels_dbov, speech_packets
-from earwitness.phone.rtp import RtpPacket
 from earwitness.speech.codecs.registry import CODEC_NAMES, codec
+from earwitness.trace.rtp import RtpPacket
 
 
 def tone(seconds: float, rate: int = 8000, peak: int = 8000) -> np.ndarray:

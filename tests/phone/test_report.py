@@ -13,7 +13,7 @@ from earwitness.phone.builtin import failure_from
 from earwitness.phone.call_report import PhoneReport, strange_report
 from earwitness.phone.setup import PhoneSetup
 from earwitness.untrusted import UntrustedValue, plain, shown
-from tests.remote.hostile import REPORT, SETUP, mutated
+from testing.remote.hostile import REPORT, SETUP, mutated
 
 
 def with_value(path: str, value: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
         ("rtcp.round_trips_ms", 7),
         ("rtcp", "none"),
         ("sip", [{"at_ns": 1}]),
-        ("sip", [REPORT["sip"][0]] * 5000),
+        ("sip", REPORT["sip"][:1] * 5000),
         ("sip", [7]),
         ("remote_ssrcs", list(range(1000))),
         ("role", "king"),

@@ -21,7 +21,7 @@ from earwitness.phone.rtcp import (
     parse_compound,
 )
 from earwitness.phone.rtcp_session import RtcpSession, SentSoFar, report_interval_s
-from earwitness.phone.rtp import MalformedPacket
+from earwitness.trace.rtp import MalformedPacket
 
 u32 = st.integers(0, 0xFFFFFFFF)
 blocks = st.lists(

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earwitness.phone.sdp import NotAcceptable, agreed_by, answer, offer
+from earwitness.phone.sdp import NotAcceptable, agreed_by, offer, sdp_answer
 from earwitness.speech.codecs.registry import CODEC_NAMES, codec
 
 
 @pytest.mark.parametrize("name", CODEC_NAMES)
 def test_both_ends_agree_on_the_offered_codec(name: str) -> None:
     text = offer([codec(name)], "10.0.0.1", 4000, 7)
-    reply, callee = answer(text, [codec(other) for other in CODEC_NAMES], "10.0.0.2", 5000, 8)
+    reply, callee = sdp_answer(text, [codec(other) for other in CODEC_NAMES], "10.0.0.2", 5000, 8)
     caller = agreed_by(reply, [codec(name)])
     assert callee.codec.encoding_name == caller.codec.encoding_name == codec(name).encoding_name
     assert callee.send_payload_type == caller.send_payload_type == codec(name).payload_type
@@ -44,7 +44,7 @@ a=rtpmap:98 VP8/90000
 
 
 def test_the_number_is_the_offerers_and_other_streams_are_refused() -> None:
-    text, agreed = answer(LINPHONE_LIKE, [codec("g711a"), codec("opus")], "10.0.0.2", 4000, 8)
+    text, agreed = sdp_answer(LINPHONE_LIKE, [codec("g711a"), codec("opus")], "10.0.0.2", 4000, 8)
     assert (agreed.codec.name, agreed.send_payload_type, agreed.remote) == ("opus", 96, ("10.0.0.9", 7078))
     lines = text.splitlines()
     assert "m=audio 4000 RTP/AVPF 96" in lines
@@ -53,7 +53,7 @@ def test_the_number_is_the_offerers_and_other_streams_are_refused() -> None:
 
 def test_static_types_need_no_rtpmap() -> None:
     bare = "v=0\nc=IN IP4 1.2.3.4\nm=audio 4000 RTP/AVP 8 3\n"
-    _, agreed = answer(bare, [codec("gsm")], "10.0.0.2", 4000, 8)
+    _, agreed = sdp_answer(bare, [codec("gsm")], "10.0.0.2", 4000, 8)
     assert (agreed.codec.name, agreed.send_payload_type) == ("gsm", 3)
 
 
@@ -70,10 +70,10 @@ def test_static_types_need_no_rtpmap() -> None:
 )
 def test_nothing_in_common_is_refused(text: str) -> None:
     with pytest.raises(NotAcceptable):
-        answer(text, [codec("g711u")], "10.0.0.2", 4000, 8)
+        sdp_answer(text, [codec("g711u")], "10.0.0.2", 4000, 8)
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_an_offer_or_refused(text: str) -> None:
     with contextlib.suppress(NotAcceptable):
-        answer(text, [codec("g711u")], "10.0.0.2", 4000, 8)
+        sdp_answer(text, [codec("g711u")], "10.0.0.2", 4000, 8)

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,12 +24,12 @@ from earwitness.published.calls_csv import COLUMNS, read_published_csv
 from earwitness.published.importing import export_published, import_folder
 from earwitness.published.recording import declared_bytes, read_recording
 from earwitness.score.pesq import pesq_nb
-from tests.published.make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, wav_bytes
+from testing.published.make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, wav_bytes
 
 
-def only_row(root: Path, **options: object) -> dict[str, object]:
+def only_row(root: Path, **options: Any) -> dict[str, object]:
     """Import a folder with one end and return its row."""
-    import_folder(root, root / "out", **options)  # type: ignore[arg-type]
+    import_folder(root, root / "out", **options)
     (row,) = Dataset.open(root / "out").rows().to_dict("records")
     return {str(name): None if value is pd.NA else value for name, value in row.items()}
 

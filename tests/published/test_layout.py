@@ -10,7 +10,7 @@ import pytest
 from earwitness.errors import InputError
 from earwitness.published.calls_csv import cities, place_name
 from earwitness.published.layout import safe_id, scan
-from tests.published.make import end_files, reference
+from testing.published.make import end_files, reference
 
 
 def test_ends_of_one_call_come_together(tmp_path: Path) -> None:

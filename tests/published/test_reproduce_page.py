@@ -13,11 +13,23 @@ from typer.testing import CliRunner
 from earwitness.cli.main import app
 from earwitness.published.importing import import_folder
 from earwitness.published.printed_numbers import NUMBERS
-from earwitness.report.reproduction.drawing import Study
+from earwitness.report.reproduction.drawing import FigureData
 from earwitness.report.reproduction.figures import FIGURES, draw_figures
-from earwitness.report.reproduction.reproduce import Reproduction, reproduce
+from earwitness.report.reproduction.reproduce import reproduce
+from earwitness.report.reproduction.result import Reproduction
 from earwitness.report.reproduction.text import markdown_table
-from tests.published.make import CALLER, SERVER, both_ways, end_files, pcap, reference, sound, stream, table, wav_bytes
+from testing.published.make import (
+    CALLER,
+    SERVER,
+    both_ways,
+    end_files,
+    pcap,
+    reference,
+    sound,
+    stream,
+    table,
+    wav_bytes,
+)
 
 
 def artifact(root: Path) -> Path:
@@ -125,7 +137,7 @@ def test_an_empty_study_draws_nothing_and_says_why(tmp_path: Path) -> None:
     from earwitness.published.tidy import tidy_rows
 
     nothing = tidy_rows([], "x")
-    drawn, reasons = draw_figures(Study(nothing, (), nothing), tmp_path)
+    drawn, reasons = draw_figures(FigureData(nothing, (), nothing), tmp_path)
     assert not drawn
     assert len(reasons) == len(FIGURES)
 

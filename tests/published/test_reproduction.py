@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from earwitness.published.reproduction import AGREES, DIFFERS, MISSING, metrics_
 from earwitness.published.row_check import check_rows
 from earwitness.published.suspect_batches import JITTER_REASON, SCORE_REASON, doubtful_calls, without_doubtful
 from earwitness.published.tidy import TIDY, read_ends, tidy_published, tidy_rows
-from tests.published.make import table
+from testing.published.make import table
 
 
 def write_tables(folder: Path, **tables: pd.DataFrame) -> Path:
@@ -50,7 +51,7 @@ def test_both_layouts_make_one_frame(tmp_path: Path) -> None:
     assert list(ends.frame.columns) == list(TIDY)
     assert ends.conditions == ["Non-Tor", "Tor, 3 hops", "Tor, 2 hops"]
     assert len(ends.of("Tor, 2 hops")) == 16
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"call_id": "a", "network": "lab", "path": "tor", "hops": 2, "codec": "opus:24000", "from_place": "Oslo",
          "to_place": "Lima", "direction": "to_caller", "outcome": "completed", "mos_lqo": 3.1, "doubts": None},
         {"call_id": "a", "network": "lab", "path": "direct", "hops": None, "codec": "g711u", "from_place": "Oslo",
@@ -127,6 +128,7 @@ def test_what_is_not_here_is_not_computed_and_says_what_is_near(tmp_path: Path) 
     numbers = reproduce_numbers(frame, {"2-hop table": two, "nothing": two.iloc[:0]}, resamples=20)
     assert len(numbers) == len(NUMBERS)
     tor = [n for n in numbers if n.condition == "Tor, 3 hops"]
+    assert len(tor) > 10
     assert all(n.agrees == MISSING and not n.recomputed and n.why.startswith("not here") for n in tor)
     share = next(n for n in tor if n.quantity == "MOS-LQO ≥ 3.0")
     assert share.nearest.startswith("2-hop table (30 calls): ")
@@ -157,7 +159,7 @@ def test_doubtful_calls_are_found_by_jitter_and_by_score() -> None:
     batch = (frame["codec"] == "gsm") & (frame["location"] == "3Bangl-nyc")
     frame.loc[batch, "caller_pesq_mos"] = 4.1
     found = doubtful_calls(tidy_published(frame, "x.csv")).set_index("call")["reason"]
-    assert found["x.csv#5"] == JITTER_REASON or batch[5]
+    assert found["x.csv#5"] == JITTER_REASON
     assert set(found[found == SCORE_REASON].index) == {f"x.csv#{i}" for i in frame.index[batch] if i != 5}
     ends = tidy_published(frame, "x.csv")
     assert ends["call"].nunique() - without_doubtful(ends)["call"].nunique() == len(found)
@@ -187,17 +189,17 @@ def test_raw_rows_are_held_against_the_published_ones() -> None:
         [
             {
                 "call_id": f"c{i}", "network": "published", "path": "vpn", "hops": 0, "codec": "other",
-                "codec_claimed": ends.loc[i, "codec"], "reading": "as-published", "direction": "to_caller",
-                "from_place": ends.loc[i, "place"].split(" – ")[0], "to_place": ends.loc[i, "place"].split(" – ")[1],
+                "codec_claimed": end["codec"], "reading": "as-published", "direction": "to_caller",
+                "from_place": end["place"].split(" – ")[0], "to_place": end["place"].split(" – ")[1],
                 "iteration": i, "outcome": "completed", "doubts": "", "source_recording": "r.wav" if i != 2 else "",
-                **{name: ends.loc[i, name] for name in TIDY if name.startswith("jitter_")},
-                "pesq_raw": ends.loc[i, "pesq_raw"] + (0.0004 if i == 0 else 0.0),
-                "mos_lqo": ends.loc[i, "mos_lqo"] + (0.001 if i == 1 else 0.0),
+                **{name: end[name] for name in TIDY if name.startswith("jitter_")},
+                "pesq_raw": end["pesq_raw"] + (0.0004 if i == 0 else 0.0),
+                "mos_lqo": end["mos_lqo"] + (0.001 if i == 1 else 0.0),
             }
-            for i in range(4)
+            for i, end in enumerate(ends.head(4).to_dict("records"))
         ]
     )  # fmt: skip
-    imported.loc[3, "jitter_iqr_ms"] += 0.0021
+    imported["jitter_iqr_ms"] += [0.0, 0.0, 0.0, 0.0021]
     checked = check_rows(imported, ends).set_index("call")
     assert checked["jitter_agrees"].tolist() == [True, True, True, False]
     assert checked["pesq_agrees"].tolist() == [True, False, None, True]

@@ -15,11 +15,11 @@ import pytest
 
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.remote.answer import Answerer, open_listener
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Identity, Invitation, client_context, make_identity
-from earwitness.remote.client import RemoteEnd, parse_address
+from earwitness.remote.client import RemoteClient, parse_address
 from earwitness.remote.machine import Machine
-from earwitness.remote.service import make_keys
-from earwitness.remote.session import Answering
+from earwitness.remote.service import make_answer_keys
 from earwitness.remote.store import CallStore
 
 Address = tuple[str, int]
@@ -43,10 +43,13 @@ def test_both_sides_know_each_other_and_speak(tmp_path: Path) -> None:
     keys, invitation = AnswerKeys.make("")
 
     async def scene() -> None:
-        async with answering(keys, tmp_path / "store") as (address, _), RemoteEnd.connect(address, invitation) as far:
-            assert far.introduction.name == "there"
-            assert far.introduction.interface == "lo"
-            assert far.introduction.epoch_offset_ns == 5
+        async with (
+            answering(keys, tmp_path / "store") as (address, _),
+            RemoteClient.connect(address, invitation) as far,
+        ):
+            assert far.hello.name == "there"
+            assert far.hello.interface == "lo"
+            assert far.hello.epoch_offset_ns == 5
             await far.ask("begin", call_id="call-1")
             await far.ask("speech", blob=b"x" * 300_000)
             (files, _) = await far.ask("files")
@@ -70,13 +73,13 @@ def test_one_caller_at_a_time(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with answering(keys, tmp_path) as (address, _):
-            async with RemoteEnd.connect(address, invitation) as far:
+            async with RemoteClient.connect(address, invitation) as far:
                 await far.ask("begin", call_id="mine")
                 with pytest.raises(CallFailure, match="busy with call mine") as refused:
-                    async with RemoteEnd.connect(address, invitation):
+                    async with RemoteClient.connect(address, invitation):
                         pass
                 assert refused.value.outcome is Outcome.REMOTE_REFUSED
-            async with RemoteEnd.connect(address, invitation):
+            async with RemoteClient.connect(address, invitation):
                 pass
 
     asyncio.run(scene())
@@ -104,7 +107,7 @@ def test_another_server_certificate_is_refused_and_hears_nothing(tmp_path: Path)
 
         impostor = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context)
         with pytest.raises(CallFailure, match="another certificate than the invitation's; nothing was sent") as refused:
-            async with RemoteEnd.connect(impostor.sockets[0].getsockname(), invitation):
+            async with RemoteClient.connect(impostor.sockets[0].getsockname(), invitation):
                 pass
         assert refused.value.outcome is Outcome.REMOTE_REFUSED
         await asyncio.sleep(0.1)
@@ -122,7 +125,7 @@ def test_another_client_certificate_or_none_is_refused_before_anything_is_said(t
         forged = Invitation("", invitation.server_certificate, other.certificate, other.key)
         async with answering(keys, tmp_path) as (address, answerer):
             with pytest.raises(CallFailure, match="on seeing our certificate") as refused:
-                async with RemoteEnd.connect(address, forged):
+                async with RemoteClient.connect(address, forged):
                     pass
             assert refused.value.outcome is Outcome.REMOTE_REFUSED
             return answerer.strangers
@@ -153,7 +156,7 @@ def test_nobody_there_is_told_as_such() -> None:
         address = taken.getsockname()
 
         async def scene() -> None:
-            async with RemoteEnd.connect(address, invitation):
+            async with RemoteClient.connect(address, invitation):
                 pass
 
         with pytest.raises(CallFailure) as lost:
@@ -162,7 +165,7 @@ def test_nobody_there_is_told_as_such() -> None:
 
 
 def test_keys_are_for_their_owner_alone_and_shown_nowhere(tmp_path: Path) -> None:
-    path = make_keys(tmp_path / "keys", "192.0.2.7:7717")
+    path = make_answer_keys(tmp_path / "keys", "192.0.2.7:7717")
     for name in ("server.key", "invitation.json"):
         assert stat.S_IMODE((tmp_path / "keys" / name).stat().st_mode) == 0o600
     keys, invitation = AnswerKeys.read(tmp_path / "keys"), Invitation.read(path)
@@ -172,7 +175,7 @@ def test_keys_are_for_their_owner_alone_and_shown_nowhere(tmp_path: Path) -> Non
         assert "PRIVATE" not in shown
     client_context(invitation)
     with pytest.raises(InputError, match="File exists"):
-        make_keys(tmp_path / "keys")
+        make_answer_keys(tmp_path / "keys")
     path.chmod(0o644)
     with pytest.raises(InputError, match="chmod 600"):
         Invitation.read(path)

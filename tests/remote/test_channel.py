@@ -112,7 +112,7 @@ def test_the_other_side_cannot_have_what_was_never_sent_or_lack_what_it_had_ackn
         channel.send({"value": 1})
         channel.send({"value": 2})
         channel._take({"ack": 1}, b"")
-        await channel.carry(reader_of(b""), None, they_have)  # type: ignore[arg-type]
+        await channel.carry(reader_of(b""), None, they_have)  # type: ignore[arg-type]  # it refuses before it writes
 
     for they_have in (0, 3):
         with pytest.raises(ProtocolError):

@@ -6,22 +6,23 @@ from typing import Any
 
 import pytest
 
-from tests.remote.remote_paths import SHORT_S
-from tests.remote.test_two_machines import PACKETS, ran
-from tests.remote.two_machines import CLOCK_OFFSET_MS
+from testing.commands import report_of
+from testing.remote.remote_paths import SHORT_S
+from testing.remote.two_machines import CLOCK_OFFSET_MS, PACKETS
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return ran("public_tor.py", tmp_path_factory.mktemp("public_tor"))
+def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return report_of("testing.remote.public_tor", tmp_path_factory.mktemp("public_tor"))
 
 
 @pytest.mark.parametrize(("name", "hops"), [("two", 2), ("three", 3)])
 def test_a_call_over_a_circuit_of_a_running_tor(report: dict[str, Any], name: str, hops: int) -> None:
     call = report[name]
     assert call["code"] == 0, call["log"]
+    assert len(call["rows"]) == 2
     for row in call["rows"]:
         assert row["outcome"] == "completed"
         assert (row["network"], row["path"], row["hops"]) == ("public", "tor", hops)
@@ -48,6 +49,7 @@ SHORT = round(SHORT_S * 50)
 def completed(call: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a call that is whole, over a path on which everything was measured that is measured elsewhere."""
     assert call["code"] == 0, call["log"]
+    assert len(call["rows"]) == 2
     for row in call["rows"]:
         assert row["outcome"] == "completed"
         assert row["rtt_min_ms"] > 100.0  # Frankfurt - New York and back
@@ -128,6 +130,7 @@ def test_an_answer_killed_under_a_tunnel_leaves_nothing_running(report: dict[str
 def test_both_ends_on_one_machine_over_its_tor(report: dict[str, Any], path: str, hops: int) -> None:
     call = report["same_machine"][path]
     assert call["code"] == 0, call["log"]
+    assert len(call["rows"]) == 2
     for row in call["rows"]:
         assert (row["outcome"], row["network"], row["path"], row["hops"]) == ("completed", "public", path, hops)
         assert row["packets_received"] == SHORT

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from earwitness.remote.answering import Answering
 from earwitness.remote.channel import ProtocolError
-from earwitness.remote.hello import Introduction
+from earwitness.remote.hello import Hello
 from earwitness.remote.machine import Machine
-from earwitness.remote.session import Answering, Visit
+from earwitness.remote.session import CallerSession
 from earwitness.remote.store import CallStore
 from earwitness.tor.control_address import ControlAddress
 
@@ -25,7 +26,7 @@ def asked(folder: Path, *requests: dict[str, Any], media_port: int = 0) -> list[
     async def run() -> None:
         machine = Machine("there", "", "127.0.0.1", "lo")
         nowhere = ControlAddress(path=Path("/nowhere/control"))
-        visit = Visit(
+        visit = CallerSession(
             Answering(
                 machine=machine,
                 store=CallStore(folder / "store"),
@@ -104,8 +105,8 @@ def test_a_process_that_is_told_nonsense_is_ended_and_its_caller_hears_why(tmp_p
                 gone.set()
 
         machine = Machine("there", "", "127.0.0.1", "lo")
-        visit = Visit(Answering(machine=machine, store=CallStore(tmp_path), epoch_offset_ns=0))
-        visit.channel.send = send  # type: ignore[method-assign, assignment]
+        visit = CallerSession(Answering(machine=machine, store=CallStore(tmp_path), epoch_offset_ns=0))
+        visit.channel.send = send  # type: ignore[method-assign, assignment]  # in the place of a connection
         await visit._answer({"id": 0, "do": "begin", "with": {"call_id": "a-call"}}, b"")
         for number in (1, 2):
             await visit._answer({"id": number, "do": "phone", "with": {"child": 1}}, b"")
@@ -136,6 +137,6 @@ def test_a_process_that_is_told_nonsense_is_ended_and_its_caller_hears_why(tmp_p
 def test_an_introduction_is_believed_only_where_it_is_one(told: dict[str, Any]) -> None:
     right = {"name": "there", "place": "", "address": "127.0.0.1", "interface": "", "epoch_offset_ns": 5}
     right["versions"] = {"python": "3.11"}
-    assert Introduction.read(right).epoch_offset_ns == 5
+    assert Hello.read(right).epoch_offset_ns == 5
     with pytest.raises(ProtocolError):
-        Introduction.read({**right, **told} if told else {})
+        Hello.read({**right, **told} if told else {})

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
-from tests.remote.two_machines import CLOCK_OFFSET_MS, SECONDS
+from testing.commands import report_of
+from testing.remote.two_machines import CLOCK_OFFSET_MS, PACKETS
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
-PACKETS = round(SECONDS * 50)
-
-
-def ran(script: str, folder: Path) -> dict[str, Any]:
-    """The report of a script, named from this folder, that runs in a lab."""
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(str(error))
-    argv = [sys.executable, str(Path(__file__).parent / script), str(folder)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=580, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
-    return report
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return ran("two_machines.py", tmp_path_factory.mktemp("two_machines"))
+def report(permitted: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return report_of("testing.remote.two_machines", tmp_path_factory.mktemp("two_machines"))
 
 
 def test_a_call_between_two_machines_is_whole(report: dict[str, Any]) -> None:
     whole = report["whole"]
     assert whole["code"] == 0, whole["log"]
+    assert len(whole["rows"]) == 2
     for row in whole["rows"]:
         assert row["outcome"] == "completed"
         assert (row["network"], row["from_place"], row["to_place"]) == ("public", "Frankfurt", "New York City")

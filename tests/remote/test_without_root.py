@@ -6,29 +6,21 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
+from testing.commands import EARWITNESS, INSIDE
 
 pytestmark = pytest.mark.lab
 # A sandbox around the command, as it makes one for itself where its user is not root.
-SANDBOX = "import sys; from earwitness.netns.sandbox import run_inside; sys.exit(run_inside(sys.argv[1:]))"
-EARWITNESS = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
 
 
-def test_a_call_over_streams_between_two_sandboxes(tmp_path: Path) -> None:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(str(error))
+def test_a_call_over_streams_between_two_sandboxes(permitted: None, tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "COLUMNS": "200"}
-    inside = [sys.executable, "-c", SANDBOX, *EARWITNESS]
+    inside = [*INSIDE, *EARWITNESS]
     log = tmp_path / "answer.log"
     invitation = tmp_path / "invitation.json"
     answer = [*inside, "answer", "--listen", "127.0.0.1:0", "--invitation", str(invitation)]

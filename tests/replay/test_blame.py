@@ -19,13 +19,13 @@ from earwitness.replay.blame import CAUSES, Blame, blame
 from earwitness.replay.blame_calls import PARTS
 from earwitness.replay.blame_sounds import Ideal, reassembled, said_in
 from earwitness.report.blame import report_blame
+from earwitness.score.kind import ScorerRefused
 from earwitness.score.listening import listen, loopback
-from earwitness.score.pesq import ScorerRefused
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import speech
 from earwitness.trace.model import Trace
-from tests.ear.traces import trace_of
-from tests.report.synthetic import Made, add_call
+from testing.ear.traces import trace_of
+from testing.report.synthetic import Made, add_call
 
 G711 = codec_named("g711u")
 SAID = speech("allison-10s", 8000, seconds=8.0).samples

@@ -72,7 +72,7 @@ def test_a_name_with_dollars_is_drawn_as_it_is(tmp_path: Path) -> None:
         other.bar([name, "b"], [1, 2])
     first = style.save(drawing, tmp_path / "a")
     assert all(path.stat().st_size for path in first)
-    shown = {text.get_text() for text in drawing.findobj(Text)}  # type: ignore[union-attr]
+    shown = {text.get_text() for text in drawing.findobj(Text)}
     assert not [text for text in shown if "\x1b" in text]
     assert [text for text in shown if "mathdefault" in text], "the numbers of a logarithmic axis are formulas still"
     again = style.save(drawing, tmp_path / "b")

@@ -12,7 +12,7 @@ from earwitness.archive.record import write_record
 from earwitness.archive.stored import StoredCall
 from earwitness.report.plot import UNITS, Plot
 from earwitness.report.tracks import Tracks, tracks
-from tests.report.synthetic import Made, add_call
+from testing.report.synthetic import Made, add_call
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pesq.cypesq import cypesq
 
 from earwitness.errors import InputError
+from earwitness.score.kind import ScorerRefused
 from earwitness.score.listening import listen, loopback
 from earwitness.score.pesq import (
     PesqScore,
-    ScorerRefused,
     mos_lqo_of_raw,
     pesq_as_published,
     pesq_nb,
@@ -38,7 +38,8 @@ def through(spec: str) -> np.ndarray:
 
 def test_a_perfect_copy_scores_the_maximum() -> None:
     found = pesq_nb(SAID, SAID)
-    assert (found.raw, found.mos_lqo) == (pytest.approx(4.5), pytest.approx(4.549, abs=5e-4))
+    assert found.raw == pytest.approx(4.5)
+    assert found.mos_lqo == pytest.approx(4.549, abs=5e-4)
     wide = speech("allison-10s", 16000).samples
     assert pesq_wb(wide, wide) == pytest.approx(4.644, abs=5e-4)
 
@@ -187,7 +188,9 @@ def test_published_scores_to_the_third_decimal(published: Path) -> None:
     agreed, disagreed = 0, []
     for recording in sorted(folder.rglob("*_recording_*.wav")):
         codec_name, _, place = recording.relative_to(folder).parts[:3]
-        side, number = re.fullmatch(r"(caller|callee)_recording_(\d+)", recording.stem).groups()  # type: ignore[union-attr]
+        named = re.fullmatch(r"(caller|callee)_recording_(\d+)", recording.stem)
+        assert named is not None, recording
+        side, number = named.groups()
         row = rows.get((codec_name, place, number))
         if row is None:
             continue

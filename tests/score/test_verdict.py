@@ -56,7 +56,7 @@ def test_words(mos: float, delay: float, word: str) -> None:
     ],
 )
 def test_the_reason_names_the_main_cause(numbers: dict[str, float], named: str) -> None:
-    reason = verdict(**numbers).reason  # type: ignore[arg-type]
+    reason = verdict(**numbers).reason
     assert named in reason
     assert reason.endswith(".")
     assert "\n" not in reason
@@ -68,7 +68,14 @@ maybe = st.none() | st.floats(0, 1)
 @given(
     st.none() | st.floats(1, 4.6), st.none() | st.floats(0, 5000), maybe, maybe, maybe, st.none() | st.floats(1, 4.6)
 )
-def test_worse_numbers_never_give_a_better_word(mos, delay, loss, late, concealed, ceiling) -> None:  # type: ignore[no-untyped-def]
+def test_worse_numbers_never_give_a_better_word(
+    mos: float | None,
+    delay: float | None,
+    loss: float | None,
+    late: float | None,
+    concealed: float | None,
+    ceiling: float | None,
+) -> None:
     here = verdict(
         mos_lqo=mos, mouth_to_ear_ms=delay, loss_ratio=loss, late_ratio=late, concealed_ratio=concealed,
         codec_ceiling_mos=ceiling,

@@ -17,7 +17,8 @@ import soundfile
 from earwitness.errors import InputError
 from earwitness.published.recording import read_recording
 from earwitness.score.files import score_files
-from earwitness.score.pesq import ScorerRefused, samples_as_published
+from earwitness.score.kind import ScorerRefused
+from earwitness.score.pesq import samples_as_published
 from earwitness.speech import level, wav
 from earwitness.speech.level import speech_level
 from earwitness.speech.reference import check_usable, speech

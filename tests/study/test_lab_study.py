@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,41 +14,28 @@ import pytest
 
 from earwitness.analysis.paired import compare
 from earwitness.archive.dataset import Dataset
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
-from tests.study.stepping import SteppedClock
+from testing.commands import EARWITNESS
+from testing.study.files import study_file
+from testing.study.stepping import SteppedClock
 
 pytestmark = pytest.mark.lab
 
-STUDY = """
-version = 1
-name = "real"
-[[path]]
-name = "direct"
-path = "direct"
-[axes]
-codec = ["g711u", "gsm"]
-places = [["Frankfurt", "London"], ["New York", "Sydney"]]
-[call]
-seconds = 4.0
-[retry]
-instrument = 1     # on a busy machine calls are marked, and then left out of comparisons; that is not looked at here
-[run]
-at_once = 2
-"""
+STUDY = study_file(
+    "real",
+    # On a busy machine calls are marked, and then left out of comparisons; that is not looked at here.
+    "[call]\nseconds = 4.0\n[retry]\ninstrument = 1\n[run]\nat_once = 2\n",
+    codecs=["g711u", "gsm"],
+    places=[("Frankfurt", "London"), ("New York", "Sydney")],
+)
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(f"no lab on this machine: {error}")
+def environment(permitted: None, tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "EARWITNESS_RUNTIME": str(tmp_path / "runtime"), "COLUMNS": "200"}
 
 
 def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    argv = [sys.executable, "-c", "from earwitness.cli.main import main; main()", *arguments]
+    argv = [*EARWITNESS, *arguments]
     return subprocess.Popen(argv, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

@@ -28,26 +28,11 @@ from earwitness.study.journal import Journal
 from earwitness.study.lock import running_since
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Kind, decide, kind_of
-from tests.study.simulated import RefusingSlot, SimulatedSlot, completes, run_simulated
+from testing.commands import REPOSITORY
+from testing.study.files import BOTH_CODECS, TOR3, study_file
+from testing.study.simulated import RefusingSlot, SimulatedSlot, completes, run_simulated
 
-STUDY = """
-version = 1
-name = "sim"
-[[path]]
-name = "direct"
-path = "direct"
-[[path]]
-name = "tor3"
-path = "tor"
-[axes]
-codec = ["g711u", "opus:24000"]
-places = [["Frankfurt", "London"]]
-[retry]
-backoff_s = 0.01
-[design]
-repeats = 5
-"""
-REPOSITORY = Path(__file__).resolve().parents[2]
+STUDY = study_file("sim", "[retry]\nbackoff_s = 0.01\n[design]\nrepeats = 5\n", paths=[TOR3], codecs=BOTH_CODECS)
 PLANNED = {call.call_id(1) for call in design(parse_study(STUDY))}
 
 
@@ -87,7 +72,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     study = tmp_path / "study.toml"
     study.write_text(STUDY)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.study.killed", str(study), str(tmp_path / "out"), "15", "7"],
+        [sys.executable, "-m", "testing.study.killed", str(study), str(tmp_path / "out"), "15", "7"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -110,9 +95,10 @@ def test_a_copy_made_at_any_moment_opens_and_resumes(tmp_path: Path) -> None:
     study = tmp_path / "study.toml"
     study.write_text(STUDY)
     running = subprocess.Popen(
-        [sys.executable, "-m", "tests.study.simulated", str(study), str(tmp_path / "out"), "2", "0.05"], cwd=REPOSITORY
+        [sys.executable, "-m", "testing.study.simulated", str(study), str(tmp_path / "out"), "2", "0.05"],
+        cwd=REPOSITORY,
     )
-    copies = []
+    copies: list[Path] = []
     while running.poll() is None:
         if (tmp_path / "out" / "study" / "journal.sqlite").exists():
             copy = tmp_path / f"copy{len(copies)}"
@@ -370,6 +356,7 @@ def test_the_budget_stops_calls_over_tor_only(tmp_path: Path) -> None:
     assert rows[rows["path"] == "tor"]["call_id"].nunique() == 4  # 0.47 MiB each
     again = SimulatedSlot()
     assert run_simulated(text, tmp_path, [again]).why is Why.BUDGET
+    assert again.placed
     assert all(plan.path == "direct" for plan in again.placed)
 
 

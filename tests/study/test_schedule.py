@@ -27,7 +27,7 @@ def calls() -> list[PlannedCall]:
 
 
 def places(call: PlannedCall | None) -> tuple[str, str] | None:
-    return call and (call.plan.from_place, call.plan.to_place)
+    return (call.plan.from_place, call.plan.to_place) if call else None
 
 
 def test_two_posts_are_never_given_calls_that_share_a_place() -> None:

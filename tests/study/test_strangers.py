@@ -20,19 +20,21 @@ import earwitness.replay.blame_calls as blame_calls
 import earwitness.replay.whatif as whatif
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem
+from earwitness.archive.stored import StoredCall
 from earwitness.cli.main import app
 from earwitness.errors import InputError
 from earwitness.netns.workers import WorkerDied, Workers
 from earwitness.published.importing import export_published
 from earwitness.replay.whatif import WhatIf, what_if
-from earwitness.replay.whatif_journal import journal, run_kept
+from earwitness.replay.whatif_journal import result_journal, run_kept
 from earwitness.report import page as report_page
 from earwitness.report.figures import write_figures
 from earwitness.report.html import write_report
+from earwitness.report.tracks import tracks
 from earwitness.report.whatif import report_what_if
 from earwitness.study.lock import JOURNAL
 from earwitness.study.query import query
-from tests.report.synthetic import Made, add_call
+from testing.report.synthetic import Made, add_call
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -95,12 +97,10 @@ def test_every_command_tells_what_it_leaves_out(dataset: Path, tmp_path: Path) -
 def test_a_fault_of_ours_over_one_call_is_told_with_its_place(
     dataset: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tracks = report_page.tracks
-
-    def faulty(call: object, direction: str) -> object:
-        if call.call_id == "bad":  # type: ignore[attr-defined]
+    def faulty(call: StoredCall, direction: str) -> object:
+        if call.call_id == "bad":
             raise IndexError("index 7 is out of bounds")
-        return tracks(call, direction)  # type: ignore[arg-type]
+        return tracks(call, direction)
 
     monkeypatch.setattr(report_page, "tracks", faulty)
     problems: list[Problem] = []
@@ -124,19 +124,19 @@ def test_a_fault_of_ours_over_one_call_is_told_with_its_place(
 REPLAY = whatif.replay_scored
 
 
-def deadly(task: whatif.Replay) -> dict[str, object]:
+def deadly(task: whatif.ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         os.kill(os.getpid(), signal.SIGKILL)
     return REPLAY(task)
 
 
-def hungry(task: whatif.Replay) -> dict[str, object]:
+def hungry(task: whatif.ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         raise MemoryError
     return REPLAY(task)
 
 
-def wrong(task: whatif.Replay) -> dict[str, object]:
+def wrong(task: whatif.ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         raise ValueError("operands could not be broadcast together")
     return REPLAY(task)
@@ -225,7 +225,7 @@ def test_damaged_results_are_made_again(dataset: Path, line: str) -> None:
 def test_results_of_others_tasks_cost_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     path.write_text("".join(json.dumps({"key": str(key), "record": {"n": key}}) + "\n" for key in range(1000)))
-    with journal(path, {"7"}) as store:
+    with result_journal(path, {"7"}) as store:
         assert store.kept == {"7": {"n": 7}}
         assert run_kept([("7", 7)], lambda n: {"n": n}, store) == [{"n": 7}]
 
@@ -264,6 +264,11 @@ def test_results_are_not_written_through_links(dataset: Path, tmp_path: Path) ->
 COUNTS = "SELECT call_id, count(*) FROM {} GROUP BY 1 ORDER BY 1"
 
 
+def put_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def forge_types(path: Path) -> None:
     table = pq.read_table(path)
     names = [pa.array(["x"] * len(table)) if name == "size" else table.column(name) for name in table.column_names]
@@ -276,7 +281,7 @@ def forge_types(path: Path) -> None:
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-100]),
         lambda path: path.write_bytes(b"PAR1" + bytes(1000) + b"PAR1"),
-        lambda path: (path.unlink(), os.mkfifo(path)),
+        put_a_pipe,
         lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
         lambda path: (path.unlink(), path.mkdir()),
         forge_types,

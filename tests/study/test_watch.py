@@ -17,31 +17,16 @@ from earwitness.archive.dataset import Dataset
 from earwitness.call.plan import CallPlan
 from earwitness.errors import InputError, Outcome
 from earwitness.events import Event, to_all
-from earwitness.study.ending import StopRequest
+from earwitness.study.ending import Ending, StopRequest, Why
 from earwitness.study.events import TurnFinished
 from earwitness.study.file import parse_study, read_study_file
 from earwitness.study.metrics import Metrics
 from earwitness.study.metrics_server import served
-from earwitness.study.runner import Ending, Why
 from earwitness.study.watch import remember, remove_old, study_of_day, watch
-from tests.study.simulated import Fate, SimulatedSlot, completes
+from testing.study.files import BOTH_CODECS, TOR3, study_file
+from testing.study.simulated import Fate, SimulatedSlot, completes
 
-STUDY = """
-version = 1
-name = "live"
-[[path]]
-name = "direct"
-path = "direct"
-[[path]]
-name = "tor3"
-path = "tor"
-[axes]
-codec = ["g711u", "opus:24000"]
-places = [["Frankfurt", "London"]]
-[watch]
-every_min = 0.0005
-blocks = 1
-"""
+STUDY = study_file("live", "[watch]\nevery_min = 0.0005\nblocks = 1\n", paths=[TOR3], codecs=BOTH_CODECS)
 
 
 def run(

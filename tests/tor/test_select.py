@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from earwitness.errors import InputError
 from earwitness.tor.relays import Relay
-from earwitness.tor.select import CircuitRequest, choose
+from earwitness.tor.select import CircuitRequest, choose_relays
 
 
 def relay(name: str, place: str, *flags: str, bandwidth: int = 0) -> Relay:
@@ -27,12 +27,12 @@ RELAYS = [
 
 
 def names(request: CircuitRequest, relays: list[Relay] = RELAYS) -> list[str]:
-    return [chosen.nickname for chosen in choose(request, relays)]
+    return [chosen.nickname for chosen in choose_relays(request, relays)]
 
 
 @given(st.integers(2, 6), st.integers(0, 10_000))
 def test_every_circuit_is_one_that_tor_would_call_sound(hops: int, seed: int) -> None:
-    chosen = choose(CircuitRequest(hops=hops, seed=seed), RELAYS)
+    chosen = choose_relays(CircuitRequest(hops=hops, seed=seed), RELAYS)
     assert len({hop.fingerprint for hop in chosen}) == hops
     assert chosen[0].is_guard
     assert chosen[-1].is_exit
@@ -42,7 +42,7 @@ def test_every_circuit_is_one_that_tor_would_call_sound(hops: int, seed: int) ->
 @given(st.integers(0, 1000))
 def test_same_seed_same_circuit_whatever_the_order_of_the_list(seed: int) -> None:
     request = CircuitRequest(seed=seed)
-    assert choose(request, RELAYS) == choose(request, RELAYS[::-1])
+    assert choose_relays(request, RELAYS) == choose_relays(request, RELAYS[::-1])
 
 
 def test_seeds_differ() -> None:
@@ -84,7 +84,7 @@ def test_constrained_hop_keeps_its_only_relay() -> None:
 
 def test_free_draw_leaves_exits_to_the_last_hop() -> None:
     for seed in range(30):
-        guard, middle, _ = choose(CircuitRequest(seed=seed), RELAYS)
+        guard, middle, _ = choose_relays(CircuitRequest(seed=seed), RELAYS)
         assert not guard.is_exit
         assert not middle.is_exit
 
@@ -110,4 +110,4 @@ def test_bandwidth_weighs() -> None:
 )
 def test_what_cannot_be_is_said_with_what_there_is(request_: CircuitRequest, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        choose(request_, RELAYS)
+        choose_relays(request_, RELAYS)

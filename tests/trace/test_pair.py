@@ -12,7 +12,7 @@ from earwitness.trace.capture import parse_capture
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
 from earwitness.trace.streams import StreamOptions
-from tests.trace.making import Datagram, pcap, rtp_stream
+from testing.trace.making import Datagram, pcap, rtp_stream
 
 PORTS = StreamOptions(ports={4000})
 
@@ -52,7 +52,7 @@ def test_duplicates_at_either_end_are_counted() -> None:
     assert len(joined) == 7
     assert len(set(joined.sequence.tolist())) == 6
     assert any("more than once at the sender" in note for note in joined.notes)
-    assert any("1 arrivals of packets that had arrived before" in note for note in joined.notes)
+    assert any("1 duplicate arrivals" in note for note in joined.notes)
 
 
 def test_a_receiver_that_began_in_another_cycle_is_aligned() -> None:

@@ -16,7 +16,7 @@ from earwitness.trace.pcap import _chained, _Walk, _Walked
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import Records
 from earwitness.trace.tally import Tally
-from tests.trace.making import START_NS, pcap, rtp_stream
+from testing.trace.making import START_NS, pcap, rtp_stream
 
 
 def read(data: bytes, **options: bool) -> Records:
@@ -137,6 +137,7 @@ def test_guessed_and_proven_records_are_a_walks(sizes: list[int], order: str, na
     walked, used, ended = walk.run(24, _Walked())
     assert (len(tally), used, ended) == (0, len(data), False)
     chained = _chained(data, order, 262_144)
-    assert chained is None or chained.tolist() == walked.tolist()
+    assert chained is not None
+    assert chained.tolist() == walked.tolist()
     assert len(walked) == len(sizes)
     assert _chained(data[:-1], order, 262_144) is None

@@ -13,7 +13,7 @@ from earwitness.trace.capture import parse_capture
 from earwitness.trace.container import parse_records
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.records import Records
-from tests.trace.making import START_NS, block, frames, pcapng, rtp_stream
+from testing.trace.making import START_NS, block, frames, pcapng, rtp_stream
 
 
 def read(data: bytes) -> Records:

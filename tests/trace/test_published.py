@@ -15,8 +15,8 @@ from earwitness.trace.problem import ProblemKind
 from earwitness.trace.report import SIDES
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
-from tests.trace import tshark
-from tests.trace.published_captures import captures, non_tor
+from testing.trace import tshark
+from testing.trace.published_captures import captures, non_tor
 
 pytestmark = pytest.mark.published
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earwitness.trace.capture import parse_capture
-from earwitness.trace.rtcp import missed_by_capture, round_trips
-from tests.trace.making import START_NS, Datagram, pcap, rtp_stream
+from earwitness.trace.rtcp import missed_by_capture, rtcp_round_trips
+from testing.trace.making import START_NS, Datagram, pcap, rtp_stream
 
 PHONE, SERVER = ("10.8.0.2", 4001), ("10.8.0.1", 30001)
 
@@ -26,7 +26,7 @@ def report(time_ms: float, source: tuple[str, int], *, ntp: int = 0, echo: tuple
 
 def trips(*datagrams: Datagram, snap_length: int = 262_144) -> list[tuple[str, float]]:
     capture = parse_capture(pcap(list(datagrams), snap_length=snap_length))
-    return [(trip.answered_by, round(trip.rtt_ms, 1)) for trip in round_trips(capture)]
+    return [(trip.answered_by, round(trip.rtt_ms, 1)) for trip in rtcp_round_trips(capture)]
 
 
 def test_a_round_trip_is_the_time_to_the_answer_less_what_it_waited() -> None:
@@ -46,7 +46,7 @@ def test_answers_to_what_was_not_seen_and_impossible_ones_do_not_count() -> None
 
 def test_half_a_round_trip_is_called_that() -> None:
     capture = parse_capture(pcap([report(0, PHONE, ntp=77), report(900, SERVER, echo=(77, 500))]))
-    assert round_trips(capture)[0].half_rtt_ms == pytest.approx(200.0, abs=0.1)
+    assert rtcp_round_trips(capture)[0].half_rtt_ms == pytest.approx(200.0, abs=0.1)
 
 
 def received(lost: int, highest: int, *, ssrc: int = 0x1234ABCD) -> Datagram:
@@ -80,4 +80,4 @@ def test_without_a_report_about_the_stream_nothing_is_known_to_be_missed() -> No
 @given(st.lists(st.binary(max_size=90).map(lambda b: b"\x81\xc8" + b), max_size=6))
 def test_malformed_reports_never_raise(payloads: list[bytes]) -> None:
     made = [Datagram(START_NS, payload, PHONE, SERVER) for payload in payloads]
-    assert isinstance(round_trips(parse_capture(pcap(made))), tuple)
+    assert isinstance(rtcp_round_trips(parse_capture(pcap(made))), tuple)

@@ -16,11 +16,12 @@ from earwitness.trace import pcapng as pcapng_module
 from earwitness.trace.capture import Capture, parse_capture, read_capture
 from earwitness.trace.container import parse_records, read_pieces
 from earwitness.trace.problem import ProblemKind
-from earwitness.trace.rtcp import round_trips
+from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.tally import Tally
 from earwitness.trace.timing import summarise
-from tests.trace.making import PHONE, START_NS, Datagram, block, invite, pcap, pcapng, rtp_stream, together
-from tests.trace.sizing import python, run, sparse
+from testing.commands import with_repository
+from testing.trace.making import PHONE, START_NS, Datagram, block, invite, pcap, pcapng, rtp_stream, together
+from testing.trace.sizing import python, run, sparse
 
 GIB = 1 << 30
 
@@ -45,7 +46,7 @@ def test_what_stands_before_a_hole_is_read() -> None:
     capture = parse_capture(pcap(sound) + bytes(100_000))
     assert [len(stream.trace) for stream in capture.streams] == [20]
     assert details(capture) == (
-        f"corrupt: zeros in the place of packet 21; nothing after it can be trusted (at byte {len(pcap(sound))})"
+        f"corrupt: zeros instead of packet 21; nothing after it can be trusted (at byte {len(pcap(sound))})"
     )
     after = parse_capture(pcap(sound) + bytes(100_000) + pcap(rtp_stream("....", sequence=1020))[24:], resume=True)
     assert [len(stream.trace) for stream in after.streams] == [24]
@@ -78,7 +79,7 @@ def test_a_process_substitution_is_refused_with_what_to_do() -> None:
         os.close(writing)
     assert done.code == 2
     assert len(done.lines) == 1
-    assert "write what comes through it into a file" in done.lines[0]
+    assert "save its contents to a file" in done.lines[0]
 
 
 def test_a_file_beyond_every_bound_is_refused_unread(tmp_path: Path) -> None:
@@ -231,12 +232,11 @@ def test_sources_and_flows_beyond_count_are_left_out_and_told(monkeypatch: pytes
     capture = parse_capture(pcap([*call, *flood]))
     assert [len(stream.trace) for stream in capture.streams] == [20]
     assert "201 packets of flows beyond the first" in details(capture)
-    assert "100 sources of packets like RTP" in details(capture)
+    assert "100 sources of RTP-like packets" in details(capture)
 
 
 SDP_FLOOD = """
 import resource, sys
-from tests.trace.making import Datagram, START_NS, pcap
 from earwitness.trace.capture import read_capture
 from earwitness.trace.timing import summarise
 if len(sys.argv) > 2:
@@ -254,7 +254,7 @@ else:
 
 @pytest.mark.timeout(120)
 def test_a_flood_of_sdp_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("PYTHONPATH", with_repository()["PYTHONPATH"])
     assert python(SDP_FLOOD, tmp_path / "sdp.pcap", "write").code == 0
     read = python(SDP_FLOOD, tmp_path / "sdp.pcap")
     assert read.code == 0, read.error
@@ -320,7 +320,7 @@ def test_damage_in_a_million_places_is_listed_to_a_bound() -> None:
     short = block(6, bytes(4)) * 3000
     capture = parse_capture(pcapng([("raw", 6, rtp_stream("...."))]) + short)
     assert len(capture.problems) == 1001
-    assert "2000 more places of damage" in str(capture.problems[-1])
+    assert "2000 more damaged places" in str(capture.problems[-1])
 
 
 @pytest.mark.timeout(60)
@@ -328,4 +328,4 @@ def test_rtcp_packets_of_thousands_of_reports_have_an_end() -> None:
     other = Datagram(START_NS, b"\x80\xca\0\0" * 16_000)
     empty = Datagram(START_NS, b"\x80\xc9\0\1\0\0\0\1" * 8000)
     capture = parse_capture(pcap([other, empty] * 150))
-    assert round_trips(capture) == ()
+    assert rtcp_round_trips(capture) == ()

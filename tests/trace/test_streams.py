@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +15,17 @@ from earwitness.trace.payload_types import main_payload_type
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.sdp import Encoding, parse_sdp
 from earwitness.trace.streams import StreamOptions
-from tests.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
-BACK = {"source": PHONE, "destination": SERVER}
+BACK: dict[str, Any] = {"source": PHONE, "destination": SERVER}
 
 
-def read(datagrams: list[Datagram], **options: object) -> Capture:
-    return parse_capture(pcap(datagrams), options=StreamOptions(**options))  # type: ignore[arg-type]
+def read(datagrams: list[Datagram], **options: Any) -> Capture:
+    return parse_capture(pcap(datagrams), options=StreamOptions(**options))
 
 
 def test_two_directions_are_two_streams_the_longer_first() -> None:
-    capture = read(together(rtp_stream("." * 10, ssrc=1), rtp_stream("." * 15, ssrc=2, **BACK)))  # type: ignore[arg-type]
+    capture = read(together(rtp_stream("." * 10, ssrc=1), rtp_stream("." * 15, ssrc=2, **BACK)))
     assert [(s.ssrc, len(s.trace), s.flow.source) for s in capture.streams] == [
         (2, 15, "10.8.0.2"),
         (1, 10, "10.8.0.1"),
@@ -97,7 +98,7 @@ def test_a_guess_that_the_timestamps_contradict_is_dropped() -> None:
 def test_the_clock_of_an_unknown_type_is_read_off_its_timestamps(clock_rate: int) -> None:
     (stream,) = read(rtp_stream("." * 80, payload_type=111, clock_rate=clock_rate)).streams
     assert stream.trace.clock_rate == clock_rate
-    assert any("by its timestamps" in note for note in stream.trace.notes)
+    assert any("from its timestamps" in note for note in stream.trace.notes)
 
 
 @pytest.mark.parametrize(("types", "main"), [([13] * 9 + [8], 8), ([13, 19, 19], 19), ([0, 0, 101], 0), ([], 0)])

@@ -84,7 +84,7 @@ def test_through_a_file_with_its_metadata(tmp_path: Path) -> None:
 
 
 def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a trace"):
+    with pytest.raises(InputError, match="not an Earwitness trace"):
         from_table(pa.table({"a": [1]}))
     newer = to_table(read_back(tmp_path)).replace_schema_metadata({b"earwitness.trace": b'{"version": 99}'})
     with pytest.raises(InputError, match="version 99"):
@@ -100,6 +100,6 @@ def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
 
 def read_back(tmp_path: Path) -> Trace:
     from earwitness.trace.capture import parse_capture
-    from tests.trace.making import pcap, rtp_stream
+    from testing.trace.making import pcap, rtp_stream
 
     return parse_capture(pcap(rtp_stream("...."))).streams[0].trace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from earwitness.trace.pair import pair
 from earwitness.trace.series import quantiles, runs
 from earwitness.trace.streams import StreamOptions
 from earwitness.trace.timing import summarise
-from tests.trace.making import Datagram, pcap, rtp_stream, trace
+from testing.trace.making import Datagram, pcap, rtp_stream, trace
 
 PORTS = StreamOptions(ports={4000})
 
@@ -25,8 +26,8 @@ def received(datagrams: list[Datagram]) -> Trace:
     return parse_capture(pcap(datagrams), options=PORTS).streams[0].trace
 
 
-def made(pattern: str, **options: object) -> Trace:
-    return received(rtp_stream(pattern, **options))  # type: ignore[arg-type]
+def made(pattern: str, **options: Any) -> Trace:
+    return received(rtp_stream(pattern, **options))
 
 
 def times(*arrived_ms: float) -> Trace:
@@ -93,7 +94,8 @@ def test_gaps_with_and_without_pauses() -> None:
 def test_a_pause_is_a_spike_only_as_published() -> None:
     found = summarise(made("....__________....", delay_ms=lambda i: 200.0 if i >= 6 else 0.0))
     assert (found.spikes_with_pauses, found.spikes_without_pauses) == (2, 1)
-    assert (found.talkspurts, found.pauses_total_s) == (2, pytest.approx(0.2))
+    assert found.talkspurts == 2
+    assert found.pauses_total_s == pytest.approx(0.2)
     assert found.gap_max_with_pauses_ms == pytest.approx(220)
     assert found.gap_max_ms == pytest.approx(220)
 
@@ -156,7 +158,7 @@ def test_one_way_delay_and_its_variation_on_one_clock() -> None:
 def test_delay_across_two_clocks_is_refused_and_variation_is_not() -> None:
     sent = np.arange(50, dtype=np.int64) * 20_000_000
     heard = trace(sent, sent + 3_000_000_000, sent_clock="a", arrived_clock="b")
-    with pytest.raises(ValueError, match="not one clock"):
+    with pytest.raises(ValueError, match="different clocks"):
         delay.one_way_delay_ms(heard)
     found = summarise(heard)
     assert np.isnan(found.owd_min_ms)
@@ -168,7 +170,8 @@ def test_lost_rows_of_a_paired_trace_count_from_the_first_to_the_last() -> None:
     heard = received(rtp_stream("xx.........xx.....xx"))
     found = summarise(pair(sent, heard))
     assert (found.packets_expected, found.packets_received, found.packets_lost) == (20, 14, 6)
-    assert (found.loss_burst_longest, found.burst_ratio) == (2, pytest.approx(2 * 0.7))
+    assert found.loss_burst_longest == 2
+    assert found.burst_ratio == pytest.approx(2 * 0.7)
 
 
 def test_an_empty_trace_and_one_that_lost_all_have_figures_of_nothing() -> None:

@@ -10,8 +10,8 @@ import pytest
 from earwitness.trace.capture import parse_capture
 from earwitness.trace.streams import StreamOptions
 from earwitness.trace.wireshark import wireshark_figures
-from tests.trace import tshark
-from tests.trace.making import pcap, rtp_stream
+from testing.trace import tshark
+from testing.trace.making import pcap, rtp_stream
 
 needs_tshark = pytest.mark.skipif(tshark.TSHARK is None, reason="tshark is not installed")
 PATTERNS = {

@@ -70,7 +70,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return _object(value)
     if isinstance(value, Mapping):
         return {to_plain(str(key)): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -82,27 +82,44 @@ def to_plain(value: Any) -> Any:
     raise Mismatch(f"JSON cannot hold a {type(value).__name__}: {value!r}")
 
 
+def _object(value: Any) -> dict[str, Any]:
+    """A dataclass as an object: a sparse field (`earwitness.facts`) where it has a value, `others` beside them."""
+    plain: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if field.metadata.get("others"):
+            plain = {**to_plain(item), **plain}
+        elif item is not None or not field.metadata.get("sparse"):
+            plain[field.name] = to_plain(item)
+    return plain
+
+
 def from_plain(kind: type[Item], value: Any, notes: list[str] | None = None, where: str = "") -> Item:
     """The dataclass `kind` from plain JSON values.
 
-    A missing key takes the field's default. A key that the schema does not know is left out and told in `notes`.
+    A missing key takes the field's default. A key that the schema does not know goes into the field that is for such
+    (`earwitness.facts.others`); of a dataclass without one it is left out, and `notes` says so.
     Raises `Mismatch` for a missing key without a default, for a value of the wrong type, and for one out of range.
     """
     if not isinstance(value, Mapping):
         raise Mismatch(f"{where or kind.__name__}: expected an object, got {_short(value)}")
     given: dict[str, Any] = {}
     for field in _fields(kind):  # type: ignore[arg-type]
-        if field.name in value:
+        if field.others:
+            names = _names(kind)  # type: ignore[arg-type]
+            unknown = {key: item for key, item in value.items() if key not in names}
+            given[field.name] = _convert(field.hint, unknown, notes, where or field.name)
+        elif field.name in value:
             place = f"{where}.{field.name}" if where else field.name
             given[field.name] = item = _convert(field.hint, value[field.name], notes, place)
             if item is not None and field.limited:
                 _check_limits(item, field, place)
         elif field.required:
             raise Mismatch(f"{where}.{field.name}: missing".lstrip("."))
-    if notes is not None:
+    if notes is not None and not any(field.others for field in _fields(kind)):  # type: ignore[arg-type]
         names = _names(kind)  # type: ignore[arg-type]
-        unknown = [key for key in value if key not in names][: max(0, MOST_NOTES - len(notes))]
-        notes.extend(f"{where}.{_key(key)}: unknown, left out".lstrip(".") for key in unknown)
+        left_out = [key for key in value if key not in names][: max(0, MOST_NOTES - len(notes))]
+        notes.extend(f"{where}.{_key(key)}: unknown, left out".lstrip(".") for key in left_out)
     return kind(**given)
 
 
@@ -116,6 +133,7 @@ class _Field:
     bounds: tuple[float, float] | None
     longest: int | None
     limited: bool
+    others: bool
 
 
 @functools.cache
@@ -128,13 +146,14 @@ def _fields(kind: type) -> tuple[_Field, ...]:
         bounds, longest = field.metadata.get("range"), field.metadata.get("longest")
         limited = bounds is not None or longest is not None
         hint = _OPTIONAL.get(hints[field.name], hints[field.name])
-        made.append(_Field(field.name, hint, required, bounds, longest, limited))
+        others = bool(field.metadata.get("others"))
+        made.append(_Field(field.name, hint, required, bounds, longest, limited, others))
     return tuple(made)
 
 
 @functools.cache
 def _names(kind: type) -> frozenset[str]:
-    return frozenset(field.name for field in _fields(kind))
+    return frozenset(field.name for field in _fields(kind) if not field.others)
 
 
 def _convert(hint: Any, value: Any, notes: list[str] | None, where: str) -> Any:

@@ -6,9 +6,10 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,15 +20,34 @@ from earwitness.archive.index import survey, to_frame, write_index
 from earwitness.archive.problems import FULL, Problem, apart
 from earwitness.archive.record import CallRecord, read_record, write_record
 from earwitness.archive.schema import SCHEMA_VERSION
-from earwitness.archive.staging import commit, locked, remove_stale, staged, write_atomically
+from earwitness.archive.staging import commit, dataset_lock, remove_stale, staged, write_atomically
 from earwitness.archive.stored import StoredCall
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.files import MIB, UnfitFile, UnfitTarget, check_replaceable, is_utf8, read_regular, shown
+from earwitness.files import MIB, UnfitFile, UnfitTarget, check_replaceable, is_utf8, path_text, read_regular
+from earwitness.utc import utc_text
 from earwitness.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_SHOWN = (
+    "call_id",
+    "path",
+    "hops",
+    "codec",
+    "from_place",
+    "to_place",
+    "direction",
+    "outcome",
+    "verdict",
+    "mos_lqo",
+    "mos_cqe",
+    "mouth_to_ear_ms",
+    "loss_ratio",
+    "late_ratio",
+)
+"""Columns that a notebook shows of a data set; `rows` has all."""
+_MOST_ROWS_SHOWN = 20
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.ENAMETOOLONG)
 _REMOVED = "the folder was removed or replaced meanwhile"
 _REMEDIES = {
@@ -88,13 +108,13 @@ class Dataset:
         path = _nameable(directory)
         with storing(path):
             path.mkdir(parents=True, exist_ok=True)
-            with locked(path):
+            with dataset_lock(path):
                 if not (path / layout.DATASET_FILE).exists():
                     others = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
                     if others - {layout.CALLS, layout.INDEX_CSV, layout.INDEX_PARQUET, layout.REPORT}:
                         happened = f"the directory holds other things ({', '.join(sorted(others)[:3])})"
                         raise InputError("making a data set in", path, happened, "give a new or empty directory")
-                    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+                    now = utc_text(time.time_ns(), 0)
                     about = {"schema_version": SCHEMA_VERSION, "created_at": now, "earwitness": __version__}
                     write_atomically(path / layout.DATASET_FILE, json.dumps(about).encode() + b"\n")
             dataset = cls.open(path)
@@ -193,6 +213,22 @@ class Dataset:
     def __len__(self) -> int:
         return sum(1 for _ in self.calls())
 
+    def __iter__(self) -> Iterator[StoredCall]:
+        return self.calls()
+
+    def __getitem__(self, call_id: str) -> StoredCall:
+        return self.call(call_id)
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """The data set as a notebook shows it: how many calls, and the first and last rows."""
+        rows = self.rows()
+        shown = [name for name in _SHOWN if name in rows]
+        heading = f"{escape(str(self.path))}: {rows['call_id'].nunique()} calls"
+        return f"<p>{heading}</p>{rows[shown].to_html(max_rows=_MOST_ROWS_SHOWN, na_rep='')}"
+
     def close(self) -> None:
         """Bring the index up to date; raises CallFailure where it cannot be written (no call is lost)."""
         if self._added:
@@ -211,7 +247,7 @@ class Dataset:
 
     def _write_index(self, use_index: bool) -> list[Problem]:
         self.check_there()
-        with storing(self.path / layout.INDEX_PARQUET), locked(self.path):
+        with storing(self.path / layout.INDEX_PARQUET), dataset_lock(self.path):
             table, problems = survey(self.path, use_index)
             write_index(self.path, table)
         self._added = 0
@@ -318,5 +354,5 @@ def _nameable(directory: Path | str) -> Path:
     """Records, reports and bundles name the data set, and they are UTF-8."""
     path = Path(directory)
     if not is_utf8(path):
-        raise InputError("opening the data set", shown(path), "its name is not UTF-8", "give it another name")
+        raise InputError("opening the data set", path_text(path), "its name is not UTF-8", "give it another name")
     return path

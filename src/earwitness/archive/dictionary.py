@@ -9,9 +9,21 @@ import sys
 import typing
 from typing import Any
 
-from earwitness.archive.record import RECORD_VERSION, CallRecord, Circuit, Clock, Endpoint, Listening, Relay, Speech
+from earwitness.archive.facts import CallParty, Clock, Rendering, SelfCheck, SpeechFacts
+from earwitness.archive.record import RECORD_VERSION, CallRecord
 from earwitness.archive.schema import SCHEMA_VERSION, Row
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.lab.load.facts import LoadFacts
+from earwitness.path.facts import (
+    CircuitFacts,
+    FlowCounts,
+    ForwarderCounts,
+    Hop,
+    PathFacts,
+    StreamFacts,
+    ThroughputFacts,
+)
+from earwitness.path.probe import RoundTrips
 
 _NAMES = {str: "text", int: "integer", float: "number", bool: "true/false", Any: "any"}
 
@@ -112,11 +124,19 @@ def dictionary() -> str:
     parts += ["## Outcomes\n", _outcomes(), "## Record: `record.json`\n", _record_table(CallRecord)]
     for name, kind in (
         ("clocks.<name>", Clock),
-        ("circuit", Circuit),
-        ("circuit.relays[]", Relay),
-        ("caller`, `callee", Endpoint),
-        ("speech", Speech),
-        ("listening.<direction>", Listening),
+        ("path_details", PathFacts),
+        ("path_details.streams.<flow>", StreamFacts),
+        ("path_details.forwarders.<end>", ForwarderCounts),
+        ("path_details.forwarders.<end>.flows.<flow>", FlowCounts),
+        ("path_details.rtt", RoundTrips),
+        ("path_details.throughput.<direction>", ThroughputFacts),
+        ("circuit", CircuitFacts),
+        ("circuit.relays[]", Hop),
+        ("caller`, `callee", CallParty),
+        ("speech", SpeechFacts),
+        ("load", LoadFacts),
+        ("instrument", SelfCheck),
+        ("listening.<direction>", Rendering),
     ):
         parts += [f"### `{name}`\n", _record_table(kind)]
     parts.append(_TABLES)
@@ -139,7 +159,10 @@ def _record_table(kind: type) -> str:
     lines += [
         f"| `{field.name}` | {_cell(_type(hints[field.name]))} | {_cell(field.metadata['definition'])} |"
         for field in dataclasses.fields(kind)
+        if not field.metadata.get("others")
     ]
+    if any(field.metadata.get("sparse") for field in dataclasses.fields(kind)):
+        lines += ["", "A key without a value is not written."]
     return "\n".join(lines) + "\n"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import json
 import os
 import stat
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from earwitness.archive.codec import to_plain
+from earwitness.archive.codec import Mismatch, loads, to_plain
 from earwitness.archive.layout import CALLS, DIRECTIONS, INDEX_CSV, INDEX_PARQUET, is_call_id
-from earwitness.archive.problems import Problem, apart, shown
-from earwitness.archive.record import CallRecord, read_record
-from earwitness.archive.schema import SCHEMA_VERSION, Row, columns
+from earwitness.archive.problems import Problem, apart, encodable
+from earwitness.archive.record import read_record
+from earwitness.archive.rows import record_rows
+from earwitness.archive.schema import SCHEMA_VERSION, Row, columns, is_scores
 from earwitness.archive.spreadsheet import cell
 from earwitness.archive.staging import write_atomically
 from earwitness.errors import InputError
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+SCORES = "scores"
+"""The column of scorers' figures: a JSON object as text, since tables of ours have no columns within columns."""
 _ROWS_AT_ONCE = 1000
 _LONGEST_NAME = 130
 
@@ -40,39 +44,11 @@ def arrow_schema() -> pa.Schema:
     hints = typing.get_type_hints(Row)
     fields = []
     for column in columns():
-        kinds = [kind for kind in (typing.get_args(hints[column.name]) or (hints[column.name],)) if kind in _ARROW]
+        given = (str,) if column.name == SCORES else typing.get_args(hints[column.name]) or (hints[column.name],)
+        kinds = [kind for kind in given if kind in _ARROW]
         about = {key: text for key, text in column.metadata.items() if isinstance(text, str) and text}
         fields.append(pa.field(column.name, _ARROW[kinds[0]], metadata=about))
     return pa.schema(fields, metadata={"earwitness_schema_version": str(SCHEMA_VERSION)})
-
-
-def rows_of(record: CallRecord) -> tuple[Row, ...]:
-    """The rows of a record; a call that failed before it had any gets one a direction with what is known of it."""
-    return record.rows or tuple(skeleton_row(record, direction) for direction in DIRECTIONS)
-
-
-def skeleton_row(record: CallRecord, direction: str) -> Row:
-    """A row with everything that the record itself tells, and no measurement."""
-    failed = record.outcome != "completed"
-    return Row(
-        call_id=record.call_id,
-        started_at=record.started_at,
-        network=record.network,
-        path=record.path,
-        hops=len(record.circuit.relays) or None,
-        circuit=" > ".join(f"{relay.nickname}@{relay.place}" for relay in record.circuit.relays),
-        codec=record.codec,
-        from_place=record.caller.place,
-        to_place=record.callee.place,
-        phone=record.phone,
-        seed=record.seed,
-        outcome=str(record.outcome),
-        outcome_detail=record.outcome_detail,
-        direction=direction,
-        verdict="failed" if failed else "",
-        verdict_reason=record.outcome_detail if failed else "",
-        speech=record.speech.name,
-    )
 
 
 def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]:
@@ -95,12 +71,27 @@ def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]
         with apart(call_id, problems):
             notes: list[str] = []
             record = read_record(root / CALLS / call_id, notes)
-            fresh.extend([to_plain(row) for row in rows_of(record)])
+            fresh.extend(_plain(row) for row in record_rows(record))
             problems.extend(Problem(call_id, note, skipped=False) for note in notes)
     schema = arrow_schema()
     added = pa.Table.from_pylist(fresh, schema=schema)  # the codec let nothing pass that does not fit
     table = added if table is None else pa.concat_tables([table, added])
     return table.sort_by([("started_at", "ascending"), ("call_id", "ascending"), ("direction", "ascending")]), problems
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    plain: dict[str, Any] = to_plain(row)
+    return {**plain, SCORES: json.dumps(plain[SCORES], sort_keys=True) if plain[SCORES] else ""}
+
+
+def with_scores(table: pa.Table) -> pa.Table:
+    """The rows with a column for each scorer, named as it, after all others."""
+    if not pc.any(pc.not_equal(table.column(SCORES), "")).as_py():
+        return table
+    found: list[Mapping[str, float]] = [json.loads(text) if text else {} for text in table.column(SCORES).to_pylist()]
+    for name in sorted({name for scores in found for name in scores}):
+        table = table.append_column(name, pa.array([scores.get(name) for scores in found], pa.float64()))
+    return table
 
 
 def write_index(root: Path, table: pa.Table) -> None:
@@ -110,14 +101,18 @@ def write_index(root: Path, table: pa.Table) -> None:
     write_atomically(root / INDEX_PARQUET, buffer.getvalue(), durable=False)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.column_names)
-    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):  # Python's objects take 20 times Arrow's memory
+    wide = with_scores(table)
+    writer.writerow(wide.column_names)
+    for batch in wide.to_batches(max_chunksize=_ROWS_AT_ONCE):  # Python's objects take 20 times Arrow's memory
         writer.writerows(zip(*map(_csv_cells, batch.columns), strict=True))
     write_atomically(root / INDEX_CSV, text.getvalue().encode(), durable=False)
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """The rows with typed columns: string, Int64, Float64, boolean; a missing value is pandas.NA."""
+    """The rows with typed columns: string, Int64, Float64, boolean; a missing value is pandas.NA.
+
+    Each scorer that was asked for besides has a column, named as it, after all others.
+    """
     import pandas as pd  # half a second, for which no call need wait
 
     types = {
@@ -126,7 +121,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
         pa.float64(): pd.Float64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    frame: pd.DataFrame = table.to_pandas(types_mapper=types.get)
+    frame: pd.DataFrame = with_scores(table).to_pandas(types_mapper=types.get)
     return frame
 
 
@@ -171,10 +166,22 @@ def _believable(table: pa.Table) -> bool:
             values.null_count or (pc.max(pc.utf8_length(values)).as_py() or 0) > column.metadata["longest"]
         ):
             return False  # a row's texts are never null
+    if not all(_are_scores(text) for text in pc.unique(table.column(SCORES)).to_pylist()):
+        return False
     directions = table.column("direction")
     ends = pc.binary_join_element_wise(table.column("call_id"), directions, " ")
     once = len(pc.unique(ends)) == len(ends)
     return once and set(pc.unique(directions).to_pylist()) <= set(DIRECTIONS)
+
+
+def _are_scores(text: str) -> bool:
+    if not text:
+        return True
+    try:
+        scores = loads(text)
+    except Mismatch:
+        return False
+    return isinstance(scores, dict) and is_scores(scores)
 
 
 def _call_ids(root: Path, problems: list[Problem]) -> set[str]:
@@ -187,11 +194,13 @@ def _call_ids(root: Path, problems: list[Problem]) -> set[str]:
                     continue
                 if not entry.is_dir():
                     if not entry.is_file():
-                        problems.append(Problem(shown(entry.name), f"it is {_kind(entry)}, not the folder of a call"))
+                        problems.append(
+                            Problem(encodable(entry.name), f"it is {_kind(entry)}, not the folder of a call")
+                        )
                 elif is_call_id(entry.name):
                     found.add(entry.name)
                 else:
-                    problems.append(Problem(shown(entry.name)[:_LONGEST_NAME], "no call can have this name"))
+                    problems.append(Problem(encodable(entry.name)[:_LONGEST_NAME], "no call can have this name"))
     except FileNotFoundError:
         return set()
     except OSError as error:

@@ -48,7 +48,7 @@ def apart(call_id: str, problems: list[Problem], *, without: str = "") -> Iterat
         if ends_everything(error):
             raise
         what = f"without {without}: {reason(error)}" if without else reason(error)
-        problems.append(Problem(shown(call_id), what, skipped=not without))
+        problems.append(Problem(encodable(call_id), what, skipped=not without))
 
 
 def ends_everything(error: BaseException) -> bool:
@@ -73,11 +73,11 @@ def reason(error: BaseException) -> str:
     return f"{_line(f'{type(error).__name__}: {error}'.removesuffix(': '))}{place}"
 
 
-def shown(name: str) -> str:
+def encodable(name: str) -> str:
     """A name that is safe in every output: bytes that are not UTF-8 are written as `\\udcff`."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _line(text: str) -> str:
-    text = " ".join(shown(text[: 2 * _LONGEST]).split())
+    text = " ".join(encodable(text[: 2 * _LONGEST]).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -1,154 +1,66 @@
 """The record of one call: what was asked, what it ran on, how it ended, and its rows. JSON, versioned, checked."""
 
-# ruff: noqa: RUF009 -- `_says` makes a dataclass field, as `field` does
+# ruff: noqa: RUF009 -- `fact` makes a dataclass field, as `field` does
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from earwitness.archive.codec import Mismatch, from_plain, loads, to_plain
+from earwitness.archive.facts import CallParty, Clock, Rendering, SelfCheck, SpeechFacts
 from earwitness.archive.layout import CALLS, DIRECTIONS, RECORD
-from earwitness.archive.schema import LABEL, MS_RANGE, Row
+from earwitness.archive.schema import Row, is_scores
 from earwitness.errors import InputError, Outcome
+from earwitness.facts import LABEL, fact
 from earwitness.files import MIB, read_regular
+from earwitness.lab.load.facts import LoadFacts
+from earwitness.path.facts import CircuitFacts, PathFacts
 
 RECORD_VERSION = 1
 MOST_BYTES = 16 * MIB
 """Of a record, a thousand times what one usually has. As Python's objects it can take twenty times its size."""
 
 
-def _says(
-    definition: str, bounds: tuple[float, float] | None = None, longest: int | None = None, **options: Any
-) -> Any:
-    return field(metadata={"definition": definition, "range": bounds, "longest": longest}, **options)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clock:
-    """A clock that times in this record and its traces were read from."""
-
-    kind: str = _says("What it is: CLOCK_REALTIME kernel timestamps, CLOCK_MONOTONIC ...")
-    host: str = _says("Machine it runs on", default="")
-    error_ms: float | None = _says(
-        "Bound on its error against the call's other clocks; null: not known", MS_RANGE, default=None
-    )
-    offset_ns: int | None = _says(
-        "On another machine: how far it was found ahead of the caller's clock in mid-call; times here are corrected"
-        " for it, captures are not",
-        default=None,
-    )
-    skew_ppm: float | None = _says("On another machine: parts per million that it runs fast", (-1e6, 1e6), default=None)
-    symmetric_error_ms: float | None = _says(
-        "On another machine: the bound on the error if the least delays of both directions are equal, in ms",
-        MS_RANGE,
-        default=None,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Relay:
-    """One relay of the circuit."""
-
-    nickname: str = _says("Name the relay gives itself", longest=LABEL)
-    fingerprint: str = _says("Identity, 40 hexadecimal digits", default="")
-    address: str = _says("IP address", default="")
-    place: str = _says("City", longest=LABEL, default="")
-    country: str = _says("Country", longest=LABEL, default="")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Circuit:
-    """The circuit that carried the call, first hop first. Without Tor it has no relays."""
-
-    id: str = _says("Circuit id at the caller's tor (control-spec CIRC events)", default="")
-    relays: tuple[Relay, ...] = _says("Relays, guard first", default=())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """One end of the call."""
-
-    place: str = _says("City", longest=LABEL, default="")
-    host: str = _says("Host in the lab, or machine", default="")
-    address: str = _says("IP address its phone uses on the path", default="")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speech:
-    """The reference speech."""
-
-    name: str = _says("Name of the shipped reference, or of the file given", default="")
-    attribution: str = _says("Who spoke, and the licence", default="")
-    seconds: float | None = _says("Length", (0.0, 1e9), default=None)
-    sample_rate: int | None = _says("Hz", (1, 1e9), default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listening:
-    """How the audio of one direction was rendered, so that sound, packets and reference can be laid side by side."""
-
-    origin_ns: int = _says("Time of sample 0 of the heard audio, on the arrival clock of the trace")
-    reference_at_ms: float | None = _says(
-        "Where in the heard audio the first sample of the reference plays", MS_RANGE, default=None
-    )
-    buffer: str = _says("Jitter buffer", default="")
-    concealment: str = _says("What filled a missing frame", default="")
-    playout_delay_mean_ms: float | None = _says("Mean time a frame waited in the buffer", MS_RANGE, default=None)
-    shares: Mapping[str, float] = _says("Share of playing time by fate (played, concealed ...)", default_factory=dict)
-
-
 @dataclass(frozen=True, kw_only=True)
 class CallRecord:
     """Everything known of one call but its packets and its sound."""
 
-    record_version: int = _says("Version of this layout", default=RECORD_VERSION)
-    call_id: str = _says("Identity of the call; the name of its folder")
-    started_at: str = _says("Start of the call, UTC, ISO 8601 with nanoseconds")
-    command: tuple[str, ...] = _says("Command line that placed the call", default=())
-    versions: Mapping[str, str] = _says("Versions of earwitness, tor, Python, kernel ...", default_factory=dict)
-    seed: int | None = _says("Seed of everything random in this call", default=None)
-    clocks: Mapping[str, Clock] = _says("Clocks by the name that traces use", default_factory=dict)
-    network: str = _says("lab, public, or the data set the call was imported from", longest=LABEL, default="lab")
-    plan: Mapping[str, Any] = _says("What was asked: the options of `earwitness call`", default_factory=dict)
-    path: str = _says("direct, tor, vpn, vpn-tor, onion ...", longest=LABEL, default="")
-    path_details: Mapping[str, Any] = _says(
-        "What the path says of itself: options, streams, set-up", default_factory=dict
-    )
-    circuit: Circuit = _says("The circuit", default_factory=Circuit)
-    caller: Endpoint = _says("Who called", default_factory=Endpoint)
-    callee: Endpoint = _says("Who was called", default_factory=Endpoint)
-    codec: str = _says("Codec with options, as asked", longest=LABEL, default="")
-    phone: str = _says("Which phone", longest=LABEL, default="builtin")
-    speech: Speech = _says("The reference", default_factory=Speech)
-    outcome: Outcome = _says("How the call ended")
-    outcome_detail: str = _says("One line: what was tried, on what, what happened, what to do", default="")
-    stage: str = _says("Stage the call had reached when it failed", default="")
-    evidence: Mapping[str, Any] = _says("What the failure left: log lines, reply codes, counts", default_factory=dict)
-    load: Mapping[str, Any] = _says(
-        "Background traffic of the lab while the call had its turn: load (as `--load`), seed, clients, relay_mbit"
-        " (bound on each relay's rate, null: none), seconds, bytes and mbit_s that its clients received, pages,"
-        " page_mean_s, downloads, failed, last_failure; where there was none only load",
-        default_factory=dict,
-    )
-    instrument: Mapping[str, Any] = _says(
-        "What the instrument says of itself during the call, ms: emulator_late_p99_ms and _max_ms; cpu_wait_mean_ms"
-        " and cpu_wait_worst_ms (what a packet waited for processors on its way, over the call and over its worst"
-        " twentieth), and the processes that this is of; send_deviation_max_ms by end. null: not known",
-        default_factory=dict,
-    )
-    milestones: Mapping[str, int] = _says(
+    record_version: int = fact("Version of this layout", default=RECORD_VERSION)
+    call_id: str = fact("Identity of the call; the name of its folder")
+    started_at: str = fact("Start of the call, UTC, ISO 8601 with nanoseconds")
+    command: tuple[str, ...] = fact("Command line that placed the call", default=())
+    versions: Mapping[str, str] = fact("Versions of earwitness, tor, Python, kernel ...", default_factory=dict)
+    seed: int | None = fact("Seed of everything random in this call", default=None)
+    clocks: Mapping[str, Clock] = fact("Clocks by the name that traces use", default_factory=dict)
+    network: str = fact("lab, public, or the data set the call was imported from", longest=LABEL, default="lab")
+    plan: Mapping[str, Any] = fact("What was asked: the options of `earwitness call`", default_factory=dict)
+    path: str = fact("direct, tor, vpn, vpn-tor, onion ...", longest=LABEL, default="")
+    path_details: PathFacts = fact("What the path says of itself: options, streams, set-up", default_factory=PathFacts)
+    circuit: CircuitFacts = fact("The circuit", default_factory=CircuitFacts)
+    caller: CallParty = fact("Who called", default_factory=CallParty)
+    callee: CallParty = fact("Who was called", default_factory=CallParty)
+    codec: str = fact("Codec with options, as asked", longest=LABEL, default="")
+    phone: str = fact("Which phone", longest=LABEL, default="builtin")
+    speech: SpeechFacts = fact("The reference", default_factory=SpeechFacts)
+    outcome: Outcome = fact("How the call ended")
+    outcome_detail: str = fact("One line: what was tried, on what, what happened, what to do", default="")
+    stage: str = fact("Stage the call had reached when it failed", default="")
+    evidence: Mapping[str, Any] = fact("What the failure left: log lines, reply codes, counts", default_factory=dict)
+    load: LoadFacts = fact("Background traffic of the lab while the call had its turn", default_factory=LoadFacts)
+    instrument: SelfCheck = fact("What the instrument found of itself during the call", default_factory=SelfCheck)
+    milestones: Mapping[str, int] = fact(
         "Instants of the call by name (invite_sent, ringing, answered, first_media_to_callee, bye ...):"
         " ns on the clock named by `milestones_clock`",
         default_factory=dict,
     )
-    milestones_clock: str = _says("Name in `clocks`", default="")
-    listening: Mapping[str, Listening] = _says("By direction: how the audio was rendered", default_factory=dict)
-    rows: tuple[Row, ...] = _says("One a direction: the columns of the table below", default=())
-    notes: tuple[str, ...] = _says("What a reader should know", default=())
+    milestones_clock: str = fact("Name in `clocks`", default="")
+    listening: Mapping[str, Rendering] = fact("By direction: how the audio was rendered", default_factory=dict)
+    rows: tuple[Row, ...] = fact("One a direction: the columns of the table below", default=())
+    notes: tuple[str, ...] = fact("What a reader should know", default=())
 
     def to_json(self) -> str:
         """The record as it is written, in field order."""
@@ -184,6 +96,8 @@ class CallRecord:
                 raise Mismatch(f"rows[{i}].call_id: {row.call_id!r:.40} in the record of {self.call_id!r:.40}")
             if row.direction not in DIRECTIONS:  # it is part of names of files
                 raise Mismatch(f"rows[{i}].direction: {row.direction!r:.40} is not one of {', '.join(DIRECTIONS)}")
+            if not is_scores(row.scores):
+                raise Mismatch(f"rows[{i}].scores: they cannot be figures of scorers by name")
 
 
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")

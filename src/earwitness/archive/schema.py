@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earwitness.analysis.conditions import conditions
+from earwitness.errors import Outcome
+from earwitness.facts import LABEL, MS_RANGE, finite
+
+if TYPE_CHECKING:
+    from earwitness.trace.timing import Timing
+from earwitness.options import NAME
 
 SCHEMA_VERSION = 1
 
-
-MS_RANGE = (-1e12, 1e12)
-"""Thirty years either way: what lies beyond is no time of a call, and sums of it would overflow."""
 _RANGES: dict[str, tuple[float, float]] = {
     "ratio 0..1": (-1e-9, 1.0 + 1e-9),  # a sum of shares is not always 1 to the last digit
     "MOS 1..5": (0.9, 5.0),  # P.862.1 and P.862.2 begin at 0.999
@@ -29,8 +33,6 @@ _RANGES: dict[str, tuple[float, float]] = {
 """By unit: a row with a figure outside is not a measurement of anything, and is not read."""
 
 
-LABEL = 200
-"""Characters of a text that stands on axes and in headings, at most."""
 _LONGEST_TEXT = 100_000
 
 
@@ -41,6 +43,23 @@ def _column(
     metadata: dict[str, Any] = {"definition": definition, "unit": unit, "source": source}
     metadata |= {"range": _RANGES.get(unit), "longest": longest if isinstance(default, str) else None}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+MOST_SCORES = 50
+"""Scorers whose figures a row can hold."""
+
+
+def is_scores(scores: Mapping[str, object]) -> bool:
+    """Whether these can be the figures of scorers by name: none is called as a column of the row is."""
+    return len(scores) <= MOST_SCORES and all(
+        NAME.fullmatch(name) and name not in Row.__dataclass_fields__ and _is_figure(value)
+        for name, value in scores.items()
+    )
+
+
+def _is_figure(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and MS_RANGE[0] <= value <= MS_RANGE[1]  # type: ignore[operator]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +215,51 @@ class Row:
     instrument_ok: bool | None = _column("Whether the instrument's own timing was good enough to trust this row")
     instrument_detail: str = _column("What of it was not good enough, and by how much; empty: nothing", default="")
     schema_version: int = _column("Version of this table's layout", default=SCHEMA_VERSION)
+    scores: Mapping[str, float] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "definition": "Figures of the scorers that were asked for besides, by scorer (`--scorer`); in calls.parquet"
+            " a JSON object as text, empty where there is none, and in tables a column for each",
+            "unit": "",
+            "source": "the scorer",
+            "range": None,
+            "longest": _LONGEST_TEXT,
+        },
+    )
+
+    def with_timing(self, timing: Timing, *, owd_error_ms: float | None = None) -> Row:
+        """The row with every column that the times of its packets give.
+
+        `owd_error_ms` bounds the error of the one-way delays; the column stays empty where there are none.
+        """
+        return dataclasses.replace(
+            self,
+            packets_received=timing.packets_received,
+            packets_duplicate=timing.packets_duplicate,
+            packets_reordered=timing.packets_reordered,
+            jitter_mean_ms=finite(timing.jitter_mean_ms),
+            jitter_median_ms=finite(timing.jitter_median_ms),
+            jitter_p95_ms=finite(timing.jitter_p95_ms),
+            jitter_max_ms=finite(timing.jitter_max_ms),
+            jitter_range_ms=finite(timing.jitter_range_ms),
+            jitter_iqr_ms=finite(timing.jitter_iqr_ms),
+            jitter_sd_ms=finite(timing.jitter_std_dev_ms),
+            gap_max_ms=finite(timing.gap_max_ms),
+            gaps_150ms=timing.spikes_with_pauses,
+            spikes_150ms=timing.spikes_without_pauses,
+            owd_min_ms=finite(timing.owd_min_ms),
+            owd_p50_ms=finite(timing.owd_p50_ms),
+            owd_p95_ms=finite(timing.owd_p95_ms),
+            owd_p99_ms=finite(timing.owd_p99_ms),
+            owd_error_ms=owd_error_ms if finite(timing.owd_p50_ms) is not None else None,
+        )
+
+    def ended(self, outcome: Outcome, detail: str) -> Row:
+        """The row with the call's ending; a failed call has no verdict but that."""
+        row = dataclasses.replace(self, outcome=str(outcome), outcome_detail=detail)
+        if outcome is Outcome.COMPLETED:
+            return row
+        return dataclasses.replace(row, verdict="failed", verdict_reason=detail)
 
     @property
     def conditions(self) -> str:
@@ -205,6 +269,11 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """The row as plain JSON values, in column order."""
         return dataclasses.asdict(self)
+
+    def figure(self, column: str) -> float | None:
+        """The figure of a column, or of a scorer by its name; None: not measured."""
+        value = self.scores.get(column) if column not in Row.__dataclass_fields__ else getattr(self, column)
+        return None if value is None else float(value)
 
 
 def columns() -> list[dataclasses.Field[Any]]:

@@ -21,7 +21,7 @@ from earwitness.files import replacing
 
 
 @contextmanager
-def locked(root: Path, within: int | None = None) -> Iterator[None]:
+def dataset_lock(root: Path, within: int | None = None) -> Iterator[None]:
     """Hold the data set's advisory lock; other processes and threads wait.
 
     `within`: descriptor of the folder that `root` was, whatever has that name now.
@@ -41,7 +41,7 @@ def staged(root: Path, call_id: str) -> Iterator[Path]:
 
     It is removed from where it was made, also if the data set has another name by then, or its name is another's.
     """
-    with locked(root):
+    with dataset_lock(root):
         folder = root / STAGING / f"{os.getpid()}-{_start_time()}-{secrets.token_hex(3)}-{call_id}"
         folder.mkdir(parents=True)
         owner = _owner_file(folder)
@@ -53,7 +53,7 @@ def staged(root: Path, call_id: str) -> Iterator[Path]:
     finally:
         try:
             # Locked, or another process's clean-up would meet it half removed; where it cannot be, all is gone.
-            with suppress(OSError), locked(root, here):
+            with suppress(OSError), dataset_lock(root, here):
                 shutil.rmtree(f"{STAGING}/{folder.name}", ignore_errors=True, dir_fd=here)
                 os.unlink(f"{STAGING}/{owner.name}", dir_fd=here)
         finally:
@@ -64,7 +64,7 @@ def staged(root: Path, call_id: str) -> Iterator[Path]:
 def remove_stale(root: Path) -> None:
     """Remove the staging folders whose owners are dead, and drafts of the data set's own files."""
     staging = root / STAGING
-    with locked(root):
+    with dataset_lock(root):
         for name in (DATASET_FILE, INDEX_PARQUET, INDEX_CSV):
             for draft in root.glob(f".{name}.*"):  # who lives writes one with the lock held
                 draft.unlink(missing_ok=True)

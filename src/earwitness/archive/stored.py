@@ -8,12 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from earwitness.archive.index import rows_of
 from earwitness.archive.layout import (
     CAPTURES,
     REFERENCE,
@@ -23,8 +20,10 @@ from earwitness.archive.layout import (
     trace_file,
 )
 from earwitness.archive.record import CallRecord, read_record
+from earwitness.archive.rows import record_rows
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError
+from earwitness.speech.sound import Sound
 from earwitness.trace.model import Trace
 from earwitness.trace.parquet import read_plain
 
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
 
 _LEDGER = ("packet", "part", "timestamp", "due_ns", "audio_ms")
 """Columns of a ledger that are numbers."""
-
-Sound = tuple[NDArray[np.int16], int]
-"""Samples (n,) and their rate in Hz."""
 
 
 def write_ledger(folder: Path, direction: str, ledger: pd.DataFrame) -> None:
@@ -64,7 +60,14 @@ class StoredCall:
     @property
     def rows(self) -> tuple[Row, ...]:
         """One a direction."""
-        return rows_of(self.record)
+        return record_rows(self.record)
+
+    def _repr_html_(self) -> str:
+        """The call as a notebook shows it: a column a direction, what is known of it."""
+        import pandas as pd
+
+        known = {row.direction: {k: v for k, v in row.to_dict().items() if v not in (None, "")} for row in self.rows}
+        return pd.DataFrame(known).dropna(how="all").to_html(na_rep="", max_rows=None)
 
     def has(self, name: str) -> bool:
         """Whether the file `name` (see `earwitness.archive.layout`) is there."""
@@ -131,7 +134,7 @@ class StoredCall:
 
         path = self._file(name)
         try:
-            return read_wav(path)
+            return Sound(*read_wav(path))
         except EarwitnessError:
             raise
         except (OSError, ValueError) as error:

@@ -12,16 +12,20 @@ import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from earwitness.archive.record import CallRecord, Circuit, Clock, Endpoint, Relay
+from earwitness.archive.codec import from_plain, to_plain
+from earwitness.archive.facts import CallParty, Clock, SelfCheck
+from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import InputError
 from earwitness.files import MIB
+from earwitness.lab.load.facts import LoadFacts
+from earwitness.path.facts import CircuitFacts, Hop, PathFacts
 from earwitness.speech.reference import speech_names
 from earwitness.trace.parquet import parse_plain
 from earwitness.trace.parquet_layout import MOST_BYTES
@@ -43,6 +47,7 @@ _HARMLESS_OPTIONS = frozenset(
 )
 """Options whose values name nobody."""
 LEFT_OUT = "..."
+Facts = TypeVar("Facts", PathFacts, LoadFacts, SelfCheck)
 _LONGEST_FORMAT = 40
 """Bytes of a WAV file's format chunk (WAVE_FORMAT_EXTENSIBLE)."""
 
@@ -63,8 +68,8 @@ def mask_record(record: CallRecord, masks: Pseudonyms) -> CallRecord:
         network=text(record.network),
         plan=mask_plan(record.plan, masks),
         path=text(record.path),
-        path_details=masks.plain(record.path_details),
-        circuit=Circuit(
+        path_details=_facts(record.path_details, masks),
+        circuit=CircuitFacts(
             id=record.circuit.id if record.circuit.id.isalnum() else "",
             relays=tuple(_relay(relay, masks) for relay in record.circuit.relays),
         ),
@@ -80,8 +85,8 @@ def mask_record(record: CallRecord, masks: Pseudonyms) -> CallRecord:
         outcome_detail=text(record.outcome_detail),
         stage=text(record.stage),
         evidence=_evidence(record.evidence, masks),
-        load=masks.plain(record.load),
-        instrument=masks.plain(record.instrument),
+        load=_facts(record.load, masks),
+        instrument=_facts(record.instrument, masks),
         milestones={text(name): at for name, at in record.milestones.items()},
         milestones_clock=masks.clock(record.milestones_clock),
         listening={
@@ -131,11 +136,16 @@ def _speech(name: str, masks: Pseudonyms) -> str:
     return name if not name or name in speech_names() else masks.file(name)
 
 
+def _facts(facts: Facts, masks: Pseudonyms) -> Facts:
+    """Facts with every text in them masked."""
+    return from_plain(type(facts), masks.plain(to_plain(facts)))
+
+
 def _clock(clock: Clock, masks: Pseudonyms) -> Clock:
     return replace(clock, kind=masks.text(clock.kind), host=masks.machine(clock.host))
 
 
-def _relay(relay: Relay, masks: Pseudonyms) -> Relay:
+def _relay(relay: Hop, masks: Pseudonyms) -> Hop:
     return replace(
         relay,
         nickname=masks.relay(relay.nickname),
@@ -144,7 +154,7 @@ def _relay(relay: Relay, masks: Pseudonyms) -> Relay:
     )
 
 
-def _end(end: Endpoint, masks: Pseudonyms) -> Endpoint:
+def _end(end: CallParty, masks: Pseudonyms) -> CallParty:
     return replace(end, host=masks.machine(end.host), address=masks.address(end.address))
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from earwitness.archive.codec import to_plain
 from earwitness.archive.record import CallRecord
 from earwitness.bundle.pseudonyms import LOCAL
 from earwitness.errors import EarwitnessError
@@ -85,7 +86,7 @@ class Names:
             self.host(end.host)
         self.in_plan(record.plan)
         self.in_command(record.command)
-        self.in_values([record.path_details, record.evidence, record.load, record.instrument])
+        self.in_values(to_plain([record.path_details, record.evidence, record.load, record.instrument]))
         for text in (record.outcome_detail, *record.notes, *(row.outcome_detail for row in record.rows)):
             self.in_text(text)
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from earwitness.call.measurement_point import MeasurementPoint
 from earwitness.call.plan import LAB_SERVER, CallPlan, sip_address
 from earwitness.errors import InputError
 from earwitness.files import read_text
-from earwitness.path.base import End, OpenPath, PhonePorts
-from earwitness.phone.lab_server import ENDS, LabServer, lab_server
+from earwitness.path.base import PhonePorts
+from earwitness.phone.lab_server import ENDS
 from earwitness.phone.setup import SipServer
-from earwitness.remote.endpoint import RemoteMachine
 from earwitness.toml import parse_toml
 
 CALLEE_BESIDE_SERVER_PORT = 5070
@@ -39,7 +39,7 @@ class SipService:
 
 
 @asynccontextmanager
-async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncIterator[SipService]:
+async def sip_service(plan: CallPlan, callee: MeasurementPoint, scratch: Path) -> AsyncIterator[SipService]:
     """The SIP server that the plan asks for, as seen over the open path.
 
     The lab's own is at the callee's end of the path, as the study's was on its server's side of the tunnel. Raises
@@ -65,7 +65,7 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
         known = {end: account for end, account in given.items() if account is not None}
         yield SipService({end: SipServer(host, *account, port=port) for end, account in known.items()})
         return
-    async with _lab_server(opened.callee, scratch, relay=plan.sip_relay) as server:
+    async with callee.lab_server(scratch, relay=plan.sip_relay) as server:
         # What the user gives is tried as given, so that a wrong password can be seen to be refused.
         accounts = {name: given[name] or (name, server.passwords[name]) for name in ENDS}
         yield SipService(
@@ -75,13 +75,6 @@ async def sip_service(plan: CallPlan, opened: OpenPath, scratch: Path) -> AsyncI
             },
             {"callee": CALLEE_BESIDE_SERVER_PORT},
         )
-
-
-def _lab_server(end: End, scratch: Path, *, relay: bool) -> AbstractAsyncContextManager[LabServer]:
-    """At this end of the path, wherever that is."""
-    if isinstance(end.host, RemoteMachine):
-        return end.host.lab_server(end.interface, end.address, relay=relay)
-    return lab_server(end.host, scratch, address=end.address, relay=relay)
 
 
 def _given_account(end: str) -> tuple[str, str] | None:

@@ -3,83 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
-from earwitness.archive.record import Circuit, Endpoint, Speech
-from earwitness.call.placed_call import CALL_CLOCK, EndFacts, PlacedCall
+from earwitness.archive.layout import CAPTURES
+from earwitness.archive.record import CallRecord
+from earwitness.call.placed_call import CALL_CLOCK, EndFacts, PlacedCall, SetupFacts
 from earwitness.call.plan import CallPlan
-from earwitness.call.self_check import Instrument
 from earwitness.capture.live import CaptureSummary
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.phone.call_report import PhoneReport
 
 
-@dataclass
 class CallBuilder:
-    """What is known so far of a call that is being placed."""
+    """Collects what becomes known of a call while it is placed.
 
-    call_id: str
-    plan: CallPlan
-    network: str
-    command: tuple[str, ...] = ()
-    codec: str = ""
-    started_at: str = ""
-    started_monotonic_ns: int = 0
-    versions: dict[str, str] = field(default_factory=dict)
-    circuit: Circuit = field(default_factory=Circuit)
-    hops: int = 0
-    path_details: dict[str, Any] = field(default_factory=dict)
-    path_setup_ms: float | None = None
-    endpoints: dict[str, Endpoint] = field(default_factory=lambda: {"caller": Endpoint(), "callee": Endpoint()})
-    reports: dict[str, PhoneReport] = field(default_factory=dict)
-    captured: dict[str, CaptureSummary] = field(default_factory=dict)
-    milestones: dict[str, int] = field(default_factory=dict)
-    clocks: dict[str, str] = field(default_factory=lambda: {"caller": CALL_CLOCK, "callee": CALL_CLOCK})
-    speech: Speech = field(default_factory=Speech)
-    instrument: Instrument = field(default_factory=Instrument)
-    load: Mapping[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    Each fact goes into `record` as soon as it is known (`builder.record = replace(builder.record, ...)`); whatever
+    ends the call finds there all that was known until then.
+    """
 
-    def live(self, outcome: Outcome, failure: EarwitnessError | None = None) -> PlacedCall:
+    def __init__(
+        self, call_id: str, plan: CallPlan, network: str, command: tuple[str, ...] = (), *, started_at: str = ""
+    ) -> None:
+        self.plan = plan
+        self.record = CallRecord(
+            call_id=call_id,
+            started_at=started_at,
+            command=command,
+            seed=plan.seed,
+            network=network,
+            plan=plan.to_dict(),
+            path=plan.path,
+            codec=plan.codec,
+            phone=plan.phone,
+            outcome=Outcome.FAILED,  # until it ends otherwise
+        )
+        # As asked, until the path is open and tells: a call that fails before is one of that path all the same.
+        self.setup = SetupFacts(hops=plan.hops if plan.chooses_relays else 0)
+        self.started_monotonic_ns = 0
+        """CLOCK_MONOTONIC at the call's start; 0: its turn has not come."""
+        self.reports: dict[str, PhoneReport] = {}
+        """By end: what its phone said at the end of the call."""
+        self.captured: dict[str, CaptureSummary] = {}
+        """By end: what its capture said."""
+        self.clocks = dict.fromkeys(CAPTURES, CALL_CLOCK)
+        self.notes: list[str] = []
+
+    @property
+    def call_id(self) -> str:
+        """Identity of the call."""
+        return self.record.call_id
+
+    def placed(self, outcome: Outcome, failure: EarwitnessError | None = None) -> PlacedCall:
         """The call as it stands, ended so."""
         evidence = dict(failure.evidence) if isinstance(failure, CallFailure) else {}
+        ends = {end: EndFacts.of(self.reports.get(end), self.captured.get(end)) for end in CAPTURES}
+        most = {end: facts.send_deviation_max_ms for end, facts in ends.items()}
         return PlacedCall(
-            call_id=self.call_id,
-            started_at=self.started_at,
             plan=self.plan,
-            codec=self.codec or self.plan.codec,
-            outcome=outcome,
-            outcome_detail=str(failure) if failure else "",
-            stage=failure.tried if failure else "",
-            evidence={**evidence, **self._sip_log(outcome)},
-            network=self.network,
-            command=self.command,
-            versions=self.versions,
-            circuit=self.circuit,
-            hops=self.hops,
-            path_details=self.path_details,
-            path_setup_ms=self.path_setup_ms,
-            caller=self._end("caller"),
-            callee=self._end("callee"),
-            speech=self.speech,
-            milestones=self.milestones,
+            record=replace(
+                self.record,
+                outcome=outcome,
+                outcome_detail=str(failure) if failure else "",
+                stage=failure.tried if failure else "",
+                evidence={**evidence, **self._sip_log(outcome)},
+                instrument=replace(self.record.instrument, send_deviation_max_ms=most),
+                milestones_clock=self.clocks["caller"],
+                notes=tuple(self.notes),
+            ),
+            setup=self.setup,
+            caller=ends["caller"],
+            callee=ends["callee"],
             clocks=self.clocks,
-            instrument=self.instrument,
-            load=self.load,
-            notes=tuple(self.notes),
-        )
-
-    def _end(self, name: str) -> EndFacts:
-        report, captured = self.reports.get(name), self.captured.get(name)
-        return EndFacts(
-            endpoint=self.endpoints[name],
-            send_deviation_p99_ms=report.sending.p99_ms if report and report.sending else None,
-            send_deviation_max_ms=report.sending.max_ms if report and report.sending else None,
-            rtcp_rtt_ms=report.rtcp.median_round_trip_ms if report else None,
-            packets_dropped_by_kernel=captured.dropped if captured else 0,
-            clock_steps=len(captured.clock_steps) if captured else 0,
         )
 
     def _sip_log(self, outcome: Outcome) -> dict[str, Any]:

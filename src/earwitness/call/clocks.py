@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earwitness.archive.record import Clock
+from earwitness.archive.facts import Clock
 from earwitness.call.placed_call import CALLEE_MARKS, PlacedCall
 from earwitness.errors import InputError
 from earwitness.trace.clock import ClockEstimate, estimate_clock, on_one_clock
@@ -32,17 +32,17 @@ class OnOneClock:
     clocks: Mapping[str, Clock]
 
 
-def one_clock(live: PlacedCall, traces: Mapping[str, Trace], notes: list[str]) -> OnOneClock:
+def one_clock(placed: PlacedCall, traces: Mapping[str, Trace], notes: list[str]) -> OnOneClock:
     """Put the traces and milestones of a call on the caller's clock.
 
     With two machines the offset and skew between their clocks come from the packets of both directions
     (`earwitness.trace.clock`). Where they cannot be told, no delay is: the callee's times leave the milestones,
     and a note says why.
     """
-    here, there = live.clocks["caller"], live.clocks["callee"]
+    here, there = placed.clocks["caller"], placed.clocks["callee"]
     if here == there:
         clock = Clock(kind=_KIND, host="this machine", error_ms=SAME_CLOCK_ERROR_MS)
-        return OnOneClock(traces, live.milestones, SAME_CLOCK_ERROR_MS, {here: clock})
+        return OnOneClock(traces, placed.record.milestones, SAME_CLOCK_ERROR_MS, {here: clock})
     clocks = {here: Clock(kind=_KIND, host="the caller's machine", error_ms=0.0)}
     far_kind = f"{_KIND}, on another machine"
     try:
@@ -53,23 +53,24 @@ def one_clock(live: PlacedCall, traces: Mapping[str, Trace], notes: list[str]) -
         estimate = estimate_clock(traces["to_callee"], traces["to_caller"])
     except InputError as error:
         notes.append(f"no one-way delay is told: {error}")
-        own = {name: at for name, at in live.milestones.items() if name not in CALLEE_MARKS.values()}
-        return OnOneClock(traces, own, None, {**clocks, there: Clock(kind=far_kind, host=live.callee.endpoint.host)})
+        own = {name: at for name, at in placed.record.milestones.items() if name not in CALLEE_MARKS.values()}
+        return OnOneClock(traces, own, None, {**clocks, there: Clock(kind=far_kind, host=placed.record.callee.host)})
     moved = {direction: on_one_clock(trace, estimate) for direction, trace in traces.items()}
     clocks[there] = Clock(
         kind=far_kind,
-        host=live.callee.endpoint.host,
+        host=placed.record.callee.host,
         error_ms=round(estimate.error_ms, 6),
         offset_ns=estimate.offset_ns,
         skew_ppm=round(estimate.skew_ppm, 6),
         symmetric_error_ms=round(estimate.bound_ms, 6),
     )
-    return OnOneClock(moved, _milestones(live, estimate), estimate.error_ms, clocks)
+    return OnOneClock(moved, _milestones(placed, estimate), estimate.error_ms, clocks)
 
 
-def _milestones(live: PlacedCall, estimate: ClockEstimate) -> dict[str, int]:
+def _milestones(placed: PlacedCall, estimate: ClockEstimate) -> dict[str, int]:
     far = set(CALLEE_MARKS.values())
     moved = {
-        name: int(estimate.to_here(np.array([at]))[0]) if name in far else at for name, at in live.milestones.items()
+        name: int(estimate.to_here(np.array([at]))[0]) if name in far else at
+        for name, at in placed.record.milestones.items()
     }
     return dict(sorted(moved.items(), key=lambda item: item[1]))

@@ -1,85 +1,58 @@
-"""The record of a call, put together from what the placing and the hearing of it gave."""
+"""The record of a call, completed with what the hearing of it gave."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from earwitness.archive.layout import CAPTURES, DIRECTIONS
-from earwitness.archive.record import CallRecord, Listening
+from earwitness.archive.facts import Rendering
+from earwitness.archive.layout import DIRECTIONS
+from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.call.clocks import OnOneClock, one_clock
 from earwitness.call.placed_call import PlacedCall
-from earwitness.call.rows import blank_row, ended
+from earwitness.call.rows import blank_row
 from earwitness.errors import EarwitnessError, Outcome
 
 
 def compose(
-    live: PlacedCall,
+    placed: PlacedCall,
     timed_on: OnOneClock,
     codec: str,
     rows: Sequence[Row],
     outcome: Outcome,
     detail: str,
-    listening: Mapping[str, Listening],
+    listening: Mapping[str, Rendering],
     notes: Sequence[str],
 ) -> CallRecord:
     """The record of a call that ended so; `codec` as it was heard, `rows` one a direction, not ended yet."""
-    return CallRecord(
-        call_id=live.call_id,
-        started_at=live.started_at,
-        command=live.command,
-        versions=live.versions,
-        seed=live.plan.seed,
+    return replace(
+        placed.record,
         clocks=timed_on.clocks,
-        network=live.network,
-        plan=live.plan.to_dict(),
-        path=live.plan.path,
-        path_details=live.path_details,
-        circuit=live.circuit,
-        caller=live.caller.endpoint,
-        callee=live.callee.endpoint,
+        milestones=timed_on.milestones,
         codec=codec,
-        phone=live.plan.phone,
-        speech=live.speech,
         outcome=outcome,
         outcome_detail=detail,
-        stage=live.stage,
-        evidence=live.evidence,
-        load=live.load,
-        instrument={
-            **asdict(live.instrument),
-            "send_deviation_max_ms": {end: live.end(end).send_deviation_max_ms for end in CAPTURES},
-        },
-        milestones=timed_on.milestones,
-        milestones_clock=live.clocks["caller"],
         listening=listening,
-        rows=tuple(ended(row, outcome, detail) for row in rows),
+        rows=tuple(row.ended(outcome, detail) for row in rows),
         notes=tuple(notes),
     )
 
 
-def unheard(live: PlacedCall, fault: Exception) -> CallRecord:
-    """The record of a placed call of which evaluating met a fault of ours: what is known without, and the fault."""
+def unheard(placed: PlacedCall, fault: Exception) -> CallRecord:
+    """The record of a placed call whose evaluation met a fault of ours: what is known without it, and the fault."""
+    record = placed.record
     happened = f"{type(fault).__name__}: {fault}"
     remedy = "its captures are kept; report this with the evidence in its record"
-    detail = str(EarwitnessError("hearing and scoring", live.call_id, happened, remedy))
-    if live.outcome is not Outcome.COMPLETED:
-        detail = f"{live.outcome_detail}; and then: {detail}"
-    timed_on = one_clock(live, {}, [])
-    told = replace(
-        live,
-        evidence={**live.evidence, "traceback": traceback.format_exception(fault)},
-        stage=live.stage or "hearing and scoring",
-    )
-    return compose(
-        told,
-        timed_on,
-        live.codec,
-        [blank_row(live, direction, timed_on.milestones) for direction in DIRECTIONS],
-        Outcome.FAILED if live.outcome is Outcome.COMPLETED else live.outcome,
-        detail,
-        {},
-        live.notes,
+    detail = str(EarwitnessError("hearing and scoring", record.call_id, happened, remedy))
+    if record.outcome is not Outcome.COMPLETED:
+        detail = f"{record.outcome_detail}; and then: {detail}"
+    timed_on = one_clock(placed, {}, [])
+    rows = [blank_row(placed, direction, timed_on.milestones) for direction in DIRECTIONS]
+    outcome = Outcome.FAILED if record.outcome is Outcome.COMPLETED else record.outcome
+    return replace(
+        compose(placed, timed_on, record.codec, rows, outcome, detail, {}, record.notes),
+        evidence={**record.evidence, "traceback": traceback.format_exception(fault)},
+        stage=record.stage or "hearing and scoring",
     )

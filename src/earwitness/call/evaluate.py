@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from earwitness.archive.facts import Rendering
 from earwitness.archive.layout import (
     CAPTURES,
     DIRECTIONS,
@@ -17,7 +18,7 @@ from earwitness.archive.layout import (
     heard_file,
     trace_file,
 )
-from earwitness.archive.record import CallRecord, Listening
+from earwitness.archive.record import CallRecord
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import write_ledger
 from earwitness.arrays import Pcm
@@ -25,10 +26,10 @@ from earwitness.call.clocks import one_clock
 from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
-from earwitness.call.plan import MANUAL
-from earwitness.call.rows import blank_row, finite, recorded, scored, timed
+from earwitness.call.rows import blank_row, with_extra_scores, with_recording, with_scores, with_timing
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
+from earwitness.facts import finite
 from earwitness.score.find import around_reference
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
@@ -45,39 +46,40 @@ def ready() -> None:
     """Nothing; a process that was asked for it has loaded what hearing and scoring need, before they are asked for."""
 
 
-def evaluate(live: PlacedCall, folder: Path) -> CallRecord:
+def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
     """Hear and score both directions of a placed call; writes traces, sound and ledgers into its folder.
 
     Whatever can be measured is measured, also of a call that failed. An outcome of `completed` becomes a failure
     where a capture is empty or a scorer refuses. Raises only for a folder that cannot be written (OSError).
     """
-    notes = list(live.notes)
-    captures = {end: _capture(folder / name, live.clocks[end], notes) for end, name in CAPTURES.items()}
-    found = {direction: _trace(live, direction, captures, notes) for direction in DIRECTIONS}
-    timed_on = one_clock(live, {name: trace for name, trace in found.items() if trace is not None}, notes)
+    notes = list(placed.record.notes)
+    captures = {end: _capture(folder / name, placed.clocks[end], notes) for end, name in CAPTURES.items()}
+    found = {direction: _trace(placed, direction, captures, notes) for direction in DIRECTIONS}
+    timed_on = one_clock(placed, {name: trace for name, trace in found.items() if trace is not None}, notes)
     rows: list[Row] = []
-    listening: dict[str, Listening] = {}
-    outcome, detail = live.outcome, live.outcome_detail
-    codecs = {direction: _codec(live, direction, captures) for direction in DIRECTIONS}
+    listening: dict[str, Rendering] = {}
+    outcome, detail = placed.record.outcome, placed.record.outcome_detail
+    codecs = {direction: _codec(placed, direction, captures) for direction in DIRECTIONS}
     # Backwards, so that the reference beside the call is at the rate of the first direction.
-    spoken = {direction: _spoken(live, codecs[direction][0], folder) for direction in reversed(DIRECTIONS)}
+    spoken = {direction: _spoken(placed, codecs[direction][0], folder) for direction in reversed(DIRECTIONS)}
     for direction in DIRECTIONS:
         codec, unknown = codecs[direction]
-        row = replace(blank_row(live, direction, timed_on.milestones), codec="" if unknown else codec.spec)
+        row = replace(blank_row(placed, direction, timed_on.milestones), codec="" if unknown else codec.spec)
         trace = timed_on.traces.get(direction)
         if trace is not None and len(trace):
             write_trace(trace, folder / trace_file(direction))
-            row = timed(row, live, trace, timed_on.error_ms)
-            heard, trouble = (None, unknown) if unknown else _hear(live, trace, codec)
+            row = with_timing(row, placed, trace, timed_on.error_ms)
+            heard, trouble = (None, unknown) if unknown else _hear(placed, trace, codec)
             if heard is not None:
                 notes += [f"{direction}: {note}" for note in heard.notes]
                 write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
                 write_ledger(folder, direction, heard.ledger)
                 listening[direction] = _listening(heard, trace)
-                if live.plan.phone == MANUAL:
+                if placed.plan.phone_kind.by_hand:
                     heard, listening[direction] = _found(heard, listening[direction], spoken[direction])
-                row, trouble = scored(row, live, heard, spoken[direction], codec, trace)
-            row = recorded(row, live, folder, spoken[direction], codec, notes)
+                row, trouble = with_scores(row, placed, heard, spoken[direction], codec, trace)
+                row = with_extra_scores(row, placed, heard, spoken[direction], trace, notes)
+            row = with_recording(row, placed, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble
         elif outcome is Outcome.COMPLETED:
@@ -87,32 +89,32 @@ def evaluate(live: PlacedCall, folder: Path) -> CallRecord:
                 " see that the capture's interface carries the path"
             )
         rows.append(row)
-    return compose(live, timed_on, codecs[DIRECTIONS[0]][0].spec, rows, outcome, detail, listening, notes)
+    return compose(placed, timed_on, codecs[DIRECTIONS[0]][0].spec, rows, outcome, detail, listening, notes)
 
 
-def _spoken(live: PlacedCall, codec: Codec, folder: Path) -> Pcm | None:
+def _spoken(placed: PlacedCall, codec: Codec, folder: Path) -> Pcm | None:
     """What was said, at the codec's rate, written beside the call; None where the call failed for want of it."""
     try:
-        said = reference_speech(live.speech.name or live.plan.speech, codec.sample_rate, live.plan.seconds)
+        said = reference_speech(placed.record.speech.name or placed.plan.speech, codec.sample_rate, placed.plan.seconds)
     except InputError:
         return None
     write_wav(folder / REFERENCE, said.samples, said.sample_rate)
     return said.samples
 
 
-def _codec(live: PlacedCall, direction: str, captures: Mapping[str, Capture | None]) -> tuple[Codec, str]:
+def _codec(placed: PlacedCall, direction: str, captures: Mapping[str, Capture | None]) -> tuple[Codec, str]:
     """What the direction was spoken with: as planned, but by hand it is whatever the capture holds.
 
     A capture does not tell the rate to decode Opus at: that is the planned codec's. Where it holds nothing that we
     decode: the planned one, and why there is nothing to hear.
     """
-    planned = codec_of(live.codec)
-    if live.plan.phone != MANUAL:
+    planned = codec_of(placed.record.codec)
+    if not placed.plan.phone_kind.by_hand:
         return planned, ""
     sent_at, heard_at = captures[SPEAKER[direction]], captures[LISTENER[direction]]
-    streams = sent_at.sent_by(live.end(SPEAKER[direction]).endpoint.address) if sent_at else ()
+    streams = sent_at.sent_by(placed.party(SPEAKER[direction]).address) if sent_at else ()
     if not streams and heard_at:
-        streams = heard_at.received_by(live.end(LISTENER[direction]).endpoint.address)
+        streams = heard_at.received_by(placed.party(LISTENER[direction]).address)
     if not streams:
         return planned, ""
     encoding, payload_type = streams[0].encoding, streams[0].payload_type
@@ -123,7 +125,7 @@ def _codec(live: PlacedCall, direction: str, captures: Mapping[str, Capture | No
         return planned, str(error)
 
 
-def _found(heard: Heard, listening: Listening, spoken: Pcm | None) -> tuple[Heard, Listening]:
+def _found(heard: Heard, listening: Rendering, spoken: Pcm | None) -> tuple[Heard, Rendering]:
     """The part of it in which the speech was said, which a person began when it pleased them; and where that is."""
     if spoken is None:
         return heard, listening
@@ -143,19 +145,21 @@ def _capture(path: Path, clock: str, notes: list[str]) -> Capture | None:
     return capture
 
 
-def _trace(live: PlacedCall, direction: str, captures: Mapping[str, Capture | None], notes: list[str]) -> Trace | None:
+def _trace(
+    placed: PlacedCall, direction: str, captures: Mapping[str, Capture | None], notes: list[str]
+) -> Trace | None:
     """What was sent and what arrived, joined; from the sender's capture alone where nothing arrived.
 
     Where the speaker's capture is lost with its machine, what the listener's holds: when it was sent is then unknown.
     """
     sent_at, heard_at = captures[SPEAKER[direction]], captures[LISTENER[direction]]
     if heard_at is not None and sent_at is None:
-        alone_heard = heard_at.received_by(live.end(LISTENER[direction]).endpoint.address)
+        alone_heard = heard_at.received_by(placed.party(LISTENER[direction]).address)
         return alone_heard[0].trace if alone_heard else None
     if sent_at is None or heard_at is None:
         return None
-    sent = sent_at.sent_by(live.end(SPEAKER[direction]).endpoint.address)
-    heard = heard_at.received_by(live.end(LISTENER[direction]).endpoint.address)
+    sent = sent_at.sent_by(placed.party(SPEAKER[direction]).address)
+    heard = heard_at.received_by(placed.party(LISTENER[direction]).address)
     if not sent:
         return None
     if not heard:
@@ -174,7 +178,7 @@ def _trace(live: PlacedCall, direction: str, captures: Mapping[str, Capture | No
     except InputError as error:
         notes.append(str(error))
         return None
-    if live.plan.phone == MANUAL and live.outcome is Outcome.COMPLETED:
+    if placed.plan.phone_kind.by_hand and placed.record.outcome is Outcome.COMPLETED:
         return _without_what_was_on_the_way(both, direction, notes)
     return both
 
@@ -190,7 +194,7 @@ def _without_what_was_on_the_way(trace: Trace, direction: str, notes: list[str])
     return trace.take(known)
 
 
-def _hear(live: PlacedCall, trace: Trace, codec: Codec) -> tuple[Heard | None, str]:
+def _hear(placed: PlacedCall, trace: Trace, codec: Codec) -> tuple[Heard | None, str]:
     """What a phone would have played, or why there is nothing to play."""
     if not bool(np.any(trace.arrived)):
         return None, ""
@@ -198,16 +202,16 @@ def _hear(live: PlacedCall, trace: Trace, codec: Codec) -> tuple[Heard | None, s
         heard = hear(
             trace,
             codec,
-            live.plan.buffer or DEFAULT_BUFFER,
-            concealment=live.plan.concealment or None,
-            seed=live.plan.seed,
+            placed.plan.buffer or DEFAULT_BUFFER,
+            concealment=placed.plan.concealment or None,
+            seed=placed.plan.seed,
         )
     except EarwitnessError as error:
         return None, str(error)
     return heard, ""
 
 
-def _listening(heard: Heard, trace: Trace) -> Listening:
+def _listening(heard: Heard, trace: Trace) -> Rendering:
     """How it was rendered, and where in it the first word spoken comes."""
     frames = heard.ledger
     played = frames[frames["audio_ms"].notna() & frames["timestamp"].notna() & (frames["packet"] >= 0)]
@@ -216,7 +220,7 @@ def _listening(heard: Heard, trace: Trace) -> Listening:
         first = played.iloc[0]
         ticks = int(first["timestamp"]) - int(trace.timestamp.min())
         reference_at_ms = float(first["audio_ms"]) - ticks * 1000.0 / trace.clock_rate
-    return Listening(
+    return Rendering(
         origin_ns=heard.origin_ns,
         reference_at_ms=reference_at_ms,
         buffer=heard.buffer,

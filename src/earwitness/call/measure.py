@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import replace
 from pathlib import Path
 
 from earwitness.archive import layout
@@ -16,7 +15,7 @@ from earwitness.call.builder import CallBuilder
 from earwitness.call.compose import unheard
 from earwitness.call.evaluate import evaluate
 from earwitness.call.network import Network
-from earwitness.call.place import place
+from earwitness.call.place import attempt_call
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, Outcome
@@ -26,7 +25,7 @@ SCORING = "hearing and scoring"
 """Stage of a call that has left the air; its ends are free."""
 
 
-async def measure(
+async def run_call(
     plan: CallPlan,
     network: Network,
     dataset: Dataset,
@@ -45,54 +44,54 @@ async def measure(
     be stored.
     """
     call_id = call_id or new_call_id(plan)
-    notebook = CallBuilder(call_id, plan, network.name, command)
+    builder = CallBuilder(call_id, plan, network.name, command)
     with dataset.new_call(call_id) as folder, storing(folder):
         cancelled: asyncio.CancelledError | None = None
         try:
             async with line or asyncio.Lock():
                 dataset.check_there()  # before minutes on the air for nothing
-                live = await place(plan, network, folder, notebook, on_event)
-                if notebook.started_monotonic_ns:
-                    network.write_truth(notebook.started_monotonic_ns, folder / layout.TRUTH)
+                placed = await attempt_call(plan, network, folder, builder, on_event)
+                if builder.started_monotonic_ns and network.lab_facts is not None:
+                    network.lab_facts.write_truth(builder.started_monotonic_ns, folder / layout.TRUTH)
         except asyncio.CancelledError as stop:
-            if not notebook.started_at:
+            if not builder.record.started_at:
                 raise  # its turn had not come: there is no such call
             cancelled = stop
-            live = interrupted(notebook)
+            placed = interrupted(builder)
         on_event(StageReached(SCORING))
-        record = await evaluated(live, folder, None if cancelled else executor)
+        record = await evaluated(placed, folder, None if cancelled else executor)
         write_record(folder, record)
     if cancelled is not None:
         raise cancelled
     return dataset.call(call_id)
 
 
-def interrupted(notebook: CallBuilder) -> PlacedCall:
+def interrupted(builder: CallBuilder) -> PlacedCall:
     """A call that was cancelled, as far as it had come."""
-    happened = EarwitnessError("placing the call", notebook.plan.title, "it was interrupted", "place it again")
-    return notebook.live(Outcome.INTERRUPTED, happened)
+    happened = EarwitnessError("placing the call", builder.plan.title, "it was interrupted", "place it again")
+    return builder.placed(Outcome.INTERRUPTED, happened)
 
 
 def new_call_id(plan: CallPlan) -> str:
     """A name for a call that no other has, and that a person can read."""
     hops = str(plan.hops) if plan.chooses_relays else ""
-    return f"{plan.path}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
+    return f"{plan.path_kind.name}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
 
 
-async def evaluated(live: PlacedCall, folder: Path, executor: Executor | None) -> CallRecord:
+async def evaluated(placed: PlacedCall, folder: Path, executor: Executor | None) -> CallRecord:
     """Hear and score, out of the way of the next call where there is an executor.
 
     What was measured outlives a fault of ours in here: the call is then stored as failed, with its captures.
     """
     try:
         if executor is None:
-            return evaluate(live, folder)
+            return evaluate(placed, folder)
         try:
-            return await asyncio.get_running_loop().run_in_executor(executor, evaluate, live, folder)
+            return await asyncio.get_running_loop().run_in_executor(executor, evaluate, placed, folder)
         except BrokenExecutor as broken:  # a scorer was killed, for want of memory as a rule
             note = f"scored beside the calls on the air, as the scoring process ended ({broken})"
-            return await asyncio.to_thread(evaluate, replace(live, notes=(*live.notes, note)), folder)
+            return await asyncio.to_thread(evaluate, placed.with_note(note), folder)
     except OSError:
         raise  # the folder cannot be written: `storing` tells
     except Exception as fault:
-        return unheard(live, fault)
+        return unheard(placed, fault)

@@ -1,17 +1,45 @@
-"""Where a call takes place: two hosts, the paths between them, and what the instrument says of itself."""
+"""Where a call takes place: two hosts, the paths between them, and what only the lab knows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path as FilePath
-from typing import Any, Protocol
+from typing import Protocol
 
+from earwitness.call.measurement_point import MeasurementPoint
 from earwitness.call.plan import CallPlan
-from earwitness.call.self_check import Lateness
+from earwitness.call.self_check import EmulatorLateness
 from earwitness.errors import CallFailure
+from earwitness.lab.load.facts import LoadFacts
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
+from earwitness.path.callee_host import CalleeHost
+from earwitness.phone.base import Phones
+
+
+class LabFacts(Protocol):
+    """What the lab knows of a call's time that no real network tells, and the faults that it can cause."""
+
+    def lateness(self) -> EmulatorLateness | None:
+        """How late packets left the emulator since `Network.hosts`; None where none left."""
+        ...
+
+    def processes(self, opened: OpenPath) -> Mapping[str, int]:
+        """Process ids, by name, of the lab's own processes that carry a path's datagrams."""
+        ...
+
+    def load(self) -> LoadFacts:
+        """What other traffic the lab carried in the turn of the call."""
+        ...
+
+    def write_truth(self, since_ns: int, out: FilePath) -> None:
+        """Write what really happened to every packet since then (CLOCK_MONOTONIC) as Parquet."""
+        ...
+
+    def lose_relay(self, nickname: str) -> None:
+        """Kill a relay, for an injected fault. Raises `EarwitnessError` where it is not the lab's."""
+        ...
 
 
 class Network(Protocol):
@@ -22,6 +50,11 @@ class Network(Protocol):
 
     scratch: FilePath
     """A directory for files of programs that run for one call; short-lived."""
+
+    @property
+    def lab_facts(self) -> LabFacts | None:
+        """None outside of the lab."""
+        ...
 
     def epoch_offset_ns(self) -> int:
         """What the clock of a call that begins now is ahead of CLOCK_MONOTONIC."""
@@ -38,7 +71,7 @@ class Network(Protocol):
         """Why no call can go on here any more, whatever its path says; None while one can."""
         ...
 
-    def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
+    def hosts(self, plan: CallPlan) -> tuple[Host, CalleeHost]:
         """The caller's and the callee's host, in the plan's places."""
         ...
 
@@ -46,26 +79,15 @@ class Network(Protocol):
         """The path that the plan asks for, not open yet."""
         ...
 
+    def measurement_points(
+        self, opened: OpenPath, kind: Phones, epoch_offset_ns: int
+    ) -> Mapping[str, MeasurementPoint]:
+        """Both ends of an open path, `caller` and `callee`, where phones of this kind and captures can run.
+
+        `epoch_offset_ns`: what the clock of the call is ahead of this machine's CLOCK_MONOTONIC.
+        """
+        ...
+
     def versions(self) -> Mapping[str, str]:
         """Versions of the programs the network runs on."""
-        ...
-
-    def lateness(self) -> Lateness | None:
-        """How late packets left the emulator since `hosts`; None without one, or where none left."""
-        ...
-
-    def processes(self, opened: OpenPath) -> Mapping[str, int]:
-        """Process ids, by name, of what of the network carries a path's datagrams on this machine."""
-        ...
-
-    def load(self) -> Mapping[str, Any]:
-        """What other traffic the network carried in the turn of the call; empty where that is not ours to know."""
-        ...
-
-    def write_truth(self, since_ns: int, out: FilePath) -> None:
-        """Write what really happened to every packet since then (CLOCK_MONOTONIC) as Parquet, where that is known."""
-        ...
-
-    def lose_relay(self, nickname: str) -> None:
-        """Kill a relay, for an injected fault; raises EarwitnessError where that is not ours to do."""
         ...

@@ -9,64 +9,70 @@ import time
 import traceback
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from earwitness import options
 from earwitness.archive import layout
-from earwitness.archive.record import Circuit, Endpoint, Relay, Speech
+from earwitness.archive.facts import CallParty, SelfCheck, SpeechFacts
 from earwitness.call.accounts import SipService, sip_service
 from earwitness.call.builder import CallBuilder
-from earwitness.call.endpoints import CallEnd, Capture, call_end
+from earwitness.call.measurement_point import MeasurementPoint, RunningCapture
 from earwitness.call.network import Network
-from earwitness.call.placed_call import PlacedCall
-from earwitness.call.plan import LAB_SERVER, MANUAL, CallPlan
+from earwitness.call.placed_call import PlacedCall, SetupFacts
+from earwitness.call.plan import LAB_SERVER, CallPlan
 from earwitness.call.probes import fill, probe
-from earwitness.call.self_check import CpuWaits, Instrument
+from earwitness.call.self_check import CpuWaits
 from earwitness.call.talk import collect, path_lost, talk
+from earwitness.ear.buffers import BUFFERS
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.events import Listener, StageReached
-from earwitness.path.base import End, OpenPath, PhonePorts
-from earwitness.phone.base import Phone, PhoneKind
-from earwitness.phone.builtin import BuiltinPhone
+from earwitness.netns.host import Host
+from earwitness.path.base import OpenPath, PathEndpoint, PhonePorts
+from earwitness.path.registry import PATHS
+from earwitness.phone.base import Phone, Phones
 from earwitness.phone.call_report import media_outcome
-from earwitness.phone.linphone import Linphones
-from earwitness.phone.manual import ManualPhones
+from earwitness.phone.kind import CallFolder
+from earwitness.phone.registry import PHONES
 from earwitness.phone.setup import PhoneSetup
+from earwitness.plugins import Registry
+from earwitness.score.scorers import SCORERS
+from earwitness.speech.codecs.registry import CODECS
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import DEFAULT_SPEECH
 from earwitness.speech.reference import speech as reference_speech
+from earwitness.utc import utc_text
 
 OPEN_WITHIN_S = 900.0
 """Each stage of opening a path has a shorter bound of its own; together they are not to last for ever."""
 
 
-async def place(
-    plan: CallPlan, network: Network, folder: Path, notebook: CallBuilder, on_event: Listener
+async def attempt_call(
+    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, on_event: Listener
 ) -> PlacedCall:
     """Place the call; its captures go into `folder`.
 
-    Always returns, with a typed outcome, unless it is cancelled: the notebook then holds what was known.
+    Always returns, with a typed outcome, unless it is cancelled: the builder then holds what was known.
     """
     offset_ns = network.epoch_offset_ns()
-    notebook.started_monotonic_ns = time.monotonic_ns()
-    notebook.started_at = _utc(notebook.started_monotonic_ns + offset_ns)
-    notebook.versions = _versions()
-    # As asked, until the path is open and tells: a call that fails before is one of that path all the same.
-    notebook.hops = plan.hops if plan.chooses_relays else 0
+    builder.started_monotonic_ns = time.monotonic_ns()
+    started_at = utc_text(builder.started_monotonic_ns + offset_ns)
+    builder.record = replace(builder.record, started_at=started_at, versions={**_versions(), **_plugins(plan)})
+    opened: OpenPath | None = None
     outcome, failed = Outcome.COMPLETED, None
     try:
-        _prepare(plan, notebook)
+        _prepare(plan, builder)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(network.turn(notebook.call_id, plan))
-            notebook.versions.update(network.versions())
-            opened = await _open_path(plan, network, folder, notebook, stack, on_event)
+            await stack.enter_async_context(network.turn(builder.call_id, plan))
+            versions = {**builder.record.versions, **network.versions()}
+            builder.record = replace(builder.record, versions=versions)
+            opened = await _open_path(plan, network, folder, builder, stack, on_event)
             try:
-                await _captured_call(plan, network, opened, folder, offset_ns, notebook, on_event)
+                await _captured_call(plan, network, opened, folder, offset_ns, builder, on_event)
                 if plan.throughput:
                     on_event(StageReached("measuring throughput"))
-                    await fill(opened, notebook)
+                    await fill(opened, builder)
             except EarwitnessError as failure:
                 # A path that broke is the cause of whatever its phones then met.
                 raise await path_lost(plan, network, opened) or failure from failure
@@ -75,42 +81,46 @@ async def place(
     except Exception as fault:  # the system's or ours; what was measured is kept, as of every call that fails
         outcome, failed = Outcome.FAILED, _fault(plan, fault)
     finally:
-        _look_back(network, notebook)
-    return notebook.live(outcome, failed)
+        _look_back(network, opened, builder)
+    return builder.placed(outcome, failed)
 
 
-def _look_back(network: Network, notebook: CallBuilder) -> None:
-    """What the network has to tell of the call's time."""
-    if (late := network.lateness()) is not None:
-        notebook.instrument = replace(
-            notebook.instrument, emulator_late_p99_ms=late.p99_ms, emulator_late_max_ms=late.max_ms
-        )
-    notebook.load = network.load()
-    if missed := notebook.load.get("failed"):
-        notebook.notes.append(f"the load: {missed} fetches failed, the last: {notebook.load['last_failure']}")
+def _look_back(network: Network, opened: OpenPath | None, builder: CallBuilder) -> None:
+    """What the path, now closed, and the network have to tell of the call's time."""
+    if opened is not None:
+        builder.record = replace(builder.record, path_details=opened.final_facts())
+    if network.lab_facts is None:
+        return
+    if (late := network.lab_facts.lateness()) is not None:
+        check = replace(builder.record.instrument, emulator_late_p99_ms=late.p99_ms, emulator_late_max_ms=late.max_ms)
+        builder.record = replace(builder.record, instrument=check)
+    load = network.lab_facts.load()
+    builder.record = replace(builder.record, load=load)
+    if load.failed:
+        builder.notes.append(f"the load: {load.failed} fetches failed, the last: {load.last_failure}")
 
 
-def _prepare(plan: CallPlan, notebook: CallBuilder) -> None:
+def _prepare(plan: CallPlan, builder: CallBuilder) -> None:
     """What can be refused before anything is opened."""
     codec = codec_of(plan.codec)
-    notebook.codec = codec.spec
+    builder.record = replace(builder.record, codec=codec.spec)
     try:
         said = reference_speech(plan.speech or DEFAULT_SPEECH, codec.sample_rate, plan.seconds)
     except InputError as error:
         raise CallFailure(
             Outcome.SPEECH_UNUSABLE, error.tried, on=error.on, happened=error.happened, remedy=error.remedy
         ) from error
-    notebook.speech = Speech(
+    speech = SpeechFacts(
         name=said.name, attribution=said.attribution, seconds=said.seconds, sample_rate=said.sample_rate
     )
+    builder.record = replace(builder.record, speech=speech)
 
 
 async def _open_path(
-    plan: CallPlan, network: Network, folder: Path, notebook: CallBuilder, stack: AsyncExitStack, on_event: Listener
+    plan: CallPlan, network: Network, folder: Path, builder: CallBuilder, stack: AsyncExitStack, on_event: Listener
 ) -> OpenPath:
     caller, callee = network.hosts(plan)
-    notebook.endpoints["caller"] = Endpoint(place=caller.place, host=caller.name)
-    notebook.endpoints["callee"] = Endpoint(place=callee.place, host=callee.name)
+    builder.record = replace(builder.record, caller=_party(caller), callee=_party(callee))
     on_event(StageReached("opening the path"))
     begun_ns = time.monotonic_ns()
     try:
@@ -124,22 +134,22 @@ async def _open_path(
             happened=f"it was not open after {OPEN_WITHIN_S:g} s",
             remedy="see what the machines at both ends say",
         ) from error
-    notebook.path_setup_ms = (time.monotonic_ns() - begun_ns) / 1e6
-    notebook.hops = len(opened.hops)
-    notebook.circuit = Circuit(
-        id=opened.circuit_id,
-        relays=tuple(
-            Relay(nickname=h.nickname, fingerprint=h.fingerprint, address=h.address, place=h.place, country=h.country)
-            for h in opened.hops
-        ),
+    setup_ms = (time.monotonic_ns() - begun_ns) / 1e6
+    builder.setup = SetupFacts(hops=len(opened.circuit.relays), path_setup_ms=setup_ms)
+    builder.record = replace(
+        builder.record,
+        circuit=opened.circuit,
+        caller=_party(opened.caller.host, opened.caller.address),
+        callee=_party(opened.callee.host, opened.callee.address),
     )
-    notebook.path_details = opened.details  # it goes on being filled until the path is closed
-    notebook.notes.extend(opened.notes)
+    builder.notes.extend(opened.notes)
     for name, text in opened.files.items():
         (folder / name).write_text(text)
-    for name, end in (("caller", opened.caller), ("callee", opened.callee)):
-        notebook.endpoints[name] = Endpoint(place=end.host.place, host=end.host.name, address=end.address)
     return opened
+
+
+def _party(host: Host, address: str = "") -> CallParty:
+    return CallParty(place=host.place, host=host.name, address=address)
 
 
 async def _captured_call(
@@ -148,18 +158,15 @@ async def _captured_call(
     opened: OpenPath,
     folder: Path,
     offset_ns: int,
-    notebook: CallBuilder,
+    builder: CallBuilder,
     on_event: Listener,
 ) -> None:
     """Everything between the first packet that could be captured and the last."""
-    ends = {
-        name: call_end(end, _phones(plan, folder), offset_ns)
-        for name, end in (("caller", opened.caller), ("callee", opened.callee))
-    }
-    notebook.clocks = {name: end.clock for name, end in ends.items()}
+    ends = network.measurement_points(opened, _phones(plan, folder), offset_ns)
+    builder.clocks = {name: end.clock for name, end in ends.items()}
     async with AsyncExitStack() as stack:
         on_event(StageReached("starting captures and phones"))
-        service = await stack.enter_async_context(sip_service(plan, opened, network.scratch))
+        service = await stack.enter_async_context(sip_service(plan, ends["callee"], network.scratch))
         setups = {
             "caller": _setup(plan, "caller", opened.caller, opened.callee, service, ends["caller"]),
             "callee": _setup(plan, "callee", opened.callee, opened.caller, service, ends["callee"]),
@@ -174,25 +181,25 @@ async def _captured_call(
         finally:
             if taken:
                 taken.close()
-        captures: dict[str, Capture] = dict(zip(ends, entered[:2], strict=True))
+        captures: dict[str, RunningCapture] = dict(zip(ends, entered[:2], strict=True))
         phones: dict[str, Phone] = dict(zip(ends, entered[2:], strict=True))
         failure: CallFailure | None = None
         waits: CpuWaits | None = None
         try:
             on_event(StageReached("probing the path"))
-            await probe(opened, plan.rtt_probes, notebook)  # with the phones up: starting them would delay the answers
-            waits = CpuWaits({**opened.processes, **network.processes(opened)})
+            await probe(opened, plan.rtt_probes, builder)  # with the phones up: starting them would delay the answers
+            others = network.lab_facts.processes(opened) if network.lab_facts else {}
+            waits = CpuWaits({**opened.processes, **others})
             async with waits.watched():
-                await talk(plan, network, opened, phones, notebook, on_event)
+                await talk(plan, network, opened, phones, builder, on_event)
         finally:
             if waits is not None and (waited := waits.summary()) is not None:
-                notebook.instrument = Instrument(
-                    cpu_wait_mean_ms=waited[0], cpu_wait_worst_ms=waited[1], processes=tuple(waits.names)
-                )
-            failure = await collect(ends, phones, captures, notebook)
+                check = SelfCheck(cpu_wait_mean_ms=waited[0], cpu_wait_worst_ms=waited[1], processes=tuple(waits.names))
+                builder.record = replace(builder.record, instrument=check)
+            failure = await collect(ends, phones, captures, builder)
         if failure is not None:
             raise failure
-        outcome = media_outcome(notebook.reports["caller"], notebook.reports["callee"])
+        outcome = media_outcome(builder.reports["caller"], builder.reports["callee"])
         if outcome is not Outcome.COMPLETED:
             raise CallFailure(
                 outcome,
@@ -218,7 +225,9 @@ async def _enter_all(stack: AsyncExitStack, *contexts: AbstractAsyncContextManag
     return list(results)
 
 
-def _setup(plan: CallPlan, name: str, on_path: End, other: End, service: SipService, end: CallEnd) -> PhoneSetup:
+def _setup(
+    plan: CallPlan, name: str, on_path: PathEndpoint, other: PathEndpoint, service: SipService, end: MeasurementPoint
+) -> PhoneSetup:
     ports = PhonePorts()
     # Through a server of the user's, messages and media come and go by whatever stands beside it.
     own_server = plan.sip_server and plan.sip_server != LAB_SERVER
@@ -239,14 +248,13 @@ def _setup(plan: CallPlan, name: str, on_path: End, other: End, service: SipServ
     )
 
 
-def _phones(plan: CallPlan, folder: Path) -> PhoneKind:
-    """The kind of phone that the plan asks for; one that records does so into the call's folder."""
-    if plan.phone == MANUAL:
-        return ManualPhones({name: folder / capture for name, capture in layout.CAPTURES.items()}, plan.wait_s)
-    return Linphones(folder) if plan.phone == "linphone" else BuiltinPhone
+def _phones(plan: CallPlan, folder: Path) -> Phones:
+    """What starts the phones that the plan asks for; those that record do so into the call's folder."""
+    captures = {name: folder / capture for name, capture in layout.CAPTURES.items()}
+    return plan.phone_kind.build(CallFolder(folder, captures, plan.wait_s))
 
 
-def _take_port(end: End) -> socket.socket:
+def _take_port(end: PathEndpoint) -> socket.socket:
     """Sit on the phone's SIP port, as another program would (injected fault)."""
     with end.host.inside():
         taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -269,9 +277,17 @@ def _fault(plan: CallPlan, fault: Exception) -> CallFailure:
     )
 
 
-def _utc(at_ns: int) -> str:
-    seconds, nanoseconds = divmod(at_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+def _plugins(plan: CallPlan) -> dict[str, str]:
+    """Versions of the packages that add what this call uses, by package."""
+    used: tuple[tuple[Registry[Any], str], ...] = (
+        (PATHS, plan.path),
+        (CODECS, plan.codec),
+        (BUFFERS, plan.buffer),
+        (PHONES, plan.phone),
+        *((SCORERS, name) for name in plan.scorers),
+    )
+    packages = [registry.package(options.split(spec)[0]) for registry, spec in used]
+    return {package.rpartition(" ")[0]: package.rpartition(" ")[2] for package in packages if package}
 
 
 def _versions() -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from earwitness.archive.record import Circuit, Endpoint, Speech
+from earwitness.archive.facts import CallParty
+from earwitness.archive.record import CallRecord
 from earwitness.call.plan import CallPlan
-from earwitness.call.self_check import Instrument
-from earwitness.errors import Outcome
+from earwitness.capture.live import CaptureSummary
+from earwitness.phone.call_report import PhoneReport
 
 CALL_CLOCK = "call"
 """CLOCK_MONOTONIC plus one offset to Unix time, read when the call starts: the clock of every time in a call."""
@@ -28,45 +28,57 @@ CALLEE_MARKS = {
 class EndFacts:
     """What one end's phone and capture said of themselves."""
 
-    endpoint: Endpoint
     send_deviation_p99_ms: float | None = None
+    """99th percentile deviation of its sending times from the ptime grid; None where the phone does not say so."""
     send_deviation_max_ms: float | None = None
     rtcp_rtt_ms: float | None = None
+    """Median round-trip time from RTCP reports."""
     packets_dropped_by_kernel: int = 0
-    clock_steps: int = 0
+    """Packets that the capture missed."""
+
+    @classmethod
+    def of(cls, report: PhoneReport | None, captured: CaptureSummary | None) -> EndFacts:
+        """Those of the end whose phone and capture said this; None: it said nothing."""
+        sending = report.sending if report else None
+        return cls(
+            send_deviation_p99_ms=sending.p99_ms if sending else None,
+            send_deviation_max_ms=sending.max_ms if sending else None,
+            rtcp_rtt_ms=report.rtcp.median_round_trip_ms if report else None,
+            packets_dropped_by_kernel=captured.dropped if captured else 0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetupFacts:
+    """How the path was opened, as the call saw it."""
+
+    hops: int = 0
+    """Relays of the circuit; as asked for until the path is open."""
+    path_setup_ms: float | None = None
+    """Time to open the path; None: it was not opened."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlacedCall:
     """One call, placed; its captures are in its folder. Plain values: it travels to other processes."""
 
-    call_id: str
-    started_at: str
     plan: CallPlan
-    codec: str
-    """Canonical specification of the codec."""
-    outcome: Outcome
-    outcome_detail: str = ""
-    stage: str = ""
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    network: str = "lab"
-    command: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    circuit: Circuit = field(default_factory=Circuit)
-    hops: int = 0
-    path_details: Mapping[str, Any] = field(default_factory=dict)
-    path_setup_ms: float | None = None
-    caller: EndFacts = field(default_factory=lambda: EndFacts(endpoint=Endpoint()))
-    callee: EndFacts = field(default_factory=lambda: EndFacts(endpoint=Endpoint()))
-    speech: Speech = field(default_factory=Speech)
-    milestones: Mapping[str, int] = field(default_factory=dict)
+    record: CallRecord
+    """The record as far as it goes: without rows, its callee's times on the callee's clock."""
+    setup: SetupFacts = SetupFacts()
+    caller: EndFacts = EndFacts()
+    callee: EndFacts = EndFacts()
     clocks: Mapping[str, str] = field(default_factory=lambda: {"caller": CALL_CLOCK, "callee": CALL_CLOCK})
     """Name of the clock that each end's times were read from; two on two machines."""
-    instrument: Instrument = field(default_factory=Instrument)
-    load: Mapping[str, Any] = field(default_factory=dict)
-    """As `earwitness.archive.record.CallRecord.load`."""
-    notes: tuple[str, ...] = ()
 
     def end(self, name: str) -> EndFacts:
         """`caller` or `callee`."""
         return self.caller if name == "caller" else self.callee
+
+    def party(self, name: str) -> CallParty:
+        """`caller` or `callee`."""
+        return self.record.caller if name == "caller" else self.record.callee
+
+    def with_note(self, note: str) -> PlacedCall:
+        """With one more thing that a reader of the record should know."""
+        return replace(self, record=replace(self.record, notes=(*self.record.notes, note)))

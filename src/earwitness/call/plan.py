@@ -7,22 +7,24 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from earwitness import options
+from earwitness.archive.schema import MOST_SCORES, is_scores
 from earwitness.errors import InputError, naming_field
 from earwitness.lab.load.spec import LEAST_RELAY_MBIT, LoadSpec
+from earwitness.path.kind import CLOSE_CIRCUIT, KILL_TUNNEL, PathKind, TorUse
 from earwitness.path.probe import MOST_PROBES
+from earwitness.path.registry import path_kind
+from earwitness.phone.kind import PhoneKind
+from earwitness.phone.registry import PHONES
 
-PATHS = ("direct", "tcp", "vpn", "tor", "vpn-tor", "onion")
 SECURITIES = ("none", "static", "tls")
 """Of a tunnel, as `earwitness.path.vpn_config.Security` has them."""
-MANUAL = "manual"
-"""`CallPlan.phone`: the user's own, by hand."""
-PHONES = ("builtin", "linphone", MANUAL)
 
 LAB_SERVER = "lab"
 """`CallPlan.sip_server`: Kamailio, started for the call."""
 
 _LAB_INJECTIONS = ("callee-absent", "exit-refuses", "port-taken", "kill-guard", "kill-middle", "kill-exit")
-PATH_INJECTIONS = ("kill-tunnel", "close-circuit")
+PATH_INJECTIONS = (KILL_TUNNEL, CLOSE_CIRCUIT)
 """Those that a path does to itself, in mid-call."""
 INJECTIONS = (*_LAB_INJECTIONS, *PATH_INJECTIONS)
 """Faults that the lab can cause on purpose, so that the instrument itself can be checked."""
@@ -77,6 +79,7 @@ class CallPlan:
     """One call to place. Two plans that are equal but for `path` and its options differ in one thing only."""
 
     path: str = "tor"
+    """As `earwitness.path.registry.path_kind` reads it: a name, and the path's own options after a colon."""
     hops: int = 3
     """Relays in the circuit, where the path has one."""
     guard: str | None = None
@@ -98,6 +101,8 @@ class CallPlan:
     """Jitter buffer that renders the audio; empty: the default one."""
     concealment: str = ""
     """What fills a missing frame; empty: the buffer's own or the codec's."""
+    scorers: tuple[str, ...] = ()
+    """Scorers besides the usual ones, as `earwitness.score.scorers.scorer` reads them."""
     phone: str = "builtin"
     """Which phone both ends have: the built-in one, a real softphone (Debian's linphonec), or the user's own."""
     wait_s: float = 120.0
@@ -136,8 +141,10 @@ class CallPlan:
     study: InStudy | None = None
 
     def __post_init__(self) -> None:
-        _require_one_of("path", self.path, PATHS, "planning a call over", "no such path")
-        _require_one_of("phone", self.phone, PHONES, "planning a call with", "no such phone")
+        with naming_field("path"):
+            kind, _ = self.path_kind, self.path_options
+        with naming_field("phone"):
+            by_hand = self.phone_kind.by_hand
         _require_one_of("security", self.security, SECURITIES, "securing a tunnel with", "no such security")
         _require_range("wait_s", self.wait_s, 1, 3600, "waiting for phones", "s")
         _require_range("rtt_probes", self.rtt_probes, 0, MOST_PROBES, "probing the path with", "probes")
@@ -151,24 +158,23 @@ class CallPlan:
             _require_range("relay_mbit", self.relay_mbit, LEAST_RELAY_MBIT, 10_000, "bounding relays to", "Mbit/s")
         with naming_field("load"):
             LoadSpec.parse(self.load)
-        self._require_path_has_what_is_asked()
+        self._require_path_has_what_is_asked(kind)
         self._require_sip_options_agree()
-        if self.phone == MANUAL:
+        if by_hand:
             self._require_phones_by_hand_possible()
 
-    def _require_path_has_what_is_asked(self) -> None:
-        if self.keep_circuit and self.path == "onion":
+    def _require_path_has_what_is_asked(self, kind: PathKind) -> None:
+        if self.keep_circuit and self.over_tor and not kind.chooses_relays:
             raise InputError(
                 "keeping the circuit of", self.path, "tor chooses it", "leave out {keep_circuit}", field="keep_circuit"
             )
-        if self.single_onion and self.path != "onion":
-            happened, remedy = "only the path onion has a service", "set {path} to onion, or leave out {single_onion}"
+        if self.single_onion and not kind.single_onion:
+            happened, remedy = "it has no such service", "set {path} to onion, or leave out {single_onion}"
             tried = "planning a single onion service over"
             raise InputError(tried, self.path, happened, remedy, field="single_onion", related=("path",))
         what = self.inject.what if self.inject else ""
-        if (what == "kill-tunnel" and self.path == "direct") or (what == "close-circuit" and not self.over_tor):
-            what_is_missing = "tunnel" if what == "kill-tunnel" else "circuit"
-            happened = f"the path {self.path} has no {what_is_missing}"
+        if what in PATH_INJECTIONS and what not in kind.faults:
+            happened = f"the path {self.path} has no {'tunnel' if what == KILL_TUNNEL else 'circuit'}"
             raise InputError(
                 "injecting", what, happened, "choose another {path}, or fault", field="inject", related=("path",)
             )
@@ -202,13 +208,21 @@ class CallPlan:
             raise InputError("calling by hand with", "a load of the call's own", happened, remedy, field="load")
 
     def check(self) -> None:
-        """Check what takes longer: raise `InputError` for a codec, buffer, concealment or link that does not exist."""
+        """Check what takes longer: raise `InputError` for a codec, buffer, concealment, scorer or link that is none."""
         from earwitness.ear import CONCEALMENTS, buffer
         from earwitness.emulator.link_profile import LinkProfile
+        from earwitness.score.scorers import scorer
         from earwitness.speech.codecs.registry import codec
 
         with naming_field("codec"):
             codec(self.codec)
+        with naming_field("scorers"):
+            for name in self.scorers:
+                if (kind := scorer(name)).column == "" and not is_scores({kind.name: 0.0}):
+                    raise InputError("scoring with", name, "a column of every call has this name", "rename the scorer")
+            if len(self.scorers) > MOST_SCORES:
+                happened, remedy = "too many", f"name {MOST_SCORES} at most"
+                raise InputError("scoring with", f"{len(self.scorers)} scorers", happened, remedy)
         if self.buffer:
             with naming_field("buffer"):
                 buffer(self.buffer)
@@ -229,14 +243,36 @@ class CallPlan:
         return f"{self.path}{hops}, {self.codec}"
 
     @property
+    def path_kind(self) -> PathKind:
+        """What is registered of the path. Raises `InputError`."""
+        return path_kind(self.path)
+
+    @property
+    def path_options(self) -> Mapping[str, float]:
+        """The path's own options, by name. Raises `InputError`."""
+        kind = self.path_kind
+        return options.parse("planning a call over", self.path, kind.options, f"use {kind.usage}")
+
+    @property
+    def phone_kind(self) -> PhoneKind:
+        """What is registered of the phone. Raises `InputError`."""
+        return PHONES.get(self.phone, "planning a call with")
+
+    @property
+    def tor_use(self) -> TorUse | None:
+        """What the call puts on the Tor network; None where its path does not go over Tor."""
+        uses = self.path_kind.tor
+        return None if uses is None else uses(self)
+
+    @property
     def over_tor(self) -> bool:
         """Whether the path has a Tor circuit."""
-        return self.path not in ("direct", "tcp", "vpn")
+        return self.path_kind.tor is not None
 
     @property
     def chooses_relays(self) -> bool:
         """Whether the path's circuit is one that we choose; of an onion path's six relays tor chooses all."""
-        return self.over_tor and self.path != "onion"
+        return self.path_kind.chooses_relays
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -253,6 +289,7 @@ class CallPlan:
             given["inject"] = Injection(**given["inject"])
         if given.get("study"):
             given["study"] = InStudy(**given["study"])
+        given["scorers"] = tuple(given.get("scorers", ()))
         return cls(**given)
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path as FilePath
-from typing import Any
 
+from earwitness.call.measurement_point import LocalMeasurementPoint, MeasurementPoint
 from earwitness.call.paths import path_of
-from earwitness.call.plan import MANUAL, CallPlan
+from earwitness.call.placed_call import CALL_CLOCK
+from earwitness.call.plan import CallPlan
 from earwitness.call.public_network import Politeness
-from earwitness.call.self_check import Lateness
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.netns.egress import in_isolated_network
 from earwitness.netns.host import Host
-from earwitness.path.base import OpenPath, Path
+from earwitness.path.base import OpenPath, Path, PhonePorts
+from earwitness.phone.base import Phones
+from earwitness.phone.linphone import Linphones
 from earwitness.remote.certificates import Invitation
-from earwitness.remote.client import RemoteEnd
-from earwitness.remote.endpoint import RemoteMachine
+from earwitness.remote.client import RemoteClient
+from earwitness.remote.endpoint import RemoteMachine, RemoteMeasurementPoint
 from earwitness.remote.machine import Machine, interface_of
 from earwitness.tor.description import TorNetwork
 
@@ -39,6 +41,7 @@ class RemoteNetwork:
     """
 
     name = "public"
+    lab_facts = None
 
     def __init__(
         self,
@@ -55,7 +58,8 @@ class RemoteNetwork:
         self._address, self._invitation = address, invitation
         self._tor, self._politeness = tor, politeness
         self._one_clock_ns, self._also_at = one_clock_ns, also_at
-        self._far: RemoteEnd | None = None
+        self._far: RemoteClient | None = None
+        self._callee: RemoteMachine | None = None
 
     def epoch_offset_ns(self) -> int:
         """Read for each call; between two ends of one machine it is theirs."""
@@ -70,13 +74,13 @@ class RemoteNetwork:
         self.check(plan)
         async with AsyncExitStack() as stack:
             stack.enter_context(self._politeness.turn() if self._politeness and plan.over_tor else nullcontext())
-            far = await stack.enter_async_context(RemoteEnd.connect(self._address, self._invitation, self._also_at))
+            far = await stack.enter_async_context(RemoteClient.connect(self._address, self._invitation, self._also_at))
             await far.ask("begin", call_id=call_id)
             self._far = far
             yield
 
     @property
-    def far(self) -> RemoteEnd:
+    def far(self) -> RemoteClient:
         """The other machine, in the turn of a call and after it."""
         if self._far is None:
             raise EarwitnessError("speaking to", self._address[0], "no call has its turn", "report this as a bug")
@@ -86,49 +90,50 @@ class RemoteNetwork:
         """Why the other machine was given up, None while it is not."""
         return self._far.lost if self._far else None
 
-    def hosts(self, plan: CallPlan) -> tuple[Host, Host]:
+    def hosts(self, plan: CallPlan) -> tuple[Host, RemoteMachine]:
         """This machine, and the other. `CallFailure` where it would have us call another machine than we were told."""
-        here, there = self.far.local_address, self.far.introduction
-        if plan.path == "direct":
+        here, there = self.far.local_address, self.far.hello
+        if plan.path_kind.dials_host_address:
             self.far.check_address("phones", there.address)
         caller = Machine(CALLER, plan.from_place, here, "" if in_isolated_network() else interface_of(here))
-        one_clock = self._one_clock_ns is not None
-        return caller, RemoteMachine(self.far, there.name, there.place, there.address, there.interface, one_clock)
+        self._callee = RemoteMachine(self.far, there.name, there.place, there.address, there.interface)
+        return caller, self._callee
 
     def path(self, plan: CallPlan) -> Path:
         """The path that the plan asks for."""
         return path_of(plan, self._tor, self.scratch, bridged=in_isolated_network())
 
+    def measurement_points(
+        self, opened: OpenPath, kind: Phones, epoch_offset_ns: int
+    ) -> Mapping[str, MeasurementPoint]:
+        """The caller's end here, the callee's at the other machine."""
+        here, there = opened.caller, self._callee
+        assert there is not None, "its host was asked for when the path was opened"
+        # On a real machine's own device there is more than the call.
+        ports = PhonePorts().all if here.interface == here.host.interface else ()
+        recordings = kind.recordings if isinstance(kind, Linphones) else None
+        clock = CALL_CLOCK if self._one_clock_ns is not None else "callee"
+        return {
+            "caller": LocalMeasurementPoint(here, kind, epoch_offset_ns, ports),
+            "callee": RemoteMeasurementPoint(there, opened.callee, clock, recordings),
+        }
+
     def versions(self) -> Mapping[str, str]:
         """What the other machine runs."""
-        told = self._far.introduction.versions if self._far else {}
+        told = self._far.hello.versions if self._far else {}
         there = {f"callee_{name}": version for name, version in told.items()}
         return {**there, **({"tor": self._tor.name} if self._tor else {})}
-
-    def lateness(self) -> Lateness | None:
-        """There is no emulator."""
-        return None
-
-    def processes(self, opened: OpenPath) -> Mapping[str, int]:
-        """Relays are other machines'."""
-        return {}
-
-    def load(self) -> Mapping[str, Any]:
-        """Nobody knows what else is on the way."""
-        return {}
-
-    def write_truth(self, since_ns: int, out: FilePath) -> None:
-        """Nobody knows what really happened to each packet."""
-
-    def lose_relay(self, nickname: str) -> None:
-        """No relay here is ours."""
-        raise EarwitnessError("killing relay", nickname, "it is not ours", "inject faults in the lab")
 
     @staticmethod
     def check(plan: CallPlan) -> None:
         """Refuse what two machines cannot do, before anything is opened."""
         for field, asked, what, remedy in (
-            ("phone", plan.phone == MANUAL, "phones run by hand", "choose builtin or linphone as {phone}"),
+            (
+                "phone",
+                not plan.phone_kind.at_other_machine,
+                "phones run by hand" if plan.phone_kind.by_hand else f"the phone {plan.phone}",
+                "choose builtin or linphone as {phone}",
+            ),
             ("single_onion", plan.single_onion, "a single onion service", "leave out {single_onion}"),
             ("inject", plan.inject is not None, "a fault on purpose", "leave out {inject}"),
             ("link", plan.link != "", "impaired links", "leave out {link}"),
@@ -138,8 +143,8 @@ class RemoteNetwork:
             ("relay_nodelay", plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave out {relay_nodelay}"),
             (
                 "path",
-                plan.path == "direct" and in_isolated_network(),
-                "the direct path without root",
+                plan.path_kind.dials_host_address and in_isolated_network(),
+                f"the {plan.path} path without root",
                 "run as root, or with CAP_NET_ADMIN and CAP_NET_RAW; other paths need neither",
             ),
         ):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.call.evaluate import ready
-from earwitness.call.measure import measure, new_call_id
+from earwitness.call.measure import new_call_id, run_call
 from earwitness.call.network import Network
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError
@@ -46,7 +46,7 @@ async def run_calls(
         for plan in plans:
             call_id = new_call_id(plan)
             task = asyncio.create_task(
-                measure(
+                run_call(
                     plan,
                     network,
                     dataset,

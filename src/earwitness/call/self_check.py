@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from earwitness.archive.facts import SelfCheck
+
 SEND_DEVIATION_LIMIT_MS = 5.0
 EMULATOR_LATE_LIMIT_MS = 2.0
 CPU_WAIT_LIMIT_MS = 3.0
@@ -28,29 +30,15 @@ SAMPLE_EVERY_S = 0.1
 _PARTS = 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Instrument:
-    """Of one call. None: there is no such thing in this call, or nobody can tell."""
-
-    emulator_late_p99_ms: float | None = None
-    emulator_late_max_ms: float | None = None
-    cpu_wait_mean_ms: float | None = None
-    """What a packet waited for processors on its way, all processes of the path together; mean over the call."""
-    cpu_wait_worst_ms: float | None = None
-    """The same in the worst twentieth of the call's time."""
-    processes: tuple[str, ...] = ()
-    """Those that were looked at."""
-
-
 @dataclass(frozen=True)
-class Lateness:
+class EmulatorLateness:
     """How late packets left the emulator, ms."""
 
     p99_ms: float
     max_ms: float
 
 
-def complaint(instrument: Instrument, send_p99_ms: float | None, send_max_ms: float | None, dropped: int) -> str | None:
+def complaint(check: SelfCheck, send_p99_ms: float | None, send_max_ms: float | None, dropped: int) -> str | None:
     """Why a direction is not to be trusted, one clause a cause; empty where it is, None where nothing was sent."""
     if send_p99_ms is None:
         return None
@@ -59,9 +47,9 @@ def complaint(instrument: Instrument, send_p99_ms: float | None, send_max_ms: fl
         for what, value, limit in (
             ("sent off the grid by (99th percentile)", send_p99_ms, SEND_DEVIATION_LIMIT_MS),
             ("sent off the grid by at most", send_max_ms, WORST_LIMIT_MS),
-            ("the emulator was late by (99th percentile)", instrument.emulator_late_p99_ms, EMULATOR_LATE_LIMIT_MS),
-            ("the emulator was late by at most", instrument.emulator_late_max_ms, WORST_LIMIT_MS),
-            ("packets waited for processors, at worst for", instrument.cpu_wait_worst_ms, CPU_WAIT_LIMIT_MS),
+            ("the emulator was late by (99th percentile)", check.emulator_late_p99_ms, EMULATOR_LATE_LIMIT_MS),
+            ("the emulator was late by at most", check.emulator_late_max_ms, WORST_LIMIT_MS),
+            ("packets waited for processors, at worst for", check.cpu_wait_worst_ms, CPU_WAIT_LIMIT_MS),
         )
         if value is not None and value > limit
     ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from earwitness.call.builder import CallBuilder
 from earwitness.call.defaults import ANSWER_TIMEOUT_S, STREAM_WATCH_S
-from earwitness.call.endpoints import CallEnd, Capture
+from earwitness.call.measurement_point import MeasurementPoint, RunningCapture
 from earwitness.call.network import Network
 from earwitness.call.placed_call import CALLEE_MARKS
 from earwitness.call.plan import CallPlan, Injection
@@ -27,7 +28,7 @@ async def talk(
     network: Network,
     opened: OpenPath,
     phones: Mapping[str, Phone],
-    notebook: CallBuilder,
+    builder: CallBuilder,
     on_event: Listener,
 ) -> None:
     """Register where asked, dial, talk until both have spoken, hang up; or have that done by hand."""
@@ -47,7 +48,7 @@ async def talk(
         await callee.listen()
     on_event(StageReached("dialling"))
     await caller.call(callee.uri, ANSWER_TIMEOUT_S)
-    seconds = notebook.speech.seconds or 0.0
+    seconds = builder.record.speech.seconds or 0.0
     on_event(StageReached(f"talking, {seconds:.0f} s"))
     await _until_over(plan, network, opened, caller)
 
@@ -73,13 +74,16 @@ def _strike(inject: Injection, network: Network, opened: OpenPath) -> None:
     """Cause the fault, if it is one for the middle of a call; twice does no harm."""
     if inject.what in opened.faults:
         opened.faults[inject.what]()
-    elif inject.kills_a_relay and opened.hops:
+    elif inject.kills_a_relay and opened.circuit.relays and network.lab_facts is not None:
         hop = {"kill-guard": 0, "kill-middle": 1, "kill-exit": -1}[inject.what]
-        network.lose_relay(opened.hops[hop].nickname)
+        network.lab_facts.lose_relay(opened.circuit.relays[hop].nickname)
 
 
 async def collect(
-    ends: Mapping[str, CallEnd], phones: Mapping[str, Phone], captures: Mapping[str, Capture], notebook: CallBuilder
+    ends: Mapping[str, MeasurementPoint],
+    phones: Mapping[str, Phone],
+    captures: Mapping[str, RunningCapture],
+    builder: CallBuilder,
 ) -> CallFailure | None:
     """End what still stands and keep what both ends have to tell, whatever came before.
 
@@ -92,20 +96,20 @@ async def collect(
             await ends[name].within_reach()
             async with asyncio.timeout(_REPORT_TIMEOUT_S):
                 await phone.hang_up()
-                notebook.reports[name] = await phone.report()
+                builder.reports[name] = await phone.report()
         except (EarwitnessError, TimeoutError) as error:
             if isinstance(error, StrangeReport):
                 failure = failure or error
-            notebook.notes.append(f"no report from the {name}'s phone: {error or 'it did not answer in time'}")
-            notebook.reports[name] = PhoneReport(uri=phone.uri, role="idle", milestones=dict(phone.milestones))
-        notebook.notes.extend(f"{name}'s phone: {note}" for note in phone.notes)
+            builder.notes.append(f"no report from the {name}'s phone: {error or 'it did not answer in time'}")
+            builder.reports[name] = PhoneReport(uri=phone.uri, role="idle", milestones=dict(phone.milestones))
+        builder.notes.extend(f"{name}'s phone: {note}" for note in phone.notes)
     for name, capture in captures.items():
         try:
-            notebook.captured[name] = await capture.stop()
+            builder.captured[name] = await capture.stop()
         except CallFailure as error:
-            notebook.notes.append(f"the {name}'s capture: {error}")
+            builder.notes.append(f"the {name}'s capture: {error}")
             failure = failure or error
-    caller, callee = notebook.reports["caller"], notebook.reports["callee"]
+    caller, callee = builder.reports["caller"], builder.reports["callee"]
     marks = dict(caller.milestones)
     for source, mark, target in (
         (caller, "first_rtp_received", "first_media_to_caller"),
@@ -113,10 +117,10 @@ async def collect(
     ):
         if mark in source.milestones:
             marks[target] = source.milestones[mark]
-    notebook.milestones = dict(sorted(marks.items(), key=lambda item: item[1]))
-    steps = sum(len(summary.clock_steps) for summary in notebook.captured.values())
+    builder.record = replace(builder.record, milestones=dict(sorted(marks.items(), key=lambda item: item[1])))
+    steps = sum(len(summary.clock_steps) for summary in builder.captured.values())
     if steps:
-        notebook.notes.append("the wall clock was set during the call; the times here do not depend on it")
+        builder.notes.append("the wall clock was set during the call; the times here do not depend on it")
     return failure
 
 
@@ -133,5 +137,5 @@ async def path_lost(plan: CallPlan, network: Network, opened: OpenPath) -> CallF
         on=plan.title,
         happened=reason,
         remedy="place it again; its record keeps what was measured until then",
-        evidence={"circuit": opened.circuit_id, "hops": [hop.nickname for hop in opened.hops]},
+        evidence={"circuit": opened.circuit.id, "hops": [hop.nickname for hop in opened.circuit.relays]},
     )

@@ -11,6 +11,7 @@ from typer import Option
 
 from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag
+from earwitness.path.registry import PATHS
 
 if TYPE_CHECKING:
     from earwitness.call.plan import CallPlan
@@ -28,7 +29,11 @@ class CallOptions:
 
     path: Annotated[
         str,
-        Option(help="How the datagrams travel: direct, tcp, vpn, tor, vpn-tor or onion.", rich_help_panel=PATH),
+        Option(
+            help=f"How the datagrams travel: {', '.join(kind.name for kind in PATHS.built_in)}, or a plug-in's path"
+            " (`earwitness kinds paths`).",
+            rich_help_panel=PATH,
+        ),
     ] = "tor"
     from_place: Annotated[str, Option("--from", help="City of the caller.", rich_help_panel=PATH)] = "Frankfurt"
     to_place: Annotated[
@@ -99,7 +104,7 @@ class CallOptions:
     codec: Annotated[
         str,
         Option(
-            help="Codec: g711u, g711a, gsm, speex or opus, with options as in opus:24000,fec=1.",
+            help="Codec with its options, such as g711u or opus:24000,fec=1 (`earwitness kinds codecs`).",
             rich_help_panel=SPEECH,
         ),
     ] = "g711u"
@@ -128,6 +133,15 @@ class CallOptions:
     concealment: Annotated[
         str, Option(help="What fills a missing frame. Default: as the buffer has it.", rich_help_panel=SPEECH)
     ] = ""
+
+    scorers: Annotated[
+        list[str] | None,
+        Option(
+            "--scorer",
+            help="Further scorer by name (`earwitness kinds scorers`); repeat it for several. Default: none.",
+            rich_help_panel=SPEECH,
+        ),
+    ] = None
 
     phone: Annotated[
         str,
@@ -267,6 +281,7 @@ class CallOptions:
             values["to_place"] = ""
         elif self.network == "public":
             values["to_place"] = self.from_place
+        values["scorers"] = tuple(self.scorers or ())
         values["sip_accounts"] = "" if self.sip_accounts is None else str(self.sip_accounts.absolute())
         values["inject"] = None if self.inject is None else Injection.parse(self.inject)
         return CallPlan(**values)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 def call_as_asked(asked: CallOptions) -> int:
     """Place the call of `earwitness call` where it is to be placed; the exit code."""
-    from earwitness.call.plan import MANUAL
-
     check_network(asked.network, asked.invitation, asked.path, asked.reached_at)
     plan = asked.plan()
     plan.check()
@@ -47,7 +45,7 @@ def call_as_asked(asked: CallOptions) -> int:
     from earwitness.call.lab_needs import lab_plan_for
 
     lab_plan = lab_plan_for([plan])
-    if plan.phone == MANUAL:
+    if plan.phone_kind.by_hand:
         check_lab_is_up(lab_plan)
     return in_a_lab(
         lab_plan,
@@ -182,9 +180,12 @@ def _remote_network(
 
 def check_network(network: str, invitation: Path | None, path: str, reached_at: str = "") -> None:
     """Raise `InputError` where the network asked for does not go with the rest."""
-    from earwitness.errors import InputError
+    from earwitness.errors import InputError, naming_field
+    from earwitness.path.registry import path_kind
 
     tried = ("calling over the network", network)
+    with naming_field("path"):
+        kind = path_kind(path)
     if network not in ("lab", "public"):
         raise InputError(*tried, "no such network", "choose lab or public", field="network")
     if reached_at and (network == "lab" or invitation is not None):
@@ -194,17 +195,17 @@ def check_network(network: str, invitation: Path | None, path: str, reached_at: 
     if network == "public" and invitation is None:
         elsewhere = "run `earwitness answer` on another machine, and give its address as {to_place} with {invitation}"
         related = ("to_place", "invitation", "reached_at", "media_port")
-        if path in ("tor", "vpn-tor") and not reached_at:
+        if kind.reaches_own_address and not (kind.reaches_own_machine or reached_at):
             tried = (f"calling this machine over {path} by", network)
             happened, remedy = (
                 "exits must know its address",
                 f"give {{reached_at}} (and {{media_port}}); or {elsewhere}",
             )
             raise InputError(*tried, happened, remedy, field="network", related=related)
-        if path not in ("onion", "tor", "vpn-tor"):
+        if not kind.reaches_own_address:
             tried = (f"calling this machine over {path} by", network)
             raise InputError(*tried, "such a call never leaves it", elsewhere, field="network", related=related)
-    if network == "lab" and invitation is not None and path not in ("direct", "tcp", "vpn"):
+    if network == "lab" and invitation is not None and kind.tor is not None:
         happened, remedy = "another machine is not in the lab", "set {network} to public"
         raise InputError(*tried, happened, remedy, field="network")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from earwitness.cli import panels
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import print_left_out, tell_left_out
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
+from earwitness.cli.options import taking
 
 
 def register(app: typer.Typer) -> None:
@@ -18,35 +20,38 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=panels.DATASETS)(blame)
 
 
-def blame(
+@dataclass(frozen=True, kw_only=True)
+class BlameOptions:
+    """What `earwitness blame` is asked."""
+
     calls_or_capture: Annotated[
         Path, typer.Argument(metavar="DATASET|CAPTURE", help="Data set, or pcap or pcapng file of a call.")
-    ],
+    ]
     to: Annotated[
         str | None,
         typer.Option(
             help="Address of the phone whose ear it is (capture only). Default: the capturing phone.",
             rich_help_panel=panels.CHOICE,
         ),
-    ] = None,
+    ] = None
     codec: Annotated[
         str | None,
         typer.Option(
             help="Codec, where the capture does not name it (capture only). Default: as the capture has it.",
             rich_help_panel=panels.CHOICE,
         ),
-    ] = None,
+    ] = None
     captures: Annotated[
         Path | None,
         typer.Option(
             help="Folder that was imported: gives each phone's own playing clock. Default: the data set alone.",
             rich_help_panel=panels.CHOICE,
         ),
-    ] = None,
+    ] = None
     calls: Annotated[
         int | None,
         typer.Option(min=1, help="Look at the first so many calls only. Default: all.", rich_help_panel=panels.CHOICE),
-    ] = None,
+    ] = None
     reference: Annotated[
         str | None,
         typer.Option(
@@ -54,51 +59,54 @@ def blame(
             " imported calls. Default: the speech stored beside each call.",
             rich_help_panel=panels.METHOD,
         ),
-    ] = None,
+    ] = None
     buffer: Annotated[
         str | None,
         typer.Option(
             help="Jitter buffer to hear through. Default: as the call was heard, else pjmedia.",
             rich_help_panel=panels.METHOD,
         ),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1,
-    cluster: ClusterOption = None,
-    keys: KeysOption = None,
+    ] = None
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1
+    cluster: ClusterOption = None
+    keys: KeysOption = None
     out: Annotated[
         Path | None,
         typer.Option(
             help="Folder for the results. Default: the folder blame of the data set.", rich_help_panel=panels.RESULT
         ),
-    ] = None,
-    json: JsonFlag = False,
-) -> None:
+    ] = None
+    json: JsonFlag = False
+
+
+@taking(BlameOptions)
+def blame(asked: BlameOptions) -> None:
     """Say what cost a call its quality: codec, far phone, loss, lateness, concealment, delay changes, or PESQ itself.
 
     The call is replayed with one cause after the other removed. Each part is the difference between two neighbouring
     scores, so the parts add up to the whole loss. For a data set, tables and a figure are written as well.
     """
     needs("blame", "report")
-    if calls_or_capture.is_file():
-        _one(calls_or_capture, reference, buffer, to, codec, json)
+    if asked.calls_or_capture.is_file():
+        _one(asked.calls_or_capture, asked.reference, asked.buffer, asked.to, asked.codec, asked.json)
         return
     from earwitness.report.blame import report_blame
 
-    with work_on(workers, cluster, keys) as executor, progress_bar() as bar:
+    with work_on(asked.workers, asked.cluster, asked.keys) as executor, progress_bar() as bar:
         task = bar.add_task("blaming", total=None)
         report = report_blame(
-            calls_or_capture,
-            buffer=buffer,
-            out=out,
-            reference=reference,
-            captures=captures,
-            calls=calls,
+            asked.calls_or_capture,
+            buffer=asked.buffer,
+            out=asked.out,
+            reference=asked.reference,
+            captures=asked.captures,
+            calls=asked.calls,
             executor=executor,
             on_event=bar_listener(bar, task),
         )
     left_out = (*report.found.left_out, *report.found.refused)
     tell_left_out(left_out)
-    if json:
+    if asked.json:
         print_records({str(name): value for name, value in row.items()} for row in _rows(report.found.calls))
         print_left_out(left_out)
         return
@@ -139,13 +147,13 @@ def _show(rows: list[dict[Any, Any]]) -> None:
     from rich.table import Table
 
     from earwitness.replay.blame import CAUSES
-    from earwitness.report.words import number
+    from earwitness.report.words import number_text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("call", "buffer", "n", "MOS", "lost", *CAUSES):
         table.add_column(heading, justify="left" if heading in ("call", "buffer") else "right", no_wrap=True)
     for row in rows:
         parts = (row[f"blame_{name}"] for name in CAUSES)
-        values = [number(value, 2) for value in (row["mos_lqo"], row["blame_whole"], *parts)]
+        values = [number_text(value, 2) for value in (row["mos_lqo"], row["blame_whole"], *parts)]
         table.add_row(str(row["call"]), str(row["buffer"]), str(row["n"]), *values)
     output.print(table)

@@ -18,12 +18,12 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True, help="Use many machines: make their keys, run their scheduler, list them."
     )
     app.add_typer(cluster, name="cluster", rich_help_panel=panels.STUDIES)
-    cluster.command(name="init")(init)
-    cluster.command(name="schedule")(schedule)
-    cluster.command(name="show")(show)
+    cluster.command(name="init")(cluster_init)
+    cluster.command(name="schedule")(cluster_schedule)
+    cluster.command(name="show")(cluster_show)
 
 
-def init(
+def cluster_init(
     folder: Annotated[Path, typer.Argument(help="Folder for the keys; run it again there to add vantages.")],
     vantage: Annotated[
         list[str] | None,
@@ -41,16 +41,16 @@ def init(
     on all machines of the cluster.
     """
     needs("cluster init", "cluster")
-    from earwitness.cluster.keys import make_keys
+    from earwitness.cluster.keys import make_cluster_keys
 
-    made = make_keys(folder, vantage or ())
+    made = make_cluster_keys(folder, vantage or ())
     if json:
         print_records({"keys": str(path)} for path in made)
     for path in made:
         progress.print(f"keys made: {path}", markup=False, soft_wrap=True)
 
 
-def schedule(
+def cluster_schedule(
     keys: Annotated[
         Path,
         typer.Option(help="Folder with the scheduler's keys, such as DIR/scheduler.", rich_help_panel=panels.MEETING),
@@ -65,12 +65,12 @@ def schedule(
     needs("cluster schedule", "cluster")
     from earwitness.cluster.ending import serve_to_the_end
     from earwitness.cluster.keys import ClusterKeys
-    from earwitness.cluster.scheduler import schedule as run
+    from earwitness.cluster.scheduler import run_scheduler as run
 
     serve_to_the_end(run(listen, ClusterKeys.read(keys), event_lines("cluster", json)))
 
 
-def show(
+def cluster_show(
     cluster: Annotated[
         str, typer.Option(help="Address of the scheduler: tls://HOST:PORT.", rich_help_panel=panels.WORK)
     ],

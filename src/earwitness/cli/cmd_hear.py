@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records
+from earwitness.cli.options import taking
 
 _SHARES = ("late", "lost", "concealed", "stretched")
 
@@ -19,21 +21,24 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=panels.RECORDINGS)(hear)
 
 
-def hear(
-    capture: Annotated[Path, typer.Argument(help="pcap or pcapng file of a call, from any softphone.")],
+@dataclass(frozen=True, kw_only=True)
+class HearOptions:
+    """What `earwitness hear` is asked."""
+
+    capture: Annotated[Path, typer.Argument(help="pcap or pcapng file of a call, from any softphone.")]
     to: Annotated[
         str | None,
         typer.Option(
             help="Address of the phone whose ear it is. Default: the capturing phone.", rich_help_panel=panels.CHOICE
         ),
-    ] = None,
+    ] = None
     codec: Annotated[
         str | None,
         typer.Option(
             help="Codec, where the capture does not name it: g711u, opus:24000 ... Default: as the capture has it.",
             rich_help_panel=panels.CHOICE,
         ),
-    ] = None,
+    ] = None
     reference: Annotated[
         str | None,
         typer.Option(
@@ -41,14 +46,15 @@ def hear(
             " needed for scores, and for packets that were cut. Default: none, no scores.",
             rich_help_panel=panels.METHOD,
         ),
-    ] = None,
+    ] = None
     buffer: Annotated[
         list[str] | None,
         typer.Option(
-            help="Jitter buffer: fixed:MS, pjmedia, adaptive or oracle:MS; repeat it for several. Default: pjmedia.",
+            help="Jitter buffer, such as fixed:60 or adaptive (`earwitness kinds buffers`); repeat it for"
+            " several. Default: pjmedia.",
             rich_help_panel=panels.METHOD,
         ),
-    ] = None,
+    ] = None
     conceal: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +62,7 @@ def hear(
             " buffer's own.",
             rich_help_panel=panels.METHOD,
         ),
-    ] = None,
+    ] = None
     as_published: Annotated[
         bool,
         typer.Option(
@@ -65,63 +71,79 @@ def hear(
             " whatever the header says.",
             rich_help_panel=panels.METHOD,
         ),
-    ] = False,
+    ] = False
     out: Annotated[
         Path | None,
         typer.Option(
             help="WAV file to write; with several buffers one each, OUT-fixed-60.wav ... Default: none.",
             rich_help_panel=panels.RESULT,
         ),
-    ] = None,
+    ] = None
     ledger: Annotated[
         Path | None,
         typer.Option(
             help="Parquet file of what became of each frame, named in the same way. Default: none.",
             rich_help_panel=panels.RESULT,
         ),
-    ] = None,
-    json: JsonFlag = False,
-) -> None:
+    ] = None
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further scorer by name (`earwitness kinds scorers`); repeat it for several. Default: none.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
+    json: JsonFlag = False
+
+
+@taking(HearOptions)
+def hear(asked: HearOptions) -> None:
     """Replay a capture through a phone's ear: its jitter buffer, concealment and decoder.
 
     Gives a record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and the shares of the speech
     that were played, late, lost, discarded, concealed or stretched. The same capture always gives the same sound.
     """
-    if ledger is not None:
+    if asked.ledger is not None:
         needs("hear --ledger", "data")
     from earwitness.replay.hearing import hear_capture
 
     heard = hear_capture(
-        capture,
-        buffer or ["pjmedia"],
-        reference=reference,
-        codec=codec,
-        concealment=conceal,
-        to=to,
-        as_published=as_published,
+        asked.capture,
+        asked.buffer or ["pjmedia"],
+        reference=asked.reference,
+        codec=asked.codec,
+        concealment=asked.conceal,
+        to=asked.to,
+        as_published=asked.as_published,
+        scorers=asked.scorer or (),
     )
-    records = [one.save(out, ledger, several=len(heard) > 1) for one in heard]
-    if json:
+    records = [one.save(asked.out, asked.ledger, several=len(heard) > 1) for one in heard]
+    if asked.json:
         print_records(records)
         return
-    _show(records, as_published)
+    _show(records, asked.as_published, asked.scorer or ())
     if heard[0].doubt:
         output.print(heard[0].doubt, markup=False)
 
 
-def _show(records: Sequence[Mapping[str, Any]], as_published: bool) -> None:
+def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Sequence[str]) -> None:
     from rich.table import Table
+
+    from earwitness.score.scorers import scorer as scorer_named
 
     # With --as-published the score that is printed is that one already.
     study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
     table = Table(box=None, pad_edge=False)
-    for heading in ("buffer", "MOS-LQO", *["as published"] * study_reads, "mouth to ear", *_SHARES, "sound"):
+    further = [kind for name in dict.fromkeys(scorers) if not (kind := scorer_named(name)).column]
+    headings = ("buffer", "MOS-LQO", *["as published"] * study_reads, *(kind.heading for kind in further))
+    for heading in (*headings, "mouth to ear", *_SHARES, "sound"):
         table.add_column(heading)
     for one in records:
         scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
         table.add_row(
             str(one["buffer"]),
             *("-" if score is None else f"{score:.2f}" for score in scores),
+            *(_figure(one["scores"].get(kind.name), kind.digits) for kind in further),
             f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
             *(f"{one[f'{name}_ratio']:.1%}" for name in _SHARES),
             str(one["audio"] or ""),
@@ -135,3 +157,7 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool) -> None:
             " header says (docs/ear.md)",
             markup=False,
         )
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

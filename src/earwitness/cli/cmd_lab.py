@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,11 +10,13 @@ import typer
 from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.naming import CommandLine
+from earwitness.cli.options import taking
 from earwitness.events import Event, StageReached
 from earwitness.lab.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD, LoadSpec
 
 if TYPE_CHECKING:
     from earwitness.lab.keeper import KeeperRecord
+    from earwitness.lab.plan import LabPlan
 
 lab = CommandLine(
     no_args_is_help=True,
@@ -27,17 +30,19 @@ def register(app: typer.Typer) -> None:
     app.add_typer(lab, name="lab", rich_help_panel=panels.CALLS)
 
 
-@lab.command()
-def up(
-    caller_place: Annotated[
-        str, typer.Option("--from", help="City of the caller.", rich_help_panel=panels.PLACES)
-    ] = "Frankfurt",
-    callee_place: Annotated[
-        str, typer.Option("--to", help="City of the callee.", rich_help_panel=panels.PLACES)
-    ] = "New York",
+@dataclass(frozen=True, kw_only=True)
+class LabOptions:
+    """What `earwitness lab up` is asked."""
+
+    caller_place: Annotated[str, typer.Option("--from", help="City of the caller.", rich_help_panel=panels.PLACES)] = (
+        "Frankfurt"
+    )
+    callee_place: Annotated[str, typer.Option("--to", help="City of the callee.", rich_help_panel=panels.PLACES)] = (
+        "New York"
+    )
     seed: Annotated[
         int, typer.Option(help="Seed of every random decision of the network.", rich_help_panel=panels.PLACES)
-    ] = 1,
+    ] = 1
     with_tor: Annotated[
         bool,
         typer.Option(
@@ -45,13 +50,13 @@ def up(
             help="Start a private Tor network; without it there are caller, callee and server only.",
             rich_help_panel=panels.TOR,
         ),
-    ] = True,
+    ] = True
     authorities: Annotated[
         int, typer.Option(help="Number of directory authorities, 1 to 5.", rich_help_panel=panels.TOR)
-    ] = 3,
+    ] = 3
     relays: Annotated[
         int, typer.Option(help="Number of relays, each in a city, 3 to 200.", rich_help_panel=panels.TOR)
-    ] = 8,
+    ] = 8
     relay_nodelay: Annotated[
         bool,
         typer.Option(
@@ -59,7 +64,7 @@ def up(
             help="Set TCP_NODELAY on the relays; stock tor does not.",
             rich_help_panel=panels.TOR,
         ),
-    ] = False,
+    ] = False
     relay_mbit: Annotated[
         float | None,
         typer.Option(
@@ -67,7 +72,7 @@ def up(
             " limit. Default: 2 with --load, else 0.",
             rich_help_panel=panels.TOR,
         ),
-    ] = None,
+    ] = None
     load: Annotated[
         str,
         typer.Option(
@@ -75,7 +80,7 @@ def up(
             " web:CLIENTS[,page=KIB][,pause=S], bulk:CLIENTS[,rate=MBIT], several with +.",
             rich_help_panel=panels.LINKS,
         ),
-    ] = NO_LOAD,
+    ] = NO_LOAD
     links: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,55 +90,65 @@ def up(
             " for several. Default: none.",
             rich_help_panel=panels.LINKS,
         ),
-    ] = None,
+    ] = None
     inflation: Annotated[
         float | None,
         typer.Option(
             help="Ratio of the delay of links to that of light in fibre along the great circle. Default: 1.6.",
             rich_help_panel=panels.LINKS,
         ),
-    ] = None,
-    json: JsonFlag = False,
-) -> None:
+    ] = None
+    json: JsonFlag = False
+
+    def plan(self) -> LabPlan:
+        """The lab to start; raises `InputError` where it is impossible."""
+        from earwitness.errors import InputError, naming_field
+        from earwitness.geography import INFLATION
+        from earwitness.lab.plan import LabPlan
+
+        changes: dict[str, str] = {}
+        for text in self.links or []:
+            key, colon, spec = text.partition(":")
+            if not colon:
+                remedy = "write HOSTS:setting=value,..."
+                raise InputError("reading changes to links", repr(text), "no colon in it", remedy, field="links")
+            changes[key] = spec
+        with naming_field("load"):
+            loaded = bool(LoadSpec.parse(self.load))
+        relay_mbit = (DEFAULT_RELAY_MBIT if loaded else 0.0) if self.relay_mbit is None else self.relay_mbit
+        return LabPlan(
+            caller_place=self.caller_place,
+            callee_place=self.callee_place,
+            with_tor=self.with_tor,
+            authorities=self.authorities,
+            relays=self.relays,
+            relay_nodelay=self.relay_nodelay,
+            load=self.load,
+            with_load=loaded or bool(relay_mbit),
+            relay_mbit=relay_mbit,
+            links=changes,
+            inflation=INFLATION if self.inflation is None else self.inflation,
+            seed=self.seed,
+        )
+
+
+@lab.command("up")
+@taking(LabOptions)
+def lab_up(asked: LabOptions) -> None:
     """Start a lab and leave it running until `earwitness lab down`."""
     needs("lab up", "lab")
-    from earwitness.errors import InputError
-    from earwitness.geography import INFLATION
     from earwitness.lab import keeper
-    from earwitness.lab.plan import LabPlan
 
-    changes: dict[str, str] = {}
-    for text in links or []:
-        key, colon, spec = text.partition(":")
-        if not colon:
-            remedy = "write HOSTS:setting=value,..."
-            raise InputError("reading changes to links", repr(text), "no colon in it", remedy, field="links")
-        changes[key] = spec
-    if relay_mbit is None:
-        relay_mbit = DEFAULT_RELAY_MBIT if LoadSpec.parse(load) else 0.0
-    plan = LabPlan(
-        caller_place=caller_place,
-        callee_place=callee_place,
-        with_tor=with_tor,
-        authorities=authorities,
-        relays=relays,
-        relay_nodelay=relay_nodelay,
-        load=load,
-        with_load=bool(relay_mbit or LoadSpec.parse(load)),
-        relay_mbit=relay_mbit,
-        links=changes,
-        inflation=INFLATION if inflation is None else inflation,
-        seed=seed,
-    )
+    plan = asked.plan()
     with progress.status("starting the lab") as line:
 
         def on_event(event: Event) -> None:
             if isinstance(event, StageReached):
                 line.update(event.stage if event.fraction is None else f"{event.stage} ({event.fraction:.0%})")
 
-        keeper.up(plan, on_event)
+        keeper.start_keeper(plan, on_event)
     hosts = [{"name": host.name, "role": host.role, "place": host.place} for host in plan.hosts()]
-    if json:
+    if asked.json:
         print_records([{"state": "up", "hosts": hosts, "plan": plan.to_dict()}])
     else:
         for host in hosts:
@@ -141,8 +156,8 @@ def up(
         progress.print("the lab is up; `earwitness lab status` looks at it, `earwitness lab down` ends it")
 
 
-@lab.command()
-def status(json: JsonFlag = False) -> None:
+@lab.command("status")
+def lab_status(json: JsonFlag = False) -> None:
     """Show the running lab: hosts, circuits, how late the emulator is. Exit code 1: none runs, or it has faults."""
     import asyncio
 
@@ -167,8 +182,8 @@ def status(json: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-@lab.command(context_settings={"ignore_unknown_options": True})
-def run(
+@lab.command("run", context_settings={"ignore_unknown_options": True})
+def lab_run(
     host: Annotated[str, typer.Argument(help="Host of the lab: caller, callee, server, relay1 ...")],
     command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
 ) -> None:
@@ -191,13 +206,13 @@ def run(
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
-@lab.command()
-def down(json: JsonFlag = False) -> None:
+@lab.command("down")
+def lab_down(json: JsonFlag = False) -> None:
     """End the running lab, and show that nothing of it is left."""
     needs("lab down", "lab")
     from earwitness.lab import keeper
 
-    ended = keeper.down()
+    ended = keeper.end_keeper()
     if ended is None:
         _none_up(json)
         raise typer.Exit(0)

@@ -34,6 +34,13 @@ def score(
             "--wideband", help="Use wideband PESQ (P.862.2), for sound of 16 kHz.", rich_help_panel=panels.METHOD
         ),
     ] = False,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further scorer by name (`earwitness kinds scorers`); repeat it for several. Default: none.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Score what was heard against what was said: PESQ (ITU-T P.862), MOS-LQO, delay, levels and a verdict.
@@ -41,8 +48,9 @@ def score(
     The first line is what the ITU-T reference program prints: the raw score and MOS-LQO (P.862.1).
     """
     from earwitness.score.files import score_files
+    from earwitness.score.scorers import SCORERS
 
-    found = score_files(reference, degraded, as_published=as_published, wideband=wideband)
+    found = score_files(reference, degraded, as_published=as_published, wideband=wideband, scorers=scorer or ())
     if json:
         print_records([found.to_dict()])
         return
@@ -55,4 +63,8 @@ def score(
         ("degraded", found.degraded_seconds, found.degraded_level_dbov, found.degraded_activity),
     ):
         output.print(f"{name:<10} {seconds:.2f} s, {level:.1f} dBov active speech level, active {activity:.0%}")
+    for name, value in found.scores.items():
+        kind = SCORERS.find(name)
+        assert kind is not None
+        output.print(f"{name:<10} {value:.{kind.digits}f} {kind.unit}", markup=False)
     output.print(f"verdict    {found.verdict}: {found.verdict_reason}", markup=False, soft_wrap=True)

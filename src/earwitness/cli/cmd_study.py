@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True, help="Place many calls: write a study's file, see what it takes, run it, resume it."
     )
     app.add_typer(study, name="study", rich_help_panel=panels.STUDIES)
-    study.command(name="init")(init)
-    study.command(name="plan")(plan)
-    study.command(name="run")(run)
-    study.command(name="status")(status)
+    study.command(name="init")(study_init)
+    study.command(name="plan")(study_plan)
+    study.command(name="run")(study_run)
+    study.command(name="status")(study_status)
 
 
-def init(
+def study_init(
     file: StudyFile = Path("study.toml"),
     like: Annotated[
         str, typer.Option(help="Example to start from: small or published.", rich_help_panel=panels.CHOICE)
@@ -57,7 +57,7 @@ def init(
     progress.print(f"{file}: {study.calls:,} calls; look at it, then `earwitness study plan {file}`", markup=False)
 
 
-def plan(
+def study_plan(
     file: StudyFile,
     pilot: Annotated[
         Path | None,
@@ -91,7 +91,7 @@ def plan(
         output.print(line, markup=False, soft_wrap=True)
 
 
-def run(
+def study_run(
     file: StudyFile,
     out: Annotated[
         Path,
@@ -140,7 +140,7 @@ def run(
     raise typer.Exit(in_a_lab(lab_plan, lambda: run_study(study_file, out, report=report, json=json)))
 
 
-def status(
+def study_status(
     directory: Annotated[Path, typer.Argument(help="Data set of the study.")],
     json: JsonFlag = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.options import taking
 
 if TYPE_CHECKING:
     from earwitness.trace.report import StreamTiming
@@ -20,8 +22,11 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=panels.RECORDINGS)(timing)
 
 
-def timing(
-    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files.")],
+@dataclass(frozen=True, kw_only=True)
+class TimingOptions:
+    """What `earwitness timing` is asked."""
+
+    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files.")]
     side: Annotated[
         str | None,
         typer.Option(
@@ -29,22 +34,22 @@ def timing(
             " published study's tunnel, packets from 10.8.0.1 or from 10.8.0.2. Default: both.",
             rich_help_panel=panels.CHOICE,
         ),
-    ] = None,
+    ] = None
     address: Annotated[
         str | None,
         typer.Option(help="Only streams sent from this address. Default: all.", rich_help_panel=panels.CHOICE),
-    ] = None,
+    ] = None
     stream: Annotated[
         str | None,
         typer.Option(
             help="Only this stream: its SSRC (0x...) or its number, from 1. Default: all.",
             rich_help_panel=panels.CHOICE,
         ),
-    ] = None,
+    ] = None
     port: Annotated[
         list[int] | None,
         typer.Option(help="UDP port of RTP; repeat it for several. Default: any.", rich_help_panel=panels.CHOICE),
-    ] = None,
+    ] = None
     clock_rate: Annotated[
         int | None,
         typer.Option(
@@ -52,7 +57,7 @@ def timing(
             help="RTP clock in Hz, whatever the packets say. Default: as the payload type says.",
             rich_help_panel=panels.METHOD,
         ),
-    ] = None,
+    ] = None
     payload_type: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,13 +65,13 @@ def timing(
             " RFC 3551 say.",
             rich_help_panel=panels.METHOD,
         ),
-    ] = None,
+    ] = None
     spike_ms: Annotated[
         float, typer.Option(help="Shortest gap that counts as a delay spike, in ms.", rich_help_panel=panels.METHOD)
-    ] = 150.0,
+    ] = 150.0
     resume: Annotated[
         bool, typer.Option("--resume", help="Read on after damage in a pcap file.", rich_help_panel=panels.METHOD)
-    ] = False,
+    ] = False
     as_published: Annotated[
         bool,
         typer.Option(
@@ -74,9 +79,12 @@ def timing(
             help="Print the published study's six jitter statistics, to 3 decimals.",
             rich_help_panel=panels.RESULT,
         ),
-    ] = False,
-    json: JsonFlag = False,
-) -> None:
+    ] = False
+    json: JsonFlag = False
+
+
+@taking(TimingOptions)
+def timing(asked: TimingOptions) -> None:
     """Print the timing of the RTP streams in captures: jitter, gaps, spikes, bursts, loss, delay variation.
 
     Without --side, --address or --stream, every stream of every capture is timed. Of several captures, one that cannot
@@ -86,24 +94,26 @@ def timing(
     from earwitness.trace.capture import read_capture
     from earwitness.trace.report import choose_streams, time_streams
 
-    types = dict(_payload_type(text) for text in payload_type or [])
+    types = dict(_payload_type(text) for text in asked.payload_type or [])
     failed = False
-    for path in captures:
+    for path in asked.captures:
         try:
-            capture = read_capture(path, ports=port or (), payload_types=types, clock_rate=clock_rate, resume=resume)
-            streams = choose_streams(capture, side=side, address=address, stream=stream)
-            found = time_streams(capture, streams, spike_threshold_ms=spike_ms)
+            capture = read_capture(
+                path, ports=asked.port or (), payload_types=types, clock_rate=asked.clock_rate, resume=asked.resume
+            )
+            streams = choose_streams(capture, side=asked.side, address=asked.address, stream=asked.stream)
+            found = time_streams(capture, streams, spike_threshold_ms=asked.spike_ms)
         except InputError as error:
-            if len(captures) == 1:
+            if len(asked.captures) == 1:
                 raise
             failed = True
             progress.print(f"earwitness: {error}", markup=False, soft_wrap=True)
             continue
-        if json:
+        if asked.json:
             print_records(item.to_dict() for item in found)
             continue
         for item in found:
-            _print(item, as_published)
+            _print(item, asked.as_published)
     if failed:
         raise typer.Exit(2)
 

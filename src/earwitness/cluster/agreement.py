@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import InputError
+from earwitness.plugins import packages
 
 LIBRARIES = ("numpy", "scipy", "soxr", "pesq", "pyarrow", "distributed")
 """What results, and the values that travel, depend on besides our own code."""
@@ -18,13 +19,14 @@ LIBRARIES = ("numpy", "scipy", "soxr", "pesq", "pyarrow", "distributed")
 
 @cache
 def agreement() -> dict[str, str]:
-    """What must be the same everywhere: Earwitness by version and by its sources, and the libraries' versions."""
+    """What must be the same everywhere: Earwitness by version and by its sources, the libraries' versions, and those of
+    the packages that add kinds."""
     digest = hashlib.sha256()
     root = Path(str(files("earwitness")))
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     ours = {"earwitness": version("earwitness"), "sources": digest.hexdigest()[:12]}
-    return {**ours, **{name: version(name) for name in LIBRARIES}}
+    return {**ours, **{name: version(name) for name in LIBRARIES}, **packages()}
 
 
 def check_agreement(theirs: Mapping[str, Any] | None, where: str) -> None:

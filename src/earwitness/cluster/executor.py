@@ -47,7 +47,8 @@ LARGEST_BROUGHT = 256 * MIB
 
 
 class Task(Protocol):
-    """Work on one direction of a stored call: a frozen dataclass, `study.whatif.Replay` or `blame_calls.BlameTask`."""
+    """Work on one direction of a stored call: a frozen dataclass, `ReplayTask` or `BlameTask` of
+    `earwitness.replay`."""
 
     @property
     def heard(self) -> Direction:

@@ -86,7 +86,7 @@ class ClusterKeys:
         )
 
 
-def make_keys(folder: Path, vantages: Sequence[str] = ()) -> list[Path]:
+def make_cluster_keys(folder: Path, vantages: Sequence[str] = ()) -> list[Path]:
     """Make a cluster's keys in `folder`, or further vantages' where its authority is there; the new folders.
 
     `InputError` where a vantage's name cannot name a folder or is taken, or nothing can be written.

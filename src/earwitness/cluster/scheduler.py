@@ -15,7 +15,7 @@ from earwitness.netns.scratch import scratch_folder
 from earwitness.remote.client import parse_address
 
 
-async def schedule(listen: str, keys: ClusterKeys, on_event: Listener) -> None:
+async def run_scheduler(listen: str, keys: ClusterKeys, on_event: Listener) -> None:
     """Serve until SIGINT or SIGTERM. `InputError` where it cannot listen at `listen` (ADDRESS[:PORT])."""
     use_our_settings()
     host, port = parse_address(listen if ":" in listen else f"{listen}:{DEFAULT_PORT}", lowest_port=0)

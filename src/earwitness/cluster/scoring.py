@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import replace
 
 from distributed import Client
 
@@ -26,7 +25,7 @@ SCORED_WITHIN_S = 900.0
 def evaluate_parcel(live: PlacedCall, files: Files) -> Evaluated:
     """Runs at a scorer: what `evaluate` does in a folder, from files to files. A fault of ours costs no call."""
     with scratch_folder("earwitness-scoring-") as scratch:
-        folder = scratch / live.call_id
+        folder = scratch / live.record.call_id
         folder.mkdir()
         unpack(files, folder)
         try:
@@ -38,11 +37,11 @@ def evaluate_parcel(live: PlacedCall, files: Files) -> Evaluated:
         return record, pack(folder)
 
 
-async def scored(client: Client, placed: Placed, scorers: int) -> Evaluated:
+async def score_placed(client: Client, placed: Placed, scorers: int) -> Evaluated:
     """The call's record and all its files. Where no worker can do it, this process does: nothing is timed here."""
     live = placed.live
     if scorers:
-        key = f"score-{live.call_id}-{secrets.token_hex(4)}"
+        key = f"score-{live.record.call_id}-{secrets.token_hex(4)}"
         resources = {SCORING: 1}
         task = None
         try:
@@ -54,5 +53,5 @@ async def scored(client: Client, placed: Placed, scorers: int) -> Evaluated:
             if task is not None:
                 task.release()
             note = f"scored by the study's own machine, as no worker did ({type(trouble).__name__})"
-            live = replace(live, notes=(*live.notes, note))
+            live = live.with_note(note)
     return await asyncio.to_thread(evaluate_parcel, live, placed.files)

@@ -25,10 +25,10 @@ from earwitness.geography import place as find_place
 from earwitness.netns.owned import start_owned
 from earwitness.netns.scratch import scratch_folder
 from earwitness.remote.answer import open_listener
+from earwitness.remote.answering import Answering
 from earwitness.remote.client import parse_address
 from earwitness.remote.machine import Machine, may_make_devices
 from earwitness.remote.service import ANY, AnswerOptions, default_store
-from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
 from earwitness.tor.control_address import ControlAddress
 

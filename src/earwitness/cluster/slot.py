@@ -7,20 +7,21 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from earwitness.archive.dataset import Dataset, storing
-from earwitness.archive.record import Endpoint, write_record
+from earwitness.archive.facts import CallParty
+from earwitness.archive.record import write_record
 from earwitness.archive.stored import StoredCall
 from earwitness.call.builder import CallBuilder
 from earwitness.call.plan import CallPlan
 from earwitness.cluster.members import Cluster, Member, WorkerLost
 from earwitness.cluster.orders import Order, Placed, VantageBusy, end_call, invite, place_call
 from earwitness.cluster.parcel import unpack
-from earwitness.cluster.scoring import Evaluated, evaluate_parcel, scored
+from earwitness.cluster.scoring import Evaluated, evaluate_parcel, score_placed
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.geography import place as find_place
+from earwitness.utc import utc_text
 from earwitness.version import __version__
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class ClusterSlot:
 
     async def _on_air(self, order: Order, caller: Member) -> Placed:
         self._under_way = order, caller
-        begun = _now()
+        begun = utc_text(time.time_ns())
         try:
             placed: Placed = await self._cluster.run(caller.worker, place_call, order)
         except WorkerLost as lost:
@@ -118,16 +119,18 @@ class ClusterSlot:
             ) from lost
         finally:
             self._under_way = None
-        if placed.live.outcome is Outcome.REMOTE_REFUSED:
+        if placed.live.record.outcome is Outcome.REMOTE_REFUSED:
             # Its keys were made a moment ago and came here by a safe way: it was started anew in between.
-            placed = replace(placed, live=replace(placed.live, outcome=Outcome.REMOTE_LOST))
+            placed = replace(
+                placed, live=replace(placed.live, record=replace(placed.live.record, outcome=Outcome.REMOTE_LOST))
+            )
         return placed
 
     async def _scored(self, placed: Placed) -> Evaluated:
         scorers = 0
         with contextlib.suppress(WorkerLost):
             scorers = await self._cluster.scorers()
-        return await scored(self._cluster.client, placed, scorers)
+        return await score_placed(self._cluster.client, placed, scorers)
 
     async def _interrupted(self, placing: asyncio.Task[Placed]) -> Placed | None:
         """The call as it is when it is ended now; None where it had not begun, or its end is lost with it."""
@@ -154,10 +157,14 @@ class _EndLost(Exception):
 
 def _lost(plan: CallPlan, call_id: str, lost: _EndLost, command: tuple[str, ...]) -> Placed:
     """The record of a call of which no more is known than that it was begun and why it ended."""
-    notebook = CallBuilder(call_id, plan, NETWORK, command, started_at=lost.begun)
-    notebook.endpoints = {"caller": Endpoint(place=plan.from_place), "callee": Endpoint(place=plan.to_place)}
-    notebook.versions = {"earwitness": __version__}
-    return Placed(notebook.live(lost.failure.outcome, lost.failure), {})
+    builder = CallBuilder(call_id, plan, NETWORK, command, started_at=lost.begun)
+    builder.record = replace(
+        builder.record,
+        caller=CallParty(place=plan.from_place),
+        callee=CallParty(place=plan.to_place),
+        versions={"earwitness": __version__},
+    )
+    return Placed(builder.placed(lost.failure.outcome, lost.failure), {})
 
 
 async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
@@ -167,9 +174,3 @@ async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(task)
     return task.result()
-
-
-def _now() -> str:
-    """As `earwitness.call.place` writes the start of a call."""
-    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from earwitness.call.builder import CallBuilder
 from earwitness.call.measure import interrupted
-from earwitness.call.place import place
+from earwitness.call.place import attempt_call
 from earwitness.call.plan import CallPlan
 from earwitness.call.public_network import Politeness, public_tor
 from earwitness.call.remote_network import CALLER, RemoteNetwork
@@ -21,8 +21,8 @@ from earwitness.cluster.parcel import pack
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Notice, WarningGiven, ignore
 from earwitness.remote.answer import Answerer
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Invitation
-from earwitness.remote.session import Answering
 from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.description import TorNetwork
 
@@ -104,10 +104,10 @@ class Vantage:
                 notebook = CallBuilder(order.call_id, plan, network.name, order.command)
                 self._on_event(Notice(f"call {order.call_id} to {plan.to_place}"))
                 try:
-                    live = await place(plan, network, folder, notebook, self._on_event)
+                    live = await attempt_call(plan, network, folder, notebook, self._on_event)
                 except asyncio.CancelledError:
                     live = interrupted(notebook)
-            self._on_event(Notice(f"call {order.call_id}: {live.outcome_detail or live.outcome}"))
+            self._on_event(Notice(f"call {order.call_id}: {live.record.outcome_detail or live.record.outcome}"))
             return Placed(live, pack(folder))
 
     async def end_call(self, call_id: str) -> None:

@@ -1,6 +1,6 @@
-"""The ear: jitter buffers, concealment and rendering; pure.
+"""Jitter buffers, concealment and rendering; pure functions and values.
 
-`hear` is the whole of it: when packets arrived in, what a phone would have played out.
+`hear` is the entry point: from packet arrival times to what a phone would have played.
 """
 
 from __future__ import annotations

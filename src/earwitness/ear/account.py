@@ -1,4 +1,4 @@
-"""What became of every frame that was sent, and what filled every instant of playing."""
+"""Determines what happened to every frame sent, and what filled every instant of playing."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.series import ticks_ns
 
 FATES = tuple(Fate)
-"""What a fate code is an index into."""
+"""A fate code is an index into this."""
 
 CODE = {fate: code for code, fate in enumerate(FATES)}
 
 _LARGEST_HOLE = 3000
-"""Sequence numbers that jump further are a restart, not a loss (RFC 3550 A.1, MAX_DROPOUT)."""
+"""Larger jumps of the sequence number are a restart, not a loss (RFC 3550 A.1, MAX_DROPOUT)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """Every frame and every pull of a replay, accounted for.
+    """Accounts for every frame and every pull of a replay.
 
-    Of the frames (m,): `fate` (code into `FATES`), `pull` that played it (-1: none), `due_ns` when its instant to play
-    was (`UNKNOWN`: never came). Of the pulls (k,): `source`, the fate code of what filled it (played, stretched,
-    concealed or pause).
+    Per frame (m,): `fate` (code into `FATES`), `pull` that played it (-1: none), `due_ns`, when it should have played
+    (`UNKNOWN`: never due). Per pull (k,): `source`, the fate code of what filled it (played, stretched, concealed or
+    pause).
     """
 
     fate: NDArray[np.int8]
@@ -38,16 +38,16 @@ class Account:
     source: NDArray[np.int8]
 
     def frames_with(self, *fates: Fate) -> int:
-        """How many of the trace's frames had one of these fates."""
+        """The number of the trace's frames with one of these fates."""
         return int(np.isin(self.fate, [CODE[fate] for fate in fates]).sum())
 
     def pulls_from(self, *sources: Fate) -> int:
-        """How many frame lengths of playing came from one of these sources."""
+        """The number of frame lengths of playing that came from one of these sources."""
         return int(np.isin(self.source, [CODE[source] for source in sources]).sum())
 
 
 def media_ns(trace: Trace) -> I64:
-    """When each packet's timestamp falls, (n,) int64 ns after the trace's least one.
+    """The time of each packet's timestamp, (n,) int64 ns after the trace's smallest one.
 
     Relative, so that it can be added to a time.
     """
@@ -57,12 +57,13 @@ def media_ns(trace: Trace) -> I64:
 
 
 def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
-    """When the first sample of each packet was spoken, (n,) int64 on the arrival clock, and how that is known.
+    """When the first sample of each packet was spoken, (n,) int64 on the arrival clock, and on what basis.
 
     `sent`: sending times are on the arrival clock; a packet leaves when its last sample has been spoken. A packet
-    whose own sending time was not seen gets it from its RTP timestamp and the others'.
-    `fastest packet`: they are not; RTP timestamps give the spacing, and the packet that took least time is taken to
-    have arrived the moment it was complete. Delays are then less than the true ones by the least network delay.
+    without an observed sending time gets one from its RTP timestamp and the other packets.
+    `fastest packet`: sending times are not on the arrival clock; RTP timestamps give the spacing, and the fastest
+    packet is assumed to have arrived as soon as it was complete. Delays are then too small by the minimum network
+    delay.
     """
     arrived = trace.arrived
     clock = media_ns(trace)
@@ -75,11 +76,11 @@ def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
 
 
 def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Account:
-    """What became of every frame, and what filled every pull.
+    """What happened to every frame, and what filled every pull.
 
     A frame that was not played is `lost` if it never arrived, `duplicate` if its sequence number had arrived before,
-    `late` if playing had passed it when it arrived, else `discarded` (by the buffer, or as the recording ended, or
-    because the decoder refused it).
+    `late` if playing had passed it when it arrived, else `discarded` (by the buffer, by the end of the recording, or
+    because the decoder rejected it).
     """
     frames = played.frames
     ticks = frames.stream.frame_ticks
@@ -120,9 +121,9 @@ def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Ac
 
 
 def stretched_frames(played: Replay, pulls: I64, arrived_ns: I64) -> list[tuple[int, int]]:
-    """The frames that stretched pulls are made of: (frame, the pull in which it begins), in order of playing.
+    """The frames that make up stretched pulls: (frame, the pull in which it begins), in playing order.
 
-    Of several copies of a frame it is the one that arrived first.
+    Of several copies of a frame, the one that arrived first is used.
     """
     timestamp = played.frames.timestamp
     order = np.lexsort((arrived_ns, arrived_ns == LOST, timestamp))
@@ -135,7 +136,7 @@ def stretched_frames(played: Replay, pulls: I64, arrived_ns: I64) -> list[tuple[
 
 
 def _repeats(trace: Trace) -> Bool:
-    """Packets whose sequence number arrived before, (n,)."""
+    """Packets whose sequence number had arrived before, (n,)."""
     order = np.lexsort((trace.arrived_ns, trace.arrived_ns == LOST, trace.sequence))
     again: Bool = np.zeros(len(trace), dtype=np.bool_)
     ordered = trace.sequence[order]
@@ -145,7 +146,7 @@ def _repeats(trace: Trace) -> Bool:
 
 
 def _silent(trace: Trace, played: Replay) -> Bool:
-    """Pulls without a frame in which the speaker was silent, as the whole trace tells, (k,).
+    """Pulls without a frame during which the speaker was silent, judged from the whole trace, (k,).
 
     Silence suppression leaves a hole in the timestamps and none in the sequence numbers; a loss leaves both.
     """
@@ -166,7 +167,7 @@ def _silent(trace: Trace, played: Replay) -> Bool:
     between = has_before & has_after
     sent_here = (played.end > played.start) & np.isin(played.start, frames.timestamp)
     silent |= unsure & between & (step <= 1) & (jump != ticks)
-    # Packets are missing around here; the pull itself may still lie in a pause, if they are all known.
+    # Packets are missing around here; the pull may still lie in a pause if all of them are known.
     known = np.unique(trace.sequence)
     counted = np.searchsorted(known, trace.sequence[frames.packet[after_frame]]) - np.searchsorted(
         known, trace.sequence[frames.packet[before_frame]]
@@ -177,10 +178,10 @@ def _silent(trace: Trace, played: Replay) -> Bool:
 
 
 def inferred_losses(trace: Trace) -> tuple[I64, I64]:
-    """Sequence numbers that the trace does not have between those it has, and the timestamps they likely had.
+    """Sequence numbers missing between those in the trace, and their likely timestamps.
 
-    A capture at the receiver alone shows a lost packet only as a hole. Where holes are more than the arrivals leave
-    time for, the largest are no losses but leaps of the numbering. Returns two (h,) int64 arrays.
+    A capture made only at the receiver shows a lost packet as a gap. If the gaps are larger than the arrivals leave
+    time for, the largest are not losses but leaps of the numbering. Returns two (h,) int64 arrays.
     """
     sequence, first = np.unique(trace.sequence, return_index=True)
     hole, at = _holes(trace, sequence)
@@ -194,7 +195,7 @@ def inferred_losses(trace: Trace) -> tuple[I64, I64]:
 
 
 def leapt_over(trace: Trace) -> int:
-    """Sequence numbers in the holes that `inferred_losses` leaves out for want of time."""
+    """Sequence numbers in the gaps that `inferred_losses` ignores because there was no time for them."""
     sequence = np.unique(trace.sequence)
     hole = np.diff(sequence) - 1
     believed, at = _holes(trace, sequence)
@@ -202,7 +203,7 @@ def leapt_over(trace: Trace) -> int:
 
 
 def _holes(trace: Trace, sequence: I64) -> tuple[I64, I64]:
-    """The lengths of the holes between distinct sequence numbers, and which of them are losses."""
+    """The lengths of the gaps between distinct sequence numbers, and which of them are losses."""
     hole = np.diff(sequence) - 1
     at = np.flatnonzero((hole > 0) & (hole < _LARGEST_HOLE))
     most = _LARGEST_HOLE + room_for_packets(trace)
@@ -213,7 +214,7 @@ def _holes(trace: Trace, sequence: I64) -> tuple[I64, I64]:
 
 
 def _usual_step(trace: Trace) -> int:
-    """The most frequent difference of timestamps between consecutive packets, ticks."""
+    """The most frequent timestamp difference between consecutive packets, ticks."""
     sequence, first = np.unique(trace.sequence, return_index=True)
     step = np.diff(trace.timestamp[first])[np.diff(sequence) == 1]
     values, counts = np.unique(step[step > 0], return_counts=True)

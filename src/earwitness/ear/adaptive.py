@@ -1,10 +1,10 @@
-"""Our own jitter buffer: a playout delay learned from how late packets are, changed where it is least heard.
+"""Earwitness's own jitter buffer: learns the playout delay from packet delays and changes it where it is least audible.
 
-The delay of every packet over its RTP timestamp goes into a histogram that slowly forgets. From it the buffer knows,
-for each playout delay, what share of the frames would be late, and aims for the delay where waiting longer costs more
-than it saves. It gets there in pauses, by shortening or lengthening them, and where the delay is far off also in
-speech, by playing it faster or slower; never by cutting words. A frame that is late is concealed and skipped; when
-more of them in a row are late, the speech waits for them instead, and the time is made up afterwards.
+The delay of every packet relative to its RTP timestamp goes into a decaying histogram. From it the buffer knows, for
+each playout delay, what share of the frames would be late, and aims for the delay beyond which waiting costs more than
+it saves. It adjusts in pauses, by shortening or lengthening them; if the delay is far off, also in speech, by playing
+it faster or slower. It never cuts words. A late frame is concealed and skipped; if several in a row are late, playing
+waits for them instead, and the time is recovered afterwards.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ from typing import ClassVar
 
 from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream, follows
 from earwitness.ear.delays import Delays
+from earwitness.ear.kind import BufferKind, milliseconds
 from earwitness.errors import InputError
+from earwitness.looks import Look
 
 _RESTART_SECONDS = 10
-"""Timestamps this far from where they should be are a new timeline."""
+"""Timestamps this far from their expected value start a new timeline."""
 _FASTER = (5, 4)
 _SLOWER = (4, 5)
-"""Packets of speech, and packets' lengths of playing that they are stretched to."""
+"""Packets of speech, and the number of packet lengths they are stretched to."""
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """`adaptive`, with what one percent of late frames is worth (`adaptive:30`).
+    """The `adaptive` buffer; its parameter is what one percent of late frames is worth (`adaptive:30`).
 
-    `worth_ms`: how much longer to wait to have one percent fewer frames late. By ITU-T G.107 a percent
-    of loss costs G.711 3.6 R, and a millisecond 0.13 R above 177 ms of mouth-to-ear delay, which makes it worth 27 ms.
-    `first_ms`: the delay to start with, over the fastest packet's; less, down to `least_ms`, which is also the least
-    later on, where the first packets come evenly. `late_run_ms`: so much speech late in a row is
-    waited for, not skipped, until the delay is `most_ms` over the target. `pause_ms`: a quiet time this long is a pause
-    that may be changed; any quiet frame is, where the delay is `hurry_ms` over the target. `slack_ms`, `spare_ms`: so
-    far under and over the target nothing is done, since each change may be heard. `stretch_ms`: so far off it, speech
-    is stretched. `memory_s`: a packet counts for less by a factor e after so long.
+    `worth_ms`: how much additional delay is acceptable for one percent fewer late frames. By ITU-T G.107 a percent of
+    loss costs G.711 3.6 R, and a millisecond 0.13 R above 177 ms of mouth-to-ear delay, so it is worth 27 ms.
+    `first_ms`: initial delay above the fastest packet's; less if the first packets arrive evenly, down to `least_ms`,
+    which is also the minimum later on. `late_run_ms`: this much consecutive late speech is waited for instead of
+    skipped, until the delay is `most_ms` above the target. `pause_ms`: a quiet period this long is a pause whose length
+    may be changed; if the delay is `hurry_ms` above the target, any quiet frame may be dropped. `slack_ms`, `spare_ms`:
+    within this distance below and above the target nothing is changed, because changes may be audible. `stretch_ms`: at
+    this distance from the target, speech is stretched. `memory_s`: time after which a packet's weight falls by a factor
+    e.
     """
 
     worth_ms: float = 20.0
@@ -52,6 +55,7 @@ class Adaptive:
     memory_s: float = 30.0
     concealment: ClassVar[str] = "wsola"
     wants_levels: ClassVar[bool] = True
+    follows_phone_clock: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.worth_ms <= 1000:
@@ -64,7 +68,7 @@ class Adaptive:
 
     @property
     def spec(self) -> str:
-        """As on the command line."""
+        """The buffer's name on the command line."""
         return "adaptive" if self.worth_ms == Adaptive.worth_ms else f"adaptive:{self.worth_ms:g}"
 
     def clock_offset_ns(self, frame_ns: int) -> int:
@@ -77,7 +81,7 @@ class Adaptive:
 
 
 class AdaptivePlayout:
-    """A stream passing through the adaptive buffer."""
+    """A stream in the adaptive buffer."""
 
     def __init__(self, settings: Adaptive, stream: Stream, quiet: Sequence[bool]) -> None:
         self._ticks = stream.frame_ticks
@@ -108,7 +112,7 @@ class AdaptivePlayout:
         self._quiet_run = self._late_run = 0
 
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
-        """Learn from the packet's delay, and keep its frames."""
+        """Learn from the packet's delay, and store its frames."""
         if not count:
             self._empty.add(sequence)
             return
@@ -139,13 +143,13 @@ class AdaptivePlayout:
             timestamp += ticks
 
     def _go_back(self, now_ns: int, timestamp: int) -> None:
-        """Wait for late speech: play it now, and what follows later, as far as the delay may grow."""
+        """Wait for late speech: play it now, and what follows later, within the permitted delay."""
         oldest = self._origin + (now_ns - self._delays.target_ns - self._most_ns) * self._rate // 1_000_000_000
         skip = max(0, -(-(oldest - timestamp) // self._ticks)) * self._ticks
         self._next = min(timestamp + skip, self._next)
 
     def pull(self, now_ns: int) -> Pull:
-        """The next frame, or a piece of pause, or faster or slower speech."""
+        """The next frame, part of a pause, or a piece of faster or slower speech."""
         if now_ns == self._tick_ns:
             now_ns = self._now_ns + self._frame_ns
         else:
@@ -173,7 +177,7 @@ class AdaptivePlayout:
             return self._play()
         if not -self._far_ns <= excess <= self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
             return self._stretched.pop()
-        # Speech at its own pace, as nearly always: `_play` without what it would look up again.
+        # Speech at normal speed, by far the most frequent case: `_play` without repeated lookups.
         del self._held[start]
         self._quiet_run = 0
         self._last_sequence = here[1]
@@ -181,13 +185,13 @@ class AdaptivePlayout:
         return here[0], start, end
 
     def _in_pause(self) -> bool:
-        """Whether nothing is missing between what was played last and what is here next."""
+        """Whether nothing is missing between the last frame played and the next one stored."""
         if not self._held:
             return self._last_sequence + 1 in self._empty
         return follows(self._held[min(self._held)][1], self._last_sequence, self._empty)
 
     def _rest(self) -> Pull:
-        """In a pause of the speaker's: wait until the next talkspurt is due."""
+        """During the speaker's pause: wait until the next talkspurt is due."""
         if self._held:
             first = min(self._held)
             if self._now_ns >= (first - self._origin) * 1_000_000_000 // self._rate + self._delays.target_ns:
@@ -208,7 +212,7 @@ class AdaptivePlayout:
         return one is not None and bool(self._quiet) and self._quiet[one[0]]
 
     def _in_long_pause(self) -> bool:
-        """Whether the quiet around the next frame, as far as it is here, is long enough to be a pause."""
+        """Whether the quiet period around the next frame, as far as it has arrived, is long enough to be a pause."""
         at, run = self._next, self._quiet_run
         while run < self._pause_frames and self._is_quiet(at):
             run += 1
@@ -216,14 +220,15 @@ class AdaptivePlayout:
         return run >= self._pause_frames
 
     def _shorten(self, excess_ns: int) -> None:
-        """Leave out quiet frames that are here, but the last."""
+        """Drop stored quiet frames, except the last."""
         while excess_ns >= self._frame_ns and self._is_quiet(self._next + self._ticks):
             _, self._last_sequence = self._held.pop(self._next)
             self._next += self._ticks
             excess_ns -= self._frame_ns
 
     def _stretch(self, speech: int, playing: int) -> bool:
-        """Play the next `speech` packets in `playing` packets' lengths, if they are here, and a frame to join on to."""
+        """Play the next `speech` packets in the time of `playing` packets, if they and the frame after them are
+        stored."""
         speech, playing = speech * self._each, playing * self._each
         start, ticks, held = self._next, self._ticks, self._held
         if any(start + number * ticks not in held for number in range(speech + 1)):
@@ -239,5 +244,21 @@ class AdaptivePlayout:
 
     @property
     def drained(self) -> bool:
-        """Whether nothing waits."""
+        """Whether nothing is waiting."""
         return not self._held and not self._stretched
+
+
+_USAGE = "adaptive[:WORTH_MS]"
+
+
+def _make(spec: str, rest: str) -> Adaptive:
+    return Adaptive(worth_ms=milliseconds(spec, rest, _USAGE)) if rest else Adaptive()
+
+
+ADAPTIVE = BufferKind(
+    name="adaptive",
+    summary="follows the delay, and stretches and shortens speech to get there",
+    usage=_USAGE,
+    make=_make,
+    look=Look("adaptive", "vermilion", "solid", "square", "slashes"),
+)

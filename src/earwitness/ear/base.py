@@ -107,6 +107,12 @@ class JitterBuffer(Protocol):
         """Whether it looks at how loud frames are: then it is told which ones are quiet."""
         ...
 
+    @property
+    def follows_phone_clock(self) -> bool:
+        """Whether it plays by the clock of the phone that was captured, where a capture shows that; else by an exact
+        clock."""
+        ...
+
     def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> Playout:
         """Start a stream. `quiet[frame]`: whether that frame has no speech in it; may be asked of frames that were put,
         since a phone can decode what it has."""

@@ -1,8 +1,11 @@
-"""A phone's playing clock, read off the stream that it sends.
+"""A phone's playing clock, derived from the stream that it sends.
 
-A softphone takes a frame from its jitter buffer and sends one in the same tick of its sound device, so its outgoing
-RTP shows when it played: packet by packet where it spoke, and on the grid in between where silence suppression kept
-it quiet.
+A softphone takes a frame from its jitter buffer and sends one in the same tick of its sound device. So its outgoing RTP
+shows when it played: packet by packet while it sent, and on the grid in between during silence suppression.
+
+Between reading its jitter buffer and sending its own packet, a phone encodes a frame. The encoding time on the study's
+machines is a fact of each codec (`CodecKind.encoding_takes_ns`), measured on the published captures as the lead for
+which most frames of the recordings are reproduced exactly. It matters only for races between a packet and a tick.
 """
 
 from __future__ import annotations
@@ -13,19 +16,14 @@ from earwitness.arrays import I64
 from earwitness.ear.span import LONGEST_NS, QUIET_NS
 from earwitness.trace.model import LOST, Trace
 
-SENDING_TAKES_NS = {"g711u": 50_000, "g711a": 50_000, "gsm": 120_000, "speex": 400_000, "opus": 2_000_000}
-"""Between reading its jitter buffer and sending its own packet a phone encodes a frame: how long that takes on the
-study's machines, by codec. Measured on the published captures, as the lead at which most frames of the recordings come
-out bit for bit; it decides only races between a packet and a tick."""
-
 
 def playing_clock(outgoing: Trace, tick_ms: int = 20, sending_takes_ns: int = 0) -> I64:
     """The ticks of the phone that sent `outgoing`, (k,) int64 ns on the capture's clock, in order.
 
-    The first is that of the packet with the least timestamp; the last that of the greatest. `outgoing` is the stream as
-    captured at the phone (its `arrived_ns`: when the capture saw each packet leave, `sending_takes_ns` after the
-    tick). Ticks without a packet are put between their neighbours at even distances. Empty where there is no packet,
-    or its timestamps leap over more time than it was sent in, so that they are no clock.
+    They run from the packet with the smallest timestamp to the one with the largest. `outgoing` is the stream as
+    captured at the phone (its `arrived_ns`: when the capture saw each packet leave, `sending_takes_ns` after the tick).
+    Ticks without a packet are interpolated between their neighbours. Empty if there are no packets, or if the
+    timestamps leap over more time than the packets were sent in, so that they are not a clock.
     """
     seen = outgoing.arrived_ns != LOST
     if not bool(np.any(seen)):

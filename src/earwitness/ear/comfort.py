@@ -1,7 +1,7 @@
-"""Comfort noise (RFC 3389): what a phone plays in a pause of which the far end describes the background noise.
+"""Comfort noise (RFC 3389): what a phone plays in a pause whose background noise the sender describes.
 
-A packet of payload type 13 carries a level and reflection coefficients of the noise's spectrum. From its instant on,
-until speech goes on, every frame length of playing without a frame is noise of that level and spectrum.
+A packet of payload type 13 carries a level and the reflection coefficients of the noise spectrum. From its timestamp
+on, until speech resumes, every frame length without a frame is filled with noise of that level and spectrum.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from earwitness.trace.model import Trace
 from earwitness.trace.payload_types import COMFORT_NOISE
 
 OVERLOAD = 4 * 8031
-"""0 dBov is a square wave of this amplitude, the loudest that mu-law has (RFC 3389 3.1), in 16 bits."""
+"""0 dBov is a square wave of this amplitude, the mu-law maximum (RFC 3389 3.1), in 16 bits."""
 NO_NOISE = -1
 _BLOCK = 1 << 20
-"""Samples that are made at once."""
+"""Samples generated at once."""
 _MOST_ORDER = 10
-"""Reflection coefficients that are used: as many as ITU-T G.711 Appendix II sends; RFC 3389 3 permits to use fewer."""
+"""Reflection coefficients used: as many as ITU-T G.711 Appendix II sends; RFC 3389 3 permits using fewer."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise that one packet describes: `rms` in samples, `reflection` coefficients, -1 ... 1, none for white."""
+    """The noise described by one packet: `rms` in samples, `reflection` coefficients in -1 ... 1, none for white
+    noise."""
 
     rms: float
     reflection: tuple[float, ...] = ()
 
     @classmethod
     def parse(cls, payload: bytes) -> Noise | None:
-        """A payload as noise, of any bytes; None for an empty one (RFC 3389 3.1 to 3.3).
+        """Parse a payload of any bytes; None if it is empty (RFC 3389 3.1 to 3.3).
 
-        Coefficients from the first one on that make a filter which would not come to rest are left out: 255 is no
-        coefficient (it would be above 1), and several near 1 are more than 64 bits hold.
+        Coefficients from the first one that would make the filter unstable are ignored: 255 is not a valid coefficient
+        (it would exceed 1), and several close to 1 exceed the precision of 64 bits.
         """
         if not payload:
             return None
@@ -50,7 +51,7 @@ class Noise:
 
     @property
     def synthesis(self) -> F64:
-        """1 and the coefficients a of the all-pole filter 1 / (1 + a1 z^-1 + ...) that colours white noise."""
+        """The coefficients (1, a1, ...) of the all-pole filter 1 / (1 + a1 z^-1 + ...) that colours white noise."""
         a = np.ones(1)
         for k in self.reflection:
             a = np.append(a, 0.0)
@@ -59,17 +60,17 @@ class Noise:
 
     @property
     def stable(self) -> bool:
-        """Whether the filter's sound dies away: all its poles are within the unit circle, as far as they are known."""
+        """Whether the filter is stable: all its poles lie within the unit circle, to numerical precision."""
         return bool(np.all(np.abs(np.roots(self.synthesis)) < 1.0))
 
     @property
     def excitation_rms(self) -> float:
-        """Level of the white noise that comes out of the filter at `rms`: each stage k gains 1 / sqrt(1 - k^2)."""
+        """Level of the white noise that leaves the filter at `rms`: each stage k has a gain of 1 / sqrt(1 - k^2)."""
         return self.rms * float(np.sqrt(np.prod([1.0 - k * k for k in self.reflection])))
 
 
 class ComfortNoise:
-    """Noise for one stream: mutable, the same for the same `seed`."""
+    """Noise generator for one stream: mutable, deterministic for a given `seed`."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
@@ -77,9 +78,9 @@ class ComfortNoise:
         self._memory: list[float] = []
 
     def make(self, noise: Noise, samples: int) -> Pcm:
-        """(samples,) int16 of it, going on from what was made before where that was the same noise."""
+        """(samples,) int16 of this noise, continuing what was made before if it was the same noise."""
         if noise != self._noise:
-            # What one filter remembers may set another ringing, far above its level.
+            # The state of one filter could make another ring far above its level.
             self._noise, self._memory = noise, [0.0] * len(noise.reflection)
         if samples > _BLOCK:
             blocks = [min(_BLOCK, samples - at) for at in range(0, samples, _BLOCK)]
@@ -91,10 +92,10 @@ class ComfortNoise:
 
 
 def coloured(sound: F64, synthesis: F64, memory: list[float]) -> tuple[F64, list[float]]:
-    """(n,) sound through 1 / (1 + a1 z^-1 + ...), and the (p,) memory to go on from; `synthesis` is (1, a1, ..., ap).
+    """Filter (n,) sound with 1 / (1 + a1 z^-1 + ...); also returns the (p,) state. `synthesis` is (1, a1, ..., ap).
 
-    The transposed direct form, sample by sample, as `scipy.signal.lfilter` reckons it: 1 to 3 us a sample. Faster ways
-    (rows at a time) lose the near-unstable filters that a packet may ask for; SciPy is not in the core.
+    Transposed direct form, sample by sample, as in `scipy.signal.lfilter`: 1 to 3 us per sample. Faster ways (rows at a
+    time) fail for the near-unstable filters that a packet may ask for; SciPy is not a core dependency.
     """
     feedback = synthesis[1:].tolist()
     made = []
@@ -108,8 +109,8 @@ def coloured(sound: F64, synthesis: F64, memory: list[float]) -> tuple[F64, list
 def noise_in_force(trace: Trace, played: Replay) -> tuple[I64, dict[int, Noise]]:
     """Which noise fills each pull: (k,) rows of the trace or `NO_NOISE`, and the noises by row.
 
-    A comfort-noise packet is in force where it had arrived when the pull was asked for, comes after the last frame
-    played in order of sending, and its own instant has come; of several the last.
+    A comfort-noise packet applies if it had arrived when the pull was requested, was sent after the last frame played,
+    and its timestamp has been reached; of several, the last one applies.
     """
     k = len(played)
     which: I64 = np.full(k, NO_NOISE, dtype=np.int64)
@@ -122,7 +123,7 @@ def noise_in_force(trace: Trace, played: Replay) -> tuple[I64, dict[int, Noise]]
     pulls = np.flatnonzero((after >= 0) & (played.frame < 0))
     last = handed[after[pulls]]
     sequence = trace.sequence[frames.packet[played.frame[last]]]
-    # Media time as a clock that has run on since the last frame, whether the buffer's does or not.
+    # Media time as a clock that kept running since the last frame, whether or not the buffer's did.
     instant = played.end[last] + (pulls - last - 1) * ticks
     found = _latest(trace, rows, played.asked_ns[pulls], instant)
     there = found != NO_NOISE
@@ -134,7 +135,7 @@ def noise_in_force(trace: Trace, played: Replay) -> tuple[I64, dict[int, Noise]]
 
 
 def _noise_packets(trace: Trace) -> I64:
-    """The rows of comfort-noise packets that arrived and of which bytes are known, in order of sending."""
+    """The rows of comfort-noise packets that arrived with known bytes, in order of sending."""
     if trace.payloads is None:
         return np.zeros(0, dtype=np.int64)
     known = np.isin(trace.payload_type, COMFORT_NOISE) & trace.arrived & (trace.payloads.captured > 0)
@@ -143,10 +144,10 @@ def _noise_packets(trace: Trace) -> I64:
 
 
 def _latest(trace: Trace, rows: I64, asked_ns: I64, instant: I64) -> I64:
-    """For each pull the last of `rows`, in order of sending, that had arrived and whose instant had come, (p,).
+    """For each pull, the last of `rows` in order of sending that had arrived and whose timestamp was reached, (p,).
 
-    Packets are taken up as they arrive, into a tree of the latest up to each timestamp (Fenwick 1994), so that a flood
-    of them costs a logarithm each.
+    Packets are inserted as they arrive into a tree of the latest one up to each timestamp (Fenwick 1994), so that a
+    flood of them costs logarithmic time each.
     """
     stamps, place = np.unique(trace.timestamp[rows], return_inverse=True)
     up_to = np.searchsorted(stamps, instant, side="right").tolist()

@@ -1,13 +1,13 @@
-"""Concealment: what is played where a frame is missing.
+"""Concealment: what is played when a frame is missing.
 
-`silence`  nothing;
-`repeat`   the last frame again, fading to nothing in 60 ms;
-`wsola`    the last sound drawn out by waveform similarity, fading to nothing in 80 ms;
-`codec`    the codec's own (Speex, Opus), else as `wsola`;
-`pjmedia`  as PJMEDIA conceals (`earwitness.ear.pjmedia_ear`): WSOLA 5 ms late for G.711 and GSM, else the codec's own;
-`fec`      the copy in the packet after it where there is one and it is here in time (Opus), else as `codec`.
+`silence`  silence;
+`repeat`   the last frame repeated, fading to silence within 60 ms;
+`wsola`    the last audio prolonged by waveform similarity, fading to silence within 80 ms;
+`codec`    the codec's own concealment (Speex, Opus), otherwise as `wsola`;
+`pjmedia`  PJMEDIA's concealment (`earwitness.ear.pjmedia_ear`): WSOLA 5 ms late for G.711 and GSM, else the codec's
+own; `fec`      the in-band copy in the next packet if it exists and arrives in time (Opus), otherwise as `codec`.
 
-Frames that are there are played untouched, except for the first milliseconds after a gap, which are cross-faded.
+Received frames are played unchanged, except that the first milliseconds after a gap are cross-faded.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec, Decoder
 
 CONCEALMENTS = ("silence", "repeat", "wsola", "codec", "fec", "pjmedia")
-"""Names that `concealer` knows."""
+"""Names accepted by `concealer`."""
 
 
 class Concealer(Protocol):
-    """Joins good frames and gaps into one sound. Mutable, for one stream."""
+    """Joins good frames and gaps into continuous audio. Mutable, one per stream."""
 
     delay: int
-    """Samples by which good frames come out later than they go in."""
+    """Delay of good frames from input to output, samples."""
 
     def good(self, samples: Pcm) -> Pcm:
-        """One or more whole frames that are there; returns as many samples to play."""
+        """Feed one or more complete frames; returns as many samples to play."""
         ...
 
     def missing(self, count: int, next_frame: bytes | None) -> Pcm:
-        """`count` missing frames in a row; `next_frame` is the one after the gap where it is already here."""
+        """`count` consecutive missing frames; `next_frame` is the one after the gap if it has already arrived."""
         ...
 
     def pause(self, count: int) -> Pcm:
-        """`count` frames in which the speaker is silent."""
+        """`count` frame lengths in which the speaker is silent."""
         ...
 
 
 def concealer(name: str, codec: Codec, decoder: Decoder) -> Concealer:
-    """The concealment of that name for a codec, using the stream's own decoder. Raises InputError."""
+    """The named concealment for a codec, using the stream's own decoder. Raises InputError."""
     frame, rate = codec.frame_samples, codec.sample_rate
     if name == "silence":
         return Silence(frame)
     if name == "repeat":
         return Repeat(frame, rate)
     if name == "wsola":
-        return DrawnOut(frame, rate)
+        return Prolong(frame, rate)
     if name == "pjmedia":
         return PjmediaConcealment(codec, decoder)
     if name in ("codec", "fec"):
-        return CodecsOwn(frame, rate, decoder, fec=name == "fec")
+        return CodecConcealment(frame, rate, decoder, fec=name == "fec")
     raise InputError("concealing with", name, "unknown concealment", f"use one of {', '.join(CONCEALMENTS)}")
 
 
 class Silence:
-    """Nothing is played where a frame is missing."""
+    """Plays silence when a frame is missing."""
 
     delay = 0
 
@@ -70,7 +70,7 @@ class Silence:
         self._frame = frame
 
     def good(self, samples: Pcm) -> Pcm:
-        """The frames as they are."""
+        """The frames unchanged."""
         return samples
 
     def missing(self, count: int, next_frame: bytes | None) -> Pcm:
@@ -83,7 +83,7 @@ class Silence:
 
 
 class Repeat:
-    """The last frame is played again, fading linearly to nothing in 60 ms."""
+    """Repeats the last frame, fading linearly to silence within 60 ms."""
 
     delay = 0
     _fade_ms = 60
@@ -95,18 +95,18 @@ class Repeat:
         self._faded = 0
 
     def good(self, samples: Pcm) -> Pcm:
-        """The frames as they are."""
+        """The frames unchanged."""
         self._last, self._faded = samples[-self._frame :], 0
         return samples
 
     def missing(self, count: int, next_frame: bytes | None) -> Pcm:
-        """The last frame, fading on."""
+        """The last frame, fading further."""
         out = np.zeros(count * self._frame, dtype=np.int16)
-        heard = min(count, -(-max(0, self._fade - self._faded) // self._frame))
-        length = heard * self._frame
+        audible = min(count, -(-max(0, self._fade - self._faded) // self._frame))
+        length = audible * self._frame
         gain = 1.0 - (self._faded + np.arange(length)) / self._fade
         self._faded += len(out)
-        out[:length] = (np.tile(self._last, heard) * np.maximum(gain, 0.0)).astype(np.int16)
+        out[:length] = (np.tile(self._last, audible) * np.maximum(gain, 0.0)).astype(np.int16)
         return out
 
     def pause(self, count: int) -> Pcm:
@@ -115,11 +115,11 @@ class Repeat:
         return np.zeros(count * self._frame, dtype=np.int16)
 
 
-class DrawnOut:
-    """The last sound is drawn out by `Extension`, without holding anything back.
+class Prolong:
+    """Prolongs the last audio with `Extension`, without delaying good frames.
 
-    `Extension` plays one cross-fade later than it hears, so it is run that much ahead here: it is only asked at a gap,
-    starting from the sound before it, and what it would have held back has been played already.
+    `Extension` outputs one cross-fade later than its input. Here it is started only at a gap, with the audio before the
+    gap, and advanced by that delay, because the audio it would hold back has already been played.
     """
 
     delay = 0
@@ -132,7 +132,7 @@ class DrawnOut:
         self._ahead: Pcm = np.zeros(0, dtype=np.int16)
 
     def good(self, samples: Pcm) -> Pcm:
-        """The frames as they are, cross-faded with the end of the extension after a gap."""
+        """The frames unchanged, but cross-faded with the end of the extension after a gap."""
         if self._extension is not None:
             overlap = self._extension.overlap
             tail = self._ahead[:overlap]
@@ -145,7 +145,7 @@ class DrawnOut:
         return samples
 
     def missing(self, count: int, next_frame: bytes | None) -> Pcm:
-        """The sound drawn out, fading on."""
+        """The prolonged audio, fading further."""
         length = count * self._frame
         if self._extension is None:
             pitch = self._rate // 400, self._rate // 66
@@ -153,8 +153,8 @@ class DrawnOut:
             recent = self._recent
             pad = -len(recent) % self._frame
             self._extension.good(np.concatenate((np.zeros(pad, dtype=np.int16), recent)))
-            # The first cross-fade of the extension lies over sound that has been played; the step that this
-            # leaves at the join is spread over as long again.
+            # The extension's first cross-fade covers audio already played; the resulting step at the join is spread
+            # over another overlap.
             overlap = self._extension.overlap
             made = self._extension.missing(1)
             self._ahead = made[overlap:].copy()
@@ -166,10 +166,10 @@ class DrawnOut:
         if extra:
             frames = -(-extra // self._frame)
             sounding = min(frames, self._extension.frames_to_silence)
-            drawn = [self._extension.missing(sounding)] if sounding else []
-            # Once it has faded, silence comes out whatever it would be drawn out of.
+            prolonged = [self._extension.missing(sounding)] if sounding else []
+            # Once faded, the output is silence, whatever it is made from.
             silence = np.zeros((frames - sounding) * self._frame, dtype=np.int16)
-            self._ahead = np.concatenate((self._ahead, *drawn, silence))
+            self._ahead = np.concatenate((self._ahead, *prolonged, silence))
         out, self._ahead = self._ahead[:length], self._ahead[length:]
         return out
 
@@ -180,8 +180,8 @@ class DrawnOut:
         return np.zeros(count * self._frame, dtype=np.int16)
 
 
-class CodecsOwn:
-    """The decoder makes up what is missing from its own state, or finds it in the next packet's in-band FEC."""
+class CodecConcealment:
+    """The decoder conceals from its own state, or recovers the frame from the next packet's in-band FEC."""
 
     delay = 0
     _longest_ms = 240
@@ -191,16 +191,16 @@ class CodecsOwn:
         self._most = self._longest_ms * sample_rate // (1000 * frame)
         self._decoder = decoder
         self._fec = fec
-        self._drawn_out = DrawnOut(frame, sample_rate)
+        self._prolong = Prolong(frame, sample_rate)
         self._gap = 0
 
     def good(self, samples: Pcm) -> Pcm:
-        """The frames as they are."""
+        """The frames unchanged."""
         self._gap = 0
-        return self._drawn_out.good(samples)
+        return self._prolong.good(samples)
 
     def missing(self, count: int, next_frame: bytes | None) -> Pcm:
-        """Up to 240 ms from the codec, then silence; the frame before `next_frame` from its FEC."""
+        """Up to 240 ms from the codec, then silence; the frame before `next_frame` is recovered from its FEC."""
         pieces: list[Pcm] = []
         for index in range(count):
             self._gap += 1
@@ -210,7 +210,7 @@ class CodecsOwn:
             if made is None:
                 made = self._decoder.conceal()
                 if made is None:
-                    return np.concatenate([*pieces, self._drawn_out.missing(count - index, None)])
+                    return np.concatenate([*pieces, self._prolong.missing(count - index, None)])
                 if self._gap > self._most:
                     made = np.zeros(self._frame, dtype=np.int16)
             pieces.append(made)
@@ -219,5 +219,5 @@ class CodecsOwn:
     def pause(self, count: int) -> Pcm:
         """Zeros."""
         self._gap = self._most
-        self._drawn_out.pause(0)
+        self._prolong.pause(0)
         return np.zeros(count * self._frame, dtype=np.int16)

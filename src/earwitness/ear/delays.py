@@ -1,4 +1,4 @@
-"""How late packets are: a histogram of delay that forgets, and the playout delay worth waiting for."""
+"""Tracks packet delays in a decaying histogram and derives the best playout delay from it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 _BIN_NS = 5_000_000
 _BINS = 600
 _FIRST_BIN = 100
-"""3 s of delay in steps of 5 ms, from half a second below the first packet's."""
+"""3 s of delay in steps of 5 ms, starting half a second below the first packet's."""
 _EVERY = 10
-"""The target is worked out anew after this many packets, and after each one at first."""
+"""The target is recomputed after this many packets; at the start, after each one."""
 _FEW = 3
-"""Packets from which on their spread says something."""
+"""Packets needed before their spread is meaningful."""
 _SPREADS = 3
-"""So many times the spread of the first packets is the delay to start with."""
+"""The initial delay is this multiple of the spread of the first packets."""
 _EXPERIENCE = 100
-"""Packets after which what was assumed at first no longer counts."""
+"""Packets after which the initial assumption no longer matters."""
 
 
 class Delays:
-    """The delays of a stream's packets over their timestamps, and the one to aim for. Mutable.
+    """The delays of a stream's packets relative to their timestamps, and the target playout delay. Mutable.
 
     The target is the delay T that minimises T + worth_ms * (percent of packets with a delay over T), but at least
-    `least_ms` over the fastest packet. Little is known at first: then it is `first_ms` over the fastest packet, or less
-    where the first packets came evenly.
+    `least_ms` above the fastest packet. At the start, with few observations, it is `first_ms` above the fastest packet,
+    or less if the first packets arrive evenly.
     """
 
     def __init__(self, worth_ms: float, first_ms: float, least_ms: float, memory_s: float, packet_ns: int) -> None:
@@ -36,22 +36,22 @@ class Delays:
         self._growth = math.exp(packet_ns / (memory_s * 1e9))
         self._edges = (np.arange(_BINS) + 1 - _FIRST_BIN) * float(_BIN_NS)
         self._histogram = array("d", bytes(8 * _BINS))
-        self._bins = np.frombuffer(self._histogram)  # the same memory: the one is quick to add to, the other to sum
+        self._bins = np.frombuffer(self._histogram)  # same memory: the array is fast to update, the view fast to sum
         self._lowest, self._highest = _BINS, -1
         self._weight = 1.0
         self._count = 0
         self._origin_ns = self._least_ns = self._most_ns = 0
         self.target_ns = 0
-        """The playing instant of a timestamp is its own plus this, ns."""
+        """A frame plays at its timestamp's time plus this, ns."""
 
     def restart(self) -> None:
-        """The timestamps began anew: what was learned is about another origin."""
+        """Reset after the timestamps restarted: the observations refer to another origin."""
         self._bins.fill(0.0)
         self._lowest, self._highest = _BINS, -1
         self._weight, self._count = 1.0, 0
 
     def add(self, delay_ns: int) -> None:
-        """One packet came `delay_ns` after its timestamp's instant (both on any origin)."""
+        """Record a packet that arrived `delay_ns` after its timestamp's time (both relative to any origin)."""
         if not self._count:
             self._origin_ns = self._least_ns = self._most_ns = delay_ns
             self.target_ns = delay_ns + self._first_ns
@@ -60,7 +60,7 @@ class Delays:
             self._least_ns = delay_ns
         elif delay_ns > self._most_ns and count <= _EXPERIENCE:
             self._most_ns = delay_ns
-        # Newer packets count for more, which is the same as older ones counting for less.
+        # Newer packets get more weight, which is equivalent to older ones losing weight.
         self._weight *= self._growth
         place = (delay_ns - self._origin_ns) // _BIN_NS + _FIRST_BIN
         if not self._lowest <= place <= self._highest:
@@ -73,10 +73,11 @@ class Delays:
     def _aim(self) -> None:
         low, end = self._lowest, self._highest + 1
         on_time = self._bins[low:end].cumsum()
-        # Less what is the same for each: worth_ns * 1.0.
+        # Without the term that is the same for all: worth_ns * 1.0.
         cost = self._edges[low:end] - on_time * (self._worth_ns / on_time[-1])
         best = int(cost.argmin())
-        # Where nobody is waited for, the least delay there is serves as well as any below the first packet.
+        # If it is best to wait for no packet, the smallest available delay serves as well as any below the first
+        # packet.
         wanted = self._edge_ns(0 if self._edge_ns(0) <= cost[best] else low + best)
         spread = min(_SPREADS * (self._most_ns - self._least_ns), self._first_ns)
         assumed = max(min(1.0, _EXPERIENCE / self._count) * spread, self._floor_ns)
@@ -87,5 +88,5 @@ class Delays:
 
     @staticmethod
     def _edge_ns(place: int) -> int:
-        """The upper edge of a bin, over the first packet's delay."""
+        """The upper edge of a bin, relative to the first packet's delay."""
         return (place + 1 - _FIRST_BIN) * _BIN_NS

@@ -1,4 +1,4 @@
-"""The codec frames of a trace: which packet each came in, its timestamp, and its bytes."""
+"""The codec frames of a trace: each one's packet, timestamp and bytes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from earwitness.trace.payload_types import main_payload_type
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Every codec frame of the packets in a trace, packet by packet in the trace's order.
+    """Every codec frame of the packets in a trace, in trace order.
 
-    Arrays of shape (m,): `packet` the row in the trace, `part` the place in the packet, `timestamp` the RTP
-    timestamp (extended). `first` (n,) is the index of each packet's first frame, `count` (n,) how many it has.
-    `overlong`: packets that claim to hold more than is decoded of one.
+    Arrays of shape (m,): `packet` is the row in the trace, `part` the position in the packet, `timestamp` the RTP
+    timestamp (extended). `first` (n,) is the index of each packet's first frame, `count` (n,) its number of frames.
+    `overlong`: packets that claim to hold more speech than is decoded per packet.
     """
 
     stream: Stream
@@ -41,7 +41,7 @@ def frame_ticks(codec: Codec) -> int:
     return codec.frame_samples * codec.clock_rate // codec.sample_rate
 
 
-def frames_per_packet(codec: Codec) -> int:
+def frames_per_ptime(codec: Codec) -> int:
     """Codec frames in one packet of the codec's ptime."""
     return max(1, codec.packet_ms * codec.sample_rate // (1000 * codec.frame_samples))
 
@@ -49,10 +49,10 @@ def frames_per_packet(codec: Codec) -> int:
 def frames_of(trace: Trace, codec: Codec) -> Frames:
     """The frames in each packet of a trace.
 
-    How many frames a packet holds is read from the first whole payload of each size; where the capture cut them
-    all, from a payload of zeros of that size. Packets of another payload type than most (telephone events, comfort
-    noise) hold no frames; of one packet no more than `MOST_PACKET_MS` are decoded. Raises InputError where the trace's
-    RTP clock is not the codec's, or no packet holds a frame.
+    The number of frames per packet is read from the first complete payload of each size; if all of them were cut, from
+    a payload of zeros of that size. Packets whose payload type is not the main one (telephone events, comfort noise)
+    hold no frames. At most `MOST_PACKET_MS` are decoded per packet. Raises InputError if the trace's RTP clock is not
+    the codec's, or no packet holds a frame.
     """
     if trace.clock_rate != codec.clock_rate:
         raise InputError(
@@ -84,22 +84,22 @@ def frames_of(trace: Trace, codec: Codec) -> Frames:
     first = np.cumsum(count) - count
     packet = np.repeat(np.arange(len(trace), dtype=np.int64), count)
     part = np.arange(len(packet), dtype=np.int64) - first[packet]
-    stream = Stream(trace.clock_rate, ticks, frames_per_packet(codec))
+    stream = Stream(trace.clock_rate, ticks, frames_per_ptime(codec))
     return Frames(stream, packet, part, trace.timestamp[packet] + part * ticks, first, count, overlong)
 
 
 def _of_each_size(trace: Trace, rows: I64) -> Iterator[tuple[int, I64]]:
-    """Each size of payload among these rows, and the rows that have it, in order."""
+    """Each payload size among these rows, and the rows that have it, in order."""
     order = rows[np.argsort(trace.size[rows], kind="stable")]
     sizes, begins = np.unique(trace.size[order], return_index=True)
     return zip(sizes.tolist(), np.split(order, begins[1:]), strict=False)
 
 
-def arrivals(trace: Trace, frames: Frames) -> tuple[int, list[int], list[int], list[int], list[int], list[int]]:
+def frame_arrivals(trace: Trace, frames: Frames) -> tuple[int, list[int], list[int], list[int], list[int], list[int]]:
     """The packets that arrived, in order of arrival, as plain lists for the inner loop.
 
-    Returns when the first arrived (ns; 0 where none did), and arrival times since then (ns: Python is quicker with
-    small numbers), first frames, timestamps, frame counts and sequence numbers.
+    Returns the first arrival (ns; 0 if none), and arrival times since then (ns: Python is faster with small integers),
+    first frames, timestamps, frame counts and sequence numbers.
     """
     rows = np.flatnonzero(trace.arrived_ns != LOST)
     rows = rows[np.argsort(trace.arrived_ns[rows], kind="stable")]

@@ -1,4 +1,4 @@
-"""What was heard: a trace, a codec and a phone's ear in; the sound and its ledger out."""
+"""Renders what a phone would have played: a trace, a codec and a jitter buffer in, audio and a ledger out."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.comfort import ComfortNoise
 from earwitness.ear.conceal import concealer
 from earwitness.ear.frames import frames_of
+from earwitness.ear.kind import Foreseeing
 from earwitness.ear.ledger import ledger_table
 from earwitness.ear.levels import quiet_frames
-from earwitness.ear.oracle import Oracle
 from earwitness.ear.payload import REFERENCE_OFFSET, frame_bytes
 from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.render import render
 from earwitness.ear.replay import Replay, replay
 from earwitness.ear.span import leap_seconds, without_leaps
+from earwitness.extras import need
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
+from earwitness.speech.sound import player
 from earwitness.trace.model import Trace
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """What one ear heard of one direction of a call.
+    """What a phone with one jitter buffer played of one direction of a call.
 
     `audio` (k,) int16 at `sample_rate`; sample i was played at `origin_ns` + i / sample_rate on the arrival clock.
     """
@@ -49,46 +51,52 @@ class Heard:
     played: Replay = field(repr=False)
     account: Account = field(repr=False)
     packet_ns: int
-    """Speech in one packet of the codec's ptime, ns."""
+    """Duration of one packet (the codec's ptime), ns."""
     audio_delay_ns: int
-    """Held back inside the phone after the buffer: decoder and concealment, ns."""
+    """Delay added after the buffer by decoder and concealment, ns."""
     lookahead_ns: int
     """The codec's look-ahead, ns."""
     leap_s: float = 0.0
-    """How much more time the RTP timestamps claim than the arrivals took, where that can be no call (`span`), s."""
+    """Excess of RTP timestamp time over arrival time, if it is too large for a call (see `span`), s."""
+
+    def _repr_html_(self) -> str:
+        return player(self.audio, self.sample_rate)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What of the packets cannot be, so that the figures beside it are in doubt."""
-        told: list[str] = []
+        """Implausible packet contents that make the results doubtful."""
+        notes: list[str] = []
         if self.played.frames.overlong:
-            told.append(
-                f"{self.played.frames.overlong} packets claim to hold more than {MOST_PACKET_MS} ms of speech: what is"
-                " beyond that is not decoded"
+            notes.append(
+                f"{self.played.frames.overlong} packets claim to hold more than {MOST_PACKET_MS} ms of speech; the"
+                " excess is not decoded"
             )
         if self.leap_s:
-            told.append(
-                f"the RTP timestamps leap over {self.leap_s:.0f} s in which nothing arrived: delays reckoned from them"
-                " are not to be relied on"
+            notes.append(
+                f"the RTP timestamps leap over {self.leap_s:.0f} s in which nothing arrived; delays derived from them"
+                " are unreliable"
             )
         if skipped := leapt_over(self.trace):
-            told.append(f"{skipped} sequence numbers are skipped for which there was no time: not counted as lost")
-        return tuple(told)
+            notes.append(
+                f"{skipped} sequence numbers were skipped in too short a time for them to be losses; not counted"
+            )
+        return tuple(notes)
 
     @cached_property
     def ledger(self) -> pd.DataFrame:
-        """A row for each frame that was sent and each frame length that was concealed or silent; see `ledger_table`."""
+        """A row for each sent frame and each concealed or silent frame length; see `ledger_table`."""
+        need("data", tried="making a table of", on="what became of each frame")
         return ledger_table(self.trace, self.played, self.account, self.packet_ns, self.audio_delay_ns)
 
     @cached_property
     def playout_delay_ms(self) -> F64:
-        """Played minus arrived, for each frame that was played, ms."""
+        """Playing time minus arrival time of each frame that was played, ms."""
         row, when = self._when_played
         return (when - self.trace.arrived_ns[self.played.frames.packet[row]]) / 1e6
 
     @cached_property
     def frame_delay_ms(self) -> F64:
-        """Mouth to ear of each frame that was played, ms: heard minus spoken, with the codec's look-ahead."""
+        """Mouth-to-ear delay of each frame that was played, ms: played minus spoken, plus the codec's look-ahead."""
         row, when = self._when_played
         frames = self.played.frames
         spoken, _ = spoken_ns(self.trace, self.packet_ns)
@@ -102,13 +110,13 @@ class Heard:
 
     @property
     def mouth_to_ear_basis(self) -> str:
-        """`sent`: true mouth-to-ear delay; `fastest packet`: without the least network delay, which one capture
-        cannot show."""
+        """`sent`: true mouth-to-ear delay; `fastest packet`: excluding the minimum network delay, which a single
+        capture cannot show."""
         return spoken_ns(self.trace, self.packet_ns)[1]
 
     @property
     def playout_delay_mean_ms(self) -> float:
-        """Mean time that played frames waited in the phone, ms; NaN if none was played."""
+        """Mean time between arrival and playing, ms; NaN if no frame was played."""
         return _mean(self.playout_delay_ms)
 
     @property
@@ -118,7 +126,7 @@ class Heard:
 
     @property
     def mouth_to_ear_mean_ms(self) -> float:
-        """Mean over played frames of mouth-to-ear delay, ms (see `mouth_to_ear_basis`); NaN if none was played."""
+        """Mean mouth-to-ear delay of the frames played, ms (see `mouth_to_ear_basis`); NaN if none was played."""
         return _mean(self.frame_delay_ms)
 
     @property
@@ -130,9 +138,9 @@ class Heard:
     def shares(self) -> dict[str, float]:
         """Shares, each 0..1.
 
-        Of the frames that were sent (known or inferred from holes in the sequence numbers, duplicates aside):
-        `played_ratio`, `late_ratio`, `lost_ratio`, `discarded_ratio`, which sum to 1. Of the playing time that was not
-        the speaker's silence: `concealed_ratio`, `stretched_ratio`. Of all playing time: `pause_ratio`.
+        Of the frames sent (known, or inferred from gaps in the sequence numbers; without duplicates): `played_ratio`,
+        `late_ratio`, `lost_ratio`, `discarded_ratio`, which sum to 1. Of the playing time outside the speaker's pauses:
+        `concealed_ratio`, `stretched_ratio`. Of all playing time: `pause_ratio`.
         """
         counted = self.account
         inferred = len(inferred_losses(self.trace)[0]) * self.played.frames.stream.frames_per_packet
@@ -162,19 +170,19 @@ def hear(
 ) -> Heard:
     """Render what a phone with this buffer would have played of a trace.
 
-    `concealment` is one of `earwitness.ear.conceal.CONCEALMENTS`; by default what a phone with this buffer has.
-    `reference` (r,) int16 at the codec's rate: the speech that the far phone looped, needed only where a snap
-    length cut the packets (see `payload.frame_bytes`). `clock_ns`: the phone's own playing clock where known (see
-    `replay`). `seed`: of the comfort noise, which is all that is random here.
-    Deterministic: the same values in give the same bytes out. Raises InputError where the trace is empty, is not of
-    this codec, or cannot be decoded.
+    `concealment` is one of `earwitness.ear.conceal.CONCEALMENTS`; the default is the buffer's usual one.
+    `reference` (r,) int16 at the codec's rate: the speech that the sending phone looped, needed only if a snap length
+    cut the packets (see `payload.frame_bytes`). `clock_ns`: the phone's playing clock if known (see `replay`). `seed`:
+    for the comfort noise, the only random part.
+    Deterministic: equal inputs give equal bytes. Raises InputError if the trace is empty, does not carry this codec, or
+    cannot be decoded.
     """
     ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
     way = concealment or ear.concealment
     frames = frames_of(trace, codec)
     leap_s = leap_seconds(trace)
-    if leap_s and isinstance(ear, Oracle):
-        # It plans by timestamps alone; other buffers begin anew where they leap.
+    if leap_s and isinstance(ear, Foreseeing):
+        # The oracle plans by timestamps alone; other buffers restart where timestamps leap.
         trace = without_leaps(trace)
         frames = frames_of(trace, codec)
     source = frame_bytes(trace, frames, codec, reference, reference_offset)
@@ -184,7 +192,7 @@ def hear(
     if way == "pjmedia":
         decoder = pjmedia_decoder(codec, decoder)
     joined = concealer(way, codec, decoder)
-    # PJMEDIA plays nothing for comfort noise.
+    # PJMEDIA does not play comfort noise.
     comfort = ComfortNoise(seed) if way != "pjmedia" else None
     rendered = render(trace, played, codec, decoder, source, joined, comfort)
     return Heard(

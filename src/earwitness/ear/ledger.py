@@ -1,4 +1,4 @@
-"""The ledger as a table: every frame that was sent, and every gap in the playing, in order of time."""
+"""The ledger as a table: every frame sent and every gap in playing, in time order."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 Columns = dict[str, NDArray[Any]]
 
 NO_PACKET = -1
-"""`packet` of a row that no packet of the trace belongs to."""
+"""`packet` value of rows without a packet in the trace."""
 
 
 def ledger_table(trace: Trace, played: Replay, accounted: Account, packet_ns: int, delay_ns: int = 0) -> pd.DataFrame:
-    """The ledger: a row for each frame that was sent and each frame length of playing that no frame filled.
+    """The ledger: a row for each frame sent, and for each frame length of playing that no frame filled.
 
-    Columns: `packet` (row of the trace, -1 where none), `part` (place in the packet), `sequence`, `timestamp`,
-    `sent_ns`, `arrived_ns`, `due_ns`, `played_ns` (ns on the arrival clock; NA where it did not happen or is not
-    known), `audio_ms` (where in the sound it begins; NaN where not played), `fate`, `playout_delay_ms` (played -
-    arrived) and `delay_ms` (played - spoken, mouth to ear). Frames known only from a hole in the sequence numbers are
-    there too, as lost. Rows are in order of the time that they were played or due.
+    Columns: `packet` (row of the trace, -1 if none), `part` (position in the packet), `sequence`, `timestamp`,
+    `sent_ns`, `arrived_ns`, `due_ns`, `played_ns` (ns on the arrival clock; NA if it did not happen or is unknown),
+    `audio_ms` (start position in the audio; NaN if not played), `fate`, `playout_delay_ms` (played - arrived) and
+    `delay_ms` (played - spoken, mouth to ear). Frames known only from gaps in the sequence numbers are included as
+    lost. Rows are ordered by the time they were played or due.
     """
     frames = played.frames
     frame_ns = frames.stream.frame_ns
@@ -70,7 +70,7 @@ def ledger_table(trace: Trace, played: Replay, accounted: Account, packet_ns: in
 
 
 def _within_pull_ns(played: Replay, accounted: Account) -> I64:
-    """How far into its pull a frame begins, (m,) ns; 0 where media plays at its own speed."""
+    """How far into its pull a frame begins, (m,) ns; 0 if media plays at normal speed."""
     frames = played.frames
     pull = np.maximum(accounted.pull, 0)
     span = np.maximum(played.end[pull] - played.start[pull], 1)
@@ -79,7 +79,7 @@ def _within_pull_ns(played: Replay, accounted: Account) -> I64:
 
 
 def _blank(n: int) -> Columns:
-    """Columns of n rows that belong to no packet."""
+    """Columns of n rows without a packet."""
     unknown = np.full(n, UNKNOWN, dtype=np.int64)
     nothing = np.full(n, np.nan)
     return {
@@ -99,7 +99,7 @@ def _blank(n: int) -> Columns:
 
 
 def _holes(trace: Trace, played: Replay) -> Columns:
-    """Rows of the frames known only from a hole in the sequence numbers."""
+    """Rows of the frames known only from gaps in the sequence numbers."""
     sequence, timestamp = inferred_losses(trace)
     each = played.frames.stream.frames_per_packet
     n = len(sequence) * each
@@ -118,7 +118,7 @@ def _holes(trace: Trace, played: Replay) -> Columns:
 
 
 def _as_table(columns: Columns) -> pd.DataFrame:
-    import pandas as pd  # half a second, which a command that only names a buffer need not wait
+    import pandas as pd  # takes half a second; commands that need no table should not wait for it
 
     table: dict[str, object] = dict(columns)
     for name in ("sent_ns", "arrived_ns", "due_ns", "played_ns"):

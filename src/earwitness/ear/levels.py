@@ -1,4 +1,4 @@
-"""Which frames have speech in them."""
+"""Determines which frames contain speech."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from earwitness.ear.payload import FrameBytes
 from earwitness.speech.codecs.base import Codec, MalformedFrame
 
 _BELOW_LOUDEST = 0.02
-"""-34 dB: a frame this far below the loudest one before it is a pause, not speech."""
+"""-34 dB: a frame this far below the loudest earlier one is a pause, not speech."""
 _SILENCE_RMS = 32.0
-"""-60 dBov: nothing is said so softly."""
+"""-60 dBov: no speech is this quiet."""
 _BLOCK = 1 << 14
-"""Frames of which the sound is held at once."""
+"""Frames whose audio is in memory at once."""
 
 
 def quiet_frames(frames: Frames, codec: Codec, frame_bytes: FrameBytes) -> list[bool]:
-    """For each frame whether it is quiet, judged by it and the frames before it.
+    """For each frame, whether it is quiet, judged from it and the frames before it.
 
-    The frames are decoded in the order of their timestamps, as a phone does that decodes what arrives.
+    Frames are decoded in the order of their timestamps, as a phone decodes arriving packets.
     """
     order = np.argsort(frames.timestamp, kind="stable")
     decoder = codec.decoder()
@@ -31,7 +31,7 @@ def quiet_frames(frames: Frames, codec: Codec, frame_bytes: FrameBytes) -> list[
             sound = decoder.decode_many(frame).astype(np.float32)
             blocks.append(np.sqrt(np.mean(sound * sound, axis=1)))
     except MalformedFrame:
-        # Where a frame cannot be decoded, nothing is known, and nothing is taken for a pause.
+        # If a frame cannot be decoded, treat nothing as a pause.
         return [False] * len(frames)
     rms = np.concatenate(blocks)
     loudest = np.maximum.accumulate(rms) if len(rms) else rms

@@ -1,4 +1,4 @@
-"""What a buffer could do that knew the future: the ceiling to measure others against."""
+"""A jitter buffer that knows the future: an upper bound for real buffers."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from numpy.typing import NDArray
 from earwitness.arrays import F64, I64
 from earwitness.ear.base import CONCEAL, PAUSE, Pull, Stream
 from earwitness.ear.frames import Frames
+from earwitness.ear.kind import BufferKind, milliseconds
 from earwitness.errors import InputError
+from earwitness.looks import Look
 from earwitness.trace.model import Trace
 
 _LONG_PAUSE_NS = 200_000_000
-"""Quiet shorter than this is inside speech."""
+"""Shorter quiet periods are part of speech."""
 _MOST_NS = 4_000_000_000
-"""No stretch of speech is held back further than this."""
+"""Largest delay of a talkspurt."""
 _BISECTIONS = 40
 
 
 @dataclass(frozen=True)
 class Oracle:
-    """Fewest frames missed for a mean delay, all arrivals known beforehand (`oracle:100`).
+    """Fewest missed frames for a mean delay, with all arrivals known in advance (`oracle:100`).
 
-    `delay_ms` is the mean over the frames of speech that are played, of their playing instant beyond the fastest
-    packet's. Each stretch of
-    speech between two pauses (of silence suppression, or 200 ms and more of quiet) has one playout delay; pauses give
-    and take what is between. The delays are those that minimise frames missed + price * (delay - `delay_ms`) summed
-    over the frames played, by dynamic programming over a grid of one packet's length, with the one rule that a stretch
-    cannot begin before the one before it has ended; the price is the least at which the mean delay is not above
-    `delay_ms`, found by bisection. Quiet frames in a pause are played where there is time for them, and not counted.
+    `delay_ms` is the mean, over the speech frames played, of their playing time relative to the fastest packet's. Each
+    talkspurt between two pauses (from silence suppression, or at least 200 ms of quiet) has one playout delay; pauses
+    absorb the differences. The delays minimise frames missed + price * (delay - `delay_ms`), summed over the frames
+    played, by dynamic programming over a grid of one packet length, with one constraint: a talkspurt cannot begin
+    before the previous one has ended. The price is the lowest for which the mean delay does not exceed `delay_ms`,
+    found by bisection. Quiet frames in a pause are played if there is time for them, and not counted.
 
-    So it bounds, up to the grid, how many frames any buffer can play that leaves speech between pauses as it is. It is
-    no bound on a buffer that stretches speech; nor, to the letter, on MOS, which is no function of the frames missed.
+    Up to the grid, this bounds how many frames any buffer can play that leaves the speech between pauses unchanged. It
+    does not bound a buffer that stretches speech, nor, strictly, MOS, which does not depend only on missed frames.
     """
 
     delay_ms: float
     concealment: ClassVar[str] = "wsola"
     wants_levels: ClassVar[bool] = True
+    follows_phone_clock: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.delay_ms <= 10_000:
@@ -51,40 +53,40 @@ class Oracle:
 
     @property
     def spec(self) -> str:
-        """As on the command line."""
+        """The buffer's name on the command line."""
         return f"oracle:{self.delay_ms:g}"
 
     def clock_offset_ns(self, frame_ns: int) -> int:
-        """Not used: an oracle sets its own clock, see `foresee`."""
+        """Unused: an oracle sets its own clock, see `foresee`."""
         return 0
 
     def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> OraclePlayout:
-        """An oracle must be told the future."""
+        """Not possible: an oracle needs the whole trace in advance."""
         raise InputError("opening", self.spec, "it needs the whole trace", "replay it with earwitness.ear.hear")
 
     def foresee(self, trace: Trace, frames: Frames, quiet: Sequence[bool]) -> OraclePlayout:
-        """Plan the playing of a whole trace, of which at least one packet arrived."""
+        """Plan the playing of a whole trace; at least one packet must have arrived."""
         return OraclePlayout(frames.stream, *_plan(trace, frames, quiet, self.delay_ms * 1e6))
 
 
 class OraclePlayout:
-    """A stream played by a plan: the timestamp that each frame length of playing is for, or None for a pause."""
+    """A stream played by a plan: the timestamp for each frame length of playing, or None for a pause."""
 
     def __init__(self, stream: Stream, begin_ns: int, schedule: list[int | None]) -> None:
         self.begin_ns = begin_ns
-        """The first tick of its clock."""
+        """First tick of its clock, ns."""
         self._ticks = stream.frame_ticks
         self._schedule = schedule
         self._at = 0
         self._held: dict[int, int] = {}
 
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
-        """Keep the packet's frames."""
+        """Store the packet's frames."""
         for number in range(count):
             self._held.setdefault(timestamp + number * self._ticks, frame + number)
 
     def pull(self, now_ns: int) -> Pull:
-        """What the plan says, if it is here."""
+        """The planned frame, if it has arrived."""
         place, self._at = self._at, self._at + 1
         start = self._schedule[place] if place < len(self._schedule) else None
         if start is None:
@@ -93,14 +95,14 @@ class OraclePlayout:
 
     @property
     def drained(self) -> bool:
-        """Whether the plan is at its end."""
+        """Whether the plan has ended."""
         return self._at >= len(self._schedule)
 
 
 @dataclass(frozen=True, eq=False)
 class _Spurt:
-    """A stretch of speech: slots (frame lengths after the first timestamp) `start` up to `end`, `frames` in it, and
-    `missed` of them at each delay of the grid."""
+    """A talkspurt: slots (frame lengths after the first timestamp) from `start` to `end`, its number of `frames`, and
+    how many of them are `missed` at each delay of the grid."""
 
     start: int
     end: int
@@ -109,7 +111,7 @@ class _Spurt:
 
 
 def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) -> tuple[int, list[int | None]]:
-    """The first tick, and the timestamp for each frame length from then on."""
+    """The first tick, and the timestamp for each frame length after it."""
     stream = frames.stream
     rate, ticks, tick = stream.clock_rate, stream.frame_ticks, stream.frame_ns * stream.frames_per_packet
     arrived_ns = trace.arrived_ns[frames.packet]
@@ -137,7 +139,7 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
     written = 0
     for number, (spurt, delay) in enumerate(zip(spurts, chosen, strict=True)):
         shift = delay * stream.frames_per_packet
-        # The quiet after it goes on at the same delay, until the next stretch takes over.
+        # The quiet frames after it continue at the same delay until the next talkspurt begins.
         until = spurts[number + 1].start if number + 1 < len(spurts) else int(slot[-1]) + 1
         low, high = np.searchsorted(slot, [spurt.start, until])
         begin = spurt.start + shift
@@ -153,7 +155,7 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
 
 
 def _spurts(slot: I64, is_quiet: NDArray[np.bool_], excess: I64, grid: I64, pause: int) -> list[_Spurt]:
-    """Cut the stream where the slots jump or it is quiet for long."""
+    """Split the stream where the slots jump or a long quiet period occurs."""
     loud = np.flatnonzero(~is_quiet)
     if not len(loud):
         loud = np.arange(len(slot))
@@ -167,13 +169,13 @@ def _spurts(slot: I64, is_quiet: NDArray[np.bool_], excess: I64, grid: I64, paus
         inside = np.sort(excess[begin : end + 1])
         missed = len(inside) - np.searchsorted(inside, grid, side="right")
         spurts.append(_Spurt(int(slot[begin]), int(slot[end]) + 1, len(inside), missed.astype(np.float64)))
-    # What is quiet at the very beginning is played with the first stretch.
+    # Quiet frames at the very beginning play with the first talkspurt.
     spurts[0] = _Spurt(int(slot[0]), spurts[0].end, spurts[0].frames, spurts[0].missed)
     return spurts
 
 
 def _cheapest(spurts: list[_Spurt], grid: I64, delay_ns: float, each: int) -> list[int]:
-    """The delay of each stretch, as an index into the grid: the fewest missed with a mean of at most `delay_ns`."""
+    """The delay of each talkspurt as a grid index: fewest frames missed with a mean delay of at most `delay_ns`."""
     steps = (grid - delay_ns) / float(grid[1])
     played = [spurt.frames - spurt.missed for spurt in spurts]
     low, high = 0.0, 1.0
@@ -190,15 +192,15 @@ def _cheapest(spurts: list[_Spurt], grid: I64, delay_ns: float, each: int) -> li
 
 
 def _dynamic(spurts: list[_Spurt], costs: list[F64], each: int) -> list[int]:
-    """The places in the grid with the least total cost, no stretch beginning before the last has ended."""
+    """The grid indices with the lowest total cost, if no talkspurt begins before the previous one has ended."""
     behind: list[I64] = []
     value = costs[0]
     count = len(value)
     for (last, spurt), cost in zip(pairwise(spurts), costs[1:], strict=True):
-        # A later stretch may have less delay by as much as the pause before it lasts.
+        # A later talkspurt can have a delay shorter by the length of the pause before it.
         reach = np.minimum(np.arange(count) + (spurt.start - last.end) // each, count - 1)
         least = np.minimum.accumulate(value)
-        # Where the least so far was reached.
+        # Index at which the minimum so far was reached.
         where = np.maximum.accumulate(np.where(value == least, np.arange(count), 0))
         behind.append(where[reach])
         value = least[reach] + cost
@@ -206,3 +208,14 @@ def _dynamic(spurts: list[_Spurt], costs: list[F64], each: int) -> list[int]:
     for back in reversed(behind):
         chosen.append(int(back[chosen[-1]]))
     return chosen[::-1]
+
+
+_USAGE = "oracle:MS"
+
+ORACLE = BufferKind(
+    name="oracle",
+    summary="a bound: the best that delays between pauses can be, knowing the whole trace",
+    usage=_USAGE,
+    make=lambda spec, rest: Oracle(milliseconds(spec, rest, _USAGE)),
+    look=Look("oracle (bound)", "black", "dotted", "none"),
+)

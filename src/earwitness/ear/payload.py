@@ -1,4 +1,4 @@
-"""Where a frame's bytes come from: the capture, or the reference where a snap length cut them off."""
+"""Provides the bytes of each frame: from the capture, or re-encoded from the reference if a snap length cut them."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from earwitness.speech.codecs.base import Codec, MalformedFrame
 from earwitness.trace.model import Trace
 
 REFERENCE_OFFSET = 160
-"""RTP timestamp, in samples, of the packet that carries the reference's first sample, for a phone that starts its
-file and its timestamps with the call (as PJSIP does, one 20 ms frame late)."""
+"""RTP timestamp, in samples, of the packet with the reference's first sample, for a phone that starts its file and its
+timestamps with the call (as PJSIP does, one 20 ms frame late)."""
 
 _DENSE = 4
-"""A stream with more holes than this many slots a frame is not filled up (a restart of the timestamps)."""
+"""A stream with more than this many slots per frame is not filled up (its timestamps restarted)."""
 
 
 class FrameBytes(Protocol):
     """The encoded frames of a trace, by index."""
 
     def __call__(self, frame: int) -> bytes:
-        """The bytes of frame `frame`; raises MalformedFrame where they cannot be had."""
+        """The bytes of frame `frame`; raises MalformedFrame if they are not available."""
         ...
 
 
 def frame_bytes(
     trace: Trace, frames: Frames, codec: Codec, reference: Pcm | None = None, offset: int = REFERENCE_OFFSET
 ) -> FrameBytes:
-    """The frames' bytes: from the capture where it has whole packets, else re-made from the reference.
+    """The frames' bytes: from the capture if it has complete packets, otherwise re-encoded from the reference.
 
     `reference` (r,) int16 at the codec's sample rate is what the speaker's phone played in a loop; the frame with RTP
-    timestamp t begins at sample (t * sample_rate / clock_rate - offset) mod r of it. Raises InputError where packets
-    were cut and there is no reference.
+    timestamp t begins at sample (t * sample_rate / clock_rate - offset) mod r of it. Raises InputError if packets were
+    cut and there is no reference.
     """
     if is_whole(trace):
         return Captured(trace, frames, codec)
     if reference is None:
-        have = "no payload bytes are in it"
+        have = "it has no payload bytes"
         if trace.payloads is not None:
             kept = int(np.max(trace.payloads.captured))
             have = f"a snap length cut its packets to {kept} of {int(np.max(trace.size))} payload bytes"
@@ -50,12 +50,12 @@ def frame_bytes(
 
 
 def is_whole(trace: Trace) -> bool:
-    """Whether the trace has every byte of every payload."""
+    """Whether every payload was captured completely."""
     return not len(trace) or (trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)))
 
 
 class Captured:
-    """Frames as they are in the capture."""
+    """Frames as captured."""
 
     def __init__(self, trace: Trace, frames: Frames, codec: Codec) -> None:
         self._payloads = trace.payloads
@@ -78,9 +78,9 @@ class Captured:
 
 
 class Remade:
-    """Frames encoded again from the looped reference, in the order of their timestamps, once.
+    """Frames re-encoded from the looped reference, once, in the order of their timestamps.
 
-    The encoder hears everything from the first frame to the last, as the sender's did, also what never arrived.
+    The encoder processes everything from the first frame to the last, like the sender's, including what never arrived.
     """
 
     def __init__(self, frames: Frames, codec: Codec, reference: Pcm, offset: int) -> None:
@@ -89,7 +89,7 @@ class Remade:
         length, ticks = codec.frame_samples, frames.stream.frame_ticks
         slot = frames.timestamp // ticks
         wanted, first = np.unique(slot, return_index=True)
-        # In whole seconds and the rest, so that the product fits 64 bits.
+        # Split into whole seconds and remainder, so that the product fits 64 bits.
         seconds, rest = np.divmod(frames.timestamp[first], codec.clock_rate)
         begin = seconds * codec.sample_rate + rest * codec.sample_rate // codec.clock_rate
         if 0 < wanted[-1] - wanted[0] < _DENSE * len(wanted):

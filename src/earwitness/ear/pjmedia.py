@@ -1,8 +1,8 @@
 """The jitter buffer of PJMEDIA 2.x, the media stack of the published study's phones (PJSIP 2.6).
 
-Written from its documented behaviour (docs.pjsip.org, "Jitter buffer features and operations") and the observed one:
-frames are indexed by RTP timestamp; an empty buffer starts anew at whatever comes next; the depth follows the largest
-recent burst of puts between gets; depth beyond that is shed one frame at a time ("progressive discard").
+Written from its documented behaviour (docs.pjsip.org, "Jitter buffer features and operations") and from observation:
+frames are indexed by RTP timestamp; an empty buffer restarts with the next packet; the depth follows the largest recent
+burst of puts between gets; excess depth is discarded one frame at a time ("progressive discard").
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from earwitness.ear.base import CONCEAL, Pull, Stream
+from earwitness.ear.kind import BufferKind
 from earwitness.errors import InputError
+from earwitness.looks import Look
 
 _SHED = -1
-"""What is in the place of a frame that was shed."""
+"""Marks the place of a discarded frame."""
 _MISORDER, _DROPOUT = 100, 3000
-"""Frames behind that make a restart, and frames ahead that do."""
+"""Distance behind, and ahead, in frames, that counts as a restart."""
 _WARM_UP = 10
 """Alternations of put and get before the burst level is measured."""
 _STABLE = 20
@@ -26,13 +28,13 @@ _STABLE = 20
 
 @dataclass(frozen=True)
 class Pjmedia:
-    """PJMEDIA's adaptive buffer with its settings; the defaults are those of the study's phones (`pjmedia`).
+    """PJMEDIA's adaptive buffer and its settings; the defaults are those of the study's phones (`pjmedia`).
 
-    `capacity_ms`: all that it holds. `prefetch_ms`: the initial prefetch; 0 switches prefetching off altogether, else
-    playing waits, at first and each time the buffer runs empty, for as many frames as the burst level says, between
-    `min_prefetch_ms` (0: one frame) and `max_prefetch_ms` (0: 4/5 of the capacity). `discard_gap_ms`: least stream time
-    between two frames shed. `discard_fast_ms`, `discard_slow_ms`: stream time to shed one frame of excess at burst
-    level 1 and at burst level 100.
+    `capacity_ms`: total capacity. `prefetch_ms`: the initial prefetch; 0 disables prefetching. Otherwise playing waits,
+    at the start and whenever the buffer runs empty, for as many frames as the burst level, limited to `min_prefetch_ms`
+    (0: one frame) and `max_prefetch_ms` (0: 4/5 of the capacity). `discard_gap_ms`: minimum stream time between two
+    discarded frames. `discard_fast_ms`, `discard_slow_ms`: stream time to discard one frame of excess at burst level 1
+    and at burst level 100.
     """
 
     capacity_ms: int = 500
@@ -43,6 +45,7 @@ class Pjmedia:
     discard_fast_ms: int = 2000
     discard_slow_ms: int = 10_000
     wants_levels: ClassVar[bool] = False
+    follows_phone_clock: ClassVar[bool] = True
     concealment: ClassVar[str] = "pjmedia"
 
     def __post_init__(self) -> None:
@@ -56,24 +59,17 @@ class Pjmedia:
 
     @property
     def spec(self) -> str:
-        """As on the command line."""
-        names = (
-            ("capacity", "capacity_ms"),
-            ("prefetch", "prefetch_ms"),
-            ("min", "min_prefetch_ms"),
-            ("max", "max_prefetch_ms"),
-            ("gap", "discard_gap_ms"),
-            ("fast", "discard_fast_ms"),
-            ("slow", "discard_slow_ms"),
-        )
+        """The buffer's name on the command line."""
         standard = Pjmedia()
         changed = [
-            f"{name}={getattr(self, key)}" for name, key in names if getattr(self, key) != getattr(standard, key)
+            f"{name}={getattr(self, key)}"
+            for name, key in _SETTINGS.items()
+            if getattr(self, key) != getattr(standard, key)
         ]
         return "pjmedia" + (":" + ",".join(changed) if changed else "")
 
     def clock_offset_ns(self, frame_ns: int) -> int:
-        """Its sound device's clock knows nothing of the packets."""
+        """Its sound device's clock is independent of the packets."""
         return 0
 
     def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> PjmediaPlayout:
@@ -82,10 +78,10 @@ class Pjmedia:
 
 
 class PjmediaPlayout:
-    """A stream passing through PJMEDIA's buffer.
+    """A stream in PJMEDIA's buffer.
 
-    Frames wait in places `origin` ... `origin + size - 1`, numbered by RTP timestamp over frame length. A place may
-    hold a frame, be empty (a missing frame), or be shed; `size - shed` is the depth that all decisions look at.
+    Frames wait in places `origin` ... `origin + size - 1`, numbered by RTP timestamp over frame length. A place can
+    hold a frame, be empty (a missing frame), or be shed (discarded); decisions are based on the depth, `size - shed`.
     """
 
     def __init__(self, settings: Pjmedia, stream: Stream) -> None:
@@ -116,7 +112,7 @@ class PjmediaPlayout:
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
         """Store the packet's frames."""
         place = timestamp // self._ticks
-        if count == 1:  # as in most streams, and no range is made for it
+        if count == 1:  # the usual case, without the cost of a range
             self._put_frame(frame, place)
             return
         for offset in range(count):
@@ -145,12 +141,12 @@ class PjmediaPlayout:
             self._shed_excess(depth)
 
     def _make_room(self, place: int) -> bool:
-        """Bring `place` within the buffer's reach; False if it is too late to play."""
+        """Make `place` fit into the buffer; False if it is too late to play."""
         behind = self._origin - place
         if behind > 0:
             if behind < _MISORDER:
                 return False
-            # The sender started its count afresh: what waits is moved to come before it.
+            # The sender restarted its numbering: move the waiting frames in front of the new ones.
             shift = place - self._size - self._origin
             self._places = {at + shift: frame for at, frame in self._places.items()}
             self._origin += shift
@@ -175,7 +171,7 @@ class PjmediaPlayout:
             self._size -= 1
 
     def _shed_excess(self, depth: int) -> None:
-        """Mark one frame to be skipped where the depth has long been more than the bursts need."""
+        """Mark one frame for skipping if the depth has long exceeded what the bursts need."""
         level = self._level if self._level > self._burst else self._burst
         if depth <= level:
             self._shed_distance = 0
@@ -197,11 +193,11 @@ class PjmediaPlayout:
             self._shed_last = place
 
     def pull(self, now_ns: int) -> Pull:
-        """The oldest frame; nothing where it is missing, follows one that was shed, or the buffer is empty."""
+        """The oldest frame; `CONCEAL` if it is missing, follows a discarded one, or the buffer is empty."""
         ticks = self._ticks
         here = self._origin * ticks
         if self._empty_since_ns == now_ns:
-            # Found empty, the buffer is not asked again for the rest of the tick.
+            # Once found empty, the buffer is not asked again in the same tick.
             return CONCEAL, here, here
         pulled = CONCEAL, here, here
         if self._filling:
@@ -229,7 +225,7 @@ class PjmediaPlayout:
         return pulled
 
     def _end_of_burst(self) -> None:
-        """A get after puts: learn from how many there were."""
+        """A get after puts: learn from their number."""
         if not self._measuring:
             self._alternations += 1
             if self._alternations < _WARM_UP:
@@ -256,5 +252,37 @@ class PjmediaPlayout:
 
     @property
     def drained(self) -> bool:
-        """Whether nothing waits, or what does has too few behind it to be played ever."""
+        """Whether nothing waits, or too few frames for playing ever to resume."""
         return self._size == 0 or self._filling
+
+
+_SETTINGS = {
+    "capacity": "capacity_ms",
+    "prefetch": "prefetch_ms",
+    "min": "min_prefetch_ms",
+    "max": "max_prefetch_ms",
+    "gap": "discard_gap_ms",
+    "fast": "discard_fast_ms",
+    "slow": "discard_slow_ms",
+}
+"""Fields by option."""
+_USAGE = "pjmedia[:capacity=MS,prefetch=MS,min=MS,max=MS,gap=MS,fast=MS,slow=MS]"
+
+
+def _make(spec: str, rest: str) -> Pjmedia:
+    settings: dict[str, int] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        if key not in _SETTINGS or not (value.isascii() and value.isdigit()):
+            raise InputError("using the jitter buffer", repr(spec), f"cannot read {part!r}", f"use {_USAGE}")
+        settings[_SETTINGS[key]] = int(value)
+    return Pjmedia(**settings)
+
+
+PJMEDIA = BufferKind(
+    name="pjmedia",
+    summary="that of PJMEDIA, the published study's phones",
+    usage=_USAGE,
+    make=_make,
+    look=Look("PJMEDIA", "green", "dash-dot", "triangle", "dots"),
+)

@@ -1,4 +1,4 @@
-"""What PJMEDIA does with the frames that its buffer hands out: decode, conceal, and give up after 240 ms."""
+"""What PJMEDIA does with the frames from its buffer: decode, conceal, and stop concealing after 240 ms."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.ear.wsola import Extension
 from earwitness.speech.codecs.base import Codec, Decoder, MalformedFrame
+from earwitness.speech.codecs.registry import CODECS
 
 LONGEST_MS = 240
-"""Concealment without a good frame in between ends after this."""
+"""Longest concealment without a good frame in between."""
 
 
 class PjmediaConcealment:
-    """PJMEDIA's concealment of G.711 and GSM: WSOLA, frame by frame, 5 ms late; of Speex: the codec's own.
+    """PJMEDIA's concealment: WSOLA, frame by frame and 5 ms late, for G.711 and GSM; the codec's own for Speex.
 
-    Before the first good frame there is nothing to draw out, but the extension already fades, so that the first frame
-    rises from silence. A gap longer than 240 ms is silence from there on, and the extension stays as it was until the
-    next good frame.
+    Before the first good frame there is nothing to prolong, but the extension already fades, so the first frame rises
+    from silence. After 240 ms a gap continues as silence, and the extension's state is kept until the next good frame.
     """
 
     def __init__(self, codec: Codec, decoder: Decoder) -> None:
@@ -28,19 +28,20 @@ class PjmediaConcealment:
         self._made = 0
         self._decoder = decoder
         self._extension: Extension | None = None
-        if codec.name not in ("speex", "opus"):
+        kind = CODECS.find(codec.name)
+        if kind is None or not kind.has_own_concealment:
             self._extension = Extension(codec.frame_samples, codec.sample_rate)
         self.delay = self._extension.delay if self._extension else 0
-        if codec.name == "opus":
+        if kind is not None and kind.held_back_by_pjmedia:
             self.delay = codec.frame_samples
 
     def good(self, samples: Pcm) -> Pcm:
-        """Good frames end the gap."""
+        """Good frames, which end a gap."""
         self._made = 0
         return self._extension.good(samples) if self._extension else samples
 
     def missing(self, count: int, next_frame: bytes | None) -> Pcm:
-        """Missing frames, and empty instants, also those in a speaker's pause: PJMEDIA does not know the difference."""
+        """Missing frames and empty ticks, including those in a speaker's pause: PJMEDIA cannot distinguish them."""
         make = max(0, min(count, self._most - self._made))
         self._made += make
         silence = np.zeros((count - make) * self._frame, dtype=np.int16)
@@ -52,15 +53,15 @@ class PjmediaConcealment:
         return np.concatenate([*(one for one in made if one is not None), silence])
 
     def pause(self, count: int) -> Pcm:
-        """Never asked for by PJMEDIA's own buffer; with another buffer, as if frames were missing."""
+        """Treated as missing frames. PJMEDIA's own buffer never reports a pause."""
         return self.missing(count, None)
 
 
 class HeldBack:
-    """PJMEDIA's Opus decoder: it keeps the newest frame back, and gives out the one before.
+    """PJMEDIA's Opus decoder: holds back the newest frame and returns the one before.
 
-    So when a frame is missing the one kept is played first, then the codec conceals; and when frames come again the
-    in-band FEC in the first one fills its predecessor's place. Everything plays one frame later.
+    When a frame is missing, the held frame is played first, then the codec conceals; when frames arrive again, the
+    in-band FEC of the first one fills its predecessor's place. Everything plays one frame later.
     """
 
     def __init__(self, decoder: Decoder, frame: int) -> None:
@@ -70,12 +71,12 @@ class HeldBack:
         self._kept: bytes | None = None
 
     def decode(self, frame: bytes) -> Pcm:
-        """The frame before this one."""
+        """Decode the frame before this one."""
         before: Pcm = self.decode_many([frame])[0]
         return before
 
     def decode_many(self, frames: Sequence[bytes]) -> Pcm:
-        """The frames before these, (n, frame_samples) int16."""
+        """Decode the frames before these, (n, frame_samples) int16."""
         if not frames:
             return np.zeros((0, self._frame), dtype=np.int16)
         kept, self._kept = self._kept, frames[-1]
@@ -93,7 +94,7 @@ class HeldBack:
         return np.concatenate((first[None, :], self._decoder.decode_many(frames[:-1])))
 
     def conceal(self) -> Pcm | None:
-        """The frame kept back, else what the codec makes up."""
+        """The held frame, else the codec's concealment."""
         if not self._begun:
             return np.zeros(self._frame, dtype=np.int16)
         kept, self._kept = self._kept, None
@@ -103,10 +104,11 @@ class HeldBack:
             return self._decoder.conceal()
 
     def recover(self, next_frame: bytes) -> Pcm | None:
-        """FEC is used when the next frame is played, not here."""
+        """Unused: FEC is applied when the next frame is played."""
         return None
 
 
 def pjmedia_decoder(codec: Codec, decoder: Decoder) -> Decoder:
-    """The decoder as PJMEDIA runs it: Opus through `HeldBack`, others as they are."""
-    return HeldBack(decoder, codec.frame_samples) if codec.name == "opus" else decoder
+    """The decoder as PJMEDIA runs it: Opus through `HeldBack`, others unchanged."""
+    kind = CODECS.find(codec.name)
+    return HeldBack(decoder, codec.frame_samples) if kind is not None and kind.held_back_by_pjmedia else decoder

@@ -1,4 +1,4 @@
-"""From what a buffer handed out to the sound that was heard."""
+"""Turns what a buffer returned into audio."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NOTHING: Pcm = np.zeros(0, dtype=np.int16)
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """`audio` (k * frame_samples,) int16, the sound of each pull in order; `malformed` the frames that the decoder
-    refused, which were concealed."""
+    """`audio` (k * frame_samples,) int16, the audio of each pull in order; `malformed`: the frames that the decoder
+    rejected, which were concealed."""
 
     audio: Pcm
     malformed: tuple[int, ...]
@@ -40,12 +40,12 @@ def render(
     concealer: Concealer,
     comfort: ComfortNoise | None = None,
 ) -> Rendered:
-    """Decode what a buffer handed out, in the order of playing; stretch what is to be played faster or slower, and
-    conceal what was not there. With `comfort` a pause whose noise is known (RFC 3389) is filled with that."""
+    """Decode what a buffer returned, in playing order; stretch what plays faster or slower, conceal what is missing.
+    With `comfort`, pauses with known background noise (RFC 3389) are filled with it."""
     pieces: list[Pcm] = []
     malformed: list[int] = []
     frame, ticks = played.frame, played.frames.stream.frame_ticks
-    # Runs of frames, of stretched frames, of gaps and of pauses, each done at once.
+    # Process runs of frames, stretched frames, gaps and pauses as a whole.
     span = played.end - played.start
     kind = np.where(frame >= 0, np.where(span == ticks, _PLAIN, np.where(span > ticks, _FASTER, _SLOWER)), frame)
     if comfort is not None:
@@ -69,7 +69,7 @@ def render(
             run = [one for one, _ in stretched_frames(played, np.arange(begin, end), arrived_ns)]
             natural = _decode_run(run, decoder, frame_bytes, concealer, malformed) if run else _NOTHING
             if len(natural) < least_samples(codec.sample_rate):
-                # Frames of which the timestamps are off the grid: too few lie in the media that was to be stretched.
+                # Timestamps off the frame grid: too few frames lie in the media to be stretched.
                 pieces.append(concealer.missing(end - begin, None))
             else:
                 pieces.append(stretch(natural, (end - begin) * codec.frame_samples, codec.sample_rate))
@@ -77,7 +77,7 @@ def render(
 
 
 def _frame_after_gap(trace: Trace, played: Replay, end: int, frame_bytes: FrameBytes) -> bytes | None:
-    """The frame that follows the gap before pull `end`, where it had arrived when the gap was played."""
+    """The frame after the gap before pull `end`, if it had arrived when the gap was played."""
     if end >= len(played) or played.frame[end] < 0 or played.start[end] != played.end[end - 1]:
         return None
     following = int(played.frame[end])
@@ -92,11 +92,11 @@ def _frame_after_gap(trace: Trace, played: Replay, end: int, frame_bytes: FrameB
 def _decode_run(
     run: list[int], decoder: Decoder, frame_bytes: FrameBytes, concealer: Concealer, malformed: list[int]
 ) -> Pcm:
-    """Consecutive frames that are there."""
+    """Decode consecutive available frames."""
     try:
         return concealer.good(decoder.decode_many([frame_bytes(index) for index in run]).reshape(-1))
     except MalformedFrame:
-        # The decoder has heard the frames before the bad one already; it hears them again, which it forgets soon.
+        # The decoder has already seen the frames before the bad one; it sees them again, with only a brief effect.
         return np.concatenate([_decode_one(index, decoder, frame_bytes, concealer, malformed) for index in run])
 
 

@@ -1,4 +1,4 @@
-"""A trace through a jitter buffer: arrivals and the playing clock, merged in time."""
+"""Plays a trace through a jitter buffer: merges arrivals and clock ticks in time order."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 from earwitness.arrays import I64
 from earwitness.ear.base import JitterBuffer, Playout, Pull
-from earwitness.ear.frames import Frames, arrivals
-from earwitness.ear.oracle import Oracle
+from earwitness.ear.frames import Frames, frame_arrivals
+from earwitness.ear.kind import Foreseeing
 from earwitness.ear.span import LONGEST_NS, checked_span
 from earwitness.errors import InputError
 from earwitness.trace.model import Trace
 
 _BLOCK = 1 << 16
-"""Ticks of which the pulls are kept as objects, which take ten times the memory of their numbers."""
+"""Ticks whose pulls are kept as objects, which need ten times the memory of plain numbers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """What a buffer handed out. Arrays of shape (k,), one entry per pull: when it was asked for, when it began to play
-    (the frames of one tick are asked for together and play one after the other), the frame (or `CONCEAL`, `PAUSE`),
-    and the RTP timestamps of the media it covers."""
+    """What a buffer returned. Arrays of shape (k,), one entry per pull: when it was requested, when it began to play
+    (the frames of one tick are requested together and play one after the other), the frame (or `CONCEAL`, `PAUSE`), and
+    the RTP timestamps it covers."""
 
     frames: Frames
     asked_ns: I64
@@ -46,23 +46,23 @@ def replay(
 ) -> Replay:
     """Play a trace through a buffer.
 
-    `quiet`: for each frame whether there is no speech in it, for buffers that want to know.
+    `quiet`: for each frame, whether it contains no speech; used by buffers with `wants_levels`.
 
-    `clock_ns`: the instants, on the arrival clock, at which the phone's sound device asked for a packet's length of
-    sound (`frames_per_packet` frames), where they are known (a phone's own outgoing stream shows them). Packets that
-    arrived before the first of them found no media open and are not heard. Without, the clock is exact, starts at the
-    first arrival (plus what the buffer asks for) and runs until all is played.
-    A packet that arrives at the very instant of a tick is there in time.
-    Raises InputError where nothing arrived, or over a longer time than a call lasts (`span`).
+    `clock_ns`: the times, on the arrival clock, at which the phone's sound device requested a packet's length of audio
+    (`frames_per_packet` frames), if known (a phone's own outgoing stream shows them). Packets that arrived before the
+    first of them are not heard, because the phone's media was not running yet. By default the clock is exact, starts at
+    the first arrival (plus the buffer's offset) and runs until everything has been played.
+    A packet that arrives exactly at a tick is in time.
+    Raises InputError if nothing arrived, or over a longer time than a call can last (`span`).
     """
-    began_ns, times, first, timestamps, counts, sequences = arrivals(trace, frames)
+    began_ns, times, first, timestamps, counts, sequences = frame_arrivals(trace, frames)
     if not times:
         raise InputError(
             "replaying", trace.source or "the trace", "no packet arrived", "give a capture with RTP in this direction"
         )
     checked_span(trace, times[-1], len(times))
     stream = frames.stream
-    foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Oracle) else None
+    foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Foreseeing) else None
     playout: Playout = foreseen or buffer.open(stream, quiet)
     put, pull = playout.put, playout.pull
     pulls: list[Pull] = []
@@ -76,7 +76,7 @@ def replay(
     else:
         ticks = (np.asarray(clock_ns, dtype=np.int64) - began_ns).tolist()
         if not ticks or len(ticks) * burst * stream.frame_ns > LONGEST_NS:
-            length = "has no tick" if not ticks else "lasts more than four hours"
+            length = "has no ticks" if not ticks else "lasts more than four hours"
             raise InputError("replaying", trace.source or "the trace", f"its clock {length}", "cut the capture")
         unheard = int(np.searchsorted(times, ticks[0]))
     packets = islice(zip(times, first, timestamps, counts, sequences, strict=True), unheard, None)
@@ -102,7 +102,7 @@ def replay(
 
 
 def _numbers(pulls: list[Pull]) -> I64:
-    """The pulls as (k, 3) numbers; the list is empty afterwards."""
+    """The pulls as a (k, 3) array; empties the list."""
     table = np.fromiter(chain.from_iterable(pulls), dtype=np.int64, count=3 * len(pulls)).reshape(-1, 3)
     pulls.clear()
     return table
@@ -118,7 +118,7 @@ def _own_clock(begin_ns: int, last_ns: int, tick_ns: int) -> list[int]:
 
 
 def _until_drained(playout: Playout, last_ns: int, tick_ns: int, burst: int, pulls: list[Pull]) -> list[int]:
-    """Keep pulling after the last arrival until nothing is left; the instants of those ticks."""
+    """Keep pulling after the last arrival until the buffer is empty; returns the times of those ticks."""
     ticks: list[int] = []
     now = last_ns
     while not playout.drained and now - last_ns < LONGEST_NS:

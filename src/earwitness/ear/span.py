@@ -1,7 +1,7 @@
-"""How long a replay may be: bounded by how many packets arrived and over what time, never by what they claim.
+"""Limits how long a replay may be, by how many packets arrived and when, never by what they claim.
 
-A packet's arrival was observed; its timestamp and sequence number are the far phone's word, which may leap by hours
-from one packet to the next. So playing is bounded by arrivals, and so is what is believed of timestamps.
+Arrival times were observed; timestamps and sequence numbers are claims of the sender and may leap by hours from one
+packet to the next. So both the playing time and the trust in timestamps are bounded by the arrivals.
 """
 
 from __future__ import annotations
@@ -14,30 +14,32 @@ from earwitness.errors import InputError
 from earwitness.trace.model import LOST, Trace
 
 LONGEST_NS = 4 * 3600 * 1_000_000_000
-"""No call that is replayed lasts longer."""
+"""Longest call that is replayed."""
 QUIET_NS = 600 * 1_000_000_000
-"""A stream may be silent for so long ..."""
+"""Silence allowed for any stream ..."""
 QUIET_EACH_NS = 1_000_000_000
-"""... and for so much more with each packet that arrived. Phones that suppress silence send twice a second and more."""
+"""... plus this much per arrived packet. Phones that suppress silence still send at least twice a second."""
 LEAP_SECONDS = 10
-"""Timestamps this far from where they should be are a new timeline."""
+"""Timestamps this far from their expected value start a new timeline."""
 LEAST_PACKET_NS = 2_500_000
-"""No codec's packets are shorter (Opus)."""
+"""Shortest packet of any codec (Opus)."""
 
 
 def checked_span(trace: Trace, span_ns: int, packets: int) -> None:
-    """Raise InputError where `packets` arrivals over `span_ns` are no call: hours of silence are not rendered."""
+    """Raise InputError if `packets` arrivals over `span_ns` cannot be a call: hours of silence are not rendered."""
     most = min(LONGEST_NS, QUIET_NS + packets * QUIET_EACH_NS)
     if span_ns <= most:
         return
-    happened = f"its {packets} packets arrived over {_told(span_ns)}, and at most {_told(most)} are played"
+    happened = (
+        f"its {packets} packets arrived over {_duration(span_ns)}, more than the {_duration(most)} that can be played"
+    )
     if most == LONGEST_NS:
         happened = "its arrivals span more than four hours"
     raise InputError("replaying", trace.source or "the trace", happened, "cut the capture into calls")
 
 
 def leap_seconds(trace: Trace) -> float:
-    """How much more time the timestamps span than the arrivals, s, where that is `QUIET_NS` and more; else 0.0."""
+    """Excess of the timestamps' span over that of the arrivals, s, if it is `QUIET_NS` or more; else 0.0."""
     came = trace.arrived_ns[trace.arrived_ns != LOST]
     if not len(came):
         return 0.0
@@ -47,10 +49,10 @@ def leap_seconds(trace: Trace) -> float:
 
 
 def without_leaps(trace: Trace) -> Trace:
-    """The trace with its timestamps brought back, at each leap, to where its arrivals say that they belong.
+    """The trace with its timestamps moved, at each leap, to where the arrivals imply.
 
-    Of packets that never arrived those go with the arrived one that was sent before. Every timestamp then lies within
-    `LEAP_SECONDS` of its arrival. At least one packet must have arrived. Raises InputError as `checked_span`.
+    Packets that never arrived move with the arrived packet sent before them. Every timestamp then lies within
+    `LEAP_SECONDS` of its arrival. At least one packet must have arrived. Raises InputError like `checked_span`.
     """
     rows = np.flatnonzero(trace.arrived_ns != LOST)
     rows = rows[np.argsort(trace.arrived_ns[rows], kind="stable")]
@@ -75,11 +77,11 @@ def without_leaps(trace: Trace) -> Trace:
 
 
 def room_for_packets(trace: Trace) -> int:
-    """How many packets can have been sent while the trace's arrived, at most."""
+    """The largest number of packets that can have been sent while those of the trace arrived."""
     came = trace.arrived_ns[trace.arrived_ns != LOST]
     return (int(came.max()) - int(came.min())) // LEAST_PACKET_NS if len(came) else 0
 
 
-def _told(ns: int) -> str:
+def _duration(ns: int) -> str:
     seconds = ns / 1e9
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"

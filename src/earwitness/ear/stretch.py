@@ -1,4 +1,5 @@
-"""Speech faster or slower at its own pitch: WSOLA to an exact length (Verhelst and Roelands, ICASSP 1993)."""
+"""Changes the speed of speech without changing its pitch: WSOLA to an exact length (Verhelst and Roelands, ICASSP
+1993)."""
 
 from __future__ import annotations
 
@@ -11,16 +12,16 @@ _SEARCH_MS = 5
 
 
 def least_samples(sample_rate: int) -> int:
-    """Samples that speech must have before and after: two windows."""
+    """Minimum length of speech before and after stretching, samples: two windows."""
     return 4 * (_STEP_MS * sample_rate // 1000)
 
 
 def stretch(samples: Pcm, length: int, sample_rate: int) -> Pcm:
-    """Speech of (n,) int16 made `length` samples long, (length,) int16, beginning and ending as it did.
+    """Stretch or compress (n,) int16 speech to exactly `length` samples, (length,) int16; both ends stay unchanged.
 
-    Windows of 20 ms are laid 10 ms apart; each is taken from within 5 ms of its place in the original, where it best
-    goes on from the one before. The first and the last are taken from the very ends, so that what comes before and
-    after joins on.
+    Windows of 20 ms are placed 10 ms apart. Each is taken from within 5 ms of its nominal position in the original,
+    where it best continues the previous one. The first and last windows come from the very ends, so that the speech
+    before and after joins seamlessly.
     """
     step = _STEP_MS * sample_rate // 1000
     count, window, search = len(samples), 2 * step, _SEARCH_MS * sample_rate // 1000
@@ -38,7 +39,7 @@ def stretch(samples: Pcm, length: int, sample_rate: int) -> Pcm:
     while place < last:
         forward = min(step, last - place)
         place += forward
-        # What is there already goes on for at most one step; the new window comes in over it.
+        # The existing audio continues for at most one step; the new window fades in over it.
         tail = out[place : place + step]
         if place == last:
             begin = count - window

@@ -1,8 +1,8 @@
-"""Waveform-similarity extension: the last sound drawn out over a gap, and joined to what comes after it.
+"""Waveform-similarity extension: prolongs the last audio over a gap and joins it to what follows.
 
-WSOLA after Verhelst and Roelands (ICASSP 1993), used for packet-loss concealment as PJMEDIA does: find the stretch
-of recent sound most like the end of what we have, cross-fade to what followed it there, and go on. The output is
-held back by one cross-fade, so that a gap can begin with one; continued extension fades out.
+WSOLA after Verhelst and Roelands (ICASSP 1993), used for packet-loss concealment as in PJMEDIA: find the part of the
+recent audio most similar to its end, cross-fade to what followed it there, and repeat. Output is delayed by one
+cross-fade, so that a gap can begin with one; a long extension fades out.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from earwitness.arrays import F32, Pcm
 
 
 class Extension:
-    """A sound that can be drawn out where frames are missing. Mutable, for one stream.
+    """Audio of one stream that can be prolonged where frames are missing. Mutable.
 
-    Sizes are in samples: `frame` the frame length, `history` how far back to look for likeness (PJMEDIA: 1.5 frames),
-    `overlap_ms` of cross-fade (which is also the template that is compared, and the delay that this adds); extension
-    fades linearly to silence in `fade_ms`. `by_shape` compares waveforms whatever their loudness; PJMEDIA does not.
+    Sizes are in samples: `frame` is the frame length, `history` how far back to search for similarity (PJMEDIA: 1.5
+    frames), `overlap_ms` the cross-fade (also the length of the template compared, and the delay added). The extension
+    fades linearly to silence within `fade_ms`. `by_shape` compares waveforms independent of loudness; PJMEDIA does not.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Extension:
         self._by_shape = by_shape
         self._fade_left = self.fade
         self._lost = False
-        # What is known of the sound: `history` samples already played, then those yet to play.
+        # Known audio: `history` samples already played, then those still to be played.
         self._sound: Pcm = np.zeros(self.history + self.overlap, dtype=np.int16)
         rising = np.arange(self.overlap, dtype=np.float64)
         self._window: F32 = (0.5 - 0.5 * np.cos(2.0 * np.pi * rising / (2 * self.overlap - 1))).astype(np.float32)
@@ -47,16 +47,16 @@ class Extension:
 
     @property
     def delay(self) -> int:
-        """Samples by which good frames come out later than they go in."""
+        """Delay of good frames from input to output, samples."""
         return self.overlap
 
     @property
     def frames_to_silence(self) -> int:
-        """Missing frames in a row after which only silence comes out."""
+        """Consecutive missing frames after which the output is silence."""
         return -(-self._fade_left // self.frame)
 
     def good(self, samples: Pcm) -> Pcm:
-        """One or more whole frames that are there, (k * frame,) int16; returns as many samples to play."""
+        """Feed one or more complete frames, (k * frame,) int16; returns as many samples to play."""
         if self._lost:
             samples = self._join(samples)
         self._lost = False
@@ -67,7 +67,7 @@ class Extension:
         return out
 
     def missing(self, count: int) -> Pcm:
-        """`count` frames that are not there; returns (count * frame,) int16 to play instead."""
+        """`count` missing frames; returns (count * frame,) int16 to play instead."""
         return np.concatenate([self._one_missing() for _ in range(count)])
 
     def _one_missing(self) -> Pcm:
@@ -81,7 +81,7 @@ class Extension:
         return out
 
     def _extend(self) -> None:
-        """Add one matched stretch of earlier sound to the end of the sound."""
+        """Append one matching piece of earlier audio."""
         sound, overlap = self._sound, self.overlap
         end = len(sound) - overlap
         first = end - self._farthest
@@ -108,7 +108,7 @@ class Extension:
         self._fade_left = max(0, left - len(samples))
 
     def _join(self, samples: Pcm) -> Pcm:
-        """Bring the sound back after a gap: the rest of the extension fades, the new frame rises, they cross."""
+        """Resume after a gap: the rest of the extension fades out while the new frame fades in."""
         overlap = self.overlap
         sound = self._sound[: self.history + 2 * overlap].copy()
         self._fade_out(sound[-2 * overlap :])

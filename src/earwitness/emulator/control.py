@@ -21,9 +21,9 @@ from time import monotonic_ns
 from typing import Any
 
 from earwitness.emulator.emulator import Emulator
-from earwitness.emulator.lateness import Lateness
+from earwitness.emulator.lateness import EmulatorLateness
 from earwitness.emulator.link_profile import LinkProfile
-from earwitness.emulator.truth_log import Fate
+from earwitness.emulator.truth_log import PacketFate
 from earwitness.errors import EarwitnessError
 
 SOCKET_NAME = "emulator.sock"
@@ -103,9 +103,9 @@ class ControlServer:
             "hosts": len(emulator.ports),
             "under_way": emulator.under_way(),
             "lateness": emulator.lateness.summary(),
-            "fates": {fate.name.lower(): emulator.fates[fate] for fate in Fate},
+            "fates": {fate.name.lower(): emulator.fates[fate] for fate in PacketFate},
         }
         if reset:
-            emulator.lateness = Lateness()
+            emulator.lateness = EmulatorLateness()
             emulator.fates[:] = [0] * len(emulator.fates)
         return answer

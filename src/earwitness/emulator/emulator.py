@@ -20,10 +20,10 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Protocol
 
-from earwitness.emulator.lateness import Lateness
+from earwitness.emulator.lateness import EmulatorLateness
 from earwitness.emulator.link import Link
 from earwitness.emulator.link_profile import LinkProfile
-from earwitness.emulator.truth_log import NO_HOST, Fate, TruthLog
+from earwitness.emulator.truth_log import NO_HOST, PacketFate, TruthLog
 
 SPIN_NS = 100_000
 FLUSH_WHEN_IDLE_S = 0.05
@@ -64,8 +64,8 @@ class Emulator:
     def __init__(self, state_dir: Path, seed: int) -> None:
         self.seed = seed
         self.log = TruthLog(state_dir)
-        self.lateness = Lateness()
-        self.fates = [0] * (max(Fate) + 1)
+        self.lateness = EmulatorLateness()
+        self.fates = [0] * (max(PacketFate) + 1)
         self.ports: dict[int, Port] = {}
         self.realtime = False
         self.started_ns = monotonic_ns()
@@ -143,7 +143,7 @@ class Emulator:
             try:
                 os.write(port.descriptor, packet)
             except OSError:
-                fate = Fate.DEAD_HOST
+                fate = PacketFate.DEAD_HOST
             self.fates[fate] += 1
             self.lateness.add(now - due)
             self.log.append(entered, due, now, link.source, link.destination, packet, fate)
@@ -164,7 +164,7 @@ class Emulator:
             now = monotonic_ns()
             target = links.get(packet[16:20])
             if target is None:
-                self._drop(now, port.number, NO_HOST, packet, Fate.NO_ROUTE)
+                self._drop(now, port.number, NO_HOST, packet, PacketFate.NO_ROUTE)
                 continue
             link, destination = target
             if link.constant_delay_ns >= 0:
@@ -175,10 +175,10 @@ class Emulator:
                     self._drop(now, link.source, link.destination, packet, -due)
                     continue
             self._number += 1
-            heappush(heap, (due, self._number, now, link, destination, packet, Fate.DELIVERED))
+            heappush(heap, (due, self._number, now, link, destination, packet, PacketFate.DELIVERED))
             if link.constant_delay_ns < 0 and link.duplicates():
                 self._number += 1
-                heappush(heap, (due, self._number, now, link, destination, packet, Fate.DUPLICATE))
+                heappush(heap, (due, self._number, now, link, destination, packet, PacketFate.DUPLICATE))
 
     _number = 0
 

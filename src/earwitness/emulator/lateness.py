@@ -6,7 +6,7 @@ _BUCKET_NS = 1_000
 _BUCKETS = 20_000
 
 
-class Lateness:
+class EmulatorLateness:
     """Time between a packet's due moment and its leaving, in buckets of 1 us up to 20 ms."""
 
     def __init__(self) -> None:

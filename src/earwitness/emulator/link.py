@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from earwitness.emulator.link_profile import LinkProfile, LossPattern, read_delay_trace
-from earwitness.emulator.truth_log import Fate
+from earwitness.emulator.truth_log import PacketFate
 
 _NS_PER_MS = 1_000_000
 _TCP, _UDP = 6, 17
@@ -64,13 +64,13 @@ class Link:
             number = self._struck
             self._struck = number + 1
             if self._pattern and self._pattern.loses(number):
-                return -Fate.LOST_DECLARED
+                return -PacketFate.LOST_DECLARED
             if profile.loss_ratio and self._loses_by_chance():
-                return -Fate.LOST_RANDOM
+                return -PacketFate.LOST_RANDOM
         if self._ns_per_byte:
             starts_ns = max(now_ns, self._free_at_ns)
             if starts_ns - now_ns > self._queue_ns:
-                return -Fate.QUEUE_FULL
+                return -PacketFate.QUEUE_FULL
             now_ns = self._free_at_ns = starts_ns + round(len(packet) * self._ns_per_byte)
         if self._trace is not None:
             return self._replay(now_ns)
@@ -106,7 +106,7 @@ class Link:
         else:
             delay_ms = delays[self._trace_number % len(delays)]
             self._trace_number += 1
-        return -Fate.LOST_DECLARED if math.isnan(delay_ms) else now_ns + round(delay_ms * _NS_PER_MS)
+        return -PacketFate.LOST_DECLARED if math.isnan(delay_ms) else now_ns + round(delay_ms * _NS_PER_MS)
 
 
 def _span_ms(times: tuple[float, ...]) -> float:

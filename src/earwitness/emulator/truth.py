@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from earwitness.emulator.truth_log import NO_HOST, RECORD, Fate
+from earwitness.emulator.truth_log import NO_HOST, RECORD, PacketFate
 
 _DTYPE = np.dtype(
     [
@@ -76,7 +76,7 @@ def read_truth(
 
 
 def _table(records: np.ndarray, hosts: Mapping[int, str]) -> pd.DataFrame:
-    left = np.isin(records["fate"], [Fate.DELIVERED, Fate.DUPLICATE, Fate.DEAD_HOST])
+    left = np.isin(records["fate"], [PacketFate.DELIVERED, PacketFate.DUPLICATE, PacketFate.DEAD_HOST])
     ported = np.isin(records["protocol"], [6, 17])
     payload = np.ascontiguousarray(records["payload"])
     rtp = payload.view(_RTP)
@@ -99,7 +99,7 @@ def _table(records: np.ndarray, hosts: Mapping[int, str]) -> pd.DataFrame:
             "source_port": np.where(ported, records["source_port"], 0).astype(np.int64),
             "destination_port": np.where(ported, records["destination_port"], 0).astype(np.int64),
             "length": records["length"].astype(np.int64),
-            "fate": _named(records["fate"], {fate.value: fate.name.lower() for fate in Fate}),
+            "fate": _named(records["fate"], {fate.value: fate.name.lower() for fate in PacketFate}),
             "payload": [raw[start : start + 12] for start in range(0, len(raw), 12)],
             "rtp_sequence": _nullable(rtp["sequence"], is_rtp),
             "rtp_timestamp": _nullable(rtp["timestamp"], is_rtp),

@@ -21,7 +21,7 @@ SEGMENT_BYTES = RECORD.size * 600_000
 SEGMENTS_KEPT = 8
 
 
-class Fate(IntEnum):
+class PacketFate(IntEnum):
     """What became of a packet."""
 
     DELIVERED = 1

@@ -103,7 +103,7 @@ def _identity(values: dict[str, Any]) -> ProcessIdentity:
     return ProcessIdentity(pid, started)
 
 
-def up(plan: LabPlan, on_event: Listener = ignore) -> KeeperRecord:
+def start_keeper(plan: LabPlan, on_event: Listener = ignore) -> KeeperRecord:
     """Start a keeper and wait until its lab is ready.
 
     Raises:
@@ -139,7 +139,7 @@ def up(plan: LabPlan, on_event: Listener = ignore) -> KeeperRecord:
             raise
 
 
-def down() -> tuple[KeeperRecord, list[tuple[int, str]]] | None:
+def end_keeper() -> tuple[KeeperRecord, list[tuple[int, str]]] | None:
     """End the lab that is up: SIGTERM, and SIGKILL if that does not help in time.
 
     Returns:

@@ -7,18 +7,32 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+SocketAddress = tuple[str, int]
+"""IPv4 address and port."""
+
 
 class Host(Protocol):
     """One network host. In the lab it is a namespace with one TUN device into the emulated wide-area network."""
 
-    name: str
-    """Unique in its lab: `caller`, `callee`, `relay3`."""
-    place: str
-    """City, as in the place table."""
-    address: str
-    """IPv4 address on the network."""
-    interface: str
-    """The network device that carries `address`; captures of the direct path listen here."""
+    @property
+    def name(self) -> str:
+        """Unique in its lab: `caller`, `callee`, `relay3`."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """City, as in the place table."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """IPv4 address on the network."""
+        ...
+
+    @property
+    def interface(self) -> str:
+        """The network device that carries `address`; captures of the direct path listen here."""
+        ...
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         """Start a process in this host's network namespace. It dies with the process that called this."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from earwitness.netns.host import Host
+from earwitness.path.callee_host import CalleeHost
+from earwitness.path.facts import CircuitFacts, PathFacts
 from earwitness.path.probe import RoundTrips, Throughput
-from earwitness.path.probe_sockets import echoes, echoing, listening, make_transfer, serve_transfer
-from earwitness.path.remote_host import RemoteHost
+from earwitness.path.probe_sockets import echoes, make_transfer
 
 WORD_WITHIN_S = 1.5
 """Of a relay that dies, the ends of a path see the streams close within a round trip; tor's event, which says why,
@@ -33,18 +34,7 @@ class PhonePorts:
 
 
 @dataclass(frozen=True)
-class Hop:
-    """One relay of a circuit, first hop first in its circuit."""
-
-    nickname: str
-    fingerprint: str
-    address: str
-    place: str = ""
-    country: str = ""
-
-
-@dataclass(frozen=True)
-class End:
+class PathEndpoint:
     """One end of an open path, as the phone there sees it.
 
     The phone binds to `address` and dials the other end's `address`; every UDP datagram between the two
@@ -56,17 +46,23 @@ class End:
     interface: str
 
 
+@dataclass(frozen=True)
+class CalleeEndpoint(PathEndpoint):
+    """The callee's end, which a path's probes are answered from."""
+
+    host: CalleeHost
+
+
 @dataclass
 class OpenPath:
     """A path that carries datagrams now."""
 
     name: str
-    caller: End
-    callee: End
-    circuit_id: str = ""
-    hops: tuple[Hop, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
-    """What else a reader of the record should know: options, stream ids, set-up times in ms, configuration."""
+    caller: PathEndpoint
+    callee: CalleeEndpoint
+    circuit: CircuitFacts = field(default_factory=CircuitFacts)
+    facts: PathFacts = field(default_factory=PathFacts)
+    """What a reader of the record should know: options, stream ids, set-up times."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Text files to keep with the call, by name, such as the configuration of a tunnel; no secret is in them."""
     notes: tuple[str, ...] = ()
@@ -77,6 +73,10 @@ class OpenPath:
     faults: Mapping[str, Callable[[], None]] = field(default_factory=dict, repr=False)
     """Ways to break it on purpose, by the name of the injection (`kill-tunnel`, `close-circuit`)."""
     _heard_out: bool = field(default=False, init=False, repr=False)
+
+    def final_facts(self) -> PathFacts:
+        """The facts, with what the path counted so far; after it is closed, with all that it counted."""
+        return self.facts
 
     def failure(self) -> str | None:
         """Why the path no longer carries datagrams, as far as is known now, or None while it does."""
@@ -99,7 +99,7 @@ class OpenPath:
 
         Raises `OSError` or `CallFailure`. To be called while no phone speaks.
         """
-        async with self._echoing() as target:
+        async with self.callee.host.echoing(self.callee.interface, self.callee.address) as target:
             return await echoes(self.caller.host, self.caller.address, target, count)
 
     async def throughput(self, direction: str) -> Throughput | None:
@@ -108,38 +108,10 @@ class OpenPath:
         Raises `OSError` or `CallFailure`. To be called while no phone runs.
         """
         sends = direction == "to_callee"
-        async with self._taking_a_transfer(sends=not sends) as (target, theirs):
+        end = self.callee
+        async with end.host.taking_a_transfer(end.interface, end.address, sends=not sends) as (target, theirs):
             ours = await make_transfer(self.caller.host, self.caller.address, target, sends=sends)
             return await theirs() if sends else ours
-
-    @asynccontextmanager
-    async def _echoing(self) -> AsyncIterator[tuple[str, int]]:
-        """The callee's end sends back what comes to this address."""
-        host = self.callee.host
-        if isinstance(host, RemoteHost):
-            async with host.echoing(self.callee.interface) as port:
-                yield self.callee.address, port
-        else:
-            with echoing(host, self.callee.address) as target:
-                yield target
-
-    @asynccontextmanager
-    async def _taking_a_transfer(
-        self, *, sends: bool
-    ) -> AsyncIterator[tuple[tuple[str, int], Callable[[], Awaitable[Throughput | None]]]]:
-        """The callee's end waits for one connection at this address, to send or receive; what it received."""
-        host = self.callee.host
-        if isinstance(host, RemoteHost):
-            async with host.taking_a_transfer(self.callee.interface, sends=sends) as (port, received):
-                yield (self.callee.address, port), received
-            return
-        with listening(host, self.callee.address) as listener:
-            serving = asyncio.ensure_future(serve_transfer(listener, sends=sends))
-            try:
-                yield listener.getsockname(), lambda: serving
-            finally:
-                serving.cancel()
-                await asyncio.gather(serving, return_exceptions=True)
 
 
 class Path(Protocol):
@@ -147,6 +119,6 @@ class Path(Protocol):
 
     name: str
 
-    def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AbstractAsyncContextManager[OpenPath]:
+    def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AbstractAsyncContextManager[OpenPath]:
         """Open the path, and close all of it on leaving."""
         ...

@@ -15,15 +15,14 @@ from contextlib import asynccontextmanager, suppress
 from earwitness.errors import EarwitnessError
 from earwitness.netns.accepting import MOST_AT_ONCE, connections
 from earwitness.netns.egress import network_socket
+from earwitness.netns.host import SocketAddress
 
 _PIECE = 65_536
 _LOCALHOST = "127.0.0.1"
 
-Address = tuple[str, int]
-
 
 @asynccontextmanager
-async def way_out(target: Address, *, nodelay: bool) -> AsyncIterator[Address]:
+async def way_out(target: SocketAddress, *, nodelay: bool) -> AsyncIterator[SocketAddress]:
     """An address inside whose connections go on to `target` outside, until leaving. Raises `OSError`."""
     with _inside() as listener:
         listener.bind((_LOCALHOST, 0))
@@ -32,7 +31,7 @@ async def way_out(target: Address, *, nodelay: bool) -> AsyncIterator[Address]:
 
 
 @asynccontextmanager
-async def way_in(listen: Address, target: Address, *, nodelay: bool) -> AsyncIterator[int]:
+async def way_in(listen: SocketAddress, target: SocketAddress, *, nodelay: bool) -> AsyncIterator[int]:
     """A port outside (0: any) whose connections go on to `target` inside, until leaving. Raises `OSError`."""
     with network_socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,7 +46,7 @@ def _inside() -> socket.socket:
 
 @asynccontextmanager
 async def _bridging(
-    listener: socket.socket, opening: Callable[[], socket.socket], target: Address, nodelay: bool
+    listener: socket.socket, opening: Callable[[], socket.socket], target: SocketAddress, nodelay: bool
 ) -> AsyncIterator[None]:
     listener.listen(4)
     listener.setblocking(False)
@@ -74,7 +73,9 @@ async def _bridging(
         await asyncio.gather(accepting, *bridges, return_exceptions=True)
 
 
-async def _bridge(near: socket.socket, opening: Callable[[], socket.socket], target: Address, nodelay: bool) -> None:
+async def _bridge(
+    near: socket.socket, opening: Callable[[], socket.socket], target: SocketAddress, nodelay: bool
+) -> None:
     """Carry one connection until either side ends it; then the other is ended too."""
     loop = asyncio.get_running_loop()
     # Whoever opened the connection sees it end, which is all that can be told to a program that knows TCP alone.

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import Host
-from earwitness.path.base import WORD_WITHIN_S, Hop
+from earwitness.path.base import WORD_WITHIN_S
 from earwitness.path.circuit_cache import KeptCircuits
+from earwitness.path.facts import CircuitFacts, Hop, PathFacts, StreamFacts
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
 from earwitness.tor.relays import Relay
-from earwitness.tor.select import CircuitRequest, choose
+from earwitness.tor.select import CircuitRequest, choose_relays
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 CIRCUIT_TIMEOUT_S = 30.0
@@ -95,9 +96,9 @@ class OverCircuit:
         return self.watch.circuit
 
     @property
-    def hops(self) -> tuple[Hop, ...]:
-        """The relays as a path tells them."""
-        return tuple(Hop(r.nickname, r.fingerprint, r.address, r.place, r.country) for r in self.relays)
+    def circuit_facts(self) -> CircuitFacts:
+        """The circuit for the record, once it is built."""
+        return CircuitFacts(id=str(self.circuit.id), relays=tuple(map(Hop.of, self.relays)))
 
     @property
     def faults(self) -> dict[str, Callable[[], None]]:
@@ -141,25 +142,25 @@ class OverCircuit:
             },
         )
 
-    async def details(self, took: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """For the record, once the streams stand; `took`: what each took, by flow.
+    async def facts(self, took: Mapping[str, StreamFacts]) -> PathFacts:
+        """For the record, once the streams stand; `took`: what is known of each by its forwarder, by flow.
 
         Raises `EarwitnessError` where a stream is, or was, on any circuit but ours.
         """
         on_circuit = await self.watch.verify()
-        return {
-            "circuit_build_ms": self.circuit.build_ms,
-            "circuit_kept": self._was_kept,
-            "streams": {
-                label: {
-                    "stream_id": stream.id,
-                    "circuit_id": str(on_circuit[label]),
-                    "source_port": stream.source_port,
-                    **took.get(label, {}),
-                }
+        return PathFacts(
+            circuit_build_ms=self.circuit.build_ms,
+            circuit_kept=self._was_kept,
+            streams={
+                label: replace(
+                    took.get(label, StreamFacts()),
+                    stream_id=stream.id,
+                    circuit_id=str(on_circuit[label]),
+                    source_port=stream.source_port,
+                )
                 for label, stream in self.watch.by_label().items()
             },
-        }
+        )
 
 
 class CircuitMaker:
@@ -198,7 +199,7 @@ class CircuitMaker:
 
         Raises `InputError` where no relay is as asked for, `CallFailure` where there is no tor.
         """
-        relays = choose(self.request, self.network.relays)
+        relays = choose_relays(self.request, self.network.relays)
         client = self.network.client(caller.name)
         async with AsyncExitStack() as stack:
             control = await stack.enter_async_context(TorControl.connect(client.control))
@@ -212,18 +213,18 @@ class CircuitMaker:
             yield OverCircuit(control, relays, username, client.socks, building, streams)
 
     @asynccontextmanager
-    async def settled(self, over: OverCircuit, took: dict[str, dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-        """When the streams stand: check them, set TCP_NODELAY as asked until leaving; details for the record."""
+    async def settled(self, over: OverCircuit, took: Mapping[str, StreamFacts]) -> AsyncIterator[PathFacts]:
+        """When the streams stand: check them, set TCP_NODELAY as asked until leaving; the facts for the record."""
         begun = time.monotonic_ns()
-        details = await over.details(took)
+        facts = await over.facts(took)
         # Now, when every connection that the call will use is there.
         with nodelay_during(self.network, self.nodelay):
-            yield {
-                **details,
-                "verify_ms": (time.monotonic_ns() - begun) / 1e6,
-                "relay_nodelay": self.network.relay_nodelay if self.nodelay is None else self.nodelay,
-                "circuit_request": dict(vars(self.request)),
-            }
+            yield replace(
+                facts,
+                verify_ms=(time.monotonic_ns() - begun) / 1e6,
+                relay_nodelay=self.network.relay_nodelay if self.nodelay is None else self.nodelay,
+                circuit_request=self.request,
+            )
 
     async def _standing(self, control: TorControl, caller: Host) -> Circuit | None:
         """The circuit that was kept, where tor still has it."""

@@ -47,7 +47,7 @@ def parse(packet: bytes) -> Datagram:
     return Datagram(packet[12:16], packet[16:20], source_port, destination_port, packet[header + 8 : header + length])
 
 
-def build(datagram: Datagram, identification: int) -> bytes:
+def build_datagram(datagram: Datagram, identification: int) -> bytes:
     """The datagram in an IP packet, both checksums right. `identification` is the IP header's, modulo 2^16."""
     length = 8 + len(datagram.payload)
     ip = _IP.pack(

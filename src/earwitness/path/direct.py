@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from earwitness.netns.host import Host
-from earwitness.path.base import End, OpenPath, PhonePorts
+from earwitness.path.base import CalleeEndpoint, OpenPath, PathEndpoint, PhonePorts
+from earwitness.path.callee_host import CalleeHost
+from earwitness.path.facts import PathFacts
 
 
 class DirectPath:
@@ -15,11 +17,11 @@ class DirectPath:
     name = "direct"
 
     @asynccontextmanager
-    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenPath]:
+    async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenPath]:
         """The two hosts as they are."""
         yield OpenPath(
             name=self.name,
-            caller=End(caller, caller.address, caller.interface),
-            callee=End(callee, callee.address, callee.interface),
-            details={"path_setup_ms": 0.0},
+            caller=PathEndpoint(caller, caller.address, caller.interface),
+            callee=CalleeEndpoint(callee, callee.address, callee.interface),
+            facts=PathFacts(path_setup_ms=0.0),
         )

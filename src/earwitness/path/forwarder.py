@@ -30,7 +30,7 @@ from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import network_socket
 from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
-from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build, parse
+from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build_datagram, parse
 from earwitness.path.framed_stream import Counters, StreamLink, tune
 from earwitness.path.framing import frame
 from earwitness.path.in_band import NO_PORTS, InBand
@@ -48,7 +48,7 @@ _REALTIME_PRIORITY = 5
 
 
 @dataclass(frozen=True)
-class Config:
+class ForwarderConfig:
     """What a forwarder is told. `flows`: name -> [caller's port, callee's port], or None for `other`."""
 
     role: str
@@ -72,7 +72,7 @@ class Config:
 class Forwarder:
     """Moves datagrams between the device and the streams, both ways."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: ForwarderConfig) -> None:
         self.config = config
         self.ended = asyncio.Event()
         self._caller = config.role == "caller"
@@ -141,7 +141,7 @@ class Forwarder:
             return
         to_port, from_port = ports if self._caller else ports[::-1]
         self._identification += 1
-        packet = build(Datagram(self._remote, self._local, from_port, to_port, payload), self._identification)
+        packet = build_datagram(Datagram(self._remote, self._local, from_port, to_port, payload), self._identification)
         try:
             os.write(self.config.tun, packet)
         except OSError as error:
@@ -305,7 +305,7 @@ async def _main() -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    config = Config(**json.loads(await commands.readline()))
+    config = ForwarderConfig(**json.loads(await commands.readline()))
     forwarder = Forwarder(config)
     tasks = [asyncio.ensure_future(_obey(forwarder, commands)), asyncio.ensure_future(_report(forwarder))]
     try:

@@ -6,36 +6,35 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Self
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.child import Child, ChildGone, JsonChild
 from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
-from earwitness.path.forwarder import OTHER
-from earwitness.path.remote_host import RemoteHost
+from earwitness.path.facts import FlowCounts, ForwarderCounts
+from earwitness.path.forwarder import OTHER, ForwarderConfig
 
 START_TIMEOUT_S = 15.0
 _STOP_TIMEOUT_S = 2.0
 
 
-def flows(ports: PhonePorts) -> dict[str, list[int] | None]:
+def flow_ports(ports: PhonePorts) -> dict[str, list[int] | None]:
     """The flows of a path for these phones: a stream each for SIP, RTP and RTCP, and one for all other ports."""
     known = {"sip": ports.sip, "rtp": ports.rtp, "rtcp": ports.rtcp}
     return {**{name: [port, port] for name, port in known.items()}, OTHER: None}
 
 
-async def _start(host: Host, config: Mapping[str, Any]) -> Child:
-    """The forwarder's process on this host, or on the machine that it stands for."""
-    if isinstance(host, RemoteHost):
-        return await host.start_forwarder(config)
+async def start_forwarder(host: Host, config: ForwarderConfig) -> Child:
+    """The process of a forwarder on a host of this machine; the TUN descriptor in the configuration is inherited."""
     argv = [sys.executable, "-m", "earwitness.path.forwarder"]
-    return await JsonChild.start(host, argv, f"forwarder on {host.name}", pass_fds=[config["tun"]])
+    return await JsonChild.start(host, argv, f"forwarder on {host.name}", pass_fds=[config.tun])
 
 
-class PathEnd:
+class ForwarderProcess:
     """One running forwarder. Use `running`."""
 
     def __init__(self, host: Host, child: Child, flow_names: Iterable[str]) -> None:
@@ -50,8 +49,8 @@ class PathEnd:
         """Flows whose stream was refused, with the reason."""
         self.closed: dict[str, str] = {}
         """Flows whose stream closed later, with the reason."""
-        self.statistics: dict[str, Any] = {}
-        """The newest counts: datagrams sent, received and dropped by flow, packets ignored by kind."""
+        self.statistics = ForwarderCounts()
+        """The newest counts."""
         self.measured: dict[str, dict[str, Any]] = {}
         """The newest result of each kind of probe that this end told: `pinged`, `carried`."""
         self.problem: str | None = None
@@ -63,15 +62,16 @@ class PathEnd:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, host: Host, config: Mapping[str, Any]) -> AsyncIterator[PathEnd]:
-        """Start a forwarder with this configuration (`forwarder.Config`), ready to listen or to open streams.
-
-        The TUN descriptor in the configuration is inherited. Raises `CallFailure` (`PATH_FAILED`).
+    async def running(
+        cls, host: Host, start: Callable[[ForwarderConfig], Awaitable[Child]], config: ForwarderConfig
+    ) -> AsyncIterator[Self]:
+        """Start a forwarder on this host, configure it, and wait until it is ready to
+        listen or to open streams; it is ended on leaving. Raises `CallFailure` (`PATH_FAILED`).
         """
-        end = cls(host, await _start(host, config), config["flows"])
+        end = cls(host, await start(config), config.flows)
         reader = asyncio.ensure_future(end._follow())
         try:
-            end._tell(config)
+            end._tell(asdict(config))
             await end.until(lambda: end._ready, START_TIMEOUT_S, "starting the forwarder on")
             yield end
         finally:
@@ -139,7 +139,11 @@ class PathEnd:
         elif event == "closed":
             self.closed[flow] = said["reason"]
         elif event == "statistics":
-            self.statistics = said
+            self.statistics = ForwarderCounts(
+                flows={name: FlowCounts(**counts) for name, counts in said["flows"].items()},
+                ignored=said["ignored"],
+                strangers=said["strangers"],
+            )
         elif event in ("pinged", "carried"):
             self.measured[event] = said
         elif event == "failed":

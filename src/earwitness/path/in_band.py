@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from earwitness.path.framed_stream import StreamLink
-from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_BYTES, LIMIT_S, PIECE_BYTES, Arrivals
+from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_BYTES, LIMIT_S, PIECE_BYTES, TransferArrivals
 
 NO_PORTS = bytes(4)
 _PING, _PONG, _PIECE, _END = b"\1", b"\2", b"\3", b"\4"
@@ -35,7 +35,7 @@ class InBand:
         self._times_ms: list[float] = []
         self._probes = 0
         self._all_back = asyncio.Event()
-        self._arrivals: Arrivals | None = None
+        self._arrivals: TransferArrivals | None = None
         self._limit: asyncio.TimerHandle | None = None
 
     def take(self, frame: bytes) -> None:
@@ -51,7 +51,7 @@ class InBand:
                     self._all_back.set()
         elif kind == _PIECE:
             if self._arrivals is None:
-                self._arrivals = Arrivals()
+                self._arrivals = TransferArrivals()
                 self._limit = asyncio.get_running_loop().call_later(LIMIT_S, self._report)
             self._arrivals.add(len(frame), now)
         elif kind == _END:

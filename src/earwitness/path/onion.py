@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.netns.host import Host
-from earwitness.path.base import Hop, PhonePorts
+from earwitness.path.base import PhonePorts
+from earwitness.path.callee_host import CalleeHost, OnionRequest
 from earwitness.path.circuit import CircuitMonitor
-from earwitness.path.remote_host import RemoteHost
+from earwitness.path.facts import CircuitFacts, Hop, PathFacts
 from earwitness.path.tor import OpenTorPath
 from earwitness.path.tunnel import StreamsRefused, tunnel_ends
 from earwitness.tor.control import TorControl
@@ -21,12 +21,9 @@ from earwitness.tor.description import TorNetwork
 from earwitness.tor.nodelay import check_nodelay, nodelay_during
 from earwitness.tor.onion import (
     DescriptorFetches,
-    OfferedService,
     OnionService,
     descriptor_fetches,
-    offered_service,
 )
-from earwitness.tor.single import single_onion_service
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 STREAMS_TIMEOUT_S = 90.0
@@ -61,7 +58,7 @@ class OnionPath:
         self.nodelay = nodelay
 
     @asynccontextmanager
-    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenTorPath]:
+    async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenTorPath]:
         """Publish the service, meet at a rendezvous, open the streams.
 
         Raises `CallFailure`: `PATH_FAILED` when the service could not be published, `ONION_UNREACHABLE` with tor's
@@ -69,7 +66,6 @@ class OnionPath:
         was and the streams did not open.
         """
         begun = time.monotonic_ns()
-        details: dict[str, Any] = {}
         username = USER_PREFIX + secrets.token_hex(8)
         here = self.network.client(caller.name)
         async with AsyncExitStack() as stack:
@@ -83,10 +79,11 @@ class OnionPath:
                     socks=here.socks,
                     username=username,
                     one_circuit=True,
-                    counted=details,
                 )
             )
-            offered = await stack.enter_async_context(self._offered(callee, ends.listener))
+            offered = await stack.enter_async_context(
+                callee.offered_onion(OnionRequest(ends.listener, self.network, self.single, self.scratch))
+            )
             service = offered.service
             watch = stack.enter_context(StreamWatch(callers_tor, None, username).following())
             streams_begun = time.monotonic_ns()
@@ -103,7 +100,7 @@ class OnionPath:
             stack.enter_context(
                 nodelay_during(self.network, self.nodelay, {"service": offered.pid} if offered.pid else {})
             )
-            details.update(
+            facts = PathFacts(
                 path_setup_ms=(now - begun) / 1e6,
                 publish_ms=service.publish_ms,
                 streams_open_ms=(now - streams_begun) / 1e6,
@@ -118,9 +115,8 @@ class OnionPath:
             yield OpenTorPath(
                 self.name,
                 *ends.phones,
-                circuit_id=str(circuit.id),
-                hops=(*half, *rest),
-                details=details,
+                circuit=CircuitFacts(id=str(circuit.id), relays=(*half, *rest)),
+                facts=facts,
                 notes=("the onion service did not hide where it was (--single-onion)",) if self.single else (),
                 processes=ends.processes,
                 faults={**ends.faults, **close},
@@ -129,29 +125,13 @@ class OnionPath:
                 ends=ends,
             )
 
-    @asynccontextmanager
-    async def _offered(self, callee: Host, target: tuple[str, int]) -> AsyncIterator[OfferedService]:
-        """The service, by the tor beside the callee, or one started for that."""
-        if isinstance(callee, RemoteHost):
-            async with callee.offered_onion() as there:
-                yield there
-            return
-        client = self.network.client(callee.name)
-        if self.single:
-            assert self.scratch is not None
-            async with single_onion_service(callee, client, self.scratch, target) as here:
-                yield here
-        else:
-            async with offered_service(client.control, target) as here:
-                yield here
-
     def _hop(self, fingerprint: str) -> Hop:
         """A relay as a path tells it; of one that is not in this end's consensus there is the fingerprint alone."""
         try:
             relay = self.network.relay(fingerprint)
         except InputError:
-            return Hop(f"${fingerprint}", fingerprint, "")
-        return Hop(relay.nickname, relay.fingerprint, relay.address, relay.place, relay.country)
+            return Hop(f"${fingerprint}", fingerprint)
+        return Hop.of(relay)
 
 
 def _one_circuit(watch: StreamWatch) -> int:

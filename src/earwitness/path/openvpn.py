@@ -19,6 +19,7 @@ from earwitness.netns.host import Host
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"
 _LINES_KEPT = 60
 _STOP_TIMEOUT_S = 2.0
+_START_TIMEOUT_S = 10.0
 _UP = "Initialization Sequence Completed"
 _VERSION = re.compile(r"OpenVPN (\d\S*)")
 _CIPHER = re.compile(r"(?:Data Channel: cipher|Outgoing Data Channel: Cipher) '([^']+)'")
@@ -143,3 +144,21 @@ async def start_openvpn(host: Host, folder: Path, config: str) -> LogChild:
     """
     argv = [need_openvpn(), "--cd", str(folder), "--config", config, "--suppress-timestamps"]
     return await LogChild.start(host, [*argv, "--remap-usr1", "SIGTERM"], f"openvpn at the {host.name}")
+
+
+async def wait_listening(end: OpenVpn) -> None:
+    """Wait until the callee's end takes connections. Raises `CallFailure` (`PATH_FAILED`)."""
+    if not await end.until(lambda this: this.listening, _START_TIMEOUT_S):
+        raise not_up(end, _START_TIMEOUT_S)
+
+
+def not_up(end: OpenVpn, waited_s: float) -> CallFailure:
+    """The failure of an end that did not come up in this time, with its log."""
+    return CallFailure(
+        Outcome.PATH_FAILED,
+        "opening an OpenVPN tunnel at the",
+        on=end.host.name,
+        happened=end.problem or f"not up after {waited_s:g} s; its last word: {end.last_word}",
+        remedy="see the evidence in the record for its log",
+        evidence={"host": end.host.name, "openvpn": list(end.lines)[-12:]},
+    )

@@ -9,9 +9,10 @@ circuit is in it, as in any transfer of that size, and nobody's network is loade
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from earwitness.facts import MS_RANGE, fact
 
 MOST_PROBES = 1000
 """In one series: over three minutes."""
@@ -29,20 +30,18 @@ PIECE_BYTES = 1400
 class RoundTrips:
     """The answers to a series of probes; times in ms, None where none came back."""
 
-    sent: int
-    received: int
-    min_ms: float | None
-    avg_ms: float | None
-    max_ms: float | None
-    mdev_ms: float | None
-    """Standard deviation with divisor n, as ping computes its mdev."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dict(vars(self))
+    sent: int = fact("Probes sent")
+    received: int = fact("Probes that came back")
+    min_ms: float | None = fact("Least round-trip time", MS_RANGE)
+    avg_ms: float | None = fact("Mean", MS_RANGE)
+    max_ms: float | None = fact("Maximum", MS_RANGE)
+    mdev_ms: float | None = fact("Standard deviation with divisor n, as ping computes its mdev", MS_RANGE)
 
 
-def round_trips(sent: int, times_ms: Sequence[float]) -> RoundTrips:
+NO_ROUND_TRIPS = RoundTrips(0, 0, None, None, None, None)
+
+
+def summarise_round_trips(sent: int, times_ms: Sequence[float]) -> RoundTrips:
     """The figures of `sent` probes, of which these came back."""
     if not times_ms:
         return RoundTrips(sent, 0, None, None, None, None)
@@ -63,12 +62,8 @@ class Throughput:
         """The rate, 1,000 bits a second; None where nothing came after the first piece."""
         return self.bytes * 8 / 1000 / self.seconds if self.bytes and self.seconds > 0 else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {"bytes": self.bytes, "seconds": self.seconds, "kbit_s": self.kbit_s}
 
-
-class Arrivals:
+class TransferArrivals:
     """Adds up what arrives of a transfer, as its pieces come; times in ns on one clock."""
 
     def __init__(self) -> None:
@@ -90,12 +85,3 @@ class Arrivals:
     def result(self) -> Throughput:
         """The rate so far."""
         return Throughput(self.bytes, 0.0 if self.first_ns is None else (self.last_ns - self.first_ns) / 1e9)
-
-
-def rows_of(details: Mapping[str, Any], direction: str) -> dict[str, Any]:
-    """The columns of a row from a path's details: `rtt_*_ms` and the direction's `throughput_kbit_s`."""
-    rtt, throughput = details.get("rtt") or {}, (details.get("throughput") or {}).get(direction) or {}
-    return {
-        **{f"rtt_{name}_ms": rtt.get(f"{name}_ms") for name in ("min", "avg", "max", "mdev")},
-        "throughput_kbit_s": throughput.get("kbit_s"),
-    }

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from earwitness.capture.agent import SO_TIMESTAMPNS, stamp_of
 from earwitness.capture.clock import sample_clocks
-from earwitness.netns.host import Host
+from earwitness.netns.host import Host, SocketAddress
 from earwitness.path.probe import (
     ANSWER_TIMEOUT_S,
     INTERVAL_S,
@@ -23,10 +23,10 @@ from earwitness.path.probe import (
     LIMIT_S,
     MOST_PROBES,
     PIECE_BYTES,
-    Arrivals,
     RoundTrips,
     Throughput,
-    round_trips,
+    TransferArrivals,
+    summarise_round_trips,
 )
 
 _PAYLOAD_BYTES = 56
@@ -39,11 +39,9 @@ _LONGEST_WAIT_NS = 2_000_000_000
 _CONNECT_TIMEOUT_S = 10.0
 _ABORT = struct.pack("ii", 1, 0)
 
-Address = tuple[str, int]
-
 
 @contextmanager
-def echoing(host: Host, address: str) -> Iterator[Address]:
+def echoing(host: Host, address: str) -> Iterator[SocketAddress]:
     """Answer every probe that comes to a free port of the host's address, once, until leaving; where that is.
 
     The port may be open to the world. What is no probe is not answered, and none twice: else a datagram with a forged
@@ -68,10 +66,10 @@ def echoing(host: Host, address: str) -> Iterator[Address]:
             loop.remove_reader(there)
 
 
-async def echoes(host: Host, address: str, target: Address, count: int) -> RoundTrips:
+async def echoes(host: Host, address: str, target: SocketAddress, count: int) -> RoundTrips:
     """Send `count` datagrams from the host's address to where `echoing` is, and time what comes back.
 
-    Arrivals are the kernel's stamps at both ends, so that waits of the two processes are not in the times.
+    TransferArrivals are the kernel's stamps at both ends, so that waits of the two processes are not in the times.
     Raises `OSError` when the address is not there.
     """
     loop = asyncio.get_running_loop()
@@ -102,7 +100,7 @@ async def echoes(host: Host, address: str, target: Address, count: int) -> Round
                     await all_back.wait()
         finally:
             loop.remove_reader(here)
-    return round_trips(count, times_ms)
+    return summarise_round_trips(count, times_ms)
 
 
 @contextmanager
@@ -123,7 +121,7 @@ async def serve_transfer(listener: socket.socket, *, sends: bool) -> Throughput 
     return await _carried(connection, sends)
 
 
-async def make_transfer(host: Host, address: str, target: Address, *, sends: bool) -> Throughput | None:
+async def make_transfer(host: Host, address: str, target: SocketAddress, *, sends: bool) -> Throughput | None:
     """The caller's half: connect from the host's address to `target`, and send, or receive and tell what came.
 
     Raises `OSError` or `TimeoutError` where it cannot be connected.
@@ -163,7 +161,7 @@ async def _send(connection: socket.socket) -> None:
 
 async def _receive(connection: socket.socket) -> Throughput:
     loop = asyncio.get_running_loop()
-    arrivals = Arrivals()
+    arrivals = TransferArrivals()
     with suppress(TimeoutError, ConnectionError):
         async with asyncio.timeout(_CONNECT_TIMEOUT_S) as deadline:
             while piece := await loop.sock_recv(connection, 65_536):
@@ -174,7 +172,7 @@ async def _receive(connection: socket.socket) -> Throughput:
     return arrivals.result()
 
 
-def _received(sock: socket.socket) -> tuple[bytes, Address, int]:
+def _received(sock: socket.socket) -> tuple[bytes, SocketAddress, int]:
     """A datagram, its sender, and when it arrived: CLOCK_MONOTONIC, ns, by the kernel's stamp."""
     data, ancillary, _, sender = sock.recvmsg(2048, 64)
     realtime_ns, now_ns = sample_clocks()

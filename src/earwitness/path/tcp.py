@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
+from earwitness.path.callee_host import CalleeHost
+from earwitness.path.facts import PathFacts
 from earwitness.path.tunnel import OpenStreamsPath, StreamsRefused, tunnel_ends
 
 
@@ -19,11 +20,10 @@ class TcpPath:
     name = "tcp"
 
     @asynccontextmanager
-    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenStreamsPath]:
+    async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenStreamsPath]:
         """Open the connections. Raises `CallFailure`: `STREAM_REFUSED` or `PATH_FAILED`."""
         begun = time.monotonic_ns()
-        details: dict[str, Any] = {}
-        async with tunnel_ends(caller, callee, ports, listen=callee.address, counted=details) as ends:
+        async with tunnel_ends(caller, callee, ports, listen=callee.address) as ends:
             try:
                 took = await ends.open_streams(ends.listener)
             except StreamsRefused as refused:
@@ -36,12 +36,11 @@ class TcpPath:
                     evidence={"flow": refused.flow},
                 ) from refused
             setup_ms = (time.monotonic_ns() - begun) / 1e6
-            details.update(path_setup_ms=setup_ms, streams=took, interface=ends.pair.interface)
             yield OpenStreamsPath(
                 self.name,
                 *ends.phones,
                 ends=ends,
-                details=details,
+                facts=PathFacts(path_setup_ms=setup_ms, streams=took, interface=ends.pair.interface),
                 faults=ends.faults,
                 processes=ends.processes,
             )

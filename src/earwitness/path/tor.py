@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
+from earwitness.path.callee_host import CalleeHost
 from earwitness.path.circuit import CircuitMaker, CircuitMonitor
 from earwitness.path.circuit_cache import KeptCircuits
 from earwitness.path.tunnel import OpenStreamsPath, StreamsRefused, tunnel_ends
@@ -58,14 +59,13 @@ class TorPath:
         self.circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, kept=kept, nodelay=nodelay)
 
     @asynccontextmanager
-    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenTorPath]:
+    async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenTorPath]:
         """Build the circuit, open the streams on it, and check that they are there.
 
         Raises `CallFailure`: `CIRCUIT_FAILED`, `STREAM_REFUSED` with the END reason, or `PATH_FAILED`; and
         `InputError` where no relay is as asked for.
         """
         begun = time.monotonic_ns()
-        details: dict[str, Any] = {}
         async with AsyncExitStack() as stack:
             over = await stack.enter_async_context(self.circuits.making(caller))
             ends = await stack.enter_async_context(
@@ -76,7 +76,6 @@ class TorPath:
                     listen=callee.address,
                     socks=over.socks,
                     username=over.username,
-                    counted=details,
                 )
             )
             watch = await over.built()
@@ -86,9 +85,10 @@ class TorPath:
                     took = await ends.open_streams(ends.listener)
             except StreamsRefused as refused:
                 raise await over.refusal(refused.flow, refused.said["reason"], {"forwarder": refused.said}) from refused
-            details.update(await stack.enter_async_context(self.circuits.settled(over, took)))
+            facts = await stack.enter_async_context(self.circuits.settled(over, took))
             now = time.monotonic_ns()
-            details.update(
+            facts = replace(
+                facts,
                 path_setup_ms=(now - begun) / 1e6,
                 streams_open_ms=(now - streams_begun) / 1e6,
                 interface=ends.pair.interface,
@@ -96,9 +96,8 @@ class TorPath:
             yield OpenTorPath(
                 self.name,
                 *ends.phones,
-                circuit_id=str(over.circuit.id),
-                hops=over.hops,
-                details=details,
+                circuit=over.circuit_facts,
+                facts=facts,
                 processes=ends.processes,
                 faults={**ends.faults, **over.faults},
                 word=over.word,

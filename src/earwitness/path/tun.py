@@ -13,7 +13,7 @@ from earwitness.errors import CallFailure, Outcome
 from earwitness.netns import tun
 from earwitness.netns.host import Host
 from earwitness.netns.routes import network_in_use
-from earwitness.path.remote_host import RemoteHost
+from earwitness.path.callee_host import CalleeHost
 
 NETMASK = "255.255.255.0"
 MTU = 65_535
@@ -59,8 +59,8 @@ class TunPair:
         return callee_address(self.number)
 
 
-@contextmanager
-def tun_pair(caller: Host, callee: Host) -> Iterator[TunPair]:
+@asynccontextmanager
+async def device_pair(caller: Host, callee: CalleeHost) -> AsyncIterator[TunPair]:
     """Make the pair; several paths may be open at once on the same hosts. Gone on leaving (with all copies closed).
 
     A number is passed over where its device or its network is there already, at either end.
@@ -71,38 +71,10 @@ def tun_pair(caller: Host, callee: Host) -> Iterator[TunPair]:
         mine = _open(caller, number)
         if mine is None:
             continue
-        theirs = None
         try:
-            theirs = _open(callee, number)
-            if theirs is None:
-                continue
-            pair = TunPair(number, mine, theirs)
-            _configure(caller, pair.interface, pair.caller_address)
-            _configure(callee, pair.interface, pair.callee_address)
-            yield pair
-            return
-        finally:
-            os.close(mine)
-            if theirs is not None:
-                os.close(theirs)
-    raise _failure(caller, ALL_TAKEN)
-
-
-@asynccontextmanager
-async def device_pair(caller: Host, callee: Host) -> AsyncIterator[TunPair]:
-    """As `tun_pair`, also where the callee is another machine."""
-    if not isinstance(callee, RemoteHost):
-        with tun_pair(caller, callee) as pair:
-            yield pair
-        return
-    for number in NUMBERS:
-        mine = _open(caller, number)
-        if mine is None:
-            continue
-        try:
-            async with callee.tunnel_device(number) as made:
-                if made:
-                    pair = TunPair(number, mine, FAR_DESCRIPTOR)
+            async with callee.tunnel_device(number) as theirs:
+                if theirs is not None:
+                    pair = TunPair(number, mine, theirs)
                     _configure(caller, pair.interface, pair.caller_address)
                     yield pair
                     return
@@ -113,7 +85,7 @@ async def device_pair(caller: Host, callee: Host) -> AsyncIterator[TunPair]:
 
 @contextmanager
 def callee_device(host: Host, number: int) -> Iterator[int | None]:
-    """The callee's half of a pair, for the machine that is the callee: its descriptor, None where it is taken."""
+    """The callee's half of a pair, for the machine where the callee is: its descriptor, None where it is taken."""
     pair = TunPair(number, FAR_DESCRIPTOR, FAR_DESCRIPTOR)
     mine = _open(host, number)
     try:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from earwitness.errors import CallFailure
 from earwitness.netns.host import Host
-from earwitness.path.base import End, OpenPath, PhonePorts
-from earwitness.path.forwarder_process import PathEnd, flows
-from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput, round_trips
+from earwitness.path.base import CalleeEndpoint, OpenPath, PathEndpoint, PhonePorts
+from earwitness.path.callee_host import CalleeHost
+from earwitness.path.facts import ForwarderCounts, PathFacts, StreamFacts
+from earwitness.path.forwarder import OTHER, ForwarderConfig
+from earwitness.path.forwarder_process import ForwarderProcess, flow_ports, start_forwarder
+from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput, summarise_round_trips
 from earwitness.path.tun import TunPair, device_pair
 from earwitness.tor.gather_or_cancel import together
 
@@ -35,16 +39,17 @@ class StreamsRefused(Exception):
 class TunnelEnds:
     """Two running forwarders that wait for their streams."""
 
-    caller: PathEnd
-    callee: PathEnd
+    caller: ForwarderProcess
+    callee: ForwarderProcess
     pair: TunPair
+    callee_host: CalleeHost
 
     @property
-    def phones(self) -> tuple[End, End]:
+    def phones(self) -> tuple[PathEndpoint, CalleeEndpoint]:
         """The path's ends as the phones see them: caller's, callee's."""
         return (
-            End(self.caller.host, self.pair.caller_address, self.pair.interface),
-            End(self.callee.host, self.pair.callee_address, self.pair.interface),
+            PathEndpoint(self.caller.host, self.pair.caller_address, self.pair.interface),
+            CalleeEndpoint(self.callee_host, self.pair.callee_address, self.pair.interface),
         )
 
     @property
@@ -55,7 +60,7 @@ class TunnelEnds:
 
     async def open_streams(
         self, target: tuple[str, int], *, timeout_s: float = STREAMS_TIMEOUT_S
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, StreamFacts]:
         """Have the caller's end open every flow's stream to `target`; all must stand at both ends.
 
         Returns what each took, by flow: `connect_ms`, `greeting_ms` (a round trip through the open stream).
@@ -78,7 +83,8 @@ class TunnelEnds:
             raise StreamsRefused(flow, said)
         await self.callee.until(lambda: wanted <= self.callee.opened.keys(), timeout_s, "taking the streams at")
         return {
-            flow: {key: said[key] for key in ("connect_ms", "greeting_ms")} for flow, said in self.caller.opened.items()
+            flow: StreamFacts(connect_ms=said["connect_ms"], greeting_ms=said["greeting_ms"])
+            for flow, said in self.caller.opened.items()
         }
 
     @property
@@ -108,7 +114,7 @@ class TunnelEnds:
         timeout_s = count * INTERVAL_S + ANSWER_TIMEOUT_S + _PATIENCE_S
         await self.caller.until(lambda: "pinged" in self.caller.measured, timeout_s, "probing the path from")
         said = self.caller.measured["pinged"]
-        return round_trips(said["sent"], said["times_ms"])
+        return summarise_round_trips(said["sent"], said["times_ms"])
 
     async def throughput(self, direction: str) -> Throughput:
         """Fill the stream `other` one way. Raises `CallFailure` when nothing arrives, or a forwarder died."""
@@ -120,8 +126,8 @@ class TunnelEnds:
         said = receiver.measured["carried"]
         return Throughput(said["bytes"], said["seconds"])
 
-    def counters(self) -> dict[str, Any]:
-        """What each forwarder counted by flow, at most a second old: {"caller": ..., "callee": ...}."""
+    def counters(self) -> dict[str, ForwarderCounts]:
+        """What each forwarder counted, at most a second old: {"caller": ..., "callee": ...}."""
         return {"caller": self.caller.statistics, "callee": self.callee.statistics}
 
 
@@ -130,6 +136,10 @@ class OpenStreamsPath(OpenPath):
     """An open path over the streams of two forwarders."""
 
     ends: TunnelEnds | None = field(default=None, repr=False)
+
+    def final_facts(self) -> PathFacts:
+        """With the forwarders' counters, which they tell for the last time when they end."""
+        return replace(self.facts, forwarders=self.ends.counters()) if self.ends else self.facts
 
     def failure(self) -> str | None:
         """Why a forwarder or a stream ended, or None. With a forwarder its streams end, and not the other way."""
@@ -147,61 +157,49 @@ class OpenStreamsPath(OpenPath):
 @asynccontextmanager
 async def tunnel_ends(
     caller: Host,
-    callee: Host,
+    callee: CalleeHost,
     ports: PhonePorts,
     *,
     listen: str | None,
     socks: Sequence[Any] = (),
     username: str = "",
     one_circuit: bool = False,
-    counted: dict[str, Any] | None = None,
+    one_stream: bool = False,
 ) -> AsyncIterator[TunnelEnds]:
     """Start both forwarders at once. `listen` is where the callee's end takes streams (None: on loopback), `socks` the
     caller's proxy.
 
-    `one_circuit`: let the proxy put all streams on one circuit of its own choice. On leaving, `counted["forwarders"]`
-    is set to the final counts. Raises `CallFailure` (`PATH_FAILED`).
+    `one_stream`: put all datagrams on the stream `other`, instead of a stream each for SIP, RTP, RTCP and the rest.
+    `one_circuit`: let the proxy put all streams on one circuit of its own choice. Raises `CallFailure` (`PATH_FAILED`).
     """
-    ends: TunnelEnds | None = None
-
-    def count() -> None:
-        if ends is not None and counted is not None:
-            counted["forwarders"] = ends.counters()
-
     async with AsyncExitStack() as stack:
-        stack.callback(count)  # runs last, when the forwarders have said their last
         pair = await stack.enter_async_context(device_pair(caller, callee))
-        shared = {"token": secrets.token_hex(16), "flows": flows(ports)}
-        callee_end, caller_end = await together(
-            stack.enter_async_context(
-                PathEnd.running(
-                    callee,
-                    {
-                        **shared,
-                        "role": "callee",
-                        "tun": pair.callee_descriptor,
-                        "local": pair.callee_address,
-                        "remote": pair.caller_address,
-                        "listen": listen or _LOCALHOST,
-                        "alone": listen is None,
-                    },
-                )
-            ),
-            stack.enter_async_context(
-                PathEnd.running(
-                    caller,
-                    {
-                        **shared,
-                        "role": "caller",
-                        "tun": pair.caller_descriptor,
-                        "local": pair.caller_address,
-                        "remote": pair.callee_address,
-                        "socks": list(socks),
-                        "username": username,
-                        "one_circuit": one_circuit,
-                    },
-                )
-            ),
+        token = secrets.token_hex(16)
+        flows: dict[str, list[int] | None] = {OTHER: None} if one_stream else flow_ports(ports)
+        callee_config = ForwarderConfig(
+            role="callee",
+            tun=pair.callee_descriptor,
+            local=pair.callee_address,
+            remote=pair.caller_address,
+            token=token,
+            flows=flows,
+            listen=listen or _LOCALHOST,
+            alone=listen is None,
         )
-        ends = TunnelEnds(caller_end, callee_end, pair)
-        yield ends
+        caller_config = ForwarderConfig(
+            role="caller",
+            tun=pair.caller_descriptor,
+            local=pair.caller_address,
+            remote=pair.callee_address,
+            token=token,
+            flows=flows,
+            socks=list(socks),
+            username=username,
+            one_circuit=one_circuit,
+        )
+        running = ForwarderProcess.running
+        callee_end, caller_end = await together(
+            stack.enter_async_context(running(callee, callee.start_forwarder, callee_config)),
+            stack.enter_async_context(running(caller, partial(start_forwarder, caller), caller_config)),
+        )
+        yield TunnelEnds(caller_end, callee_end, pair, callee)

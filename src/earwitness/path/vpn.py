@@ -9,32 +9,29 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import Host
-from earwitness.path.base import WORD_WITHIN_S, End, OpenPath, PhonePorts
+from earwitness.path.base import WORD_WITHIN_S, CalleeEndpoint, OpenPath, PathEndpoint, PhonePorts
 from earwitness.path.bridge import way_out
+from earwitness.path.callee_host import CalleeHost
 from earwitness.path.circuit import CircuitMaker, OverCircuit
 from earwitness.path.circuit_cache import KeptCircuits
-from earwitness.path.openvpn import OpenVpn, start_openvpn
-from earwitness.path.remote_host import RemoteHost
-from earwitness.path.tun import ALL_TAKEN, is_taken
-from earwitness.path.vpn_config import Security, Tunnel, callee_address, client_config, device_name
-from earwitness.path.vpn_files import CLIENT, SERVER, Offer, client_files, server_files
+from earwitness.path.facts import CircuitFacts, PathFacts
+from earwitness.path.openvpn import OpenVpn, not_up, start_openvpn, wait_listening
+from earwitness.path.tunnel_numbers import tunnel_number
+from earwitness.path.vpn_config import Security, client_config
+from earwitness.path.vpn_files import CLIENT, Offer, client_files
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.gather_or_cancel import together
 from earwitness.tor.select import CircuitRequest
 
 UP_TIMEOUT_S = 30.0
 """TLS through a slow circuit takes some ten round trips."""
-_START_TIMEOUT_S = 10.0
 _CIPHER_TIMEOUT_S = 2.0
 _STREAM = "tunnel"
 """The SOCKS password, by which the stream is known."""
@@ -43,7 +40,6 @@ _NOTES = {
     " whoever carries its packets could read and change them",
     Security.STATIC: "the tunnel had a shared static key (--security static): no forward secrecy",
 }
-_numbers_in_use: set[int] = set()
 
 
 @dataclass
@@ -102,7 +98,7 @@ class VpnPath:
         self.bridged = bridged
 
     @asynccontextmanager
-    async def open(self, caller: Host, callee: Host, ports: PhonePorts) -> AsyncIterator[OpenVpnPath]:
+    async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenVpnPath]:
         """Build the circuit where there is to be one, start both ends, and wait until the tunnel carries packets.
 
         Raises `CallFailure`: `TOOL_MISSING`, `CIRCUIT_FAILED`, `STREAM_REFUSED`, or `PATH_FAILED` with OpenVPN's last
@@ -112,7 +108,7 @@ class VpnPath:
         async with AsyncExitStack() as stack:
             over = await stack.enter_async_context(self.circuits.making(caller)) if self.circuits else None
             offer, callee_vpn = await stack.enter_async_context(self._offered(caller, callee))
-            await _listening(callee_vpn)
+            await wait_listening(callee_vpn)
             tunnel = replace(offer.tunnel, socks=over.socks if over else None)
             if self.bridged:
                 out = tunnel.socks or (tunnel.server, tunnel.port)
@@ -133,24 +129,26 @@ class VpnPath:
             # It has read its keys, and never starts over.
             shutil.rmtree(folder)
             now = time.monotonic_ns()
-            details: dict[str, Any] = {
-                "tunnel_up_ms": (now - tunnel_begun) / 1e6,
-                "interface": tunnel.device,
-                "security": str(self.security),
-                "tunnel_nodelay": self.nodelay,
-                "bridged": self.bridged,
-                "openvpn": caller_vpn.version,
-                "cipher": caller_vpn.cipher,
-            }
+            facts = PathFacts()
             if self.circuits is not None and over is not None:
-                details.update(await stack.enter_async_context(self.circuits.settled(over, {})))
+                facts = await stack.enter_async_context(self.circuits.settled(over, {}))
+            facts = replace(
+                facts,
+                path_setup_ms=(time.monotonic_ns() - begun) / 1e6,
+                tunnel_up_ms=(now - tunnel_begun) / 1e6,
+                interface=tunnel.device,
+                security=str(self.security),
+                tunnel_nodelay=self.nodelay,
+                bridged=self.bridged,
+                openvpn=caller_vpn.version,
+                cipher=caller_vpn.cipher,
+            )
             yield OpenVpnPath(
                 self.name,
-                End(caller, tunnel.caller_address, tunnel.device),
-                End(callee, tunnel.callee_address, tunnel.device),
-                circuit_id=str(over.circuit.id) if over else "",
-                hops=over.hops if over else (),
-                details={"path_setup_ms": (time.monotonic_ns() - begun) / 1e6, **details},
+                PathEndpoint(caller, tunnel.caller_address, tunnel.device),
+                CalleeEndpoint(callee, tunnel.callee_address, tunnel.device),
+                circuit=over.circuit_facts if over else CircuitFacts(),
+                facts=facts,
                 files={"caller.ovpn": client_config(tunnel), "callee.ovpn": offer.config},
                 notes=(_NOTES[self.security],) if self.security in _NOTES else (),
                 processes={
@@ -164,31 +162,17 @@ class VpnPath:
             )
 
     @asynccontextmanager
-    async def _offered(self, caller: Host, callee: Host) -> AsyncIterator[tuple[Offer, OpenVpn]]:
+    async def _offered(self, caller: Host, callee: CalleeHost) -> AsyncIterator[tuple[Offer, OpenVpn]]:
         """The callee's end, started; its device's number is free at both ends."""
-        if not isinstance(callee, RemoteHost):
-            with _number(caller, callee) as number, ExitStack() as files:
-                port = free_port(callee, callee.address)
-                tunnel = Tunnel(
-                    server=callee.address, port=port, security=self.security, nodelay=self.nodelay, number=number
-                )
-                folder, offer = files.enter_context(server_files(self.scratch, tunnel))
-                async with OpenVpn.over(callee, await start_openvpn(callee, folder, SERVER)) as end:
-                    await _listening(end)
-                    files.close()  # it has read its keys
-                    yield offer, end
-            return
         taken_there: set[int] = set()
         while True:
-            with _number(caller, but=taken_there) as number:
-                started = await callee.start_tunnel(number, self.security, nodelay=self.nodelay)
-                if started is None:
-                    taken_there.add(number)
-                    continue
-                offer, child = started
-                async with OpenVpn.over(callee, child) as end:
-                    yield offer, end
-                return
+            with tunnel_number(caller, but=taken_there) as number:
+                offering = callee.offered_tunnel(number, self.security, nodelay=self.nodelay, scratch=self.scratch)
+                async with offering as offered:
+                    if offered is not None:
+                        yield offered
+                        return
+                taken_there.add(number)
 
 
 def vpn_tor_path(
@@ -235,80 +219,10 @@ def _stream_is_settled(over: OverCircuit) -> bool:
     )
 
 
-async def _listening(end: OpenVpn) -> None:
-    """Wait until the callee's end takes connections."""
-    if not await end.until(lambda this: this.listening, _START_TIMEOUT_S):
-        raise _not_up(end, _START_TIMEOUT_S)
-
-
 async def _up(end: OpenVpn, over: OverCircuit | None) -> None:
     """Wait until this end says that the tunnel is up."""
     if await end.until(lambda this: this.up, UP_TIMEOUT_S):
         return
     if over is not None and (_STREAM not in over.watch.by_label() or await over.word.heard() is not None):
         raise await over.refusal(_STREAM, end.last_word, {"openvpn": list(end.lines)[-12:]})
-    raise _not_up(end, UP_TIMEOUT_S)
-
-
-def _not_up(end: OpenVpn, waited_s: float) -> CallFailure:
-    return CallFailure(
-        Outcome.PATH_FAILED,
-        "opening an OpenVPN tunnel at the",
-        on=end.host.name,
-        happened=end.problem or f"not up after {waited_s:g} s; its last word: {end.last_word}",
-        remedy="see the evidence in the record for its log",
-        evidence={"host": end.host.name, "openvpn": list(end.lines)[-12:]},
-    )
-
-
-@contextmanager
-def _number(*hosts: Host, but: Collection[int] = ()) -> Iterator[int]:
-    """A number whose device and network are free at these hosts, ours until leaving; none of `but`."""
-    for number in range(255):
-        if number not in _numbers_in_use and number not in but and not any(_taken(host, number) for host in hosts):
-            _numbers_in_use.add(number)
-            try:
-                yield number
-            finally:
-                _numbers_in_use.discard(number)
-            return
-    raise CallFailure(
-        Outcome.PATH_FAILED,
-        "opening an OpenVPN tunnel at the",
-        on=hosts[0].name,
-        happened=ALL_TAKEN,
-        remedy="end other calls",
-    )
-
-
-def _taken(host: Host, number: int) -> bool:
-    with host.inside():
-        return tunnel_is_taken(number)
-
-
-def tunnel_is_taken(number: int) -> bool:
-    """Whether the calling thread's network has the tunnel's device, or its network, already."""
-    return is_taken(device_name(number), callee_address(number))
-
-
-def free_port(host: Host, address: str, wanted: int = 0) -> int:
-    """A TCP port that nobody has at the host's address now: the wanted one, 0 for any.
-
-    Raises `CallFailure` (`PORT_TAKEN`) where it is in use.
-    """
-    with host.inside():
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    with sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as OpenVPN has it: old connections are no matter
-        try:
-            sock.bind((address, wanted))
-            sock.listen(1)
-        except OSError as error:
-            raise CallFailure(
-                Outcome.PORT_TAKEN,
-                "taking a tunnel's TCP connection at",
-                on=f"{address}:{wanted} of {host.name}",
-                happened=error.strerror,
-                remedy="choose another media port",
-            ) from error
-        return int(sock.getsockname()[1])
+    raise not_up(end, UP_TIMEOUT_S)

@@ -26,7 +26,7 @@ def device_name(number: int) -> str:
     return f"ewvpn{number}"
 
 
-def callee_address(number: int) -> str:
+def vpn_callee_address(number: int) -> str:
     """The callee's address in tunnel `number`."""
     return f"10.8.{number}.1"
 
@@ -70,7 +70,7 @@ class Tunnel:
     @property
     def callee_address(self) -> str:
         """The callee's address in the tunnel."""
-        return callee_address(self.number)
+        return vpn_callee_address(self.number)
 
 
 def client_config(tunnel: Tunnel) -> str:

@@ -68,7 +68,7 @@ class Session(Protocol):
 Opening = Callable[[PhoneSetup, Notify], Awaitable[Session]]
 
 
-async def obey(session: Session, command: Mapping[str, Any]) -> None:
+async def follow_command(session: Session, command: Mapping[str, Any]) -> None:
     """Do one command and reply. What it asks for may be another machine's wish: each value is within bounds."""
     number, do = command.get("id"), command.get("do")
     value: object = None
@@ -111,7 +111,7 @@ def refusal(value: object) -> int:
     return 0 if value == 0 else whole(value, 300, 699, what="refuse_with")
 
 
-async def serve(opening: Opening) -> int:
+async def serve_phone(opening: Opening) -> int:
     """The process's life with the phone that `opening` makes; its exit status."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 20)
@@ -137,7 +137,7 @@ async def serve(opening: Opening) -> int:
                 busy = EarwitnessError("doing", shown(command.get("do")), "too much was asked at once", "wait")
                 emit("reply", id=command.get("id"), failure=failure_values(busy))
                 continue
-            task = asyncio.create_task(obey(session, command))
+            task = asyncio.create_task(follow_command(session, command))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
     for task in tasks:
@@ -157,7 +157,7 @@ def _setup(line: bytes) -> PhoneSetup:
 
 def main(opening: Opening = PhoneSession.open) -> None:
     """The process's entry."""
-    status = asyncio.run(serve(opening))
+    status = asyncio.run(serve_phone(opening))
     sys.stdout.flush()
     os._exit(status)  # threads that wait in a system call must not keep the process
 

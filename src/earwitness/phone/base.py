@@ -62,7 +62,7 @@ class Phone(Protocol):
         ...
 
 
-class PhoneKind(Protocol):
+class Phones(Protocol):
     """A way to get a phone: `start` gives a context that runs one on a host and ends it."""
 
     def start(self, host: Host, setup: PhoneSetup) -> AbstractAsyncContextManager[Phone]:

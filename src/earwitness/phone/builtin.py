@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.child import Child, ChildGone, JsonChild
 from earwitness.netns.host import Host
-from earwitness.phone.base import PhoneKind
+from earwitness.phone.base import Phones
 from earwitness.phone.call_report import PhoneReport, milestone, strange_report
 from earwitness.phone.setup import PhoneSetup
 from earwitness.untrusted import UntrustedValue, fields, name, plain, text, whole
@@ -214,4 +214,4 @@ def _lost(gone: ChildGone) -> CallFailure:
 
 
 if TYPE_CHECKING:
-    _kind: PhoneKind = BuiltinPhone
+    _kind: Phones = BuiltinPhone

@@ -130,7 +130,7 @@ class Kamailio:
     log: Path
 
 
-def configuration(
+def kamailio_config(
     address: str, port: int, domain: str, users: Mapping[str, str], modules: str, relay: RtpEngine | None = None
 ) -> str:
     """Kamailio's configuration; it holds digests of the passwords (HA1, RFC 7616 3.4.2), never a password."""
@@ -151,7 +151,7 @@ def configuration(
 
 
 @asynccontextmanager
-async def start(
+async def start_kamailio(
     host: Host,
     state: Path,
     users: Mapping[str, str],
@@ -176,7 +176,7 @@ async def start(
     pid.unlink(missing_ok=True)  # one left by a kill names process 1, which the next takes for another of itself
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as out:
-        out.write(configuration(address, port, domain, users, modules, relay))
+        out.write(kamailio_config(address, port, domain, users, modules, relay))
     argv = [program, "-DD", "-E", "-f", str(file), "-Y", str(state), "-P", str(pid)]
     argv += ["-m", str(_SHARED_MEMORY_MB), "-M", str(_PRIVATE_MEMORY_MB)]
     process: subprocess.Popen[bytes] | None = None

@@ -34,7 +34,9 @@ async def lab_server(host: Host, state: Path, *, address: str, relay: bool) -> A
     async with AsyncExitStack() as stack:
         media = None
         if relay:
-            media = await stack.enter_async_context(rtpengine.start(host, state / "rtpengine", address=address))
-        starting = kamailio.start(host, state / "kamailio", passwords, address=address, relay=media)
+            media = await stack.enter_async_context(
+                rtpengine.start_rtpengine(host, state / "rtpengine", address=address)
+            )
+        starting = kamailio.start_kamailio(host, state / "kamailio", passwords, address=address, relay=media)
         server = await stack.enter_async_context(starting)
         yield LabServer(server.address, server.port, server.domain, passwords)

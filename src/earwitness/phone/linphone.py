@@ -22,9 +22,9 @@ import numpy as np
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.netns.host import Host
 from earwitness.netns.scratch import scratch_folder
-from earwitness.phone.base import PhoneKind
+from earwitness.phone.base import Phones
 from earwitness.phone.call_report import PhoneReport
-from earwitness.phone.linphone_config import check_line, configuration
+from earwitness.phone.linphone_config import check_line, linphone_settings
 from earwitness.phone.linphone_log import LinphoneLog
 from earwitness.phone.media import bind_udp
 from earwitness.phone.setup import PhoneSetup
@@ -101,7 +101,7 @@ class LinphonePhone:
             (home / ".local/share/linphone").mkdir(parents=True)
             said = _speech_file(setup, home / "speech.wav")
             with os.fdopen(os.open(home / "rc", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-                file.write(configuration(setup, codecs, fixed_buffer_ms))
+                file.write(linphone_settings(setup, codecs, fixed_buffer_ms))
             phone = cls(host, setup, recording.absolute(), said)
             try:
                 await phone._run(program, home)
@@ -308,7 +308,7 @@ def recording_name(end: str) -> str:
 
 @dataclass(frozen=True)
 class Linphones:
-    """A `PhoneKind`: linphones that keep their own recordings in a folder, each named by its end (`recording_name`)."""
+    """A `Phones`: linphones that keep their own recordings in a folder, each named by its end (`recording_name`)."""
 
     recordings: Path
 
@@ -318,7 +318,7 @@ class Linphones:
 
 
 if TYPE_CHECKING:
-    _kind: PhoneKind = Linphones(Path())
+    _kind: Phones = Linphones(Path())
 
 
 def _speech_file(setup: PhoneSetup, path: Path) -> float:

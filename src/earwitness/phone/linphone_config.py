@@ -15,7 +15,7 @@ _PLAYABLE = (("PCMU", 8000, 1), ("PCMA", 8000, 1), ("GSM", 8000, 1), ("speex", 8
 _OTHERS_ON_BY_DEFAULT = (("speex", 16000, 1), ("speex", 32000, 1), ("G729", 8000, 1), ("G722", 8000, 1))
 
 
-def configuration(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: int | None = None) -> str:
+def linphone_settings(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: int | None = None) -> str:
     """linphonec's configuration: our address and ports, these codecs alone, no NAT tricks, no echo canceller.
 
     Its jitter buffer adapts, unless `fixed_buffer_ms` is given.

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.netns.host import Host
 from earwitness.netns.scratch import scratch_folder
-from earwitness.phone.base import PhoneKind
+from earwitness.phone.base import Phones
 from earwitness.phone.call_report import PhoneReport
-from earwitness.phone.linphone_config import configuration
+from earwitness.phone.linphone_config import linphone_settings
 from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.reference import speech
@@ -144,7 +144,7 @@ class ManualPhone:
 def sip_milestones(messages: Sequence[SipMessage], address: str) -> dict[str, int]:
     """The milestones of the call set up by these messages, as its end at `address` saw them.
 
-    Of several dialogues the first that was answered counts, else the first. Names as in `phone.report.MILESTONES`.
+    Of several dialogues the first that was answered counts, else the first. Names as in `MILESTONES`.
     """
     invites = [message for message in messages if message.method == "INVITE"]
     if not invites:
@@ -174,7 +174,7 @@ def sip_milestones(messages: Sequence[SipMessage], address: str) -> dict[str, in
 
 @dataclass(frozen=True)
 class ManualPhones:
-    """A `PhoneKind`: the user's phones, each with its end's capture."""
+    """A `Phones`: the user's phones, each with its end's capture."""
 
     captures: Mapping[str, Path]
     """By the phone's user."""
@@ -208,7 +208,7 @@ def instructions(caller: ManualPhone, callee: ManualPhone, wait_s: float, scratc
             setup = end.setup
             home = folder / setup.user
             (home / ".local/share/linphone").mkdir(parents=True)
-            (home / "linphonerc").write_text(configuration(setup, [codec_of(setup.codec)]))
+            (home / "linphonerc").write_text(linphone_settings(setup, [codec_of(setup.codec)]))
             run = f"earwitness lab run {setup.user} --"
             lines += [
                 f"{setup.user}: bind SIP to {setup.address}:{setup.sip_port} (UDP), RTP to {setup.address}:"
@@ -242,4 +242,4 @@ async def _sleep(pressed: asyncio.Event, seconds: float) -> None:
 
 
 if TYPE_CHECKING:
-    _kind: PhoneKind = ManualPhones({}, 0.0)
+    _kind: Phones = ManualPhones({}, 0.0)

@@ -24,7 +24,7 @@ from earwitness.phone.pacer import GridSender
 from earwitness.phone.packets import SpeechPackets
 from earwitness.phone.receiver_statistics import Reception
 from earwitness.phone.rtcp_session import RtcpSession, SentSoFar
-from earwitness.phone.rtp import MalformedPacket
+from earwitness.trace.rtp import MalformedPacket
 
 _LOOK_EVERY_S = 0.05
 _READS_IN_A_ROW = 256

@@ -86,7 +86,6 @@ class GridSender(threading.Thread):
         """Sends that the system refused (a path that went away); the grid goes on."""
         self.octets = 0
         self.first_sent_ns: int | None = None
-        self.last_sent_ns: int | None = None
         self._sock = sock
         self._packets = packets
         self._on_end = on_end
@@ -125,6 +124,5 @@ class GridSender(threading.Thread):
         sent = time.monotonic_ns()
         if self.first_sent_ns is None:
             self.first_sent_ns = sent
-        self.last_sent_ns = sent
         self.octets += len(packet) - 12
         self.deviations_ns.append(sent - deadline)

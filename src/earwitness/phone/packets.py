@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
 from earwitness.errors import CallFailure, Outcome
-from earwitness.phone.rtp import RtpPacket
 from earwitness.speech.codecs.base import Codec
+from earwitness.trace.rtp import RtpPacket
 
 HANGOVER_PACKETS = 10
 """200 ms of packets after the last active one, so that word ends are not cut."""

@@ -9,9 +9,8 @@ import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from earwitness.netns.host import SocketAddress
 from earwitness.untrusted import shown
-
-Endpoint = tuple[str, int]
 
 
 class Unreachable(OSError):
@@ -31,7 +30,7 @@ class Reach:
     peers: Collection[str] = ()
     """The only ones, where given: the other end of the path, and the SIP server beside it."""
 
-    def check(self, target: Endpoint) -> Endpoint:
+    def check(self, target: SocketAddress) -> SocketAddress:
         """The target, where this phone may send to it. Raises `Unreachable`."""
         host, port = target
         if not 0 < port < 65536:

@@ -19,8 +19,6 @@ class Reception:
     ssrc: int
     clock_rate: int
     packets: int = 0
-    first_arrived_ns: int = 0
-    last_arrived_ns: int = 0
     jitter: float = 0.0
     """In units of the RTP clock."""
     _base: int = 0
@@ -33,7 +31,6 @@ class Reception:
         """One packet came: 16-bit sequence number, 32-bit timestamp, arrival in ns."""
         if self._highest < 0:
             self._base = self._highest = sequence
-            self.first_arrived_ns = arrived_ns
         else:
             step = (sequence - self._highest) & 0xFFFF
             if step < _MAX_DROPOUT:
@@ -43,7 +40,6 @@ class Reception:
                 self._base = sequence - self.packets
                 self._highest = sequence
         self.packets += 1
-        self.last_arrived_ns = arrived_ns
         arrival = arrived_ns * self.clock_rate / 1e9
         transit = (arrival - timestamp) % 2**32
         if self._transit is not None:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from earwitness.phone.rtp import MalformedPacket
+from earwitness.trace.rtp import MalformedPacket
 
 _SENDER_REPORT, _RECEIVER_REPORT, _SOURCE_DESCRIPTION, _GOODBYE = 200, 201, 202, 203
 _CNAME = 1

@@ -37,7 +37,7 @@ class RtpEngine:
 
 
 @asynccontextmanager
-async def start(
+async def start_rtpengine(
     host: Host, state: Path, *, address: str = "", control_port: int = 2223, ports: tuple[int, int] = (30_000, 30_100)
 ) -> AsyncIterator[RtpEngine]:
     """Run rtpengine on `host` at `address` (the host's own when empty), its log under `state`.

@@ -44,7 +44,9 @@ def offer(codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int)
     return _session(media, address, session_id)
 
 
-def answer(text: str, codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int) -> tuple[str, AgreedMedia]:
+def sdp_answer(
+    text: str, codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int
+) -> tuple[str, AgreedMedia]:
     """Our answer to an offer, and what is agreed: the first offered codec that is among `codecs`.
 
     Every other stream of the offer is refused with port 0 (RFC 3264 6). Raises NotAcceptable.

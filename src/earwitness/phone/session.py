@@ -18,7 +18,7 @@ from earwitness.phone.media import Media, MediaEvents, bind_udp
 from earwitness.phone.pacer import SendingTimes, prefer_punctuality
 from earwitness.phone.reachable import Reach, Unreachable
 from earwitness.phone.setup import PhoneSetup
-from earwitness.phone.sip_digest import Account
+from earwitness.phone.sip_digest import SipAccount
 from earwitness.phone.sip_transactions import SipTransactions, Timers
 from earwitness.phone.sip_wire import endpoint_of
 from earwitness.phone.user_agent import UserAgent
@@ -229,7 +229,9 @@ class PhoneSession:
             return
         session_id = secrets.randbits(31)
         try:
-            text, agreed = sdp.answer(invite.offer, self._codecs, self.setup.address, self.setup.rtp_port, session_id)
+            text, agreed = sdp.sdp_answer(
+                invite.offer, self._codecs, self.setup.address, self.setup.rtp_port, session_id
+            )
             self._layer.may_send_to(agreed.remote)
         except (sdp.NotAcceptable, Unreachable) as error:
             offers = "offers" if isinstance(error, sdp.NotAcceptable) else "wants its speech elsewhere:"
@@ -308,7 +310,7 @@ class PhoneSession:
             self._notify("note", {"text": fit(text, LONGEST_TEXT)})
 
 
-def _account(setup: PhoneSetup) -> Account | None:
+def _account(setup: PhoneSetup) -> SipAccount | None:
     server = setup.server
     if server is None:
         return None
@@ -318,4 +320,4 @@ def _account(setup: PhoneSetup) -> Account | None:
         raise CallFailure(
             Outcome.REGISTER_FAILED, "finding SIP server", on=server.host, happened=error, remedy="check its name"
         ) from error
-    return Account(server.user, server.domain or server.host, endpoint, server.password)
+    return SipAccount(server.user, server.domain or server.host, endpoint, server.password)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from aiosipua import SipRequest, SipResponse, parse_address, stringify_uri
 
+from earwitness.netns.host import SocketAddress
 from earwitness.phone.sip_transactions import ServerTransaction, SipTransactions
-from earwitness.phone.sip_wire import Endpoint, endpoint_of
+from earwitness.phone.sip_wire import endpoint_of
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Dialog:
             and sender.tag == parse_address(self.remote).tag
         )
 
-    def request(self, layer: SipTransactions, method: str) -> tuple[SipRequest, Endpoint]:
+    def request(self, layer: SipTransactions, method: str) -> tuple[SipRequest, SocketAddress]:
         """A request within the dialogue and where it goes (12.2.1.1). ACK takes the INVITE's number."""
         if method == "ACK":
             sequence = self.invite_sequence
@@ -102,7 +103,7 @@ class Dialog:
         self._endpoint(layer, self.remote_target if first is None else stringify_uri(first))
 
     @staticmethod
-    def _endpoint(layer: SipTransactions, uri: str) -> Endpoint:
+    def _endpoint(layer: SipTransactions, uri: str) -> SocketAddress:
         # Where the peers are known, a name is none of them, and looking it up would hold up the phone.
         numeric = layer.reach is not None and bool(layer.reach.peers)
         return layer.may_send_to(endpoint_of(uri, numeric=numeric))

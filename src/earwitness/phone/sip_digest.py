@@ -9,27 +9,27 @@ from dataclasses import dataclass, field
 from aiosipua import SipDigestAuth, SipRequest, SipResponse, build_credentials, parse_auth, stringify_auth
 
 from earwitness.errors import CallFailure, Outcome
+from earwitness.netns.host import SocketAddress
 from earwitness.phone.sip_transactions import ClientTransaction
-from earwitness.phone.sip_wire import Endpoint
 
 _ATTEMPTS = 3
 """Without credentials, with them, and with a fresh nonce where the server says that ours was stale."""
 
 
 @dataclass(frozen=True)
-class Account:
+class SipAccount:
     """How a phone is known at a SIP server. The password is shown nowhere."""
 
     user: str
     domain: str
-    server: Endpoint
+    server: SocketAddress
     password: str = field(repr=False)
 
 
 async def send_authenticated(
     build: Callable[[], SipRequest],
     send: Callable[[SipRequest], ClientTransaction],
-    account: Account | None,
+    account: SipAccount | None,
     tried: str,
 ) -> SipResponse:
     """Send what `build` makes (anew for each attempt), answer a challenge, and give the final response.
@@ -58,6 +58,6 @@ async def send_authenticated(
     raise _refused(tried, account, "the credentials were refused")
 
 
-def _refused(tried: str, account: Account | None, happened: str) -> CallFailure:
+def _refused(tried: str, account: SipAccount | None, happened: str) -> CallFailure:
     on = "SIP server" if account is None else f"{account.server[0]}:{account.server[1]} as {account.user}"
     return CallFailure(Outcome.AUTH_FAILED, tried, on=on, happened=happened, remedy="check the user and password")

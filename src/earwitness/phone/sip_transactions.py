@@ -9,9 +9,9 @@ from typing import cast
 
 from aiosipua import SipMessage, SipRequest, SipResponse
 
+from earwitness.netns.host import SocketAddress
 from earwitness.phone.reachable import Reach, Unreachable
 from earwitness.phone.sip_wire import (
-    Endpoint,
     SipLog,
     branch_of,
     mark_source,
@@ -43,7 +43,7 @@ class Timers:
 class ClientTransaction:
     """A request that we sent, until its final response (RFC 3261 17.1)."""
 
-    def __init__(self, layer: SipTransactions, sent: SipRequest, target: Endpoint) -> None:
+    def __init__(self, layer: SipTransactions, sent: SipRequest, target: SocketAddress) -> None:
         self.request = sent
         self.target = target
         self.final: asyncio.Future[SipResponse] = asyncio.get_running_loop().create_future()
@@ -119,7 +119,7 @@ class ClientTransaction:
 class ServerTransaction:
     """A request that we received, and our responses (RFC 3261 17.2)."""
 
-    def __init__(self, layer: SipTransactions, received: SipRequest, source: Endpoint) -> None:
+    def __init__(self, layer: SipTransactions, received: SipRequest, source: SocketAddress) -> None:
         self.request = received
         self.final_status: int | None = None
         self.on_unacknowledged: Callable[[], None] = lambda: None
@@ -174,7 +174,7 @@ class SipTransactions(asyncio.DatagramProtocol):
         self.reach = reach
         self.timers = timers
         self.clock = clock
-        self.local: Endpoint = ("0.0.0.0", 0)
+        self.local: SocketAddress = ("0.0.0.0", 0)
         self.on_request: Callable[[ServerTransaction], None] = lambda _transaction: None
         self.on_ack: Callable[[SipRequest], None] = lambda _ack: None
         self.log = SipLog()
@@ -187,7 +187,7 @@ class SipTransactions(asyncio.DatagramProtocol):
         self._servers: dict[tuple[str, str], ServerTransaction] = {}
         self._handles: set[asyncio.TimerHandle] = set()
 
-    def send(self, message: SipRequest, target: Endpoint) -> ClientTransaction:
+    def send(self, message: SipRequest, target: SocketAddress) -> ClientTransaction:
         """Send a request (not ACK) and match its responses."""
         transaction = ClientTransaction(self, message, target)
         self._clients[branch_of(message), message.method] = transaction
@@ -197,7 +197,7 @@ class SipTransactions(asyncio.DatagramProtocol):
         """A request from our address."""
         return request(method, uri, self.local)
 
-    def transmit(self, wire: bytes, target: Endpoint) -> None:
+    def transmit(self, wire: bytes, target: SocketAddress) -> None:
         """Put a message on the wire and in the log."""
         if self._transport is None or self._transport.is_closing():
             return
@@ -209,7 +209,7 @@ class SipTransactions(asyncio.DatagramProtocol):
         self._note(True, target, wire)
         self._transport.sendto(wire, target)
 
-    def may_send_to(self, target: Endpoint) -> Endpoint:
+    def may_send_to(self, target: SocketAddress) -> SocketAddress:
         """The target, where this phone may send to it. Raises `Unreachable`."""
         return target if self.reach is None else self.reach.check(target)
 
@@ -270,7 +270,7 @@ class SipTransactions(asyncio.DatagramProtocol):
         except Exception:  # whatever a stranger's message is to the parsers, it ends nothing but itself
             self.malformed += 1
 
-    def _receive_request(self, received: SipRequest, source: Endpoint) -> None:
+    def _receive_request(self, received: SipRequest, source: SocketAddress) -> None:
         branch = branch_of(received)
         if received.method == "ACK":
             refused = self._servers.get((branch, "INVITE"))
@@ -297,5 +297,5 @@ class SipTransactions(asyncio.DatagramProtocol):
         if transaction is not None:
             transaction.receive(received)
 
-    def _note(self, sent: bool, peer: Endpoint, wire: bytes) -> None:
+    def _note(self, sent: bool, peer: SocketAddress, wire: bytes) -> None:
         self.log.note(self.clock(), sent, f"{peer[0]}:{peer[1]}", wire)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from aiosipua import SipRequest, SipResponse, parse_uri, parse_via, stringify_via
 
+from earwitness.netns.host import SocketAddress
 from earwitness.version import __version__
 
 PRODUCT = f"earwitness/{__version__}"
@@ -42,8 +43,6 @@ REASONS = {
     500: "Server Internal Error",
     603: "Decline",
 }
-
-Endpoint = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def redacted(message: bytes) -> str:
     return re.sub(r"(?im)^((?:proxy-)?authorization|(?:www|proxy)-authenticate):.*$", r"\1: (left out)\r", text)
 
 
-def request(method: str, uri: str, local: Endpoint) -> SipRequest:
+def request(method: str, uri: str, local: SocketAddress) -> SipRequest:
     """A request with Via (RFC 3581 rport), Max-Forwards and User-Agent; the rest is the caller's."""
     made = SipRequest(method=method, uri=uri)
     made.headers.append("Via", f"SIP/2.0/UDP {local[0]}:{local[1]};rport;branch={new_branch()}")
@@ -126,7 +125,7 @@ def branch_of(message: SipRequest | SipResponse) -> str:
     return (parse_via(via).branch or "") if via else ""
 
 
-def mark_source(received: SipRequest, source: Endpoint) -> None:
+def mark_source(received: SipRequest, source: SocketAddress) -> None:
     """Note in the top Via where a request came from (RFC 3261 18.2.1, RFC 3581 4)."""
     values = received.headers.get("via")
     top = parse_via(values[0])
@@ -137,13 +136,13 @@ def mark_source(received: SipRequest, source: Endpoint) -> None:
     values[0] = stringify_via(top)
 
 
-def response_target(received: SipRequest, source: Endpoint) -> Endpoint:
+def response_target(received: SipRequest, source: SocketAddress) -> SocketAddress:
     """Where the response to a request goes (RFC 3261 18.2.2, RFC 3581 4): to nobody but the one it came from."""
     top = parse_via(received.headers.get("via")[0])
     return source[0], source[1] if "rport" in top.params or top.rport else top.port or DEFAULT_PORT
 
 
-def endpoint_of(uri: str, *, numeric: bool = False) -> Endpoint:
+def endpoint_of(uri: str, *, numeric: bool = False) -> SocketAddress:
     """Address and port that a SIP URI names; OSError when it is none, or the name does not resolve.
 
     `numeric`: no name is looked up. Who waits for that hears nothing meanwhile.

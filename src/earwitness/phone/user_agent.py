@@ -13,14 +13,15 @@ from contextlib import suppress
 from aiosipua import SipRequest, SipResponse
 
 from earwitness.errors import CallFailure, Outcome
+from earwitness.netns.host import SocketAddress
 from earwitness.phone.sip_dialog import Dialog
-from earwitness.phone.sip_digest import Account, send_authenticated
+from earwitness.phone.sip_digest import SipAccount, send_authenticated
 from earwitness.phone.sip_transactions import (
     ClientTransaction,
     NoResponse,
     SipTransactions,
 )
-from earwitness.phone.sip_wire import ALLOW, Endpoint, endpoint_of, new_tag
+from earwitness.phone.sip_wire import ALLOW, endpoint_of, new_tag
 from earwitness.phone.user_agent_server import UserAgentServer
 
 _CANCEL_PATIENCE_S = 3.0
@@ -31,7 +32,7 @@ NOBODY_THERE = (404, 408, 410, 480, 487, 604)
 class UserAgent(UserAgentServer):
     """One phone's SIP: it answers requests, and sends its own (RFC 3261 8.1: user agent client)."""
 
-    def __init__(self, layer: SipTransactions, user: str, account: Account | None) -> None:
+    def __init__(self, layer: SipTransactions, user: str, account: SipAccount | None) -> None:
         super().__init__(layer, user)
         self.account = account
         self._registration = secrets.token_hex(12)
@@ -156,7 +157,7 @@ class UserAgent(UserAgentServer):
         dialog, self.dialog = self.dialog, None
         if dialog is None:
             return None
-        target: Endpoint = ("", 0)
+        target: SocketAddress = ("", 0)
 
         def build() -> SipRequest:
             nonlocal target
@@ -179,7 +180,7 @@ class UserAgent(UserAgentServer):
     async def _authenticated(
         self,
         build: Callable[[], SipRequest],
-        target: Endpoint,
+        target: SocketAddress,
         tried: str,
         on_provisional: Callable[[SipResponse], None] = lambda _response: None,
         pending: list[ClientTransaction] | None = None,

@@ -9,6 +9,7 @@ import numpy as np
 
 from earwitness.archive.schema import Row
 from earwitness.errors import InputError
+from earwitness.facts import finite
 from earwitness.published.recording import Doubt
 from earwitness.trace.clock import estimate_clock, on_one_clock
 from earwitness.trace.delay import delay_statistics, one_way_delay_ms
@@ -25,7 +26,7 @@ def paired(sent: Trace, received: Trace, row: Row, doubts: list[Doubt]) -> tuple
         doubts.append(Doubt("ends do not pair", row.source_capture, error.happened))
         return received, row
     counts = loss(trace)
-    return trace, replace(row, packets_sent=counts.expected, loss_ratio=number(counts.ratio))
+    return trace, replace(row, packets_sent=counts.expected, loss_ratio=finite(counts.ratio))
 
 
 def with_delay(rows: Sequence[Row], traces: Sequence[Trace | None]) -> tuple[list[Row], list[Trace | None]]:
@@ -46,11 +47,11 @@ def with_delay(rows: Sequence[Row], traces: Sequence[Trace | None]) -> tuple[lis
     changed = [
         replace(
             row,
-            owd_min_ms=number(delay.min_ms),
-            owd_p50_ms=number(delay.p50_ms),
-            owd_p95_ms=number(delay.p95_ms),
-            owd_p99_ms=number(delay.p99_ms),
-            owd_error_ms=number(estimate.error_ms),
+            owd_min_ms=finite(delay.min_ms),
+            owd_p50_ms=finite(delay.p50_ms),
+            owd_p95_ms=finite(delay.p95_ms),
+            owd_p99_ms=finite(delay.p99_ms),
+            owd_error_ms=finite(estimate.error_ms),
         )
         for row, delay in zip(rows, found, strict=True)
     ]
@@ -81,8 +82,3 @@ def light(trace: Trace) -> Trace:
     if trace.payloads is None:
         return trace
     return replace(trace, payloads=Payloads.of([trace.payloads[row] for row in range(len(trace))]))
-
-
-def number(value: float) -> float | None:
-    """The value, None for NaN: rows hold what was measured, or nothing."""
-    return None if value != value else float(value)

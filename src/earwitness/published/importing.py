@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.facts import CallParty, Clock, SpeechFacts
 from earwitness.archive.layout import CALLS, CAPTURES, REFERENCE, heard_file, trace_file
 from earwitness.archive.problems import Problem, apart
-from earwitness.archive.record import CallRecord, Clock, Endpoint, Speech, write_record
+from earwitness.archive.record import CallRecord, write_record
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Progress, ignore
 from earwitness.published.calls_csv import CODECS, ENDS, ROW_COLUMN, write_published_csv
@@ -162,11 +163,11 @@ def _record(measured: MeasuredCall, options: MeasureOptions) -> CallRecord:
         network=first.network,
         plan={"location": measured.call.location, "batch": measured.call.batch, "status": measured.call.status},
         path=first.path,
-        caller=Endpoint(place=first.from_place),
-        callee=Endpoint(place=first.to_place),
+        caller=CallParty(place=first.from_place),
+        callee=CallParty(place=first.to_place),
         codec=first.codec or first.codec_claimed,
         phone=first.phone,
-        speech=Speech(name=first.speech),
+        speech=SpeechFacts(name=first.speech),
         outcome=measured.outcome,
         outcome_detail=failed.outcome_detail,
         rows=tuple(end.row for end in measured.ends),

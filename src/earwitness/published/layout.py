@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.errors import InputError
-from earwitness.files import is_utf8, shown
+from earwitness.files import is_utf8, path_text
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 REFERENCE_NAMES = ("prior-work-jithin-audio.wav", "Original_audio.wav", "reference.wav")
@@ -32,7 +32,7 @@ _STEM_END = {
 
 
 @dataclass(frozen=True)
-class End:
+class FoundEnd:
     """What one end of a call left: paths relative to the scanned folder, empty where there is none."""
 
     end: str
@@ -54,7 +54,7 @@ class FoundCall:
     batch: str
     location: str
     iteration: int | None
-    ends: tuple[End, ...]
+    ends: tuple[FoundEnd, ...]
     published: bool
 
 
@@ -90,7 +90,7 @@ def scan(folder: Path, reference: Path | None = None) -> Scan:
     for path in files:
         relative = path.relative_to(folder).as_posix()
         if not is_utf8(relative):
-            strays.append((shown(relative), "its name is not UTF-8: give it another"))
+            strays.append((path_text(relative), "its name is not UTF-8: give it another"))
             continue
         match = _PUBLISHED.search((absolute / relative).as_posix())
         if match is None:
@@ -129,7 +129,7 @@ def _published_call(key: tuple[str, ...], ends: dict[str, dict[str, str]]) -> Fo
         batch=batch,
         location=location,
         iteration=int(iteration),
-        ends=tuple(End(end, **ends[end]) for end in ("caller", "callee") if end in ends),
+        ends=tuple(FoundEnd(end, **ends[end]) for end in ("caller", "callee") if end in ends),
         published=True,
     )
 
@@ -144,7 +144,7 @@ def _plain_calls(folder: Path, files: Iterable[Path]) -> list[FoundCall]:
             stem = relative.as_posix()
         pairs.setdefault(stem, {})[kind] = relative.as_posix()
     return [
-        FoundCall(safe_id(stem), "", "", "", "", None, (End("caller", **pair),), published=False)
+        FoundCall(safe_id(stem), "", "", "", "", None, (FoundEnd("caller", **pair),), published=False)
         for stem, pair in sorted(pairs.items())
     ]
 

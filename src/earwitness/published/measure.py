@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,18 +11,20 @@ import numpy as np
 
 from earwitness.archive.schema import Row
 from earwitness.errors import EarwitnessError, InputError, Outcome
-from earwitness.published.both_ends import light, merged, number, paired, with_delay
+from earwitness.facts import finite
+from earwitness.published.both_ends import light, merged, paired, with_delay
 from earwitness.published.calls_csv import CODECS, cities
-from earwitness.published.layout import End, FoundCall
+from earwitness.published.layout import FoundCall, FoundEnd
 from earwitness.published.recording import Doubt, Recording, read_recording
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.jitter import jitter_ms, statistics
 from earwitness.trace.model import Trace
 from earwitness.trace.problem import ProblemKind
-from earwitness.trace.rtcp import round_trips
+from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.series import quantiles
-from earwitness.trace.streams import Stream
+from earwitness.trace.streams import RtpStream
 from earwitness.trace.timing import summarise
+from earwitness.utc import utc_text
 
 PHONE_ADDRESS = {"caller": "10.8.0.2", "callee": "10.8.0.1"}
 """Addresses of the study's tunnel: the caller's phone, and the server's side, where the callee was."""
@@ -85,8 +86,8 @@ class _Seen:
     """What one end's capture holds: the stream that its phone received, and the one it sent, where they are there."""
 
     capture: Capture
-    received: Stream | None
-    sent: Stream | None
+    received: RtpStream | None
+    sent: RtpStream | None
 
 
 def measure_call(call: FoundCall, options: MeasureOptions) -> MeasuredCall:
@@ -95,7 +96,7 @@ def measure_call(call: FoundCall, options: MeasureOptions) -> MeasuredCall:
     seen = {end.end: _look(call, end, options.folder, doubts[end.end]) for end in call.ends}
     ends = [_measure_end(call, end, seen, options, doubts[end.end]) for end in call.ends]
     started = min((view.capture.started_ns for view in seen.values() if view and view.capture.packets), default=0)
-    started_at = _iso(started) if started else ""
+    started_at = utc_text(started) if started else ""
     rows, traces = with_delay([end.row for end in ends], [end.trace for end in ends])
     return MeasuredCall(
         call,
@@ -108,7 +109,7 @@ def measure_call(call: FoundCall, options: MeasureOptions) -> MeasuredCall:
 
 
 def _measure_end(
-    call: FoundCall, end: End, seen: dict[str, _Seen | None], options: MeasureOptions, doubts: list[Doubt]
+    call: FoundCall, end: FoundEnd, seen: dict[str, _Seen | None], options: MeasureOptions, doubts: list[Doubt]
 ) -> MeasuredEnd:
     first, second = cities(call.location) if call.location else ("", "")
     row = Row(
@@ -145,7 +146,7 @@ def _measure_end(
     return MeasuredEnd(row, trace, tuple(doubts))
 
 
-def _look(call: FoundCall, end: End, folder: Path, doubts: list[Doubt]) -> _Seen | None:
+def _look(call: FoundCall, end: FoundEnd, folder: Path, doubts: list[Doubt]) -> _Seen | None:
     capture = _open_capture(end, folder, doubts)
     if capture is None:
         return None
@@ -158,7 +159,7 @@ def _look(call: FoundCall, end: End, folder: Path, doubts: list[Doubt]) -> _Seen
     return _Seen(capture, _received_by_caller(capture, end, doubts), None)
 
 
-def _rtp_from(capture: Capture, address: str) -> Stream | None:
+def _rtp_from(capture: Capture, address: str) -> RtpStream | None:
     """The study's stream from an address: the one with the most packets on its port."""
     for stream in capture.sent_by(address):
         if RTP_PORT in (stream.flow.source_port, stream.flow.destination_port):
@@ -166,7 +167,7 @@ def _rtp_from(capture: Capture, address: str) -> Stream | None:
     return None
 
 
-def _open_capture(end: End, folder: Path, doubts: list[Doubt]) -> Capture | None:
+def _open_capture(end: FoundEnd, folder: Path, doubts: list[Doubt]) -> Capture | None:
     if not end.capture:
         doubts.append(Doubt("capture missing", end.recording, "a recording without a capture"))
         return None
@@ -181,7 +182,7 @@ def _open_capture(end: End, folder: Path, doubts: list[Doubt]) -> Capture | None
     return capture
 
 
-def _received_by_caller(capture: Capture, end: End, doubts: list[Doubt]) -> Stream | None:
+def _received_by_caller(capture: Capture, end: FoundEnd, doubts: list[Doubt]) -> RtpStream | None:
     """The stream that came to whoever placed the call (SIP), else the one with the most packets."""
     if not capture.streams:
         return None
@@ -194,33 +195,31 @@ def _received_by_caller(capture: Capture, end: End, doubts: list[Doubt]) -> Stre
     return capture.streams[0]
 
 
-def _with_timing(row: Row, capture: Capture, stream: Stream, *, as_published: bool) -> Row:
+def _with_timing(row: Row, capture: Capture, stream: RtpStream, *, as_published: bool) -> Row:
     """The row with the timing of the stream; the jitter in the study's way where that was asked for."""
-    timing = summarise(stream.trace, spike_threshold_ms=SPIKE_MS)
-    series = np.round(jitter_ms(_all_from(capture, stream)), 3) if as_published else jitter_ms(stream.trace)
+    trips = [trip.rtt_ms for trip in rtcp_round_trips(capture) if trip.answered_by == stream.flow.source]
+    row = replace(
+        row.with_timing(summarise(stream.trace, spike_threshold_ms=SPIKE_MS)),
+        codec=stream.codec,
+        rtcp_rtt_ms=float(np.median(trips)) if trips else None,
+    )
+    if not as_published:
+        return row
+    series = np.round(jitter_ms(_all_from(capture, stream)), 3)
     jitter = statistics(series)
-    trips = [trip.rtt_ms for trip in round_trips(capture) if trip.answered_by == stream.flow.source]
     return replace(
         row,
-        codec=stream.codec,
-        packets_received=timing.packets_received,
-        packets_duplicate=timing.packets_duplicate,
-        packets_reordered=timing.packets_reordered,
-        jitter_mean_ms=number(jitter.mean_ms),
-        jitter_median_ms=number(jitter.median_ms),
-        jitter_p95_ms=number(quantiles(series, 0.95)[0]),
-        jitter_max_ms=number(jitter.max_ms),
-        jitter_range_ms=number(jitter.range_ms),
-        jitter_iqr_ms=number(jitter.iqr_ms),
-        jitter_sd_ms=number(jitter.std_dev_ms),
-        gap_max_ms=number(timing.gap_max_ms),
-        gaps_150ms=timing.spikes_with_pauses,
-        spikes_150ms=timing.spikes_without_pauses,
-        rtcp_rtt_ms=float(np.median(trips)) if trips else None,
+        jitter_mean_ms=finite(jitter.mean_ms),
+        jitter_median_ms=finite(jitter.median_ms),
+        jitter_p95_ms=finite(quantiles(series, 0.95)[0]),
+        jitter_max_ms=finite(jitter.max_ms),
+        jitter_range_ms=finite(jitter.range_ms),
+        jitter_iqr_ms=finite(jitter.iqr_ms),
+        jitter_sd_ms=finite(jitter.std_dev_ms),
     )
 
 
-def _all_from(capture: Capture, stream: Stream) -> Trace:
+def _all_from(capture: Capture, stream: RtpStream) -> Trace:
     """Every RTP packet of the stream's flow in order of arrival, a stray SSRC too: what the study's script saw."""
     others = [other.trace for other in capture.streams if other.flow == stream.flow]
     if len(others) == 1:
@@ -228,7 +227,7 @@ def _all_from(capture: Capture, stream: Stream) -> Trace:
     return merged(others)
 
 
-def _open_recording(end: End, options: MeasureOptions, doubts: list[Doubt]) -> Recording | None:
+def _open_recording(end: FoundEnd, options: MeasureOptions, doubts: list[Doubt]) -> Recording | None:
     if not end.recording:
         doubts.append(Doubt("recording missing", end.capture, "a capture without a recording"))
         return None
@@ -278,8 +277,3 @@ def _outcome(row: Row, view: _Seen | None, recording: Recording | None, doubts: 
     if view is None and row.mos_lqo is None:
         return Outcome.CAPTURE_EMPTY, reasons
     return Outcome.COMPLETED, ""
-
-
-def _iso(time_ns: int) -> str:
-    whole, rest = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

@@ -1,8 +1,8 @@
 """How the study computed each of its numbers, faithfully, and how the number is computed without its faults.
 
-Each method takes the ends of one condition (the tidy frame of `archive.tidy`) and the number's argument. `as_published`
-returns the text in the study's own precision; `right` returns the statistic and the columns it is taken over, for a
-bootstrap. Faults of the study are repeated on purpose in the first and named in `why`.
+Each method takes the ends of one condition (the tidy frame of `published.tidy`) and the number's argument.
+`as_published` returns the text in the study's own precision; `right` returns the statistic and the columns it is taken
+over, for a bootstrap. Faults of the study are repeated on purpose in the first and named in `why`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def count(value: float) -> str:
     return f"{round(value):,}"
 
 
-def percent(value: float) -> str:
+def ratio_text(value: float) -> str:
     """A ratio as `82.22 %`."""
     return f"{100 * value:.2f} %"
 
@@ -173,8 +173,8 @@ MIXED = "all codecs pooled; only calls with both ends measured and not zero"
 METHODS: dict[str, Method] = {
     "rows": Method(lambda ends, _: count(ends["call"].nunique()), None, "", "the table of these calls", ()),
     "pesq_share": Method(
-        lambda ends, _: percent(_share_at_least_3(ends_scored(ends)["mos_lqo"].to_numpy(dtype=float))),
-        _pesq_right(lambda _: _share_at_least_3, percent),
+        lambda ends, _: ratio_text(_share_at_least_3(ends_scored(ends)["mos_lqo"].to_numpy(dtype=float))),
+        _pesq_right(lambda _: _share_at_least_3, ratio_text),
         ZEROS,
         "scores of these calls",
         ("mos_lqo",),
@@ -225,8 +225,8 @@ METHODS: dict[str, Method] = {
         ("mos_lqo",),
     ),
     "codec_share": Method(
-        lambda ends, codec: percent(_share_above_3(codec_as_published(ends, codec))),
-        _codec_right(lambda _: _share_above_3, percent),
+        lambda ends, codec: ratio_text(_share_above_3(codec_as_published(ends, codec))),
+        _codec_right(lambda _: _share_above_3, ratio_text),
         FAULT,
         "scores of these calls",
         ("mos_lqo",),

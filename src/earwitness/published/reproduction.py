@@ -49,7 +49,7 @@ def reproduce_numbers(
     resamples: int = 1000,
     seed: int = 1,
 ) -> list[Finding]:
-    """Every published number against the calls in `ends` (the tidy frame of `archive.tidy`, published tables only).
+    """Every published number against the calls in `ends` (the tidy frame of `published.tidy`, published tables only).
 
     A number agrees when the recomputed text equals the printed one, digit for digit. Intervals are 95 % percentile
     bootstrap intervals over calls clustered by place, `resamples` resamples from `seed`. `nearest` names other frames

@@ -18,6 +18,7 @@ from earwitness.analysis.conditions import condition, conditions
 from earwitness.archive.index import survey
 from earwitness.errors import InputError
 from earwitness.files import open_regular
+from earwitness.path.registry import known_path
 from earwitness.published.calls_csv import (
     CODECS,
     COLUMNS,
@@ -82,8 +83,14 @@ class Ends:
     def conditions(self) -> list[str]:
         """The conditions present, plainest path first."""
         order = self.frame[["condition", "path", "hops"]].drop_duplicates("condition")
-        key = order["path"].map({"vpn": 0, "direct": 0}).fillna(1) * 100 - order["hops"].fillna(0)
+        key = order["path"].map(_goes_over_tor).astype(int) * 100 - order["hops"].fillna(0)
         return [str(name) for name in order.assign(key=key).sort_values(["key", "condition"])["condition"]]
+
+
+def _goes_over_tor(path: object) -> bool:
+    """Whether it does, or is unknown here."""
+    kind = known_path(str(path))
+    return kind is None or kind.tor is not None
 
 
 def read_ends(folder: Path) -> Ends:

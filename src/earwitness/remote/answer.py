@@ -16,11 +16,12 @@ from earwitness.errors import InputError
 from earwitness.events import Listener, Notice, WarningGiven, ignore
 from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import in_isolated_network, network_socket
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
 from earwitness.remote.channel import LONGEST_REQUEST, Message, encode, read
 from earwitness.remote.log_limit import RateLimited
 from earwitness.remote.machine import interface_of
-from earwitness.remote.session import Answering, Visit
+from earwitness.remote.session import CallerSession
 from earwitness.untrusted import name, whole
 
 PROTOCOL = 1
@@ -55,7 +56,7 @@ class Answerer:
         """Connections that were refused in the handshake."""
         self._keys, self._answering, self._on_event = keys, answering, on_event
         self._context = server_context(keys)
-        self._visit: Visit | None = None
+        self._visit: CallerSession | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._gone = asyncio.Event()
         self._unproven = Unproven()
@@ -168,20 +169,20 @@ class Answerer:
             address = writer.get_extra_info("sockname")[0]
             interface = "" if in_isolated_network() else interface_of(address)
             machine = replace(self._answering.machine, address=address, interface=interface)
-            visit = self._visit = Visit(replace(self._answering, machine=machine))
+            visit = self._visit = CallerSession(replace(self._answering, machine=machine))
             self._run(self._see_to_its_end(visit))
             self._visits.report(f"a caller came from {writer.get_extra_info('peername')[0]}")
         await self._carry(visit, they_have, reader, writer)
 
     async def _carry(
-        self, visit: Visit, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, visit: CallerSession, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Make this the visit's connection; an older one that was not yet known to be cut is closed first."""
         while self._writer is not None:  # of several that come at once, one after the other
             self._writer.transport.abort()
             await self._gone.wait()
         self._writer, self._gone = writer, asyncio.Event()
-        writer.write(encode(self._introduction(visit)))
+        writer.write(encode(self._hello(visit)))
         visit.away_since = None
         try:
             await visit.channel.carry(reader, writer, they_have)
@@ -193,7 +194,7 @@ class Answerer:
             self._writer = None
             self._gone.set()
 
-    async def _see_to_its_end(self, visit: Visit) -> None:
+    async def _see_to_its_end(self, visit: CallerSession) -> None:
         watching = asyncio.create_task(visit.watch_over())
         try:
             await visit.ended.wait()
@@ -203,7 +204,7 @@ class Answerer:
         finally:
             watching.cancel()
 
-    def _introduction(self, visit: Visit) -> Message:
+    def _hello(self, visit: CallerSession) -> Message:
         machine = visit.machine
         return {
             "earwitness": PROTOCOL,
@@ -222,7 +223,9 @@ class Answerer:
         }
 
 
-async def answer(keys: AnswerKeys, answering: Answering, listener: socket.socket, on_event: Listener = ignore) -> None:
+async def serve_callers(
+    keys: AnswerKeys, answering: Answering, listener: socket.socket, on_event: Listener = ignore
+) -> None:
     """Serve callers on an open listener (`open_listener`) until cancelled."""
     with contextlib.closing(listener):
         await Answerer(keys, answering, on_event).serve(listener)

@@ -34,7 +34,7 @@ LONGEST_GRACE_S = 30.0
 _MOST_FLOWS = 16
 
 
-class Pace:
+class MessagePace:
     """Lets `MESSAGES_A_SECOND` pass, `MESSAGES_AT_ONCE` after a silence."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ def grace_s(value: object) -> float:
     return number(value, 0.0, LONGEST_GRACE_S, what="grace")
 
 
-def flows(value: object) -> dict[str, list[int] | None]:
+def checked_flows(value: object) -> dict[str, list[int] | None]:
     """The flows of a forwarder: a pair of ports each, None for all others. Raises `UntrustedValue`."""
     given = fields(value, what="flows")
     if len(given) > _MOST_FLOWS:
@@ -127,4 +127,4 @@ def forwarder_setup(config: object) -> tuple[bool, dict[str, Any]]:
     """Whether it listens for a tor beside it, and what else the caller may say of it. Raises `UntrustedValue`."""
     given = fields(config, what="configuration")
     alone = flag(given.get("alone"), what="alone")
-    return alone, {"token": token(given.get("token")), "flows": flows(given.get("flows"))}
+    return alone, {"token": token(given.get("token")), "flows": checked_flows(given.get("flows"))}

@@ -32,8 +32,17 @@ _PIECE = 32 * 1024
 """Of a long message at least so much must come in each `DEAD_AFTER_S`."""
 
 Message = dict[str, Any]
+MessageCheck = Callable[[Message], Message]
+"""Reads a message as a stranger's: gives what may be believed of it, or raises `ValueError`."""
+LaterResult = Callable[[], Awaitable[Any]]
+"""Asks for the result of what was opened before."""
 Deliver = Callable[[Message, bytes], None]
-Pace = Callable[[], Awaitable[None]]
+Pacing = Callable[[], Awaitable[None]]
+
+
+def unchecked(message: Message) -> Message:
+    """A message whose receiver checks it."""
+    return message
 
 
 async def _at_any_pace() -> None:
@@ -94,7 +103,7 @@ class Channel:
     """One side of the channel. `send` at any time; `carry` for each connection in turn."""
 
     def __init__(
-        self, deliver: Deliver, *, pace: Pace = _at_any_pace, unread: Callable[[], None] = lambda: None
+        self, deliver: Deliver, *, pace: Pacing = _at_any_pace, unread: Callable[[], None] = lambda: None
     ) -> None:
         """`pace` is awaited before each message is read; `unread` is called once, when `MOST_UNREAD` is reached."""
         self.received = 0
@@ -110,11 +119,6 @@ class Channel:
         self._kept_bytes = 0
         self._unsaid = 0
         self._writer: asyncio.StreamWriter | None = None
-
-    @property
-    def unacknowledged(self) -> int:
-        """Messages that the other side has not said to have."""
-        return len(self._kept)
 
     def send(self, message: Mapping[str, Any], blob: bytes = b"") -> None:
         """Send now, or over the next connection; nothing to a side that does not read."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from earwitness.netns.child import ChildGone
-from earwitness.remote.channel import Channel
+from earwitness.remote.channel import Channel, MessageCheck, unchecked
 from earwitness.untrusted import LONGEST_TEXT, UntrustedValue, fit, plain
 
 MOST_WAITING = 8 << 20
@@ -16,13 +16,6 @@ MOST_WAITING = 8 << 20
 _AN_EVENT = 200
 """Bytes that the shortest takes here."""
 _ON_THE_WAY_S = 1.5
-
-Believed = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def as_it_is(event: dict[str, Any]) -> dict[str, Any]:
-    """An event that whoever listens looks at by himself."""
-    return event
 
 
 class Far(Protocol):
@@ -41,7 +34,7 @@ class RemoteChild:
 
     pid = 0
 
-    def __init__(self, far: Far, number: int, name: str, believed: Believed = as_it_is) -> None:
+    def __init__(self, far: Far, number: int, name: str, believed: MessageCheck = unchecked) -> None:
         """`believed` reads each event, and raises `ValueError` for one that is none of such a process's."""
         self.number, self.name = number, name
         self.gone: str | None = None

@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import socket
-import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.netns.egress import in_isolated_network, network_socket
 from earwitness.phone.builtin import failure_from
-from earwitness.remote.answer import GOODBYE_S, HANDSHAKE_S, PROTOCOL
-from earwitness.remote.certificates import Invitation, client_context, is_pinned
-from earwitness.remote.channel import LONGEST_LINE, Channel, Message, ProtocolError, encode, read
-from earwitness.remote.child import Believed, RemoteChild, as_it_is
-from earwitness.remote.hello import Introduction
-from earwitness.remote.session import CAPTURE, CHUNK_BYTES, RECORDING, SPEECH
-from earwitness.remote.store import EVENTS
-from earwitness.untrusted import LONGEST_TEXT, fit, shown, text
+from earwitness.remote.certificates import Invitation
+from earwitness.remote.channel import (
+    Channel,
+    LaterResult,
+    Message,
+    MessageCheck,
+    unchecked,
+)
+from earwitness.remote.child import RemoteChild
+from earwitness.remote.connector import Connection, Connector, Refused
+from earwitness.remote.hello import Hello
+from earwitness.remote.session import CHUNK_BYTES
+from earwitness.remote.store import CAPTURE, EVENTS, RECORDING, SPEECH
+from earwitness.untrusted import fit, shown, text
 
 DEFAULT_PORT = 7717
 UNREACHABLE_S = 120.0
@@ -41,21 +44,14 @@ FETCHED_S = 3600.0
 KEPT = frozenset((CAPTURE, SPEECH, RECORDING, EVENTS))
 """Files that an answering side keeps of a call; it cannot have others written here."""
 
-Result = Callable[[], Awaitable[Any]]
-_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-
-class Refused(Exception):
-    """The answering side knows us, and does not serve us: the text says why."""
-
-
-class RemoteEnd:
+class RemoteClient:
     """The other machine, while we are its caller. Use `connect`."""
 
     def __init__(self, address: tuple[str, int], invitation: Invitation, also_at: str = "") -> None:
         self.address = address
         self._also_at = also_at
-        self.introduction: Introduction
+        self.hello: Hello
         self.local_address = ""
         """Our own address on the way there."""
         self.lost: CallFailure | None = None
@@ -63,21 +59,18 @@ class RemoteEnd:
         self.channel = Channel(self._deliver)
         self.connections = 0
         """How many connections the channel took so far."""
-        self._invitation = invitation
-        self._context = client_context(invitation)
+        self._connector = Connector(address, invitation)
         self._session = ""
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[tuple[Any, bytes]]] = {}
         self._children: dict[int, RemoteChild] = {}
         self._reached = asyncio.Event()
-        self._numeric: tuple[str, int] | None = None
-        self._they_have = 0
 
     @classmethod
     @asynccontextmanager
     async def connect(
         cls, address: tuple[str, int], invitation: Invitation, also_at: str = ""
-    ) -> AsyncIterator[RemoteEnd]:
+    ) -> AsyncIterator[RemoteClient]:
         """Connect, prove who both are, and hold on until leaving. `also_at`: another address known to be its.
 
         Raises `CallFailure`: `REMOTE_REFUSED` where the other side is not the one that invited (nothing was sent to it
@@ -85,12 +78,12 @@ class RemoteEnd:
         """
         far = cls(address, invitation, also_at)
         try:
-            streams = await far._connection()
+            connection = await far._connected()
         except Refused as refused:
             raise far._failure(Outcome.REMOTE_REFUSED, str(refused)) from refused
         except OSError as error:
             raise far._failure(Outcome.REMOTE_LOST, error) from error
-        holding = asyncio.create_task(far._hold(streams))
+        holding = asyncio.create_task(far._hold(connection))
         try:
             yield far
         finally:
@@ -111,7 +104,7 @@ class RemoteEnd:
 
         The other machine must not send us to another one, or to ourselves. Raises `CallFailure` (`REMOTE_REFUSED`).
         """
-        known = {self.address[0], self._also_at, *(self._numeric or ())[:1]} - {""}
+        known = {*self._connector.known_addresses, self._also_at} - {""}
         if told not in known:
             raise CallFailure(
                 Outcome.REMOTE_REFUSED,
@@ -145,20 +138,22 @@ class RemoteEnd:
         finally:
             del self._waiting[number]
 
-    async def start(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> RemoteChild:
+    async def start(self, do: str, name: str, believed: MessageCheck = unchecked, **given: Any) -> RemoteChild:
         """Start a process there; `believed` reads what it says."""
         child, _ = await self.started(do, name, believed, **given)
         return child
 
-    async def started(self, do: str, name: str, believed: Believed = as_it_is, **given: Any) -> tuple[RemoteChild, Any]:
+    async def started(
+        self, do: str, name: str, believed: MessageCheck = unchecked, **given: Any
+    ) -> tuple[RemoteChild, Any]:
         """Start a process there, of which there is something to know besides."""
         number = next(self._numbers)
-        child = self._children[number] = RemoteChild(self, number, f"{name} of {self.introduction.name}", believed)
+        child = self._children[number] = RemoteChild(self, number, f"{name} of {self.hello.name}", believed)
         value, _ = await self.ask(do, child=number, **given)
         return child, value
 
     @asynccontextmanager
-    async def opened(self, do: str, **given: Any) -> AsyncIterator[tuple[Any, Result]]:
+    async def opened(self, do: str, **given: Any) -> AsyncIterator[tuple[Any, LaterResult]]:
         """Have something opened there until leaving; what is to be known of it, and, when asked for, its result."""
         number = next(self._numbers)
 
@@ -199,31 +194,29 @@ class RemoteEnd:
 
     # -- the connection --------------------------------------------------------------------------------
 
-    async def _hold(self, streams: _Streams | None) -> None:
+    async def _hold(self, connection: Connection | None) -> None:
         """Carry the channel, connection after connection, until the other machine is given up."""
         try:
-            while self.lost is None:
-                if streams is not None:
-                    reader, writer = streams
-                    self._reached.set()
-                    try:
-                        await self.channel.carry(reader, writer, self._they_have)
-                    except OSError:
-                        self._reached.clear()
-                    finally:
-                        writer.transport.abort()
-                streams = await self._reconnected()
+            while connection is not None:
+                self._reached.set()
+                try:
+                    await self.channel.carry(connection.reader, connection.writer, connection.they_have)
+                except OSError:
+                    self._reached.clear()
+                finally:
+                    connection.writer.transport.abort()
+                connection = await self._reconnected()
         except Exception as fault:  # of ours; whoever waits for the other machine must not wait for ever
             self._give_up(f"{type(fault).__name__}: {fault}")
             raise
 
-    async def _reconnected(self) -> _Streams | None:
+    async def _reconnected(self) -> Connection | None:
         """The next connection; None when the other machine was given up."""
         begun = time.monotonic()
         reached = begun
         while True:
             try:
-                return await self._connection()
+                return await self._connected()
             except Refused as refused:
                 self._give_up(f"its answer does not know the call any more: {refused}")
                 return None
@@ -238,77 +231,12 @@ class RemoteEnd:
                     return None
             await asyncio.sleep(_RETRY_S)
 
-    async def _connection(self) -> _Streams:
-        """Connect and introduce ourselves. `Refused`, or `OSError` (`TimeoutError` among them) when it fails."""
-        async with asyncio.timeout(HANDSHAKE_S):
-            reader, writer = await self._handshake()
-            try:
-                hello = {"earwitness": PROTOCOL, "session": self._session, "received": self.channel.received}
-                writer.write(encode(hello))
-                try:
-                    reply, _ = await read(reader)
-                except OSError as error:
-                    if self._session:
-                        raise
-                    happened = f"it closed the channel on seeing our certificate ({error})"
-                    raise Refused(happened) from error
-                if "refused" in reply:
-                    raise Refused(fit(str(reply["refused"]), LONGEST_TEXT))
-                self._introduced(reply, writer)
-            except BaseException:
-                writer.transport.abort()
-                raise
-        return reader, writer
-
-    async def _handshake(self) -> _Streams:
-        """A TLS connection to the one that invited us, and to no other."""
-        loop = asyncio.get_running_loop()
-        connection = network_socket()
-        try:
-            connection.setblocking(False)
-            await loop.sock_connect(connection, await self._resolved())
-        except BaseException:
-            connection.close()
-            raise
-        try:  # from now on the socket is the transport's, which closes it, also when this fails
-            reader, writer = await asyncio.open_connection(
-                sock=connection,
-                ssl=self._context,
-                server_hostname="earwitness",
-                limit=LONGEST_LINE,
-                ssl_shutdown_timeout=GOODBYE_S,
-            )
-        except ssl.SSLCertVerificationError as error:
-            raise Refused("it showed another certificate than the invitation's; nothing was sent to it") from error
-        tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
-        if not is_pinned(tls.getpeercert(binary_form=True), self._invitation.server_certificate):
-            writer.transport.abort()
-            raise Refused("it showed another certificate than the invitation's; nothing was sent to it")
-        return reader, writer
-
-    async def _resolved(self) -> tuple[str, int]:
-        """Where it is, asked for once: with the network that is lost meanwhile, names are too."""
-        if self._numeric is not None:
-            return self._numeric
-        host, port = self.address
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                host, port, family=socket.AF_INET, type=socket.SOCK_STREAM
-            )
-        except socket.gaierror as error:
-            remedy = "give its IP address" if in_isolated_network() else "see that the name is right"
-            raise InputError("finding the address of", host, error.strerror, remedy) from error
-        self._numeric = str(found[0][4][0]), port
-        return self._numeric
-
-    def _introduced(self, reply: Message, writer: asyncio.StreamWriter) -> None:
-        self.introduction = Introduction.read(reply)
-        they_have, session = reply.get("received"), reply.get("session")
-        if type(they_have) is not int or not isinstance(session, str):
-            raise ProtocolError("the other side does not say where the call stands")
-        self._they_have, self._session = they_have, session
-        self.local_address = writer.get_extra_info("sockname")[0]
+    async def _connected(self) -> Connection:
+        """One more connection of the session. Raises as `Connector.connect`."""
+        connection = await self._connector.connect(self._session, self.channel.received)
+        self.hello, self._session, self.local_address = connection.hello, connection.session, connection.local_address
         self.connections += 1
+        return connection
 
     def _give_up(self, happened: str) -> None:
         self.lost = self._failure(Outcome.REMOTE_LOST, happened)
@@ -358,7 +286,7 @@ async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: 
     Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` where it keeps none of that id, or `out`
     cannot be written.
     """
-    async with RemoteEnd.connect(address, invitation) as far:
+    async with RemoteClient.connect(address, invitation) as far:
         told, _ = await far.ask("files", call_id=call_id)
         names = list(told) if isinstance(told, dict) else [shown(told)]
         if strange := [name for name in names if name not in KEPT]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,13 @@ from earwitness.capture.live import CaptureProcess, CaptureSummary
 from earwitness.errors import CallFailure, EarwitnessError, InputError
 from earwitness.files import read_regular
 from earwitness.netns.child import Child
+from earwitness.netns.host import SocketAddress
+from earwitness.path.base import PathEndpoint
+from earwitness.path.callee_host import OnionRequest
+from earwitness.path.forwarder import ForwarderConfig
+from earwitness.path.openvpn import OpenVpn
 from earwitness.path.probe import Throughput
+from earwitness.path.tun import FAR_DESCRIPTOR
 from earwitness.path.vpn_config import Security, Tunnel, files_of
 from earwitness.path.vpn_files import Offer
 from earwitness.phone.builtin import BuiltinPhone
@@ -23,8 +29,10 @@ from earwitness.phone.kamailio import DOMAIN
 from earwitness.phone.lab_server import ENDS, LabServer
 from earwitness.phone.linphone import recording_name
 from earwitness.phone.setup import PhoneSetup
-from earwitness.remote.client import RemoteEnd, Result
-from earwitness.remote.session import CAPTURE, LONGEST_SPEECH_BYTES, RECORDING
+from earwitness.remote.call_resources import LONGEST_SPEECH_BYTES
+from earwitness.remote.channel import LaterResult
+from earwitness.remote.client import RemoteClient
+from earwitness.remote.store import CAPTURE, RECORDING
 from earwitness.remote.validation import forwarder_event, is_onion_address, log_event, throughput
 from earwitness.speech.reference import speech_names
 from earwitness.tor.onion import OnionService
@@ -37,15 +45,13 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 @dataclass
 class RemoteMachine:
-    """The other machine as a host; an `earwitness.path.remote_host.RemoteHost`."""
+    """The other machine as a host; an `earwitness.path.callee_host.CalleeHost`."""
 
-    far: RemoteEnd
+    far: RemoteClient
     name: str
     place: str
     address: str
     interface: str
-    one_clock: bool = False
-    """Its clock is this machine's, as it is this machine."""
     device: int = 0
     """Number of the tunnel device that is there for the path that is open."""
 
@@ -58,25 +64,24 @@ class RemoteMachine:
         self._not_there("a socket of ours")
 
     @asynccontextmanager
-    async def tunnel_device(self, number: int) -> AsyncIterator[bool]:
-        """Have the callee's device of that number; False where it is taken there."""
+    async def tunnel_device(self, number: int) -> AsyncIterator[int | None]:
+        """Have the callee's device of that number; None where it is taken there."""
         made, _ = await self.far.ask("device", number=number)
         try:
             self.device = number if made else 0
-            yield bool(made)
+            yield FAR_DESCRIPTOR if made else None
         finally:
             self.device = 0
             if made and self.far.connected:
                 with contextlib.suppress(EarwitnessError):  # given up meanwhile; it goes with the visit there
                     await self.far.ask("remove_device", number=number)
 
-    async def start_forwarder(self, config: Mapping[str, Any]) -> Child:
+    async def start_forwarder(self, config: ForwarderConfig) -> Child:
         """Start the callee's forwarder on the device made before; what it says of itself is checked as it comes."""
-        alone = bool(config["alone"])
 
         def believed(event: dict[str, Any]) -> dict[str, Any]:
-            read = forwarder_event(event, frozenset(config["flows"]))
-            if read["event"] == "listening" and not alone:
+            read = forwarder_event(event, frozenset(config.flows))
+            if read["event"] == "listening" and not config.alone:
                 try:
                     self.far.check_address("streams", read["address"])
                 except CallFailure as refused:
@@ -85,8 +90,21 @@ class RemoteMachine:
 
         return await self.far.start("forwarder", "forwarder", believed, number=self.device)
 
-    async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[Offer, Child] | None:
-        """Start the callee's OpenVPN there; what it says of itself is checked before anything is made of it."""
+    @asynccontextmanager
+    async def offered_tunnel(
+        self, number: int, security: Security, *, nodelay: bool, scratch: Path
+    ) -> AsyncIterator[tuple[Offer, OpenVpn] | None]:
+        """Run the callee's OpenVPN there, with its files there."""
+        started = await self._start_tunnel(number, security, nodelay=nodelay)
+        if started is None:
+            yield None
+            return
+        offer, child = started
+        async with OpenVpn.over(self, child) as end:
+            yield offer, end
+
+    async def _start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[Offer, Child] | None:
+        """What the process there says of itself is checked before anything is made of it."""
         given = {"number": number, "security": str(security), "nodelay": nodelay}
         child, told = await self.far.started("tunnel", "openvpn", log_event, **given)
         if told is None:
@@ -105,8 +123,8 @@ class RemoteMachine:
         return Offer(tunnel, config, keys), child
 
     @asynccontextmanager
-    async def offered_onion(self) -> AsyncIterator[OfferedThere]:
-        """Have the tor there offer the forwarder there."""
+    async def offered_onion(self, request: OnionRequest) -> AsyncIterator[OfferedThere]:
+        """Have the tor there offer the forwarder there, whose address it knows itself."""
         async with self.far.opened("onion") as (told, circuit):
             with _believing("an onion service"):
                 uploads, failures = (list(listed(told[key], text, 100, what=key)) for key in ("uploads", "failures"))
@@ -121,17 +139,17 @@ class RemoteMachine:
             yield OfferedThere(service, circuit)
 
     @asynccontextmanager
-    async def echoing(self, interface: str) -> AsyncIterator[int]:
+    async def echoing(self, interface: str, address: str) -> AsyncIterator[SocketAddress]:
         """Echoes of what comes over a device there."""
         async with self.far.opened("echo", interface=interface) as (told, _):
             with _believing("echoes"):
                 port = _port(told)
-            yield port
+            yield (address, port)
 
     @asynccontextmanager
     async def taking_a_transfer(
-        self, interface: str, *, sends: bool
-    ) -> AsyncIterator[tuple[int, Callable[[], Awaitable[Throughput | None]]]]:
+        self, interface: str, address: str, *, sends: bool
+    ) -> AsyncIterator[tuple[SocketAddress, Callable[[], Awaitable[Throughput | None]]]]:
         """One end of a transfer over a device there."""
         async with self.far.opened("transfer", interface=interface, sends=sends) as (told, result):
             with _believing("a transfer"):
@@ -142,7 +160,7 @@ class RemoteMachine:
                 with _believing("a transfer"):
                     return None if value is None else throughput(value)
 
-            yield port, received
+            yield (address, port), received
 
     @asynccontextmanager
     async def lab_server(self, interface: str, address: str, *, relay: bool) -> AsyncIterator[LabServer]:
@@ -163,7 +181,7 @@ class OfferedThere:
     """An onion service of the tor at the other machine; an `earwitness.tor.onion.OfferedService`."""
 
     service: OnionService
-    _circuit: Result
+    _circuit: LaterResult
     pid: int = 0
 
     async def circuit(self) -> Sequence[str]:
@@ -176,7 +194,7 @@ class OfferedThere:
 class RemoteCapture:
     """A capture at the other machine; its file comes here when it is stopped."""
 
-    def __init__(self, far: RemoteEnd, process: CaptureProcess, out: Path) -> None:
+    def __init__(self, far: RemoteClient, process: CaptureProcess, out: Path) -> None:
         self._far, self._process, self._out = far, process, out
         self._summary: CaptureSummary | None = None
 
@@ -195,17 +213,21 @@ class RemoteCapture:
         return self._summary
 
 
-class RemoteCallEnd:
-    """One end of a call at the other machine; an `earwitness.call.endpoints.CallEnd`.
+class RemoteMeasurementPoint:
+    """The callee's end of a call at the other machine; an `earwitness.call.measurement_point.MeasurementPoint`.
 
-    `clock`: the name of its clock. `recordings`: the folder for the recording of a linphone there, which is then the
-    phone; None: the built-in one.
+    Args:
+        machine: the other machine.
+        end: the path's end there.
+        clock: the name of its clock.
+        recordings: the folder for the recording of a linphone there, which is then the phone; None: the built-in one.
     """
 
-    def __init__(self, far: RemoteEnd, interface: str, clock: str, recordings: Path | None = None) -> None:
+    def __init__(self, machine: RemoteMachine, end: PathEndpoint, clock: str, recordings: Path | None = None) -> None:
         self.clock = clock
-        self.epoch_offset_ns = far.introduction.epoch_offset_ns
-        self._far, self._interface, self._recordings = far, interface, recordings
+        self.epoch_offset_ns = machine.far.hello.epoch_offset_ns
+        self._machine, self._end, self._recordings = machine, end, recordings
+        self._far, self._interface = machine.far, end.interface
 
     @asynccontextmanager
     async def capture(self, out: Path) -> AsyncIterator[RemoteCapture]:
@@ -230,6 +252,12 @@ class RemoteCallEnd:
             if self._recordings and self._far.connected:
                 with contextlib.suppress(EarwitnessError):  # it made none, or is out of reach
                     await self._far.fetch(RECORDING, self._recordings / recording_name("callee"))
+
+    @asynccontextmanager
+    async def lab_server(self, scratch: Path, *, relay: bool) -> AsyncIterator[LabServer]:
+        """Run the lab's SIP server there, with its files there."""
+        async with self._machine.lab_server(self._interface, self._end.address, relay=relay) as server:
+            yield server
 
     async def within_reach(self) -> None:
         """Wait for the control channel to come back. Raises `CallFailure` (`REMOTE_LOST`) where it does not."""

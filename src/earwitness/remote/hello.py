@@ -13,7 +13,7 @@ _MOST_VERSIONS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Introduction:
+class Hello:
     """Who the other machine is."""
 
     name: str
@@ -26,7 +26,7 @@ class Introduction:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def read(told: Message) -> Introduction:
+    def read(told: Message) -> Hello:
         """From what it said. Raises `ProtocolError` for what is none."""
         try:
             texts = {key: name(told[key], what=key) for key in ("name", "place", "address", "interface")}
@@ -37,4 +37,4 @@ class Introduction:
             offset_ns = whole(told["epoch_offset_ns"], -MOST_NS, MOST_NS, what="its clock")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"the other side does not say who it is: {error!r:.200}") from error
-        return Introduction(**texts, epoch_offset_ns=offset_ns, versions=versions)
+        return Hello(**texts, epoch_offset_ns=offset_ns, versions=versions)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns.child import ChildGone, ChildHangs, JsonChild
-from earwitness.remote.channel import Channel
+from earwitness.remote.channel import Channel, MessageCheck, unchecked
 from earwitness.untrusted import UntrustedValue
 
 _REPORT_S = 5.0
@@ -18,8 +18,6 @@ _LONGEST_COMMAND = 32 * 1024
 """Bytes; commands are of some hundred. A pipe holds 64 KiB: one that is not read at once must not hold up this side."""
 _OWN = -1
 """Number of the commands that this side gives by itself; the caller's count from 1."""
-
-Lines = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Listens(Protocol):
@@ -30,11 +28,6 @@ class Listens(Protocol):
     def note(self, name: str, event: dict[str, Any]) -> None:
         """Write it down."""
         ...
-
-
-def as_it_is(line: dict[str, Any]) -> dict[str, Any]:
-    """A line that nothing is done to."""
-    return line
 
 
 async def _nothing() -> None:
@@ -51,9 +44,9 @@ class Helper:
         child: JsonChild,
         visit: Listens,
         *,
-        first: Lines = as_it_is,
-        then: Lines = as_it_is,
-        said: Lines = as_it_is,
+        first: MessageCheck = unchecked,
+        then: MessageCheck = unchecked,
+        said: MessageCheck = unchecked,
         ended: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self.number, self.name = number, name

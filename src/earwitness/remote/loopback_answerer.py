@@ -27,10 +27,10 @@ from earwitness.netns.egress import in_isolated_network
 from earwitness.netns.sandbox import STATE_DIR, rerun_inside
 from earwitness.netns.scratch import scratch_folder
 from earwitness.netns.termination import on_word_to_end
-from earwitness.remote.answer import answer, open_listener
+from earwitness.remote.answer import open_listener, serve_callers
+from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Identity, Invitation
 from earwitness.remote.machine import Machine
-from earwitness.remote.session import Answering
 from earwitness.remote.store import CallStore
 from earwitness.tor.control_address import ControlAddress
 
@@ -117,7 +117,7 @@ async def _end(process: int) -> None:
             signal.pidfd_send_signal(process, signal.SIGKILL)  # it is the first of a chain that falls together
 
 
-async def serve() -> None:
+async def serve_loopback() -> None:
     """The process's life."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
@@ -135,7 +135,7 @@ async def serve() -> None:
         )
         listener = open_listener(_LOCALHOST, 0)
         keys = AnswerKeys(Identity(told["certificate"], told["key"]), told["client"])
-        serving = asyncio.create_task(answer(keys, answering, listener))
+        serving = asyncio.create_task(serve_callers(keys, answering, listener))
         with on_word_to_end(lambda: None):  # the command decides; Ctrl-C reaches its whole group
             print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
             await lines.read()
@@ -146,4 +146,4 @@ async def serve() -> None:
 if __name__ == "__main__":
     if not in_isolated_network():
         raise SystemExit(rerun_inside())
-    asyncio.run(serve())
+    asyncio.run(serve_loopback())

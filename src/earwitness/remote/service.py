@@ -14,11 +14,11 @@ from earwitness.errors import InputError
 from earwitness.events import Listener, Notice
 from earwitness.geography import place as find_place
 from earwitness.netns.termination import on_word_to_end
-from earwitness.remote.answer import answer, open_listener
+from earwitness.remote.answer import open_listener, serve_callers
+from earwitness.remote.answering import PATIENCE_S, Answering
 from earwitness.remote.certificates import INVITATION, AnswerKeys
 from earwitness.remote.client import DEFAULT_PORT, parse_address
 from earwitness.remote.machine import Machine
-from earwitness.remote.session import PATIENCE_S, Answering
 from earwitness.remote.store import CallStore
 from earwitness.tor.control_address import ControlAddress
 
@@ -31,7 +31,7 @@ class AnswerOptions:
 
     listen: str = f"{ANY}:{DEFAULT_PORT}"
     keys: Path | None = None
-    """Folder that `make_keys` filled; None: keys for this run alone."""
+    """Folder that `make_answer_keys` filled; None: keys for this run alone."""
     invitation: Path = Path("earwitness-invitation.json")
     """Where the invitation of a run with keys of its own is written; it is removed at the end."""
     reached_at: str = ""
@@ -51,7 +51,7 @@ class AnswerOptions:
     """As if this machine's clock were so far ahead: to see that the caller finds it."""
 
 
-def make_keys(folder: Path, address: str = "") -> Path:
+def make_answer_keys(folder: Path, address: str = "") -> Path:
     """Make keys for answering in `folder`, and the invitation to hand to the caller; its path is returned.
 
     `address` is HOST:PORT as the caller reaches us. `InputError` where keys are there already.
@@ -92,7 +92,7 @@ async def wait_for_calls(options: AnswerOptions, on_event: Listener) -> None:
             patience_s=options.patience_s,
         )
         on_event(Notice(f"answering at {host}:{listener.getsockname()[1]}"))
-        serving = asyncio.create_task(answer(keys, answering, listener, on_event))
+        serving = asyncio.create_task(serve_callers(keys, answering, listener, on_event))
         with on_word_to_end(serving.cancel):
             try:
                 await serving

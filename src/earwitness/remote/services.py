@@ -6,7 +6,7 @@ Nothing that comes over the wire is a path, an address or a command line: a devi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +16,11 @@ from earwitness.netns.scratch import scratch_folder
 from earwitness.path.probe_sockets import echoing, listening, serve_transfer
 from earwitness.phone.lab_server import lab_server
 from earwitness.remote.bounds import Ration
+from earwitness.remote.channel import LaterResult
 from earwitness.remote.machine import Machine
 from earwitness.tor.control_address import ControlAddress, ControlUnreachable
 from earwitness.tor.onion import offered_service
 from earwitness.untrusted import shown, whole
-
-Result = Callable[[], Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,13 @@ async def _nothing() -> None:
 
 
 @asynccontextmanager
-async def _echo(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
+async def _echo(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, LaterResult]]:
     with echoing(here.machine, here.address_of(given["interface"])) as (_, port):
         yield port, _nothing
 
 
 @asynccontextmanager
-async def _transfer(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
+async def _transfer(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, LaterResult]]:
     address = here.address_of(given["interface"])
     # The machine's own address may be behind something that lets few ports through.
     port = here.media_port if address == here.machine.address else 0
@@ -67,7 +66,7 @@ async def _transfer(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple
 
 
 @asynccontextmanager
-async def _onion(here: Here, _given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
+async def _onion(here: Here, _given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, LaterResult]]:
     target = here.alone()
     async with AsyncExitStack() as stack:
         try:
@@ -88,7 +87,7 @@ async def _onion(here: Here, _given: Mapping[str, Any]) -> AsyncIterator[tuple[A
 
 
 @asynccontextmanager
-async def _sip_server(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, Result]]:
+async def _sip_server(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, LaterResult]]:
     address = here.address_of(given["interface"])
     with scratch_folder("sip-") as state:
         starting = lab_server(here.machine, state, address=address, relay=bool(given["relay"]))
@@ -105,7 +104,7 @@ class Services:
     def __init__(self, here: Here) -> None:
         self._here = here
         self._ration = Ration(1)
-        self._open: dict[int, tuple[AsyncExitStack, Result]] = {}
+        self._open: dict[int, tuple[AsyncExitStack, LaterResult]] = {}
 
     async def open(self, what: str, given: Mapping[str, Any]) -> Any:
         """Open one under the number that the caller gave it; what the caller is to know of it."""

@@ -17,6 +17,9 @@ KEPT_CALLS = 50
 KEPT_BYTES = 4 << 30
 """Of all together before a new one: of more, the oldest go too."""
 EVENTS = "events.jsonl"
+CAPTURE = "callee.pcap"
+SPEECH = "speech.wav"
+RECORDING = "linphone.wav"
 
 
 class CallStore:

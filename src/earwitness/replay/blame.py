@@ -21,8 +21,8 @@ from earwitness.arrays import Pcm
 from earwitness.ear.hear import Heard
 from earwitness.ear.payload import REFERENCE_OFFSET
 from earwitness.replay.blame_sounds import Ideal, likeness, reassembled, said_in, without_concealment
+from earwitness.score.kind import ScorerRefused
 from earwitness.score.listening import listen, loopback
-from earwitness.score.pesq import ScorerRefused
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.codecs.registry import codec as codec_named
 

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from earwitness.ear.buffers import buffer as buffer_named
-from earwitness.ear.listen import choose, listen
+from earwitness.ear.listen import choose_stream, listen
 from earwitness.errors import EarwitnessError
 from earwitness.events import Listener, ignore
 from earwitness.replay.blame import CAUSES, Blame, blame
 from earwitness.replay.whatif import as_numbers, refused_of
 from earwitness.replay.whatif_calls import DEFAULT_PHONE, Direction, find_directions, hear_direction
-from earwitness.replay.whatif_journal import Record, journal, key_of, run_kept
+from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_kept
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.speech.reference import speech
 from earwitness.trace.capture import read_capture
@@ -44,7 +44,7 @@ COLUMNS = (
     "refused",
 )
 _NUMBERS = {"hops", "reference_mos", "mos_lqo", "blame_whole", *PARTS}
-JOURNAL = "journal.jsonl"
+BLAME_JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def blame_capture(
     InputError, or ScorerRefused where it cannot be scored.
     """
     read = read_capture(capture)
-    chosen = choose(read, to=to, codec=codec)
+    chosen = choose_stream(read, to=to, codec=codec)
     said = speech(reference, chosen.codec.sample_rate).samples
     (heard,) = listen(read, [buffer], reference=said, to=to, codec=codec)
     return blame(heard, chosen.codec, said)
@@ -108,7 +108,7 @@ def blame_dataset(
     """Share out the MOS that each direction of a data set lost, as it was heard or through `buffer`.
 
     Results are kept in `out` (by default the folder blame of the data set) and do not depend on the number of workers.
-    Other arguments and errors as for `study.whatif.what_if`.
+    Other arguments and errors as for `replay.whatif.what_if`.
     """
     asked = buffer_named(buffer).spec if buffer else ""
     found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
@@ -117,10 +117,10 @@ def blame_dataset(
         for one in found.directions
         for task in [BlameTask(one, asked or one.buffer)]
     ]
-    with journal((out or dataset / "blame") / JOURNAL, {key for key, _ in tasks}) as store:
+    with result_journal((out or dataset / "blame") / BLAME_JOURNAL, {key for key, _ in tasks}) as store:
         records = run_kept(tasks, blamed, store, refused=unblamed, executor=executor, on_event=on_event)
-    table = as_table(records)
-    return BlamedCalls(table, summarise(table, seed=seed), found.left_out)
+    table = blame_table(records)
+    return BlamedCalls(table, summarise_blame(table, seed=seed), found.left_out)
 
 
 def unblamed(task: BlameTask, why: str) -> Record:
@@ -138,7 +138,7 @@ def blamed(task: BlameTask) -> Record:
         return {**record, "refused": str(error)}
 
 
-def as_table(records: Sequence[Record]) -> pd.DataFrame:
+def blame_table(records: Sequence[Record]) -> pd.DataFrame:
     """Records as a frame with `COLUMNS`."""
     columns: dict[str, Any] = {}
     for name in COLUMNS:
@@ -150,7 +150,7 @@ def as_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def summarise(calls: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:
+def summarise_blame(calls: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:
     """Means by path, codec and buffer, with 95 % intervals over places of each part; the parts' means sum to the
     whole's."""
     records = []

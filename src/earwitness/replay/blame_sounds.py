@@ -18,7 +18,8 @@ from earwitness.ear.conceal import concealer
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.payload import frame_bytes
 from earwitness.ear.render import render
-from earwitness.score.pesq import MOST_SECONDS, ScorerRefused
+from earwitness.score.kind import ScorerRefused
+from earwitness.score.pesq import MOST_SECONDS
 from earwitness.speech.codecs.base import Codec, packet_ticks
 from earwitness.trace.model import LOST, Payloads, Trace
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from earwitness.ear.hear import Heard
-from earwitness.ear.listen import choose, listen
+from earwitness.ear.listen import choose_stream, listen
 from earwitness.errors import EarwitnessError
+from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listen as score_listening
-from earwitness.score.pesq import PesqScore, ScorerRefused, samples_as_published
+from earwitness.score.pesq import PesqScore, samples_as_published
+from earwitness.score.scorers import extra_scores, scorer
 from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import write_wav
 from earwitness.trace.capture import read_capture
@@ -36,6 +38,8 @@ class Scored:
     """Against the reference as the published study's program read it, where that reads other samples of the file."""
     capture_missed: float | None = None
     """What share of the packets that the phone received, as it reports by RTCP, the capture lacks; None: no report."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the scorers that were asked for besides, by name."""
 
     @property
     def doubt(self) -> str:
@@ -61,6 +65,7 @@ class Scored:
             "mos_lqo_wb": self.mos_lqo_wb,
             "mos_lqo_as_published": self.score_as_published and self.score_as_published.mos_lqo,
             "pesq_raw_as_published": self.score_as_published and self.score_as_published.raw,
+            "scores": dict(self.scores),
             "score_refused": self.refused,
             "capture_missed_ratio": self.capture_missed,
             "doubt": self.doubt,
@@ -121,17 +126,20 @@ def hear_capture(
     concealment: str | None = None,
     to: str | None = None,
     as_published: bool = False,
+    scorers: Sequence[str] = (),
 ) -> list[Scored]:
     """A capture through each of `buffers`, scored against `reference` where there is one.
 
     `reference`: a WAV file, or the name of speech that ships with the package; it is what the far phone played in a
     loop, and cut packets are made again from it. `as_published`: score against its samples as the published study's
     program read them, from byte 44 of the file on; where that differs (a longer header is scored as sound) both scores
-    are in the record. Other arguments as for `earwitness.ear.listen.listen`. Raises
-    InputError.
+    are in the record. `scorers`: further ones, by name (`earwitness.score.scorers`). Other arguments as for
+    `earwitness.ear.listen.listen`. Raises InputError.
     """
+    for name in scorers:
+        scorer(name)
     read = read_capture(capture)
-    chosen = choose(read, to=to, codec=codec)
+    chosen = choose_stream(read, to=to, codec=codec)
     said = None if reference is None else speech(reference, chosen.codec.sample_rate)
     heard = listen(
         read,
@@ -143,17 +151,36 @@ def hear_capture(
     )
     flow, missed = str(chosen.heard.flow), missed_by_capture(read, chosen.heard)
     if said is None:
-        return [Scored(one, flow, None, None, "", capture_missed=missed) for one in heard]
+        bare = [Scored(one, flow, None, None, "", capture_missed=missed) for one in heard]
+        return [_besides(one, scorers, None) for one in bare]
     study_read = _as_published(reference, said)
     if as_published and study_read is not None:
         said = study_read
-    scored = [replace(score_of(one, said, flow), capture_missed=missed) for one in heard]
+    scored = [_besides(replace(score_of(one, said, flow), capture_missed=missed), scorers, said) for one in heard]
     if study_read is None:
         return scored
     return [
         replace(one, score_as_published=one.score if as_published else score_of(one.heard, study_read).score)
         for one in scored
     ]
+
+
+def _besides(scored: Scored, scorers: Sequence[str], said: Speech | None) -> Scored:
+    """With the figures of further scorers, and why there are none of some."""
+    heard = scored.heard
+    evidence = Evidence(
+        heard=heard.audio,
+        sample_rate=heard.sample_rate,
+        reference=None if said is None else said.samples,
+        codec=heard.codec,
+        trace=heard.trace,
+        loss_ratio=heard.shares["lost_ratio"],
+        late_ratio=heard.shares["late_ratio"],
+        concealed_ratio=heard.shares["concealed_ratio"],
+        mouth_to_ear_ms=heard.mouth_to_ear_mean_ms if heard.mouth_to_ear_basis == "sent" else None,
+    )
+    scores, refused = extra_scores(scorers, evidence)
+    return replace(scored, scores=scores, refused="; ".join(filter(None, (scored.refused, *refused))))
 
 
 def _as_published(reference: str | Path | None, said: Speech) -> Speech | None:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from earwitness.call.rows import burst_ratio
 from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.ear.burst import burst_ratio
 from earwitness.errors import EarwitnessError
 from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of
 from earwitness.replay.whatif_calls import Direction, find_directions, hear_direction, least_delay_ms
-from earwitness.replay.whatif_journal import Record, journal, key_of, run_kept
-from earwitness.replay.whatif_summary import summarise
+from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_kept
+from earwitness.replay.whatif_summary import summarise_whatif
 from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
+from earwitness.score.impairments import NoFactors
 
 DEFAULT_BUFFERS = (
     *(f"fixed:{ms}" for ms in (40, 60, 80, 100, 120, 160, 200, 240, 300, 400)),
@@ -35,7 +37,7 @@ DEFAULT_BUFFERS = (
 """What is compared unless told otherwise: fixed delays over the range that phones are set to; the study's phones; ours
 from impatient to patient; and the bound, at delays where the others are."""
 
-JOURNAL = "journal.jsonl"
+WHATIF_JOURNAL = "journal.jsonl"
 
 SHARES = (
     "played_ratio",
@@ -83,7 +85,7 @@ HALF_RTT = "rtt/2"
 
 
 @dataclass(frozen=True)
-class Replay:
+class ReplayTask:
     """One direction through one buffer: a task, picklable."""
 
     heard: Direction
@@ -132,7 +134,7 @@ def what_if(
     specs = list(dict.fromkeys(buffer_named(spec).spec for spec in buffers))
     found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
     tasks = [
-        (key_of("what-if", one.identity(), one.digest, bool(one.capture), spec), Replay(one, spec))
+        (key_of("what-if", one.identity(), one.digest, bool(one.capture), spec), ReplayTask(one, spec))
         for one in found.directions
         for spec in specs
     ]
@@ -144,19 +146,19 @@ def what_if(
             anew = event.total - event.done
         on_event(event)
 
-    with journal((out or dataset / "whatif") / JOURNAL, {key for key, _ in tasks}) as store:
+    with result_journal((out or dataset / "whatif") / WHATIF_JOURNAL, {key for key, _ in tasks}) as store:
         records = run_kept(tasks, replay_scored, store, refused=unscored, executor=executor, on_event=count)
-    table = as_table(records)
-    return WhatIf(table, summarise(table, specs, seed=seed), found.left_out, anew)
+    table = whatif_table(records)
+    return WhatIf(table, summarise_whatif(table, specs, seed=seed), found.left_out, anew)
 
 
-def unscored(task: Replay, why: str) -> Record:
+def unscored(task: ReplayTask, why: str) -> Record:
     """The row of a direction and buffer that has no score."""
     kind = task.buffer.partition(":")[0]
     return {**task.heard.identity(), "buffer": task.buffer, "kind": kind, "refused": why}
 
 
-def replay_scored(task: Replay) -> Record:
+def replay_scored(task: ReplayTask) -> Record:
     """Hear one direction through one buffer and score it: one row. What cannot be heard or scored says why."""
     one = task.heard
     record = unscored(task, "")
@@ -174,13 +176,14 @@ def replay_scored(task: Replay) -> Record:
     record |= {"mouth_to_ear_ms": delay_ms, "mouth_to_ear_p95_ms": p95_ms, "mouth_to_ear_basis": basis}
     record["refused"] = scored["score_refused"]
     if delay_ms == delay_ms:
-        model = e_model(
-            codec.spec,
-            loss_ratio=min(1.0, scored["lost_ratio"] + scored["late_ratio"]),
-            mouth_to_ear_ms=max(0.0, delay_ms),
-            burst_ratio=burst_ratio(heard, heard.trace),
-        )
-        record["mos_cqe"] = model.mos_cqe
+        with suppress(NoFactors):
+            model = e_model(
+                codec.spec,
+                loss_ratio=min(1.0, scored["lost_ratio"] + scored["late_ratio"]),
+                mouth_to_ear_ms=max(0.0, delay_ms),
+                burst_ratio=burst_ratio(heard, heard.trace),
+            )
+            record["mos_cqe"] = model.mos_cqe
         if scored["mos_lqo"] is not None:
             record["mos_cqe_heard"] = conversational(scored["mos_lqo"], max(0.0, delay_ms))
     return record
@@ -204,7 +207,7 @@ def refused_of(calls: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
     return tuple((call, f"{direction} {buffer}", why) for call, direction, buffer, why in zip(*columns, strict=True))
 
 
-def as_table(records: Sequence[Record]) -> pd.DataFrame:
+def whatif_table(records: Sequence[Record]) -> pd.DataFrame:
     """Records as a frame with `COLUMNS`, numbers as float64 (NaN: not measured), texts as text."""
     texts = {"call_id", "direction", "condition", "path", "codec", "place", "buffer", "kind", "concealment"}
     texts |= {"mouth_to_ear_basis", "refused", "doubt"}

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from earwitness.archive.dataset import gone, storing
-from earwitness.archive.problems import ends_everything, reason, shown
+from earwitness.archive.problems import encodable, ends_everything, reason
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Progress, ignore
 from earwitness.files import MIB
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 @cache
-def fingerprint() -> str:
+def code_fingerprint() -> str:
     """Of the code that makes a result: our own pure floors and the libraries that they compute with."""
     digest = hashlib.sha256()
     root = Path(str(files("earwitness")))
@@ -64,10 +64,10 @@ def fingerprint() -> str:
 
 def key_of(*parts: object) -> str:
     """A key of what a result depends on: the parts, and the code."""
-    return hashlib.sha256("\n".join([fingerprint(), *map(str, parts)]).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join([code_fingerprint(), *map(str, parts)]).encode()).hexdigest()[:32]
 
 
-class Journal:
+class ResultJournal:
     """Results by key. Use `journal` to open one."""
 
     def __init__(self, descriptor: int, path: Path, wanted: Collection[str] | None) -> None:
@@ -110,7 +110,7 @@ class Journal:
 
 
 @contextmanager
-def journal(path: Path, wanted: Collection[str] | None = None) -> Iterator[Journal]:
+def result_journal(path: Path, wanted: Collection[str] | None = None) -> Iterator[ResultJournal]:
     """Open the journal for this process alone. `wanted`: the keys that matter; None: all.
 
     Raises InputError where another process is at work on it, or where it is no file of its own: the folder may be
@@ -130,7 +130,7 @@ def journal(path: Path, wanted: Collection[str] | None = None) -> Iterator[Journ
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError("working in", path.parent, "another run is at work there", "wait for it") from None
-        yield Journal(descriptor, path, wanted)
+        yield ResultJournal(descriptor, path, wanted)
     finally:
         os.close(descriptor)
 
@@ -138,7 +138,7 @@ def journal(path: Path, wanted: Collection[str] | None = None) -> Iterator[Journ
 def run_kept(
     tasks: Sequence[tuple[str, T]],
     work: Callable[[T], Record],
-    store: Journal,
+    store: ResultJournal,
     *,
     refused: Callable[[T, str], Record] | None = None,
     executor: Executor | None = None,
@@ -244,11 +244,11 @@ def _sound(record: Any) -> bool:
         return False
     for name, value in record.items():
         if isinstance(value, str):
-            if len(value) > _LONGEST_LINE or shown(value) != value:
+            if len(value) > _LONGEST_LINE or encodable(value) != value:
                 return False
         elif not (value is None or (isinstance(value, int | float) and -_LARGEST < value < _LARGEST)):
             return False
-        if shown(name) != name:
+        if encodable(name) != name:
             return False
     return True
 
@@ -263,4 +263,4 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return shown(value) if isinstance(value, str) and not value.isascii() else value
+    return encodable(value) if isinstance(value, str) and not value.isascii() else value

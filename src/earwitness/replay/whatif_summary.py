@@ -37,7 +37,9 @@ SUMMARY = (
 """Columns of the summary. `n` directions, `scored` of them have a score, of which the measures are the means."""
 
 
-def summarise(calls: pd.DataFrame, buffers: Sequence[str], *, resamples: int = 1000, seed: int = 1) -> pd.DataFrame:
+def summarise_whatif(
+    calls: pd.DataFrame, buffers: Sequence[str], *, resamples: int = 1000, seed: int = 1
+) -> pd.DataFrame:
     """A row a path, codec and buffer (in the order of `buffers`), columns `SUMMARY`.
 
     Intervals are 95 % percentile bootstrap intervals over calls clustered by place; NaN with fewer than two places.

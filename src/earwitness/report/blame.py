@@ -58,7 +58,7 @@ def report_blame(
     """Which cause took how much of the MOS of each direction of a data set.
 
     Writes blame.parquet and blame.csv (a row a call and direction), blame-summary.csv, and blame.pdf and .png into
-    `out` (by default the folder blame of the data set). Arguments and errors as `study.blame_calls.blame_dataset`.
+    `out` (by default the folder blame of the data set). Arguments and errors as `replay.blame_calls.blame_dataset`.
     """
     folder = out or dataset / "blame"
     _make_way(folder)
@@ -119,7 +119,7 @@ def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
             rows["condition"], rows["codec"], rows["buffer"], rows["scored"], strict=True
         )
     ]
-    axes.set_yticks(at, [style.plain(label) for label in labels])
+    axes.set_yticks(at, [style.without_formulas(label) for label in labels])
     axes.axvline(0, color="black", linewidth=0.6)
     axes.set_xlabel("MOS-LQO lost, mean over directions")
     axes.grid(visible=False, axis="y")

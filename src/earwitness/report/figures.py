@@ -44,14 +44,14 @@ def write_figures(dataset: Path | str, folder: Path | str, problems: list[Proble
     with storing(Path(folder) / "figures"):
         if delays:
             ordered = {way: delays[way] for way in marks if way in delays}
-            written += delay_cdf(pooled(ordered), marks, Path(folder) / "delay-cdf")
+            written += draw_delay_cdf(pooled(ordered), marks, Path(folder) / "delay-cdf")
         if any(row.mos_lqo is not None for row in rows):
             written += mos_by_codec(rows, marks, Path(folder) / "mos-by-codec")
     return written
 
 
 @style.paper()
-def delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
+def draw_delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
     """Cumulative distribution of one-way delay, a line a way; what was lost keeps a line below 1."""
     drawing, axes = style.figure()
     for spread in spreads:
@@ -85,9 +85,9 @@ def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Pat
                 )
                 drawn["boxes"][0].set(facecolor=mark.colour, alpha=0.45, hatch=mark.hatch)
                 drawn["medians"][0].set(color="black")
-            label = "_" if j else style.plain(mark.label)
+            label = "_" if j else style.without_formulas(mark.label)
             axes.plot([at] * len(scores), scores, **{**mark.points(), "label": label}, alpha=0.8)
-    axes.set_xticks(range(len(codecs)), [style.plain(style.codec_style(codec).label) for codec in codecs])
+    axes.set_xticks(range(len(codecs)), [style.without_formulas(style.codec_style(codec).label) for codec in codecs])
     axes.set_ylabel("MOS-LQO")
     axes.set_xlim(-0.5, len(codecs) - 0.5)
     axes.set_ylim(1, 4.75)

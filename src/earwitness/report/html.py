@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from earwitness.archive.dataset import Dataset, check_output, storing
@@ -17,8 +14,9 @@ from earwitness.archive.problems import Problem
 from earwitness.archive.staging import write_atomically
 from earwitness.events import Listener, ignore
 from earwitness.report.overview import path_class
-from earwitness.report.page import Page, build
-from earwitness.report.words import VERDICT_SYMBOLS, codec_label, number, percent
+from earwitness.report.page import Page, build_page
+from earwitness.report.templates import asset, template
+from earwitness.report.words import VERDICT_SYMBOLS, codec_label, number_text, percent_text
 from earwitness.report.worldmap import land
 
 MOST_CALLS = 24
@@ -42,10 +40,10 @@ def write_report(
     opened = Dataset.open(dataset)
     target = Path(out) if out is not None else opened.path / REPORT
     check_output(target)
-    page = build(opened, calls, on_event)
+    page = build_page(opened, calls, on_event)
     if problems is not None:
         problems.extend(page.problems)
-    text = render(page)
+    text = render_page(page)
     with storing(target):
         if out is None:
             opened.check_there()
@@ -54,10 +52,10 @@ def write_report(
     return target
 
 
-def render(page: Page) -> str:
+def render_page(page: Page) -> str:
     """The page as HTML. Everything from the data set is escaped; only our own style and script may act (CSP hashes)."""
-    css, js = _asset("report.css"), _asset("report.js")
-    return _template().render(
+    css, js = asset("report.css"), asset("report.js")
+    return template("report.html.j2").render(
         page=page,
         css=Markup(css),  # ours, from the package
         js=Markup(js),  # ours, from the package
@@ -66,24 +64,11 @@ def render(page: Page) -> str:
         land=land(),
         symbols=VERDICT_SYMBOLS,
         rank={word: i for i, word in enumerate(VERDICT_SYMBOLS)},
-        number=number,
-        percent=percent,
+        number=number_text,
+        percent=percent_text,
         codec_label=codec_label,
         path_class=path_class,
     )
-
-
-@cache
-def _template() -> Template:
-    """Compiled once, which takes longer than filling it in."""
-    environment = Environment(
-        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html.j2")
-
-
-def _asset(name: str) -> str:
-    return files("earwitness.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:

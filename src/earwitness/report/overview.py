@@ -10,16 +10,28 @@ import numpy as np
 from earwitness.archive.stored import StoredCall
 from earwitness.arrays import F64
 from earwitness.errors import InputError
+from earwitness.looks import Colour, Dash, Look
+from earwitness.path.registry import known_path
 from earwitness.report.plot import Axis, Plot, Series, Tick, dots, line, x_ticks
-from earwitness.report.tracks import one_way_delay_ms
-from earwitness.report.words import Group, Way, codec_label, number, percent
+from earwitness.report.tracks import delays_if_known_ms
+from earwitness.report.words import Group, Way, codec_label, number_text, percent_text
 
 CDF_HEIGHT = 230
 ROW_HEIGHT = 44
 MOST_DOTS = 300
 
-_KNOWN = (("direct", None), ("tor", 3), ("tor", 2), ("vpn", None), ("vpn-tor", 3), ("onion", 6))
-DASHES = ("", "9 4", "9 4 2 4", "2 3", "14 4", "9 4 2 4 2 4", "4 3", "14 4 2 4")
+_COLOURS: tuple[Colour, ...] = ("blue", "vermilion", "green", "purple", "orange", "black", "sky", "grey")
+"""Those of the page's classes `p0` ... `p7`."""
+_DASHES: dict[Dash, str] = {
+    "solid": "",
+    "dashed": "9 4",
+    "dash-dot": "9 4 2 4",
+    "dotted": "2 3",
+    "long": "14 4",
+    "dash-dot-dot": "9 4 2 4 2 4",
+    "long-dot": "14 4 2 4",
+}
+DASHES = (*_DASHES.values(), "4 3")
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,10 @@ class Distribution:
 
 def path_class(way: Way) -> str:
     """The CSS class of a path's colour, whatever the conditions: `p0` ... `p7`."""
-    return f"p{_path_number(way)}"
+    look = _look(way)
+    if look is not None and look.colour in _COLOURS:
+        return f"p{_COLOURS.index(look.colour)}"
+    return f"p{6 + _spare(way)}"
 
 
 def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] | None:
@@ -56,22 +71,22 @@ def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] |
         return None
     longest = max(float(np.quantile(spread.delay_ms, 0.995)) for spread in drawn)
     x_axis, y_axis = Axis(0.0, longest * 1.04), Axis(0.0, 1.0)
-    numbers = [_path_number(spread.way) for spread in drawn]
-    if len(set(numbers)) < len(numbers):
-        numbers = list(range(len(drawn)))
+    dashes = [_dash(spread.way) for spread in drawn]
+    if len(set(dashes)) < len(dashes):
+        dashes = [DASHES[place % len(DASHES)] for place in range(len(drawn))]
     series, keys = [], []
-    for spread, place in zip(drawn, numbers, strict=True):
+    for spread, dash in zip(drawn, dashes, strict=True):
         n = len(spread.delay_ms)
         arrived = n / (n + spread.lost)
         shares = np.linspace(0, 1, min(n, 240))
         x = np.quantile(spread.delay_ms, shares)
         x, y = np.append(x, max(longest * 1.04, x[-1])), np.append(shares, 1.0) * arrived
-        style, dash = path_class(spread.way), DASHES[place % len(DASHES)]
+        style = path_class(spread.way)
         series.append(Series(f"cdf {style}", line(x, y, x_axis, y_axis, CDF_HEIGHT), dash))
-        p50, p95 = (number(float(value)) for value in np.quantile(spread.delay_ms, [0.5, 0.95]))
+        p50, p95 = (number_text(float(value)) for value in np.quantile(spread.delay_ms, [0.5, 0.95]))
         details = f"half within {p50} ms, 95 % within {p95} ms"
         if spread.lost:
-            details += f", {percent(1 - arrived)} lost"
+            details += f", {percent_text(1 - arrived)} lost"
         keys.append(Key(style, dash, spread.way.label, details))
     says = "Cumulative distribution of one-way delay by path. " + "; ".join(
         f"{key.label}: {key.details}" for key in keys
@@ -82,7 +97,6 @@ def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] |
         tuple(series),
         x_ticks(x_axis, "ms", 6),
         tuple(Tick((1 - share / 100) * CDF_HEIGHT, f"{share} %") for share in (0, 25, 50, 75, 100)),
-        x_label="one-way delay",
     )
     return plot, tuple(keys)
 
@@ -115,11 +129,11 @@ def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
             Series(f"mos {style}", path),
             Series(f"median {style}", tick),
         ]
-        texts.append((Tick(0.0, f"{label}: {number(half, 2)}"), float(ROW_HEIGHT * i + 13)))
+        texts.append((Tick(0.0, f"{label}: {number_text(half, 2)}"), float(ROW_HEIGHT * i + 13)))
     says = "MOS-LQO by path and codec, medians: " + "; ".join(tick.label for tick, _ in texts)
     words = ((1, "1 bad"), (2, "2 poor"), (3, "3 fair"), (4, "4 good"), (5, "5"))
     ticks = tuple(Tick((value - 1) * 25.0, label) for value, label in words)
-    return Plot(says, height, tuple(series), ticks, x_label="MOS-LQO", texts=tuple(texts)), left_out
+    return Plot(says, height, tuple(series), ticks, texts=tuple(texts)), left_out
 
 
 def pooled(delays: Mapping[Way, Sequence[tuple[F64, int]]]) -> list[Distribution]:
@@ -136,11 +150,20 @@ def one_direction(call: StoredCall, direction: str) -> tuple[F64, int] | None:
         trace = call.trace(direction)
     except InputError:
         return None
-    delays = one_way_delay_ms(trace)
+    delays = delays_if_known_ms(trace)
     return (delays, int((~trace.arrived).sum())) if len(delays) else None
 
 
-def _path_number(way: Way) -> int:
-    if (way.path, way.hops) in _KNOWN:
-        return _KNOWN.index((way.path, way.hops))
-    return 6 + (sum(way.path.encode()) + (way.hops or 0)) % 2
+def _look(way: Way) -> Look | None:
+    kind = known_path(way.path)
+    return kind.look_with(way.hops) if kind else None
+
+
+def _dash(way: Way) -> str:
+    look = _look(way)
+    return _DASHES[look.dash] if look else ("4 3", "14 4 2 4")[_spare(way)]
+
+
+def _spare(way: Way) -> int:
+    """0 or 1: always the same for a way that has no look of its own."""
+    return (sum(way.path.encode()) + (way.hops or 0)) % 2

@@ -18,8 +18,17 @@ from earwitness.report.overview import Key, delay_cdf, mos_chart, one_direction,
 from earwitness.report.plot import Plot
 from earwitness.report.sounds import Sounds
 from earwitness.report.tracks import Tracks, tracks
-from earwitness.report.words import Group, Way, codec_label, direction_label, groups, summary
-from earwitness.report.worldmap import Stop, WorldMap, stops, world_map
+from earwitness.report.words import (
+    Group,
+    ScoreColumn,
+    Way,
+    codec_label,
+    direction_label,
+    groups,
+    score_columns,
+    summary,
+)
+from earwitness.report.worldmap import Waypoint, WorldMap, stops, world_map
 from earwitness.version import __version__
 
 MOST_TRACES = 400
@@ -51,7 +60,7 @@ class CallView:
     record: CallRecord
     rows: tuple[Row, ...]
     directions: tuple[DirectionView, ...] = ()
-    way: tuple[Stop, ...] = ()
+    way: tuple[Waypoint, ...] = ()
     map: WorldMap | None = None
     milestones: tuple[tuple[str, float], ...] = ()
     """Name, and ms after the first one."""
@@ -80,6 +89,8 @@ class Page:
     summary: list[tuple[str, str]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
     table: list[TableRow] = field(default_factory=list)
+    scores: list[ScoreColumn] = field(default_factory=list)
+    """Columns of scorers that were asked for besides."""
     rows_left_out: int = 0
     cdf: tuple[Plot, tuple[Key, ...]] | None = None
     cdf_left_out: int = 0
@@ -98,7 +109,7 @@ class Page:
     networks: list[str] = field(default_factory=list)
 
 
-def build(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore) -> Page:
+def build_page(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore) -> Page:
     """Read a data set into a page. `most_calls`: calls shown in full; None: all."""
     problems: list[Problem] = []
     stored = list(dataset.readable(problems))
@@ -106,11 +117,12 @@ def build(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore)
     rows = [row for call in stored for row in call.rows]
     found = groups(rows)
     page = Page(_title(rows, len(stored)), _subtitle(stored), groups=found, problems=problems)
+    page.scores = score_columns(rows)
     page.calls_total = len(stored)
     complete = [call for call in stored if call.record.outcome == "completed"]
     page.calls_completed = len(complete)
     page.summary = summary(found)
-    shown = choose(complete, most_calls)
+    shown = choose_calls(complete, most_calls)
     for i, call in enumerate(shown):
         on_event(StageReached(f"call {i + 1} of {len(shown)}"))
         with apart(call.call_id, problems, without="its packets and sound"):
@@ -132,7 +144,7 @@ def build(dataset: Dataset, most_calls: int | None, on_event: Listener = ignore)
     return page
 
 
-def choose(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
+def choose_calls(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
     """The calls to show in full: of each way and codec the worst, the best, the middle one, and so on, by MOS-LQO."""
     if most is None or len(calls) <= most:
         return list(calls)

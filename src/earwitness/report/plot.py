@@ -65,7 +65,6 @@ class Plot:
     series: tuple[Series, ...]
     x_ticks: tuple[Tick, ...] = ()
     y_ticks: tuple[Tick, ...] = ()
-    x_label: str = ""
     name: str = ""
     """Set in the margin, left, where no tick labels are."""
     heading: str = ""

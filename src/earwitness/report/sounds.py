@@ -1,14 +1,14 @@
-"""The sounds of a page, each once, as FLAC: every browser plays it and it loses nothing."""
+"""The sounds of a page, each once, as FLAC."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import io
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
+
+from earwitness.speech.sound import flac
 
 
 class Sounds:
@@ -22,9 +22,7 @@ class Sounds:
         digest = hashlib.sha256(f"{rate}:".encode() + samples.tobytes()).hexdigest()[:16]
         key = f"sound-{digest}"
         if key not in self._encoded:
-            stream = io.BytesIO()
-            soundfile.write(stream, samples, rate, format="FLAC", subtype="PCM_16", compression_level=0.8)
-            self._encoded[key] = base64.b64encode(stream.getvalue()).decode("ascii")
+            self._encoded[key] = base64.b64encode(flac(samples, rate)).decode("ascii")
         return key
 
     def items(self) -> list[tuple[str, str]]:

@@ -15,13 +15,17 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from earwitness.ear.buffers import BUFFERS
 from earwitness.files import replacing
+from earwitness.looks import Colour, Dash, Hatch, Look, Marker
+from earwitness.path.registry import known_path
 from earwitness.printable import visible
+from earwitness.speech.codecs.registry import CODECS
 
 if TYPE_CHECKING:  # words and marks are wanted without drawing, and matplotlib takes long to import
     from matplotlib.axes import Axes
@@ -62,7 +66,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def plain(text: str) -> str:
+def without_formulas(text: str) -> str:
     """A text for a figure in which `$` is a `$` and begins no formula: names are data."""
     return text.replace("$", r"\$")
 
@@ -79,48 +83,67 @@ class Mark:
 
     def line(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.plot`, `step` and `ecdf`."""
-        return {"label": plain(self.label), "color": self.colour, "linestyle": self.dash}
+        return {"label": without_formulas(self.label), "color": self.colour, "linestyle": self.dash}
 
     def points(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.plot` or `scatter` of single points."""
-        return {"label": plain(self.label), "color": self.colour, "marker": self.marker, "linestyle": "none"}
+        return {"label": without_formulas(self.label), "color": self.colour, "marker": self.marker, "linestyle": "none"}
 
     def bar(self) -> dict[str, Any]:
         """Keyword arguments for `Axes.bar` and box patches."""
-        return {"label": plain(self.label), "facecolor": self.colour, "edgecolor": "black", "hatch": self.hatch}
+        return {
+            "label": without_formulas(self.label),
+            "facecolor": self.colour,
+            "edgecolor": "black",
+            "hatch": self.hatch,
+        }
 
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), safe for the three common colour-vision deficiencies.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, YELLOW, BLACK, GREY = "#E69F00", "#56B4E9", "#F0E442", "#000000", "#7F7F7F"
 
-DASH: tuple[str | tuple[float, tuple[float, ...]], ...] = (
-    "-",
-    (0, (4, 1.5)),
-    (0, (1, 1)),
-    (0, (4, 1.5, 1, 1.5)),
-    (0, (7, 1.5)),
-    (0, (4, 1.5, 1, 1.5, 1, 1.5)),
-)
-SOLID, DASHED, DOTTED, DASHDOT, LONG, DASHDOTDOT = DASH
-
-_PATHS: dict[str, Mark] = {
-    "direct": Mark("direct", BLUE, SOLID, "o", ""),
-    "tor": Mark("Tor, 3 hops", VERMILION, DASHED, "s", "////"),
-    "tor-2": Mark("Tor, 2 hops", GREEN, DASHDOT, "^", "...."),
-    "vpn": Mark("VPN", PURPLE, DOTTED, "D", "xxxx"),
-    "vpn-tor": Mark("VPN over Tor", ORANGE, LONG, "v", "\\\\\\\\"),
-    "onion": Mark("onion service", BLACK, DASHDOTDOT, "P", "++++"),
+COLOURS: dict[Colour, str] = {
+    "blue": BLUE,
+    "vermilion": VERMILION,
+    "green": GREEN,
+    "purple": PURPLE,
+    "orange": ORANGE,
+    "sky": SKY,
+    "yellow": YELLOW,
+    "black": BLACK,
+    "grey": GREY,
+}
+DASHES: dict[Dash, str | tuple[float, tuple[float, ...]]] = {
+    "solid": "-",
+    "dashed": (0, (4, 1.5)),
+    "dotted": (0, (1, 1)),
+    "dash-dot": (0, (4, 1.5, 1, 1.5)),
+    "long": (0, (7, 1.5)),
+    "dash-dot-dot": (0, (4, 1.5, 1, 1.5, 1, 1.5)),
+    "long-dot": (0, (7, 1.5, 1, 1.5)),
+}
+MARKERS: dict[Marker, str] = {
+    "circle": "o",
+    "square": "s",
+    "triangle": "^",
+    "diamond": "D",
+    "wedge": "v",
+    "plus": "P",
+    "cross": "X",
+    "none": "None",
+}
+HATCHES: dict[Hatch, str] = {
+    "none": "",
+    "slashes": "////",
+    "dots": "....",
+    "crosses": "xxxx",
+    "backslashes": "\\\\\\\\",
+    "grid": "++++",
+    "bars": "||||",
 }
 
-_CODECS: dict[str, Mark] = {
-    "g711u": Mark("G.711 μ-law", BLUE, SOLID, "o", ""),
-    "g711a": Mark("G.711 A-law", SKY, DASHDOTDOT, "P", "++++"),
-    "gsm": Mark("GSM 06.10", VERMILION, DASHED, "s", "////"),
-    "speex": Mark("Speex", PURPLE, DOTTED, "D", "xxxx"),
-    "opus": Mark("Opus", GREEN, DASHDOT, "^", "...."),
-}
-
+_SPARE_DASHES = tuple(DASHES.values())[:6]
 _SPARE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 _SPARE_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _SPARE_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "||||")
@@ -129,23 +152,43 @@ _SPARE_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "||||")
 def series_style(index: int, label: str) -> Mark:
     """A mark for the `index`-th of any other series (places, buffers ...); the seven marks repeat after 42."""
     pick = index % len(_SPARE_COLOURS)
-    dash = DASH[index % len(DASH)]
+    dash = _SPARE_DASHES[index % len(_SPARE_DASHES)]
     return Mark(label, _SPARE_COLOURS[pick], dash, _SPARE_MARKERS[pick], _SPARE_HATCHES[pick])
+
+
+def mark_of(look: Look) -> Mark:
+    """The look of a kind as marks of a figure."""
+    return Mark(look.label, COLOURS[look.colour], DASHES[look.dash], MARKERS[look.marker], HATCHES[look.hatch])
 
 
 def path_style(path: str, hops: int | None = None) -> Mark:
     """The mark of a path; a Tor circuit of other than 3 hops has its own. Unknown paths get a stable spare mark."""
-    if path == "tor" and hops not in (None, 3):
-        if hops == 2:
-            return _PATHS["tor-2"]
-        return series_style(4 + int(hops or 0), f"Tor, {hops} hops")
-    return _PATHS.get(path) or series_style(sum(path.encode()), path)
+    kind = known_path(path)
+    if kind is None:
+        return series_style(sum(path.encode()), path)
+    look = kind.look_with(hops)
+    if look is None:
+        return series_style(4 + int(hops or 0), path_label(path, hops))
+    return replace(mark_of(look), label=path_label(path, hops))
+
+
+def path_label(path: str, hops: int | None) -> str:
+    """`Tor, 3 hops`, `direct`; a path's own options stay as they were asked. An unknown path stays as it is."""
+    kind = known_path(path)
+    return " ".join(filter(None, (kind.label(hops), path.partition(":")[2]))) if kind else path
 
 
 def codec_style(codec: str) -> Mark:
     """The mark of a codec by name, whatever its options (`opus:24000` is opus)."""
     name = codec.split(":", 1)[0]
-    return _CODECS.get(name) or series_style(sum(name.encode()), name)
+    kind = CODECS.find(name)
+    return mark_of(kind.look) if kind else series_style(sum(name.encode()), name)
+
+
+def buffer_style(name: str, position: int = 0) -> Mark:
+    """The mark of a kind of jitter buffer; of an unknown one that of the `position`-th of other series."""
+    kind = BUFFERS.find(name)
+    return mark_of(kind.look) if kind else series_style(position, name)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from earwitness.archive.layout import SPEAKER
 from earwitness.archive.schema import Row
+from earwitness.report.style import path_label
 from earwitness.report.words import (
     NOTHING,
     VERDICT_COLOURS,
@@ -21,20 +22,20 @@ from earwitness.report.words import (
     Way,
     codec_label,
     direction_label,
-    number,
-    path_label,
-    percent,
+    number_text,
+    percent_text,
+    score_columns,
 )
 
 _MEASURES: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("MOS\nLQO", lambda row: number(row.mos_lqo, 2)),
-    ("MOS\nCQE", lambda row: number(row.mos_cqe, 2)),
-    ("ear\nms", lambda row: number(row.mouth_to_ear_ms)),
-    ("p50\nms", lambda row: number(row.owd_p50_ms)),
-    ("p95\nms", lambda row: number(row.owd_p95_ms)),
-    ("jitter\nms", lambda row: number(row.jitter_mean_ms, 1)),
-    ("lost\n%", lambda row: percent(row.loss_ratio).removesuffix(" %")),
-    ("late\n%", lambda row: percent(row.late_ratio).removesuffix(" %")),
+    ("MOS\nLQO", lambda row: number_text(row.mos_lqo, 2)),
+    ("MOS\nCQE", lambda row: number_text(row.mos_cqe, 2)),
+    ("ear\nms", lambda row: number_text(row.mouth_to_ear_ms)),
+    ("p50\nms", lambda row: number_text(row.owd_p50_ms)),
+    ("p95\nms", lambda row: number_text(row.owd_p95_ms)),
+    ("jitter\nms", lambda row: number_text(row.jitter_mean_ms, 1)),
+    ("lost\n%", lambda row: percent_text(row.loss_ratio).removesuffix(" %")),
+    ("late\n%", lambda row: percent_text(row.late_ratio).removesuffix(" %")),
 )
 _LEAST_TELLING = ("p50\nms", "MOS\nCQE", "jitter\nms")
 
@@ -50,6 +51,7 @@ class Pending:
 def table(rows: Sequence[Row], width: int = 100) -> Table:
     """Rows as a rich table; a failed call takes one row. Below 95 columns the least telling measures are left out."""
     measures = [measure for measure in _MEASURES if width >= 95 or measure[0] not in _LEAST_TELLING]
+    measures += [(column.heading.replace(" ", "\n", 1), column.of) for column in score_columns(rows)]
     made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False, expand=False)
     made.add_column("path", no_wrap=True, max_width=12 if width < 110 else 26)
     made.add_column("codec", no_wrap=True, max_width=14)

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from earwitness.archive.layout import ledger_file
-from earwitness.archive.stored import Sound, StoredCall
+from earwitness.archive.stored import StoredCall
 from earwitness.arrays import F64
 from earwitness.errors import InputError
 from earwitness.report.align import reference_at_s
 from earwitness.report.plot import Axis, Plot, Series, bars, dots, envelope, line, rug, thin, x_ticks, y_ticks
-from earwitness.report.words import number
+from earwitness.report.words import number_text
+from earwitness.speech.sound import Sound
 from earwitness.trace.jitter import jitter_ms
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 
@@ -85,7 +86,7 @@ def tracks(call: StoredCall, direction: str) -> Tracks:
     return Tracks(tuple(plots), said, heard, after, span, tuple(dict.fromkeys(notes)))
 
 
-def one_way_delay_ms(trace: Trace) -> F64:
+def delays_if_known_ms(trace: Trace) -> F64:
     """One-way delays of the packets that arrived, ms; empty where the two ends' clocks are not the same."""
     if not trace.one_clock:
         return np.zeros(0)
@@ -168,13 +169,13 @@ def _packets(trace: Trace, ledger: pd.DataFrame | None, axis: Axis) -> list[Plot
     spoken = _spoken_s(trace, trace.timestamp)
     arrived = trace.arrived
     plots = []
-    if len(one_way_delay_ms(trace)):
+    if len(delays_if_known_ms(trace)):
         plots.append(_delay(trace, ledger, spoken, axis))
     jitter = jitter_ms(trace)
     if len(jitter):
         x, y = thin(spoken[arrived], jitter)
         y_axis = Axis(0.0, max(5.0, float(y.max()) * 1.08))
-        mean, most = number(float(jitter.mean()), 1), number(float(jitter.max()), 1)
+        mean, most = number_text(float(jitter.mean()), 1), number_text(float(jitter.max()), 1)
         says = f"Interarrival jitter, RFC 3550: mean {mean} ms, most {most} ms"
         series = Series("jitter", line(x, y, axis, y_axis, JITTER_HEIGHT))
         ticks = y_ticks(y_axis, JITTER_HEIGHT, 2)
@@ -204,7 +205,7 @@ def _delay(trace: Trace, ledger: pd.DataFrame | None, spoken: F64, axis: Axis) -
     lost = trace.arrived_ns == LOST
     if lost.any():
         series.append(Series("packet lost", rug(spoken[lost], axis)))
-    p50, p95 = (number(float(value)) for value in np.quantile(seen, [0.5, 0.95]))
+    p50, p95 = (number_text(float(value)) for value in np.quantile(seen, [0.5, 0.95]))
     says = (
         f"One-way delay of {len(seen)} packets: median {p50} ms, 95th percentile {p95} ms;"
         f" {int(late.sum())} late, {int(lost.sum())} lost"

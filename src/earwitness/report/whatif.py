@@ -7,11 +7,9 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from earwitness.archive.dataset import check_output, storing
@@ -20,8 +18,9 @@ from earwitness.archive.staging import make_way, write_atomically
 from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
+from earwitness.report.templates import template
 from earwitness.report.whatif_figures import draw_tradeoffs
-from earwitness.report.words import codec_label, number, percent
+from earwitness.report.words import codec_label, number_text, percent_text
 from earwitness.version import __version__
 
 _MOST_REASONS = 20
@@ -58,7 +57,7 @@ def report_what_if(
 
     Writes whatif.html, whatif-calls.parquet and .csv (a row a call, direction and buffer), whatif-summary.csv (a row a
     path, codec and buffer) and tradeoff-PATH.pdf and .png. `out`: by default the folder whatif of the data set. The
-    same data set gives the same bytes, whatever the number of workers. Arguments and errors as `study.whatif.what_if`.
+    same data set gives the same bytes, whatever the number of workers. Arguments and errors as `replay.whatif.what_if`.
     """
     folder = out or dataset / "whatif"
     _make_way(folder)
@@ -76,7 +75,7 @@ def report_what_if(
         _make_way(folder)
         tables = write_tables(found, folder)
         figures = draw_tradeoffs(found.summary, folder)
-        page = write_page(folder / _FILES[0], found, figures)
+        page = write_whatif_page(folder / _FILES[0], found, figures)
     return WhatIfReport(found, (page, *tables, *(path for paths in figures.values() for path in paths)))
 
 
@@ -95,13 +94,13 @@ def write_tables(found: WhatIf, folder: Path) -> list[Path]:
     return [rows, text, summary]
 
 
-def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Path:
+def write_whatif_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Path:
     """The page: a figure and a table for each path, every text escaped, every figure within it."""
     reasons, unscored = (
         pd.Series([why for _, _, why in of], dtype="object").value_counts().head(_MOST_REASONS)
         for of in (found.left_out, found.refused)
     )
-    text = _template().render(
+    text = template("whatif.html.j2").render(
         version=__version__,
         directions=found.calls[["call_id", "direction"]].drop_duplicates().shape[0],
         calls=found.calls["call_id"].nunique(),
@@ -113,18 +112,6 @@ def write_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Pat
     )
     write_atomically(path, text.encode(), durable=False)
     return path
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "assets"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("whatif.html.j2")
 
 
 def _path(name: Any, summary: pd.DataFrame, files: Sequence[Path]) -> dict[str, Any]:
@@ -149,18 +136,19 @@ def reader_row(row: dict[Any, Any]) -> dict[str, str]:
     """One line of the summary as a person reads it."""
     return {
         "buffer": str(row["buffer"]),
-        "n": number(int(row["scored"])) + (f" of {number(int(row['n']))}" if row["n"] != row["scored"] else ""),
+        "n": number_text(int(row["scored"]))
+        + (f" of {number_text(int(row['n']))}" if row["n"] != row["scored"] else ""),
         "above 3.0, %": _with_interval(row, "share_above_3", scale=100.0),
         "MOS-LQO": _with_interval(row, "mos_lqo", digits=2),
-        "added, ms": number(row["playout_delay_ms"]),
+        "added, ms": number_text(row["playout_delay_ms"]),
         "mouth to ear, ms": _with_interval(row, "mouth_to_ear_ms"),
-        "MOS-CQE": number(row["mos_cqe_heard"], 2),
-        "late": percent(row["late_ratio"]),
-        "concealed": percent(row["concealed_ratio"]),
+        "MOS-CQE": number_text(row["mos_cqe_heard"], 2),
+        "late": percent_text(row["late_ratio"]),
+        "concealed": percent_text(row["concealed_ratio"]),
     }
 
 
 def _with_interval(row: dict[Any, Any], name: str, digits: int = 0, scale: float = 1.0) -> str:
     value, low, high = (row[f"{name}{end}"] * scale for end in ("", "_low", "_high"))
-    between = "" if math.isnan(low) else f" ({number(low, digits)}–{number(high, digits)})"
-    return f"{number(value, digits)}{between}"
+    between = "" if math.isnan(low) else f" ({number_text(low, digits)}–{number_text(high, digits)})"
+    return f"{number_text(value, digits)}{between}"

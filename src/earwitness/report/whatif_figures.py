@@ -10,19 +10,12 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
+from earwitness.ear.buffers import BUFFERS
 from earwitness.report import style
 from earwitness.report.words import codec_label
 
 MOST_PATHS = 40
 """A figure takes a second, and a stranger's data set can have a path a call."""
-
-KINDS: dict[str, style.Mark] = {
-    "oracle": style.Mark("oracle (bound)", style.BLACK, style.DOTTED, "None", ""),
-    "fixed": style.Mark("fixed", style.BLUE, style.DASHED, "o", ""),
-    "adaptive": style.Mark("adaptive", style.VERMILION, style.SOLID, "s", "////"),
-    "pjmedia": style.Mark("PJMEDIA", style.GREEN, style.DASHDOT, "^", "...."),
-}
-"""How a kind of buffer is told from the others."""
 
 
 def draw_tradeoffs(summary: pd.DataFrame, folder: Path) -> dict[str, list[Path]]:
@@ -53,7 +46,7 @@ def _tradeoff(summary: pd.DataFrame, stem: Path) -> list[Path]:
         of_codec = known[known["codec"] == codec]
         _panel(panel, of_codec)
         n = int(of_codec["scored"].max()) if len(of_codec) else 0
-        panel.set_title(style.plain(f"{codec_label(codec, short=True)}, n = {n}"))
+        panel.set_title(style.without_formulas(f"{codec_label(codec, short=True)}, n = {n}"))
         panel.set_ylim(1, 4.75)
         least = float(of_codec["mouth_to_ear_ms"].min()) if len(of_codec) else 0.0
         panel.set_xlim(left=max(0.0, 50.0 * (least // 50.0)))
@@ -74,8 +67,9 @@ def _tradeoff(summary: pd.DataFrame, stem: Path) -> list[Path]:
 
 def _panel(axes: Axes, summary: pd.DataFrame) -> None:
     axes.axhline(3.0, color=style.GREY, linewidth=0.6)
-    for position, kind in enumerate(sorted(set(summary["kind"]), key=lambda kind: (kind not in KINDS, kind))):
-        mark = KINDS.get(kind) or style.series_style(position, kind)
+    known = BUFFERS.names()
+    for position, kind in enumerate(sorted(set(summary["kind"]), key=lambda kind: (kind not in known, kind))):
+        mark = style.buffer_style(kind, position)
         points = summary[summary["kind"] == kind].sort_values(["mouth_to_ear_ms", "mos_lqo"])
         delay, mos = points["mouth_to_ear_ms"].to_numpy(), points["mos_lqo"].to_numpy()
         low, high = (points[f"mos_lqo_{end}"].fillna(points["mos_lqo"]).to_numpy() for end in ("low", "high"))

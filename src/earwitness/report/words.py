@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from statistics import median
 
 from earwitness.archive.schema import Row
-from earwitness.report.style import codec_style, path_style
+from earwitness.options import split
+from earwitness.path.registry import DIRECT, PATHS, known_path
+from earwitness.report.style import codec_style, path_label
+from earwitness.score.scorers import SCORERS
 
 NOTHING = "–"
 """Stands for a value that was not measured."""
 
-DIRECTION_ARROWS = {"to_callee": "→", "to_caller": "←"}
 
 VERDICT_SYMBOLS = {"good": "●", "acceptable": "◐", "poor": "◔", "bad": "○", "failed": "✕"}
 """Fuller is better, so that a verdict reads without its colour."""
@@ -22,7 +24,7 @@ VERDICT_COLOURS = {"good": "green", "acceptable": "cyan", "poor": "yellow", "bad
 """For the terminal."""
 
 
-def number(value: float | int | None, digits: int = 0) -> str:
+def number_text(value: float | int | None, digits: int = 0) -> str:
     """The value with so many decimals, thin spaces between thousands; a dash where it was not measured."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return NOTHING
@@ -30,20 +32,13 @@ def number(value: float | int | None, digits: int = 0) -> str:
     return text.replace("-", "−") if float(f"{value:.{digits}f}") else f"{0:.{digits}f}"
 
 
-def percent(ratio: float | None) -> str:
+def percent_text(ratio: float | None) -> str:
     """A ratio as a percentage; a tiny one is not rounded to nothing."""
     if ratio is None or not math.isfinite(ratio):
         return NOTHING
     if 0 < ratio < 0.0005:
         return "<0.1 %"
-    return f"{number(100 * ratio, 1 if ratio < 0.0995 else 0)} %"
-
-
-def path_label(path: str, hops: int | None) -> str:
-    """`Tor, 3 hops`, `direct`."""
-    if path == "tor" and hops is None:
-        return "Tor"
-    return path_style(path, hops).label
+    return f"{number_text(100 * ratio, 1 if ratio < 0.0995 else 0)} %"
 
 
 @dataclass(frozen=True)
@@ -59,12 +54,16 @@ class Way:
     @classmethod
     def of(cls, row: Row) -> Way:
         """That of a call."""
-        return cls(row.path, row.hops if row.path not in ("direct", "vpn") else None, row.conditions)
+        kind = known_path(row.path)
+        return cls(row.path, None if kind is not None and kind.tor is None else row.hops, row.conditions)
 
     @property
     def label(self) -> str:
         """For a person: `Tor, 3 hops`, `Tor, 3 hops, load web:4`."""
         return ", ".join(filter(None, (path_label(self.path, self.hops), self.conditions)))
+
+
+_DIRECT = Way(DIRECT.name, None)
 
 
 def codec_label(codec: str, short: bool = False) -> str:
@@ -77,6 +76,32 @@ def codec_label(codec: str, short: bool = False) -> str:
     elif first:
         label += f" {first}"
     return f"{label} {rest}".strip() if rest else label
+
+
+@dataclass(frozen=True)
+class ScoreColumn:
+    """A column of figures of a scorer that was asked for besides."""
+
+    name: str
+    heading: str
+    says: str
+    digits: int
+
+    def of(self, row: Row) -> str:
+        """The figure of a row, for people."""
+        return number_text(row.scores.get(self.name), self.digits)
+
+
+def score_columns(rows: Iterable[Row]) -> list[ScoreColumn]:
+    """A column for each scorer that has a figure in these rows, in order of name."""
+    made = []
+    for name in sorted({name for row in rows for name in row.scores}):
+        kind = SCORERS.find(name)
+        if kind is None:
+            made.append(ScoreColumn(name, name, f"figure of the scorer {name}, which is not installed here", 2))
+        else:
+            made.append(ScoreColumn(name, kind.heading, f"{kind.summary} ({kind.unit})", kind.digits))
+    return made
 
 
 def direction_label(row: Row) -> str:
@@ -135,8 +160,8 @@ class Group:
         return sum(row.instrument_ok is False for row in self.completed)
 
     def middle(self, column: str) -> float | None:
-        """The median of a column over what was measured."""
-        values = [value for row in self.completed if (value := getattr(row, column)) is not None]
+        """The median of a column, or of a scorer's figure by its name, over what was measured."""
+        values = [value for row in self.completed if (value := row.figure(column)) is not None]
         return float(median(values)) if values else None
 
     def mean(self, column: str) -> float | None:
@@ -156,21 +181,18 @@ class Group:
         return [(codec, mos) for codec, group in found if (mos := group.middle("mos_lqo")) is not None]
 
 
-_ORDER = ("direct", "vpn", "tor", "vpn-tor", "onion")
-
-
 def groups(rows: Iterable[Row]) -> list[Group]:
     """Rows by way: direct first, then the rest with fewer hops first; each path as it is before what was changed on it,
     with less load before more."""
     by_way: dict[Way, list[Row]] = {}
     for row in rows:
         by_way.setdefault(Way.of(row), []).append(row)
-    rank = {name: i for i, name in enumerate(_ORDER)}
+    rank = {name: i for i, name in enumerate(PATHS.names())}
     found = [Group(way, tuple(members)) for way, members in by_way.items()]
     return sorted(
         found,
         key=lambda group: (
-            rank.get(group.way.path, len(rank)),
+            rank.get(split(group.way.path)[0], len(rank)),
             group.way.path,
             group.way.hops or 0,
             group.way.conditions != "",
@@ -183,25 +205,22 @@ def groups(rows: Iterable[Row]) -> list[Group]:
 def summary(found: Sequence[Group]) -> list[tuple[str, str]]:
     """For each way its name and a sentence or two; other paths are compared with the direct one as it is, where there
     is one, over the same codecs."""
-    direct = next((group.rows for group in found if group.way == Way("direct", None)), ())
+    direct = next((group.rows for group in found if group.way == _DIRECT), ())
     told = []
     for group in found:
-        codecs = {row.codec for row in group.completed} if group.way.path != "direct" else set()
+        codecs = {row.codec for row in group.completed} if group.way.path != DIRECT.name else set()
         told.append((_name(group.way), _says(group, [row for row in direct if row.codec in codecs])))
     return told
 
 
 def _name(way: Way) -> str:
-    if way.path == "tor" and way.hops is not None:
-        name = f"Over Tor with {way.hops} hops"
-    else:
-        over = f"Over {path_label(way.path, way.hops)}"
-        name = {"direct": "Without Tor", "vpn": "Through the VPN"}.get(way.path, over)
-    return ", ".join(filter(None, (name, way.conditions)))
+    kind = known_path(way.path)
+    name = kind.opening(way.hops) if kind else f"Over {way.path}"
+    return ", ".join(filter(None, (name, way.path.partition(":")[2], way.conditions)))
 
 
 def _says(group: Group, direct: Sequence[Row]) -> str:
-    base = Group(Way("direct", None), tuple(direct))
+    base = Group(_DIRECT, tuple(direct))
     if not group.completed:
         return "the call failed." if group.calls == 1 else f"none of {group.calls} calls completed."
     mos, delay = group.middle("mos_lqo"), group.middle("mouth_to_ear_ms")
@@ -209,12 +228,12 @@ def _says(group: Group, direct: Sequence[Row]) -> str:
         parts = ["the speech was not scored."]
     else:
         was = base.middle("mos_lqo")
-        against = f", against {number(was, 2)} without Tor" if was is not None else ""
-        parts = [f"{quality_words(mos)} (MOS-LQO {number(mos, 2)}{against})."]
+        against = f", against {number_text(was, 2)} without Tor" if was is not None else ""
+        parts = [f"{quality_words(mos)} (MOS-LQO {number_text(mos, 2)}{against})."]
     if delay is not None:
         was = base.middle("mouth_to_ear_ms")
-        than = f", {number(delay - was)} ms longer than without Tor" if was is not None and delay > was else ""
-        parts.append(f"A word took {number(delay)} ms from mouth to ear{than}: {delay_words(delay)}.")
+        than = f", {number_text(delay - was)} ms longer than without Tor" if was is not None and delay > was else ""
+        parts.append(f"A word took {number_text(delay)} ms from mouth to ear{than}: {delay_words(delay)}.")
     lost, late = group.mean("loss_ratio"), group.mean("late_ratio")
     if lost is not None and late is not None:
         parts.append(_losses(lost, late))
@@ -230,7 +249,7 @@ def _losses(lost: float, late: float) -> str:
     if not lost and not late:
         return "No packet was lost or came too late."
     if not lost:
-        return f"No packet was lost, but {percent(late)} came too late to be played."
+        return f"No packet was lost, but {percent_text(late)} came too late to be played."
     if not late:
-        return f"{percent(lost)} of the packets were lost; none came too late."
-    return f"{percent(lost)} of the packets were lost, {percent(late)} came too late to be played."
+        return f"{percent_text(lost)} of the packets were lost; none came too late."
+    return f"{percent_text(lost)} of the packets were lost, {percent_text(late)} came too late to be played."

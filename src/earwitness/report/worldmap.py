@@ -23,7 +23,7 @@ _LETTER = 7.4
 
 
 @dataclass(frozen=True)
-class Stop:
+class Waypoint:
     """A city on the way; `role` is caller, guard, middle, exit or callee."""
 
     role: str
@@ -58,21 +58,21 @@ class WorldMap:
     says: str
 
 
-def stops(ends: tuple[str, str], relays: Sequence[tuple[str, str, str]]) -> list[Stop]:
+def stops(ends: tuple[str, str], relays: Sequence[tuple[str, str, str]]) -> list[Waypoint]:
     """The way from caller to callee: `ends` are their cities, `relays` (nickname, city, country) first hop first."""
     roles = _roles(len(relays))
     way = [("caller", "", ends[0], ""), *((role, *relay) for role, relay in zip(roles, relays, strict=True))]
     way.append(("callee", "", ends[1], ""))
-    found: list[Stop] = []
+    found: list[Waypoint] = []
     for role, name, city, country in way:
         where = _find(city, country)
         last = found[-1].place if found else None
         km = distance_km(last, where) if last and where else None
-        found.append(Stop(role, name, city, country or (where.country if where else ""), where, km))
+        found.append(Waypoint(role, name, city, country or (where.country if where else ""), where, km))
     return found
 
 
-def world_map(way: Sequence[Stop]) -> WorldMap | None:
+def world_map(way: Sequence[Waypoint]) -> WorldMap | None:
     """The map of a way; None where fewer than two of its cities are known."""
     known = [(stop, stop.place) for stop in way if stop.place is not None]
     if len({(where.longitude, where.latitude) for _, where in known}) < 2:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from earwitness.arrays import Pcm
 from earwitness.errors import InputError
+from earwitness.score.kind import Evidence, figure
 from earwitness.score.pesq import check_length, pesq_nb, pesq_wb, samples_as_published
+from earwitness.score.scorers import scorer
 from earwitness.score.verdict import verdict
 from earwitness.speech.level import speech_level
 from earwitness.speech.wav import read_wav, resample
@@ -36,6 +39,8 @@ class FileScore:
     degraded_activity: float
     verdict: str
     verdict_reason: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the scorers that were asked for besides, by name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, in order."""
@@ -50,13 +55,20 @@ class FileScore:
 
 
 def score_files(
-    reference: str | Path, degraded: str | Path, *, as_published: bool = False, wideband: bool = False
+    reference: str | Path,
+    degraded: str | Path,
+    *,
+    as_published: bool = False,
+    wideband: bool = False,
+    scorers: Sequence[str] = (),
 ) -> FileScore:
     """Score a degraded sound file against its reference; raises `InputError` or `ScorerRefused`.
 
     Files are converted to mono and to 8 kHz (16 kHz with `wideband`). `as_published` takes every byte from the
-    45th on as 8 kHz samples instead, whatever the header says, as the published study's program did.
+    45th on as 8 kHz samples instead, whatever the header says, as the published study's program did. `scorers`: further
+    ones, by name (`earwitness.score.scorers`).
     """
+    further = [scorer(name) for name in dict.fromkeys(scorers)]
     if as_published and wideband:
         raise InputError(
             "scoring", degraded, "the published scores are narrowband", "leave out {wideband}", field="wideband"
@@ -67,6 +79,7 @@ def score_files(
     said, got = speech_level(spoken, rate), speech_level(heard, rate)
     narrow = None if wideband else pesq_nb(spoken, heard, rate)
     wide = pesq_wb(spoken, heard) if wideband else None
+    evidence = Evidence(heard=heard, sample_rate=rate, reference=spoken)
     judged = verdict(mos_lqo=wide if narrow is None else narrow.mos_lqo)
     return FileScore(
         reference=str(reference),
@@ -86,6 +99,7 @@ def score_files(
         degraded_activity=got.activity,
         verdict=judged.word,
         verdict_reason=judged.reason,
+        scores={kind.name: figure(kind, evidence) for kind in further},
     )
 
 

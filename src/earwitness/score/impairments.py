@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from earwitness.errors import InputError
-
-_G113 = "ITU-T G.113 Appendix I"
-_OURS = "estimate by PESQ after the method of ITU-T P.834 (tools/derive_impairments.py); not an ITU value"
-
-
-@dataclass(frozen=True)
-class Impairment:
-    """`ie` without loss; `bpl` the packet-loss robustness; where each comes from."""
-
-    ie: float
-    bpl: float
-    source: str
+from earwitness.speech.codecs.kind import Impairment
+from earwitness.speech.codecs.registry import CODECS, codec, kind_of
 
 
-_CODECS: dict[str, Impairment] = {
-    "g711u": Impairment(0.0, 25.1, f"{_G113}: G.711 with packet loss concealment"),
-    "g711a": Impairment(0.0, 25.1, f"{_G113}: G.711 with packet loss concealment"),
-    "gsm": Impairment(20.0, 31.7, f"Ie: {_G113}, GSM 06.10; Bpl: {_OURS}"),
-    "speex": Impairment(12.6, 23.2, f"quality 5: {_OURS}"),
-    "opus": Impairment(0.0, 17.2, f"24 kbit/s: {_OURS}"),
-}
-_G711_BARE = Impairment(0.0, 4.3, f"{_G113}: G.711 without packet loss concealment")
-_OPUS_FEC = Impairment(2.4, 92.6, f"24 kbit/s with in-band FEC for 5 % loss: {_OURS}")
+class NoFactors(InputError):
+    """The E-model's factors of a codec are not known."""
+
+    def __init__(self, codec_name: str) -> None:
+        known = ", ".join(kind.name for kind in CODECS.built_in)
+        super().__init__("rating with the E-model", codec_name, "no factors are known", f"use {known}")
 
 
 def impairment(codec_name: str, *, concealed: bool = True) -> Impairment:
-    """The factors for a codec named as in our data (`g711u`, `opus:24000,fec=1`); raises `InputError`.
+    """The factors for a codec named as in our data (`g711u`, `opus:24000,fec=1`).
 
-    Of the options only Opus's FEC changes them. `concealed` matters for G.711 alone: G.113 gives both.
+    Of the options only Opus's FEC changes them. `concealed` matters for G.711 alone: G.113 gives both. Raises
+    `NoFactors` for a codec that does not say, `InputError` for one that there is not.
     """
-    name, _, options = codec_name.lower().partition(":")
-    if name not in _CODECS:
-        raise InputError("rating with the E-model", codec_name, "no factors are known", "use " + ", ".join(_CODECS))
-    if name.startswith("g711") and not concealed:
-        return _G711_BARE
-    return _OPUS_FEC if name == "opus" and "fec=1" in options.split(",") else _CODECS[name]
+    made = codec(codec_name)
+    factors = kind_of(made).impairment
+    if factors is None:
+        raise NoFactors(codec_name)
+    return factors(made, concealed)

@@ -17,6 +17,11 @@ class Listening:
     pesq: PesqScore
     mos_lqo_wb: float | None
 
+    @property
+    def mos_lqo(self) -> float:
+        """Narrowband MOS-LQO (P.862.1), 1.02..4.56."""
+        return self.pesq.mos_lqo
+
 
 def listen(reference: Pcm, degraded: Pcm, sample_rate: int) -> Listening:
     """Score (n,) against (m,) int16, both at `sample_rate` Hz; raises `ScorerRefused`."""

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from earwitness.arrays import Pcm
-from earwitness.errors import EarwitnessError, InputError
+from earwitness.errors import InputError
 from earwitness.files import read_regular
-from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, measure
+from earwitness.score.kind import ScorerRefused
+from earwitness.score.pesq_native import MAX_UTTERANCES, Measured, PesqCodeError, count_utterances, native_mos
 from earwitness.speech.wav import MOST_FILE_BYTES
 
 MOST_SECONDS = 90.0
@@ -25,14 +26,6 @@ _SAFE_SECONDS = 20.0
 """An utterance and the gap after it last 0.4 s at least, so that up to here there cannot be more than 50."""
 WAV_HEADER_BYTES = 44
 """What the reference program skips of every .wav file, whatever its header says."""
-
-
-class ScorerRefused(EarwitnessError):
-    """This pair of sounds cannot be scored; `reason` says why."""
-
-    def __init__(self, reason: str, remedy: str = "score 8 to 30 s of speech, as P.862 advises") -> None:
-        super().__init__("score with", "PESQ", reason, remedy)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -129,6 +122,6 @@ def _measured(reference: Pcm, degraded: Pcm, rate: int, *, wideband: bool) -> Me
     if len(reference) / rate > _SAFE_SECONDS and (count := _utterances(ready[0].tobytes(), rate)) > MAX_UTTERANCES:
         raise ScorerRefused(f"the reference has {count} utterances, more than PESQ's {MAX_UTTERANCES}")
     try:
-        return measure(ready[0], ready[1], rate, wideband=wideband)
+        return native_mos(ready[0], ready[1], rate, wideband=wideband)
     except PesqCodeError as error:
         raise ScorerRefused(str(error)) from error

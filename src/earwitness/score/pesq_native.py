@@ -106,7 +106,7 @@ def _selected_rate(rate: int) -> ctypes.PyDLL:
     return library
 
 
-def measure(reference: F32, degraded: F32, rate: int, *, wideband: bool = False) -> Measured:
+def native_mos(reference: F32, degraded: F32, rate: int, *, wideband: bool = False) -> Measured:
     """Run the reference code on (n,) and (m,) float32 in 16-bit units; raises `PesqCodeError`.
 
     The caller sees to it that the reference holds at most `MAX_UTTERANCES` (see `count_utterances`).

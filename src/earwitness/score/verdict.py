@@ -42,8 +42,8 @@ def verdict(
 ) -> Verdict:
     """Judge one direction of a call. None means: not measured.
 
-    `codec_ceiling_mos` is the MOS-LQO of the codec alone (`score.loopback`); ratios are 0..1. Without `mos_lqo`
-    the E-model's `mos_cqe` takes its place, and without both the verdict is "failed".
+    `codec_ceiling_mos` is the MOS-LQO of the codec alone (`score.listening.loopback`); ratios are 0..1. Without
+    `mos_lqo` the E-model's `mos_cqe` takes its place, and without both the verdict is "failed".
     """
     heard = mos_lqo if mos_lqo is not None else mos_cqe
     if heard is None:

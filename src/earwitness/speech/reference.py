@@ -14,6 +14,7 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.speech.level import speech_level
+from earwitness.speech.sound import player
 from earwitness.speech.wav import MOST_RESAMPLED, decode_audio, read_wav, resample
 
 DEFAULT_SPEECH = "allison-10s"
@@ -43,6 +44,9 @@ class Speech:
     def seconds(self) -> float:
         """How long it lasts."""
         return len(self.samples) / self.sample_rate
+
+    def _repr_html_(self) -> str:
+        return player(self.samples, self.sample_rate)
 
 
 def speech_names() -> tuple[str, ...]:

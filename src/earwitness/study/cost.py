@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from earwitness.call.plan import CallPlan
-from earwitness.speech.codecs.opus import Opus
-from earwitness.speech.codecs.registry import codec as codec_of
+from earwitness.path.kind import TorUse
+from earwitness.speech.codecs.registry import payload_bytes
 from earwitness.speech.reference import DEFAULT_SPEECH, speech
 from earwitness.study.design import PlannedCall
 
@@ -19,14 +19,7 @@ CELL_DATA_BYTES = 498
 """What a RELAY_DATA cell carries (tor-spec: a 509-byte payload less an 11-byte relay header)."""
 CONTROL_CELLS = 1.03
 """SENDMEs (one for 50 data cells of a stream, one for 100 of a circuit), circuit building, RTCP, SIP."""
-_RTP_AND_FRAME_BYTES = 12 + 2
-"""RTP header, and the length that frames it in a stream (RFC 4571)."""
-_LARGEST_OTHER_PAYLOAD = 160
-"""G.711 at 20 ms; GSM and Speex are smaller: one cell a packet all the same."""
-
-OVERHEAD_S = {"direct": 1.0, "tor": 3.2}
-"""From the end of one call's speech to the start of the next one's, without the tail: start captures and phones, open
-the path, dial, collect. Measured in the lab on 2 idle cores; a study that runs goes by its own calls instead."""
+_RTP_HEADER_BYTES = 12
 
 LOAD_OVERHEAD_S = 6.0
 """More where the call brings a load: its circuits, and what it needs to settle."""
@@ -38,6 +31,8 @@ class Cost:
 
     calls: int
     over_tor: int
+    circuits: int
+    """That calls have, one each time or several at once."""
     speech_s: float
     """Speech, both directions at once."""
     busy_s: float
@@ -48,31 +43,34 @@ class Cost:
     """The same cells counted at every relay that carries them."""
 
 
-def cost(calls: Iterable[PlannedCall], overhead_s: Mapping[str, float] = OVERHEAD_S) -> Cost:
+def cost(calls: Iterable[PlannedCall]) -> Cost:
     """What these calls take in all."""
-    count = over_tor = 0
+    count = over_tor = circuits = 0
     speech_s = busy_s = tor_bytes = relayed = 0.0
     for call in calls:
         plan = call.plan
         count += 1
         seconds = speech_seconds(plan)
         speech_s += seconds
-        busy_s += seconds + plan.tail_s + overhead_s.get(plan.path, OVERHEAD_S["tor"])
+        busy_s += seconds + plan.tail_s + plan.path_kind.overhead_s
         busy_s += LOAD_OVERHEAD_S if plan.load_spec else 0.0
-        if plan.over_tor:
+        uses = plan.tor_use
+        if uses is not None:
             over_tor += 1
+            circuits += uses.circuits
             own = tor_bytes_of(plan)
             tor_bytes += own
-            relayed += own * plan.hops
-    return Cost(count, over_tor, speech_s, busy_s, tor_bytes, relayed)
+            relayed += own * uses.relays
+    return Cost(count, over_tor, circuits, speech_s, busy_s, tor_bytes, relayed)
 
 
 def tor_bytes_of(plan: CallPlan) -> float:
-    """Bytes of the cells that one call puts on its circuit, both directions; 0 where it has none."""
-    if not plan.over_tor:
+    """Bytes of the cells that one call puts on its circuits, both directions; 0 where it has none."""
+    uses = plan.tor_use
+    if uses is None:
         return 0.0
-    packet_ms, cells = _packets(plan.codec)
-    return 2 * speech_seconds(plan) * 1000.0 / packet_ms * cells * CELL_BYTES * CONTROL_CELLS
+    packet_ms, cells = _packets(plan.codec, uses)
+    return 2 * speech_seconds(plan) * 1000.0 / packet_ms * cells * uses.copies * CELL_BYTES * CONTROL_CELLS
 
 
 def speech_seconds(plan: CallPlan) -> float:
@@ -85,11 +83,7 @@ def _speech_seconds(name: str) -> float:
     return speech(name).seconds
 
 
-@cache
-def _packets(spec: str) -> tuple[int, int]:
+def _packets(spec: str, uses: TorUse) -> tuple[int, int]:
     """Milliseconds of speech in a packet, and the cells that a packet fills."""
-    codec = codec_of(spec)
-    payload = _LARGEST_OTHER_PAYLOAD
-    if isinstance(codec, Opus):
-        payload = math.ceil(codec.bitrate * codec.packet_ms / 8000)
-    return codec.packet_ms, math.ceil((payload + _RTP_AND_FRAME_BYTES) / CELL_DATA_BYTES)
+    codec, payload = payload_bytes(spec)
+    return codec.packet_ms, math.ceil((payload + _RTP_HEADER_BYTES + uses.wrapping_bytes) / CELL_DATA_BYTES)

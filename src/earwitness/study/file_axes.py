@@ -35,6 +35,7 @@ _OF_CALL = (
     "sip_relay",
     "rtt_probes",
     "throughput",
+    "scorers",
 )
 """Options that all calls of a study share; what is in none of these belongs to a path."""
 _SOME_STUDY = InStudy(study="checked", block="1.1", arm="checked")
@@ -117,6 +118,10 @@ def _options(section: Section, allowed: Iterable[str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for key in (key for key in allowed if key in hints):
         hint = hints[key]
+        if typing.get_origin(hint) is tuple:
+            if found := _names(section, key):
+                chosen[key] = found
+            continue
         kind = next(kind for kind in typing.get_args(hint) or (hint,) if kind is not types.NoneType)
         if key not in section:
             section.know(key)
@@ -131,6 +136,21 @@ def _options(section: Section, allowed: Iterable[str]) -> dict[str, Any]:
             chosen[key] = section.text(key, "")
     section.finish()
     return chosen
+
+
+def _names(section: Section, key: str) -> tuple[str, ...]:
+    """A list of names, each checked by itself; empty where there is none."""
+    if key not in section:
+        section.know(key)
+        return ()
+
+    def check(name: str) -> None:
+        options: dict[str, Any] = {key: (name,)}
+        CallPlan(**options).check()
+
+    names = section.several(key, (), kind=str, what="name (in quotes)")
+    _check_each(section, key, names, check)
+    return tuple(names)
 
 
 def _plan_fields() -> dict[str, Any]:

@@ -6,7 +6,7 @@ Each function reads one table: what is wrong is noted in the section, and the de
 from __future__ import annotations
 
 from earwitness.study.checked import Section
-from earwitness.study.model import AXES, MEASURES, Budget, Design, Power, Retry, Run, Stop, Watch
+from earwitness.study.model import AXES, MEASURES, Budget, Design, Power, Retry, Run, StopRule, Watch
 
 
 def design(section: Section) -> Design:
@@ -20,13 +20,13 @@ def design(section: Section) -> Design:
     return Design(repeats=repeats, compare=tuple(axis for axis in compare if axis in AXES))
 
 
-def stop(section: Section, design: Design) -> Stop:
+def stop(section: Section, design: Design) -> StopRule:
     """The stopping rule, which goes with the design."""
-    stop = Stop(
-        rule=section.text("rule", Stop.rule, ("all", "half_width", "hours")),
-        measure=section.text("measure", Stop.measure, MEASURES),
+    stop = StopRule(
+        rule=section.text("rule", StopRule.rule, ("all", "half_width", "hours")),
+        measure=section.text("measure", StopRule.measure, MEASURES),
         half_width=section.number("half_width", None, 1e-6, 1e6),
-        least_repeats=section.integer("least_repeats", Stop.least_repeats, 2, 100_000),
+        least_repeats=section.integer("least_repeats", StopRule.least_repeats, 2, 100_000),
         hours=section.number("hours", None, 0.001, 1e5),
     )
     for rule, example in (("half_width", "half_width = 0.1"), ("hours", "hours = 8")):

@@ -26,7 +26,7 @@ from earwitness.study.design import PlannedCall, design, of_call_id
 from earwitness.study.file import StudyFile, parse_study
 from earwitness.study.journal import Journal
 from earwitness.study.journal_file import DamagedJournal, now, remove_database
-from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE, locked, this_run
+from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE, study_lock, this_run
 from earwitness.study.model import Retry, Study
 from earwitness.study.retry import Ended
 
@@ -62,7 +62,7 @@ def owned_study(directory: Path, file: StudyFile) -> Iterator[StudyFolder]:
     inner = directory / STUDY
     with storing(inner):
         inner.mkdir(exist_ok=True)
-    with locked(directory):
+    with study_lock(directory):
         notes: list[str] = []
         journal = _open_journal(inner, study, calls, notes, adapt)
         try:

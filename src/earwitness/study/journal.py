@@ -1,8 +1,8 @@
 """The journal of a study: which calls are planned, running, done or failed, every attempt at them, and why.
 
 SQLite in WAL mode, in `DIR/study/` beside the data set's calls. The data set is the truth of what was measured: a call
-that is in it has happened, one that is not has not, whatever the journal says; `earwitness.study.reconcile` puts the
-journal right at the start of each run. So the journal's commits need not wait for the disk (synchronous=NORMAL): a
+that is in it has happened, one that is not has not, whatever the journal says; `earwitness.study.folder.reconcile` puts
+the journal right at the start of each run. So the journal's commits need not wait for the disk (synchronous=NORMAL): a
 power cut may take the last ones, never its consistency.
 """
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.utc import utc_text
 
 JOURNAL_VERSION = 1
 
@@ -51,7 +52,7 @@ def remove_database(path: Path) -> None:
 
 def now() -> str:
     """UTC, for people; nothing is computed from it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(time.time_ns(), 3)
 
 
 _STORAGE_FAILS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)

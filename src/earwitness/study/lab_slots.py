@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
 from earwitness.call.lab_network import LabNetwork, lab_networks
-from earwitness.call.measure import SCORING, measure
+from earwitness.call.measure import SCORING, run_call
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError
 from earwitness.events import Event, StageReached
@@ -32,7 +32,7 @@ class LabSlot:
             if event == StageReached(SCORING):
                 off_air()
 
-        return await measure(
+        return await run_call(
             plan,
             self._network,
             dataset,

@@ -41,7 +41,7 @@ def running_since(directory: Path) -> Mapping[str, Any] | None:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def study_lock(directory: Path) -> Iterator[None]:
     """Be the one run of the study while the block runs; raises EarwitnessError where another is at work on it."""
     descriptor = os.open(directory / STUDY / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

@@ -51,7 +51,7 @@ class Design:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stop:
+class StopRule:
     """When the study ends, other than with its last call."""
 
     rule: str = "all"
@@ -121,7 +121,7 @@ class Study:
     call: Mapping[str, Any] = field(default_factory=dict)
     """Options that all calls share, as `CallPlan` has them."""
     design: Design = field(default_factory=Design)
-    stop: Stop = field(default_factory=Stop)
+    stop: StopRule = field(default_factory=StopRule)
     retry: Retry = field(default_factory=Retry)
     run: Run = field(default_factory=Run)
     budget: Budget = field(default_factory=Budget)

@@ -122,7 +122,8 @@ def preview_text(plan: Preview, shown: int = 0) -> list[str]:
         f"study {study.name}: {taken.calls:,} calls in {blocks:,} blocks of {study.calls_per_block}"
         f" ({study.design.repeats} repeats), {taken.speech_s / 3600:.1f} h of speech",
         f"time: about {duration(plan.wall_s)} with {study.run.at_once} on the air at once",
-        f"Tor: {taken.over_tor:,} calls, {taken.tor_bytes / 2**20:,.0f} MiB of cells put on circuits,"
+        f"Tor: {taken.over_tor:,} calls on {taken.circuits:,} circuits,"
+        f" {taken.tor_bytes / 2**20:,.0f} MiB of cells put on them,"
         f" {taken.relayed_bytes / 2**20:,.0f} MiB counted at each relay that carries them",
     ]
     power = study.power
@@ -144,9 +145,3 @@ def preview_text(plan: Preview, shown: int = 0) -> list[str]:
             f"  {options.from_place} – {options.to_place}"
         )
     return lines
-
-
-def _seen(difference: float, measure: str) -> str:
-    """A difference, or that there can be none so large."""
-    beyond = difference > _WIDEST_MOS if measure.startswith("mos") else not math.isfinite(difference)
-    return "none" if beyond else f"{difference:.2f}"

@@ -13,21 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.index import survey
+from earwitness.archive.index import survey, with_scores
 from earwitness.archive.layout import CALLS, DIRECTIONS, TRUTH, ledger_file, trace_file
 from earwitness.archive.problems import Problem, apart
 from earwitness.errors import InputError
 from earwitness.study.lock import JOURNAL, STUDY
-
-TABLES: dict[str, str] = {
-    "calls": "one row a call and direction, as in docs/data-dictionary.md",
-    "packets": "every RTP packet of every call: sent and arrived, ns",
-    "frames": "what became of every frame, and what filled every gap (the ears' ledgers)",
-    "truth": "the lab emulator's log of every packet",
-    "planned": "the study's planned calls and where they stand",
-    "attempts": "every attempt at a planned call",
-}
-"""What can be asked; those of files that the data set does not have are absent."""
 
 _READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 _PER_CALL = {"packets": trace_file("*"), "frames": ledger_file("*"), "truth": TRUTH}
@@ -56,7 +46,12 @@ class Answer:
 
 
 def query(directory: Path, sql: str) -> Answer:
-    """Ask the data set a question; `TABLES` says of what. Nothing in the data set can be changed by it.
+    """Ask the data set a question in SQL, which can change nothing in it.
+
+    Tables: `calls` (a row a call and direction, as in docs/data-dictionary.md), `packets` (every RTP packet of every
+    call: sent and arrived, ns), `frames` (what became of every frame, and what filled every gap: the ears' ledgers),
+    `truth` (the lab emulator's log of every packet), and of a study `planned` (its planned calls and where they stand)
+    and `attempts` (every attempt at one). Those of files that the data set does not have are absent.
 
     Calls and files that cannot be read are left out, and told with the answer. Raises InputError where there is no data
     set, or with DuckDB's word on the question.
@@ -79,7 +74,7 @@ class _Unreadable(InputError):
 def _asked(path: Path, sql: str, rows: pa.Table, files: dict[str, list[Path]], problems: list[Problem]) -> Answer:
     try:
         with duckdb.connect(":memory:") as database:
-            database.register("calls", rows)
+            database.register("calls", with_scores(rows))
             for name, of_calls in files.items():
                 if of_calls:
                     database.execute(_view(name, of_calls, "*" in _PER_CALL[name]))

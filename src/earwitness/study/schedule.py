@@ -86,7 +86,3 @@ class Schedule:
         What is due by now and was not taken waits for what others occupy, not for a time.
         """
         return min((due_s - now_s for due_s, _, _ in self._waiting if due_s > now_s), default=None)
-
-    def finish_block(self) -> None:
-        """Begin no new block."""
-        self._blocks.clear()

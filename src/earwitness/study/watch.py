@@ -24,7 +24,7 @@ from earwitness.study.folder import StudyFolder, owned_study
 from earwitness.study.journal import Journal
 from earwitness.study.lock import STUDY
 from earwitness.study.metrics import Metrics
-from earwitness.study.model import Stop as StopRule
+from earwitness.study.model import StopRule as StopRule
 from earwitness.study.model import Study
 from earwitness.study.runner import Runner
 from earwitness.study.slot import Slot

@@ -67,10 +67,10 @@ async def make_authority(nickname: str, address: str, directory: Path) -> Author
         await _run(argv, keys, passphrase + b"\n")
     finally:
         (keys / "identity").unlink()
-    return Authority(nickname, address, fingerprint(relay_identity), fingerprint(identity))
+    return Authority(nickname, address, key_fingerprint(relay_identity), key_fingerprint(identity))
 
 
-def fingerprint(key: rsa.RSAPrivateKey) -> str:
+def key_fingerprint(key: rsa.RSAPrivateKey) -> str:
     """SHA-1 of the public key as an ASN.1 RSAPublicKey, in upper-case hexadecimal (tor-spec 1.1, dir-spec 1.2)."""
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
     return hashlib.sha1(public).hexdigest().upper()

@@ -24,7 +24,7 @@ from earwitness.tor.keys import make_authority, need_tor
 from earwitness.tor.nodelay import keep_nodelay, set_nodelay
 from earwitness.tor.process import TorProcess, stop_all
 from earwitness.tor.relays import Relay
-from earwitness.tor.select import CircuitRequest, choose
+from earwitness.tor.select import CircuitRequest, choose_relays
 from earwitness.tor.torrc import (
     FIRST_VOTE_TO_CONSENSUS_S,
     SOCKS_PORT,
@@ -287,7 +287,7 @@ class PrivateTor:
             while True:
                 self.check()
                 try:
-                    hops = choose(CircuitRequest(hops=min(3, len(relays)), seed=attempt), relays)
+                    hops = choose_relays(CircuitRequest(hops=min(3, len(relays)), seed=attempt), relays)
                     circuit = await control.build_circuit([hop.fingerprint for hop in hops], timeout_s=_CIRCUIT_TRY_S)
                 except CallFailure:
                     # Not known yet to the client (tor refuses at once), or a relay that is still settling.

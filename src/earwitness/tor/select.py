@@ -31,7 +31,7 @@ class CircuitRequest:
     seed: int = 0
 
 
-def choose(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Relay, ...]:
+def choose_relays(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Relay, ...]:
     """The relays of the circuit, guard first: all different, the last an exit; authorities are not drawn.
 
     Raises `InputError` saying what there is when nothing matches.

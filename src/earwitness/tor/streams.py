@@ -193,7 +193,7 @@ class StreamWatch:
 
 
 @dataclass
-class Turn:
+class StreamTurn:
     """Whose turn it is to change the setting."""
 
     left_changed: bool
@@ -203,7 +203,7 @@ class Turn:
 
 
 @asynccontextmanager
-async def my_turn(address: ControlAddress) -> AsyncIterator[Turn]:
+async def my_turn(address: ControlAddress) -> AsyncIterator[StreamTurn]:
     """One call at a time changes how this tor attaches streams: a lock file, with a mark while it is changed.
 
     The file is gone when the setting is back.
@@ -211,7 +211,7 @@ async def my_turn(address: ControlAddress) -> AsyncIterator[Turn]:
     path = _lock_file(address)
     descriptor = await _locked(path, address)
     try:
-        turn = Turn(left_changed=os.pread(descriptor, 1, 0) == b"1")
+        turn = StreamTurn(left_changed=os.pread(descriptor, 1, 0) == b"1")
         os.pwrite(descriptor, b"1", 0)
         try:
             yield turn

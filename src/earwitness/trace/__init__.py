@@ -1,4 +1,4 @@
-"""Pure: RTP packets, captures and timing. Values in, values out; no clock, socket, process or global."""
+"""RTP packets, captures and timing: pure functions and values, no clock, socket, process or global state."""
 
 from earwitness.trace.model import LOST, UNKNOWN, Payloads, Trace
 

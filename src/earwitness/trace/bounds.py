@@ -1,19 +1,19 @@
-"""What the numbers of a trace can be: wide enough for every stream there is, narrow enough for 64 bits.
+"""Limits for the numbers in a trace: wide enough for every real stream, narrow enough for 64-bit arithmetic.
 
-A capture of a stranger's packets or a damaged file can hold anything. Within these bounds two times, two sequence
-numbers or two timestamps can be subtracted without an overflow, and every payload lies inside of its buffer; so what
-works on a `Trace` need not ask again.
+An untrusted capture or a damaged file can contain any value. Within these limits, subtracting two times, sequence
+numbers or timestamps cannot overflow, and every payload lies inside its buffer, so code that works on a `Trace` need
+not check again.
 """
 
 from __future__ import annotations
 
 MOST_TIME_NS = 2**32 * 1_000_000_000
-"""Times lie within so much of their clock's zero, ns: up to the year 2106, as far as the format pcap counts."""
+"""Largest distance of a time from its clock's zero, in ns: up to the year 2106, the limit of the pcap format."""
 MOST_SEQUENCE = 2**48
-"""Extended sequence numbers are less: four thousand million wraps."""
+"""Upper limit of extended sequence numbers: 2**32 wraps."""
 MOST_TIMESTAMP = 2**56
-"""Extended timestamps are less: tens of millions of leaps of half of the 32 bits."""
+"""Upper limit of extended timestamps: 2**24 wraps."""
 MOST_PAYLOAD = 65_535
-"""No UDP datagram holds more bytes."""
+"""Largest UDP payload, bytes."""
 MOST_CLOCK_RATE = 1_000_000_000
-"""Hz: what SDP is read up to, and small enough for a second of it in ns to fit 64 bits."""
+"""Hz: the largest rate accepted from SDP; one second of it in ns still fits 64 bits."""

@@ -1,6 +1,6 @@
-"""Bursts: packets that arrive together, as they do over a stream that holds them back and lets them go.
+"""Bursts: packets that arrive together because a byte stream held them back and then released them.
 
-Tor relays and TCP deliver voice packets in clumps: over Tor most come in bursts of 2 to 5, over plain UDP alone.
+Tor relays and TCP deliver voice packets in clumps: most arrive in bursts of 2 to 5 over Tor, singly over plain UDP.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import numpy as np
 
 from earwitness.arrays import F64, I64
 from earwitness.trace.model import Trace
-from earwitness.trace.series import Arrivals, arrivals, steps
+from earwitness.trace.series import ArrivalSeries, arrivals, steps
 
 WITHIN_MS = 3.0
-"""Packets closer than this to the one before are of one burst: far under a ptime, far over a send queue's spacing."""
+"""Packets closer than this to the previous one belong to its burst: far below a ptime, far above back-to-back
+spacing."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Bursts:
     """From the last packet of a burst to the first of the next, (b - 1,)."""
 
     def shares(self) -> tuple[float, float, float, float, float]:
-        """The share of packets that came in bursts of 1, 2, 3, 4, and 5 or more; they add up to 1."""
+        """The share of packets that arrived in bursts of 1, 2, 3, 4, and 5 or more; they sum to 1."""
         total = int(self.sizes.sum())
         if not total:
             nothing = float("nan")
@@ -37,7 +38,7 @@ class Bursts:
         return (one, two, three, four, more)
 
 
-def bursts(trace: Trace | Arrivals, within_ms: float = WITHIN_MS) -> Bursts:
+def bursts(trace: Trace | ArrivalSeries, within_ms: float = WITHIN_MS) -> Bursts:
     """Split the arrivals wherever two consecutive ones are more than `within_ms` apart."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):

@@ -1,4 +1,4 @@
-"""Many small fields out of one big buffer at once: the speed of the capture reader is here."""
+"""Read many small fields out of one big buffer at once. The capture reader owes its speed to this module."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from earwitness.arrays import I64, U8
 def window(data: U8, offsets: I64, width: int) -> U8:
     """The `width` bytes at each of `offsets` (n,): shape (n, width) uint8, a copy.
 
-    An offset so close to the end that the window would pass it is moved back to fit, so that nothing is ever
-    read outside the buffer; the caller knows those rows as too short and must not use them.
+    An offset too close to the end is moved back so that the window fits and nothing outside the buffer is read. The
+    caller must know which rows are too short and must not use them.
     """
     last = len(data) - width
     if last < 0 or not len(offsets):
         return np.zeros((len(offsets), width), dtype=np.uint8)
-    # A view of overlapping items, one beginning at every byte: choosing items is then one indexed copy.
+    # A view of overlapping items, one starting at every byte: selecting items is then one indexed copy.
     items: NDArray[Any] = np.ndarray((last + 1,), dtype=f"V{width}", buffer=data, strides=(1,))
     chosen = items[np.minimum(offsets, last)]
     return chosen.view(np.uint8).reshape(len(offsets), width)
@@ -34,8 +34,8 @@ def big_endian(fields: U8, at: int, width: int) -> NDArray[Any]:
 def codes(values: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
     """Number the distinct values of (n,) `values` from 0 in order of appearance: codes (n,), values (k,).
 
-    With the handful of distinct values that a capture has, comparing is several times quicker than the sort
-    in `numpy.unique`, which takes over where there are many.
+    A capture has only a handful of distinct values; comparing is then several times faster than the sort in
+    `numpy.unique`, which is used if there are many.
     """
     numbered = np.zeros(len(values), dtype=np.int32)
     found: list[int] = []

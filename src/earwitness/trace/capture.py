@@ -1,4 +1,4 @@
-"""A capture file read whole: its RTP streams, its SIP, and what was wrong with it."""
+"""A whole capture file: its RTP streams, its SIP messages, and the problems found in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.trace.container import read_pieces, whole
+from earwitness.trace.container import read_pieces, read_whole
 from earwitness.trace.gather import gather, sip_among
 from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.problem import CaptureProblem, ProblemKind
@@ -17,30 +17,30 @@ from earwitness.trace.rtp import RtpHeaders, parse_headers
 from earwitness.trace.sdp import (
     MOST_MESSAGE_BYTES,
     Encoding,
-    Media,
+    MediaDescription,
     SdpReader,
     SipMessage,
     looks_like_sip,
     parse_sip,
 )
-from earwitness.trace.streams import Stream, StreamOptions, find_streams
+from earwitness.trace.streams import RtpStream, StreamOptions, find_streams
 from earwitness.trace.tally import Tally
 
 _MAX_SIP = 20_000
-"""No capture of calls has more signalling that matters to its codecs."""
+"""SIP messages read per capture; no capture of calls needs more to identify its codecs."""
 _MAX_SIP_BYTES = 16 * 2**20
-"""Of all messages: reading more would take seconds."""
+"""Bytes of SIP read per capture: reading more would take seconds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """What a capture file holds.
+    """The contents of a capture file.
 
     - `streams`: RTP streams, the one with the most packets first.
-    - `sip`: SIP messages over UDP in order; `sdp`: the audio descriptions in them, in order.
-    - `problems`: everything that was left out or doubtful; empty for a sound capture.
-    - `packets`: packets in the file; `started_ns`, `ended_ns`: first and last time among them (0 where none).
-    - `clock`: the name of the clock that `arrived_ns` in the traces was read from.
+    - `sip`: SIP messages over UDP, in order; `sdp`: the audio descriptions in them, in order.
+    - `problems`: everything skipped or doubtful; empty for an undamaged capture.
+    - `packets`: packets in the file; `started_ns`, `ended_ns`: their first and last time (0 if there are none).
+    - `clock`: the name of the clock that stamped `arrived_ns` in the traces.
     """
 
     source: str
@@ -51,21 +51,21 @@ class Capture:
     started_ns: int
     ended_ns: int
     clock: str
-    streams: tuple[Stream, ...]
+    streams: tuple[RtpStream, ...]
     sip: tuple[SipMessage, ...]
     problems: tuple[CaptureProblem, ...]
     udp: Datagrams = field(repr=False)
 
     @property
-    def sdp(self) -> tuple[Media, ...]:
+    def sdp(self) -> tuple[MediaDescription, ...]:
         """The audio descriptions of all SIP messages."""
         return tuple(section for message in self.sip for section in message.media)
 
-    def sent_by(self, address: str) -> tuple[Stream, ...]:
+    def sent_by(self, address: str) -> tuple[RtpStream, ...]:
         """The streams from this address, the one with the most packets first."""
         return tuple(stream for stream in self.streams if stream.flow.source == address)
 
-    def received_by(self, address: str) -> tuple[Stream, ...]:
+    def received_by(self, address: str) -> tuple[RtpStream, ...]:
         """The streams to this address, the one with the most packets first."""
         return tuple(stream for stream in self.streams if stream.flow.destination == address)
 
@@ -82,10 +82,10 @@ def read_capture(
 ) -> Capture:
     """Read a pcap or pcapng file.
 
-    `clock` names the clock of the capture's times: two captures may be given the same name only where one clock
-    stamped both; by default the name is the file's own. `ports`, `ssrc`, `payload_types`, `clock_rate`: see
-    `StreamOptions`. `resume` reads on after damage in a pcap (see `parse_records`).
-    Raises `InputError` where the file cannot be read or is no capture; damage inside becomes `problems`.
+    `clock` names the clock of the capture's times (default: a name unique to the file). Give two captures the same name
+    only if one clock stamped both. `ports`, `ssrc`, `payload_types`, `clock_rate`: see `StreamOptions`. `resume` reads
+    on after damage in a pcap (see `parse_records`).
+    Raises `InputError` if the file cannot be read or is not a capture; damage inside it becomes `problems`.
     """
     options = StreamOptions(ports, ssrc, payload_types or {}, clock_rate)
     tally = Tally()
@@ -100,9 +100,9 @@ def parse_capture(
     options: StreamOptions | None = None,
     resume: bool = False,
 ) -> Capture:
-    """As `read_capture`, of a file given as its bytes."""
+    """As `read_capture`, for a file given as bytes."""
     tally = Tally()
-    pieces = whole(np.frombuffer(data, dtype=np.uint8), name, tally, resume=resume)
+    pieces = read_whole(np.frombuffer(data, dtype=np.uint8), name, tally, resume=resume)
     return _capture(pieces, tally, name, clock, options or StreamOptions())
 
 
@@ -117,7 +117,7 @@ def _capture(
     streams, more = find_streams(found, headers, sip, options=options, clock=name, source=source)
     problems = [*tally.problems(), *found.problems, *left_out, *more]
     if held.packets and not streams:
-        problems.append(CaptureProblem(ProblemKind.NO_RTP, f"{held.packets} packets and no RTP stream"))
+        problems.append(CaptureProblem(ProblemKind.NO_RTP, f"{held.packets} packets but no RTP stream"))
     return Capture(
         source=source,
         format=held.format,
@@ -135,7 +135,7 @@ def _capture(
 
 
 def _sip(found: Datagrams, headers: RtpHeaders) -> tuple[list[SipMessage], list[CaptureProblem]]:
-    """The SIP messages among the datagrams that are not RTP, and what was left out of them."""
+    """The SIP messages among the datagrams that are not RTP, and what was skipped."""
     rows = np.flatnonzero(~headers.looks_right & (found.captured >= 8))
     rows = rows[sip_among(found.data, found.start[rows], found.captured[rows])]
     messages: list[SipMessage] = []
@@ -143,7 +143,7 @@ def _sip(found: Datagrams, headers: RtpHeaders) -> tuple[list[SipMessage], list[
     read = 0
     for i, row in enumerate(rows.tolist()):
         if len(messages) == _MAX_SIP or read > _MAX_SIP_BYTES:
-            detail = f"{len(rows) - i} SIP messages after the first {len(messages)}; left out"
+            detail = f"{len(rows) - i} SIP messages after the first {len(messages)}; skipped"
             return messages, [CaptureProblem(ProblemKind.UNSUPPORTED, detail), *sections.problems()]
         begin, kept = int(found.start[row]), int(found.captured[row])
         payload = found.data[begin : begin + min(kept, MOST_MESSAGE_BYTES)].tobytes()

@@ -1,19 +1,19 @@
-"""One-way delay from two captures whose clocks differ: offset and skew from the packets of both directions.
+"""One-way delay from two captures with different clocks: estimates offset and skew from the packets of both directions.
 
-A packet's arrival on one clock less its sending on the other is its delay plus the clocks' difference, theta(t), which
-is a straight line in time. Delay only ever adds: the differences of one direction lie on or above theta + D, those of
-the other on or below theta - D', where D and D' are the least one-way delays. Both edges have one slope: the envelope
-method of Moon, Skelly and Towsley (INFOCOM 1999) in both directions at once. The estimate is the middle of the widest
-strip between the two clouds; where no slope can be told from another, that of slope 0.
+A packet's arrival on one clock minus its sending time on the other is its delay plus the clock difference theta(t),
+which is linear in time. Delay is never negative: the differences of one direction lie on or above theta + D, those of
+the other on or below theta - D', where D and D' are the minimum one-way delays. Both edges have the same slope. This is
+the envelope method of Moon, Skelly and Towsley (INFOCOM 1999), applied to both directions at once. The estimate is the
+middle of the widest strip between the two clouds; if the data do not determine the slope, slope 0 is used.
 
-Two errors must be told apart:
+There are two sources of error:
 
-- How well the envelope was reached. `bound_ms` covers it, if D = D'. It is the largest distance to any line that
-  is consistent with what was seen: below (above) all points, with 20 packets (`envelope.REACHED`) of each direction
-  as near to it as the lowest ones lie together, enlarged by what order statistics say of how far the true minimum may
+- How closely the envelope was reached. `bound_ms` covers this, if D = D'. It is the largest distance to any line that
+  is consistent with the data: below (above) all points, with 20 packets (`envelope.REACHED`) of each direction as close
+  to it as the lowest ones lie together, enlarged by the distance, from order statistics, by which the true minimum may
   lie beyond them.
-- Whether D = D'. Two captures cannot tell: a path that is 10 ms longer one way looks like a clock 5 ms off. What can be
-  said is that the error is at most half of the least round trip: `asymmetry_limit_ms`.
+- Whether D = D'. Two captures cannot determine this: a path that is 10 ms longer one way looks like a clock 5 ms off.
+  The error is at most half of the minimum round trip: `asymmetry_limit_ms`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from earwitness.trace.envelope import Cloud, consistent_lines, widest_strip
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 
 MAX_SKEW_PPM = 200.0
-"""Two free-running quartz clocks differ by less (100 ppm each)."""
+"""Two free-running quartz clocks differ by less than this (100 ppm each)."""
 TIMESTAMP_ERROR_MS = 0.02
-"""What software timestamps of a capture are off by, at best."""
+"""Best-case error of software capture timestamps."""
 
 
 @dataclass(frozen=True)
 class ClockEstimate:
-    """How the far end's clock differs: there = here + offset + skew * (here - reference).
+    """The clock of the remote end relative to the local one: there = here + offset + skew * (here - reference).
 
-    - `offset_ns` at `reference_ns` on the clock `here`; `skew_ppm` parts per million that `there` runs fast.
-    - `bound_ms`: no one-way delay computed with it is further off, if the least delays of the two directions are equal,
-      with a probability of at least 99 %.
-    - `asymmetry_limit_ms`: how much more it may be off if they are not: half of the least round trip.
-    - `reached_out`, `reached_back`: packets of each direction within 1 ms of the least delay.
+    - `offset_ns` at `reference_ns` on the clock `here`; `skew_ppm`: parts per million by which `there` runs fast.
+    - `bound_ms`: largest error of a one-way delay computed with it, with a probability of at least 99 %, if the minimum
+      delays of the two directions are equal.
+    - `asymmetry_limit_ms`: additional error if they are not: half of the minimum round trip.
+    - `reached_out`, `reached_back`: packets of each direction within 1 ms of the minimum delay.
     """
 
     here: str
@@ -57,11 +57,11 @@ class ClockEstimate:
 
     @property
     def error_ms(self) -> float:
-        """The bound that holds whatever the path: `bound_ms + asymmetry_limit_ms`."""
+        """The bound that holds for any path: `bound_ms + asymmetry_limit_ms`."""
         return self.bound_ms + self.asymmetry_limit_ms
 
     def to_here(self, there_ns: I64) -> I64:
-        """Times of the far clock on the near one, (n,) ns; `UNKNOWN` stays."""
+        """Convert times of the remote clock to the local one, (n,) ns; `UNKNOWN` is kept."""
         since = there_ns - (self.reference_ns + self.offset_ns)
         moved = self.reference_ns + np.rint(since / (1 + self.skew_ppm * 1e-6)).astype(np.int64)
         return np.where(there_ns == UNKNOWN, UNKNOWN, moved)
@@ -74,17 +74,15 @@ def estimate_clock(
     max_skew_ppm: float = MAX_SKEW_PPM,
     timestamp_error_ms: float = TIMESTAMP_ERROR_MS,
 ) -> ClockEstimate:
-    """Offset and skew between the clocks of the two ends of a call.
+    """Estimate offset and skew between the clocks of the two ends of a call.
 
     `out` is the paired trace (see `pair`) of the direction from here to there, `back` of the other: `out.sent_clock` is
-    the near clock, `out.arrived_clock` the far one, and for `back` the other way round. Both clocks are taken to run
-    evenly for the length of the call (no step). Raises `InputError` where the clocks do not fit together so, or where a
-    direction has fewer than 3 packets seen at both ends.
+    the local clock, `out.arrived_clock` the remote one, and vice versa for `back`. Both clocks are assumed to run
+    evenly during the call (no step). Raises `InputError` if the clock names do not match this, or if a direction has
+    fewer than 3 packets seen at both ends.
     """
     if (out.sent_clock, out.arrived_clock) != (back.arrived_clock, back.sent_clock):
-        happened = (
-            f"{out.sent_clock} > {out.arrived_clock} and {back.sent_clock} > {back.arrived_clock} are not one pair"
-        )
+        happened = f"{out.sent_clock} > {out.arrived_clock} and {back.sent_clock} > {back.arrived_clock} do not match"
         raise InputError(
             "estimating the clocks of", f"{out.source}, {back.source}", happened, "give both directions of one call"
         )
@@ -92,7 +90,7 @@ def estimate_clock(
     back_rows = back.arrived & (back.sent_ns != UNKNOWN)
     fewest = min(int(out_rows.sum()), int(back_rows.sum()))
     if fewest < 3:
-        happened = f"only {fewest} packets of a direction were seen at both ends"
+        happened = f"only {fewest} packets of one direction were seen at both ends"
         raise InputError(
             "estimating the clocks of", f"{out.source}, {back.source}", happened, "use captures of a whole call"
         )
@@ -104,7 +102,7 @@ def estimate_clock(
     back_gap = back.sent_ns[back_rows] - back_time
     base = int(out_gap.min())
     up = Cloud((out_time - reference) / 1e9, (out_gap - base) / 1e6)
-    # Turned over, so that here too delay pushes up: -(theta - D').
+    # Negated, so that delay pushes up here too: -(theta - D').
     down = Cloud(-(back_time - reference) / 1e9, -(back_gap - base) / 1e6)
 
     half_span = (last - first) / 2e9
@@ -112,7 +110,7 @@ def estimate_clock(
     slope = widest_strip(up, down, limit)
     consistent = consistent_lines(up, down, slope, limit, half_span, timestamp_error_ms)
     if consistent.slopes.min() < -0.95 * limit and consistent.slopes.max() > 0.95 * limit:
-        slope = 0.0  # Nothing was told of the skew: clocks kept by NTP have next to none.
+        slope = 0.0  # The data do not determine the skew; clocks disciplined by NTP have almost none.
     low_up, low_down = (float(cloud.residuals(np.array([slope])).min()) for cloud in (up, down))
     offset_ms = (low_up - low_down) / 2
     rtt_min = low_up + low_down
@@ -133,13 +131,13 @@ def estimate_clock(
 
 
 def on_one_clock(trace: Trace, estimate: ClockEstimate) -> Trace:
-    """The trace with the times of the far clock put on the near one, so that its delays can be read.
+    """The trace with the times of the remote clock converted to the local one, so that delays can be computed.
 
-    Raises `ValueError` where the trace has neither the one nor the other direction's clocks.
+    Raises `ValueError` if the trace's clocks match neither direction of the estimate.
     """
     note = (
-        f"clock of {estimate.there} put on that of {estimate.here}: delays within {estimate.bound_ms:.2f} ms if the"
-        f" path is symmetric, within {estimate.error_ms:.2f} ms if not"
+        f"clock of {estimate.there} converted to that of {estimate.here}: delays within {estimate.bound_ms:.2f} ms"
+        f" if the path is symmetric, within {estimate.error_ms:.2f} ms if not"
     )
     notes = (*trace.notes, note)
     if (trace.sent_clock, trace.arrived_clock) == (estimate.here, estimate.there):

@@ -1,7 +1,7 @@
-"""Capture files to `Records`: which container it is, and the reading of a file in pieces.
+"""Capture files to `Records`: detects the container and reads the file in pieces.
 
-A file is never mapped: it may be cut while it is read, which would end the process. What is in memory is one piece, so
-that a capture of gigabytes costs no more than what is kept of it (`gather`).
+Files are never memory-mapped: if one were truncated while being read, the process would be killed. Only one piece is in
+memory, so a capture of gigabytes costs no more memory than what is kept of it (`gather`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from earwitness.trace.records import Records
 from earwitness.trace.tally import Tally
 
 PIECE_BYTES = 16 * MIB
-"""What is read at a time: a file that is no larger is one piece."""
+"""Bytes read at a time; a smaller file is a single piece."""
 MOST_BYTES = 16 * 1024 * MIB
-"""No file is read beyond this: it would take minutes, and a hole costs its maker nothing."""
+"""Largest file read: more would take minutes, and a sparse file costs its author nothing."""
 
 _OTHER_FORMATS = {
     b"\x1f\x8b": "gzip-compressed; decompress it first (gunzip)",
@@ -40,9 +40,9 @@ _OTHER_FORMATS = {
 
 
 def read_pieces(path: str | Path, tally: Tally, *, resume: bool = False) -> Iterator[Records]:
-    """The packets of a pcap or pcapng file, piece by piece; damage goes into `tally`. `resume` as in `parse_records`.
+    """The packets of a pcap or pcapng file, piece by piece; damage goes into `tally`. `resume`: see `parse_records`.
 
-    Raises `InputError` where the file cannot be opened, is no capture, or is larger than `MOST_BYTES`.
+    Raises `InputError` if the file cannot be opened, is not a capture, or is larger than `MOST_BYTES`.
     """
     try:
         with open_regular(path, most_bytes=MOST_BYTES) as file:
@@ -51,25 +51,25 @@ def read_pieces(path: str | Path, tally: Tally, *, resume: bool = False) -> Iter
     except OSError as error:
         remedy = "give a readable pcap or pcapng file"
         if isinstance(error, FileTooLarge):
-            remedy = "keep the calls only (tshark -r FILE -Y 'rtp or rtcp or sip' -w CALLS) or split it (editcap -c)"
+            remedy = "keep only the calls (tshark -r FILE -Y 'rtp or rtcp or sip' -w CALLS) or split it (editcap -c)"
         elif isinstance(error, NotAFile) and stat.S_ISFIFO(error.kind):
-            remedy = "write what comes through it into a file first"
+            remedy = "save its contents to a file first"
         raise InputError("reading the capture", path, error.strerror or error, remedy) from error
 
 
 def parse_records(data: U8, name: str = "capture", *, resume: bool = False) -> Records:
-    """The packets of a pcap or pcapng file given as its bytes, (n,) uint8. Raises `InputError` if it is neither.
+    """The packets of a pcap or pcapng file given as bytes, (n,) uint8. Raises `InputError` if it is neither.
 
-    At a length that cannot be, reading stops, as in every other tool; with `resume` it goes on, in a pcap, at the next
-    place where three records in a row look sound. What lay between is missing from the file and will count as lost.
+    Reading stops at an impossible length, as in every other tool. With `resume`, a pcap is read on from the next place
+    where three consecutive records look valid. The packets in between are missing and will count as lost.
     """
     tally = Tally()
-    (records,) = whole(data, name, tally, resume=resume)
+    (records,) = read_whole(data, name, tally, resume=resume)
     return replace(records, problems=tally.problems())
 
 
-def whole(data: U8, name: str, tally: Tally, *, resume: bool = False) -> Iterator[Records]:
-    """As `read_pieces`, of a file given as its bytes: one piece."""
+def read_whole(data: U8, name: str, tally: Tally, *, resume: bool = False) -> Iterator[Records]:
+    """As `read_pieces`, for a file given as bytes, in one piece."""
     records, _ = _reader(data[:HEADER_BYTES].tobytes(), name, tally, resume).take(data, 0, last=True)
     yield records
 
@@ -85,14 +85,14 @@ def _pieces(file: BufferedReader, name: str, tally: Tally, resume: bool) -> Iter
         del records
         if last or reader.ended:
             return
-        # A record or block that is longer than the piece begins the next one, which is then twice as long.
+        # If a record or block did not fit into the piece, the next piece starts with it and is twice as long.
         size = PIECE_BYTES if used else 2 * size
         offset += used
         content, last = _more(content[used:], file, size)
 
 
 def _more(rest: U8, file: BufferedReader, size: int) -> tuple[U8, bool]:
-    """What is left of a piece and up to `size` bytes after it; and whether the file ends there."""
+    """The rest of a piece plus up to `size` more bytes, and whether the file ends there."""
     content = np.empty(len(rest) + size, dtype=np.uint8)
     content[: len(rest)] = rest
     read = file.readinto(content[len(rest) :].data)

@@ -1,4 +1,4 @@
-"""One-way delay where one clock saw both ends (RFC 7679), and delay variation where it did not (RFC 5481)."""
+"""One-way delay if one clock stamped both ends (RFC 7679), delay variation otherwise (RFC 5481)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ NO_DELAY = DelayStatistics(NAN, NAN, NAN, NAN, NAN, NAN)
 
 
 def one_way_delay_ms(trace: Trace) -> F64:
-    """One-way delay of each row of a trace, ms, (n,); NaN where the packet was lost or its sending not seen.
+    """One-way delay of each row of a trace, ms, (n,); NaN if the packet was lost or its sending time is unknown.
 
-    Raises `ValueError` where the two times are of different clocks: estimate the offset first (`clock`).
+    Raises `ValueError` if the two times are from different clocks: estimate the offset first (`clock`).
     """
     if not trace.one_clock:
-        raise ValueError(f"sent on clock {trace.sent_clock!r}, arrived on {trace.arrived_clock!r}: not one clock")
+        raise ValueError(f"sent on clock {trace.sent_clock!r}, arrived on {trace.arrived_clock!r}: different clocks")
     known = trace.arrived & (trace.sent_ns != UNKNOWN)
     delay = np.full(len(trace), NAN)
     delay[known] = (trace.arrived_ns[known] - trace.sent_ns[known]) / 1e6
@@ -40,10 +40,10 @@ def one_way_delay_ms(trace: Trace) -> F64:
 
 
 def relative_delay_ms(trace: Trace) -> F64:
-    """Delay of each packet that arrived, but for an unknown constant, ms, (k,) in order of arrival.
+    """Delay of each packet that arrived, up to an unknown constant, ms, (k,) in order of arrival.
 
-    Against the sending time where it was seen, on whatever clock; else against the RTP timestamp, which takes the
-    sender to have paced its packets by its own sampling clock. The drift between the two clocks stays in it.
+    Relative to the sending time if it is known, on any clock; otherwise relative to the RTP timestamp, assuming that
+    the sender paced its packets by its sampling clock. Drift between the two clocks is included.
     """
     here = trace.take(trace.arrived)
     if len(here) and not (here.sent_ns == UNKNOWN).any():
@@ -54,14 +54,8 @@ def relative_delay_ms(trace: Trace) -> F64:
     return np.asarray((here.arrived_ns - here.arrived_ns[0]) / 1e6 - ticks * (1e3 / trace.clock_rate))
 
 
-def pdv_ms(trace: Trace) -> F64:
-    """Packet delay variation: each packet's delay over the least of the stream (RFC 5481 4.2), ms, (k,)."""
-    delay = relative_delay_ms(trace)
-    return delay - delay.min() if len(delay) else delay
-
-
 def ipdv_ms(trace: Trace) -> F64:
-    """Inter-packet delay variation: delay less that of the packet sent before (RFC 5481 4.1), ms, (k,).
+    """Inter-packet delay variation: delay minus that of the packet sent before (RFC 5481 4.1), ms, (k,).
 
     Over pairs of consecutive sequence numbers that both arrived, in order of sending.
     """
@@ -73,7 +67,7 @@ def ipdv_ms(trace: Trace) -> F64:
 
 
 def delay_statistics(delay_ms: F64) -> DelayStatistics:
-    """Statistics of a delay series, (n,) ms; NaN entries are left out."""
+    """Statistics of a delay series, (n,) ms; NaN entries are ignored."""
     known = delay_ms[~np.isnan(delay_ms)]
     if not len(known):
         return NO_DELAY

@@ -1,7 +1,7 @@
-"""Two clouds of points that one slope keeps apart: the edges, and every line that agrees with them.
+"""The geometry behind `clock`: two point clouds separated by lines of one slope.
 
-This is the geometry under `clock`: a direction's differences lie above a line that they reach now and then, and the
-question is where that line can be.
+The differences of one direction lie above a line that they touch now and then; this module finds that line and all
+lines that are consistent with the points.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from numpy.typing import NDArray
 from earwitness.arrays import F64
 
 REACHED = 20
-"""How many of the fastest packets of a direction tell how well its least delay was reached."""
+"""How many of a direction's fastest packets indicate how closely its minimum delay was reached."""
 _MOST_INTERVALS = 2048
 _MISS = 1e-3
-"""Accepted probability that a direction's true minimum lies further out than allowed for."""
+"""Accepted probability that a direction's true minimum lies beyond the margin."""
 _TAIL = 2.0
-"""Shape of the delay's density at its minimum that is allowed for: 1 if it starts at once, 2 if it rises linearly from
-nothing (two independent queues in series)."""
+"""Assumed shape of the delay density at its minimum: 1 if it starts with a step, 2 if it rises linearly from zero (two
+independent queues in series)."""
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """One direction's differences, turned so that delay pushes them up: time in s, value in ms; (n,)."""
+    """One direction's differences, oriented so that delay pushes them up: time in s, value in ms; (n,)."""
 
     time: F64
     value: F64
 
     def residuals(self, slopes: F64) -> F64:
-        """Values less a line of each slope (m,) in ms/s: (m, n)."""
+        """Values minus a line of each slope (m,) in ms/s: (m, n)."""
         return np.asarray(self.value - slopes[:, None] * self.time)
 
 
 def widest_strip(up: Cloud, down: Cloud, limit: float) -> float:
     """The slope, within +-limit ms/s, of the widest strip between the clouds.
 
-    The width is concave and piecewise linear in the slope: its maximum is where the width's own slope changes sign, and
-    the middle of it where that is flat.
+    The width is concave and piecewise linear in the slope: its maximum is where its derivative changes sign, or the
+    middle of the flat part.
     """
     clouds = (_lower_hull(up), _lower_hull(down))
 
@@ -83,16 +83,16 @@ def _lower_hull(cloud: Cloud) -> Cloud:
 
 @dataclass(frozen=True)
 class Consistent:
-    """The lines that agree with what was seen: slopes (m,) in ms/s, and between what offsets (ms) for each."""
+    """The lines consistent with the observations: slopes (m,) in ms/s, and the range of offsets (ms) for each."""
 
     slopes: F64
     low: F64
     high: F64
     slack: float
-    """What may be missed between two slopes, ms."""
+    """Largest error between two neighbouring slopes, ms."""
 
     def furthest(self, slope: float, offset: float, half_span: float) -> float:
-        """The largest distance, at either end of the call, from a line to any of these, ms."""
+        """The largest distance from a line to any of these, at either end of the call, ms."""
         worst = 0.0
         for end in (-half_span, half_span):
             here = (slope - self.slopes) * end + offset
@@ -104,11 +104,11 @@ class Consistent:
 def consistent_lines(
     up: Cloud, down: Cloud, slope: float, limit: float, half_span: float, error_ms: float
 ) -> Consistent:
-    """All lines below a cloud that `REACHED` of its points are as near to as its lowest ones lie together, enlarged for
-    what may lie beyond; one slope for both clouds. `slope` is that of the widest strip.
+    """All lines below a cloud that are as close to its `REACHED` lowest points as these lie together, enlarged by how
+    far the true minimum may lie beyond them. Both clouds share one slope; `slope` is that of the widest strip.
 
-    The slopes are searched by halving intervals, leaving out those that cannot hold one: residuals change by no more
-    than the slope times half the call's length.
+    The slopes are searched by bisection, discarding intervals that cannot contain a solution: a residual changes by no
+    more than the change of slope times half the call's length.
     """
     sides = []
     for cloud in (up, down):
@@ -125,7 +125,7 @@ def consistent_lines(
         for sign, (cloud, reached, width) in zip((1, -1), sides, strict=True):
             least, kth = _lowest(cloud, centre, reached)
             possible &= kth - least - 2 * slack <= width
-            # The true line lies between the lowest point and `width` under the highest of the lowest ones.
+            # The true line lies between the lowest point and `width` below the `reached`-th lowest.
             furthest = np.minimum(kth - width, least)
             low += (furthest if sign > 0 else -least) / 2
             high += (least if sign > 0 else -furthest) / 2
@@ -137,7 +137,7 @@ def consistent_lines(
 
 
 def _lowest(cloud: Cloud, slopes: F64, reached: int) -> tuple[F64, F64]:
-    """The lowest and the `reached`-th lowest residual for each slope (m,), in pieces of bounded memory."""
+    """The lowest and the `reached`-th lowest residual for each slope (m,), computed in chunks to bound memory."""
     least, kth = np.empty(len(slopes)), np.empty(len(slopes))
     piece = max(1, 2_000_000 // max(1, len(cloud.time)))
     for begin in range(0, len(slopes), piece):
@@ -149,8 +149,8 @@ def _lowest(cloud: Cloud, slopes: F64, reached: int) -> tuple[F64, F64]:
 def _beyond(reached: int) -> float:
     """How far beyond the lowest point the true minimum may lie, in units of the spread of the `reached` lowest points.
 
-    For a density that starts at once, (x1 - x0) / (xk - x1) exceeds r with probability (1 + r) ** (1 - k); one that
-    rises as a power of the distance is that one with distances raised to `_TAIL`.
+    For a density that starts with a step, (x1 - x0) / (xk - x1) exceeds r with probability (1 + r) ** (1 - k). A
+    density that rises as a power of the distance is the same with distances raised to `_TAIL`.
     """
     ratio = _MISS ** (-1 / (reached - 1)) - 1
     return float(1 / ((1 + 1 / ratio) ** (1 / _TAIL) - 1))
@@ -159,7 +159,7 @@ def _beyond(reached: int) -> float:
 def _could_be_low(cloud: Cloud, limit: float, half_span: float) -> Cloud:
     """Only the points that can be among the `REACHED` lowest for some slope within +-limit.
 
-    Within a slice of time, a point higher than `REACHED` others by more than the slope can make up never is.
+    Within a time slice, a point that lies above `REACHED` others by more than the slope can compensate never is.
     """
     slices = int(np.clip(2 * half_span, 1, 1024))
     if len(cloud.time) <= 4 * REACHED:

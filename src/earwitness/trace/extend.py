@@ -1,4 +1,4 @@
-"""RTP sequence numbers and timestamps without their wraps (RFC 3550 A.1), for a whole stream at once."""
+"""Unwrap RTP sequence numbers and timestamps (RFC 3550 A.1) for a whole stream at once."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy as np
 from earwitness.arrays import I64
 
 MAX_DROPOUT = 3000
-"""RFC 3550 A.1: a jump further ahead than this is no loss but a restart, if the next packets agree."""
+"""RFC 3550 A.1: a larger jump ahead is not loss but a restart, if the next packets agree."""
 MAX_MISORDER = 100
-"""RFC 3550 A.1: a step further back than this is no reordering but a restart, if the next packets agree."""
+"""RFC 3550 A.1: a larger step back is not reordering but a restart, if the next packets agree."""
 
 
 def extend(values: I64, bits: int) -> I64:
-    """Values (n,) modulo 2**bits, in order of arrival, unwrapped: each is taken to be near the one before it.
+    """Unwrap values (n,) modulo 2**bits, given in order of arrival: each is taken to be near the one before it.
 
-    The result is congruent to `values`, starts at the first value (one cycle higher where a packet from before a wrap
-    came after it) and is never negative.
+    The result is congruent to `values`, starts at the first value (one cycle higher if a packet from before a wrap
+    arrived after it) and is never negative.
     """
     if not len(values):
         return values.astype(np.int64)
@@ -34,7 +34,7 @@ def extend_sequence(sequence: I64) -> I64:
     """RTP sequence numbers (n,) in order of arrival, extended over wraps, strays and restarts.
 
     A single packet far from its neighbours is a stray: it becomes very old, so that it counts as neither loss nor
-    progress. Two or more in a row that go on from a far place are a restart of the numbering: it continues upwards, so
+    progress. Two or more consecutive packets at a distant number are a restart: the numbering continues upwards, so
     that no number occurs twice.
     """
     extended = extend(sequence, 16)

@@ -1,8 +1,9 @@
-"""The pieces of a capture file to one set of datagrams, of which memory holds what a listener to calls can want.
+"""Gather the pieces of a capture file into one set of datagrams, keeping only what call analysis can use.
 
-A file of one piece is taken whole. Of a longer one RTP, RTCP and SIP stay, by their form; so a day's traffic with some
-calls in it costs what the calls cost. What is kept has an end too: past `MOST_PAYLOAD_BYTES` the beginning of each
-packet is kept, as by a short snap length (timing is whole, sound is not); past `MOST_DATAGRAMS` the file is refused.
+A file of one piece is kept whole. Of a longer file only packets that look like RTP, RTCP or SIP are kept, so a day of
+traffic with a few calls costs no more memory than the calls. The amount kept is limited: past `MOST_PAYLOAD_BYTES` only
+the start of each packet is kept, as with a short snap length (timing stays complete, audio does not); past
+`MOST_DATAGRAMS` the file is refused.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from earwitness.trace.records import Records
 from earwitness.trace.sdp import SIP_BEGINNINGS
 
 MOST_DATAGRAMS = 2_500_000
-"""RTP, RTCP and SIP packets of one file: 7 hours of a call at 50 packets a second each way."""
+"""RTP, RTCP and SIP packets per file: 7 hours of a call at 50 packets per second each way."""
 MOST_PAYLOAD_BYTES = 256 * 2**20
-"""Payload that is kept of one file: 3 hours of a call in G.711, both ways, and more in other codecs."""
+"""Payload kept per file: 3 hours of a two-way G.711 call, more with other codecs."""
 _KEPT_OF_EACH = 64
-"""Bytes kept of each packet past that: the RTP header, with what extends it."""
+"""Bytes kept per packet beyond that limit: the RTP header with its extensions."""
 
 _LATE = 2**63 - 1
 _SIP = np.array(sorted(int.from_bytes(word, "little") for word in SIP_BEGINNINGS), dtype="<u4")
@@ -33,7 +34,7 @@ _SIP = np.array(sorted(int.from_bytes(word, "little") for word in SIP_BEGINNINGS
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What a file holds. `packets` and the times count all of it, `udp` is what was kept."""
+    """The contents of a capture file. `packets` and the times cover the whole file; `udp` is what was kept."""
 
     format: str
     link_types: tuple[int, ...]
@@ -45,12 +46,12 @@ class Gathered:
 
 
 def sip_among(data: U8, at: I64, captured: I64 | I32) -> Bool:
-    """Which payloads, beginning `at` and so many bytes captured (n,), begin as SIP does."""
+    """Which payloads, starting at `at` with `captured` bytes each (n,), begin like SIP."""
     return np.asarray((captured >= 8) & np.isin(window(data, at, 4).view("<u4")[:, 0], _SIP))
 
 
 def gather(pieces: Iterator[Records], name: str) -> Gathered:
-    """All that the pieces of a file hold. Raises `InputError` where that is more than `MOST_DATAGRAMS`."""
+    """Everything the pieces of a file hold. Raises `InputError` if that is more than `MOST_DATAGRAMS`."""
     followed, kept = Followed(), _Kept(name)
     packets, started, ended = 0, _LATE, -_LATE
     for records in pieces:
@@ -64,7 +65,7 @@ def gather(pieces: Iterator[Records], name: str) -> Gathered:
         packets += len(records)
         about = (records.format, records.link_types, records.resolution_ns)
         complete = records.complete
-        del records  # before the next piece is read
+        del records  # free the memory before the next piece is read
     if not complete:
         udp = kept.datagrams()
     problems = (*followed.problems(), *kept.problems())
@@ -73,13 +74,13 @@ def gather(pieces: Iterator[Records], name: str) -> Gathered:
 
 
 def _wanted(data: U8, at: I64, captured: I64) -> Bool:
-    """Which payloads have the form of RTP or RTCP (version 2), or begin as SIP does."""
+    """Which payloads look like RTP or RTCP (version 2) or begin like SIP."""
     rtp = (captured >= 8) & (window(data, at, 1)[:, 0] >> 6 == 2)
     return np.asarray(rtp | sip_among(data, at, captured))
 
 
 class _Kept:
-    """What is kept of the pieces of one file."""
+    """The datagrams kept so far from one file."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -88,7 +89,7 @@ class _Kept:
         self._count = self._cut = 0
 
     def add(self, found: Datagrams, before: int) -> None:
-        """The datagrams of a piece, before which the file has so many packets."""
+        """Add the datagrams of a piece; `before` packets of the file precede it."""
         self._count += len(found)
         if self._count > MOST_DATAGRAMS:
             raise InputError(
@@ -102,7 +103,7 @@ class _Kept:
             self._cut += int(np.count_nonzero(captured > _KEPT_OF_EACH))
             captured = np.minimum(captured, _KEPT_OF_EACH)
         if 2 * int(captured.sum()) >= len(found.data):
-            # Most of the piece is wanted: it is quicker to keep it as it is.
+            # Most of the piece is wanted, so keeping it unchanged is faster.
             start = total + found.start
             self._bytes += found.data.data
         else:
@@ -112,7 +113,7 @@ class _Kept:
         self._columns.append((start, captured, found.length, found.time_ns, found.flow, before + found.record))
 
     def datagrams(self) -> Datagrams:
-        """All of it, without flows and problems."""
+        """All datagrams, without flows and problems."""
         names = ("start", "captured", "length", "time_ns", "flow", "record")
         columns = {}
         for i, name in enumerate(names):
@@ -126,6 +127,6 @@ class _Kept:
             return ()
         detail = (
             f"{self._cut} packets past the first {MOST_PAYLOAD_BYTES >> 20} MiB of RTP, of which {_KEPT_OF_EACH} bytes"
-            " each are read: their timing is whole, their sound is not"
+            " each are read: timing is complete, audio is not"
         )
         return (CaptureProblem(ProblemKind.TRUNCATED, detail),)

@@ -1,4 +1,4 @@
-"""Past IPv4 and IPv6 headers to what they carry, for all packets of a capture at once."""
+"""Skip IPv4 and IPv6 headers for all packets of a capture at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_EXTENSIONS = 8
 
 @dataclass
 class Cursor:
-    """Where the next header of each packet begins, and the bytes left: captured and on the wire. Mutable, local."""
+    """Where the next header of each packet begins, and the remaining bytes captured and on the wire. Mutable, local."""
 
     row: I64
     at: I64
@@ -27,16 +27,16 @@ class Cursor:
     wire: I64
 
     def take(self, chosen: NDArray[Any]) -> Cursor:
-        """Only the packets chosen by an index or boolean array."""
+        """Only the packets selected by an index or boolean array."""
         return Cursor(self.row[chosen], self.at[chosen], self.captured[chosen], self.wire[chosen])
 
     def skip(self, width: NDArray[Any] | int) -> Cursor:
-        """Past a header of this width, one for all or one for each."""
+        """Advance past a header of this width: one width for all packets, or one each."""
         return Cursor(self.row, self.at + width, self.captured - width, self.wire - width)
 
 
 def long_enough(cursor: Cursor, width: NDArray[Any] | int, what: str, short: Counter[str]) -> Cursor:
-    """Only the packets with `width` more bytes captured; the others are counted as `what`."""
+    """Only the packets with `width` more bytes captured; the others are counted under `what`."""
     enough = cursor.captured >= width
     if enough.all():
         return cursor
@@ -45,16 +45,16 @@ def long_enough(cursor: Cursor, width: NDArray[Any] | int, what: str, short: Cou
 
 
 def udp_over_ipv4(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor, NDArray[Any]]:
-    """Past IPv4 headers (RFC 791): UDP packets only, and their addresses as bytes (n, 8)."""
-    cursor = long_enough(cursor, 20, "packets too short for an IPv4 header; left out", short)
+    """Skip IPv4 headers (RFC 791): UDP packets only, and their addresses as bytes (n, 8)."""
+    cursor = long_enough(cursor, 20, "packets too short for an IPv4 header; skipped", short)
     fields = window(data, cursor.at, 20)
     header = (fields[:, 0] & 0x0F).astype(np.int64) * 4
     total = big_endian(fields, 2, 2).astype(np.int64)
-    # Captured before segmentation offload filled it in, a total length of 0 means: to the end of the packet.
+    # With segmentation offload the total length is captured as 0, which means: to the end of the packet.
     total = np.where(total == 0, cursor.wire, total)
     good = (fields[:, 0] >> 4 == 4) & (header >= 20) & (total >= header) & (cursor.captured >= header)
     if not good.all():
-        short["packets with an IPv4 header that cannot be; left out"] += int(len(good) - good.sum())
+        short["packets with an invalid IPv4 header; skipped"] += int(len(good) - good.sum())
     udp = good & (fields[:, 9] == _UDP)
     fragment = big_endian(fields, 6, 2)
     later = udp & ((fragment & 0x1FFF) != 0)
@@ -62,7 +62,7 @@ def udp_over_ipv4(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor
     if first.any():
         short["first fragments of datagrams; read as far as they go"] += int(first.sum())
     if later.any():
-        short["later fragments of datagrams; left out"] += int(later.sum())
+        short["later fragments of datagrams; skipped"] += int(later.sum())
         udp &= ~later
     if not udp.all():
         cursor, fields, header, total = cursor.take(udp), fields[udp], header[udp], total[udp]
@@ -71,8 +71,8 @@ def udp_over_ipv4(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor
 
 
 def udp_over_ipv6(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor, NDArray[Any]]:
-    """Past IPv6 headers and extension headers (RFC 8200): UDP packets only, and their addresses as bytes (n, 32)."""
-    cursor = long_enough(cursor, 40, "packets too short for an IPv6 header; left out", short)
+    """Skip IPv6 headers and extension headers (RFC 8200): UDP packets only, and their addresses as bytes (n, 32)."""
+    cursor = long_enough(cursor, 40, "packets too short for an IPv6 header; skipped", short)
     fields = window(data, cursor.at, 40)
     right = fields[:, 0] >> 4 == 6
     cursor, fields = cursor.take(right), fields[right]
@@ -87,7 +87,7 @@ def udp_over_ipv6(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor
             break
         held = ~extended | (cursor.captured >= 8)
         if not held.all():
-            short["packets too short for an IPv6 extension header; left out"] += int(len(held) - held.sum())
+            short["packets too short for an IPv6 extension header; skipped"] += int(len(held) - held.sum())
             cursor, following, addresses, extended = cursor.take(held), following[held], addresses[held], extended[held]
         option = window(data, cursor.at, 4)
         length = (option[:, 1].astype(np.int64) + 1) * 8
@@ -97,7 +97,7 @@ def udp_over_ipv6(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor
         position = big_endian(option, 2, 2)
         later = fragment & ((position >> 3) != 0)
         if later.any():
-            short["later fragments of datagrams; left out"] += int(later.sum())
+            short["later fragments of datagrams; skipped"] += int(later.sum())
         first = fragment & ((position & 0xFFF9) == 1)
         if first.any():
             short["first fragments of datagrams; read as far as they go"] += int(first.sum())

@@ -1,10 +1,11 @@
-"""Interarrival jitter (RFC 3550 6.4.1) in the three ways that people compute it, each under its own name.
+"""Interarrival jitter (RFC 3550 6.4.1) in three common variants, each with its own name.
 
-- `jitter_ms`: the estimator in floating point, per packet, from 0 at the first packet. It is what our rows hold.
-- `jitter_units`: the integer arithmetic of RFC 3550 A.8, in RTP timestamp units: what goes into RTCP reports.
-- `as_published`: the study's statistics: `jitter_ms` with every value written to 3 decimals before they are taken.
+- `jitter_ms`: the estimator in floating point, per packet, from 0 at the first packet. The rows of a data set hold
+  this.
+- `jitter_units`: the integer arithmetic of RFC 3550 A.8, in RTP timestamp units, as in RTCP reports.
+- `as_published`: the study's statistics: `jitter_ms` with every value rounded to 3 decimals first.
 
-What Wireshark prints is in `wireshark`.
+Wireshark's variant is in `wireshark`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import numpy as np
 
 from earwitness.arrays import F64, I64
 from earwitness.trace.model import Trace
-from earwitness.trace.series import NAN, Arrivals, arrivals, quantiles, steps
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, quantiles, steps
 
 _KEPT = 15 / 16
-"""What a packet leaves of the estimate before it."""
+"""Weight of the previous estimate when a packet arrives."""
 _BLOCK = 256
 _DECAY = _KEPT ** np.arange(_BLOCK)
 _GROWTH = _KEPT ** -np.arange(_BLOCK, dtype=np.float64) / 16
@@ -38,10 +39,10 @@ class JitterStatistics:
     packets: int
 
 
-def transit_change_ms(trace: Trace | Arrivals) -> F64:
-    """D(i-1, i) of RFC 3550 6.4.1 in ms, (n - 1,): how much longer packet i travelled than the one that arrived before.
+def transit_change_ms(trace: Trace | ArrivalSeries) -> F64:
+    """D(i-1, i) of RFC 3550 6.4.1 in ms, (n - 1,): how much longer packet i travelled than the previous arrival.
 
-    Zero where the sender restarted its numbering, because there is nothing to compare.
+    Zero where the sender restarted its numbering, because the two are not comparable.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     change = steps(here.arrived_ns) / 1e6 - steps(here.timestamp) * (1e3 / here.clock_rate)
@@ -50,7 +51,7 @@ def transit_change_ms(trace: Trace | Arrivals) -> F64:
     return np.asarray(change)
 
 
-def jitter_ms(trace: Trace | Arrivals) -> F64:
+def jitter_ms(trace: Trace | ArrivalSeries) -> F64:
     """The jitter estimate after each packet that arrived, ms, (n,): J += (|D| - J) / 16, from 0 (RFC 3550 6.4.1)."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):
@@ -59,10 +60,10 @@ def jitter_ms(trace: Trace | Arrivals) -> F64:
 
 
 def _smoothed(deviation: F64) -> F64:
-    """J(i) = J(i-1) + (deviation(i) - J(i-1)) / 16 from J = 0, (n,), without a step a packet.
+    """J(i) = J(i-1) + (deviation(i) - J(i-1)) / 16 from J = 0, (n,), without a loop over packets.
 
-    Within a block the recursion is a sum of geometrically weighted terms; the weights grow along it, so that a running
-    sum loses nothing, and a block is short enough for them to stay far from overflow.
+    Within a block the recursion is a sum of geometrically weighted terms. The weights grow along the block, so a
+    running sum loses no precision, and blocks are short enough to avoid overflow.
     """
     n = len(deviation)
     blocks = -(-n // _BLOCK)
@@ -77,11 +78,11 @@ def _smoothed(deviation: F64) -> F64:
     return series[:n]
 
 
-def jitter_units(trace: Trace | Arrivals) -> I64:
+def jitter_units(trace: Trace | ArrivalSeries) -> I64:
     """The jitter estimate after each packet that arrived, in RTP timestamp units, (n,), as RFC 3550 A.8 computes it.
 
-    Arrival times are counted from the first packet and rounded down to units of the RTP clock; the state is kept
-    times 16, with A.8's rounding, and what a report would say is the state over 16.
+    Arrival times are counted from the first packet and rounded down to units of the RTP clock. The state is kept times
+    16, with A.8's rounding; a report would contain the state divided by 16.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):
@@ -93,8 +94,8 @@ def jitter_units(trace: Trace | Arrivals) -> I64:
     return np.array(states, dtype=np.int64) >> 4
 
 
-def last_jitter_units(trace: Trace | Arrivals) -> int:
-    """The last of `jitter_units`, what a report after the last packet would have said; 0 where nothing arrived."""
+def last_jitter_units(trace: Trace | ArrivalSeries) -> int:
+    """The last of `jitter_units`: what a report after the last packet would contain; 0 if nothing arrived."""
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     state = 0
     for change in _change_units(here):
@@ -102,13 +103,13 @@ def last_jitter_units(trace: Trace | Arrivals) -> int:
     return state >> 4
 
 
-def _change_units(here: Arrivals) -> list[int]:
+def _change_units(here: ArrivalSeries) -> list[int]:
     """|D(i-1, i)| in RTP timestamp units, n - 1 of them."""
     if len(here) < 2:
         return []
     seconds, rest = np.divmod(here.arrived_ns - here.arrived_ns[0], 1_000_000_000)
     arrival = seconds * here.clock_rate + rest * here.clock_rate // 1_000_000_000
-    # A report has 32 bits for it.
+    # The report field has 32 bits.
     change = np.minimum(np.abs(steps(arrival - here.timestamp)), 0xFFFF_FFFF)
     if here.restarts.any():
         change[here.restarts[1:]] = 0
@@ -116,12 +117,12 @@ def _change_units(here: Arrivals) -> list[int]:
 
 
 def as_published(trace: Trace) -> JitterStatistics:
-    """The study's six statistics: the series in order of arrival, written with 3 decimals, then summarised."""
+    """The study's six statistics: the series in order of arrival, rounded to 3 decimals, then summarised."""
     return statistics(np.round(jitter_ms(trace), 3))
 
 
 def statistics(series: F64) -> JitterStatistics:
-    """Six statistics of a jitter series (n,) in ms; NaN where there is no packet."""
+    """Six statistics of a jitter series (n,) in ms; NaN if there are no packets."""
     if not len(series):
         return JitterStatistics(NAN, NAN, NAN, NAN, NAN, NAN, 0)
     low, lower, median, upper, high = quantiles(series, 0.0, 0.25, 0.5, 0.75, 1.0)

@@ -1,7 +1,7 @@
-"""From captured packets to UDP datagrams, all of a capture at once: link layers, VLAN tags, IPv4 and IPv6.
+"""From captured packets to UDP datagrams, for a whole capture at once: link layers, VLAN tags, IPv4 and IPv6.
 
-Each step keeps, for every packet, where the next header begins and how many bytes of it were captured; a packet
-that a step cannot follow leaves with a count. Numbers are tcpdump.org's LINKTYPE_ and IANA's.
+Each step tracks, for every packet, where the next header begins and how many of its bytes were captured. A packet that
+a step cannot parse is dropped and counted. Link types are tcpdump.org's LINKTYPE_ numbers, protocols IANA's.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _ETHERNET, _SLL, _SLL2 = 1, 113, 276
 _NULL, _LOOP = 0, 108
 _RAW = (12, 14, 101, 228, 229)
 _HEADERS = {_ETHERNET: (14, 12), _SLL: (16, 14), _SLL2: (20, 0)}
-"""Length of the header, and where in it the protocol number is."""
+"""Header length, and the offset of the protocol number in it."""
 _KNOWN = (*_RAW, _NULL, _LOOP, *_HEADERS)
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
 _LOOPBACK_IPV6 = (10, 24, 28, 30)
-"""AF_INET6 of Linux, NetBSD/OpenBSD, FreeBSD, macOS; AF_INET is 2 everywhere."""
+"""AF_INET6 on Linux, NetBSD/OpenBSD, FreeBSD, macOS; AF_INET is 2 on all of them."""
 _MAX_TAGS = 4
 MOST_FLOWS = 65_536
-"""Directions of UDP conversations that are told apart; a capture of ten thousand calls has fewer."""
-_TOO_MANY = f"packets of flows beyond the first {MOST_FLOWS}; left out"
+"""UDP flows distinguished per file; a capture of ten thousand calls has fewer."""
+_TOO_MANY = f"packets of flows beyond the first {MOST_FLOWS}; skipped"
 _MAX_DATAGRAM = 2**24
 
 
@@ -53,9 +53,9 @@ class Flow:
 
 @dataclass(frozen=True, eq=False)
 class Datagrams:
-    """UDP datagrams in the capture's order; arrays of shape (n,).
+    """UDP datagrams in capture order; arrays of shape (n,).
 
-    - datagram i's payload is `data[start[i] : start[i] + captured[i]]`; `length` is what was on the wire.
+    - The payload of datagram i is `data[start[i] : start[i] + captured[i]]`; `length` is its size on the wire.
     - `flow`: index into `flows`. `record`: the packet's number in the capture, from 0.
     """
 
@@ -74,28 +74,28 @@ class Datagrams:
 
 
 Wanted = Callable[[U8, I64, I64], Bool]
-"""Of a file's bytes and where payloads begin and how much of them was captured, (n,) each: which are kept."""
+"""Selects the payloads to keep, given the file's bytes and each payload's start and captured length, (n,)."""
 
 
 @dataclass
 class Followed:
-    """What is remembered from piece to piece of one file: its flows, and what was left out. Mutable, of one reading."""
+    """State carried from piece to piece of one file: its flows, and counts of what was skipped. Mutable."""
 
     flows: list[Flow] = field(default_factory=list)
     number: dict[bytes, int] = field(default_factory=dict)
-    """A flow's index in `flows`, by its addresses and ports as bytes."""
+    """A flow's index in `flows`, keyed by its addresses and ports as bytes."""
     short: Counter[str] = field(default_factory=Counter)
     unsupported: Counter[int] = field(default_factory=Counter)
-    """Packets of each link type that is not read."""
+    """Packets per unsupported link type."""
 
     def problems(self) -> tuple[CaptureProblem, ...]:
-        """What was left out, counted."""
+        """What was skipped, with counts."""
         found = []
         if self.unsupported:
             most = sorted(self.unsupported, key=lambda number: (-self.unsupported[number], number))[:3]
             named = ", ".join(map(str, most)) + (" and more" if len(self.unsupported) > 3 else "")
             count = self.unsupported.total()
-            detail = f"{count} packets of link type {named}, which is not read; left out"
+            detail = f"{count} packets of unsupported link type {named}; skipped"
             found.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
         for what, count in self.short.items():
             kind = ProblemKind.FRAGMENTED if "fragment" in what else ProblemKind.BAD_LENGTH
@@ -104,16 +104,16 @@ class Followed:
 
 
 def datagrams(records: Records) -> Datagrams:
-    """The UDP datagrams among the packets of a capture. Never raises; what is left out is counted in `problems`."""
+    """The UDP datagrams among the packets of a capture. Never raises; skipped packets are counted in `problems`."""
     followed = Followed()
     found = follow(records, followed)
     return replace(found, flows=tuple(followed.flows), problems=followed.problems())
 
 
 def follow(records: Records, followed: Followed, wanted: Wanted | None = None) -> Datagrams:
-    """As `datagrams`, of one piece of a file, and only those that are wanted: its flows and problems are in `followed`.
+    """As `datagrams`, for one piece of a file, keeping only `wanted` payloads; flows and problems go into `followed`.
 
-    `record` counts from the piece's first packet.
+    `record` counts from the first packet of the piece.
     """
     short = followed.short
     begin = Cursor(
@@ -151,26 +151,26 @@ def follow(records: Records, followed: Followed, wanted: Wanted | None = None) -
 
 
 def _link_types(records: Records) -> I64:
-    """Each packet's link type."""
+    """The link type of each packet."""
     if not len(records):
         return np.zeros(0, dtype=np.int64)
     return np.array(records.link_types, dtype=np.int64)[records.interface]
 
 
 def _network(data: U8, cursor: Cursor, link_type: int, short: Counter[str]) -> tuple[Cursor, Cursor]:
-    """Past a link layer that is known: the packets of IPv4 and of IPv6."""
+    """Skip a supported link layer header: the IPv4 and the IPv6 packets."""
     if link_type in _RAW:
         return _by_version(data, cursor, short)
     if link_type in (_NULL, _LOOP):
-        cursor = long_enough(cursor, 4, "packets too short for their link header; left out", short)
+        cursor = long_enough(cursor, 4, "packets too short for their link header; skipped", short)
         family = big_endian(window(data, cursor.at, 4), 0, 4)
         if link_type == _NULL:
-            # Written in the byte order of the machine that captured; families are small numbers.
+            # Written in the capturing machine's byte order; address families are small numbers.
             family = np.where(family > 0xFFFF, family.byteswap(), family)
         cursor = cursor.skip(4)
         return cursor.take(family == 2), cursor.take(np.isin(family, _LOOPBACK_IPV6))
     width, protocol_at = _HEADERS[link_type]
-    cursor = long_enough(cursor, width, "packets too short for their link header; left out", short)
+    cursor = long_enough(cursor, width, "packets too short for their link header; skipped", short)
     protocol = big_endian(window(data, cursor.at, width), protocol_at, 2)
     cursor = cursor.skip(width)
     for _ in range(_MAX_TAGS):
@@ -183,56 +183,56 @@ def _network(data: U8, cursor: Cursor, link_type: int, short: Counter[str]) -> t
 
 
 def _by_version(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor, Cursor]:
-    """Raw IP: the first four bits tell the version."""
-    cursor = long_enough(cursor, 1, "empty packets; left out", short)
+    """Raw IP: the first four bits are the version."""
+    cursor = long_enough(cursor, 1, "empty packets; skipped", short)
     version = window(data, cursor.at, 1)[:, 0] >> 4
     return cursor.take(version == 4), cursor.take(version == 6)
 
 
 @dataclass
 class _Part:
-    """Datagrams of one address family, before they are put back in order."""
+    """Datagrams of one address family, before they are merged in capture order."""
 
     cursor: Cursor
     addresses: NDArray[Any]
     ports: NDArray[Any]
 
     def take(self, chosen: Bool) -> _Part:
-        """Only the datagrams chosen."""
+        """Only the selected datagrams."""
         if chosen.all():
             return self
         return _Part(self.cursor.take(chosen), self.addresses[chosen], self.ports[chosen])
 
 
 def _udp(data: U8, cursor: Cursor, addresses: NDArray[Any], short: Counter[str]) -> _Part:
-    """Past UDP headers (RFC 768)."""
+    """Skip UDP headers (RFC 768)."""
     enough = cursor.captured >= 8
     if not enough.all():
-        short["packets too short for a UDP header; left out"] += int(len(enough) - enough.sum())
+        short["packets too short for a UDP header; skipped"] += int(len(enough) - enough.sum())
         cursor, addresses = cursor.take(enough), addresses[enough]
     fields = window(data, cursor.at, 8)
     length = big_endian(fields, 4, 2).astype(np.int64)
     length = np.where(length == 0, cursor.wire, length)
     good = length >= 8
     if not good.all():
-        short["packets with a UDP length under 8; left out"] += int(len(good) - good.sum())
+        short["packets with a UDP length under 8; skipped"] += int(len(good) - good.sum())
         cursor, addresses, fields, length = cursor.take(good), addresses[good], fields[good], length[good]
-    # A UDP length beyond the IP packet's is a first fragment's, or a lie: what can be there is bounded by IP.
+    # A UDP length beyond the IP packet means a first fragment or corruption: IP bounds what can be there.
     bounded = Cursor(cursor.row, cursor.at, np.minimum(cursor.captured, length), np.minimum(cursor.wire, length))
     return _Part(bounded.skip(8), addresses, big_endian(fields, 0, 4))
 
 
 def _joined(records: Records, parts: list[_Part], followed: Followed) -> Datagrams:
-    """All parts in the capture's order, flows numbered."""
+    """All parts in capture order, with numbered flows."""
     numbered: list[I32] = []
     for i, part in enumerate(parts):
         number, firsts = _flow_numbers(part)
-        ours = _known_flows(part, firsts, followed)[number]
-        beyond = ours < 0
+        numbers = _known_flows(part, firsts, followed)[number]
+        beyond = numbers < 0
         if beyond.any():
             followed.short[_TOO_MANY] += int(beyond.sum())
-            parts[i], ours = part.take(~beyond), ours[~beyond]
-        numbered.append(ours)
+            parts[i], numbers = part.take(~beyond), numbers[~beyond]
+        numbered.append(numbers)
     empty = np.zeros(0, dtype=np.int64)
     row, start, captured, wire = (
         np.concatenate([getattr(part.cursor, name) for part in parts]) if parts else empty
@@ -257,9 +257,9 @@ def _joined(records: Records, parts: list[_Part], followed: Followed) -> Datagra
 
 
 def _known_flows(part: _Part, firsts: I64, followed: Followed) -> I32:
-    """The number in the file of each of a part's flows, given by its first row: (k,); -1 where there are too many."""
+    """The file-wide number of each flow of a part, given by its first row: (k,); -1 past the limit."""
     half = part.addresses.shape[1] // 2
-    ours = np.zeros(len(firsts), dtype=np.int32)
+    numbers = np.zeros(len(firsts), dtype=np.int32)
     ports = part.ports[firsts].tolist()
     for i, (address, both) in enumerate(zip(part.addresses[firsts], ports, strict=True)):
         ends = address.tobytes()
@@ -269,12 +269,12 @@ def _known_flows(part: _Part, firsts: I64, followed: Followed) -> I32:
             source, destination = (str(ipaddress.ip_address(end)) for end in (ends[:half], ends[half:]))
             number = followed.number[key] = len(followed.flows)
             followed.flows.append(Flow(source, both >> 16, destination, both & 0xFFFF))
-        ours[i] = number
-    return ours
+        numbers[i] = number
+    return numbers
 
 
 def _flow_numbers(part: _Part) -> tuple[I32, I64]:
-    """Each datagram's flow, numbered from 0, and its first row."""
+    """The flow of each datagram, numbered from 0, and the first row of each flow."""
     number, distinct = codes(part.ports)
     count = len(distinct)
     for column in range(0, part.addresses.shape[1], 8):

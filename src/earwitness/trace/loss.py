@@ -1,4 +1,4 @@
-"""Loss, duplication and reordering, counted from sequence numbers (RFC 3550 A.3, RFC 4737, RFC 7680)."""
+"""Loss, duplication and reordering, determined from sequence numbers (RFC 3550 A.3, RFC 4737, RFC 7680)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.trace.model import Trace
-from earwitness.trace.series import NAN, Arrivals, arrivals, runs, steps
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, runs, steps
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What arrived, of what was sent.
+    """How many of the sent packets arrived.
 
-    `expected` counts distinct packets: those known to be sent (a trace with lost rows), else those between the lowest
-    and highest sequence number seen, so that losses before the first and after the last arrival cannot be known.
+    `expected` counts distinct packets: all known to be sent (a trace with lost rows), otherwise those between the
+    lowest and highest sequence number seen; losses before the first and after the last arrival are then unknown.
     """
 
     expected: int
@@ -26,10 +26,10 @@ class Loss:
     reordered: int
     """Distinct packets with a lower sequence number than one that arrived before (RFC 4737 type-P-reordered)."""
     reordering_extent_max: int
-    """Furthest that a reordered packet came behind the first arrival that it should have preceded, in arrivals
+    """Largest distance of a reordered packet behind the first arrival that it should have preceded, in arrivals
     (RFC 4737 4.2)."""
     restarts: int
-    """Times that the sender began its numbering anew; the jump is not loss."""
+    """Restarts of the sender's numbering; the jump is not loss."""
     longest_burst: int
     """Most consecutive packets lost."""
     burst_ratio: float
@@ -42,12 +42,12 @@ class Loss:
 
     @property
     def ratio(self) -> float:
-        """Lost over expected (RFC 7680); NaN where nothing was expected."""
+        """Lost over expected (RFC 7680); NaN if nothing was expected."""
         return self.lost / self.expected if self.expected else NAN
 
 
-def loss(trace: Trace, here: Arrivals | None = None) -> Loss:
-    """Count what arrived, what came twice or late, and what is missing."""
+def loss(trace: Trace, here: ArrivalSeries | None = None) -> Loss:
+    """Count received, duplicate, reordered and missing packets."""
     here = arrivals(trace) if here is None else here
     sequence = here.sequence
     behind = np.flatnonzero(~here.advances)
@@ -60,7 +60,7 @@ def loss(trace: Trace, here: Arrivals | None = None) -> Loss:
         late = behind[new[behind]]
         received, reordered, duplicates = int(new.sum()), len(late), len(sequence) - int(new.sum())
         if len(late):
-            # The first arrival with a higher number: the running maximum is sorted, so it can be searched.
+            # The first arrival with a higher number: the running maximum is sorted, so use binary search.
             highest = np.maximum.accumulate(sequence)
             extent = int((late - np.searchsorted(highest, sequence[late], side="right")).max())
 

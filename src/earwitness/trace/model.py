@@ -1,4 +1,4 @@
-"""`Trace`: what was sent and when each packet arrived, the one value that every part of Earwitness shares."""
+"""`Trace`: what was sent and when each packet arrived. Every part of Earwitness shares this value."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Payloads:
     """The RTP payload bytes of a trace's packets, back to back.
 
     `data` (total,) uint8; packet i is `data[start[i] : start[i] + captured[i]]`. `captured[i]` is less than
-    the trace's `size[i]` where a snap length cut the packet, and 0 where nothing was kept.
+    the trace's `size[i]` if the snap length cut the packet, and 0 if no payload was kept.
     """
 
     data: U8
@@ -63,13 +63,13 @@ class Trace:
     - `sequence`: RTP sequence number, extended over wraps (RFC 3550 A.1).
     - `timestamp`: RTP timestamp in units of `clock_rate`, extended over wraps.
     - `payload_type`, `marker`: as in the RTP header (RFC 3550 5.1).
-    - `size`: RTP payload bytes on the wire (whatever the snap length kept).
+    - `size`: RTP payload bytes on the wire, regardless of the snap length.
     - `sent_ns`, `arrived_ns`: integer nanoseconds on `sent_clock` and `arrived_clock`; `UNKNOWN` / `LOST`.
-      Two times may be subtracted only where the clocks have the same name.
-    - `payloads`: payload bytes where known.
-    - `source`: where the trace came from; `notes`: what a reader should know (truncated file, stray SSRC ...).
+      Two times can be subtracted only if their clocks have the same name.
+    - `payloads`: payload bytes, if known.
+    - `source`: where the trace came from; `notes`: remarks for the reader (truncated file, stray SSRC ...).
 
-    Raises `InputError` where a number is beyond what any stream has (`bounds`), or a payload beyond its buffer.
+    Raises `InputError` if a number is outside `bounds` or a payload extends beyond its buffer.
     """
 
     sequence: I64
@@ -109,13 +109,13 @@ class Trace:
 
     @property
     def one_clock(self) -> bool:
-        """Whether sent and arrival times were read from the same clock, so that they may be subtracted."""
+        """Whether sent and arrival times come from the same clock, so that they can be subtracted."""
         return self.sent_clock == self.arrived_clock
 
     def take(self, rows: NDArray[Any]) -> Trace:
-        """The rows chosen by an index or boolean array (n,), in that order."""
+        """The rows selected by an index or boolean array (n,), in that order."""
         index = np.arange(len(self), dtype=np.int64)[rows]
-        # Some rows of a trace that was checked are within bounds too.
+        # A subset of a validated trace is valid too.
         taken = object.__new__(Trace)
         taken.__dict__.update(
             self.__dict__,
@@ -131,7 +131,7 @@ class Trace:
         return taken
 
     def with_arrivals(self, arrived_ns: I64, clock: str | None = None, note: str | None = None) -> Trace:
-        """The same packets with other arrival times (a what-if), rows put back in order of arrival.
+        """The same packets with different arrival times (a what-if), sorted by arrival.
 
         `arrived_ns` (n,) int64, `LOST` where a packet does not arrive.
         """
@@ -147,7 +147,7 @@ class Trace:
 
 
 def _misfit(trace: Trace) -> str:
-    """What in a trace is out of bounds, as a clause; empty where nothing is."""
+    """What in a trace is out of bounds, as a clause; empty if everything fits."""
     if trace.clock_rate > MOST_CLOCK_RATE:
         return f"its RTP clock is {trace.clock_rate} Hz, more than {MOST_CLOCK_RATE}"
     bounds = (
@@ -158,9 +158,9 @@ def _misfit(trace: Trace) -> str:
     for name, values, least, most in bounds:
         if _highest(values if least == 0 else np.abs(values)) > most:
             row = int(np.argmax((values < least) | (values > most)))
-            return f"packet {row} has a {name} of {int(values[row])}, and {least} to {most} can be"
+            return f"packet {row} has a {name} of {int(values[row])}, outside {least} to {most}"
     for name, values in (("sending", trace.sent_ns), ("arrival", trace.arrived_ns)):
-        # The mark of a time that is not known, the least int64, has no absolute value and stays negative.
+        # UNKNOWN, the smallest int64, has no absolute value and stays negative.
         away = np.abs(values)
         if len(away) and int(np.maximum.reduce(away)) > MOST_TIME_NS:
             row = int(np.argmax(away > MOST_TIME_NS))
@@ -169,7 +169,7 @@ def _misfit(trace: Trace) -> str:
 
 
 def _highest(values: NDArray[Any]) -> int:
-    """The highest of (n,) integers, with those below 0 taken as unsigned and so as higher than any other."""
+    """The largest of (n,) integers, reading them as unsigned, so that a negative one is larger than any other."""
     return int(np.maximum.reduce(values.view(f"u{values.itemsize}"))) if len(values) else 0
 
 
@@ -178,9 +178,9 @@ def _misfit_payloads(payloads: Payloads, size: NDArray[Any]) -> str:
     if not len(start):
         return ""
     if _highest(start) > held or _highest(captured) > MOST_PAYLOAD or _highest(start + captured) > held:
-        return f"its payloads reach beyond the {held} bytes that are there"
+        return f"its payloads extend beyond the {held} bytes available"
     longer = captured > size
     if bool(np.any(longer)):
         row = int(np.argmax(longer))
-        return f"packet {row} has {int(captured[row])} bytes of a payload of {int(size[row])}"
+        return f"packet {row} has {int(captured[row])} captured bytes of a {int(size[row])}-byte payload"
     return ""

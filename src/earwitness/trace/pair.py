@@ -1,4 +1,4 @@
-"""Join what was captured at the sender and at the receiver of one direction into one trace."""
+"""Joins the captures at the sender and the receiver of one direction into one trace."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from earwitness.trace.model import LOST, UNKNOWN, Payloads, Trace
 def pair(sent: Trace, received: Trace) -> Trace:
     """One trace from the captures at both ends: `sent_ns` from the sender's, `arrived_ns` from the receiver's.
 
-    Both are given as read, each with its capture's times in `arrived_ns`. Packets are matched by sequence number and
-    timestamp as they travel (16 and 32 bits), so that the two captures may begin in different cycles. Arrivals come
-    in their order, a packet that arrived twice as two rows with one `sent_ns`; packets that only the receiver saw keep
-    `sent_ns` `UNKNOWN`; packets that only the sender saw come last, `LOST`. All of it is counted in `notes`.
+    Each capture's own times are in its `arrived_ns`. Packets are matched by the sequence number and timestamp on the
+    wire (16 and 32 bits), so the two captures may begin in different cycles. Rows are in order of arrival; a packet
+    that arrived twice has two rows with the same `sent_ns`. Packets seen only by the receiver keep `sent_ns` `UNKNOWN`;
+    packets seen only by the sender come last, as `LOST`. `notes` counts all of these.
 
-    Raises `InputError` where the two are not of one stream (another SSRC, or no packet in common).
+    Raises `InputError` if the two are not the same stream (another SSRC, or no packet in common).
     """
     if sent.ssrc != received.ssrc:
         happened = f"SSRC 0x{sent.ssrc:08x} was sent, 0x{received.ssrc:08x} received"
@@ -39,7 +39,7 @@ def pair(sent: Trace, received: Trace) -> Trace:
     if len(sent) and len(received) and not matched.any():
         happened = "they have no packet in common"
         raise InputError(
-            "pairing captures", f"{sent.source} and {received.source}", happened, "give two ends of one call"
+            "pairing captures", f"{sent.source} and {received.source}", happened, "give both ends of one call"
         )
     partner = np.full(len(received), -1, dtype=np.int64)
     if len(order):
@@ -51,11 +51,11 @@ def pair(sent: Trace, received: Trace) -> Trace:
 
     came_again = len(received) - len(_first_of_each(keys)[0])
     if sent_twice:
-        notes.append(f"{sent_twice} packets captured more than once at the sender; the first time is used")
+        notes.append(f"{sent_twice} packets captured more than once at the sender; their first time is used")
     if came_again:
-        notes.append(f"{came_again} arrivals of packets that had arrived before")
+        notes.append(f"{came_again} duplicate arrivals")
     if not matched.all():
-        notes.append(f"{int((~matched).sum())} packets seen only at the receiver; when they were sent is not known")
+        notes.append(f"{int((~matched).sum())} packets seen only at the receiver; their sending time is unknown")
     notes += _edges(sent, sent_rows, arrived, len(received) > 0)
 
     # The receiver's numbering may lag by whole cycles: align it to the sender's.
@@ -93,18 +93,18 @@ def pair(sent: Trace, received: Trace) -> Trace:
 
 
 def _keys(trace: Trace) -> I64:
-    """What tells a packet of one stream from all others: 32 bits of timestamp and 16 of sequence number."""
+    """Identifies a packet within a stream: 32 bits of timestamp and 16 of sequence number."""
     return np.asarray(((trace.timestamp & 0xFFFF_FFFF) << 16) | (trace.sequence & 0xFFFF))
 
 
 def _first_of_each(keys: I64) -> tuple[I64, int]:
-    """The first row of each distinct key, in order, and how many rows repeat one."""
+    """The first row of each distinct key, in order, and the number of repeated rows."""
     _, first = np.unique(keys, return_index=True)
     return np.sort(first), len(keys) - len(first)
 
 
 def _edges(sent: Trace, rows: I64, arrived: NDArray[np.bool_], any_received: bool) -> list[str]:
-    """Losses at the very beginning and end may be no losses but a capture that was shorter."""
+    """Notes on losses at the very beginning or end, which may mean that the capture was shorter."""
     if not any_received or not len(rows):
         return []
     came = arrived[rows]
@@ -124,14 +124,14 @@ def _joined(received: NDArray[Any], lost: NDArray[Any]) -> NDArray[Any]:
 
 
 def _within(payloads: Payloads | None, size: NDArray[Any]) -> Payloads | None:
-    """No more bytes of a packet than it has: a packet changed on its way is longer at one end than at the other."""
+    """Clip payloads to the packet's size: a packet changed on its way can be longer at one end than at the other."""
     if payloads is None:
         return None
     return Payloads(payloads.data, payloads.start, np.minimum(payloads.captured, size).astype(np.int32))
 
 
 def _payloads(sent: Trace, received: Trace, partner: I64, lost_rows: I64) -> Payloads | None:
-    """Each packet's bytes from the capture that kept more of them."""
+    """Each packet's bytes, from the capture that kept more of them."""
     if sent.payloads is None and received.payloads is None:
         return None
     none = Payloads(np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32))

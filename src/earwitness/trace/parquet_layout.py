@@ -1,8 +1,8 @@
-"""Where a Parquet file's pages are and what they unpack to, known before any of them is unpacked.
+"""Checks where a Parquet file's pages are and what they unpack to, before any of them is unpacked.
 
-pyarrow believes what a file says of itself: a page's header makes it ask for 2 GB, and a value that is repeated costs a
-few bits a row; to ask it for the sizes in a footer whose parts do not fit together ends the process. So the footer and
-every page's header are read here first, and only files as plain as those that we write are let through.
+pyarrow trusts the file: a page header can make it allocate 2 GB, a repeated value costs only a few bits per row, and
+reading sizes from an inconsistent footer can crash the process. So the footer and every page header are read here
+first, and only files as simple as those that Earwitness writes are accepted.
 
 Source: parquet.thrift (github.com/apache/parquet-format); the numbers are those of its fields.
 """
@@ -17,9 +17,9 @@ from earwitness.files import MIB
 from earwitness.trace.thrift import BrokenThrift, Struct, read_struct
 
 MOST_ROWS = 4_000_000
-"""Packets or frames of a call: more than a day of packets, twelve hours of a ledger."""
+"""Packets or frames per call: more than a day of packets, twelve hours of a ledger."""
 MOST_BYTES = 256 * MIB
-"""Unpacked: eight hours of whole G.711 packets."""
+"""Unpacked size: eight hours of complete G.711 packets."""
 _MOST_FOOTER = MIB
 _MOST_HEADER = 1 << 16
 _MOST_PAGES = 100_000
@@ -29,18 +29,18 @@ BYTE_ARRAY = 6
 _TYPES = {0, 1, 2, 4, 5, BYTE_ARRAY}
 """BOOLEAN, INT32, INT64, FLOAT, DOUBLE and BYTE_ARRAY."""
 _ENCODINGS = {0, 2, 3, 4, 8}
-"""PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED, RLE_DICTIONARY: those in which a value takes no more than it has bytes,
-or is in the dictionary once."""
+"""PLAIN, PLAIN_DICTIONARY, RLE, BIT_PACKED, RLE_DICTIONARY: in these, a value takes no more memory than bytes in the
+file, or is stored once in the dictionary."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 
 
 class UnfitParquet(ValueError):
-    """A file that is not to be unpacked; the text is the clause that says why."""
+    """The file must not be unpacked; the message is a clause with the reason."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """`rows`, the names of its `columns` in order, and of those that hold `texts` or bytes."""
+    """Number of `rows`, the `columns` in order, and which of them hold strings or bytes (`texts`)."""
 
     rows: int
     columns: tuple[str, ...]
@@ -48,11 +48,11 @@ class Layout:
 
 
 def checked_layout(content: bytes) -> Layout:
-    """The layout of a whole file. Raises UnfitParquet where it is damaged, too large, or of another kind than ours."""
+    """The layout of a complete file. Raises UnfitParquet if it is damaged, too large, or uses unsupported features."""
     try:
         return _checked(content)
     except (KeyError, TypeError, AttributeError, UnicodeDecodeError):
-        raise UnfitParquet("it is damaged (its footer lacks what a footer has)") from None
+        raise UnfitParquet("it is damaged (its footer is incomplete)") from None
     except BrokenThrift as error:
         raise UnfitParquet(f"it is damaged ({error})") from None
 
@@ -61,26 +61,26 @@ def _checked(content: bytes) -> Layout:
     footer = _footer(content)
     root, *leaves = footer[2]
     if root[5] != len(leaves) or 8 in footer or 9 in footer:
-        raise UnfitParquet("its columns are nested or encrypted, which ours are not")
+        raise UnfitParquet("its columns are nested or encrypted, which is not supported")
     for leaf in leaves:
         if leaf.get(5) or leaf.get(1) not in _TYPES or leaf.get(3) not in (0, 1):
-            raise UnfitParquet(f"its column {str(leaf[4])[:40]} is of another kind than ours")
+            raise UnfitParquet(f"its column {str(leaf[4])[:40]} has an unsupported type")
     groups = footer[4]
     rows = sum(_natural(group[3]) for group in groups)
     if rows != footer[3]:
-        raise UnfitParquet(f"it is damaged ({footer[3]} rows are promised, and its parts have {rows})")
+        raise UnfitParquet(f"it is damaged (its footer promises {footer[3]} rows, its row groups have {rows})")
     if rows > MOST_ROWS:
-        raise UnfitParquet(f"it has {rows} rows, and at most {MOST_ROWS} are read")
+        raise UnfitParquet(f"it has {rows} rows, more than the limit of {MOST_ROWS}")
     pages = unpacked = 0
     for group in groups:
         chunks = group[1]
         if len(chunks) != len(leaves):
-            raise UnfitParquet("it is damaged (a part of it lacks columns)")
+            raise UnfitParquet("it is damaged (a row group lacks columns)")
         for leaf, chunk in zip(leaves, chunks, strict=True):
             more_pages, more = _chunk_size(content, leaf, chunk, group[3])
             pages, unpacked = pages + more_pages, unpacked + more
             if unpacked > MOST_BYTES or pages > _MOST_PAGES:
-                raise UnfitParquet(f"it unpacks to more than {MOST_BYTES // MIB} MiB, which is all that is read")
+                raise UnfitParquet(f"it unpacks to more than {MOST_BYTES // MIB} MiB, the limit")
     names = [leaf[4].decode() for leaf in leaves]
     texts = [name for name, leaf in zip(names, leaves, strict=True) if leaf[1] == BYTE_ARRAY]
     return Layout(rows, tuple(names), tuple(texts))
@@ -88,7 +88,7 @@ def _checked(content: bytes) -> Layout:
 
 def _footer(content: bytes) -> Struct:
     if len(content) < 12 or content[:4] != _MAGIC or content[-4:] != _MAGIC:
-        raise UnfitParquet("it is no Parquet file")
+        raise UnfitParquet("it is not a Parquet file")
     (length,) = struct.unpack_from("<I", content, len(content) - 8)
     if length > min(len(content) - 12, _MOST_FOOTER):
         raise UnfitParquet(f"it is damaged (a footer of {length} bytes)")
@@ -96,16 +96,16 @@ def _footer(content: bytes) -> Struct:
 
 
 def _chunk_size(content: bytes, leaf: Struct, chunk: Struct, rows: int) -> tuple[int, int]:
-    """How many pages a column has in one part of the file, and the bytes that they unpack to."""
+    """The number of pages of a column in one row group, and the bytes they unpack to."""
     about = chunk[3]
     if 1 in chunk or 8 in chunk or 9 in chunk or about[1] != leaf[1] or about[3] != [leaf[4]] or about[5] != rows:
-        raise UnfitParquet("it is damaged (a column is not what its schema says)")
+        raise UnfitParquet("it is damaged (a column does not match its schema)")
     at = _natural(about[9])
     if about.get(11):
         at = min(at, _natural(about[11]))
     end = at + _natural(about[7])
     if end > len(content):
-        raise UnfitParquet("it is damaged (a column reaches beyond its end)")
+        raise UnfitParquet("it is damaged (a column extends past its end)")
     pages, unpacked, values = 0, 0, 0
     while at < end and values < rows:
         header, length = read_struct(content[at : min(at + _MOST_HEADER, end)])
@@ -119,13 +119,13 @@ def _chunk_size(content: bytes, leaf: Struct, chunk: Struct, rows: int) -> tuple
 
 
 def _values(page: Struct, rows: int) -> int:
-    """How many values of the column are in a page; none in a dictionary."""
+    """The number of column values in a page; 0 for a dictionary page."""
     kind = page[1]
     if kind not in (_DATA, _DICTIONARY, _DATA_V2):
-        raise UnfitParquet(f"it has a page of kind {kind}, which ours have not")
+        raise UnfitParquet(f"it has a page of unsupported kind {kind}")
     about, encoding = page[{_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}[kind]], 4 if kind == _DATA_V2 else 2
     if about[encoding] not in _ENCODINGS:
-        raise UnfitParquet(f"it has an encoding ({about[encoding]}) that ours have not")
+        raise UnfitParquet(f"it has an unsupported encoding ({about[encoding]})")
     count = _natural(about[1])
     if kind == _DICTIONARY:
         return 0

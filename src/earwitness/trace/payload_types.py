@@ -1,4 +1,4 @@
-"""What an RTP payload type number means: static assignments, and the guesses that we make and say so."""
+"""The meaning of RTP payload type numbers: static assignments, and documented guesses."""
 
 from __future__ import annotations
 
@@ -36,25 +36,26 @@ STATIC: dict[int, Encoding] = {
 """RFC 3551 tables 4 and 5. G722's RTP clock is 8,000 Hz by that RFC although it samples at 16,000."""
 
 GUESSED: dict[int, Encoding] = {97: Encoding("speex", 8000), 120: Encoding("opus", 48000, 2)}
-"""Dynamic numbers of the published study's phone (PJSUA), used only where nothing in the capture tells."""
+"""Dynamic numbers of the published study's phone (PJSUA), used only if nothing in the capture defines them."""
 
 CLOCK_RATES = (8000, 16000, 32000, 48000, 90000)
-"""RTP clocks of dynamic payload types in use, Hz: what a measured clock is rounded to."""
+"""RTP clocks of dynamic payload types in use, Hz: a measured clock is rounded to one of these."""
 
 COMFORT_NOISE = (13, 19)
-"""Comfort noise (RFC 3389), and the number that was once reserved for it."""
+"""Comfort noise (RFC 3389), and the number formerly reserved for it."""
 
 
 def main_payload_type(payload_type: NDArray[np.uint8]) -> int:
-    """The payload type of a stream's speech, of its packets' (n,): the most frequent but comfort noise, of which a long
-    pause may have more packets than there are of speech."""
+    """The payload type of a stream's speech, given all packets' types (n,): the most frequent one except comfort noise,
+    which may outnumber speech in a long pause."""
     speech = payload_type[~np.isin(payload_type, COMFORT_NOISE)]
     return int(np.argmax(np.bincount(speech if len(speech) else payload_type, minlength=128)))
 
 
-_OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a", "gsm": "gsm", "speex": "speex", "opus": "opus"}
+_OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a"}
+"""Where our name is not SDP's."""
 
 
 def codec_name(encoding: Encoding) -> str:
-    """The codec's name in our data (`g711u`, `g711a`, `gsm`, `speex`, `opus`), else SDP's name in lower case."""
+    """Earwitness's codec name (`g711u`, `g711a`, `gsm`, `speex`, `opus`), otherwise SDP's name in lower case."""
     return _OUR_NAMES.get(encoding.name.lower(), encoding.name.lower())

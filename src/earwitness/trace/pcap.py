@@ -1,7 +1,7 @@
-"""The pcap container (draft-ietf-opsawg-pcap) to records; pcapng is in `pcapng`, what chooses in `container`.
+"""The pcap container (draft-ietf-opsawg-pcap); for pcapng see `pcapng`, for the choice between them `container`.
 
-One pass finds where each packet lies; the headers are then read all at once. A length that cannot be ends the
-reading with a problem; nothing here allocates more than a few words a packet of the piece that it is given.
+A first pass locates the packets; their headers are then parsed all at once. An impossible length ends the reading with
+a problem. Memory use is a few words per packet of the piece being read.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PCAP_MAGIC = {
     b"\xa1\xb2\x3c\x4d": (">", 1),
     b"\x4d\x3c\xb2\xa1": ("<", 1),
 }
-"""Byte order, and nanoseconds in a unit of the fraction."""
+"""Byte order, and nanoseconds per unit of the fraction field."""
 
 MOST_DAMAGES = 10_000
-"""Places of damage that reading goes on after."""
+"""Damaged places after which reading resumes."""
 MOST_PACKETS = 50_000_000
-"""Packets of one file, of whatever kind: reading them takes a minute."""
+"""Packets read per file, of any kind: reading them takes a minute."""
 TOO_LONG = f"more than {MOST_PACKETS:,} packets; nothing after them is read (split the file: editcap -c 10000000)"
 _SEARCH_BYTES = 2**12
 _NEAR_S = 60
@@ -41,9 +41,9 @@ _CHAINED_UP_TO = 16 * 2**20
 
 
 class PcapReader:
-    """The packets of one pcap, piece by piece. `ended`: nothing after the last piece can be read.
+    """The packets of one pcap file, piece by piece. `ended`: nothing after the last piece can be read.
 
-    With `resume` reading goes on after damage, at the next place where three records in a row look sound.
+    With `resume`, reading continues after damage at the next place where three consecutive records look valid.
     """
 
     def __init__(self, head: bytes, tally: Tally, *, resume: bool) -> None:
@@ -57,8 +57,8 @@ class PcapReader:
         self.ended = False
 
     def take(self, data: U8, offset: int, *, last: bool) -> tuple[Records, int]:
-        """The packets that lie whole in a piece, (n,) uint8, that begins `offset` bytes into the file, where the piece
-        before it was used up to; and how much of this one is used. The `last` piece goes up to the file's end."""
+        """The complete packets in a piece, (n,) uint8, that begins `offset` bytes into the file (where the previous
+        piece stopped), and how many of its bytes were used. The `last` piece extends to the end of the file."""
         begin = 0 if offset else HEADER_BYTES
         chained = _chained(data, self._order, self._limit) if last and not offset else None
         if chained is not None:
@@ -71,7 +71,7 @@ class PcapReader:
             self._tally.place(ProblemKind.UNSUPPORTED, TOO_LONG, offset + used)
             self.ended = True
         if last and not self._held and not len(self._tally):
-            self._tally.place(ProblemKind.EMPTY, "a header and no packet", HEADER_BYTES)
+            self._tally.place(ProblemKind.EMPTY, "a header but no packets", HEADER_BYTES)
         return self._records(data, offsets, offset), used
 
     def _records(self, data: U8, offsets: I64, base: int) -> Records:
@@ -87,7 +87,7 @@ class PcapReader:
         length: I64 = header["length"].astype(np.int64)
         lying = length < captured
         if lying.any():
-            what = "packets said to be shorter than what was kept of them; the kept length is used"
+            what = "packets with a wire length below their captured length; the captured length is used"
             self._tally.count(ProblemKind.BAD_LENGTH, what, int(lying.sum()), base + int(offsets[lying][0]))
             length = np.maximum(length, captured)
         return Records(
@@ -105,10 +105,10 @@ class PcapReader:
 
 
 def _chained(data: U8, order: str, limit: int) -> I64 | None:
-    """Where each record of a sound file begins, without a step a record; None where only a walk can tell.
+    """The offset of every record in an undamaged file, found without a step per record; None if a walk is needed.
 
-    Records are guessed from the upper half of the first one's seconds, which stands at the same place in each for 18
-    hours, and then proven: each must end exactly where the next begins, the first at 24 and the last at the end.
+    Candidates share the upper half of the first record's seconds, which stays the same for 18 hours. They are then
+    verified: each record must end exactly where the next begins, the first at 24, the last at the end of the file.
     """
     if not 40 <= len(data) <= _CHAINED_UP_TO or not data[24:40].any():
         return None
@@ -127,20 +127,20 @@ def _chained(data: U8, order: str, limit: int) -> I64 | None:
 
 
 class _Walked:
-    """What a walk must remember from piece to piece."""
+    """State carried from piece to piece."""
 
     def __init__(self) -> None:
         self.packets = self.damages = 0
         self.second: int | None = None
-        """Seconds of the packet before, to know a sound time by."""
+        """Seconds field of the previous packet, to judge whether a time is plausible."""
         self.longest = 0
-        """Longest of the last packets; 0 before the first."""
+        """Longest of the recent packets; 0 before the first."""
         self.damage: tuple[int, str] | None = None
-        """Where in the file damage began that has no end so far, and what is there."""
+        """Offset and description of damage whose end has not been found yet."""
 
 
 class _Walk:
-    """Where each record of one piece begins, up to the first that cannot be, or past it with `resume`."""
+    """Finds where each record of one piece begins, up to the first invalid one, or past it with `resume`."""
 
     def __init__(
         self, data: U8, base: int, order: str, limit: int, unit_ns: int, resume: bool, last: bool, tally: Tally
@@ -150,7 +150,7 @@ class _Walk:
         self._offsets = array("q")
 
     def run(self, begin: int, walked: _Walked) -> tuple[I64, int, bool]:
-        """From `begin` on: where records begin, how many bytes are done, and whether that is the end of reading."""
+        """Walk from `begin`: the record offsets, the bytes consumed, and whether reading ends here."""
         used, ended, position = begin, False, begin
         while True:
             if walked.damage is not None:
@@ -177,7 +177,8 @@ class _Walk:
         return offsets, used, ended
 
     def _sound(self, position: int, before: int) -> tuple[int, str]:
-        """Records in a row from `position` on: where they end, and what is wrong there (nothing at the piece's end)."""
+        """Consecutive valid records from `position`: where they end, and what is wrong there (empty at the piece's
+        end)."""
         data, order, limit, offsets, base = self._data, self._order, self._limit, self._offsets, self._base
         captured_of = struct.Struct(order + "I").unpack_from
         view, end = data.data, len(data)
@@ -193,11 +194,11 @@ class _Walk:
                     position = following
                     continue
                 if not captured and not data[position : position + _HOLE_BYTES].any():
-                    # A hole in the file, or a tail that was never written: no packets, however many bytes of it.
+                    # A hole in the file, or an unwritten tail: no packets, no matter how many bytes.
                     while offsets and not data[offsets[-1] : offsets[-1] + 16].any():
                         position = offsets.pop()
-                    return position, f"zeros in the place of packet {before + len(offsets) + 1}"
-                # Voice is many packets of one length: look at a row of them at once.
+                    return position, f"zeros instead of packet {before + len(offsets) + 1}"
+                # Voice is many packets of equal length: check a row of them at once.
                 stride = 16 + captured
                 count = min(ahead, (end - position) // stride)
                 row: NDArray[Any] = np.ndarray((count,), order + "u4", data, offset=position + 8, strides=(stride,))
@@ -219,7 +220,7 @@ class _Walk:
         return position, ""
 
     def _past_damage(self, begin: int, walked: _Walked) -> tuple[bool, int]:
-        """The next sound record from `begin` on; or False, and from where on a longer piece must be searched."""
+        """The next valid record from `begin`; or False, and where a search of a longer piece must start."""
         assert walked.damage is not None
         where, fault = walked.damage
         found, position = self._search(begin, *self._before(walked))
@@ -232,7 +233,7 @@ class _Walk:
         return found, position
 
     def _before(self, walked: _Walked) -> tuple[int | None, int]:
-        """Seconds of the packet before, and the longest of the last ones."""
+        """Seconds field of the previous packet, and the length of the longest recent one."""
         if not self._offsets:
             return walked.second, walked.longest
         last = np.array(self._offsets[-1000:], dtype=np.int64)
@@ -240,7 +241,7 @@ class _Walk:
         return int(words[-1, 0]), int(words[:, 2].max())
 
     def _search(self, begin: int, second: int | None, longest: int) -> tuple[bool, int]:
-        """The next place where three records in a row look sound, of the days around the ones before."""
+        """The next place where three consecutive records look valid, within a day of the packets before."""
         data, order = self._data, self._order
         longest = longest or MAX_PACKET
         stop, size = begin, _SEARCH_BYTES
@@ -250,7 +251,7 @@ class _Walk:
             if not data[piece : stop + 15].any():
                 continue
             words: NDArray[Any] = np.ndarray((stop - piece, 4), order + "u4", data, offset=piece, strides=(1, 4))
-            # Few places pass the first look, so that the others cost nothing there.
+            # Few places pass this first check, so the other checks are cheap.
             likely = np.flatnonzero((words[:, 2] > 0) & (words[:, 2] <= longest))
             if not len(likely):
                 continue
@@ -261,14 +262,14 @@ class _Walk:
             if sound.any():
                 candidates = piece + likely[sound]
                 held, unsure = self._three_in_a_row(candidates, seconds[sound], longest)
-                told = np.flatnonzero(held | unsure)
-                if len(told):
-                    return bool(held[told[0]]), int(candidates[told[0]])
+                decided = np.flatnonzero(held | unsure)
+                if len(decided):
+                    return bool(held[decided[0]]), int(candidates[decided[0]])
         return False, stop
 
     def _three_in_a_row(self, candidates: I64, seconds: I64, longest: int) -> tuple[Bool, Bool]:
-        """Which of the places (n,) begin three sound records within a minute, or fewer up to the file's end; and of
-        which a longer piece must tell."""
+        """Which of the places (n,) begin three valid records within a minute (or fewer, up to the end of the file); and
+        which cannot be decided without a longer piece."""
         held, unsure = np.zeros(len(candidates), dtype=bool), np.zeros(len(candidates), dtype=bool)
         going, at, end = np.arange(len(candidates)), candidates, len(self._data)
         for _ in range(3):

@@ -19,22 +19,22 @@ from earwitness.trace.tally import Tally
 
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 MOST_INTERFACES = 1_000_000
-"""Of all sections of a file; a merge of many captures has an interface or two of each."""
+"""Interfaces over all sections of a file; a merge of many captures has one or two from each."""
 
 _SECTION, _INTERFACE, _OLD_PACKET, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 2, 3, 6
 _BYTE_ORDER_MAGIC = 0x1A2B3C4D
 _OPTION_RESOLUTION, _OPTION_OFFSET = 9, 14
 _MAX_BLOCK = 64 * 2**20
-"""No block that we read is longer; one that claims more is a lie (name resolution and custom blocks are short)."""
+"""Longest block accepted; one that claims more is corrupt (name resolution and custom blocks are short)."""
 _MOST_OPTIONS = 2**16
-"""Bytes of an interface's options that are looked at: time resolution and offset stand among the first."""
+"""Bytes of an interface's options that are read: time resolution and offset come early."""
 _LATEST_S = 2**32
-"""Times are within this of the epoch, as those of a pcap are, so that the difference of two always fits."""
+"""Times must lie this close to the epoch, like those of a pcap, so that any two can be subtracted."""
 
 
 @dataclass
 class _Interfaces:
-    """The interfaces of all sections so far: link layer, ticks a second, and seconds to add."""
+    """The interfaces of all sections so far: link type, ticks per second, and seconds to add."""
 
     link_type: array[int] = field(default_factory=lambda: array("i"))
     ticks: array[int] = field(default_factory=lambda: array("q"))
@@ -49,15 +49,15 @@ class _Found:
     """The packet blocks of one piece."""
 
     positions: array[int] = field(default_factory=lambda: array("q"))
-    """Where the packet's own fields begin: interface, time high, time low, captured, length."""
+    """Where each packet's own fields begin: interface, time high, time low, captured, length."""
     old: list[int] = field(default_factory=list)
     """Which of them are obsolete Packet Blocks, whose interface number is 16 bits wide."""
     runs: list[tuple[int, bool, int, int]] = field(default_factory=list)
-    """From which packet on: whether the section is big-endian, its first interface, and how many it had by then."""
+    """Starting packet of each run, whether its section is big-endian, its first interface, and its interface count."""
 
 
 class PcapngReader:
-    """The packets of one pcapng, piece by piece. `ended`: nothing after the last piece can be read."""
+    """The packets of one pcapng file, piece by piece. `ended`: nothing after the last piece can be read."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -73,7 +73,7 @@ class PcapngReader:
         records = self._records(data, found, offset)
         self._held += len(records)
         if last and not self._held and not len(self._tally):
-            self._tally.place(ProblemKind.EMPTY, "a header and no packet")
+            self._tally.place(ProblemKind.EMPTY, "a header but no packets")
         return records, used
 
     def _records(self, data: U8, found: _Found, base: int) -> Records:
@@ -81,7 +81,7 @@ class PcapngReader:
         runs = np.array(found.runs, dtype=np.int64).reshape(-1, 4)
         lengths = np.diff(runs[:, 0], append=len(at))
         big, first, count = (np.repeat(runs[:, column], lengths) for column in (1, 2, 3))
-        # The block's own length, read again: the packet's bytes may not pass its end.
+        # Read the block length again: the packet must not extend past it.
         words = _words(window(data, at - 4, 24), big != 0)
         ends, words = at + words[:, 0] - 12, words[:, 1:]
         if found.old:
@@ -93,12 +93,12 @@ class PcapngReader:
         known = words[:, 0] < count
         fits = (captured <= MAX_PACKET) & (at + 20 + captured <= ends)
         for bad, what in (
-            (~known, "of an interface that was not described"),
+            (~known, "of an undescribed interface"),
             (known & ~fits, "longer than their block"),
         ):
             if bad.any():
-                told = f"packets {what}; left out"
-                self._tally.count(ProblemKind.CORRUPT, told, int(bad.sum()), base + int(at[bad][0]))
+                detail = f"packets {what}; skipped"
+                self._tally.count(ProblemKind.CORRUPT, detail, int(bad.sum()), base + int(at[bad][0]))
         keep = known & fits
         at, words, captured, length = at[keep], words[keep], captured[keep], length[keep]
         interface = words[:, 0] + first[keep]
@@ -106,11 +106,11 @@ class PcapngReader:
         ticks = (words[:, 1].astype(np.uint64) << np.uint64(32)) | words[:, 2].astype(np.uint64)
         time_ns, good = self._nanoseconds(ticks, interface)
         if not good.all():
-            what = "packets with a time that cannot be; left out"
+            what = "packets with an impossible time; skipped"
             self._tally.count(ProblemKind.BAD_TIME, what, int((~good).sum()), base + int(at[~good][0]))
         lying = length < captured
         if lying.any():
-            what = "packets said to be shorter than what was kept of them; the kept length is used"
+            what = "packets with a wire length below their captured length; the captured length is used"
             self._tally.count(ProblemKind.BAD_LENGTH, what, int(lying.sum()), base + int(at[lying][0]))
         if len(self._link_types) < len(self._interfaces):
             self._link_types = tuple(self._interfaces.link_type)
@@ -128,13 +128,13 @@ class PcapngReader:
         )
 
     def _nanoseconds(self, ticks: NDArray[np.uint64], interface: I64) -> tuple[I64, Bool]:
-        """Ticks since the epoch as nanoseconds, and which of them can be times."""
+        """Ticks since the epoch as nanoseconds, and which of them are plausible times."""
         if not len(ticks):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
         rates = np.frombuffer(self._interfaces.ticks, dtype=np.int64)[interface]
         offset_s = np.frombuffer(self._interfaces.offset_s, dtype=np.int64)[interface]
         seconds, fraction = np.zeros(len(ticks), dtype=np.uint64), np.zeros(len(ticks), dtype=np.uint64)
-        # Rates are powers of 2 or 10: there are few, however many interfaces.
+        # Rates are powers of 2 or 10: there are few of them, regardless of the number of interfaces.
         for rate in np.unique(rates).tolist():
             rows = rates == rate
             seconds[rows] = ticks[rows] // np.uint64(rate)
@@ -149,7 +149,7 @@ class PcapngReader:
         return np.where(good, whole, 0) * 1_000_000_000 + fraction.astype(np.int64), good
 
     def _walk(self, data: U8, base: int, last: bool) -> tuple[_Found, int]:
-        """Every packet block's place in a piece, and how much of it is done; interfaces are learnt on the way."""
+        """The position of every packet block in a piece, and the bytes consumed; registers interfaces on the way."""
         found, tally, interfaces = _Found(), self._tally, self._interfaces
         view, end, position = data.data, len(data), 0
         order, first = self._order, self._base
@@ -160,7 +160,7 @@ class PcapngReader:
             if kind == _SECTION:
                 (magic,) = struct.unpack_from("<I", view, position + 8)
                 if magic not in (_BYTE_ORDER_MAGIC, 0x4D3C2B1A):
-                    tally.place(ProblemKind.CORRUPT, "a section of no byte order", base + position)
+                    tally.place(ProblemKind.CORRUPT, "a section without a byte order", base + position)
                     self.ended = True
                     break
                 order = "<" if magic == _BYTE_ORDER_MAGIC else ">"
@@ -174,7 +174,9 @@ class PcapngReader:
                 break
             if position + total > end:
                 if last:
-                    tally.place(ProblemKind.TRUNCATED, f"the file ends within block of {total} bytes", base + position)
+                    tally.place(
+                        ProblemKind.TRUNCATED, f"the file ends within a block of {total} bytes", base + position
+                    )
                 break
             if kind in (_ENHANCED, _OLD_PACKET):
                 if total >= 32:
@@ -185,7 +187,7 @@ class PcapngReader:
                         found.old.append(len(found.positions))
                     add(position + 8)
                 else:
-                    detail = f"a packet block of {total} bytes, too short for one; left out"
+                    detail = f"a packet block of {total} bytes, too short; skipped"
                     tally.place(ProblemKind.CORRUPT, detail, base + position)
             elif kind == _INTERFACE:
                 if len(interfaces) == MOST_INTERFACES:
@@ -204,7 +206,7 @@ class PcapngReader:
             if position != end and last:
                 tally.place(ProblemKind.TRUNCATED, "the file ends within the header of a block", base + position)
         if simple:
-            what = "simple packet blocks, which carry no time; left out"
+            what = "simple packet blocks, which carry no time; skipped"
             tally.count(ProblemKind.BAD_TIME, what, simple)
         self._order, self._base = order, first
         self._blocks += blocks
@@ -214,10 +216,10 @@ class PcapngReader:
         return found, position
 
     def _interface(self, body: bytes, order: str, position: int) -> None:
-        """An Interface Description Block's body: link type, reserved, snap length, options."""
+        """Parse an Interface Description Block's body: link type, reserved, snap length, options."""
         link_type, ticks, offset_s = -1, 1_000_000, 0
         if len(body) < 8:
-            self._tally.place(ProblemKind.CORRUPT, "an interface block too short for one", position)
+            self._tally.place(ProblemKind.CORRUPT, "an interface block that is too short", position)
         else:
             link_type = struct.unpack_from(order + "H", body)[0]
         at = 8
@@ -244,7 +246,7 @@ class PcapngReader:
 
 
 def _words(fields: U8, big: NDArray[Any]) -> I64:
-    """The 32-bit words of rows of bytes (n, 4 k), in each row's byte order: (n, k) int64."""
+    """The 32-bit words in rows of bytes (n, 4 k), in each row's byte order: (n, k) int64."""
     words = fields.view("<u4").astype(np.int64)
     if big.any():
         words[big] = fields[big].view(">u4").astype(np.int64)

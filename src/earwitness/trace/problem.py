@@ -1,4 +1,4 @@
-"""What is wrong with a capture, as a value: a broken file gives a partial result that says so."""
+"""Problems found in a capture, as values: a damaged file yields a partial result that lists them."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from enum import StrEnum
 
 
 class ProblemKind(StrEnum):
-    """What kind of trouble a reader met. What could be read before and after it is in the result."""
+    """The kind of problem. Everything readable before and after it is in the result."""
 
     EMPTY = "empty"
-    """A valid header and not one packet."""
+    """A valid header but no packets."""
     TRUNCATED = "truncated"
-    """The file ends within a packet or block; everything before is kept."""
+    """The file ends within a packet or block; everything before it is kept."""
     CORRUPT = "corrupt"
-    """A length that cannot be; nothing after it can be trusted, so reading stopped there."""
+    """An impossible length. Nothing after it can be trusted, so reading stopped there."""
     BAD_TIME = "bad_time"
-    """Packets without a time, or with one that cannot be; they are left out."""
+    """Packets without a time, or with an impossible one; skipped."""
     BAD_LENGTH = "bad_length"
-    """Packets whose headers promise more or less than they hold; they are left out or clipped as said."""
+    """Packets whose headers promise more or less than they hold; skipped or clipped, as described."""
     UNSUPPORTED = "unsupported"
-    """Packets of a link layer or block that is not read; they are left out."""
+    """Packets of an unsupported link layer or block type; skipped."""
     FRAGMENTED = "fragmented"
-    """IP fragments: only the first one of a datagram is read, as far as it goes."""
+    """IP fragments: only the first fragment of a datagram is read, as far as it goes."""
     NO_RTP = "no_rtp"
-    """Packets, but no RTP stream among them."""
+    """Packets, but no RTP stream."""
     STRAY_SSRC = "stray_ssrc"
     """A second, much smaller RTP stream on the same flow."""
 
 
 @dataclass(frozen=True)
 class CaptureProblem:
-    """One trouble met in a capture: its kind, a sentence, and where in the file (bytes), if it has a place."""
+    """One problem in a capture: its kind, a description, and its byte offset in the file if it has one."""
 
     kind: ProblemKind
     detail: str

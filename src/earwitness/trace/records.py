@@ -1,4 +1,4 @@
-"""`Records`: where each packet of a capture lies, when it was seen, and on which link layer."""
+"""`Records`: where each packet of a capture is stored, when it was captured, and on which link layer."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from earwitness.arrays import I32, I64, U8
 from earwitness.trace.problem import CaptureProblem
 
 MAX_PACKET = 262_144
-"""No packet is longer than this (libpcap's MAXIMUM_SNAPLEN): a record that claims more is a lie."""
+"""Longest possible packet (libpcap's MAXIMUM_SNAPLEN); a record that claims more is corrupt."""
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """The packets of a capture file, in the file's order; arrays of shape (n,).
+    """The packets of a capture file, in file order; arrays of shape (n,).
 
     - `data`: the file's bytes, (size,) uint8; packet i is `data[start[i] : start[i] + captured[i]]`.
-    - `captured`, `length`: bytes kept, and bytes on the wire.
+    - `captured`, `length`: bytes captured, and bytes on the wire.
     - `time_ns`: nanoseconds since the epoch of the capturing clock.
-    - `interface`: index into `link_types` (LINKTYPE_ numbers of tcpdump.org, one an interface).
-    - `resolution_ns`: the coarsest time unit among the interfaces.
-    - `complete`: whether these are all packets of the file; else those of one piece of it, which is in `data`.
+    - `interface`: index into `link_types` (LINKTYPE_ numbers of tcpdump.org, one per interface).
+    - `resolution_ns`: the coarsest time unit of any interface.
+    - `complete`: whether these are all packets of the file, or those of one piece of it (then `data` is that piece).
     """
 
     data: U8

@@ -1,4 +1,4 @@
-"""The timing of what one side of a call received, from a capture: what `earwitness timing` prints."""
+"""Timing of what one side of a call received, from a capture: the output of `earwitness timing`."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from earwitness.errors import InputError
 from earwitness.trace.capture import Capture
 from earwitness.trace.delay import delay_statistics
 from earwitness.trace.jitter import JitterStatistics, as_published
-from earwitness.trace.rtcp import round_trips
-from earwitness.trace.streams import Stream
+from earwitness.trace.rtcp import rtcp_round_trips
+from earwitness.trace.streams import RtpStream
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 from earwitness.trace.wireshark import WiresharkFigures, wireshark_figures
 
 SIDES = {"caller": "10.8.0.1", "callee": "10.8.0.2"}
-"""Where the packets that a side received came from, in the published study's tunnel: 10.8.0.2 is the caller's end and
-10.8.0.1 the server's, so what came from the server is what the caller's phone received."""
+"""Sender of the packets that a side received, in the published study's tunnel: 10.8.0.2 is the caller's end and
+10.8.0.1 the server's, so packets from the server are what the caller's phone received."""
 
 
 @dataclass(frozen=True)
 class StreamTiming:
-    """One stream of a capture and its timing in every definition."""
+    """One stream of a capture and its timing by every definition."""
 
     capture: str
-    stream: Stream
+    stream: RtpStream
     timing: Timing
     published: JitterStatistics
     wireshark: WiresharkFigures
     rtt_p50_ms: float
-    """Median round trip to the stream's sender, from RTCP in the capture; NaN where there is none."""
+    """Median round trip to the stream's sender, from RTCP in the capture; NaN if there is none."""
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """One flat record; figures of the study and of Wireshark carry `published_` and `wireshark_`."""
+        """One flat record; the study's and Wireshark's figures are prefixed `published_` and `wireshark_`."""
         flow, stream = self.stream.flow, self.stream
         return {
             "capture": self.capture,
@@ -60,12 +60,13 @@ class StreamTiming:
 
 def choose_streams(
     capture: Capture, *, side: str | None = None, address: str | None = None, stream: str | None = None
-) -> Sequence[Stream]:
-    """The streams of a capture that a user means.
+) -> Sequence[RtpStream]:
+    """Select streams of a capture.
 
-    `stream` is an SSRC (`0x1234abcd` or decimal) or a number as listed, from 1. `address` is the sender's. `side` is
-    `caller` or `callee`, and chooses what that side received: by the addresses of the published study's tunnel, else by
-    who sent the first INVITE in the capture. Without any, all streams. Raises `InputError` where there is none such.
+    `stream` is an SSRC (`0x1234abcd` or decimal) or a number in the list, from 1. `address` is the sender's. `side` is
+    `caller` or `callee` and selects what that side received: by the addresses of the published study's tunnel,
+    otherwise by who sent the first INVITE in the capture. Without any, all streams. Raises `InputError` if no stream
+    matches.
     """
     if stream is not None:
         return [_by_name(capture, stream)]
@@ -73,17 +74,17 @@ def choose_streams(
         address = _sender_to(capture, side)
     if address is None:
         if not capture.streams:
-            raise _none(capture, "no RTP stream in it")
+            raise _none(capture, "it has no RTP stream")
         return capture.streams
     sent = capture.sent_by(address)
     if not sent:
-        raise _none(capture, f"no RTP stream from {address} in it")
-    # A stray second SSRC is no second call: what a side received is the stream with the most packets.
+        raise _none(capture, f"it has no RTP stream from {address}")
+    # A stray second SSRC is not a second call: the side received the stream with the most packets.
     return sent[:1] if side is not None else sent
 
 
 def _sender_to(capture: Capture, side: str) -> str:
-    """The address that a side's packets come from."""
+    """The address from which a side's packets come."""
     if side not in SIDES:
         raise InputError(
             "choosing streams of", capture.source, f"there is no side {side!r}", "say caller or callee", field="side"
@@ -94,8 +95,7 @@ def _sender_to(capture: Capture, side: str) -> str:
     for message in capture.sip:
         if message.method == "INVITE" and not message.status:
             return message.destination if side == "caller" else message.source
-    happened = "no INVITE in it tells who called"
-    remedy = "give the sender's {address} instead"
+    happened, remedy = "it has no INVITE, so the caller is unknown", "give the sender's {address} instead"
     raise InputError("choosing streams of", capture.source, happened, remedy, field="side", related=("address",))
 
 
@@ -106,26 +106,26 @@ def _none(capture: Capture, happened: str) -> InputError:
     return InputError("choosing streams of", capture.source, happened, f"choose another ({held})")
 
 
-def _by_name(capture: Capture, name: str) -> Stream:
+def _by_name(capture: Capture, name: str) -> RtpStream:
     """The stream with this SSRC, or this number from 1."""
     try:
         number = int(name, 0)
     except ValueError as error:
-        happened = f"{name!r} is no number"
+        happened = f"{name!r} is not a number"
         raise InputError("choosing streams of", capture.source, happened, "give an SSRC or 1, 2 ...") from error
     for candidate in capture.streams:
         if candidate.ssrc == number:
             return candidate
     if 1 <= number <= len(capture.streams):
         return capture.streams[number - 1]
-    raise _none(capture, f"no stream {name} in it")
+    raise _none(capture, f"it has no stream {name}")
 
 
 def time_streams(
-    capture: Capture, streams: Sequence[Stream], *, spike_threshold_ms: float = SPIKE_MS
+    capture: Capture, streams: Sequence[RtpStream], *, spike_threshold_ms: float = SPIKE_MS
 ) -> list[StreamTiming]:
-    """The timing of these streams of a capture, in every definition."""
-    trips = round_trips(capture)
+    """The timing of these streams of a capture, by every definition."""
+    trips = rtcp_round_trips(capture)
     found = []
     for stream in streams:
         rtts = np.array([trip.rtt_ms for trip in trips if trip.answered_by == stream.flow.source])

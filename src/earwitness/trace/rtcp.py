@@ -1,9 +1,9 @@
-"""What the RTCP reports in one capture tell (RFC 3550 6.4): round-trip times, and what an end says it received.
+"""RTCP reports in one capture (RFC 3550 6.4): round-trip times, and what each end reports as received.
 
-A report says when the last sender report arrived (LSR) and how long ago (DLSR). Where a capture saw that sender report
-go and the answer come back, the difference less DLSR is the round trip from the capture to whoever answered: read on
-one clock, needing no agreement of clocks. Half of it is a one-way delay only if both ways are alike; it is called
-`half_rtt_ms`, never a one-way delay.
+A report says when the last sender report arrived (LSR) and how long ago that was (DLSR). If a capture contains both the
+sender report and the reply, their time difference minus DLSR is the round trip from the capture point to the replying
+end. It is measured on one clock and needs no clock synchronisation. Half of it equals the one-way delay only if both
+directions take equally long, so it is called `half_rtt_ms`, never a one-way delay.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ import numpy as np
 from earwitness.trace.bytewindow import window
 from earwitness.trace.capture import Capture
 from earwitness.trace.link_layer import Flow
-from earwitness.trace.streams import Stream
+from earwitness.trace.streams import RtpStream
 
 _SENDER_REPORT, _RECEIVER_REPORT = 200, 201
 _MAX_REPORTS = 100_000
-"""No capture of calls has more that matter."""
+"""Reports read per capture; no capture of calls needs more."""
 _MAX_COMPOUND = 32
-"""RTCP packets in one datagram that are looked at: a few are usual, and one of 65 kB may claim thousands."""
+"""RTCP packets read per datagram: a few are usual, but a 65 kB datagram may claim thousands."""
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """One round trip between the capturing host's side and an answering end."""
+    """One round trip between the capture point and the end that replied."""
 
     time_ns: int
-    """When the answer was captured."""
+    """When the reply was captured."""
     answered_by: str
-    """Address of the end that answered."""
+    """Address of the end that replied."""
     rtt_ms: float
 
     @property
     def half_rtt_ms(self) -> float:
-        """Half of the round trip: the one-way delay only if both directions take equally long."""
+        """Half of the round trip; equals the one-way delay only if both directions take equally long."""
         return self.rtt_ms / 2
 
 
 @dataclass(frozen=True)
 class _Report:
-    """What one RTCP packet (SR or RR) says that matters here."""
+    """The fields of one RTCP packet (SR or RR) that are used here."""
 
     sent: int | None
     """Middle 32 bits of the NTP time of a sender report."""
@@ -54,10 +54,10 @@ class _Report:
     """SSRC, packets lost so far and the highest sequence number (16 bits) of each report block."""
 
 
-def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
-    """The round trips that the RTCP in a capture tells, in order of time. Never raises.
+def rtcp_round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
+    """The round trips found in a capture's RTCP, in order of time. Never raises.
 
-    An answer from within the capturing host comes back in the time that it says it waited: those near 0 ms are such.
+    A reply from the capturing host itself takes almost no time on the wire and gives a round trip near 0 ms.
     """
     sent: dict[tuple[str, int], int] = {}
     found: list[RoundTrip] = []
@@ -67,7 +67,7 @@ def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
             if asked is None:
                 continue
             rtt_ns = time_ns - asked - waited * 1_000_000_000 // 65_536
-            # DLSR is in units of 15 us: less than nothing by that much is rounding.
+            # DLSR has a resolution of 15 us: a slightly negative result is rounding.
             if rtt_ns > -20_000:
                 found.append(RoundTrip(time_ns, flow.source, max(rtt_ns, 0) / 1e6))
         if report.sent is not None:
@@ -75,34 +75,34 @@ def round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
     return tuple(found)
 
 
-def missed_by_capture(capture: Capture, stream: Stream) -> float | None:
-    """What share, 0..1, of the packets that the receiving end reports to have received a capture does not have.
+def missed_by_capture(capture: Capture, stream: RtpStream) -> float | None:
+    """The share (0..1) of the packets which the receiver reports as received that are missing from the capture.
 
-    From that end's last report about the stream: up to its highest sequence number, so many packets came, and so many
-    are in the capture. None where there is no report. Never raises.
+    Uses the receiver's last report on the stream: the packets it received up to its highest sequence number, compared
+    with those in the capture. None if there is no report. Never raises.
     """
     trace = stream.trace
-    told = [
+    reported = [
         (lost, highest)
         for _, flow, report in _captured(capture)
         if flow.source == stream.flow.destination
         for ssrc, lost, highest in report.received
         if ssrc == trace.ssrc
     ]
-    if not told or not len(trace):
+    if not reported or not len(trace):
         return None
-    lost, highest = told[-1]
-    # The highest number as the trace extends it: the nearest one to the stream's last that has these 16 bits.
+    lost, highest = reported[-1]
+    # Extend the highest sequence number like the trace: the value nearest to the stream's last with these 16 bits.
     last = int(trace.sequence.max())
     last += (highest - last + 0x8000) % 0x10000 - 0x8000
-    # Both count a packet that came twice as two.
+    # Both sides count a duplicate as two packets.
     received = last - int(trace.sequence.min()) + 1 - lost
     captured = int(np.count_nonzero(trace.sequence <= last))
     return max(0.0, 1.0 - captured / received) if received > 0 else 0.0
 
 
 def _captured(capture: Capture) -> Iterator[tuple[int, Flow, _Report]]:
-    """Every report in a capture: when, on which flow, and what it says."""
+    """Every report in a capture: its time, its flow and its contents."""
     udp = capture.udp
     rows = np.flatnonzero(udp.captured >= 8)
     head = window(udp.data, udp.start[rows], 2)
@@ -118,7 +118,7 @@ def _captured(capture: Capture) -> Iterator[tuple[int, Flow, _Report]]:
 
 
 def _reports(data: bytes) -> Iterator[_Report]:
-    """The sender and receiver reports of a compound packet, as far as it was captured."""
+    """The sender and receiver reports in a compound packet, as far as it was captured."""
     at = 0
     for _ in range(_MAX_COMPOUND):
         if at + 8 > len(data):
@@ -135,16 +135,16 @@ def _reports(data: bytes) -> Iterator[_Report]:
                 places = [blocks + 24 * i for i in range(first & 0x1F)]
                 whole = [place for place in places if place + 24 <= min(end, len(data))]
                 pairs = [struct.unpack_from(">II", data, place + 16) for place in whole]
-                heard = [struct.unpack_from(">III", data, place) for place in whole]
+                blocks_received = [struct.unpack_from(">III", data, place) for place in whole]
                 yield _Report(
                     sent,
                     tuple((last, waited) for last, waited in pairs if last),
-                    tuple((ssrc, _signed_24(lost), highest & 0xFFFF) for ssrc, lost, highest in heard),
+                    tuple((ssrc, _signed_24(lost), highest & 0xFFFF) for ssrc, lost, highest in blocks_received),
                 )
         at = end
 
 
 def _signed_24(word: int) -> int:
-    """The cumulative number of packets lost: the low 24 bits, less than 0 where there were duplicates."""
+    """The cumulative number of packets lost: the low 24 bits, negative if there were duplicates."""
     lost = word & 0xFFFFFF
     return lost - 0x1000000 if lost & 0x800000 else lost

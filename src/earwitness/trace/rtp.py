@@ -1,4 +1,4 @@
-"""The RTP header (RFC 3550 5.1): one packet as a value, and many read at once."""
+"""The RTP header (RFC 3550 5.1): a single packet as a value, or many headers parsed at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ HEADER_BYTES = 12
 _FIXED = struct.Struct(">BBHII")
 
 
-class RtpError(ValueError):
-    """The bytes are not an RTP packet."""
+class MalformedPacket(ValueError):
+    """The bytes are no RTP or RTCP packet; the text says what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class RtpPacket:
     """One RTP packet. `RtpPacket.parse(bytes(packet)) == packet`.
 
     `extension` is the header extension's profile number and data (RFC 3550 5.3.1), the data a multiple of 4 bytes.
-    `padding` counts the padding bytes at the end, the count byte among them.
+    `padding` counts the padding bytes at the end, including the count byte.
     """
 
     payload_type: int
@@ -38,40 +38,40 @@ class RtpPacket:
 
     @staticmethod
     def parse(data: bytes) -> RtpPacket:
-        """Read one packet; raises `RtpError` where it is none, says what is wrong, and never reads past the end."""
+        """Parse one packet. Raises `MalformedPacket` with the reason if it is not RTP; never reads past the end."""
         if len(data) < HEADER_BYTES:
-            raise RtpError(f"{len(data)} bytes are too few for an RTP header")
+            raise MalformedPacket(f"{len(data)} bytes are too short for an RTP header")
         first, second, sequence, timestamp, ssrc = _FIXED.unpack_from(data)
         if first >> 6 != 2:
-            raise RtpError(f"RTP version {first >> 6} is not 2")
+            raise MalformedPacket(f"RTP version {first >> 6} is not 2")
         at = HEADER_BYTES + 4 * (first & 0x0F)
         if len(data) < at:
-            raise RtpError(f"{first & 0x0F} contributing sources do not fit in {len(data)} bytes")
+            raise MalformedPacket(f"{first & 0x0F} contributing sources do not fit in {len(data)} bytes")
         csrc = struct.unpack_from(f">{first & 0x0F}I", data, HEADER_BYTES)
         extension = None
         if first & 0x10:
             if len(data) < at + 4:
-                raise RtpError("the header extension is cut off")
+                raise MalformedPacket("the header extension is cut off")
             profile, words = struct.unpack_from(">HH", data, at)
             at += 4
             if len(data) < at + 4 * words:
-                raise RtpError(f"a header extension of {words} words does not fit in {len(data)} bytes")
+                raise MalformedPacket(f"a header extension of {words} words does not fit in {len(data)} bytes")
             extension = (profile, data[at : at + 4 * words])
             at += 4 * words
         padding = 0
         if first & 0x20:
             padding = data[-1]
             if not 0 < padding <= len(data) - at:
-                raise RtpError(f"{padding} bytes of padding do not fit in {len(data) - at}")
+                raise MalformedPacket(f"{padding} bytes of padding do not fit in {len(data) - at}")
         payload = data[at : len(data) - padding]
         return RtpPacket(
             second & 0x7F, sequence, timestamp, ssrc, payload, bool(second & 0x80), csrc, extension, padding
         )
 
     def __bytes__(self) -> bytes:
-        """The packet as it travels; raises `RtpError` where a field does not fit."""
+        """The packet in wire format. Raises `MalformedPacket` if a field is out of range."""
         if len(self.csrc) > 15 or not 0 <= self.payload_type < 128 or not 0 <= self.padding < 256:
-            raise RtpError("a field is outside its range")
+            raise MalformedPacket("a field is out of range")
         first = 0x80 | (0x20 if self.padding else 0) | (0x10 if self.extension else 0) | len(self.csrc)
         second = (0x80 if self.marker else 0) | self.payload_type
         try:
@@ -82,10 +82,10 @@ class RtpPacket:
             if self.extension:
                 profile, data = self.extension
                 if len(data) % 4:
-                    raise RtpError("a header extension is a whole number of 32-bit words")
+                    raise MalformedPacket("a header extension must be a whole number of 32-bit words")
                 parts.append(struct.pack(">HH", profile, len(data) // 4) + data)
         except struct.error as error:
-            raise RtpError(f"a field is outside its range: {error}") from error
+            raise MalformedPacket(f"a field is out of range: {error}") from error
         parts.append(self.payload)
         if self.padding:
             parts.append(bytes(self.padding - 1) + bytes([self.padding]))
@@ -96,9 +96,9 @@ class RtpPacket:
 class RtpHeaders:
     """The headers of many packets; arrays of shape (n,).
 
-    `looks_right` tells which rows are RTP by form: version 2, not RTCP, everything that the header announces fits
-    within the packet. `payload_at` counts from the datagram's payload; `payload_size` is on the wire, without padding
-    where the count of it was captured.
+    `looks_right` marks the rows that are well-formed RTP: version 2, not RTCP, and everything the header announces fits
+    within the packet. `payload_at` is an offset into the UDP payload; `payload_size` is the size on the wire without
+    padding, if the padding count was captured.
     """
 
     looks_right: Bool
@@ -112,14 +112,14 @@ class RtpHeaders:
 
 
 def is_rtcp(second_byte: U8) -> Bool:
-    """Whether the second byte of a version 2 packet makes it RTCP (RFC 5761 4: packet types 192 to 223)."""
+    """Whether the second byte of a version 2 packet marks it as RTCP (RFC 5761 4: packet types 192 to 223)."""
     return np.asarray((second_byte >= 192) & (second_byte <= 223))
 
 
 def parse_headers(data: U8, start: I64, captured: I32, length: I32) -> RtpHeaders:
-    """Read the RTP headers of datagrams whose payloads begin at `start`; all arrays (n,). Never raises.
+    """Parse the RTP headers of datagrams whose payloads begin at `start`; all arrays (n,). Never raises.
 
-    `captured` and `length` are the payload's bytes kept and on the wire.
+    `captured` and `length` are the payload bytes captured and on the wire.
     """
     fixed = window(data, start, HEADER_BYTES)
     first, second = fixed[:, 0], fixed[:, 1]
@@ -137,7 +137,7 @@ def parse_headers(data: U8, start: I64, captured: I32, length: I32) -> RtpHeader
     payload = np.maximum(length - size, 0)
     padded = right & ((first & 0x20) != 0)
     if padded.any():
-        # The count is the last byte: it can be read only where the snap length kept the whole packet.
+        # The count is the last byte, which is available only if the whole packet was captured.
         rows = np.flatnonzero(padded & (captured == length))
         count = window(data, start[rows] + captured[rows] - 1, 1)[:, 0].astype(np.int32)
         right[rows[(count == 0) | (count > payload[rows])]] = False

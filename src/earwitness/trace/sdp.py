@@ -1,7 +1,7 @@
-"""Just enough SIP (RFC 3261) and SDP (RFC 8866) to name the codecs and ports of the RTP in a capture.
+"""Just enough SIP (RFC 3261) and SDP (RFC 8866) to identify the codecs and ports of the RTP in a capture.
 
-A capture's messages are often cut by the snap length, so this reads what is there and expects nothing to be whole;
-a SIP library's strict parser refuses exactly those. It is not a SIP stack: the phone has one.
+Messages in a capture are often cut by the snap length, so this parser accepts incomplete ones; the strict parser of a
+SIP library would reject them. This is not a SIP stack; the phone has one.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 
 MOST_MESSAGE_BYTES = 2**15
-"""What is read of one message; a longer one is no call's."""
+"""Bytes read per message; no call sends longer ones."""
 MOST_SECTIONS = 4096
-"""Distinct audio descriptions that are kept of one capture."""
+"""Distinct audio descriptions kept per capture."""
 SIP_BEGINNINGS = (
     b"SIP/", b"INVI", b"ACK ", b"BYE ", b"CANC", b"REGI", b"OPTI", b"PRAC",
     b"SUBS", b"NOTI", b"PUBL", b"INFO", b"REFE", b"MESS", b"UPDA",
 )  # fmt: skip
-"""First four bytes of every request and response."""
+"""The first four bytes of every request and response."""
 _MOST_TEXT = 256
-"""Characters of a name or address that are kept."""
+"""Characters kept of a name or address."""
 _MOST_TYPES = 128
 
 _METHODS = (
@@ -41,7 +41,7 @@ _COMPACT = {
 
 @dataclass(frozen=True)
 class Encoding:
-    """One `a=rtpmap` (RFC 8866 6.6): what a payload type number means."""
+    """One `a=rtpmap` (RFC 8866 6.6): the meaning of a payload type number."""
 
     name: str
     clock_rate: int
@@ -49,8 +49,8 @@ class Encoding:
 
 
 @dataclass(frozen=True)
-class Media:
-    """One audio `m=` section: where its RTP is to be sent, and what the numbers mean."""
+class MediaDescription:
+    """One audio `m=` section: where to send its RTP, and the meaning of its payload types."""
 
     address: str
     port: int
@@ -61,9 +61,9 @@ class Media:
 
 @dataclass(frozen=True)
 class SipMessage:
-    """One SIP message of a capture: a request (`method`, `status` 0) or a response (`status`, its CSeq's method).
+    """One captured SIP message: a request (`method`, `status` 0) or a response (`status`, and the method of its CSeq).
 
-    `truncated` tells that the snap length cut it, so that headers and SDP may be missing.
+    `truncated`: the snap length cut the message, so headers and SDP may be missing.
     """
 
     time_ns: int
@@ -72,7 +72,7 @@ class SipMessage:
     method: str
     status: int
     call_id: str
-    media: tuple[Media, ...]
+    media: tuple[MediaDescription, ...]
     truncated: bool
 
 
@@ -85,14 +85,14 @@ def looks_like_sip(payload: bytes) -> bool:
 
 
 class SdpReader:
-    """The descriptions in one capture's messages: equal ones are one value, and their number has an end."""
+    """Parses the session descriptions in a capture. Identical ones share one value, and their number is limited."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Media, ...]] = {}
+        self._known: dict[str, tuple[MediaDescription, ...]] = {}
         self._room = MOST_SECTIONS
         self._left_out = 0
 
-    def read(self, body: str) -> tuple[Media, ...]:
+    def read(self, body: str) -> tuple[MediaDescription, ...]:
         """The audio sections of one description."""
         media = self._known.get(body)
         if media is None:
@@ -104,10 +104,10 @@ class SdpReader:
         return media
 
     def problems(self) -> list[CaptureProblem]:
-        """What was left out."""
+        """What was skipped."""
         if not self._left_out:
             return []
-        detail = f"{self._left_out} audio descriptions in SDP beyond the first {MOST_SECTIONS}; left out"
+        detail = f"{self._left_out} audio descriptions in SDP beyond the first {MOST_SECTIONS}; skipped"
         return [CaptureProblem(ProblemKind.UNSUPPORTED, detail)]
 
 
@@ -117,9 +117,9 @@ def parse_sip(
     source: str,
     destination: str,
     truncated: bool,
-    read_sdp: Callable[[str], Sequence[Media]] | None = None,
+    read_sdp: Callable[[str], Sequence[MediaDescription]] | None = None,
 ) -> SipMessage:
-    """Read what is there of one SIP message, its description with `read_sdp`. Never raises."""
+    """Parse as much of one SIP message as is there, its session description with `read_sdp`. Never raises."""
     text = payload.decode("utf-8", errors="replace")
     head, _, body = text.replace("\r\n", "\n").partition("\n\n")
     first, *lines = head.split("\n")
@@ -139,10 +139,10 @@ def parse_sip(
     return SipMessage(time_ns, source, destination, method[:_MOST_TEXT], status, call_id, media, truncated)
 
 
-def parse_sdp(body: str) -> list[Media]:
-    """The audio sections of a session description, as far as they go. Never raises."""
+def parse_sdp(body: str) -> list[MediaDescription]:
+    """The audio sections of a session description, which may be incomplete. Never raises."""
     session_address = ""
-    media: list[Media] = []
+    media: list[MediaDescription] = []
     current: _Section | None = None
     for raw in body.splitlines():
         key, equals, value = raw.strip().partition("=")
@@ -167,7 +167,7 @@ def parse_sdp(body: str) -> list[Media]:
 
 @dataclass
 class _Section:
-    """An `m=` section while it is being read."""
+    """An `m=` section being parsed."""
 
     address: str
     port: int
@@ -196,11 +196,11 @@ class _Section:
         elif name == "ptime":
             self.ptime_ms = _number(rest) or None
 
-    def done(self) -> Media:
-        return Media(self.address, self.port, self.payload_types, self.encodings, self.ptime_ms)
+    def done(self) -> MediaDescription:
+        return MediaDescription(self.address, self.port, self.payload_types, self.encodings, self.ptime_ms)
 
 
 def _number(text: str) -> int | None:
-    """A small decimal number, or None where it is none."""
+    """A small decimal number, or None if the text is not one."""
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None

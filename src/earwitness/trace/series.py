@@ -1,4 +1,4 @@
-"""Small numerical tools that every timing module uses."""
+"""Small numerical helpers shared by the timing modules."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NAN = float("nan")
 
 
 def quantiles(values: F64, *shares: float) -> list[float]:
-    """Quantiles of (n,) values by linear interpolation, as `numpy.quantile` gives them but several times quicker on
-    the small series of a call; NaN where there are no values.
+    """Quantiles of (n,) values by linear interpolation; the results of `numpy.quantile`, but several times faster on
+    the short series of a call. NaN if there are no values.
     """
     if not len(values):
         return [NAN] * len(shares)
@@ -28,14 +28,14 @@ def quantiles(values: F64, *shares: float) -> list[float]:
         below = int(position)
         above = min(below + 1, len(ordered) - 1)
         low, high = float(ordered[below]), float(ordered[above])
-        # Interpolated from the nearer end, as numpy does, so that equal neighbours give themselves exactly.
+        # Interpolate from the nearer end, as numpy does, so that two equal neighbours yield exactly their value.
         part = position - below
         found.append(high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part)
     return found
 
 
 def steps(values: NDArray[Any]) -> NDArray[Any]:
-    """From each of (n,) values to the next, (n - 1,): `numpy.diff` without its preparations, a quarter of the time."""
+    """Differences between successive values, (n - 1,): `numpy.diff` without its overhead, in a quarter of the time."""
     return np.asarray(values[1:] - values[:-1])
 
 
@@ -43,18 +43,18 @@ _MOST_SECONDS = 1_000_000_000
 
 
 def ticks_ns(ticks: I64, clock_rate: int) -> I64:
-    """Ticks (n,) of a clock as ns, rounded down, and 31 years at most: a tick times 1e9 does not always fit 64 bits."""
+    """Clock ticks (n,) in ns, rounded down and capped at 31 years, because ticks times 1e9 may overflow 64 bits."""
     seconds = ticks // clock_rate
     ns = seconds * 1_000_000_000 + (ticks - seconds * clock_rate) * 1_000_000_000 // clock_rate
     return np.where(np.abs(seconds) < _MOST_SECONDS, ns, np.sign(ticks) * _MOST_SECONDS * 1_000_000_000)
 
 
 @dataclass(frozen=True)
-class Arrivals:
-    """The packets of a trace that arrived, in order of arrival, with what the timing modules need of them; (n,) each.
+class ArrivalSeries:
+    """The packets of a trace that arrived, in order of arrival, with the values the timing modules need; (n,) each.
 
-    `advances`: whether the packet's sequence number is beyond all before it (neither reordered nor a duplicate).
-    `restarts`: whether the sender began its numbering anew at this packet; times before and after do not compare.
+    `advances`: whether the packet's sequence number exceeds all before it (neither reordered nor a duplicate).
+    `restarts`: whether the sender restarted its numbering at this packet; times before and after are not comparable.
     """
 
     sequence: I64
@@ -75,7 +75,7 @@ class Arrivals:
         return 1e3 * self.packet_ticks / self.clock_rate
 
 
-def arrivals(trace: Trace) -> Arrivals:
+def arrivals(trace: Trace) -> ArrivalSeries:
     """The packets that arrived."""
     here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
     sequence, timestamp, arrived = here.sequence, here.timestamp, here.arrived_ns
@@ -85,17 +85,17 @@ def arrivals(trace: Trace) -> Arrivals:
         highest = np.maximum.accumulate(sequence)
         advances[1:] = sequence[1:] > highest[:-1]
         for row in (np.flatnonzero(sequence[1:] - highest[:-1] > MAX_DROPOUT) + 1).tolist():
-            # A long outage keeps the timestamps in step with the clock; a new numbering does not.
+            # During a long outage the timestamps stay in step with the clock; after a restart they do not.
             ticks = abs(int(timestamp[row] - timestamp[row - 1]))
             outage = int(arrived[row] - arrived[row - 1]) * trace.clock_rate / 1e9
             restarts[row] = not 0.5 * outage <= ticks <= 2 * outage
-    return Arrivals(
+    return ArrivalSeries(
         sequence, timestamp, arrived, here.marker, advances, restarts, trace.clock_rate, _packet_ticks(here)
     )
 
 
 def _packet_ticks(trace: Trace) -> int:
-    """The usual step of the timestamp from one sequence number to the next; 20 ms where it cannot be seen."""
+    """The typical timestamp step between consecutive sequence numbers; 20 ms if none can be observed."""
     step = steps(trace.timestamp)[steps(trace.sequence) == 1]
     step = step[step > 0]
     if not len(step):

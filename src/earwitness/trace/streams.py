@@ -1,4 +1,4 @@
-"""RTP streams found among UDP datagrams, by form, by what SDP says, or because the caller says so."""
+"""Finds RTP streams among UDP datagrams: by header form, by SDP, or by the caller's options."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC, codec_name, main_payload_type
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
-from earwitness.trace.sdp import Encoding, Media, SipMessage
+from earwitness.trace.sdp import Encoding, MediaDescription, SipMessage
 
 MAX_STREAMS = 256
-"""No capture of calls holds more that anyone means; beyond it, streams are counted and left out."""
+"""Streams returned per capture; the rest are counted but skipped."""
 MOST_SOURCES = 16_384
-"""SSRCs on flows that are looked at; what merely has RTP's form can be another source in every packet."""
+"""SSRCs per flow examined; random data that looks like RTP can have a new SSRC in every packet."""
 _MIN_PACKETS = 3
 _NEAR = 16
-"""Steps of the sequence number that look like one stream going on."""
+"""Steps of the sequence number that count as consecutive packets of one stream."""
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What the user knows better than the capture.
+    """Facts from the user that override the capture.
 
-    `ports`: only flows from or to one of these UDP ports, and all that has RTP's form there. `ssrc`: only this one.
-    `payload_types`: what a number means, before SDP and static assignments. `clock_rate`: of every stream, Hz.
+    `ports`: only flows from or to these UDP ports, accepting everything there that looks like RTP. `ssrc`: only this
+    one. `payload_types`: meanings of payload type numbers, overriding SDP and static assignments. `clock_rate`: of
+    every stream, Hz.
     """
 
     ports: Collection[int] = ()
@@ -43,11 +44,11 @@ class StreamOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class RtpStream:
     """One RTP stream of a capture: packets of one SSRC on one flow.
 
-    `trace.arrived_ns` is when the capture saw each packet. `codec` is our name (`g711u`, `gsm` ...), empty where
-    unknown; `codec_from` tells how it is known: `option`, `sdp`, `static`, `guessed`, or `unknown`.
+    `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
+    empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
     """
 
     trace: Trace
@@ -76,7 +77,7 @@ def find_streams(
     options: StreamOptions,
     clock: str,
     source: str,
-) -> tuple[tuple[Stream, ...], list[CaptureProblem]]:
+) -> tuple[tuple[RtpStream, ...], list[CaptureProblem]]:
     """The RTP streams among datagrams, the one with the most packets first. Never raises."""
     media = _distinct(section for message in sip for section in message.media)
     rows = np.flatnonzero(headers.looks_right)
@@ -89,19 +90,19 @@ def find_streams(
     problems: list[CaptureProblem] = []
     count = len(distinct)
     if count > MOST_SOURCES:
-        detail = f"{count} sources of packets like RTP; the {MOST_SOURCES} with the most packets are looked at"
+        detail = f"{count} sources of RTP-like packets; only the {MOST_SOURCES} with the most packets are examined"
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
         rows, number, count = _with_most(rows, number)
     groups = _groups(number, count)
 
-    told_ports = {section.port for section in media}
-    told = [bool(options.ports) or flow.destination_port in told_ports for flow in found.flows]
+    announced_ports = {section.port for section in media}
+    announced = [bool(options.ports) or flow.destination_port in announced_ports for flow in found.flows]
     accepted: dict[int, list[I64]] = {}
     others: dict[int, list[I64]] = {}
     for group in groups:
         members = rows[group]
         flow = int(found.flow[members[0]])
-        sound = told[flow] or _goes_on(headers.sequence[members].astype(np.int64))
+        sound = announced[flow] or _is_continuous(headers.sequence[members].astype(np.int64))
         (accepted if sound else others).setdefault(flow, []).append(members)
 
     for flow, members_list in others.items():
@@ -113,19 +114,19 @@ def find_streams(
             strays = sum(len(members) for members in members_list[1:])
             detail = (
                 f"{found.flows[flow]}: {len(members_list) - 1} more SSRCs with {strays} packets"
-                f" beside the {len(members_list[0])} of 0x{int(headers.ssrc[members_list[0][0]]):08x}"
+                f" besides the {len(members_list[0])} of 0x{int(headers.ssrc[members_list[0][0]]):08x}"
             )
             problems.append(CaptureProblem(ProblemKind.STRAY_SSRC, detail))
     ordered = sorted((m for members_list in accepted.values() for m in members_list), key=len, reverse=True)
     if len(ordered) > MAX_STREAMS:
-        detail = f"{len(ordered)} RTP streams; the {MAX_STREAMS} with the most packets are read"
+        detail = f"{len(ordered)} RTP streams; only the {MAX_STREAMS} with the most packets are read"
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
     build = (_stream(found, headers, members, media, options, clock, source) for members in ordered[:MAX_STREAMS])
     return tuple(build), problems
 
 
 def _with_most(rows: I64, number: NDArray[np.int32]) -> tuple[I64, NDArray[np.int32], int]:
-    """Only the rows of the `MOST_SOURCES` groups with the most packets, these numbered anew."""
+    """Only the rows of the `MOST_SOURCES` groups with the most packets, renumbered."""
     most = np.sort(np.argsort(-np.bincount(number), kind="stable")[:MOST_SOURCES])
     anew = np.full(int(number.max()) + 1, -1, dtype=np.int32)
     anew[most] = np.arange(len(most), dtype=np.int32)
@@ -141,9 +142,9 @@ def _groups(number: np.ndarray, count: int) -> list[I64]:
     return np.split(order, np.searchsorted(number[order], np.arange(1, count)))
 
 
-def _distinct(sections: Iterable[Media]) -> list[Media]:
-    """The sections that say something new, in order: a call repeats its SDP, and a flood of it must not cost."""
-    seen: dict[object, Media] = {}
+def _distinct(sections: Iterable[MediaDescription]) -> list[MediaDescription]:
+    """The distinct sections, in order: a call repeats its SDP, and a flood of SDP must stay cheap."""
+    seen: dict[object, MediaDescription] = {}
     for section in sections:
         key = (section.address, section.port, section.payload_types, tuple(section.encodings.items()))
         seen.setdefault(key, section)
@@ -152,8 +153,8 @@ def _distinct(sections: Iterable[Media]) -> list[Media]:
     return list(seen.values())
 
 
-def _goes_on(sequence: I64) -> bool:
-    """Whether sequence numbers mostly step ahead by a little, as in RTP, and not in random data of RTP's form."""
+def _is_continuous(sequence: I64) -> bool:
+    """Whether sequence numbers mostly advance in small steps, as in RTP, unlike random data that looks like RTP."""
     if len(sequence) < _MIN_PACKETS:
         return False
     step = (sequence[1:] - sequence[:-1]) & 0xFFFF
@@ -164,18 +165,18 @@ def _stream(
     found: Datagrams,
     headers: RtpHeaders,
     members: I64,
-    media: Sequence[Media],
+    media: Sequence[MediaDescription],
     options: StreamOptions,
     clock: str,
     source: str,
-) -> Stream:
-    """One stream as a value."""
+) -> RtpStream:
+    """Build one stream."""
     notes: list[str] = []
     times = found.time_ns[members]
     if len(times) > 1 and (times[1:] < times[:-1]).any():
         members = members[np.argsort(times, kind="stable")]
         times = found.time_ns[members]
-        notes.append("the capture's packets were not in order of time; sorted")
+        notes.append("the capture's packets were not in time order; sorted")
     timestamp = extend(headers.timestamp[members], 32)
     flow = found.flows[int(found.flow[members[0]])]
     payload_type = headers.payload_type[members]
@@ -204,16 +205,16 @@ def _stream(
         source=source,
         notes=(*notes, *clock_notes),
     )
-    return Stream(trace, flow, main, codec_name(known), known, codec_from)
+    return RtpStream(trace, flow, main, codec_name(known), known, codec_from)
 
 
 def _encoding(
-    payload_type: int, flow: Flow, media: Sequence[Media], options: StreamOptions
+    payload_type: int, flow: Flow, media: Sequence[MediaDescription], options: StreamOptions
 ) -> tuple[Encoding | None, str]:
-    """What a payload type means on a flow, and how that is known."""
+    """The meaning of a payload type on a flow, and how it is known."""
     if payload_type in options.payload_types:
         return options.payload_types[payload_type], "option"
-    # The number is the choice of whoever receives (RFC 3264 5.1), so that side's SDP comes first.
+    # The receiver chooses the number (RFC 3264 5.1), so its SDP takes precedence.
     by_nearness = sorted(
         (section for section in media if payload_type in section.encodings),
         key=lambda s: (s.port != flow.destination_port, s.address != flow.destination, s.port != flow.source_port),
@@ -235,29 +236,29 @@ def _clock_rate(
     timestamp: I64,
     times: I64,
 ) -> tuple[int, list[str]]:
-    """The RTP clock in Hz, and what a reader should know of how it was found."""
+    """The RTP clock in Hz, and notes on how it was determined."""
     if options.clock_rate is not None:
-        return options.clock_rate, [f"RTP clock {options.clock_rate} Hz as given by option"]
+        return options.clock_rate, [f"RTP clock {options.clock_rate} Hz set by option"]
     if encoding is not None and codec_from != "guessed":
         return encoding.clock_rate, []
     measured = _measured_rate(timestamp, times)
     if encoding is not None and (measured is None or _near(measured, encoding.clock_rate)):
-        how = "unconfirmed: too short to measure" if measured is None else "its timestamps agree"
+        how = "unconfirmed: stream too short to measure" if measured is None else "its timestamps agree"
         guess = f"payload type {payload_type} guessed to be {encoding.name}/{encoding.clock_rate} ({how})"
         return encoding.clock_rate, [guess]
     nearest = None if measured is None else min(CLOCK_RATES, key=lambda rate: abs(math.log(measured / rate)))
     if nearest is not None and measured is not None and _near(measured, nearest):
-        return nearest, [f"payload type {payload_type} unknown; RTP clock {nearest} Hz by its timestamps"]
+        return nearest, [f"payload type {payload_type} unknown; RTP clock {nearest} Hz measured from its timestamps"]
     return 8000, [f"payload type {payload_type} unknown; RTP clock guessed to be 8000 Hz"]
 
 
 def _near(measured: float, rate: int) -> bool:
-    """Whether a measured clock can be this one: delays bend a short call, but clocks are factors apart."""
+    """Whether a measured clock matches this rate. Delay distorts a short call, but the rates are factors apart."""
     return abs(math.log(measured / rate)) < 0.25
 
 
 def _measured_rate(timestamp: I64, times: I64) -> float | None:
-    """The timestamps' advance over the arrival times, Hz; None where the stream is too short to tell."""
+    """The timestamps' advance over the arrival times, Hz; None if the stream is too short to measure."""
     seconds = float(times[-1] - times[0]) / 1e9
     ticks = float(timestamp[-1] - timestamp[0])
     return ticks / seconds if seconds >= 1.0 and ticks > 0 else None

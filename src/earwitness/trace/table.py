@@ -1,7 +1,7 @@
-"""A trace as a Parquet table: exact there and back, and it says what it is.
+"""A trace as a Parquet table: lossless both ways, and self-describing.
 
-Columns are the trace's; times that are `UNKNOWN` or `LOST` are null. What is one for the whole trace (clock rate,
-clocks, SSRC, source, notes, the layout's version) is JSON in the schema's metadata under `earwitness.trace`.
+Columns are the trace's; times that are `UNKNOWN` or `LOST` are null. Properties of the whole trace (clock rate, clocks,
+SSRC, source, notes, layout version) are JSON in the schema metadata under `earwitness.trace`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _COLUMNS = {
 
 
 def to_table(trace: Trace) -> pa.Table:
-    """The trace as an Arrow table, one row a packet; `payload` is there where the trace has payloads."""
+    """The trace as an Arrow table, one row per packet; it has a `payload` column if the trace has payloads."""
     columns: dict[str, Any] = {}
     for name, kind in _COLUMNS.items():
         values = getattr(trace, name)
@@ -54,11 +54,11 @@ def to_table(trace: Trace) -> pa.Table:
 
 
 def from_table(table: pa.Table, name: str = "table") -> Trace:
-    """The trace that `to_table` made a table of; raises `InputError` where it is none, of a newer layout, or holds what
-    no trace can (missing values, numbers out of `trace.bounds`)."""
+    """The trace in a table made by `to_table`. Raises `InputError` if it is not one, has a newer layout, or holds
+    invalid values (nulls, or numbers outside `trace.bounds`)."""
     metadata = (table.schema.metadata or {}).get(_KEY)
     if metadata is None:
-        raise InputError("reading the trace", name, "it is not a trace of Earwitness", "give a .trace.parquet file")
+        raise InputError("reading the trace", name, "it is not an Earwitness trace", "give a .trace.parquet file")
     try:
         about = json.loads(metadata)
         version = _whole_number(about, "version", most=1 << 31)
@@ -84,7 +84,7 @@ def from_table(table: pa.Table, name: str = "table") -> Trace:
 
 
 def write_trace(trace: Trace, path: str | Path) -> None:
-    """Write the trace as Parquet. Raises `EarwitnessError` where it cannot be written."""
+    """Write the trace as Parquet. Raises `EarwitnessError` if it cannot be written."""
     try:
         pq.write_table(to_table(trace), path, compression="zstd")
     except (OSError, pa.ArrowException) as error:
@@ -92,7 +92,7 @@ def write_trace(trace: Trace, path: str | Path) -> None:
 
 
 def read_trace(path: str | Path) -> Trace:
-    """Read a trace that `write_trace` wrote. Raises `InputError` where it cannot be read or is none."""
+    """Read a trace written by `write_trace`. Raises `InputError` if the file cannot be read or is not a trace."""
     return from_table(read_dictionaries(path, "reading the trace", "give a .trace.parquet file"), str(path))
 
 
@@ -105,7 +105,7 @@ def _whole_number(about: Any, name: str, *, most: int) -> int:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a text is {str(value)[:40]}")
+        raise TypeError(f"a string is {str(value)[:40]}")
     return value
 
 
@@ -114,12 +114,12 @@ def _column(table: pa.Table, name: str, kind: pa.DataType) -> Any:
     if name.endswith("_ns"):
         column = column.fill_null(UNKNOWN)
     if column.null_count:
-        raise ValueError(f"its column {name} lacks {column.null_count} values")
+        raise ValueError(f"its column {name} has {column.null_count} nulls")
     return np.array(column.to_numpy(zero_copy_only=False))
 
 
 def _binary(payloads: Payloads) -> pa.Array:
-    """Payload bytes as one Arrow binary array, packed without a Python object a packet."""
+    """Payload bytes as one Arrow binary array, built without a Python object per packet."""
     offsets = np.zeros(len(payloads) + 1, dtype=np.int64)
     np.cumsum(payloads.captured, out=offsets[1:])
     inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - payloads.start, payloads.captured)
@@ -131,7 +131,7 @@ def _binary(payloads: Payloads) -> pa.Array:
 
 def _payloads(column: pa.ChunkedArray) -> Payloads:
     if column.null_count:
-        raise ValueError(f"its column payload lacks {column.null_count} values")
+        raise ValueError(f"its column payload has {column.null_count} nulls")
     if pa.types.is_dictionary(column.type):
         return _shared_payloads(column)
     array = column.cast(pa.large_binary()).combine_chunks()
@@ -145,7 +145,7 @@ def _payloads(column: pa.ChunkedArray) -> Payloads:
 
 
 def _shared_payloads(column: pa.ChunkedArray) -> Payloads:
-    """Payloads of which equal ones are the same bytes, as the file has them."""
+    """Payloads where equal ones share the same bytes, as in the file."""
     start, captured, pieces, held = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int32)], [b""], 0
     for chunk in column.chunks:
         distinct = _payloads(pa.chunked_array([chunk.dictionary], type=chunk.type.value_type))

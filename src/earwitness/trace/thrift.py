@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, read without a schema: as much as the footer and page headers of Parquet need.
+"""Schema-less reader for Thrift's compact protocol, limited to what Parquet footers and page headers need.
 
 Source: "Thrift Compact protocol encoding" (github.com/apache/thrift, doc/specs/thrift-compact-protocol.md).
 """
@@ -15,11 +15,11 @@ _STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _M
 
 
 class BrokenThrift(ValueError):
-    """Bytes that are no struct in this encoding."""
+    """The bytes are not a valid struct in this encoding."""
 
 
 def read_struct(data: bytes, at: int = 0) -> tuple[Struct, int]:
-    """The struct that begins at `at`, and where it ends. Raises BrokenThrift."""
+    """The struct that begins at `at`, and the offset of its end. Raises BrokenThrift."""
     try:
         return _struct(data, at, 0)
     except IndexError:
@@ -55,18 +55,18 @@ def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[Any, int]:
     if kind == _BINARY:
         length, at = _varint(data, at)
         if length > len(data) - at:
-            raise BrokenThrift("a text in it is longer than the file")
+            raise BrokenThrift("a string in it is longer than the file")
         return data[at : at + length], at + length
     if kind in (_LIST, _SET):
         return _list(data, at, depth)
     if kind == _STRUCT:
         return _struct(data, at, depth + 1)
-    if kind in (_TRUE, _FALSE, _BYTE):  # a member of a list: a byte each
+    if kind in (_TRUE, _FALSE, _BYTE):  # as a list member: one byte each
         return data[at], at + 1
     if kind == _DOUBLE:
         if at + 8 > len(data):
             raise BrokenThrift("it ends in the middle of a number")
-        return float("nan"), at + 8  # nothing that is asked for is one
+        return float("nan"), at + 8  # no field read here is a double
     raise BrokenThrift(f"it has a field of kind {kind}")
 
 
@@ -76,7 +76,7 @@ def _list(data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
     count, kind = head >> 4, head & 15
     if count == 15:
         count, at = _varint(data, at)
-    # Each member takes a byte at least.
+    # Each member takes at least one byte.
     if count > len(data) - at:
         raise BrokenThrift("a list in it is longer than the file")
     members: list[Any] = []

@@ -1,7 +1,7 @@
-"""The timing of one received RTP stream, summed up: what a row of a data set holds, and more.
+"""Timing summary of one received RTP stream: the timing columns of a data set row, and more.
 
-Each figure has a series behind it, in the module that defines it: `jitter`, `gaps`, `bursts`, `loss`, `delay`.
-Clock drift between the two ends stays in jitter and delay variation: 50 ppm is 1.5 ms in 30 s.
+Each figure summarises a series from the module that defines it: `jitter`, `gaps`, `bursts`, `loss`, `delay`.
+Clock drift between the two ends is included in jitter and delay variation: 50 ppm is 1.5 ms in 30 s.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from earwitness.trace.model import UNKNOWN, Trace
 from earwitness.trace.series import NAN, arrivals, quantiles
 
 SPIKE_MS = 150.0
-"""The study's threshold of a delay spike."""
+"""The study's delay spike threshold."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What arrived and when, of one stream; units in the names, NaN where there is nothing to tell from."""
+    """The timing figures of one stream; units are in the names, NaN if there is no data."""
 
     packets_expected: int
     packets_received: int
@@ -46,28 +46,30 @@ class Timing:
     packet_ms: float
     """ptime as the timestamps step."""
     talkspurts: int
-    """Stretches between pauses of silence suppression, at least 1 where anything arrived."""
+    """Stretches between pauses of silence suppression, at least 1 if anything arrived."""
     pauses_total_s: float
     jitter_mean_ms: float
     jitter_median_ms: float
     jitter_p95_ms: float
     jitter_max_ms: float
+    jitter_range_ms: float
+    """Maximum less minimum: as the estimate is 0 at the first packet, the maximum of any stream that arrived."""
     jitter_iqr_ms: float
     jitter_std_dev_ms: float
     jitter_final_units: int
-    """RFC 3550 A.8 in RTP timestamp units after the last packet: what the last report would have said."""
+    """RFC 3550 A.8 in RTP timestamp units after the last packet: the value in a final report."""
     gap_mean_ms: float
     """Between consecutive arrivals, pauses included."""
     gap_max_with_pauses_ms: float
     gap_max_without_pauses_ms: float
-    """Likewise with the sender's pauses taken off; lost packets count."""
+    """The same minus the sender's pauses; lost packets count."""
     gap_max_ms: float
-    """Longest time between arrivals in excess of that between timestamps, plus one ptime: lateness alone."""
+    """Largest time between arrivals in excess of that between timestamps, plus one ptime: lateness alone."""
     spike_threshold_ms: float
     spikes_with_pauses: int
     spikes_without_pauses: int
     pdv_basis: str
-    """`sent` (sending times seen) or `timestamp` (sender taken to keep its own time)."""
+    """`sent` (sending times known) or `timestamp` (sender assumed to keep to its RTP clock)."""
     pdv_p50_ms: float
     pdv_p95_ms: float
     pdv_p99_ms: float
@@ -75,7 +77,7 @@ class Timing:
     bursts: int
     burst_within_ms: float
     burst_share_1: float
-    """Share of packets that arrived alone; likewise in bursts of 2, 3, 4, and 5 or more."""
+    """Share of packets that arrived alone; below, in bursts of 2, 3, 4, and 5 or more."""
     burst_share_2: float
     burst_share_3: float
     burst_share_4: float
@@ -84,7 +86,7 @@ class Timing:
     """From the last packet of a burst to the first of the next."""
     burst_gap_p95_ms: float
     owd_min_ms: float
-    """One-way delay, where one clock saw both ends."""
+    """One-way delay, if one clock stamped both ends."""
     owd_mean_ms: float
     owd_p50_ms: float
     owd_p95_ms: float
@@ -92,18 +94,18 @@ class Timing:
     owd_max_ms: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as plain values, in order."""
+        """The figures as plain values, in field order."""
         return dataclasses.asdict(self)
 
 
 def summarise(
     trace: Trace, *, spike_threshold_ms: float = SPIKE_MS, burst_within_ms: float = burst_series.WITHIN_MS
 ) -> Timing:
-    """All timing figures of one stream. Never raises on any trace, an empty one included."""
+    """All timing figures of one stream. Accepts any trace, including an empty one."""
     here = arrivals(trace)
     counts = loss(trace, here)
     jitter = jitter_ms(here)
-    lower, median, upper, jitter_p95, jitter_max = quantiles(jitter, 0.25, 0.5, 0.75, 0.95, 1.0)
+    least, lower, median, upper, jitter_p95, jitter_max = quantiles(jitter, 0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
     gaps = gap_series.gaps_ms(here)
     pauses = gap_series.pauses_ms(here)
     without = np.maximum(gaps - pauses, 0.0)
@@ -135,6 +137,7 @@ def summarise(
         jitter_median_ms=median,
         jitter_p95_ms=jitter_p95,
         jitter_max_ms=jitter_max,
+        jitter_range_ms=jitter_max - least,
         jitter_iqr_ms=upper - lower,
         jitter_std_dev_ms=_deviation(jitter),
         jitter_final_units=last_jitter_units(here),
@@ -169,12 +172,12 @@ def summarise(
 
 
 def _most(values: F64) -> float:
-    """The maximum, NaN where there is none."""
+    """The maximum, or NaN if there are no values."""
     return float(values.max()) if len(values) else NAN
 
 
 def _deviation(values: F64) -> float:
-    """Sample standard deviation, 0 of one value, NaN of none."""
+    """Sample standard deviation, 0 for one value, NaN for none."""
     if len(values) < 2:
         return 0.0 if len(values) else NAN
     return float(values.std(ddof=1))

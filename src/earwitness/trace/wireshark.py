@@ -1,13 +1,13 @@
-"""What Wireshark prints of an RTP stream (`tshark -z rtp,streams`, 4.0), by its definitions, which are not RFC 3550's.
+"""RTP stream figures as Wireshark computes them (`tshark -z rtp,streams`, 4.0). Its definitions differ from RFC 3550's.
 
-- Its jitter estimate is RFC 3550's, in ms and floating point; but packets with the marker bit, comfort noise (payload
-  types 13 and 19), the packet after comfort noise, and packets timestamped before the first one are left out of the
-  minimum, mean and maximum (the estimate itself goes through marked packets).
-- Its means divide by the number of *all* packets so far although some were left out, step by step, which weights what
-  came before each left-out packet a little more.
-- Lost is the last sequence number less the first, plus one, less the packets: a duplicate hides a loss, and the number
-  may be negative.
-- A clock of 44,100 or 11,025 Hz is taken as 44 or 11 ticks a ms.
+- The jitter estimate is RFC 3550's, in ms and floating point. But its minimum, mean and maximum exclude packets with
+  the marker bit, comfort noise (payload types 13 and 19), the packet after comfort noise, and packets timestamped
+  before the first one (the estimate itself is updated by marked packets).
+- Means divide by the number of *all* packets so far, although some were excluded, step by step; this gives slightly
+  more weight to what came before each excluded packet.
+- Lost is the last sequence number minus the first, plus one, minus the packets: a duplicate hides a loss, and the
+  number can be negative.
+- A clock of 44,100 or 11,025 Hz is taken as 44 or 11 ticks per ms.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class WiresharkFigures:
 
 
 def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> WiresharkFigures:
-    """The figures that Wireshark 4.0 gives for the packets of a trace that arrived, knowing its RTP clock.
+    """The figures that Wireshark 4.0 gives for the packets of a trace that arrived, when it knows the RTP clock.
 
-    `capture_started_ns` is the time of the capture's first packet, from which Wireshark counts: without it the figures
-    differ in their last bits, which shows where a printed digit is a tie.
+    `capture_started_ns` is the time of the capture's first packet, from which Wireshark counts. Without it the figures
+    differ in their last bits, which matters if a printed digit is a rounding tie.
     """
     here = trace.take(trace.arrived)
     n = len(here)
@@ -50,7 +50,7 @@ def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> Wi
         return WiresharkFigures(0, 0, 0.0, -1.0, 0.0, 0.0, -1.0, 0.0, 0.0)
     expected = int(here.sequence[-1] - here.sequence[0]) + 1
     lost = expected - n
-    # Behind the first timestamp (as far as 32 bits tell): such packets touch nothing but the count.
+    # Packets timestamped before the first one (modulo 32 bits) affect nothing but the count.
     in_time = ((here.timestamp - here.timestamp[0]) & 0xFFFF_FFFF) < 0x8000_0000
     rows = np.flatnonzero(in_time)
     started = int(here.arrived_ns[0]) if capture_started_ns is None else capture_started_ns
@@ -68,14 +68,14 @@ def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> Wi
 
 
 def _counts(here: Trace, rows: NDArray[np.int64]) -> Bool:
-    """Which of the packets after the first, among those in time, enter the statistics: (len(rows) - 1,)."""
+    """Which packets after the first, among those in `rows`, enter the statistics: (len(rows) - 1,)."""
     noise = np.isin(here.payload_type, COMFORT_NOISE)
     after_noise = np.concatenate(([False], noise[:-1]))
     return np.asarray(~(here.marker | noise | after_noise)[rows[1:]])
 
 
 def _figures(values: F64, counts: Bool, number: NDArray[np.int64]) -> tuple[float, float, float]:
-    """Minimum, Wireshark's mean, and maximum; `number` is how many packets came before each."""
+    """Minimum, Wireshark's mean, and maximum; `number` is the number of packets before each."""
     chosen = values[counts]
     if not len(chosen):
         return -1.0, 0.0, 0.0

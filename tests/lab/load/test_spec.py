@@ -78,4 +78,4 @@ def test_a_lab_with_a_load_serves_calls_that_take_it_as_it_is(call: CallPlan, se
 def test_a_lab_that_cannot_be_is_refused() -> None:
     for wrong in ({"load": "web:8"}, {"load": "web:8", "with_load": True, "with_tor": False}, {"relay_mbit": 0.3}):
         with pytest.raises(InputError):
-            LabPlan(**wrong)  # type: ignore[arg-type]
+            LabPlan(**wrong)

@@ -47,7 +47,7 @@ _AFTER_FAILURE_S = 1.0
 
 
 @dataclass(frozen=True)
-class Config:
+class LoadConfig:
     """What the clients are told."""
 
     load: str
@@ -94,7 +94,7 @@ class Client:
 class Clients:
     """All clients of a load over one tor."""
 
-    def __init__(self, config: Config, control: TorControl) -> None:
+    def __init__(self, config: LoadConfig, control: TorControl) -> None:
         self.carried = Carried()
         self._config = config
         self._control = control
@@ -200,7 +200,7 @@ async def _main() -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    config = Config(**json.loads(await commands.readline()))
+    config = LoadConfig(**json.loads(await commands.readline()))
     async with TorControl.connect(ControlAddress.parse(config.control)) as control:
         await control.configure("__LeaveStreamsUnattached", "1")
         clients = Clients(config, control)

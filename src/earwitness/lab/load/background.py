@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.events import Event, Listener, ignore
-from earwitness.lab.load.agent import Carried, Config
+from earwitness.lab.load.agent import Carried, LoadConfig
+from earwitness.lab.load.facts import LoadFacts
 from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
 from earwitness.netns.child import Child, ChildGone, JsonChild
 from earwitness.netns.host import Host
 from earwitness.tor.description import TorNetwork
-from earwitness.tor.select import CircuitRequest, choose
+from earwitness.tor.select import CircuitRequest, choose_relays
 
 PORT = 8080
 START_TIMEOUT_S = 45.0
@@ -84,7 +85,7 @@ class Background:
             )
         self = cls(spec, seed)
         relays = [
-            [relay.fingerprint for relay in choose(CircuitRequest(seed=_seed(seed, number)), lab.tor.relays)]
+            [relay.fingerprint for relay in choose_relays(CircuitRequest(seed=_seed(seed, number)), lab.tor.relays)]
             for number in range(spec.clients)
         ]
         client, server = lab.hosts[LOAD_CLIENT], lab.hosts[LOAD_SERVER]
@@ -103,7 +104,7 @@ class Background:
             stack.push_async_callback(agent.close, _STOP_TIMEOUT_S)
             followers = [asyncio.ensure_future(self._follow(child)) for child in (serving, agent)]
             stack.push_async_callback(self._end, agent, followers)
-            config = Config(str(spec), seed, str(tor.control), list(tor.socks), [server.address, PORT], relays)
+            config = LoadConfig(str(spec), seed, str(tor.control), list(tor.socks), [server.address, PORT], relays)
             with suppress(ChildGone):  # its end is noticed by who follows
                 agent.send(asdict(config))
             await self._flows()
@@ -224,25 +225,25 @@ class LoadMeter:
         self._before = load.carried
         self._begun_ns = time.monotonic_ns()
 
-    def summary(self) -> Mapping[str, Any]:
-        """For the record: see `earwitness.archive.record.CallRecord.load`."""
+    def facts(self) -> LoadFacts:
+        """What it carried until now, for the record."""
         before, after = self._before, self._load.carried
         seconds = max(0, after.at_ns - (before.at_ns or self._begun_ns)) / 1e9
         carried, pages = after.bytes - before.bytes, after.pages - before.pages
-        return {
-            "load": str(self._load.spec),
-            "seed": self._load.seed,
-            "clients": self._load.spec.clients,
-            "relay_mbit": self._relay_mbit or None,
-            "seconds": seconds,
-            "bytes": carried,
-            "mbit_s": carried * 8 / seconds / 1e6 if seconds else None,
-            "pages": pages,
-            "page_mean_s": (after.page_s - before.page_s) / pages if pages else None,
-            "downloads": after.downloads - before.downloads,
-            "failed": after.failed - before.failed,
-            "last_failure": after.last_failure if after.failed > before.failed else "",
-        }
+        return LoadFacts(
+            load=str(self._load.spec),
+            seed=self._load.seed,
+            clients=self._load.spec.clients,
+            relay_mbit=self._relay_mbit or None,
+            seconds=seconds,
+            bytes=carried,
+            mbit_s=carried * 8 / seconds / 1e6 if seconds else None,
+            pages=pages,
+            page_mean_s=(after.page_s - before.page_s) / pages if pages else None,
+            downloads=after.downloads - before.downloads,
+            failed=after.failed - before.failed,
+            last_failure=after.last_failure if after.failed > before.failed else "",
+        )
 
 
 def _seed(seed: int, number: int) -> int:

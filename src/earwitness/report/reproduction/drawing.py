@@ -13,11 +13,12 @@ from matplotlib.patheffects import Normal, Stroke
 
 from earwitness.analysis.statistics import ecdf
 from earwitness.arrays import F64
+from earwitness.path.registry import DIRECT, TOR
 from earwitness.report.style import GREY, Mark, path_style
 
 
 @dataclass(frozen=True)
-class Study:
+class FigureData:
     """What the figures are drawn from.
 
     `ends` is the tidy frame, `conditions` its conditions in order. `packets` are the ends of which single packets were
@@ -61,9 +62,9 @@ def condition_mark(group: pd.DataFrame) -> Mark:
     first = group.iloc[0]
     condition, path, hops = str(first["condition"]), str(first["path"]), int(first["hops"] or 0)
     if condition.startswith("Tor, "):
-        path = "tor"
+        path = TOR.name
     elif condition == "Non-Tor":
-        path = "direct"
+        path = DIRECT.name
     return replace(path_style(path, hops or None), label=condition)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from earwitness.archive.problems import ends_everything, reason
-from earwitness.report.reproduction.drawing import NotDrawn, Study
+from earwitness.report.reproduction.drawing import FigureData, NotDrawn
 from earwitness.report.reproduction.network import draw_jitter_cdf, draw_owd_box, draw_spikes, draw_throughput
 from earwitness.report.reproduction.quality import (
     draw_codec_box,
@@ -33,7 +33,7 @@ class Drawn:
     """A page wide, not a column."""
 
 
-def draw_figures(study: Study, folder: Path) -> tuple[list[Drawn], list[tuple[str, str]]]:
+def draw_figures(study: FigureData, folder: Path) -> tuple[list[Drawn], list[tuple[str, str]]]:
     """Draw every figure that the study has data for into `folder`; returns them and (title, reason) of the others.
 
     One that cannot be drawn of these data (more places than a page has room for) does not end the others.
@@ -54,7 +54,7 @@ def draw_figures(study: Study, folder: Path) -> tuple[list[Drawn], list[tuple[st
     return drawn, not_drawn
 
 
-FIGURES: tuple[tuple[str, str, Callable[[Study], tuple[Figure, str]]], ...] = (
+FIGURES: tuple[tuple[str, str, Callable[[FigureData], tuple[Figure, str]]], ...] = (
     ("pesq-cdf", "PESQ with and without Tor", draw_pesq_cdf),
     ("codec-box", "PESQ by codec", draw_codec_box),
     ("jitter-cdf", "Mean jitter", draw_jitter_cdf),

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from earwitness.analysis.statistics import correlate
 from earwitness.arrays import F64
 from earwitness.report.reproduction.drawing import (
+    FigureData,
     NotDrawn,
-    Study,
     box,
     cdf,
     counts_text,
@@ -26,7 +26,7 @@ CELLS_KBIT_S = 50 * 514 * 8 / 1000
 """One Tor cell of 514 bytes (tor-spec 3) each 20 ms: what a call takes of a circuit, kbit/s."""
 
 
-def draw_jitter_cdf(study: Study) -> tuple[Figure, str]:
+def draw_jitter_cdf(study: FigureData) -> tuple[Figure, str]:
     """How unevenly packets arrive: the distribution of each call's mean jitter."""
     drawing, axes = figure()
     counts = []
@@ -45,7 +45,7 @@ def draw_jitter_cdf(study: Study) -> tuple[Figure, str]:
     return drawing, f"Every end measured, nothing cut: {counts_text(counts)}."
 
 
-def draw_spikes(study: Study) -> tuple[Figure, str]:
+def draw_spikes(study: FigureData) -> tuple[Figure, str]:
     """Delay spikes against mean jitter: as the study counted them, and with the pauses in the speech taken out."""
     groups = list(study.packet_groups("gaps_150ms"))
     if not groups:
@@ -74,7 +74,7 @@ def draw_spikes(study: Study) -> tuple[Figure, str]:
     )
 
 
-def draw_owd_box(study: Study) -> tuple[Figure, str]:
+def draw_owd_box(study: FigureData) -> tuple[Figure, str]:
     """Half the round trip of calls, beside half of Tor Metrics' circuit latency."""
     boxes: list[tuple[str, F64, Mark]] = []
     for condition, group, mark in study.packet_groups("rtcp_rtt_ms"):
@@ -117,7 +117,7 @@ def _by_site(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield str(site), days
 
 
-def draw_throughput(study: Study) -> tuple[Figure, str]:
+def draw_throughput(study: FigureData) -> tuple[Figure, str]:
     """Tor Metrics' throughput, against what one call needs."""
     if study.metrics_throughput is None:
         raise NotDrawn("no Tor Metrics throughput table in this study")

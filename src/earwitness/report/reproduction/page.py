@@ -7,8 +7,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from earwitness.archive.staging import write_atomically
 from earwitness.report.reproduction.result import Reproduction
 from earwitness.report.reproduction.text import (
@@ -19,6 +17,7 @@ from earwitness.report.reproduction.text import (
     rows_text,
     verdict_text,
 )
+from earwitness.report.templates import template
 from earwitness.version import __version__
 
 TABLE_TITLES = {
@@ -43,16 +42,9 @@ TABLE_TITLES = {
 }
 
 
-def write_page(path: Path, result: Reproduction) -> Path:
+def write_reproduction_page(path: Path, result: Reproduction) -> Path:
     """Write the page; every text is escaped, every figure a PNG within it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent.parent / "assets"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("reproduction.html.j2").render(
+    text = template("reproduction.html.j2").render(
         version=__version__,
         sources=result.sources,
         counts=result.counts(),

@@ -10,8 +10,8 @@ from matplotlib.patches import Patch
 from earwitness.analysis.statistics import correlate
 from earwitness.published.methods import ends_completed
 from earwitness.report.reproduction.drawing import (
+    FigureData,
     NotDrawn,
-    Study,
     box,
     cdf,
     counts_text,
@@ -20,12 +20,12 @@ from earwitness.report.reproduction.drawing import (
     note,
     share_axis,
 )
-from earwitness.report.style import Mark, codec_style, figure, panels, plain
+from earwitness.report.style import Mark, codec_style, figure, panels, without_formulas
 
 MAX_PLACES = 12
 
 
-def draw_pesq_cdf(study: Study) -> tuple[Figure, str]:
+def draw_pesq_cdf(study: FigureData) -> tuple[Figure, str]:
     """How good calls sound: the distribution of MOS-LQO in each condition."""
     drawing, axes = figure()
     counts, failed = [], []
@@ -43,7 +43,7 @@ def draw_pesq_cdf(study: Study) -> tuple[Figure, str]:
     return drawing, f"Ends scored: {counts_text(counts)}. Left out, score 0.00 (failed): {', '.join(failed)}."
 
 
-def draw_codec_box(study: Study) -> tuple[Figure, str]:
+def draw_codec_box(study: FigureData) -> tuple[Figure, str]:
     """MOS-LQO by codec and condition: median, quartiles, and the 5th and 95th percentile."""
     groups = [(c, ends_completed(g), m) for c, g, m in study.groups("mos_lqo")]
     codecs = [
@@ -62,7 +62,7 @@ def draw_codec_box(study: Study) -> tuple[Figure, str]:
                     axes, scores, position + (turn - (len(groups) - 1) / 2) * 0.8 / len(groups), 0.7 / len(groups), mark
                 )
         counts.append((condition, len(group)))
-    axes.set_xticks(range(len(codecs)), [plain(codec_style(c).label) for c in codecs])
+    axes.set_xticks(range(len(codecs)), [without_formulas(codec_style(c).label) for c in codecs])
     axes.set(ylim=(1, 4.6), ylabel="MOS-LQO (P.862.1)", xlim=(-0.5, len(codecs) - 0.5))
     axes.grid(axis="x", visible=False)
     axes.legend(
@@ -75,7 +75,7 @@ def draw_codec_box(study: Study) -> tuple[Figure, str]:
     )
 
 
-def draw_place_cdf(study: Study) -> tuple[Figure, str]:
+def draw_place_cdf(study: FigureData) -> tuple[Figure, str]:
     """MOS-LQO by pair of places, a panel each."""
     groups = [(c, ends_completed(g), m) for c, g, m in study.groups("mos_lqo")]
     sizes = pd.concat([g["place"] for _, g, _ in groups]).value_counts() if groups else pd.Series(dtype=int)
@@ -91,7 +91,9 @@ def draw_place_cdf(study: Study) -> tuple[Figure, str]:
             scores = group[group["place"] == place]["mos_lqo"]
             if len(scores) > 1:
                 cdf(panel, scores, mark)
-        panel.set(xlim=(1, 4.6), ylim=(0, 1.02), title=plain(str(place)), xticks=(1, 2, 3, 4), yticks=(0, 0.5, 1))
+        panel.set(
+            xlim=(1, 4.6), ylim=(0, 1.02), title=without_formulas(str(place)), xticks=(1, 2, 3, 4), yticks=(0, 0.5, 1)
+        )
         panel.tick_params(labelleft=position % columns == 0, labelbottom=position + columns >= len(places))
     for panel in axes[len(places) :]:
         panel.remove()
@@ -107,7 +109,7 @@ def draw_place_cdf(study: Study) -> tuple[Figure, str]:
     return drawing, f"Completed ends by pair of places (caller – callee).{left}"
 
 
-def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
+def draw_pesq_jitter(study: FigureData) -> tuple[Figure, str]:
     """MOS-LQO against the standard deviation of jitter, with each codec's median along it."""
     groups = [(c, g[(g["mos_lqo"] > 0) & (g["jitter_sd_ms"] > 0)]) for c, g, _ in study.groups("jitter_sd_ms", 10)]
     groups = [(condition, group) for condition, group in groups if len(group) >= 10]
@@ -138,7 +140,7 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
         panel.set_xscale("log")
         panel.set(ylim=(1, 4.6), xlim=(low, high), xlabel="standard deviation of jitter, ms")
         panel.set_title(
-            f"{plain(str(condition))}, n = {found.n:,}\n"
+            f"{without_formulas(str(condition))}, n = {found.n:,}\n"
             f"r = {found.pearson:.2f}, ρ = {found.spearman:.2f}, τ = {found.kendall:.2f}",
             fontsize=7,
         )
@@ -146,7 +148,10 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
     for panel in axes[1:]:
         panel.tick_params(labelleft=False)
     axes[0].set_ylabel("MOS-LQO (P.862.1)")
-    handles = [axes[0].plot([], [], **line_with_points(mark), label=plain(mark.label))[0] for mark in codecs.values()]
+    handles = [
+        axes[0].plot([], [], **line_with_points(mark), label=without_formulas(mark.label))[0]
+        for mark in codecs.values()
+    ]
     drawing.legend(handles=handles, loc="outside upper center", ncols=max(1, min(len(handles), 5)))
     return drawing, (
         "Grey: ends (darker: more), or single ends where there are few. Lines: each codec's median over eighths of its"
@@ -154,7 +159,7 @@ def draw_pesq_jitter(study: Study) -> tuple[Figure, str]:
     )
 
 
-def draw_hops(study: Study) -> tuple[Figure, str]:
+def draw_hops(study: FigureData) -> tuple[Figure, str]:
     """A hop fewer: quality and jitter over circuits of different length."""
     groups = [(c, g, m) for c, g, m in study.groups("mos_lqo") if int(g["hops"].iloc[0] or 0) > 0]
     if len({int(group["hops"].iloc[0]) for _, group, _ in groups}) < 2:

@@ -21,9 +21,9 @@ from earwitness.published.reproduction import Finding, metrics_numbers, reproduc
 from earwitness.published.row_check import check_rows
 from earwitness.published.suspect_batches import doubtful_batches, without_doubtful
 from earwitness.published.tidy import Ends, read_ends, tidy_rows
-from earwitness.report.reproduction.drawing import Study
+from earwitness.report.reproduction.drawing import FigureData
 from earwitness.report.reproduction.figures import draw_figures
-from earwitness.report.reproduction.page import write_page
+from earwitness.report.reproduction.page import write_reproduction_page
 from earwitness.report.reproduction.result import Reproduction
 from earwitness.report.reproduction.text import numbers_markdown
 
@@ -62,7 +62,7 @@ def reproduce(
     numbers = [] if ours else _numbers(ends, packets, throughput, resamples, seed)
     everything = pd.concat([ends.frame, sample], ignore_index=True) if len(sample) else ends.frame
     tables = _tables(everything, everything if ours else packets, resamples, seed)
-    study = Study(
+    study = FigureData(
         everything,
         tuple(Ends(everything, ()).conditions),
         packets=packets,
@@ -163,5 +163,5 @@ def _write(result: Reproduction) -> Reproduction:
     files.append(markdown)
     files.extend(path for figure in result.figures for path in figure.files)
     finished = Reproduction(**{**result.__dict__, "files": tuple(files)})
-    page = write_page(finished.out / _PAGE, finished)
+    page = write_reproduction_page(finished.out / _PAGE, finished)
     return Reproduction(**{**finished.__dict__, "files": (*files, page)})

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames
+from earwitness.looks import Look
+from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame, most_frames
+from earwitness.speech.codecs.kind import CodecKind, Impairment
 from earwitness.speech.codecs.native import checked_frame
 
 Law = Literal["u", "a"]
@@ -141,3 +143,32 @@ class G711:
         """Frames of 80 bytes (10 ms)."""
         whole = min(len(payload) - len(payload) % FRAME_SAMPLES, _MOST_BYTES)
         return [payload[at : at + FRAME_SAMPLES] for at in range(0, whole, FRAME_SAMPLES)]
+
+
+_G113 = "ITU-T G.113 Appendix I: G.711"
+_CONCEALED = Impairment(0.0, 25.1, f"{_G113} with packet loss concealment")
+_BARE = Impairment(0.0, 4.3, f"{_G113} without packet loss concealment")
+
+
+def _impairment(_codec: Codec, concealed: bool) -> Impairment:
+    return _CONCEALED if concealed else _BARE
+
+
+MU_LAW = CodecKind(
+    name="g711u",
+    summary="G.711 mu-law, 64 kbit/s",
+    usage="g711u",
+    make=lambda _options: G711("u"),
+    look=Look("G.711 μ-law", "blue"),
+    impairment=_impairment,
+    encoding_takes_ns=50_000,
+)
+A_LAW = CodecKind(
+    name="g711a",
+    summary="G.711 A-law, 64 kbit/s",
+    usage="g711a",
+    make=lambda _options: G711("a"),
+    look=Look("G.711 A-law", "sky", "dash-dot-dot", "plus", "grid"),
+    impairment=_impairment,
+    encoding_takes_ns=50_000,
+)

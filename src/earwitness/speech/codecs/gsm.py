@@ -11,7 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from earwitness.arrays import Pcm
+from earwitness.looks import Look
 from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames
+from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
@@ -92,3 +94,16 @@ class Gsm:
         """Frames of 33 bytes (20 ms)."""
         whole = min(len(payload) - len(payload) % FRAME_BYTES, _MOST_BYTES)
         return [payload[at : at + FRAME_BYTES] for at in range(0, whole, FRAME_BYTES)]
+
+
+_IMPAIRMENT = Impairment(20.0, 31.7, f"Ie: ITU-T G.113 Appendix I, GSM 06.10; Bpl: {ESTIMATED}")
+
+GSM = CodecKind(
+    name="gsm",
+    summary="GSM 06.10 full rate, 13 kbit/s",
+    usage="gsm",
+    make=lambda _options: Gsm(),
+    look=Look("GSM 06.10", "vermilion", "dashed", "square", "slashes"),
+    impairment=lambda _codec, _concealed: _IMPAIRMENT,
+    encoding_takes_ns=120_000,
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -17,7 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from earwitness.arrays import Pcm
+from earwitness.looks import Look
+from earwitness.options import Option
 from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames
+from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment, Offer
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
@@ -218,3 +221,29 @@ def _terminated(bits: int, size: int) -> bytes:
 @lru_cache(maxsize=1)
 def _lookahead() -> int:
     return sum(_SpeexState(side, _library()).control(_GET_LOOKAHEAD) for side in ("encoder", "decoder"))
+
+
+def _make(options: Mapping[str, float]) -> Speex:
+    return Speex(int(options.get("quality", Speex.quality)), int(options.get("complexity", Speex.complexity)))
+
+
+def _offered(offer: Offer) -> Speex | None:
+    if not offer.is_of(Speex()):
+        return None
+    return Speex() if offer.payload_type is None else Speex(payload_type=offer.payload_type)
+
+
+_IMPAIRMENT = Impairment(12.6, 23.2, f"quality 5: {ESTIMATED}")
+
+SPEEX = CodecKind(
+    name="speex",
+    summary="Speex narrowband, 11 kbit/s at quality 5",
+    usage="speex[:QUALITY][,complexity=0-10]",
+    make=_make,
+    look=Look("Speex", "purple", "dotted", "diamond", "crosses"),
+    options=(Option("quality", range(11), bare=True), Option("complexity", range(11))),
+    impairment=lambda _codec, _concealed: _IMPAIRMENT,
+    offered=_offered,
+    encoding_takes_ns=400_000,
+    has_own_concealment=True,
+)

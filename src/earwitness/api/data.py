@@ -1,0 +1,227 @@
+"""A data set in a notebook: opened, compared, heard again through other buffers, asked in SQL, and reported."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from earwitness.api.needing import needs
+from earwitness.events import Listener, ignore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from earwitness.archive.dataset import Dataset
+    from earwitness.archive.problems import Problem
+    from earwitness.replay.blame_calls import BlamedCalls
+    from earwitness.replay.whatif import WhatIf
+
+    Data: TypeAlias = Dataset | str | Path
+    """A data set: open, or its directory."""
+
+DEFAULT_CALLS = 24
+"""Calls that a report shows in full: about 250 kB each with sound."""
+
+
+def open_dataset(directory: str | Path) -> Dataset:
+    """Open a data set: what `ew.place_calls`, `ew.run_study` and every `--out` of the command line make.
+
+    `rows()` is a table with a row a call and direction (docs/data-dictionary.md); `for call in data` goes through the
+    calls, and `data[call_id]` is one of them: `call.record`, `call.trace(direction)`, `call.heard(direction)`,
+    `call.ledger(direction)`, with the direction `to_callee` or `to_caller`.
+
+    Raises:
+        EarwitnessError: there is none, it is damaged, or a later version wrote it.
+    """
+    needs("open_dataset", "data")
+    from earwitness.archive.dataset import Dataset
+
+    return Dataset.open(directory)
+
+
+def compare(
+    data: Data | pd.DataFrame,
+    by: str = "path",
+    measures: Sequence[str] | None = None,
+    *,
+    resamples: int = 2000,
+    seed: int = 1,
+    any_instrument: bool = False,
+) -> pd.DataFrame:
+    """Compare calls that differ in one thing only: a row a pair of levels and measure.
+
+    Args:
+        data: a data set, its directory, or its rows (as `Dataset.rows()` gives them, filtered as you like).
+        by: `path`, `codec`, `places`, `speech`, `phone`, `load`, `link`, `buffer` or `concealment`.
+        measures: columns of the rows, `completed` or `acceptable`; by default the ones that matter most.
+        resamples, seed: of the bootstrap over pairs of places; the same seed gives the same intervals.
+        any_instrument: use calls that this machine measured badly, too.
+
+    Returns:
+        `a`, `b`, `measure`, `pairs`, `places`, `mean_a`, `mean_b`, `difference` (b less a) with its 95 % interval
+        `low`..`high`, `d_z` (Cohen's d of the pairs), `b_higher` (share of pairs), `left_out`, `note`.
+
+    Raises:
+        EarwitnessError: no such axis or measure, or no two calls differ in that alone.
+    """
+    needs("compare", "data")
+    import pandas as pd
+
+    from earwitness.analysis.paired import COMPARED, Difference
+    from earwitness.analysis.paired import compare as compare_rows
+
+    rows = data if isinstance(data, pd.DataFrame) else open_dataset(directory_of(data)).rows()
+    found = compare_rows(rows, by, measures or COMPARED, resamples=resamples, seed=seed, any_instrument=any_instrument)
+    columns = [field.name for field in dataclasses.fields(Difference)]
+    return pd.DataFrame([one.to_dict() for one in found], columns=columns)
+
+
+def what_if(
+    data: Data,
+    buffers: Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    reference: str | Path | None = None,
+    captures: str | Path | None = None,
+    calls: int | None = None,
+    workers: int = 1,
+    on_event: Listener = ignore,
+    seed: int = 1,
+) -> WhatIf:
+    """Hear all calls of a data set again, each through every one of these jitter buffers, and score them.
+
+    Args:
+        data: a data set or its directory.
+        buffers: such as `["fixed:60", "adaptive"]`; by default a wide choice, with the oracle as the bound.
+        out: folder where finished replays are kept, so that a second run goes on; by default whatif in the data set.
+        reference: the speech of calls that have none beside them, as imported ones.
+        captures: the folder that was imported, to read each phone's own playing clock off its capture.
+        calls: only the first so many calls.
+        workers: processes that work at the same time; the result does not depend on it.
+        on_event: called as work goes on, with what has been done of how much; `print` will do.
+        seed: of the intervals' resampling.
+
+    Returns:
+        `calls`, a row a call, direction and buffer; `summary`, a row a path, codec and buffer; `left_out`.
+
+    Raises:
+        EarwitnessError: no such buffer, or nothing that can be heard. See docs/whatif.md.
+    """
+    needs("what_if", "data")
+    from earwitness.netns.workers import pool
+    from earwitness.replay.whatif import DEFAULT_BUFFERS
+    from earwitness.replay.whatif import what_if as hear_again
+
+    with pool(workers) as executor:
+        return hear_again(
+            directory_of(data),
+            buffers or DEFAULT_BUFFERS,
+            out=_path(out),
+            reference=reference,
+            captures=_path(captures),
+            calls=calls,
+            executor=executor,
+            on_event=on_event,
+            seed=seed,
+        )
+
+
+def blame_dataset(
+    data: Data,
+    buffer: str | None = None,
+    *,
+    out: str | Path | None = None,
+    reference: str | Path | None = None,
+    captures: str | Path | None = None,
+    calls: int | None = None,
+    workers: int = 1,
+    on_event: Listener = ignore,
+    seed: int = 1,
+) -> BlamedCalls:
+    """Which cause took how much of the MOS-LQO of every call of a data set.
+
+    `buffer`: the jitter buffer to hear through; by default the one that each call was heard with. `out` is by default
+    the folder blame in the data set; the other arguments are those of `ew.what_if`.
+
+    Returns:
+        `calls`, a row a call and direction with `blame_codec` ... `blame_misalignment`; `summary`, a row a path, codec
+        and buffer; `left_out`.
+
+    Raises:
+        EarwitnessError: no such buffer, or nothing that can be heard. See docs/whatif.md.
+    """
+    needs("blame_dataset", "data")
+    from earwitness.netns.workers import pool
+    from earwitness.replay.blame_calls import blame_dataset as blame_calls
+
+    with pool(workers) as executor:
+        return blame_calls(
+            directory_of(data),
+            buffer=buffer,
+            out=_path(out),
+            reference=reference,
+            captures=_path(captures),
+            calls=calls,
+            executor=executor,
+            on_event=on_event,
+            seed=seed,
+        )
+
+
+def query(data: Data, sql: str) -> pd.DataFrame:
+    """Ask a data set a question in SQL (as DuckDB has it); nothing in it can be changed by that.
+
+    Tables: `calls` (a row a call and direction), `packets`, `frames`, `truth`, and of a study `planned` and `attempts`.
+    What could not be read is in `attrs["problems"]` of the answer.
+
+    Raises:
+        EarwitnessError: there is no such data set, or with DuckDB's word on the question.
+    """
+    needs("query", "query")
+    import pandas as pd
+
+    from earwitness.study.query import query as ask
+
+    answer = ask(directory_of(data), sql)
+    frame = pd.DataFrame(answer.rows, columns=list(answer.columns))
+    frame.attrs["problems"] = list(answer.problems)
+    return frame
+
+
+def write_report(
+    data: Data,
+    out: str | Path | None = None,
+    *,
+    calls: int | None = DEFAULT_CALLS,
+    figures: str | Path | None = None,
+    on_event: Listener = ignore,
+) -> Path:
+    """Write the report of a data set, one HTML file with the sound in it, and return its path.
+
+    `out`: by default report.html in the data set. `calls`: how many are shown in full; None: all. `figures`: a folder
+    for figures for a paper (PDF and PNG). `on_event` is called at each stage; `print` will do.
+
+    Raises:
+        EarwitnessError: there is no such data set, or a file cannot be written.
+    """
+    needs("write_report", "report")
+    from earwitness.report.figures import write_figures
+    from earwitness.report.html import write_report as write_page
+
+    problems: list[Problem] = []
+    directory = directory_of(data)
+    page = write_page(directory, out, calls=calls, on_event=on_event, problems=problems)
+    if figures is not None:
+        write_figures(directory, figures, problems)
+    return page
+
+
+def directory_of(data: Data) -> Path:
+    """Where a data set is, which may be given open or by its directory."""
+    return Path(data) if isinstance(data, str | Path) else data.path
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)

@@ -1,0 +1,146 @@
+"""The process in which a lab runs for a notebook: a request on its standard input, events on its standard output.
+
+    python -m earwitness.api.lab_process OWNER < request.json
+
+A lab needs namespaces of its own, which a process can enter only while it has a single thread; a notebook has many, and
+an event loop that runs. So this process is started for each request, runs itself again inside a sandbox or the lab that
+is up, and ends when it is interrupted or its owner (a process id) is gone: in order, with what was measured stored.
+
+The request names the calls (`{"calls": [plan, ...]}`) or the study (`{"study": file}`), the data set (`out`) and what
+is recorded as the `command`. Each line of output is a JSON object: `{"event": type, "fields": {...}}` of
+`earwitness.events`, `{"call_id": id}` as a call is stored, `{"unstored": error}` for one that could not be,
+`{"error": error}` where nothing more can be done, and of a study `{"ending": [why, detail]}`. An error is
+`[kind, tried, on, happened, remedy]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from earwitness.archive.dataset import Dataset, FolderGone
+from earwitness.archive.stored import StoredCall
+from earwitness.call.lab_needs import lab_plan_for
+from earwitness.call.lab_network import LabNetwork
+from earwitness.call.plan import CallPlan
+from earwitness.call.run import run_calls
+from earwitness.errors import EarwitnessError, InputError
+from earwitness.events import CallStageReached, Event, Notice, Progress, StageReached, WarningGiven
+from earwitness.lab.plan import LabPlan
+from earwitness.lab.session import lab_for, rerun_in_lab
+from earwitness.netns import syscalls, termination
+from earwitness.netns.sandbox import in_sandbox
+from earwitness.study.ending import Ending, StopRequest
+from earwitness.study.events import CallFinished, StudyOpened
+from earwitness.study.file import StudyFile, read_study_file
+from earwitness.study.folder import StudyFolder
+from earwitness.study.memory import use_little_memory
+from earwitness.study.session import lab_plan_of, run_in_lab
+
+
+def main() -> int:
+    """Do what is asked for; the exit code says only whether it was told to end."""
+    termination.obey()
+    if not in_sandbox():
+        syscalls.die_with_parent(signal.SIGTERM)
+        if os.getppid() != int(sys.argv[1]):
+            return 1
+    try:
+        request = json.load(sys.stdin)
+        os.lseek(sys.stdin.fileno(), 0, os.SEEK_SET)  # the same file is read again inside
+        return _run_study(request) if "study" in request else _place_calls(request)
+    except EarwitnessError as error:
+        _emit(error=_plain(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return termination.exit_code()
+
+
+def _place_calls(request: Mapping[str, Any]) -> int:
+    plans = [CallPlan.from_dict(plan) for plan in request["calls"]]
+    lab_plan = lab_plan_for(plans)
+    if not in_sandbox():
+        return rerun_in_lab(lab_plan, own=any(plan.inject is not None and plan.inject.kills_a_relay for plan in plans))
+    termination.run(_calls(plans, lab_plan, Path(request["out"]), tuple(request["command"])))
+    return 0
+
+
+async def _calls(plans: list[CallPlan], lab_plan: LabPlan, out: Path, command: tuple[str, ...]) -> None:
+    with Dataset.open_or_create(out) as dataset:
+        async with lab_for(lab_plan, _pass_on) as lab:
+            running = run_calls(plans, LabNetwork(lab), dataset, command=command, on_event=_pass_on)
+            async with contextlib.aclosing(running):
+                async for call_id, ended in running:
+                    if isinstance(ended, StoredCall):
+                        _emit(call_id=call_id)
+                        continue
+                    _emit(unstored=_plain(ended))
+                    if isinstance(ended, FolderGone):
+                        break  # so it is for all calls
+
+
+def _run_study(request: Mapping[str, Any]) -> int:
+    file = read_study_file(Path(request["study"]))
+    if not in_sandbox():
+        return rerun_in_lab(lab_plan_of(file.study))
+    use_little_memory()
+    try:
+        ending = termination.run(_study(file, Path(request["out"]), tuple(request["command"])))
+    except asyncio.CancelledError:  # stopped before the first call
+        return termination.exit_code()
+    _emit(ending=[str(ending.why), ending.detail])
+    return 0
+
+
+async def _study(file: StudyFile, out: Path, command: tuple[str, ...]) -> Ending:
+    """Run it; told to end, it finishes the calls on the air, and told again it stores them as interrupted."""
+    stop, this = StopRequest(), asyncio.current_task()
+    folder: StudyFolder | None = None
+
+    def ask() -> None:
+        stop.ask()
+        if stop.now.is_set() and not stop.busy and this is not None:
+            this.cancel()
+
+    def on_event(event: Event) -> None:
+        nonlocal folder
+        if isinstance(event, StudyOpened):
+            folder = event.folder
+        elif isinstance(event, CallFinished) and folder is not None:
+            states = folder.journal.states()
+            done = sum(state.state in ("done", "failed") for state in states)
+            how = event.stored.record.outcome_detail or str(event.stored.record.outcome)
+            _pass_on(Progress(done, len(states), f"{event.call.arm}, {event.call.plan.codec}: {how}"))
+        else:
+            _pass_on(event)
+
+    with termination.on_word_to_end(ask):
+        return await run_in_lab(file, out, stop=stop, on_event=on_event, command=command)
+
+
+def _pass_on(event: Event) -> None:
+    if isinstance(event, StageReached | CallStageReached | Notice | Progress | WarningGiven):
+        _emit(event=type(event).__name__, fields=dataclasses.asdict(event))
+
+
+def _plain(error: EarwitnessError) -> list[str]:
+    kind = "input" if isinstance(error, InputError) else ""
+    return [kind, error.tried, error.on, error.happened, error.remedy]
+
+
+def _emit(**event: Any) -> None:
+    """One event; where nobody reads any more, nobody minds."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), json.dumps(event).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

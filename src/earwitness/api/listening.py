@@ -1,0 +1,199 @@
+"""One direction of a call: its timing, what a phone plays of it, the score, and what took the quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from earwitness.api.needing import needs
+from earwitness.arrays import Pcm
+from earwitness.ear.base import JitterBuffer
+from earwitness.ear.hear import Heard
+from earwitness.ear.hear import hear as hear_trace
+from earwitness.ear.listen import choose_stream, codec_of_stream, listen
+from earwitness.errors import InputError
+from earwitness.replay.blame import Blame
+from earwitness.replay.blame import blame as blame_heard
+from earwitness.score.listening import Listening
+from earwitness.score.listening import listen as score_sounds
+from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.registry import codec as codec_named
+from earwitness.speech.reference import Speech, speech, speech_names
+from earwitness.speech.wav import read_wav, resample
+from earwitness.trace.capture import Capture, read_capture
+from earwitness.trace.model import Trace
+from earwitness.trace.report import choose_streams, time_streams
+from earwitness.trace.streams import RtpStream
+from earwitness.trace.timing import SPIKE_MS, Timing, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Packets: TypeAlias = Trace | RtpStream | Capture | str | Path
+"""What can be heard: a trace, a stream of a capture, or a whole capture (read, or as a file)."""
+
+AnySound: TypeAlias = Heard | Speech | tuple[Pcm, int] | str | Path
+"""What was heard, speech, (samples, sample rate in Hz), a sound file, or the name of speech that ships."""
+
+DEFAULT_BUFFER = "pjmedia"
+"""That of the published study's phones."""
+
+
+def timing(packets: Trace | RtpStream, *, spike_threshold_ms: float = SPIKE_MS) -> Timing:
+    """When the packets of one stream arrived, summed up: jitter, gaps, spikes, bursts, loss, delay variation.
+
+    A gap longer than `spike_threshold_ms` is a spike. Units are in the names of the fields; NaN where there is nothing
+    to tell from. Never raises, on an empty trace neither. Definitions: RFC 3550 A.8, RFC 5481; docs/timing.md.
+    """
+    trace = packets.trace if isinstance(packets, RtpStream) else packets
+    return summarise(trace, spike_threshold_ms=spike_threshold_ms)
+
+
+def time_capture(
+    capture: Capture | str | Path,
+    *,
+    side: str | None = None,
+    address: str | None = None,
+    stream: int | str | None = None,
+    spike_threshold_ms: float = SPIKE_MS,
+) -> pd.DataFrame:
+    """The timing of every RTP stream of a capture: a row a stream, the columns of `earwitness timing --json`.
+
+    `side` (`caller` or `callee`) chooses what that side received, `address` what that address sent, `stream` one by its
+    SSRC or its number from 1. Columns that begin with `published_` and `wireshark_` are those definitions of the same.
+
+    Raises:
+        EarwitnessError: the file is no capture, or there is no such stream.
+    """
+    needs("time_capture", "data")
+    import pandas as pd
+
+    read = _capture(capture)
+    chosen = choose_streams(read, side=side, address=address, stream=None if stream is None else str(stream))
+    found = time_streams(read, chosen, spike_threshold_ms=spike_threshold_ms)
+    return pd.DataFrame([one.to_dict() for one in found])
+
+
+def hear(
+    packets: Packets,
+    codec: Codec | str | None = None,
+    buffer: JitterBuffer | str = DEFAULT_BUFFER,
+    *,
+    to: str | None = None,
+    concealment: str | None = None,
+    reference: Speech | str | Path | None = None,
+    seed: int = 0,
+) -> Heard:
+    """What a phone with this jitter buffer would have played: the sound, and what became of every frame.
+
+    Args:
+        packets: a trace; a stream of a capture; or a capture, of which the stream that its phone received is heard.
+        codec: such as `opus:24000,fec=1`. Needed for a trace; a capture mostly says it itself.
+        buffer: `fixed:MS`, `adaptive[:MS]`, `pjmedia` or `oracle:MS`.
+        to: in a capture, the address of the phone whose ear it is.
+        concealment: `silence`, `repeat`, `wsola`, `codec`, `fec` or `pjmedia`; by default the buffer's own.
+        reference: what was said. Needed only where a capture cut the packets: they are made again from it.
+        seed: of the comfort noise, which is all that is random.
+
+    Returns:
+        `audio` (n,) int16 at `sample_rate` Hz, `ledger` (a table, a row a frame), `shares` (played, late, lost ...),
+        `mouth_to_ear_mean_ms`, `playout_delay_mean_ms`. The same arguments give the same bytes. See docs/ear.md.
+
+    Raises:
+        EarwitnessError: no such codec or buffer, nothing arrived, or the packets are not of this codec.
+    """
+    return _listened(packets, codec, buffer, to=to, concealment=concealment, reference=reference, seed=seed)[0]
+
+
+def score(reference: AnySound, degraded: AnySound) -> Listening:
+    """Score what was heard against what was said with PESQ (ITU-T P.862, P.862.1).
+
+    Both may be what `ew.hear` or `ew.speech` gave, (samples (n,) int16, sample rate in Hz), or a sound file; the
+    reference also the name of speech that ships. They are compared at the lower of their rates; from 16 kHz on wideband
+    PESQ (P.862.2) is computed too.
+
+    Returns:
+        `mos_lqo` 1.02..4.55; `mos_lqo_wb` or None; `pesq` with the raw score and the delay in ms that PESQ found.
+
+    Raises:
+        EarwitnessError: a sound is too short, too long or silent, or a file cannot be read. See docs/scores.md.
+    """
+    got, rate = _sound(degraded, 8000)
+    said, said_rate = _sound(reference, rate)
+    lower = min(rate, said_rate)
+    return score_sounds(resample(said, said_rate, lower), resample(got, rate, lower), lower)
+
+
+def blame(
+    packets: Packets,
+    reference: Speech | str | Path,
+    codec: Codec | str | None = None,
+    buffer: JitterBuffer | str = DEFAULT_BUFFER,
+    *,
+    to: str | None = None,
+) -> Blame:
+    """Which cause took how much of one direction's MOS-LQO: codec, loss, lateness, concealment and others.
+
+    The call is replayed with one cause after the other put back. `reference` is what was said; the other arguments are
+    those of `ew.hear`.
+
+    Returns:
+        `parts`, MOS-LQO a cause (negative: it helped), which sum to `whole`; `sentence`, the same in words.
+
+    Raises:
+        EarwitnessError: as `ew.hear`; or a replay cannot be scored. See docs/whatif.md.
+    """
+    heard, known = _listened(packets, codec, buffer, to=to, reference=reference)
+    return blame_heard(heard, known, _said(reference, known))
+
+
+def _listened(
+    packets: Packets,
+    codec: Codec | str | None,
+    buffer: JitterBuffer | str,
+    *,
+    to: str | None = None,
+    concealment: str | None = None,
+    reference: Speech | str | Path | None = None,
+    seed: int = 0,
+) -> tuple[Heard, Codec]:
+    """What was heard, and the codec that it was heard with."""
+    asked = codec if codec is None or isinstance(codec, str) else codec.spec
+    if isinstance(packets, Trace | RtpStream):
+        if to is not None:
+            raise InputError("listening at", to, "a stream has one receiver", "give the whole capture, or leave it out")
+        if isinstance(packets, RtpStream):
+            trace, known = packets.trace, codec_of_stream(packets, asked)
+        elif asked is None:
+            raise InputError("listening to", packets.source or "a trace", "its codec is not known", "give the codec")
+        else:
+            trace, known = packets, codec_named(asked)
+        said = None if reference is None else _said(reference, known)
+        return hear_trace(trace, known, buffer, concealment=concealment, reference=said, seed=seed), known
+    capture = _capture(packets)
+    known = choose_stream(capture, to=to, codec=asked).codec
+    said = None if reference is None else _said(reference, known)
+    (heard,) = listen(capture, [buffer], reference=said, to=to, codec=asked, concealment=concealment, seed=seed)
+    return heard, known
+
+
+def _capture(capture: Capture | str | Path) -> Capture:
+    return capture if isinstance(capture, Capture) else read_capture(capture)
+
+
+def _said(reference: Speech | str | Path, codec: Codec) -> Pcm:
+    """What was said, (n,) at the codec's rate."""
+    if isinstance(reference, Speech):
+        return resample(reference.samples, reference.sample_rate, codec.sample_rate)
+    return speech(reference, codec.sample_rate).samples
+
+
+def _sound(sound: AnySound, rate: int) -> tuple[Pcm, int]:
+    """The samples and their rate; speech that ships is taken at `rate`."""
+    if isinstance(sound, Heard):
+        return sound.audio, sound.sample_rate
+    if isinstance(sound, str | Path) and str(sound) in speech_names():
+        sound = speech(sound, rate)
+    if isinstance(sound, Speech):
+        return sound.samples, sound.sample_rate
+    return read_wav(sound) if isinstance(sound, str | Path) else sound

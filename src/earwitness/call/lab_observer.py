@@ -1,0 +1,105 @@
+"""What the lab knows of one call (its emulator, processes, load, ground truth), and the faults that it causes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from earwitness.call.self_check import EmulatorLateness
+from earwitness.errors import EarwitnessError
+from earwitness.lab.lab import Lab
+from earwitness.lab.load.background import Background, LoadMeter, StandingLoad
+from earwitness.lab.load.facts import LoadFacts
+from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
+from earwitness.lab.plan import pair_names
+from earwitness.path.base import OpenPath
+from earwitness.path.registry import known_path
+
+
+class LatenessWatch:
+    """How late the emulator was during each of several calls at once; its own statistics are of one period only."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._worst: dict[object, EmulatorLateness | None] = {}
+
+    def begin(self, call: object) -> None:
+        """A call begins now."""
+        self._read()
+        self._worst[call] = None
+
+    def end(self, call: object) -> EmulatorLateness | None:
+        """Since the call began; None if no packet went, or it had not begun.
+
+        Where other calls began or ended meanwhile, the worst of the periods between.
+        """
+        self._read()
+        return self._worst.pop(call, None)
+
+    def _read(self) -> None:
+        lateness = self._lab.emulator.statistics(reset=True)["lateness"]
+        if lateness["packets"]:
+            for call, worst in self._worst.items():
+                so_far = worst or EmulatorLateness(0.0, 0.0)
+                self._worst[call] = EmulatorLateness(
+                    max(so_far.p99_ms, float(lateness["p99_ms"])), max(so_far.max_ms, float(lateness["max_ms"]))
+                )
+
+
+class LabObserver:
+    """The `earwitness.call.network.LabFacts` of the calls of one pair."""
+
+    def __init__(self, lab: Lab, pair: int, lateness: LatenessWatch) -> None:
+        self._lab, self._pair, self._lateness = lab, pair, lateness
+        self._asked = LoadSpec()
+        self._meter: LoadMeter | None = None
+
+    def begin_load(self, asked: LoadSpec, load: Background | StandingLoad | None) -> None:
+        """The load that is on the way from now on, in the turn of a call; None: there is none, whatever was asked."""
+        self._asked = asked
+        self._meter = None if load is None else LoadMeter(load, self._lab.plan.relay_mbit or 0.0)
+
+    def begin_lateness(self) -> None:
+        """A call begins now."""
+        self._lateness.begin(self)
+
+    def load(self) -> LoadFacts:
+        """What the lab's relays carried besides, in the turn of the call."""
+        return LoadFacts(load=str(self._asked)) if self._meter is None else self._meter.facts()
+
+    def lateness(self) -> EmulatorLateness | None:
+        """How late packets left the emulator since the call began; None where none left."""
+        return self._lateness.end(self)
+
+    def processes(self, opened: OpenPath) -> Mapping[str, int]:
+        """The tors that its cells pass: the caller's, the relays', and where it is an onion service the callee's."""
+        relays = opened.circuit.relays
+        if not relays:
+            return {}
+        kind = known_path(opened.name)
+        ends = [opened.caller, opened.callee] if kind is not None and kind.tor_at_callee else [opened.caller]
+        names = [*(end.host.name for end in ends), *(relay.nickname for relay in relays)]
+        return {name: self._lab.tor.pids[name] for name in names if name in self._lab.tor.pids}
+
+    def write_truth(self, since_ns: int, out: Path) -> None:
+        """The emulator's log since then: every packet between any two hosts of the lab but those of other pairs."""
+        truth = self._lab.truth(since_ns=since_ns)
+        # The load's own ends are no part of the call; what it does between relays is.
+        others = [name for name in (LOAD_CLIENT, LOAD_SERVER) if name in self._lab.hosts]
+        pairs = range(1, self._lab.plan.pairs + 1)
+        others += [name for pair in pairs if pair != self._pair for name in pair_names(pair)]
+        if others:
+            truth = truth[~truth["source"].isin(others) & ~truth["destination"].isin(others)]
+        truth.to_parquet(out, index=False, compression="zstd")
+
+    def lose_relay(self, nickname: str) -> None:
+        """Kill the tor of a relay of the private network."""
+        pid = self._lab.tor.pids.get(nickname)
+        if pid is None:
+            raise EarwitnessError("killing relay", nickname, "it is not one of this lab's", "choose one that is")
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return

@@ -1,0 +1,113 @@
+"""What a path says of itself, for the record of its call. Times are in ms unless a name says otherwise."""
+
+# ruff: noqa: RUF009 -- `fact`, `sparse` and `others` make a dataclass field, as `field` does
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from earwitness.facts import LABEL, MS_RANGE, fact, others, sparse
+from earwitness.path.probe import RoundTrips, Throughput
+from earwitness.tor.relays import Relay
+from earwitness.tor.select import CircuitRequest
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One relay of the circuit."""
+
+    nickname: str = fact("Name the relay gives itself", longest=LABEL)
+    fingerprint: str = fact("Identity, 40 hexadecimal digits", default="")
+    address: str = fact("IP address", default="")
+    place: str = fact("City", longest=LABEL, default="")
+    country: str = fact("Country", longest=LABEL, default="")
+
+    @classmethod
+    def of(cls, relay: Relay) -> Hop:
+        """What the consensus says of a relay, as far as a record keeps it."""
+        return cls(relay.nickname, relay.fingerprint, relay.address, relay.place, relay.country)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitFacts:
+    """The circuit that carried the call, first hop first. Without Tor it has no relays."""
+
+    id: str = fact("Circuit id at the caller's tor (control-spec CIRC events)", default="")
+    relays: tuple[Hop, ...] = fact("Relays, guard first", default=())
+
+    def __str__(self) -> str:
+        return " > ".join(f"{relay.nickname}@{relay.place}" for relay in self.relays)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamFacts:
+    """One TCP stream of the path."""
+
+    stream_id: int | None = sparse("At the caller's tor")
+    circuit_id: str | None = sparse("Circuit that tor says the stream is on")
+    source_port: int | None = sparse("TCP port from which it was opened at the SOCKS port")
+    connect_ms: float | None = sparse("Time until it was connected", MS_RANGE)
+    greeting_ms: float | None = sparse("Round trip of the first datagram through it", MS_RANGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowCounts:
+    """Datagrams of one flow at one end."""
+
+    sent: int = fact("Datagrams handed to the stream", default=0)
+    received: int = fact("Datagrams that came out of the stream", default=0)
+    dropped_queue_full: int = fact("Datagrams dropped as the stream took no more", default=0)
+    dropped_no_stream: int = fact("Datagrams dropped as the stream was not open", default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwarderCounts:
+    """What one end's forwarder counted."""
+
+    flows: Mapping[str, FlowCounts] | None = sparse("By flow: sip, rtp, rtcp, other")
+    ignored: Mapping[str, int] | None = sparse("Packets that are no UDP datagram, by kind")
+    strangers: int | None = sparse("Connections that did not prove to be of this path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThroughputFacts:
+    """What the path carried in one direction."""
+
+    bytes: int = fact("Bytes after the first piece")
+    seconds: float = fact("Time in which they arrived", MS_RANGE)
+    kbit_s: float | None = fact("The rate, 1,000 bits a second", (0.0, 1e12), default=None)
+
+    @classmethod
+    def of(cls, measured: Throughput) -> ThroughputFacts:
+        """What was measured, with its rate."""
+        return cls(bytes=measured.bytes, seconds=measured.seconds, kbit_s=measured.kbit_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathFacts:
+    """What an open path knows of itself. A path has the facts of its kind only."""
+
+    path_setup_ms: float | None = sparse("Time to open the path, as the path measured it", MS_RANGE)
+    interface: str | None = sparse("Network device that the phones' datagrams take")
+    streams: Mapping[str, StreamFacts] | None = sparse("By flow: the streams that carry the datagrams")
+    streams_open_ms: float | None = sparse("Time to open them", MS_RANGE)
+    forwarders: Mapping[str, ForwarderCounts] | None = sparse("By end: what the forwarders counted")
+    circuit_request: CircuitRequest | None = sparse("The circuit asked for")
+    circuit_build_ms: float | None = sparse("Time to build the circuit", MS_RANGE)
+    circuit_kept: bool | None = sparse("Whether the circuit stood already, of an earlier call")
+    verify_ms: float | None = sparse("Time to check that each stream is on the circuit", MS_RANGE)
+    relay_nodelay: bool | None = sparse("Whether relays had TCP_NODELAY set")
+    tunnel_up_ms: float | None = sparse("Time until both ends of the tunnel were up", MS_RANGE)
+    security: str | None = sparse("How the tunnel was protected: none, static, tls", longest=LABEL)
+    tunnel_nodelay: bool | None = sparse("Whether the tunnel's TCP connection had TCP_NODELAY set")
+    bridged: bool | None = sparse("Whether the tunnel's connection left a sandbox by way of a relay of ours")
+    openvpn: str | None = sparse("Version of OpenVPN")
+    cipher: str | None = sparse("Cipher of the tunnel's data channel")
+    publish_ms: float | None = sparse("Time until the onion service's descriptor was published", MS_RANGE)
+    descriptor_uploads: int | None = sparse("Directories that took the descriptor")
+    single_onion: bool | None = sparse("Whether the service did not hide where it is")
+    rendezvous: str | None = sparse("Nickname of the rendezvous point")
+    rtt: RoundTrips | None = sparse("Round trips of probes before the call")
+    throughput: Mapping[str, ThroughputFacts] | None = sparse("By direction: what the path carried after the call")
+    others: Mapping[str, Any] = others("Facts of a path that this version does not know")

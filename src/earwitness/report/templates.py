@@ -1,0 +1,26 @@
+"""What pages are made of: the package's templates and assets. Everything that is put into a page is escaped."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+
+
+def asset(name: str) -> str:
+    """A text file of the package's assets."""
+    return files("earwitness.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+@cache
+def template(name: str) -> Template:
+    """A template, compiled once, which takes longer than filling it in. A name that it is not given is an error."""
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )

@@ -1,0 +1,64 @@
+"""Traces written as patterns: speech coded by a real codec, and when its packets arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earwitness.speech.codecs.base import Codec, encode_packets
+from earwitness.trace.model import LOST, Payloads, Trace
+
+MS = 1_000_000
+START_NS = 5_000_000_000
+
+
+def voice(seconds: float = 2.0, rate: int = 8000) -> NDArray[np.int16]:
+    """A buzz with a moving pitch and loudness, which every codec takes for speech."""
+    t = np.arange(round(seconds * rate)) / rate
+    pitch = 120 + 30 * np.sin(2 * np.pi * 1.3 * t)
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    buzz = sum(np.sin(k * phase) / k for k in range(1, 12))
+    return np.asarray(6000 * buzz * (0.6 + 0.4 * np.sin(2 * np.pi * 2.1 * t)), dtype=np.int16)
+
+
+def packets(codec: Codec, samples: NDArray[np.int16]) -> list[bytes]:
+    """The codec's packets of these samples."""
+    return encode_packets(codec, samples)
+
+
+def trace_of(
+    codec: Codec,
+    samples: NDArray[np.int16],
+    *,
+    delay_ms: float | Sequence[float] | NDArray[np.float64] = 30.0,
+    lost: Collection[int] = (),
+    pauses: Sequence[tuple[int, int]] = (),
+    first_sequence: int = 65_500,
+    first_timestamp: int = 4_294_960_000,
+) -> Trace:
+    """Packets of `samples`, one every ptime; `delay_ms` each; `lost` never arrive; packets in `pauses` are not sent."""
+    payloads = packets(codec, samples)
+    sent_index = [i for i in range(len(payloads)) if not any(a <= i < b for a, b in pauses)]
+    n = len(sent_index)
+    step = codec.packet_ms * codec.clock_rate // 1000
+    sent_ns = START_NS + np.array(sent_index, dtype=np.int64) * codec.packet_ms * MS
+    delay_ns = np.rint(np.broadcast_to(np.asarray(delay_ms, dtype=float), (n,)) * MS).astype(np.int64)
+    arrived_ns = sent_ns + delay_ns
+    arrived_ns[[sent_index.index(i) for i in lost]] = LOST
+    kept = [payloads[i] for i in sent_index]
+    trace = Trace(
+        sequence=np.arange(n, dtype=np.int64) + first_sequence,
+        timestamp=np.array(sent_index, dtype=np.int64) * step + first_timestamp,
+        payload_type=np.full(n, codec.payload_type, dtype=np.uint8),
+        marker=np.zeros(n, dtype=np.bool_),
+        size=np.array([len(p) for p in kept], dtype=np.int32),
+        sent_ns=sent_ns,
+        arrived_ns=sent_ns.copy(),
+        clock_rate=codec.clock_rate,
+        sent_clock="lab",
+        arrived_clock="lab",
+        payloads=Payloads.of(kept),
+    )
+    return trace.with_arrivals(arrived_ns)

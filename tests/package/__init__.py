@@ -1,0 +1,1 @@
+"""Tests of the package: its wheel, its licences, its lock files."""

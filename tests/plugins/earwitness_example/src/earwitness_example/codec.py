@@ -1,0 +1,99 @@
+"""L16: linear PCM, 16 bits a sample, big-endian (RFC 3551 4.5.11)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from earwitness.arrays import Pcm
+from earwitness.looks import Look
+from earwitness.options import Option
+from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame
+from earwitness.speech.codecs.kind import CodecKind, Impairment, Offer
+
+MOST_FRAMES = 10
+"""Of 20 ms in one packet: 200 ms are what a receiver should take (RFC 3551 4.2)."""
+
+
+class _Coder:
+    """Encoder and decoder at once: there is no state."""
+
+    def __init__(self, frame_samples: int) -> None:
+        self._frame_bytes = 2 * frame_samples
+
+    def encode(self, frame: Pcm) -> bytes:
+        return frame.astype(">i2").tobytes()
+
+    def decode(self, frame: bytes) -> Pcm:
+        if len(frame) != self._frame_bytes:
+            raise MalformedFrame("l16", frame, f"a frame has {self._frame_bytes} bytes")
+        return np.frombuffer(frame, dtype=">i2").astype(np.int16)
+
+    def decode_many(self, frames: Sequence[bytes]) -> Pcm:
+        return np.array([self.decode(frame) for frame in frames], np.int16).reshape(len(frames), -1)
+
+    def conceal(self) -> Pcm | None:
+        return None  # it has no concealment of its own
+
+    def recover(self, next_frame: bytes) -> Pcm | None:
+        return None  # and no redundancy
+
+
+@dataclass(frozen=True)
+class LinearPcm:
+    """L16, mono, one frame in a 20 ms packet."""
+
+    sample_rate: int = 16000
+    payload_type: int = 107  # dynamic: RFC 3551 has static ones at 44.1 kHz alone
+    name: str = "l16"
+    encoding_name: str = "L16"
+    packet_ms: int = 20
+    channels: int = 1
+    fmtp: str = ""
+    lookahead_samples: int = 0
+
+    @property
+    def spec(self) -> str:
+        return "l16" if self.sample_rate == 16000 else f"l16:{self.sample_rate}"
+
+    @property
+    def clock_rate(self) -> int:
+        return self.sample_rate
+
+    @property
+    def frame_samples(self) -> int:
+        return self.sample_rate // 50
+
+    def encoder(self) -> Encoder:
+        return _Coder(self.frame_samples)
+
+    def decoder(self) -> Decoder:
+        return _Coder(self.frame_samples)
+
+    def split(self, payload: bytes) -> list[bytes]:
+        size = 2 * self.frame_samples
+        whole = min(len(payload) // size, MOST_FRAMES)
+        return [payload[at * size : (at + 1) * size] for at in range(whole)]
+
+
+def _make(options: Mapping[str, float]) -> Codec:
+    return LinearPcm(sample_rate=int(options.get("rate", 16000)))
+
+
+def _offered(offer: Offer) -> Codec | None:
+    codec = LinearPcm(sample_rate=offer.clock_rate or 16000, payload_type=offer.payload_type or 107)
+    return codec if codec.sample_rate in (8000, 16000) and offer.is_of(codec) else None
+
+
+L16 = CodecKind(
+    name="l16",
+    summary="L16, uncompressed 16-bit sound, 256 kbit/s at 16 kHz",
+    usage="l16[:8000|16000]",
+    make=_make,
+    options=(Option("rate", (8000, 16000), bare=True),),
+    look=Look("L16", "orange", "long", "wedge", "backslashes"),
+    impairment=lambda _codec, _concealed: Impairment(0.0, 4.3, "as G.711 without concealment, which it is finer than"),
+    offered=_offered,
+)

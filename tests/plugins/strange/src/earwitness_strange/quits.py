@@ -1,0 +1,3 @@
+import sys
+
+sys.exit("this module ends\nwhoever imports it")
