@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 MIB = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LONGEST_NAME = 50
 """Characters of a name in that of its draft: names have 255 bytes at most, and a character up to four."""
 _KINDS = {
@@ -90,10 +91,13 @@ def check_replaceable(path: Path) -> None:
         raise UnfitTarget(f"it is {_KINDS.get(kind, 'something else')}, not a file", path)
 
 
-def open_regular(path: str | Path, *, most_bytes: int | None = None, follow: bool = True) -> BinaryIO:
+def open_regular(
+    path: str | Path, *, most_bytes: int | None = None, follow: bool = True, within: int | None = None
+) -> BinaryIO:
     """Open a regular file for reading, without waiting.
 
-    `follow`: whether the last part of the path may be a symbolic link.
+    `follow`: whether the last part of the path may be a symbolic link. `within`: descriptor of the folder that a
+    relative path begins at; None: the working directory.
 
     Raises:
         UnfitFile: a directory, device, pipe or socket; a link where none may be; more than `most_bytes`.
@@ -102,7 +106,7 @@ def open_regular(path: str | Path, *, most_bytes: int | None = None, follow: boo
     # Without O_NONBLOCK a FIFO's open waits for a writer; without O_NOCTTY a terminal becomes ours.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, flags, dir_fd=within)
     except OSError as error:
         if error.errno == errno.ELOOP and not follow:
             raise UnfitFile("it is a symbolic link", path) from None
@@ -144,6 +148,119 @@ def read_text(path: str | Path, most_bytes: int = MIB) -> str:
         UnicodeDecodeError: it is not UTF-8 (a `ValueError`).
     """
     return read_regular(path, most_bytes).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+class OpenFolder:
+    """A directory held open, whose files are reached from its descriptor and never by a link.
+
+    A path with a link in its middle leads anywhere, and a name that was looked at may be another file when it is
+    opened. So each folder is opened in the one above it (openat(2), O_NOFOLLOW), and files are judged by their
+    descriptors.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    @contextmanager
+    def of(cls, path: Path) -> Iterator[OpenFolder]:
+        """The directory at a path that the user gave, which may lead over links. Raises OSError."""
+        yield from cls._held(os.open(path, _FOLDER))
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[OpenFolder]:
+        """A folder in it. Raises UnfitFile where it is a link, OSError where it is none or not there."""
+        try:
+            descriptor = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor)
+        except NotADirectoryError:
+            what = "it is a symbolic link" if self.is_link(name) else "it is not a folder"
+            raise UnfitFile(what, name) from None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise UnfitFile("it is a symbolic link", name) from None
+            raise
+        yield from self._held(descriptor)
+
+    def names(self) -> list[str]:
+        """What is in it, in order."""
+        with os.scandir(self.descriptor) as entries:
+            return sorted(entry.name for entry in entries)
+
+    def is_folder(self, name: str) -> bool:
+        """Whether there is a folder of that name, which is no link."""
+        return stat.S_ISDIR(self._mode(name))
+
+    def is_link(self, name: str) -> bool:
+        """Whether there is a symbolic link of that name."""
+        return stat.S_ISLNK(self._mode(name))
+
+    def open(self, name: str, most_bytes: int) -> BinaryIO:
+        """A regular file in it, for reading.
+
+        Raises:
+            UnfitFile: another kind, a link, more than `most_bytes`; or a hard link to another user's file, which who
+                made the folder may have set without being able to read it.
+            OSError: it is not there, or may not be read.
+        """
+        file = open_regular(name, most_bytes=most_bytes, follow=False, within=self.descriptor)
+        about = os.fstat(file.fileno())
+        if about.st_nlink > 1 and about.st_uid != os.fstat(self.descriptor).st_uid:
+            file.close()
+            raise UnfitFile("it is a link to another user's file", name)
+        return file
+
+    def create(self, name: str) -> BinaryIO:
+        """A new file in it (mode 0600), in place of any of that name, open for writing. Raises `OSError`."""
+        self.remove(name)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.fdopen(os.open(name, flags, 0o600, dir_fd=self.descriptor), "wb")
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file in it in one step. Raises `OSError` where the disk refuses."""
+        draft = f".{name}.{secrets.token_hex(4)}"
+        try:
+            with self.create(draft) as file:
+                file.write(content)
+            os.replace(draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        finally:
+            self.remove(draft)
+
+    def remove(self, *names: str) -> None:
+        """Remove files in it; one that is not there is no fault."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.descriptor)
+
+    def _mode(self, name: str) -> int:
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mode
+        except OSError:
+            return 0
+
+    @classmethod
+    def _held(cls, descriptor: int) -> Iterator[OpenFolder]:
+        try:
+            yield cls(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def copy_out(file: BinaryIO, target: Path) -> None:
+    """Copy as much of an open file as it had when it was opened; what is added to it meanwhile is not in the copy."""
+    left = os.fstat(file.fileno()).st_size
+    with target.open("xb") as copy:
+        try:
+            while left and (copied := os.copy_file_range(file.fileno(), copy.fileno(), left)):
+                left -= copied
+        except OSError as error:
+            # Between some file systems the kernel does not copy.
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            copy.seek(0, os.SEEK_END)
+            file.seek(copy.tell())
+            while left and (part := file.read(min(left, 1 << 20))):
+                copy.write(part)
+                left -= len(part)
 
 
 def is_utf8(path: str | Path) -> bool:

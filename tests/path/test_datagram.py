@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.packet import Raw
 
-from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build_datagram, checksum, parse
+from earwitness.path.datagram import Datagram, NotUdp, address_bytes, build_datagram, checksum, parse_datagram
 
 HERE, THERE = address_bytes("10.99.1.2"), address_bytes("10.99.1.1")
 ports = st.integers(0, 65535)
@@ -17,7 +17,7 @@ ports = st.integers(0, 65535)
 @given(ports, ports, st.binary(max_size=1500), st.integers(0, 2**20))
 def test_what_is_built_is_what_is_parsed(source: int, destination: int, payload: bytes, identification: int) -> None:
     datagram = Datagram(HERE, THERE, source, destination, payload)
-    assert parse(build_datagram(datagram, identification)) == datagram
+    assert parse_datagram(build_datagram(datagram, identification)) == datagram
 
 
 @given(ports, ports, st.binary(max_size=200), st.integers(0, 65535))
@@ -49,10 +49,10 @@ def test_checksum_is_the_folded_sum_of_words(data: bytes) -> None:
 )
 def test_anything_else_is_named(packet: bytes, kind: str) -> None:
     with pytest.raises(NotUdp, match=kind):
-        parse(packet)
+        parse_datagram(packet)
 
 
 @given(st.binary(max_size=80))
 def test_no_packet_crashes_the_parser(packet: bytes) -> None:
     with contextlib.suppress(NotUdp):
-        assert len(parse(packet).payload) <= len(packet) - 28
+        assert len(parse_datagram(packet).payload) <= len(packet) - 28

@@ -26,8 +26,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from earwitness.archive.dataset import Dataset, FolderGone
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
+from earwitness.archive.storing import FolderGone
 from earwitness.call.lab_needs import lab_plan_for
 from earwitness.call.lab_network import LabNetwork
 from earwitness.call.plan import CallPlan

@@ -15,8 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import CALLS, LOCK, RECORD
+from earwitness.archive.storing import check_output, storing
 from earwitness.bundle.names_in_dataset import pseudonyms_of
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.bundle.staging import Staging

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from earwitness.archive.inside import Inside, copy_out
 from earwitness.bundle.masked import mask_plan
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.bundle.reading import LARGEST_FILE
+from earwitness.files import OpenFolder, copy_out
 from earwitness.study.journal_file import SCHEMA
 from earwitness.study.lock import JOURNAL
 
@@ -21,7 +21,7 @@ _JOURNAL_META = ("version", "frozen")
 
 
 @contextmanager
-def copied_journal(study: Inside, near: Path) -> Iterator[sqlite3.Connection]:
+def copied_journal(study: OpenFolder, near: Path) -> Iterator[sqlite3.Connection]:
     """A copy of the study's journal, with what SQLite keeps beside it, opened; the study's own is not touched.
 
     Raises UnfitFile where one of its files is none of ours, sqlite3.DatabaseError where it is not a sound database.

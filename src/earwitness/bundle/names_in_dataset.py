@@ -8,7 +8,6 @@ import secrets
 import sqlite3
 from pathlib import Path
 
-from earwitness.archive.inside import Inside
 from earwitness.archive.layout import CALLS, RECORD, TRUTH
 from earwitness.archive.record import CallRecord
 from earwitness.bundle.journal_copy import copied_journal
@@ -17,6 +16,7 @@ from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.bundle.reading import DAMAGE, LARGEST_FILE, LARGEST_TEXT, reason, refuse_links
 from earwitness.errors import InputError
+from earwitness.files import OpenFolder
 from earwitness.study.lock import STUDY, STUDY_FILE
 
 KEY_FILE = "pseudonyms.key"
@@ -26,7 +26,7 @@ KEY_FILE = "pseudonyms.key"
 def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
     """The names of everybody in the data set under other names, and the key, which is made at the first time."""
     names = Names.of_here(directory)
-    with Inside.of(directory) as top:
+    with OpenFolder.of(directory) as top:
         refuse_links(top, directory)
         if top.is_folder(CALLS):
             with top.folder(CALLS) as calls:
@@ -43,7 +43,7 @@ def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
     return Pseudonyms(_key(directory / STUDY), found.relays, found.machines, found.people, found.files)
 
 
-def _names_of_call(folder: Inside, names: Names) -> None:
+def _names_of_call(folder: OpenFolder, names: Names) -> None:
     try:
         with folder.open(RECORD, LARGEST_TEXT) as file:
             names.in_record(CallRecord.from_json(file.read(LARGEST_TEXT)))
@@ -58,7 +58,7 @@ def _names_of_call(folder: Inside, names: Names) -> None:
         return
 
 
-def _names_of_study(study: Inside, names: Names, near: Path) -> None:
+def _names_of_study(study: OpenFolder, names: Names, near: Path) -> None:
     try:
         with study.open(STUDY_FILE, LARGEST_TEXT) as file:
             names.in_study(file.read(LARGEST_TEXT).decode("utf-8", "replace"))
@@ -80,7 +80,7 @@ def _key(study: Path) -> bytes:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         try:
-            with Inside.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
+            with OpenFolder.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
                 key = bytes.fromhex(file.read(1024).decode("ascii"))
             if len(key) != 32:
                 raise ValueError(f"{len(key)} bytes, not 32")

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from earwitness.archive.inside import Inside
 from earwitness.archive.layout import CALLS
 from earwitness.errors import InputError
-from earwitness.files import MIB
+from earwitness.files import MIB, OpenFolder
 from earwitness.study.lock import STUDY
 
 LARGEST_FILE = 4096 * MIB
@@ -20,7 +19,7 @@ DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionErro
 """What a file raises that cannot be read as what it is."""
 
 
-def refuse_links(top: Inside, directory: Path) -> None:
+def refuse_links(top: OpenFolder, directory: Path) -> None:
     """Raise InputError where the folder of calls or of the study is a link."""
     for name in (CALLS, STUDY):
         if top.is_link(name):

@@ -14,7 +14,6 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earwitness.archive.inside import Inside, copy_out
 from earwitness.archive.layout import (
     CALL_FILES,
     CALLS,
@@ -42,7 +41,7 @@ from earwitness.bundle.masked import (
 )
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.bundle.reading import DAMAGE, LARGEST_FILE, LARGEST_TEXT, linked, reason, refuse_links
-from earwitness.files import MIB, UnfitFile
+from earwitness.files import MIB, OpenFolder, UnfitFile, copy_out
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE
 
 CAPTURED = "captures"
@@ -69,7 +68,7 @@ class Staging:
 
     def all(self) -> None:
         """Everything. Raises InputError where what makes it a data set is a link."""
-        with Inside.of(self.directory) as top:
+        with OpenFolder.of(self.directory) as top:
             refuse_links(top, self.directory)
             try:
                 about = top.open(DATASET_FILE, LARGEST_TEXT)
@@ -96,7 +95,7 @@ class Staging:
 
     # -- calls -------------------------------------------------------------------------------------------
 
-    def _calls(self, calls: Inside) -> None:
+    def _calls(self, calls: OpenFolder) -> None:
         for name in calls.names():
             if not is_call_id(name):
                 self._strange(f"{CALLS}/{name}", "no call has such a name")
@@ -107,7 +106,7 @@ class Staging:
             except UnfitFile as error:
                 self._strange(f"{CALLS}/{name}", reason(error))
 
-    def _call(self, folder: Inside, call_id: str) -> None:
+    def _call(self, folder: OpenFolder, call_id: str) -> None:
         record = None
         if self.masks is not None:
             record = self._read_record(folder, call_id)
@@ -138,7 +137,7 @@ class Staging:
             with file:
                 self._file(file, into / name, record, where)
 
-    def _read_record(self, folder: Inside, call_id: str) -> CallRecord | None:
+    def _read_record(self, folder: OpenFolder, call_id: str) -> CallRecord | None:
         """The record to write under other names; a call without one that can be read cannot be."""
         try:
             with folder.open(RECORD, LARGEST_TEXT) as file:
@@ -198,7 +197,7 @@ class Staging:
 
     # -- the study ---------------------------------------------------------------------------------------
 
-    def _study(self, study: Inside) -> None:
+    def _study(self, study: OpenFolder) -> None:
         into = self.target / STUDY
         into.mkdir(parents=True)
         masks = self.masks

@@ -9,10 +9,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.facts import CallParty
 from earwitness.archive.record import write_record
 from earwitness.archive.stored import StoredCall
+from earwitness.archive.storing import storing
 from earwitness.call.builder import CallBuilder
 from earwitness.call.plan import CallPlan
 from earwitness.cluster.members import Cluster, Member, WorkerLost

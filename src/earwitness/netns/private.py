@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from earwitness.errors import EarwitnessError
-from earwitness.files import UnfitFile
+from earwitness.files import OpenFolder, UnfitFile
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -42,13 +40,12 @@ def runtime_dir() -> Path:
     return Path(tempfile.gettempdir()) / f"earwitness-{user}"
 
 
-class PrivateFolder:
-    """A folder that was found to be this user's alone, by its descriptor. Use `private_folder`."""
+class PrivateFolder(OpenFolder):
+    """A folder that was found to be this user's alone, by its descriptor (for `flock`, too). Use `private_folder`."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
+        super().__init__(descriptor)
         self.path = path
-        self.descriptor = descriptor
-        """For `flock`."""
 
     def read(self, name: str, most_bytes: int) -> bytes:
         """A file of it.
@@ -57,14 +54,9 @@ class PrivateFolder:
             FileNotFoundError: there is none.
             EarwitnessError: it is a link, no file, somebody else's, or larger.
         """
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(name, flags, dir_fd=self.descriptor)
-            with os.fdopen(descriptor, "rb") as file:
-                about = os.fstat(descriptor)
-                if not stat.S_ISREG(about.st_mode):
-                    raise UnfitFile("it is not a file", name)
-                if problem := not_ours(about):
+            with self.open(name, most_bytes) as file:
+                if problem := not_ours(os.fstat(file.fileno())):
                     raise UnfitFile(problem, name)
                 content = file.read(most_bytes + 1)
                 if len(content) > most_bytes:
@@ -74,28 +66,6 @@ class PrivateFolder:
             raise
         except OSError as error:
             raise EarwitnessError("reading", self.path / name, error.strerror, "remove it") from error
-
-    def replace(self, name: str, content: bytes) -> None:
-        """Write a file of it in one step. Raises `OSError` where the disk refuses."""
-        draft = f".{name}.{secrets.token_hex(4)}"
-        try:
-            with self.create(draft) as file:
-                file.write(content)
-            os.replace(draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-        finally:
-            self.remove(draft)
-
-    def create(self, name: str) -> BinaryIO:
-        """A new file of it, in place of any of that name, open for writing. Raises `OSError`."""
-        self.remove(name)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return os.fdopen(os.open(name, flags, 0o600, dir_fd=self.descriptor), "wb")
-
-    def remove(self, *names: str) -> None:
-        """Remove files of it; one that is not there is no fault."""
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self.descriptor)
 
 
 @contextlib.contextmanager

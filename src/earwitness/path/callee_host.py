@@ -14,7 +14,7 @@ from earwitness.path.forwarder import ForwarderConfig
 from earwitness.path.openvpn import OpenVpn
 from earwitness.path.probe import Throughput
 from earwitness.path.vpn_config import Security
-from earwitness.path.vpn_files import Offer
+from earwitness.path.vpn_files import TunnelOffer
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.onion import OfferedService
 
@@ -49,7 +49,7 @@ class CalleeHost(Host, Protocol):
 
     def offered_tunnel(
         self, number: int, security: Security, *, nodelay: bool, scratch: Path
-    ) -> AbstractAsyncContextManager[tuple[Offer, OpenVpn] | None]:
+    ) -> AbstractAsyncContextManager[tuple[TunnelOffer, OpenVpn] | None]:
         """Run the callee's OpenVPN with keys of its own; the caller's part of them, and the process.
 
         None where the device of that number is taken there. `scratch`: for its configuration and keys, on this machine.

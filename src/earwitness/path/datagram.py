@@ -30,7 +30,7 @@ class NotUdp(Exception):
     """The packet is whole but is no UDP datagram over IPv4, or a fragment of one; its text names the kind."""
 
 
-def parse(packet: bytes) -> Datagram:
+def parse_datagram(packet: bytes) -> Datagram:
     """The datagram in an IP packet. Raises `NotUdp` for anything else; checksums are the kernel's business."""
     if len(packet) < 28 or packet[0] >> 4 != 4:
         raise NotUdp("ipv6" if packet and packet[0] >> 4 == 6 else "short")

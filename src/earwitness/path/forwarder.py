@@ -30,7 +30,7 @@ from earwitness.netns.accepting import Unproven, connections
 from earwitness.netns.egress import network_socket
 from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
-from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build_datagram, parse
+from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build_datagram, parse_datagram
 from earwitness.path.framed_stream import Counters, StreamLink, tune
 from earwitness.path.framing import frame
 from earwitness.path.in_band import NO_PORTS, InBand
@@ -101,7 +101,7 @@ class Forwarder:
                 self._end(f"the device failed: {error}")
                 return
             try:
-                datagram = parse(packet)
+                datagram = parse_datagram(packet)
             except NotUdp as kind:
                 self._ignore(str(kind))
                 continue

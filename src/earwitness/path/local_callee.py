@@ -21,7 +21,7 @@ from earwitness.path.probe_sockets import echoing, listening, serve_transfer
 from earwitness.path.tun import callee_device
 from earwitness.path.tunnel_numbers import free_port, is_taken_at
 from earwitness.path.vpn_config import Security, Tunnel
-from earwitness.path.vpn_files import SERVER, Offer, server_files
+from earwitness.path.vpn_files import SERVER, TunnelOffer, server_files
 from earwitness.tor.onion import OfferedService, offered_service
 from earwitness.tor.single import single_onion_service
 
@@ -73,7 +73,7 @@ class LocalCallee:
     @asynccontextmanager
     async def offered_tunnel(
         self, number: int, security: Security, *, nodelay: bool, scratch: Path
-    ) -> AsyncIterator[tuple[Offer, OpenVpn] | None]:
+    ) -> AsyncIterator[tuple[TunnelOffer, OpenVpn] | None]:
         """A process on the host, at any free port of its address."""
         if is_taken_at(self.host, number):
             yield None

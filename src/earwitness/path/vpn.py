@@ -25,7 +25,7 @@ from earwitness.path.facts import CircuitFacts, PathFacts
 from earwitness.path.openvpn import OpenVpn, not_up, start_openvpn, wait_listening
 from earwitness.path.tunnel_numbers import tunnel_number
 from earwitness.path.vpn_config import Security, client_config
-from earwitness.path.vpn_files import CLIENT, Offer, client_files
+from earwitness.path.vpn_files import CLIENT, TunnelOffer, client_files
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.gather_or_cancel import together
 from earwitness.tor.select import CircuitRequest
@@ -162,7 +162,7 @@ class VpnPath:
             )
 
     @asynccontextmanager
-    async def _offered(self, caller: Host, callee: CalleeHost) -> AsyncIterator[tuple[Offer, OpenVpn]]:
+    async def _offered(self, caller: Host, callee: CalleeHost) -> AsyncIterator[tuple[TunnelOffer, OpenVpn]]:
         """The callee's end, started; its device's number is free at both ends."""
         taken_there: set[int] = set()
         while True:

@@ -28,7 +28,7 @@ _SECRET, _PUBLIC = 0o600, 0o644
 
 
 @dataclass(frozen=True)
-class Offer:
+class TunnelOffer:
     """A tunnel that the callee's end has: how the caller reaches it, and the caller's part of its keys."""
 
     tunnel: Tunnel
@@ -39,7 +39,7 @@ class Offer:
 
 
 @contextmanager
-def server_files(scratch: Path | None, tunnel: Tunnel) -> Iterator[tuple[Path, Offer]]:
+def server_files(scratch: Path | None, tunnel: Tunnel) -> Iterator[tuple[Path, TunnelOffer]]:
     """A folder below `scratch` with the callee's files and new keys; gone on leaving, if not before.
 
     Raises `OSError`.
@@ -50,7 +50,7 @@ def server_files(scratch: Path | None, tunnel: Tunnel) -> Iterator[tuple[Path, O
     with _folder(scratch) as folder:
         config = server_config(tunnel)
         _write(folder, {SERVER: (config.encode(), _PUBLIC), **own})
-        yield folder, Offer(tunnel, config, keys)
+        yield folder, TunnelOffer(tunnel, config, keys)
 
 
 @contextmanager

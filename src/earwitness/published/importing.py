@@ -16,11 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.facts import CallParty, Clock, SpeechFacts
 from earwitness.archive.layout import CALLS, CAPTURES, REFERENCE, heard_file, trace_file
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord, write_record
+from earwitness.archive.storing import check_output, storing
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Progress, ignore
 from earwitness.published.calls_csv import CODECS, ENDS, ROW_COLUMN, write_published_csv

@@ -23,7 +23,7 @@ from earwitness.path.openvpn import OpenVpn
 from earwitness.path.probe import Throughput
 from earwitness.path.tun import FAR_DESCRIPTOR
 from earwitness.path.vpn_config import Security, Tunnel, files_of
-from earwitness.path.vpn_files import Offer
+from earwitness.path.vpn_files import TunnelOffer
 from earwitness.phone.builtin import BuiltinPhone
 from earwitness.phone.kamailio import DOMAIN
 from earwitness.phone.lab_server import ENDS, LabServer
@@ -93,7 +93,7 @@ class RemoteMachine:
     @asynccontextmanager
     async def offered_tunnel(
         self, number: int, security: Security, *, nodelay: bool, scratch: Path
-    ) -> AsyncIterator[tuple[Offer, OpenVpn] | None]:
+    ) -> AsyncIterator[tuple[TunnelOffer, OpenVpn] | None]:
         """Run the callee's OpenVPN there, with its files there."""
         started = await self._start_tunnel(number, security, nodelay=nodelay)
         if started is None:
@@ -103,7 +103,9 @@ class RemoteMachine:
         async with OpenVpn.over(self, child) as end:
             yield offer, end
 
-    async def _start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[Offer, Child] | None:
+    async def _start_tunnel(
+        self, number: int, security: Security, *, nodelay: bool
+    ) -> tuple[TunnelOffer, Child] | None:
         """What the process there says of itself is checked before anything is made of it."""
         given = {"number": number, "security": str(security), "nodelay": nodelay}
         child, told = await self.far.started("tunnel", "openvpn", log_event, **given)
@@ -120,7 +122,7 @@ class RemoteMachine:
             raise InputError("connecting a tunnel to", server, "not an address", "see `answer --reached-at`")
         self.far.check_address("a tunnel", server)
         tunnel = Tunnel(server=server, port=port, security=security, nodelay=nodelay, number=number)
-        return Offer(tunnel, config, keys), child
+        return TunnelOffer(tunnel, config, keys), child
 
     @asynccontextmanager
     async def offered_onion(self, request: OnionRequest) -> AsyncIterator[OfferedThere]:

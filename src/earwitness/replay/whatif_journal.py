@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from earwitness.archive.dataset import gone, storing
 from earwitness.archive.problems import encodable, ends_everything, reason
+from earwitness.archive.storing import gone, storing
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Progress, ignore
 from earwitness.files import MIB

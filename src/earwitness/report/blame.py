@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way
+from earwitness.archive.storing import check_output, storing
 from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.blame import CAUSES

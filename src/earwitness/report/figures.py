@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.schema import Row
+from earwitness.archive.storing import storing
 from earwitness.arrays import F64
 from earwitness.report import style
 from earwitness.report.overview import Distribution, one_direction, pooled

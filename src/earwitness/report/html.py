@@ -8,10 +8,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import REPORT
 from earwitness.archive.problems import Problem
 from earwitness.archive.staging import write_atomically
+from earwitness.archive.storing import check_output, storing
 from earwitness.events import Listener, ignore
 from earwitness.report.overview import path_class
 from earwitness.report.page import Page, build_page

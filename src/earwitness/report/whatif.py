@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way, write_atomically
+from earwitness.archive.storing import check_output, storing
 from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import write_atomically
+from earwitness.archive.storing import check_output, storing
 from earwitness.errors import InputError
 from earwitness.events import Listener, ignore
 from earwitness.published.comparison import compare_conditions, correlations
