@@ -49,7 +49,7 @@ from earwitness.study.session import lab_plan_of, run_in_lab
 
 def main() -> int:
     """Do what is asked for; the exit code says only whether it was told to end."""
-    termination.obey()
+    termination.install_handlers()
     if not in_sandbox():
         syscalls.die_with_parent(signal.SIGTERM)
         if os.getppid() != int(sys.argv[1]):
@@ -123,7 +123,7 @@ async def _study(file: StudyFile, out: Path, command: tuple[str, ...]) -> Ending
         else:
             _pass_on(event)
 
-    with termination.on_word_to_end(ask):
+    with termination.on_end_signal(ask):
         return await run_in_lab(file, out, stop=stop, on_event=on_event, command=command)
 
 

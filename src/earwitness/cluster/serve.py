@@ -14,7 +14,7 @@ from pathlib import Path
 from earwitness.call.public_network import CALLS_AN_HOUR, Politeness
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.cluster.dask import check_free, join, own_address, use_our_settings
-from earwitness.cluster.ending import until_told_to_end
+from earwitness.cluster.ending import until_end_signal
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.orders import EXTENSION, Facts
 from earwitness.cluster.vantage import Vantage
@@ -120,7 +120,7 @@ async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
             for number in range(options.scorers + 1):
                 check_free(worker.listens_at, worker.port + number, "worker_port")
         on_event(Notice(f"{name} in {city.name} answers at {vantage.facts.answers_at[0]}:{port}"))
-        await until_told_to_end(asyncio.create_task(_together(options, worker, vantage, folder, on_event)))
+        await until_end_signal(asyncio.create_task(_together(options, worker, vantage, folder, on_event)))
         on_event(Notice("ended; what was measured is kept"))
 
 

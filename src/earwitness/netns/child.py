@@ -30,11 +30,11 @@ _LAST_WORDS_S = 1.0
 
 
 class ChildGone(EarwitnessError):
-    """A helper process ended, or said nothing in time."""
+    """A helper process ended, or sent nothing in time."""
 
 
 class ChildHangs(ChildGone):
-    """A helper process does not read what it is told."""
+    """A helper process does not read its commands."""
 
 
 class Child(Protocol):
@@ -214,7 +214,7 @@ class JsonChild:
 
 
 class LogChild(JsonChild):
-    """A program that logs lines of text, each told as `{"event": "log", "line": ...}`; SIGTERM asks it to finish."""
+    """A program that logs text, each line as an event `{"event": "log", "line": ...}`; SIGTERM asks it to finish."""
 
     @classmethod
     async def start(cls, host: Host, argv: Sequence[str], name: str, *, pass_fds: Sequence[int] = ()) -> LogChild:

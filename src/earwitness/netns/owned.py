@@ -94,7 +94,7 @@ def _guard_group(owner: int) -> None:
         return
     for number in {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
-    # None of the program's streams, nor the pipe by which Popen is told that it runs, is held open.
+    # None of the program's streams, nor the pipe by which Popen learns that it runs, is held open.
     low, high = sorted((owner, leader))
     os.closerange(0, low)
     os.closerange(low + 1, high)

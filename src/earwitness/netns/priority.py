@@ -1,4 +1,4 @@
-"""Processes that stand back on processors that calls on the air need too."""
+"""Processes that give way on processors that running calls need as well."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder that only its owner can change, for what commands of one user tell one another outside of a sandbox.
+"""A folder that only its owner can change, for what commands of one user exchange outside a sandbox.
 
 What is in it is believed: which processes to enter, and which to end. In a temporary directory that all users share
 anybody can put a folder of any name first, so the folder is judged before it is used, by its descriptor, and its files
@@ -104,7 +104,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def not_ours(about: os.stat_result) -> str | None:
-    """Why the file or folder that `about` tells of may not be believed, in words; None where it is ours alone."""
+    """Why the file or folder that `about` describes cannot be trusted, in words; None if it is ours alone."""
     if about.st_uid != os.geteuid():
         return f"it belongs to another user (id {about.st_uid})"
     if about.st_mode & _OTHERS_WRITE:

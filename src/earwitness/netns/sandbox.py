@@ -32,7 +32,7 @@ from typing import NoReturn
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns import egress_service, syscalls, tun
-from earwitness.netns.supervise import child_main, die_with, execute, run_chain, tell, wait_for
+from earwitness.netns.supervise import child_main, die_with, execute, run_chain, send_report, wait_for
 
 STATE_DIR = Path("/run/earwitness")
 """Private to the sandbox: sockets, tor's data, the emulator's log."""
@@ -74,7 +74,7 @@ def run_inside(argv: Sequence[str], *, on_started: Callable[[int], None] | None 
 
     Args:
         argv: the command and its arguments.
-        on_started: told the process id of the sandbox's init, as seen from here, before the command runs.
+        on_started: called with the process id of the sandbox's init, as seen from here, before the command runs.
 
     Returns:
         The command's exit code; 128 + n when signal n ended it.
@@ -87,7 +87,7 @@ def run_inside(argv: Sequence[str], *, on_started: Callable[[int], None] | None 
 
 
 def check_permitted() -> None:
-    """What can be told without trying: the TUN device.
+    """What can be checked without trying: the TUN device.
 
     Raises:
         EarwitnessError: it is absent or not ours to open.
@@ -117,7 +117,7 @@ def _enter_new_namespaces(argv: Sequence[str], report: int) -> NoReturn:
     init = os.fork()
     if init == 0:
         child_main(report, lambda: _init(argv, report, guard, directory))
-    tell(report, {"init": init})
+    send_report(report, {"init": init})
     os.close(report)
     os._exit(wait_for(init))
 

@@ -4,7 +4,7 @@ A sandbox's own folder goes with the sandbox. Outside of one nothing of the kern
 remover: a shell that holds the read end of a pipe whose other end this process alone has. The pipe ends with its
 holder, also by SIGKILL, and the remover then removes that folder and no other. It is started before the folder is
 made, and it makes the end in the ordinary case, too, so that what is there for a kill is tried with every use.
-A machine that is switched off leaves the folder to whoever clears its temporary directory.
+A machine that is switched off leaves the folder to be removed with its temporary files.
 """
 
 from __future__ import annotations

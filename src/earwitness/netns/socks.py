@@ -43,7 +43,7 @@ async def connect_through(connection: socket.socket, target: tuple[str, int], us
     user, secret = username.encode(), password.encode()
     await loop.sock_sendall(connection, b"\x05\x01\x02")
     if await _exactly(connection, 2) != b"\x05\x02":
-        raise ConnectionError("the SOCKS proxy takes no user names, so streams cannot be told apart")
+        raise ConnectionError("the SOCKS proxy takes no user names, so streams cannot be distinguished")
     await loop.sock_sendall(connection, bytes([1, len(user)]) + user + bytes([len(secret)]) + secret)
     if (await _exactly(connection, 2))[1] != 0:
         raise ConnectionError("the SOCKS proxy refused the user name")

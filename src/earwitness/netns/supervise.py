@@ -21,8 +21,9 @@ _MINDED = {*_FORWARDED, signal.SIGCHLD}
 _LOOK_EVERY_S = 0.5
 
 Enter = Callable[[Sequence[str], int], NoReturn]
-"""Enters namespaces and runs the command; never returns. Raises `EarwitnessError` or `OSError`. The integer is
-the report pipe: `tell` the outer process {"init": pid} there; closing it (by execution) says that the command runs."""
+"""Enters namespaces and runs the command; never returns. Raises `EarwitnessError` or `OSError`. The integer is the
+report pipe: `send_report` sends {"init": pid} to the outer process there; closing it (by execution) says that the
+command runs."""
 
 
 def run_chain(enter: Enter, argv: Sequence[str], on_started: Callable[[int], None] | None = None) -> int:
@@ -48,12 +49,12 @@ def run_chain(enter: Enter, argv: Sequence[str], on_started: Callable[[int], Non
             child_main(report_in, lambda: enter(argv, report_in))
         os.close(report_in)
         with os.fdopen(report, encoding="utf-8") as lines:
-            told = {key: value for line in lines for key, value in json.loads(line).items()}
-        if "error" in told:
+            reported = {key: value for line in lines for key, value in json.loads(line).items()}
+        if "error" in reported:
             wait_for(guard)
-            raise EarwitnessError(*told["error"])
+            raise EarwitnessError(*reported["error"])
         if on_started is not None:
-            on_started(told["init"])
+            on_started(reported["init"])
         return wait_for(guard)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former_mask)
@@ -82,10 +83,10 @@ def child_main(report: int, body: Callable[[], object]) -> NoReturn:
     try:
         body()
     except EarwitnessError as error:
-        tell(report, {"error": [error.tried, error.on, error.happened, error.remedy]})
+        send_report(report, {"error": [error.tried, error.on, error.happened, error.remedy]})
     except OSError as error:
         parts = ["setting up", "the sandbox", str(error), "run `earwitness doctor` to see what this machine lacks"]
-        tell(report, {"error": parts})
+        send_report(report, {"error": parts})
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
@@ -93,7 +94,7 @@ def child_main(report: int, body: Callable[[], object]) -> NoReturn:
     raise AssertionError("unreachable")
 
 
-def tell(report: int, message: dict[str, object]) -> None:
+def send_report(report: int, message: dict[str, object]) -> None:
     """One JSON line to the outer process."""
     os.write(report, json.dumps(message).encode() + b"\n")
 

@@ -1,8 +1,9 @@
-"""The word to end, as signals: SIGINT (Ctrl-C), SIGTERM (service managers, timeout(1)), SIGHUP (the terminal is gone).
+"""Signals that end a command: SIGINT (Ctrl-C), SIGTERM (service managers, timeout(1)), SIGHUP (the terminal closed).
 
-All three are meant the same: end in order, keep what was measured; said again: now. One SIGTERM or SIGHUP often comes
-several times, to each process of a group and from the outer command besides (`earwitness.netns.supervise`): what
-follows the first within a second is the same word. One that the starter had ignored (nohup(1)) stays ignored.
+All three mean the same: shut down in order and keep what was measured; a second one means at once. A single SIGTERM or
+SIGHUP often arrives several times, sent to each process of a group and by the outer command as well
+(`earwitness.netns.supervise`), so those that follow the first within a second count as one. A signal that the parent
+process had ignored (nohup(1)) stays ignored.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ONE_WORD_S = 1.0
+_SAME_SIGNAL_S = 1.0
 
 
-class _Heard:
-    """What this process was told; it has one user."""
+class _Received:
+    """The end signals that this process has received."""
 
     number = 0
-    """The first signal; 0: none."""
-    at_s = -_ONE_WORD_S
-    """When the last SIGTERM or SIGHUP came that was a word of its own; CLOCK_MONOTONIC."""
+    """The first one; 0: none."""
+    at_s = -_SAME_SIGNAL_S
+    """When the last SIGTERM or SIGHUP came that was not a repetition; CLOCK_MONOTONIC."""
     instead: Callable[[], None] | None = None
     """What an event loop does about it; None: KeyboardInterrupt."""
 
 
-def obey() -> None:
+def install_handlers() -> None:
     """Have SIGTERM and SIGHUP end this process as Ctrl-C does: by KeyboardInterrupt, or as `run` says."""
     for number in _SIGNALS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -39,18 +40,18 @@ def obey() -> None:
 
 
 def exit_code() -> int:
-    """Of a command that was told to end: 128 and the number of the signal that said so first."""
-    return 128 + (_Heard.number or signal.SIGINT)
+    """Exit code of a command that a signal ended: 128 plus the number of the first one."""
+    return 128 + (_Received.number or signal.SIGINT)
 
 
 def run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """`asyncio.run`, where SIGTERM and SIGHUP, too, cancel the work once, and the second time end it now.
+    """As `asyncio.run`; SIGTERM and SIGHUP, too, cancel the work the first time, and end it at once the second time.
 
     Raises:
-        KeyboardInterrupt: it was told to end.
+        KeyboardInterrupt: a signal ended it.
     """
     this: asyncio.Task[_Result] | None = None
-    words = 0
+    signals = 0
 
     async def named() -> _Result:
         nonlocal this
@@ -58,38 +59,38 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
         return await work
 
     def cancel() -> None:
-        nonlocal words
-        words += 1
-        if this is None or this.done() or words > 1:
+        nonlocal signals
+        signals += 1
+        if this is None or this.done() or signals > 1:
             raise KeyboardInterrupt
         this.cancel()
         this.get_loop().call_soon_threadsafe(lambda: None)  # it may wait for something else
 
-    _Heard.instead = cancel
+    _Received.instead = cancel
     try:
         return asyncio.run(named())
     except asyncio.CancelledError:
-        if words:
+        if signals:
             raise KeyboardInterrupt from None
         raise
     finally:
-        _Heard.instead = None
+        _Received.instead = None
 
 
 @contextmanager
-def on_word_to_end(ask: Callable[[], object]) -> Iterator[None]:
-    """While it runs, each word to end is told to this function of the running event loop, and does nothing else."""
+def on_end_signal(ask: Callable[[], object]) -> Iterator[None]:
+    """Within the block, end signals call `ask` in the running event loop, and do nothing else."""
     loop = asyncio.get_running_loop()
 
-    def hear(number: int) -> None:
-        if _a_word(number):
+    def receive(number: int) -> None:
+        if _is_new(number):
             ask()
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     if before[signal.SIGHUP] is signal.SIG_IGN:
         del before[signal.SIGHUP]
     for number in before:
-        loop.add_signal_handler(number, hear, number)
+        loop.add_signal_handler(number, receive, number)
     try:
         yield
     finally:
@@ -99,19 +100,19 @@ def on_word_to_end(ask: Callable[[], object]) -> Iterator[None]:
 
 
 def _end_in_order(number: int, _frame: FrameType | None) -> None:
-    if _a_word(number):
-        if _Heard.instead is None:
+    if _is_new(number):
+        if _Received.instead is None:
             raise KeyboardInterrupt
-        _Heard.instead()
+        _Received.instead()
 
 
-def _a_word(number: int) -> bool:
-    """Whether this signal says something new."""
-    _Heard.number = _Heard.number or number
+def _is_new(number: int) -> bool:
+    """Whether this signal is not a repetition of the last."""
+    _Received.number = _Received.number or number
     if number == signal.SIGINT:
         return True
     now_s = time.monotonic()
-    if now_s - _Heard.at_s < _ONE_WORD_S:
+    if now_s - _Received.at_s < _SAME_SIGNAL_S:
         return False
-    _Heard.at_s = now_s
+    _Received.at_s = now_s
     return True

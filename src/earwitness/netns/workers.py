@@ -76,7 +76,7 @@ def _one() -> ProcessPoolExecutor:
 
 @contextmanager
 def scoring_pool(count: int = 1) -> Iterator[Executor]:
-    """Processes that hear and score; calls on the air must not notice them."""
+    """Processes that hear and score; they must not disturb running calls."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_low, initargs=(os.getpid(),)) as executor:
         yield executor

@@ -187,7 +187,7 @@ class PhoneSession:
         self._media.close()
 
     def report(self) -> PhoneReport:
-        """What there is to tell now; complete when the call has ended."""
+        """What is known of the call now; complete when it has ended."""
         media, sender, rtcp = self._media, self._media.sender, self._media.rtcp
         reception = media.main_reception
         milestones = dict(self.milestones)
@@ -304,7 +304,7 @@ class PhoneSession:
             self._note(f"the call broke: {error}")
 
     def _note(self, text: str) -> None:
-        """Tell the call's owner in words; a stranger who is refused again and again is told of so often and no more."""
+        """Send a note in words to the call's owner; at most `_MOST_NOTES`, however often a stranger is refused."""
         self._noted += 1
         if self._noted <= _MOST_NOTES:
             self._notify("note", {"text": fit(text, LONGEST_TEXT)})

@@ -26,7 +26,7 @@ from earwitness.netns.child import over_within
 from earwitness.netns.egress import in_isolated_network
 from earwitness.netns.sandbox import STATE_DIR, rerun_inside
 from earwitness.netns.scratch import scratch_folder
-from earwitness.netns.termination import on_word_to_end
+from earwitness.netns.termination import on_end_signal
 from earwitness.remote.answer import open_listener, serve_callers
 from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Identity, Invitation
@@ -136,7 +136,7 @@ async def serve_loopback() -> None:
         listener = open_listener(_LOCALHOST, 0)
         keys = AnswerKeys(Identity(told["certificate"], told["key"]), told["client"])
         serving = asyncio.create_task(serve_callers(keys, answering, listener))
-        with on_word_to_end(lambda: None):  # the command decides; Ctrl-C reaches its whole group
+        with on_end_signal(lambda: None):  # the command decides; Ctrl-C reaches its whole group
             print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
             await lines.read()
             serving.cancel()

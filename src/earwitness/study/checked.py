@@ -31,7 +31,7 @@ class FileFaults(InputError):
     def __init__(self, path: Path | str, complaints: Sequence[Complaint]) -> None:
         self.complaints = tuple(sorted(set(complaints)))
         count = len(self.complaints)
-        super().__init__("reading", path, f"{count} fault{'s' * (count != 1)}", "mend all of them and try again")
+        super().__init__("reading", path, f"{count} fault{'s' * (count != 1)}", "correct all of them and try again")
 
     def __str__(self) -> str:
         return "\n".join([f"{self.tried} {self.on}: {self.happened}", *(f"  {fault}" for fault in self.complaints)])

@@ -1,4 +1,4 @@
-"""The study file: TOML, read and checked as a whole; every fault is told at once, with its line and a remedy."""
+"""The study file: TOML, read and checked as a whole; all faults are reported at once, with line and remedy."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from earwitness.study.session import lab_plan_of
 from earwitness.study.watch import remember, watch
 
 DEFAULT_ADDRESS = "127.0.0.1:9709"
-"""Only this machine may look, unless told otherwise."""
+"""Default: only this machine has access."""
 _REST_S = (5.0, 600.0)
 """Wait before the lab is started again, doubled each time it dies without a block, up to the second."""
 

@@ -31,7 +31,7 @@ logging.getLogger("aiostem").propagate = False
 
 @dataclass
 class Circuit:
-    """A circuit as the control events tell it; it goes on changing while it lives."""
+    """A circuit as the control events report it; it changes while it lives."""
 
     id: int
     fingerprints: tuple[str, ...] = ()
@@ -160,7 +160,7 @@ class TorControl:
 
     async def follow(self, event: str, handler: Callable[[Event], None]) -> None:
         """Hear of each event of this name from now on. Raises `EarwitnessError` when tor refuses."""
-        await self._granted("to tell of", event, self._controller.add_event_handler(event, handler))
+        await self._granted("to report", event, self._controller.add_event_handler(event, handler))
 
     async def _granted(self, what: str, on: str, command: Coroutine[Any, Any, T]) -> T:
         """The reply to a command, if it has one. Raises `EarwitnessError` when tor refuses, or is gone."""
@@ -237,7 +237,7 @@ class TorControl:
             return  # The connection to tor is gone, and tor drops the circuit with its streams.
 
     def circuit(self, circuit_id: int) -> Circuit:
-        """What is known of a circuit, whoever built it; it goes on changing with the events."""
+        """What is known of a circuit, whichever process built it; it changes with the events."""
         return self._circuit(circuit_id)
 
     def _circuit(self, circuit_id: int) -> Circuit:

@@ -50,7 +50,7 @@ def default_control() -> ControlAddress:
 
 
 class ControlUnreachable(CallFailure):
-    """Nobody listens at a control port, or whoever does says nothing."""
+    """Nothing listens at a control port, or what does is silent."""
 
     def __init__(self, address: ControlAddress, happened: object) -> None:
         super().__init__(

@@ -39,7 +39,7 @@ _SWEEP_EVERY_S = 0.5
 
 @dataclass
 class TorStream:
-    """One stream of ours, as the control events tell it."""
+    """One stream of ours, as the control events report it."""
 
     id: int
     label: str

@@ -12,7 +12,7 @@ LOAD_CLIENT, LOAD_SERVER = "load", "loadserver"
 NO_LOAD = "none"
 MOST_CLIENTS = 64
 LEAST_RATE_MBIT = 0.01
-"""A download that trickles more slowly cannot be told from one that has stopped."""
+"""A download that trickles more slowly cannot be distinguished from one that has stopped."""
 LEAST_RELAY_MBIT = 0.7
 """Tor runs no relay of less than 75 KiB/s."""
 DEFAULT_RELAY_MBIT = 2.0
