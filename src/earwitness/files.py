@@ -1,9 +1,8 @@
-"""Files that somebody else may have made or named: never a device or a pipe, read never more than was asked for.
+"""Safe access to files that others may have made or named: never a device or a pipe, never more bytes than requested.
 
-A path is a stranger's word until it is opened: it can be a FIFO on which an `open` waits for ever, a device that never
-ends, a sparse file of a terabyte, or a link to a secret. What is opened here is judged by its descriptor (fstat), so
-that nothing can be exchanged between the look and the reading. All faults are `OSError`, whose `strerror` is the
-clause "what happened" of an `EarwitnessError`.
+An untrusted path can be a FIFO on which `open` blocks for ever, an endless device, a sparse file of a terabyte, or a
+link to a secret. Files opened here are checked through their descriptor (fstat), so nothing can be swapped between the
+check and the reading. All faults are `OSError`; its `strerror` is the clause "what happened" of an `EarwitnessError`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import BinaryIO
 MIB = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LONGEST_NAME = 50
-"""Characters of a name in that of its draft: names have 255 bytes at most, and a character up to four."""
+"""Characters of a name kept in its draft's name: names have at most 255 bytes, and a character up to four."""
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFCHR: "a device",
@@ -31,7 +30,7 @@ _KINDS = {
 
 
 class UnfitFile(OSError):
-    """A file that is there and is not what can be read: another kind, too large, or another user's."""
+    """The file exists but must not be read: another kind, too large, or another user's."""
 
     def __init__(self, what: str, path: object) -> None:
         super().__init__(errno.EINVAL, what, str(path))
@@ -50,18 +49,18 @@ class NotAFile(UnfitFile):
 
 
 class UnfitTarget(UnfitFile):
-    """What has the name of a file that is to be written, and is no file."""
+    """The target of a write exists and is not a regular file."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Make a file in one step: the block writes the draft that it is given, which then takes the name.
+    """Write a file atomically: the block writes the draft it is given, which is then renamed to `path`.
 
-    A block that raises leaves what had the name, and no draft. Every file that a user names is written so. A link to a
-    file is replaced itself, and never what it leads to: it may be a stranger's.
+    If the block raises, the existing file is kept and the draft removed. Every file that a user names is written this
+    way. A symbolic link is replaced itself, never its target, which may belong to somebody else.
 
     Raises:
-        UnfitTarget: what has the name is no file, and would be one after (`check_replaceable`).
+        UnfitTarget: the target exists and is not a regular file (`check_replaceable`).
         OSError: it cannot be written.
     """
     check_replaceable(path)
@@ -71,21 +70,21 @@ def replacing(path: Path) -> Iterator[Path]:
         check_replaceable(path)
         draft.replace(path)
     finally:
-        with suppress(OSError):  # its folder may be gone; what went wrong in the block is what is to be told
+        with suppress(OSError):  # the folder may be gone; the block's own error matters more
             draft.unlink(missing_ok=True)
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise `UnfitTarget` where a file of that name would not be new, nor in the place of another file.
+    """Raise `UnfitTarget` if `path` exists and is not a regular file.
 
-    A device, pipe, socket or directory, or a link to one; anything in /dev, where /dev/stdout may lead to a file.
+    That is a device, pipe, socket or directory, a link to one, or anything in /dev (/dev/stdout may lead to a file).
     """
     folder = os.path.realpath(path.parent)
     if f"{folder}/".startswith("/dev/") and not f"{folder}/".startswith("/dev/shm/"):
-        raise UnfitTarget("it is among the devices", path)
+        raise UnfitTarget("it is in /dev", path)
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
-    except OSError:  # there is none; or whoever writes there is told what is wrong
+    except OSError:  # it does not exist, or writing it will report the error
         return
     if kind != stat.S_IFREG:
         raise UnfitTarget(f"it is {_KINDS.get(kind, 'something else')}, not a file", path)
@@ -94,16 +93,16 @@ def check_replaceable(path: Path) -> None:
 def open_regular(
     path: str | Path, *, most_bytes: int | None = None, follow: bool = True, within: int | None = None
 ) -> BinaryIO:
-    """Open a regular file for reading, without waiting.
+    """Open a regular file for reading, without blocking.
 
-    `follow`: whether the last part of the path may be a symbolic link. `within`: descriptor of the folder that a
+    `follow`: whether the last component of the path may be a symbolic link. `within`: descriptor of the folder that a
     relative path begins at; None: the working directory.
 
     Raises:
-        UnfitFile: a directory, device, pipe or socket; a link where none may be; more than `most_bytes`.
-        OSError: it is not there, or may not be read.
+        UnfitFile: a directory, device, pipe or socket; a link if not allowed; larger than `most_bytes`.
+        OSError: it does not exist, or cannot be read.
     """
-    # Without O_NONBLOCK a FIFO's open waits for a writer; without O_NOCTTY a terminal becomes ours.
+    # Without O_NONBLOCK, opening a FIFO waits for a writer; without O_NOCTTY a terminal becomes the controlling one.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
         descriptor = os.open(path, flags, dir_fd=within)
@@ -126,11 +125,11 @@ def open_regular(
 
 
 def read_regular(path: str | Path, most_bytes: int, *, follow: bool = True) -> bytes:
-    """The bytes of a regular file; also one that grows while it is read gives no more than `most_bytes`.
+    """The bytes of a regular file; at most `most_bytes`, even if it grows while being read.
 
     Raises:
         UnfitFile: as `open_regular`.
-        OSError: it is not there, or may not be read.
+        OSError: it does not exist, or cannot be read.
     """
     with open_regular(path, most_bytes=most_bytes, follow=follow) as file:
         content = file.read(most_bytes + 1)
@@ -140,11 +139,11 @@ def read_regular(path: str | Path, most_bytes: int, *, follow: bool = True) -> b
 
 
 def read_text(path: str | Path, most_bytes: int = MIB) -> str:
-    """The text of a regular file that a person wrote, UTF-8; line ends become those of Unix.
+    """The text of a user's regular file, UTF-8, with line endings converted to Unix's.
 
     Raises:
         UnfitFile: as `open_regular`.
-        OSError: it is not there, or may not be read.
+        OSError: it does not exist, or cannot be read.
         UnicodeDecodeError: it is not UTF-8 (a `ValueError`).
     """
     return read_regular(path, most_bytes).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
@@ -264,7 +263,7 @@ def copy_out(file: BinaryIO, target: Path) -> None:
 
 
 def is_utf8(path: str | Path) -> bool:
-    """Whether a path is text; Linux takes any bytes, for which Python has lone surrogates (PEP 383)."""
+    """Whether a path is valid text. Linux allows any bytes, which Python maps to lone surrogates (PEP 383)."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -273,7 +272,7 @@ def is_utf8(path: str | Path) -> bool:
 
 
 def path_text(path: str | Path) -> str:
-    """A path as text that can be written anywhere, bytes that are not UTF-8 as `\\xff`."""
+    """A path as text that can be written anywhere, with bytes that are not UTF-8 as `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

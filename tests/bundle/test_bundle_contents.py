@@ -231,7 +231,7 @@ def test_the_command_tells_what_it_left_out(directory: Path, tmp_path: Path) -> 
     )
     assert done.returncode == 0
     assert "left out: 1 files that are not part of a data set" in done.stdout
-    assert r"left out: calls/a/evil\x1b[2J: no file of a call has such a name" in done.stderr
+    assert r"left out: calls/a/evil\x1b[2J: not a file of the data set layout" in done.stderr
 
 
 @pytest.mark.timeout(30)

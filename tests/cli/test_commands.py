@@ -13,9 +13,9 @@ import pytest
 
 from earwitness.archive.dataset import Dataset
 from testing.cli.command_line import all_commands, earwitness, output, records, refusal
+from testing.first_edition.questions import unpack
 from testing.published.make import both_ways, end_files, reference, sound, table, wav_bytes
 from testing.report.synthetic import Made, add_call
-from tests.first_edition.questions import unpack
 
 pytestmark = pytest.mark.timeout(240)
 

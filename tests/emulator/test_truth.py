@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.emulator import truth_log
-from earwitness.emulator.lateness import EmulatorLateness
+from earwitness.emulator.lateness import LatenessHistogram
 from earwitness.emulator.truth import read_truth
 from earwitness.emulator.truth_log import NO_HOST, PacketFate, TruthLog
 
@@ -66,7 +66,7 @@ def test_old_segments_go_so_that_the_log_stays_bounded(tmp_path: Path, monkeypat
 
 
 def test_lateness_quantiles() -> None:
-    lateness = EmulatorLateness()
+    lateness = LatenessHistogram()
     for late_us in range(1000):
         lateness.add(late_us * 1000 + 500)
     lateness.add(50_000_000)
@@ -75,4 +75,4 @@ def test_lateness_quantiles() -> None:
     assert summary["p50_ms"] == pytest.approx(0.5, abs=0.002)
     assert summary["p99_ms"] == pytest.approx(0.99, abs=0.002)
     assert summary["max_ms"] == 50
-    assert EmulatorLateness().summary()["p99_ms"] == 0
+    assert LatenessHistogram().summary()["p99_ms"] == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earwitness.phone.receiver_statistics import Reception
+from earwitness.phone.receiver_statistics import ReceiverStatistics
 from earwitness.phone.rtcp import (
     Goodbye,
     ReceiverReport,
@@ -68,7 +68,7 @@ def test_the_round_trip_is_what_the_network_took(there_ns: int, held_ns: int, st
     epoch = 1_800_000_000 * 10**9 + start
     us = RtcpSession(1, "us", 8000, Random(1))
     them = RtcpSession(2, "them", 8000, Random(2))
-    heard = Reception(1, 8000)
+    heard = ReceiverStatistics(1, 8000)
     heard.receive(10, 0, epoch)
     report = us.report(epoch, SentSoFar(0, 50, 8000), None)
     them.receive(report, epoch + there_ns)
@@ -94,8 +94,8 @@ def test_the_interval_is_random_about_its_mean_and_keeps_to_the_bandwidth(seed: 
     assert min(narrow) > 10  # 2 x 960 bit at 5 % of 1 kbit/s is 38 s on average
 
 
-def lossy(sequences: list[int]) -> Reception:
-    reception = Reception(7, 8000)
+def lossy(sequences: list[int]) -> ReceiverStatistics:
+    reception = ReceiverStatistics(7, 8000)
     for count, sequence in enumerate(sequences):
         reception.receive(sequence & 0xFFFF, sequence * 160, count * 20_000_000)
     return reception
@@ -116,7 +116,7 @@ def test_duplicates_and_reordering_are_not_loss() -> None:
 
 
 def test_jitter_as_the_rfc_has_it() -> None:
-    reception = Reception(7, 8000)
+    reception = ReceiverStatistics(7, 8000)
     expected, transit = 0.0, None
     for index, late_ms in enumerate([0, 5, 0, 30, 2, 2, 11]):
         reception.receive(index, index * 160, index * 20_000_000 + late_ms * 1_000_000)

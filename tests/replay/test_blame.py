@@ -20,7 +20,7 @@ from earwitness.replay.blame_calls import PARTS
 from earwitness.replay.blame_sounds import Ideal, reassembled, said_in
 from earwitness.report.blame import report_blame
 from earwitness.score.kind import ScorerRefused
-from earwitness.score.listening import listen, loopback
+from earwitness.score.listening import listening_quality, loopback
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import speech
 from earwitness.trace.model import Trace
@@ -53,7 +53,7 @@ def test_with_nothing_wrong_only_the_codec_is_to_blame() -> None:
     assert found.reference_mos == pytest.approx(4.549, abs=0.001)
     assert found.parts["codec"] == found.reference_mos - loopback(G711, SAID).pesq.mos_lqo
     assert others(found) < NEXT_TO_NOTHING
-    assert found.mos_lqo == listen(SAID, heard.audio, 8000).pesq.mos_lqo
+    assert found.mos_lqo == listening_quality(SAID, heard.audio, 8000).pesq.mos_lqo
 
 
 def test_only_loss_is_blamed_on_loss_and_concealment_gives_some_back() -> None:

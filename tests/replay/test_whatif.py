@@ -20,7 +20,7 @@ from earwitness.published.importing import import_folder
 from earwitness.replay.hearing import hear_capture
 from earwitness.replay.whatif import conversational, what_if
 from earwitness.replay.whatif_calls import least_delay_ms
-from earwitness.replay.whatif_journal import result_journal, run_kept
+from earwitness.replay.whatif_journal import result_journal, run_resumable
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.report.whatif import report_what_if
 from earwitness.speech.codecs.registry import codec as codec_named
@@ -103,7 +103,10 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(dataset: Path, tmp_path: Pa
 
 def test_two_runs_do_not_write_one_journal(tmp_path: Path) -> None:
     with result_journal(tmp_path / "j") as store:
-        assert run_kept([("a", 1), ("b", 2)], lambda task: {"twice": 2 * task}, store) == [{"twice": 2}, {"twice": 4}]
+        assert run_resumable([("a", 1), ("b", 2)], lambda task: {"twice": 2 * task}, store) == [
+            {"twice": 2},
+            {"twice": 4},
+        ]
         with pytest.raises(InputError, match="another run"), result_journal(tmp_path / "j"):
             pass
 

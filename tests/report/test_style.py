@@ -10,7 +10,7 @@ from earwitness.report import style
 
 @style.paper()
 def _draw(stem: Path) -> list[Path]:
-    drawing, axes = style.figure()
+    drawing, axes = style.new_figure()
     x = np.linspace(0, 1, 50)
     axes.plot(x, x**2, **style.path_style("tor", 3).line())
     axes.bar([0.2, 0.4], [0.1, 0.2], width=0.1, **style.codec_style("opus:24000").bar())
@@ -34,7 +34,7 @@ def test_pdf_embeds_its_fonts_and_holds_no_date(tmp_path: Path) -> None:
 
 
 def test_column_width(tmp_path: Path) -> None:
-    drawing, _ = style.figure()
+    drawing, _ = style.new_figure()
     assert drawing.get_size_inches()[0] == pytest.approx(3.3)
 
 
@@ -60,7 +60,7 @@ def test_a_name_with_dollars_is_drawn_as_it_is(tmp_path: Path) -> None:
 
     name = "$\\frac{$ 5$ a\x1b[2J"
     with style.paper():
-        drawing, axes = style.figure()
+        drawing, axes = style.new_figure()
         axes.plot([1, 10, 100], [1, 2, 3], label=name)
         axes.set_xscale("log")
         axes.set_yticks([1, 2, 3], [name, "b", "c"])

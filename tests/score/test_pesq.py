@@ -14,7 +14,7 @@ from pesq.cypesq import cypesq
 
 from earwitness.errors import InputError
 from earwitness.score.kind import ScorerRefused
-from earwitness.score.listening import listen, loopback
+from earwitness.score.listening import listening_quality, loopback
 from earwitness.score.pesq import (
     PesqScore,
     mos_lqo_of_raw,
@@ -101,7 +101,7 @@ def test_sound_at_16_khz_gets_both_scores_and_at_8_khz_one() -> None:
     assert both.mos_lqo_wb is not None
     assert both.mos_lqo_wb > 4.2
     assert both.pesq.mos_lqo > 4.0
-    assert listen(SAID, SAID, 8000).mos_lqo_wb is None
+    assert listening_quality(SAID, SAID, 8000).mos_lqo_wb is None
 
 
 class TestRefusals:
@@ -136,7 +136,7 @@ class TestRefusals:
     def test_what_is_too_long_is_not_resampled_first(self) -> None:
         endless = np.broadcast_to(np.int16(5), (1 << 40,))
         with pytest.raises(ScorerRefused, match="lasts"):
-            listen(SAID, endless, 48_000)
+            listening_quality(SAID, endless, 48_000)
         assert "not 44100" in self.refused(SAID, SAID, 44100)
 
     def test_more_utterances_than_the_reference_code_can_hold(self) -> None:

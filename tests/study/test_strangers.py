@@ -26,7 +26,7 @@ from earwitness.errors import InputError
 from earwitness.netns.workers import WorkerDied, Workers
 from earwitness.published.importing import export_published
 from earwitness.replay.whatif import WhatIf, what_if
-from earwitness.replay.whatif_journal import result_journal, run_kept
+from earwitness.replay.whatif_journal import result_journal, run_resumable
 from earwitness.report import page as report_page
 from earwitness.report.figures import write_figures
 from earwitness.report.html import write_report
@@ -227,7 +227,7 @@ def test_results_of_others_tasks_cost_no_memory(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"key": str(key), "record": {"n": key}}) + "\n" for key in range(1000)))
     with result_journal(path, {"7"}) as store:
         assert store.kept == {"7": {"n": 7}}
-        assert run_kept([("7", 7)], lambda n: {"n": n}, store) == [{"n": 7}]
+        assert run_resumable([("7", 7)], lambda n: {"n": n}, store) == [{"n": 7}]
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory"])

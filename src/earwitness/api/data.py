@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from earwitness.api.needing import needs
+from earwitness.api.needing import face_needs
 from earwitness.events import Listener, ignore
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def open_dataset(directory: str | Path) -> Dataset:
     Raises:
         EarwitnessError: there is none, it is damaged, or a later version wrote it.
     """
-    needs("open_dataset", "data")
+    face_needs("open_dataset", "data")
     from earwitness.archive.dataset import Dataset
 
     return Dataset.open(directory)
@@ -66,7 +66,7 @@ def compare(
     Raises:
         EarwitnessError: no such axis or measure, or no two calls differ in that alone.
     """
-    needs("compare", "data")
+    face_needs("compare", "data")
     import pandas as pd
 
     from earwitness.analysis.paired import COMPARED, Difference
@@ -109,7 +109,7 @@ def what_if(
     Raises:
         EarwitnessError: no such buffer, or nothing that can be heard. See docs/whatif.md.
     """
-    needs("what_if", "data")
+    face_needs("what_if", "data")
     from earwitness.netns.workers import pool
     from earwitness.replay.whatif import DEFAULT_BUFFERS
     from earwitness.replay.whatif import what_if as hear_again
@@ -152,7 +152,7 @@ def blame_dataset(
     Raises:
         EarwitnessError: no such buffer, or nothing that can be heard. See docs/whatif.md.
     """
-    needs("blame_dataset", "data")
+    face_needs("blame_dataset", "data")
     from earwitness.netns.workers import pool
     from earwitness.replay.blame_calls import blame_dataset as blame_calls
 
@@ -179,7 +179,7 @@ def query(data: Data, sql: str) -> pd.DataFrame:
     Raises:
         EarwitnessError: there is no such data set, or with DuckDB's word on the question.
     """
-    needs("query", "query")
+    face_needs("query", "query")
     import pandas as pd
 
     from earwitness.study.query import query as ask
@@ -206,7 +206,7 @@ def write_report(
     Raises:
         EarwitnessError: there is no such data set, or a file cannot be written.
     """
-    needs("write_report", "report")
+    face_needs("write_report", "report")
     from earwitness.report.figures import write_figures
     from earwitness.report.html import write_report as write_page
 

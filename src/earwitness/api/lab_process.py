@@ -49,7 +49,7 @@ from earwitness.study.session import lab_plan_of, run_in_lab
 
 def main() -> int:
     """Do what is asked for; the exit code says only whether it was told to end."""
-    termination.install_handlers()
+    termination.handle_termination_signals()
     if not in_sandbox():
         syscalls.die_with_parent(signal.SIGTERM)
         if os.getppid() != int(sys.argv[1]):
@@ -123,7 +123,7 @@ async def _study(file: StudyFile, out: Path, command: tuple[str, ...]) -> Ending
         else:
             _pass_on(event)
 
-    with termination.on_end_signal(ask):
+    with termination.on_termination_request(ask):
         return await run_in_lab(file, out, stop=stop, on_event=on_event, command=command)
 
 

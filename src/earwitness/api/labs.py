@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from earwitness import events
 from earwitness.api.data import open_dataset
-from earwitness.api.needing import needs
+from earwitness.api.needing import face_needs
 from earwitness.call.plan import CallPlan
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Event, Listener, ignore
@@ -80,7 +80,7 @@ def place_calls(plans: CallPlan | Iterable[CallPlan], out: str | Path, *, on_eve
     Raises:
         EarwitnessError: a plan that cannot be carried out, or no lab on this machine (`earwitness doctor` says why).
     """
-    needs("place_calls", "lab")
+    face_needs("place_calls", "lab")
     from earwitness.call.lab_needs import lab_plan_for
     from earwitness.geography import place
 
@@ -110,7 +110,7 @@ def read_study(file: str | Path) -> Study:
     Raises:
         EarwitnessError: it cannot be read; or it says what cannot be, every fault of it. See docs/studies.md.
     """
-    needs("read_study", "lab")
+    face_needs("read_study", "lab")
     from earwitness.study.file import read_study as read_file
 
     return read_file(Path(file))
@@ -127,7 +127,7 @@ def plan_study(study: Study | str | Path, pilot: str | Path | None = None) -> Pr
     Raises:
         EarwitnessError: the file has faults, or the pilot has no two calls that differ in the compared axis alone.
     """
-    needs("plan_study", "lab")
+    face_needs("plan_study", "lab")
     from earwitness.study.preview import preview
 
     read = read_study(study) if isinstance(study, str | Path) else study
@@ -143,7 +143,7 @@ def run_study(file: str | Path, out: str | Path, *, on_event: Listener = ignore)
     Raises:
         EarwitnessError: the file has faults, `out` is another study's, another run is at work on it, or no lab starts.
     """
-    needs("run_study", "lab")
+    face_needs("run_study", "lab")
     study = read_study(file)
     if study.network != "lab":
         remedy = 'use `earwitness study run --cluster`, or write network = "lab"'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from earwitness.api.needing import needs
+from earwitness.api.needing import face_needs
 from earwitness.arrays import Pcm
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.hear import Heard
@@ -15,7 +15,7 @@ from earwitness.errors import InputError
 from earwitness.replay.blame import Blame
 from earwitness.replay.blame import blame as blame_heard
 from earwitness.score.listening import Listening
-from earwitness.score.listening import listen as score_sounds
+from earwitness.score.listening import listening_quality as score_sounds
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import Speech, speech, speech_names
@@ -65,7 +65,7 @@ def time_capture(
     Raises:
         EarwitnessError: the file is no capture, or there is no such stream.
     """
-    needs("time_capture", "data")
+    face_needs("time_capture", "data")
     import pandas as pd
 
     read = _capture(capture)

@@ -5,6 +5,6 @@ from __future__ import annotations
 from earwitness.extras import need
 
 
-def needs(name: str, *extras: str) -> None:
+def face_needs(name: str, *extras: str) -> None:
     """Raise `MissingExtra` unless the packages are installed that the public function `name` needs beside the core."""
     need(*extras, tried="using", on=f"earwitness.{name}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earwitness.api.data import directory_of
-from earwitness.api.needing import needs
+from earwitness.api.needing import face_needs
 from earwitness.events import Listener, ignore
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def import_folder(
     Raises:
         EarwitnessError: no calls in the folder, no such reference, or the data set cannot be written.
     """
-    needs("import_folder", "data")
+    face_needs("import_folder", "data")
     from earwitness.netns.workers import pool
     from earwitness.published.importing import import_folder as import_calls
 
@@ -84,7 +84,7 @@ def reproduce(
     Raises:
         EarwitnessError: the folder is neither, or something cannot be written. See docs/reproduction.md.
     """
-    needs("reproduce", "report")
+    face_needs("reproduce", "report")
     from earwitness.netns.workers import pool
     from earwitness.report.reproduction.reproduce import reproduce as compute_again
 

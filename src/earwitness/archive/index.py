@@ -84,7 +84,7 @@ def _plain(row: Row) -> dict[str, Any]:
     return {**plain, SCORES: json.dumps(plain[SCORES], sort_keys=True) if plain[SCORES] else ""}
 
 
-def with_scores(table: pa.Table) -> pa.Table:
+def with_score_columns(table: pa.Table) -> pa.Table:
     """The rows with a column for each scorer, named as it, after all others."""
     if not pc.any(pc.not_equal(table.column(SCORES), "")).as_py():
         return table
@@ -101,7 +101,7 @@ def write_index(root: Path, table: pa.Table) -> None:
     write_atomically(root / INDEX_PARQUET, buffer.getvalue(), durable=False)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    wide = with_scores(table)
+    wide = with_score_columns(table)
     writer.writerow(wide.column_names)
     for batch in wide.to_batches(max_chunksize=_ROWS_AT_ONCE):  # Python's objects take 20 times Arrow's memory
         writer.writerows(zip(*map(_csv_cells, batch.columns), strict=True))
@@ -121,7 +121,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
         pa.float64(): pd.Float64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    frame: pd.DataFrame = with_scores(table).to_pandas(types_mapper=types.get)
+    frame: pd.DataFrame = with_score_columns(table).to_pandas(types_mapper=types.get)
     return frame
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from earwitness.archive.layout import CALLS, RECORD, TRUTH
 from earwitness.archive.record import CallRecord
-from earwitness.bundle.journal_copy import copied_journal
+from earwitness.bundle.journal import copied_journal
 from earwitness.bundle.masked import read_table
 from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
@@ -24,7 +24,7 @@ KEY_FILE = "pseudonyms.key"
 
 
 def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
-    """The names of everybody in the data set under other names, and the key, which is made at the first time."""
+    """Collect all names in the data set and create their pseudonyms, and the key if there is none yet."""
     names = Names.of_here(directory)
     with OpenFolder.of(directory) as top:
         refuse_links(top, directory)
@@ -48,7 +48,7 @@ def _names_of_call(folder: OpenFolder, names: Names) -> None:
         with folder.open(RECORD, LARGEST_TEXT) as file:
             names.in_record(CallRecord.from_json(file.read(LARGEST_TEXT)))
     except DAMAGE:
-        return  # the call is left out, and it is told then
+        return  # the call will be left out and reported
     try:
         with folder.open(TRUTH, LARGEST_FILE) as file:
             table = read_table(file)

@@ -28,8 +28,8 @@ def refuse_links(top: OpenFolder, directory: Path) -> None:
 
 def linked(path: Path) -> InputError:
     """The error of a part of a data set that is a link, or no file."""
-    remedy = "put what it leads to in its place: a link may lead anywhere"
-    return InputError("bundling", path, "it is a link, or no file", remedy)
+    remedy = "replace the link by its target: a link may point anywhere"
+    return InputError("bundling", path, "it is a link, or not a file", remedy)
 
 
 def reason(error: BaseException) -> str:

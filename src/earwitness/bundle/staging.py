@@ -1,4 +1,4 @@
-"""What of a data set goes into a bundle: the regular files that the layout names, copied without following a link."""
+"""Selects what goes into a bundle: the regular files of the data set layout, copied without following links."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from earwitness.archive.layout import (
     is_call_id,
 )
 from earwitness.archive.record import CallRecord
-from earwitness.bundle.journal_copy import copied_journal, write_journal
+from earwitness.bundle.journal import copied_journal, write_journal
 from earwitness.bundle.masked import (
     bare_wav,
     mask_ledger,
@@ -55,7 +55,7 @@ Table = Callable[[pa.Table], pa.Table]
 
 @dataclass
 class Staging:
-    """The files of a bundle as they are put together in `target`."""
+    """The files of a bundle, being assembled in `target`."""
 
     directory: Path
     target: Path
@@ -63,11 +63,11 @@ class Staging:
     masks: Pseudonyms | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     strangers: list[str] = field(default_factory=list)
-    """Files that are left out though nobody asked for it, each with the reason."""
+    """Files left out unasked, each with the reason."""
     calls: int = 0
 
     def all(self) -> None:
-        """Everything. Raises InputError where what makes it a data set is a link."""
+        """Stage everything. Raises InputError if an essential part of the data set is a link."""
         with OpenFolder.of(self.directory) as top:
             refuse_links(top, self.directory)
             try:
@@ -98,7 +98,7 @@ class Staging:
     def _calls(self, calls: OpenFolder) -> None:
         for name in calls.names():
             if not is_call_id(name):
-                self._strange(f"{CALLS}/{name}", "no call has such a name")
+                self._strange(f"{CALLS}/{name}", "not a valid call id")
                 continue
             try:
                 with calls.folder(name) as folder:
@@ -118,7 +118,7 @@ class Staging:
         for name in folder.names():
             where = f"{CALLS}/{call_id}/{name}"
             if name not in CALL_FILES:
-                self._strange(where, "no file of a call has such a name")
+                self._strange(where, "not a file of the data set layout")
                 continue
             if name in CAPTURES.values() and (self.masks or not self.audio):
                 self.left_out[CAPTURED] += 1
@@ -138,7 +138,7 @@ class Staging:
                 self._file(file, into / name, record, where)
 
     def _read_record(self, folder: OpenFolder, call_id: str) -> CallRecord | None:
-        """The record to write under other names; a call without one that can be read cannot be."""
+        """The record, to be written with pseudonyms; a call without a readable record is left out."""
         try:
             with folder.open(RECORD, LARGEST_TEXT) as file:
                 record = CallRecord.from_json(file.read(LARGEST_TEXT))
@@ -178,7 +178,7 @@ class Staging:
         self._try(partial(_rewrite, file, target, change), target, where)
 
     def _try(self, write: Callable[[], None], target: Path, where: str) -> None:
-        """Write what is read on the way; where that cannot be read, leave it out and tell."""
+        """Write a file that is parsed on the way; if it cannot be parsed, leave it out and report it."""
         try:
             write()
         except DAMAGE as error:

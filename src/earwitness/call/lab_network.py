@@ -21,7 +21,7 @@ from earwitness.lab.load.spec import LoadSpec
 from earwitness.lab.plan import pair_names
 from earwitness.netns.host import Host
 from earwitness.path.base import OpenPath, Path
-from earwitness.path.circuit_cache import KeptCircuits
+from earwitness.path.circuit_cache import CircuitCache
 from earwitness.path.local_callee import LocalCallee
 from earwitness.phone.base import Phones
 
@@ -89,7 +89,7 @@ class LabNetwork:
                 )
             plan = replace(plan, exit=self.lab.plan.refusing_exits[0])
         tor = self.lab.tor if plan.over_tor else None
-        return path_of(plan, tor, self.scratch, kept=KeptCircuits(self.lab.state_dir / KEPT_CIRCUITS))
+        return path_of(plan, tor, self.scratch, kept=CircuitCache(self.lab.state_dir / KEPT_CIRCUITS))
 
     def measurement_points(
         self, opened: OpenPath, kind: Phones, epoch_offset_ns: int

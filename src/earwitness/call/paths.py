@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from earwitness.call.plan import CallPlan
 from earwitness.errors import InputError
 from earwitness.path.base import Path
-from earwitness.path.circuit_cache import KeptCircuits
+from earwitness.path.circuit_cache import CircuitCache
 from earwitness.path.kind import Surroundings
 from earwitness.tor.description import TorNetwork
 
@@ -17,7 +17,7 @@ def path_of(
     tor: TorNetwork | None,
     scratch: FilePath,
     *,
-    kept: KeptCircuits | None = None,
+    kept: CircuitCache | None = None,
     bridged: bool = False,
 ) -> Path:
     """The path, not open yet. Raises `InputError` where it needs a Tor network and there is none.

@@ -26,7 +26,7 @@ from earwitness.phone.linphone import recording_name
 from earwitness.score.emodel import e_model
 from earwitness.score.impairments import NoFactors
 from earwitness.score.kind import Evidence, ScorerRefused
-from earwitness.score.listening import listen, loopback
+from earwitness.score.listening import listening_quality, loopback
 from earwitness.score.scorers import extra_scores
 from earwitness.score.verdict import verdict
 from earwitness.speech.codecs.base import Codec
@@ -126,7 +126,7 @@ def with_quality(
     if spoken is None:
         return row, "scoring with PESQ: the reference is not to be had; give the speech that was said"
     try:
-        score = listen(spoken, heard.audio, heard.sample_rate)
+        score = listening_quality(spoken, heard.audio, heard.sample_rate)
         ceiling = _ceiling_mos(codec.spec, placed.record.speech.name, placed.plan.seconds)
     except ScorerRefused as error:
         return row, str(error)
@@ -177,7 +177,7 @@ def with_recording(
         return row
     try:
         samples, rate = read_wav(recording)
-        score = listen(spoken, resample(samples, rate, codec.sample_rate), codec.sample_rate)
+        score = listening_quality(spoken, resample(samples, rate, codec.sample_rate), codec.sample_rate)
     except EarwitnessError as error:
         notes.append(f"the {listener}'s own recording: {error}")
         return row

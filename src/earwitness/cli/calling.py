@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from earwitness.cli.call_options import CallOptions
     from earwitness.lab.plan import LabPlan
     from earwitness.remote.certificates import Invitation
-    from earwitness.remote.loopback_answerer import BesideOptions
+    from earwitness.remote.loopback_answerer import LoopbackOptions
     from earwitness.tor.description import TorNetwork
 
 
@@ -55,10 +55,10 @@ def call_as_asked(asked: CallOptions) -> int:
 
 
 def _call_this_machine_as_asked(plan: CallPlan, asked: CallOptions) -> int:
-    from earwitness.remote.loopback_answerer import BesideOptions
+    from earwitness.remote.loopback_answerer import LoopbackOptions
     from earwitness.remote.service import check_media_port
 
-    options = BesideOptions(
+    options = LoopbackOptions(
         place=plan.from_place,
         reached_at=asked.reached_at,
         media_port=check_media_port(asked.media_port),
@@ -122,7 +122,7 @@ def call_other_machine(
 
 
 def call_this_machine(
-    plans: Sequence[CallPlan], options: BesideOptions, out: Path, *, calls_an_hour: int | None, json: bool
+    plans: Sequence[CallPlan], options: LoopbackOptions, out: Path, *, calls_an_hour: int | None, json: bool
 ) -> int:
     """As `call_other_machine`, with an answering side of our own on this machine, each end in a sandbox."""
     from earwitness.netns.egress import in_isolated_network
@@ -133,11 +133,11 @@ def call_this_machine(
 
     @contextlib.asynccontextmanager
     async def one_machine(on_event: Listener) -> AsyncIterator[Network]:
-        from earwitness.remote.loopback_answerer import answering_beside
+        from earwitness.remote.loopback_answerer import loopback_answerer
 
         tor = await _tor_here(plans, options.tor_control, on_event)
         on_event(StageReached("starting the answering side", 0.0))
-        async with answering_beside(options) as (address, invited):
+        async with loopback_answerer(options) as (address, invited):
             yield _remote_network(address, invited, tor, calls_an_hour, options.epoch_offset_ns, options.reached_at)
 
     return run(_place_calls(plans, one_machine, out, json, where="public"))

@@ -10,7 +10,7 @@ import typer
 
 from earwitness.cli import panels
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
-from earwitness.cli.cmd_whatif import print_left_out, tell_left_out
+from earwitness.cli.cmd_whatif import print_left_out, show_left_out
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
 from earwitness.cli.options import taking
 
@@ -105,7 +105,7 @@ def blame(asked: BlameOptions) -> None:
             on_event=bar_listener(bar, task),
         )
     left_out = (*report.found.left_out, *report.found.refused)
-    tell_left_out(left_out)
+    show_left_out(left_out)
     if asked.json:
         print_records({str(name): value for name, value in row.items()} for row in _rows(report.found.calls))
         print_left_out(left_out)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli import panels
-from earwitness.cli.common import JsonFlag, needs, output, print_records, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_records, show_problems
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def compare(
     from earwitness.archive.dataset import Dataset
 
     rows = Dataset.open(dataset).rows()
-    tell_problems("compare", rows.attrs["problems"])
+    show_problems("compare", rows.attrs["problems"])
     found = compare_rows(
         rows,
         by,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli import panels
-from earwitness.cli.common import JsonFlag, needs, output, print_records, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_records, show_problems
 
 
 class ExportLayout(StrEnum):
@@ -42,7 +42,7 @@ def export(
 
     problems: list[Problem] = []
     calls = export_published(dataset, out, problems)
-    tell_problems("export", problems)
+    show_problems("export", problems)
     if json:
         print_records([{"layout": str(layout), "calls": calls, "file": str(out)}])
         print_records(problem.to_dict() for problem in problems)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli import panels
-from earwitness.cli.common import JsonFlag, needs, output, print_csv, print_records, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_csv, print_records, show_problems
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def query(
     from earwitness.study.query import query as ask
 
     answer = ask(dataset, sql)
-    tell_problems("query", answer.problems)
+    show_problems("query", answer.problems)
     if json:
         print_records(answer.records())
     elif csv:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from earwitness.cli import panels
-from earwitness.cli.common import JsonFlag, needs, output, print_records, progress, tell_problems
+from earwitness.cli.common import JsonFlag, needs, output, print_records, progress, show_problems
 from earwitness.errors import InputError
 from earwitness.events import Event, StageReached
 
@@ -85,7 +85,7 @@ def report(
         if not output.is_terminal:
             output.width = max(output.width, 100)  # a file or pipe has room
         output.print(table.report([row for call in opened.readable([]) for row in call.rows], output.width))
-    tell_problems("report", problems)
+    show_problems("report", problems)
     for path in written:
         progress.print(f"report: wrote {path}", markup=False, soft_wrap=True)
     if show:

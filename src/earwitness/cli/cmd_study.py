@@ -12,7 +12,7 @@ from earwitness.cli.clusters import ClusterOption, KeysOption, cluster_asked
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.naming import CommandLine
 
-StudyFile = Annotated[Path, typer.Argument(help="Study file (TOML).")]
+StudyFileArgument = Annotated[Path, typer.Argument(help="Study file (TOML).")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def study_init(
-    file: StudyFile = Path("study.toml"),
+    file: StudyFileArgument = Path("study.toml"),
     like: Annotated[
         str, typer.Option(help="Example to start from: small or published.", rich_help_panel=panels.CHOICE)
     ] = "small",
@@ -58,7 +58,7 @@ def study_init(
 
 
 def study_plan(
-    file: StudyFile,
+    file: StudyFileArgument,
     pilot: Annotated[
         Path | None,
         typer.Option(
@@ -92,7 +92,7 @@ def study_plan(
 
 
 def study_run(
-    file: StudyFile,
+    file: StudyFileArgument,
     out: Annotated[
         Path,
         typer.Option(help="Data set of the study; give the same again to resume it.", rich_help_panel=panels.RESULT),

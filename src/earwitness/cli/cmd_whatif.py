@@ -13,7 +13,7 @@ from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress, progress_bar
 
 
-def tell_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
+def show_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
     """How many directions could not be heard, by reason, with an example each."""
     first: dict[str, str] = {}
     for call, direction, reason in left_out:
@@ -111,7 +111,7 @@ def whatif(
         print_left_out(left_out)
         return
     _show(summary)
-    tell_left_out(left_out)
+    show_left_out(left_out)
     output.print(f"The page: {report.files[0]}", markup=False, soft_wrap=True)
 
 

@@ -77,7 +77,7 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     sys.stdout.flush()
 
 
-def tell_problems(command: str, problems: Iterable[Problem]) -> None:
+def show_problems(command: str, problems: Iterable[Problem]) -> None:
     """What is wrong with calls of a data set, a line each where progress goes."""
     for problem in problems:
         left_out = "; left out" if problem.skipped else ""

@@ -76,7 +76,7 @@ for _module in sorted(module.name for module in pkgutil.iter_modules(earwitness.
 def main() -> None:
     """Run the command line; what users can fix becomes one line on standard error and an exit code."""
     streams.settle()
-    termination.install_handlers()
+    termination.handle_termination_signals()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:

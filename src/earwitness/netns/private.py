@@ -1,8 +1,8 @@
-"""A folder that only its owner can change, for what commands of one user exchange outside a sandbox.
+"""A folder that only its owner can change, for communication between commands of one user outside a sandbox.
 
-What is in it is believed: which processes to enter, and which to end. In a temporary directory that all users share
-anybody can put a folder of any name first, so the folder is judged before it is used, by its descriptor, and its files
-are reached through that descriptor alone: nothing can be exchanged in between. No link is followed.
+Its contents are trusted: which processes to enter, and which to end. In a temporary directory shared by all users,
+anybody can create a folder of any name first. So the folder is checked before use, by its descriptor, and its files are
+accessed only through that descriptor: nothing can be swapped in between. Links are not followed.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _NAME = "EARWITNESS_RUNTIME"
 
 
 def runtime_dir() -> Path:
-    """Where the record and the log of this user's lab are, and the locks that commands share.
+    """The directory of the record and log of this user's lab, and of the locks that commands share.
 
-    EARWITNESS_RUNTIME where it is set; else below /run, where nobody else can make anything: root's own folder, and
-    for others the session's (XDG_RUNTIME_DIR, or /run/user/UID); else the system's temporary directory.
+    EARWITNESS_RUNTIME if set; otherwise below /run, where nobody else can create anything: root's own folder, or the
+    session's for other users (XDG_RUNTIME_DIR, or /run/user/UID); otherwise the system's temporary directory.
     """
     if named := os.environ.get(_NAME):
         return Path(named)
     user = os.geteuid()
     if user == 0 and os.access("/run", os.W_OK):
         return Path(f"/run/earwitness-{user}")
-    # `sudo -E` hands on the directory of another user's session.
+    # `sudo -E` passes on the directory of another user's session.
     for session in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{user}"):
         if session and _is_ours(Path(session)):
             return Path(session) / "earwitness"
@@ -41,18 +41,18 @@ def runtime_dir() -> Path:
 
 
 class PrivateFolder(OpenFolder):
-    """A folder that was found to be this user's alone, by its descriptor (for `flock`, too). Use `private_folder`."""
+    """A folder verified, by its descriptor, to be this user's alone. Use `private_folder`."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         super().__init__(descriptor)
         self.path = path
 
     def read(self, name: str, most_bytes: int) -> bytes:
-        """A file of it.
+        """Read a file in it.
 
         Raises:
-            FileNotFoundError: there is none.
-            EarwitnessError: it is a link, no file, somebody else's, or larger.
+            FileNotFoundError: there is no such file.
+            EarwitnessError: it is a link, not a file, another user's, or too large.
         """
         try:
             with self.open(name, most_bytes) as file:
@@ -70,10 +70,10 @@ class PrivateFolder(OpenFolder):
 
 @contextlib.contextmanager
 def private_folder(path: Path, *, create: bool = False) -> Iterator[PrivateFolder | None]:
-    """The folder at `path`, where it is ours alone; None where there is none and it is not to be created (0700).
+    """The folder at `path`, if it is this user's alone; None if it does not exist and `create` is off (mode 0700).
 
     Raises:
-        EarwitnessError: it is a link or no folder, another user's, or others may write to it; or it cannot be made.
+        EarwitnessError: it is a link or not a folder, another user's, or writable by others; or it cannot be created.
     """
     mend = f"set {_NAME} to a directory that only you can write to"
     try:
@@ -82,7 +82,7 @@ def private_folder(path: Path, *, create: bool = False) -> Iterator[PrivateFolde
         descriptor = os.open(path, _FOLDER)
     except FileNotFoundError:
         if create:
-            raise EarwitnessError("making", path, "it is gone again", mend) from None
+            raise EarwitnessError("making", path, "it disappeared", mend) from None
         yield None
         return
     except OSError as error:
@@ -104,7 +104,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def not_ours(about: os.stat_result) -> str | None:
-    """Why the file or folder that `about` describes cannot be trusted, in words; None if it is ours alone."""
+    """Why a file or folder must not be trusted, in words; None if it is this user's alone."""
     if about.st_uid != os.geteuid():
         return f"it belongs to another user (id {about.st_uid})"
     if about.st_mode & _OTHERS_WRITE:

@@ -1,9 +1,9 @@
-"""Signals that end a command: SIGINT (Ctrl-C), SIGTERM (service managers, timeout(1)), SIGHUP (the terminal closed).
+"""Requests to terminate, as signals: SIGINT (Ctrl-C), SIGTERM (service managers, timeout(1)), SIGHUP (terminal closed).
 
-All three mean the same: shut down in order and keep what was measured; a second one means at once. A single SIGTERM or
-SIGHUP often arrives several times, sent to each process of a group and by the outer command as well
-(`earwitness.netns.supervise`), so those that follow the first within a second count as one. A signal that the parent
-process had ignored (nohup(1)) stays ignored.
+All three mean the same: shut down in order and keep what was measured; a second request means: now. A single SIGTERM or
+SIGHUP often arrives several times, at each process of a group and also from the outer command
+(`earwitness.netns.supervise`), so repetitions within a second count as one request. A signal that was ignored at the
+start (nohup(1)) stays ignored.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_SAME_SIGNAL_S = 1.0
+_SAME_REQUEST_S = 1.0
 
 
-class _Received:
-    """The end signals that this process has received."""
+class _Requests:
+    """The termination requests to this process; global state."""
 
     number = 0
-    """The first one; 0: none."""
-    at_s = -_SAME_SIGNAL_S
-    """When the last SIGTERM or SIGHUP came that was not a repetition; CLOCK_MONOTONIC."""
+    """The first signal; 0: none."""
+    at_s = -_SAME_REQUEST_S
+    """When the last SIGTERM or SIGHUP that counted as a new request arrived; CLOCK_MONOTONIC."""
     instead: Callable[[], None] | None = None
-    """What an event loop does about it; None: KeyboardInterrupt."""
+    """What an event loop does on a request; None: KeyboardInterrupt."""
 
 
-def install_handlers() -> None:
-    """Have SIGTERM and SIGHUP end this process as Ctrl-C does: by KeyboardInterrupt, or as `run` says."""
+def handle_termination_signals() -> None:
+    """Make SIGTERM and SIGHUP end this process like Ctrl-C: by KeyboardInterrupt, or as in `run`."""
     for number in _SIGNALS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end_in_order)
 
 
 def exit_code() -> int:
-    """Exit code of a command that a signal ended: 128 plus the number of the first one."""
-    return 128 + (_Received.number or signal.SIGINT)
+    """Exit code of a command that was asked to terminate: 128 plus the number of the first signal."""
+    return 128 + (_Requests.number or signal.SIGINT)
 
 
 def run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """As `asyncio.run`; SIGTERM and SIGHUP, too, cancel the work the first time, and end it at once the second time.
+    """`asyncio.run`, but SIGTERM and SIGHUP also cancel the work on the first request and end it on the second.
 
     Raises:
-        KeyboardInterrupt: a signal ended it.
+        KeyboardInterrupt: it was asked to terminate.
     """
     this: asyncio.Task[_Result] | None = None
-    signals = 0
+    requests = 0
 
     async def named() -> _Result:
         nonlocal this
@@ -59,31 +59,31 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
         return await work
 
     def cancel() -> None:
-        nonlocal signals
-        signals += 1
-        if this is None or this.done() or signals > 1:
+        nonlocal requests
+        requests += 1
+        if this is None or this.done() or requests > 1:
             raise KeyboardInterrupt
         this.cancel()
-        this.get_loop().call_soon_threadsafe(lambda: None)  # it may wait for something else
+        this.get_loop().call_soon_threadsafe(lambda: None)  # wake the loop, which may be waiting for something else
 
-    _Received.instead = cancel
+    _Requests.instead = cancel
     try:
         return asyncio.run(named())
     except asyncio.CancelledError:
-        if signals:
+        if requests:
             raise KeyboardInterrupt from None
         raise
     finally:
-        _Received.instead = None
+        _Requests.instead = None
 
 
 @contextmanager
-def on_end_signal(ask: Callable[[], object]) -> Iterator[None]:
-    """Within the block, end signals call `ask` in the running event loop, and do nothing else."""
+def on_termination_request(ask: Callable[[], object]) -> Iterator[None]:
+    """Within the block, each termination request only calls `ask` in the running event loop."""
     loop = asyncio.get_running_loop()
 
     def receive(number: int) -> None:
-        if _is_new(number):
+        if _is_new_request(number):
             ask()
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -100,19 +100,19 @@ def on_end_signal(ask: Callable[[], object]) -> Iterator[None]:
 
 
 def _end_in_order(number: int, _frame: FrameType | None) -> None:
-    if _is_new(number):
-        if _Received.instead is None:
+    if _is_new_request(number):
+        if _Requests.instead is None:
             raise KeyboardInterrupt
-        _Received.instead()
+        _Requests.instead()
 
 
-def _is_new(number: int) -> bool:
-    """Whether this signal is not a repetition of the last."""
-    _Received.number = _Received.number or number
+def _is_new_request(number: int) -> bool:
+    """Whether this signal is a new request rather than a repetition."""
+    _Requests.number = _Requests.number or number
     if number == signal.SIGINT:
         return True
     now_s = time.monotonic()
-    if now_s - _Received.at_s < _SAME_SIGNAL_S:
+    if now_s - _Requests.at_s < _SAME_REQUEST_S:
         return False
-    _Received.at_s = now_s
+    _Requests.at_s = now_s
     return True

@@ -13,7 +13,7 @@ from typing import Any
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import Host
 from earwitness.path.base import WORD_WITHIN_S
-from earwitness.path.circuit_cache import KeptCircuits
+from earwitness.path.circuit_cache import CircuitCache
 from earwitness.path.facts import CircuitFacts, Hop, PathFacts, StreamFacts
 from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.description import TorNetwork
@@ -183,7 +183,7 @@ class CircuitMaker:
         network: TorNetwork,
         *,
         keep_circuit: bool = False,
-        kept: KeptCircuits | None = None,
+        kept: CircuitCache | None = None,
         nodelay: bool | None = None,
     ) -> None:
         check_nodelay(network, nodelay)
@@ -191,7 +191,7 @@ class CircuitMaker:
         self.network = network
         self.keep_circuit = keep_circuit
         self.nodelay = nodelay
-        self._kept = kept or KeptCircuits()
+        self._kept = kept or CircuitCache()
 
     @asynccontextmanager
     async def making(self, caller: Host) -> AsyncIterator[OverCircuit]:

@@ -12,7 +12,7 @@ from earwitness.tor.select import CircuitRequest
 
 
 @dataclass(frozen=True)
-class KeptCircuit:
+class CachedCircuit:
     """A circuit that stood when it was last used."""
 
     id: int
@@ -20,7 +20,7 @@ class KeptCircuit:
     """Its relays, first hop first."""
 
 
-class KeptCircuits:
+class CircuitCache:
     """One circuit for each caller and request; the seed is no part of it, so calls of any seed find the same.
 
     Args:
@@ -29,15 +29,15 @@ class KeptCircuits:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._here: dict[str, KeptCircuit] = {}
+        self._here: dict[str, CachedCircuit] = {}
 
-    def recall(self, caller: str, request: CircuitRequest) -> KeptCircuit | None:
+    def recall(self, caller: str, request: CircuitRequest) -> CachedCircuit | None:
         """The circuit that was last kept for it, whether or not it still stands; None where there was none."""
         return self._all().get(_key(caller, request))
 
     def remember(self, caller: str, request: CircuitRequest, circuit: Circuit) -> None:
         """Keep this one from now on."""
-        self._here = {**self._all(), _key(caller, request): KeptCircuit(circuit.id, tuple(circuit.fingerprints))}
+        self._here = {**self._all(), _key(caller, request): CachedCircuit(circuit.id, tuple(circuit.fingerprints))}
         if self._file is None:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,13 +46,13 @@ class KeptCircuits:
         draft.write_text(json.dumps(plain))
         draft.replace(self._file)
 
-    def _all(self) -> dict[str, KeptCircuit]:
+    def _all(self) -> dict[str, CachedCircuit]:
         if self._file is None:
             return self._here
         # A file that is damaged says no more than one that is not there: a new circuit is built.
         with suppress(OSError, ValueError, TypeError):
             plain = dict(json.loads(self._file.read_text()))
-            return {key: KeptCircuit(int(number), tuple(relays)) for key, (number, *relays) in plain.items()}
+            return {key: CachedCircuit(int(number), tuple(relays)) for key, (number, *relays) in plain.items()}
         return {}
 
 

@@ -12,7 +12,7 @@ from earwitness.options import Option
 
 if TYPE_CHECKING:  # a plan is checked and counted without what opens paths, which takes long to import
     from earwitness.path.base import Path
-    from earwitness.path.circuit_cache import KeptCircuits
+    from earwitness.path.circuit_cache import CircuitCache
     from earwitness.tor.description import TorNetwork
 
 KILL_TUNNEL = "kill-tunnel"
@@ -86,7 +86,7 @@ class Surroundings:
     """Directory for its short-lived files."""
     tor: TorNetwork | None = None
     """Whose relays and clients; there is one where the path goes over Tor."""
-    kept: KeptCircuits | None = None
+    kept: CircuitCache | None = None
     """Where circuits that are kept are remembered."""
     bridged: bool = False
     """The caller is in a sandbox without a way out of its own; see `earwitness.path.vpn.VpnPath`."""

@@ -11,7 +11,7 @@ from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
 from earwitness.path.callee_host import CalleeHost
 from earwitness.path.circuit import CircuitMaker, CircuitMonitor
-from earwitness.path.circuit_cache import KeptCircuits
+from earwitness.path.circuit_cache import CircuitCache
 from earwitness.path.tunnel import OpenStreamsPath, StreamsRefused, tunnel_ends
 from earwitness.tor.description import TorNetwork
 from earwitness.tor.select import CircuitRequest
@@ -48,7 +48,7 @@ class TorPath:
         network: TorNetwork,
         *,
         keep_circuit: bool = False,
-        kept: KeptCircuits | None = None,
+        kept: CircuitCache | None = None,
         nodelay: bool | None = None,
     ) -> None:
         self.circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, kept=kept, nodelay=nodelay)

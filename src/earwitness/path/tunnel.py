@@ -18,7 +18,7 @@ from earwitness.path.forwarder import OTHER, ForwarderConfig
 from earwitness.path.forwarder_process import ForwarderProcess, flow_ports, start_forwarder
 from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput
 from earwitness.path.tun import TunPair, device_pair
-from earwitness.tor.gather_or_cancel import together
+from earwitness.tor.gather_or_cancel import gather_or_cancel
 
 STREAMS_TIMEOUT_S = 30.0
 _LOCALHOST = "127.0.0.1"
@@ -196,7 +196,7 @@ async def tunnel_ends(
             one_circuit=one_circuit,
         )
         running = ForwarderProcess.running
-        callee_end, caller_end = await together(
+        callee_end, caller_end = await gather_or_cancel(
             stack.enter_async_context(running(callee, callee.start_forwarder, callee_config)),
             stack.enter_async_context(running(caller, partial(start_forwarder, caller), caller_config)),
         )

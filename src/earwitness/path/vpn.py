@@ -20,14 +20,14 @@ from earwitness.path.base import WORD_WITHIN_S, CalleeEndpoint, OpenPath, PathEn
 from earwitness.path.bridge import way_out
 from earwitness.path.callee_host import CalleeHost
 from earwitness.path.circuit import CircuitMaker, OverCircuit
-from earwitness.path.circuit_cache import KeptCircuits
+from earwitness.path.circuit_cache import CircuitCache
 from earwitness.path.facts import CircuitFacts, PathFacts
 from earwitness.path.openvpn import OpenVpn, not_up, start_openvpn, wait_listening
 from earwitness.path.tunnel_numbers import tunnel_number
 from earwitness.path.vpn_config import Security, client_config
 from earwitness.path.vpn_files import CLIENT, TunnelOffer, client_files
 from earwitness.tor.description import TorNetwork
-from earwitness.tor.gather_or_cancel import together
+from earwitness.tor.gather_or_cancel import gather_or_cancel
 from earwitness.tor.select import CircuitRequest
 
 UP_TIMEOUT_S = 30.0
@@ -67,7 +67,7 @@ class OpenVpnPath(OpenPath):
         """An OpenVPN that ends by itself does so because of the other, or of the circuit."""
         if self._killed is None:
             words = [end.until(lambda this: this.problem is not None, WORD_WITHIN_S) for end in self._ends]
-            await together(*words, *([self.over.word.given()] if self.over is not None else []))
+            await gather_or_cancel(*words, *([self.over.word.given()] if self.over is not None else []))
 
 
 class VpnPath:
@@ -122,7 +122,7 @@ class VpnPath:
                 await over.built()
             tunnel_begun = time.monotonic_ns()
             caller_vpn = await stack.enter_async_context(_client(caller, folder, over))
-            await together(*(_up(end, over) for end in (caller_vpn, callee_vpn)))
+            await gather_or_cancel(*(_up(end, over) for end in (caller_vpn, callee_vpn)))
             if self.security is not Security.NONE:
                 # It logs that it is up first, and what protects the data next.
                 await caller_vpn.until(lambda end: bool(end.cipher), _CIPHER_TIMEOUT_S)
@@ -183,7 +183,7 @@ def vpn_tor_path(
     security: Security = Security.TLS,
     tunnel_nodelay: bool = True,
     keep_circuit: bool = False,
-    kept: KeptCircuits | None = None,
+    kept: CircuitCache | None = None,
     nodelay: bool | None = None,
     bridged: bool = False,
 ) -> VpnPath:

@@ -20,9 +20,9 @@ from earwitness.capture.agent import SO_TIMESTAMPNS, stamp_of
 from earwitness.capture.clock import CallClock, sample_clocks
 from earwitness.errors import CallFailure, Outcome
 from earwitness.phone.call_report import MOST_SOURCES
-from earwitness.phone.pacer import GridSender
+from earwitness.phone.pacer import PacedSender
 from earwitness.phone.packets import SpeechPackets
-from earwitness.phone.receiver_statistics import Reception
+from earwitness.phone.receiver_statistics import ReceiverStatistics
 from earwitness.phone.rtcp_session import RtcpSession, SentSoFar
 from earwitness.trace.rtp import MalformedPacket
 
@@ -69,8 +69,8 @@ class Media:
     random: Random
     rtcp_minimum_s: float
     events: MediaEvents
-    sender: GridSender | None = None
-    receptions: dict[int, Reception] = field(default_factory=dict)
+    sender: PacedSender | None = None
+    receptions: dict[int, ReceiverStatistics] = field(default_factory=dict)
     rtcp: RtcpSession | None = None
     stray: int = 0
     """Datagrams on the RTP port that are no RTP, or of a source beyond the first `MOST_SOURCES`."""
@@ -117,7 +117,7 @@ class Media:
         )
         now = time.monotonic_ns()
         self._next_report_ns = now + self.rtcp.next_interval_ns()
-        self.sender = GridSender(
+        self.sender = PacedSender(
             self._rtp,
             remote,
             wire,
@@ -140,7 +140,7 @@ class Media:
         return sum(reception.packets for reception in self.receptions.values())
 
     @property
-    def main_reception(self) -> Reception | None:
+    def main_reception(self) -> ReceiverStatistics | None:
         """The source that most packets came from."""
         return max(self.receptions.values(), key=lambda one: one.packets, default=None)
 
@@ -207,7 +207,7 @@ class Media:
                 return
             if not self.receptions:
                 self.events.first_received(arrived_ns)
-            reception = self.receptions[ssrc] = Reception(ssrc, self._clock_rate)
+            reception = self.receptions[ssrc] = ReceiverStatistics(ssrc, self._clock_rate)
         reception.receive(sequence, timestamp, arrived_ns)
 
     def _send_report(self, *, goodbye: bool = False) -> None:

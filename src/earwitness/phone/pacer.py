@@ -62,7 +62,7 @@ def prefer_punctuality() -> str:
     return "fifo"
 
 
-class GridSender(threading.Thread):
+class PacedSender(threading.Thread):
     """Sends one packet a period from `origin_ns` (CLOCK_MONOTONIC) on; None in `packets` is an empty slot."""
 
     def __init__(

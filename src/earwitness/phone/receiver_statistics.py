@@ -13,7 +13,7 @@ _MAX_MISORDER = 100
 
 
 @dataclass
-class Reception:
+class ReceiverStatistics:
     """One source of RTP, as received."""
 
     ssrc: int

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from random import Random
 
-from earwitness.phone.receiver_statistics import Reception
+from earwitness.phone.receiver_statistics import ReceiverStatistics
 from earwitness.phone.rtcp import (
     Goodbye,
     ReceiverReport,
@@ -85,7 +85,9 @@ class RtcpSession:
         self._first = False
         return int(report_interval_s(self.random, minimum, self._average_octets, self.session_bit_s) * 1e9)
 
-    def report(self, now_ns: int, sent: SentSoFar, reception: Reception | None, *, goodbye: bool = False) -> bytes:
+    def report(
+        self, now_ns: int, sent: SentSoFar, reception: ReceiverStatistics | None, *, goodbye: bool = False
+    ) -> bytes:
         """The compound packet to send now (ns since 1970 on the call's clock)."""
         blocks = () if reception is None else (self._block(now_ns, reception),)
         report: RtcpPacket = ReceiverReport(self.ssrc, blocks)
@@ -116,7 +118,7 @@ class RtcpSession:
             elif isinstance(packet, Goodbye):
                 self.remote_said_bye = True
 
-    def _block(self, now_ns: int, reception: Reception) -> ReportBlock:
+    def _block(self, now_ns: int, reception: ReceiverStatistics) -> ReportBlock:
         last_sr, delay = 0, 0
         if self._last_sr is not None:
             last_sr, arrived_ns = self._last_sr

@@ -204,7 +204,7 @@ def paper() -> Iterator[None]:
         yield
 
 
-def figure(width: Width = "column", height: float | None = None) -> tuple[Figure, Axes]:
+def new_figure(width: Width = "column", height: float | None = None) -> tuple[Figure, Axes]:
     """An empty figure of a paper's column or page, with one set of axes.
 
     `height` in inches; by default the golden section of the width (page figures: a third of it).

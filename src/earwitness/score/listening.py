@@ -23,7 +23,7 @@ class Listening:
         return self.pesq.mos_lqo
 
 
-def listen(reference: Pcm, degraded: Pcm, sample_rate: int) -> Listening:
+def listening_quality(reference: Pcm, degraded: Pcm, sample_rate: int) -> Listening:
     """Score (n,) against (m,) int16, both at `sample_rate` Hz; raises `ScorerRefused`."""
     # Before they are resampled, which takes eight bytes a sample and more.
     check_length("reference", reference, sample_rate)
@@ -42,4 +42,4 @@ def loopback(codec: Codec, reference: Pcm) -> Listening:
     share codec and speech.
     """
     heard = decode_packets(codec, encode_packets(codec, reference))[: len(reference)]
-    return listen(reference, heard, codec.sample_rate)
+    return listening_quality(reference, heard, codec.sample_rate)

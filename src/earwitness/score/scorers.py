@@ -8,17 +8,17 @@ from earwitness.errors import EarwitnessError
 from earwitness.plugins import Registry
 from earwitness.score.emodel import e_model
 from earwitness.score.kind import Evidence, ScorerKind, ScorerRefused, both_sounds, figure
-from earwitness.score.listening import listen
+from earwitness.score.listening import listening_quality
 
 
 def _mos_lqo(evidence: Evidence) -> float:
     reference, heard = both_sounds(evidence, "PESQ")
-    return listen(reference, heard, evidence.sample_rate).pesq.mos_lqo
+    return listening_quality(reference, heard, evidence.sample_rate).pesq.mos_lqo
 
 
 def _mos_lqo_wb(evidence: Evidence) -> float:
     reference, heard = both_sounds(evidence, "wideband PESQ")
-    wide = listen(reference, heard, evidence.sample_rate).mos_lqo_wb
+    wide = listening_quality(reference, heard, evidence.sample_rate).mos_lqo_wb
     if wide is None:
         raise ScorerRefused("the sound has less than 16 kHz", "give wideband sound", "wideband PESQ")
     return wide

@@ -12,7 +12,7 @@ _HOUR_S = 3600.0
 _MIB = 2**20
 
 
-class Governor:
+class ConcurrencyLimit:
     """One call less at once when the instrument was not good enough, one more after a calm while.
 
     Additive in both directions: the difference of one call is what the machine can be asked about, and a study is long.

@@ -1,4 +1,4 @@
-"""A study's calls in the lab: a post for each pair of ends, scored in processes beside the air."""
+"""A study's calls in the lab: a slot for each pair of ends, scored in processes beside the air."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ class LabSlot:
         return None
 
 
-def lab_posts(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabSlot]:
-    """A post for each pair of ends that the lab has."""
+def lab_slots(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabSlot]:
+    """A slot for each pair of ends that the lab has."""
     return [LabSlot(network, executor, command) for network in lab_networks(lab)]

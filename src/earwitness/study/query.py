@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.index import survey, with_scores
+from earwitness.archive.index import survey, with_score_columns
 from earwitness.archive.layout import CALLS, DIRECTIONS, TRUTH, ledger_file, trace_file
 from earwitness.archive.problems import Problem, apart
 from earwitness.errors import InputError
@@ -74,7 +74,7 @@ class _Unreadable(InputError):
 def _asked(path: Path, sql: str, rows: pa.Table, files: dict[str, list[Path]], problems: list[Problem]) -> Answer:
     try:
         with duckdb.connect(":memory:") as database:
-            database.register("calls", with_scores(rows))
+            database.register("calls", with_score_columns(rows))
             for name, of_calls in files.items():
                 if of_calls:
                     database.execute(_view(name, of_calls, "*" in _PER_CALL[name]))

@@ -10,7 +10,7 @@ from earwitness.errors import Outcome
 from earwitness.study.model import Retry
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """What an outcome says of whether another attempt makes sense."""
 
     COMPLETED = "completed"
@@ -26,27 +26,27 @@ class Kind(StrEnum):
     """The user stopped it. Costs no attempt."""
 
 
-_KINDS: dict[Outcome, Kind] = {
-    Outcome.COMPLETED: Kind.COMPLETED,
-    Outcome.TOOL_MISSING: Kind.HALT,
-    Outcome.LAB_FAILED: Kind.HALT,
-    Outcome.STORAGE_FAILED: Kind.HALT,
-    Outcome.REMOTE_REFUSED: Kind.HALT,
-    Outcome.SPEECH_UNUSABLE: Kind.SETTLED,
-    Outcome.AUTH_FAILED: Kind.SETTLED,
-    Outcome.PORT_TAKEN: Kind.OWN,
-    Outcome.CAPTURE_EMPTY: Kind.OWN,
-    Outcome.REMOTE_LOST: Kind.OWN,
-    Outcome.FAILED: Kind.OWN,
-    Outcome.INTERRUPTED: Kind.STOPPED,
+_KINDS: dict[Outcome, FailureKind] = {
+    Outcome.COMPLETED: FailureKind.COMPLETED,
+    Outcome.TOOL_MISSING: FailureKind.HALT,
+    Outcome.LAB_FAILED: FailureKind.HALT,
+    Outcome.STORAGE_FAILED: FailureKind.HALT,
+    Outcome.REMOTE_REFUSED: FailureKind.HALT,
+    Outcome.SPEECH_UNUSABLE: FailureKind.SETTLED,
+    Outcome.AUTH_FAILED: FailureKind.SETTLED,
+    Outcome.PORT_TAKEN: FailureKind.OWN,
+    Outcome.CAPTURE_EMPTY: FailureKind.OWN,
+    Outcome.REMOTE_LOST: FailureKind.OWN,
+    Outcome.FAILED: FailureKind.OWN,
+    Outcome.INTERRUPTED: FailureKind.STOPPED,
 }
 
 
-def kind_of(outcome: Outcome) -> Kind:
+def failure_kind(outcome: Outcome) -> FailureKind:
     """What an outcome says. All that are not this machine's or the user's doing are the network's, also
     `SCORER_REFUSED`: what arrived could not be scored.
     """
-    return _KINDS.get(outcome, Kind.NETWORK)
+    return _KINDS.get(outcome, FailureKind.NETWORK)
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,16 @@ def decide(past: Sequence[Ended], retry: Retry) -> Next:
     if not past:
         return Next("planned")
     last = past[-1]
-    kind = kind_of(last.outcome)
-    if kind is Kind.COMPLETED and last.instrument_ok is not False:
+    kind = failure_kind(last.outcome)
+    if kind is FailureKind.COMPLETED and last.instrument_ok is not False:
         return Next("done")
-    if kind in (Kind.HALT, Kind.STOPPED):
+    if kind in (FailureKind.HALT, FailureKind.STOPPED):
         return Next("planned")
-    same = sum(1 for attempt in past if kind_of(attempt.outcome) is kind)
-    if kind is Kind.COMPLETED:
+    same = sum(1 for attempt in past if failure_kind(attempt.outcome) is kind)
+    if kind is FailureKind.COMPLETED:
         limit = retry.instrument
     else:
-        limit = {Kind.NETWORK: retry.network, Kind.OWN: retry.own}.get(kind, 1)
+        limit = {FailureKind.NETWORK: retry.network, FailureKind.OWN: retry.own}.get(kind, 1)
     if same < limit:
         return Next("planned", retry.backoff_s * retry.factor ** (same - 1))
     return Next("done" if any(attempt.outcome is Outcome.COMPLETED for attempt in past) else "failed")

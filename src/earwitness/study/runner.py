@@ -13,13 +13,13 @@ from earwitness.archive.stored import StoredCall
 from earwitness.call.self_check import SEND_DEVIATION_LIMIT_MS
 from earwitness.errors import EarwitnessError, Outcome
 from earwitness.events import Listener, ignore
-from earwitness.study.concurrency import Governor, Load
+from earwitness.study.concurrency import ConcurrencyLimit, Load
 from earwitness.study.cost import tor_bytes_of
 from earwitness.study.design import PlannedCall
 from earwitness.study.ending import Ending, StopRequest, Why
 from earwitness.study.events import CallFinished, CallLost, CallOffAir, CallPlaced
 from earwitness.study.folder import StudyFolder, ended_of
-from earwitness.study.retry import Ended, Kind, Next, kind_of
+from earwitness.study.retry import Ended, FailureKind, Next, failure_kind
 from earwitness.study.schedule import Occupied, Schedule, nothing_shared
 from earwitness.study.slot import Slot
 
@@ -30,12 +30,12 @@ _LOST_IN_A_ROW = 3
 
 
 class Runner:
-    """One run of a study over some posts."""
+    """One run of a study over some slots."""
 
     def __init__(
         self,
         folder: StudyFolder,
-        posts: Sequence[Slot],
+        slots: Sequence[Slot],
         stop: StopRequest,
         on_event: Listener = ignore,
         calls: Sequence[PlannedCall] | None = None,
@@ -43,19 +43,19 @@ class Runner:
     ) -> None:
         """`calls`: those of the study to place in this run; all where not given. Done ones are left out.
 
-        `occupied`: what of a call two posts may not use at once.
+        `occupied`: what of a call two slots may not use at once.
         """
         self._folder = folder
         self._journal = folder.journal
         self._study = folder.study
-        self._posts = posts
+        self._slots = slots
         self._stop = stop
         self._on_event = on_event
         states = {state.position: state.state for state in self._journal.states()}
         self._calls = folder.calls if calls is None else calls
         planned = (call for call in self._calls if states[call.position] == "planned")
         self._schedule = Schedule(planned, occupied)
-        self.governor = Governor(len(posts), adapt=self._study.run.adapt)
+        self.concurrency = ConcurrencyLimit(len(slots), adapt=self._study.run.adapt)
         self._load = Load(self._study.budget, self._spent_bytes())
         self._running: set[asyncio.Task[None]] = set()
         self._on_air = 0
@@ -68,10 +68,10 @@ class Runner:
     async def run(self) -> Ending:
         """Place calls until there is a reason to stop; every call that was begun is in the journal then.
 
-        Raises what a post raised other than EarwitnessError: a fault of ours.
+        Raises what a slot raised other than EarwitnessError: a fault of ours.
         """
         self._stop.busy = True
-        workers = [asyncio.create_task(self._work(post, index)) for index, post in enumerate(self._posts)]
+        workers = [asyncio.create_task(self._work(slot, index)) for index, slot in enumerate(self._slots)]
         watch = asyncio.create_task(self._watch_stop(workers))
         try:
             await asyncio.gather(*workers)
@@ -102,20 +102,20 @@ class Runner:
         self._journal.end_run(f"{ending.why}: {ending.detail}" if ending.detail else str(ending.why))
         return replace(ending, completed=self._completed, attempts=self._attempts)
 
-    # -- one post ------------------------------------------------------------------------------------
+    # -- one slot ------------------------------------------------------------------------------------
 
-    async def _work(self, post: Slot, index: int) -> None:
-        """Place one call after the other at this post."""
+    async def _work(self, slot: Slot, index: int) -> None:
+        """Place one call after the other at this slot."""
         while not self._stop.gently.is_set() and self._ending is None:
             now_s = time.monotonic()
-            if index >= self.governor.limit:
-                self._schedule.give_back(post.name)
-            if index >= self.governor.limit or len(self._running) - self._on_air >= _SCORED_BEHIND:
+            if index >= self.concurrency.limit:
+                self._schedule.give_back(slot.name)
+            if index >= self.concurrency.limit or len(self._running) - self._on_air >= _SCORED_BEHIND:
                 if not self._schedule and not self._running:
                     return
                 await self._wait(None)
                 continue
-            call = self._schedule.take(post.name, now_s)
+            call = self._schedule.take(slot.name, now_s)
             if call is None:
                 if not self._running and not self._schedule:
                     return
@@ -130,16 +130,16 @@ class Runner:
                 self._schedule.again(call, now_s + wait_s)
                 continue
             self._load.add(now_s, tor_bytes)
-            await self._launch(post, call)
-            self._schedule.off_air(post.name)
+            await self._launch(slot, call)
+            self._schedule.off_air(slot.name)
             self._wake()  # what it occupied may be what others wait for
 
-    async def _launch(self, post: Slot, call: PlannedCall) -> None:
-        """Begin a call, and come back when the post is free again."""
+    async def _launch(self, slot: Slot, call: PlannedCall) -> None:
+        """Begin a call, and come back when the slot is free again."""
         attempt = self._journal.begin(call)
         off_air = asyncio.Event()
         self._on_air += 1
-        task = asyncio.create_task(self._one(post, call, attempt, off_air))
+        task = asyncio.create_task(self._one(slot, call, attempt, off_air))
         self._running.add(task)
         task.add_done_callback(lambda _: off_air.set())
         try:
@@ -149,7 +149,7 @@ class Runner:
         if not task.done():
             self._on_event(CallOffAir(call, attempt))
 
-    async def _one(self, post: Slot, call: PlannedCall, attempt: int, off_air: asyncio.Event) -> None:
+    async def _one(self, slot: Slot, call: PlannedCall, attempt: int, off_air: asyncio.Event) -> None:
         """One attempt, from the journal's line that it begins to the line that says how it ended."""
         call_id = call.call_id(attempt)
         begun = time.monotonic()
@@ -158,14 +158,14 @@ class Runner:
         plan = replace(call.plan, study=replace(call.plan.study, attempt=attempt))
         try:
             try:
-                stored = await post.place(plan, call_id, self._folder.dataset, off_air.set)
+                stored = await slot.place(plan, call_id, self._folder.dataset, off_air.set)
             except asyncio.CancelledError:
                 self._cut_off(call, attempt, time.monotonic() - begun)
                 raise
             except EarwitnessError as error:
                 self._lost_attempt(call, attempt, error)
             else:
-                await self._ended(post, call, attempt, stored, time.monotonic() - begun)
+                await self._ended(slot, call, attempt, stored, time.monotonic() - begun)
         except EarwitnessError as error:  # the journal; the next run puts it right
             self._end(Why.TROUBLE, str(error))
         except Exception as error:
@@ -177,21 +177,21 @@ class Runner:
                 self._running.discard(task)
             self._wake()
 
-    async def _ended(self, post: Slot, call: PlannedCall, attempt: int, stored: StoredCall, seconds: float) -> None:
+    async def _ended(self, slot: Slot, call: PlannedCall, attempt: int, stored: StoredCall, seconds: float) -> None:
         """A call is in the data set: note it, and find out what follows."""
         record = stored.record
         ended = ended_of(record)
         self._attempts += 1
         self._lost = 0
         follows = self._note(call, attempt, ended, record.outcome_detail, seconds)
-        self.governor.note(ended.instrument_ok, _strain(stored.rows))
+        self.concurrency.note(ended.instrument_ok, _strain(stored.rows))
         self._completed += ended.outcome is Outcome.COMPLETED
         again_in_s = follows.wait_s if follows.state == "planned" else None
         self._on_event(CallFinished(call, attempt, stored, again_in_s))
-        kind = kind_of(ended.outcome)
-        if kind is Kind.HALT:
+        kind = failure_kind(ended.outcome)
+        if kind is FailureKind.HALT:
             self._end(Why.NETWORK if ended.outcome is Outcome.LAB_FAILED else Why.TROUBLE, record.outcome_detail)
-        elif kind in (Kind.NETWORK, Kind.OWN) and (trouble := await post.trouble()) is not None:
+        elif kind in (FailureKind.NETWORK, FailureKind.OWN) and (trouble := await slot.trouble()) is not None:
             self._end(Why.NETWORK, trouble)
         if follows.state == "planned":
             self._schedule.again(call, time.monotonic() + follows.wait_s)

@@ -20,7 +20,7 @@ from earwitness.study.ending import Ending, StopRequest, Why
 from earwitness.study.events import StudyOpened
 from earwitness.study.file import StudyFile
 from earwitness.study.folder import StudyFolder, owned_study
-from earwitness.study.lab_slots import lab_posts
+from earwitness.study.lab_slots import lab_slots
 from earwitness.study.model import Study
 from earwitness.study.runner import Runner
 
@@ -79,8 +79,8 @@ async def run_in_lab(
             kept = LAB_FILE.exists()
             with ending_noted(folder), scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
                 async with lab_for(plan, on_event) as lab:
-                    posts = lab_posts(lab, executor, command)[: study.run.at_once]
-                    runner = Runner(folder, posts, stop, on_event)
+                    slots = lab_slots(lab, executor, command)[: study.run.at_once]
+                    runner = Runner(folder, slots, stop, on_event)
                     ending = await runner.run()
             completed, attempts = completed + ending.completed, attempts + ending.attempts
             barren = 0 if ending.completed else barren + 1

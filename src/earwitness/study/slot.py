@@ -14,7 +14,7 @@ class Slot(Protocol):
     """A caller and a callee: in the lab, on two machines, or simulated."""
 
     name: str
-    """For a person; no two posts of a run have the same."""
+    """For a person; no two slots of a run have the same."""
 
     async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
         """Place one call, hear and score it, and store it; it is in the data set when this returns.

@@ -52,7 +52,7 @@ def study_of_day(study: Study, day: str) -> Study:
 async def watch_once(
     file: StudyFile,
     directory: Path,
-    posts: Sequence[Slot],
+    slots: Sequence[Slot],
     stop: StopRequest,
     *,
     day: str,
@@ -66,7 +66,7 @@ async def watch_once(
     with owned_study(directory / day, of_day) as folder, folder.dataset:
         blocks = _next_blocks(folder)
         calls = [call for block in blocks for call in block]
-        ending = await Runner(folder, posts, stop, on_event, calls).run()
+        ending = await Runner(folder, slots, stop, on_event, calls).run()
         done = sum(_is_done(folder.journal, block) for block in blocks)
     turn = TurnFinished(day, done, ending)
     on_event(turn)
@@ -76,7 +76,7 @@ async def watch_once(
 async def watch(
     file: StudyFile,
     directory: Path,
-    posts: Sequence[Slot],
+    slots: Sequence[Slot],
     stop: StopRequest,
     *,
     on_event: Listener = ignore,
@@ -89,7 +89,7 @@ async def watch(
     """
     while True:
         begun_s = time.monotonic()
-        turn = await watch_once(file, directory, posts, stop, day=today(), on_event=on_event)
+        turn = await watch_once(file, directory, slots, stop, day=today(), on_event=on_event)
         if turn.ending.why not in (Why.FINISHED, Why.BUDGET, Why.ENOUGH):
             return turn.ending
         remove_old(directory, file.study.watch.keep_days, today())

@@ -18,7 +18,7 @@ from earwitness.netns.sandbox import STATE_DIR
 from earwitness.netns.workers import scoring_pool
 from earwitness.study.ending import Ending, StopRequest, Why
 from earwitness.study.file import StudyFile
-from earwitness.study.lab_slots import lab_posts
+from earwitness.study.lab_slots import lab_slots
 from earwitness.study.metrics import Metrics
 from earwitness.study.metrics_server import served
 from earwitness.study.session import lab_plan_of
@@ -58,8 +58,8 @@ async def watch_in_lab(
             try:
                 with scoring_pool(max(1, (os.cpu_count() or 2) // 2)) as executor:
                     async with lab_for(plan, on_event) as lab:
-                        posts = lab_posts(lab, executor, command)[: study.run.at_once]
-                        ending = await watch(file, directory, posts, stop, on_event=both)
+                        slots = lab_slots(lab, executor, command)[: study.run.at_once]
+                        ending = await watch(file, directory, slots, stop, on_event=both)
                         if ending.why is not Why.NETWORK:
                             return ending
                         trouble = ending.detail

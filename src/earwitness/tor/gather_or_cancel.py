@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def together(*work: Coroutine[Any, Any, T]) -> list[T]:
+async def gather_or_cancel(*work: Coroutine[Any, Any, T]) -> list[T]:
     """Results in order. A `TaskGroup` would wrap the first error; `gather` would leave the others running."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:

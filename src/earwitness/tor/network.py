@@ -19,7 +19,7 @@ from earwitness.netns.host import Host
 from earwitness.tor.control import TorControl
 from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.description import TorClient, TorNetwork
-from earwitness.tor.gather_or_cancel import together
+from earwitness.tor.gather_or_cancel import gather_or_cancel
 from earwitness.tor.keys import make_authority, need_tor
 from earwitness.tor.nodelay import keep_nodelay, set_nodelay
 from earwitness.tor.process import TorProcess, stop_all
@@ -160,7 +160,7 @@ class PrivateTor:
         done("consensus", "starting the clients", 0.6)
         clients = self._start_clients(authorities)
         done("clients", "building the first circuits", 0.7)
-        await together(
+        await gather_or_cancel(
             *(self._knows_the_others(self.process(relay.nickname)) for relay in relays),
             *(self._first_circuit(client, relays) for client in clients.values()),
         )
@@ -178,7 +178,7 @@ class PrivateTor:
 
     async def _make_keys(self) -> tuple[Authority, ...]:
         make = (make_authority(host.name, host.address, self._state / host.name) for host in self._authorities)
-        return tuple(await together(*make))
+        return tuple(await gather_or_cancel(*make))
 
     def _start_relays(self, authorities: tuple[Authority, ...]) -> None:
         refusing = set(self.options.refusing)
@@ -250,7 +250,7 @@ class PrivateTor:
                     self.check()
                     await asyncio.sleep(_POLL_S)
             offset = voting_offset(time.time() + _TIME_TO_VOTE_S + FIRST_VOTE_TO_CONSENSUS_S)
-            await together(*(control.configure(VOTING_OFFSET, str(offset)) for control in controls))
+            await gather_or_cancel(*(control.configure(VOTING_OFFSET, str(offset)) for control in controls))
 
     async def _first_consensus(self) -> tuple[Relay, ...]:
         """Wait until every authority holds a consensus with all in it and running: relays, then authorities."""

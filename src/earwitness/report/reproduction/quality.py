@@ -20,14 +20,14 @@ from earwitness.report.reproduction.drawing import (
     note,
     share_axis,
 )
-from earwitness.report.style import Mark, codec_style, figure, panels, without_formulas
+from earwitness.report.style import Mark, codec_style, new_figure, panels, without_formulas
 
 MAX_PLACES = 12
 
 
 def draw_pesq_cdf(study: FigureData) -> tuple[Figure, str]:
     """How good calls sound: the distribution of MOS-LQO in each condition."""
-    drawing, axes = figure()
+    drawing, axes = new_figure()
     counts, failed = [], []
     for condition, group, mark in study.groups("mos_lqo"):
         scores = ends_completed(group)["mos_lqo"]
@@ -52,7 +52,7 @@ def draw_codec_box(study: FigureData) -> tuple[Figure, str]:
     codecs += sorted({str(c) for _, g, _ in groups for c in g["codec"].unique()} - set(codecs))
     if not codecs:
         raise NotDrawn("no PESQ scores with a codec in this study")
-    drawing, axes = figure()
+    drawing, axes = new_figure()
     counts = []
     for turn, (condition, group, mark) in enumerate(groups):
         for position, codec in enumerate(codecs):
@@ -160,7 +160,7 @@ def draw_pesq_jitter(study: FigureData) -> tuple[Figure, str]:
 
 
 def draw_hops(study: FigureData) -> tuple[Figure, str]:
-    """A hop fewer: quality and jitter over circuits of different length."""
+    """One hop fewer: quality and jitter over circuits of different length."""
     groups = [(c, g, m) for c, g, m in study.groups("mos_lqo") if int(g["hops"].iloc[0] or 0) > 0]
     if len({int(group["hops"].iloc[0]) for _, group, _ in groups}) < 2:
         raise NotDrawn("calls over circuits of one length only")

@@ -1,4 +1,4 @@
-"""A study's journal in a bundle: copied aside to be read, written anew row by row, under other names where asked."""
+"""Copies a study's journal into a bundle, row by row, with pseudonyms if asked for."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _JOURNAL_META = ("version", "frozen")
 
 @contextmanager
 def copied_journal(study: OpenFolder, near: Path) -> Iterator[sqlite3.Connection]:
-    """A copy of the study's journal, with what SQLite keeps beside it, opened; the study's own is not touched.
+    """Open a copy of the study's journal, including SQLite's side files; the original is not touched.
 
-    Raises UnfitFile where one of its files is none of ours, sqlite3.DatabaseError where it is not a sound database.
+    Raises UnfitFile if one of its files is not a regular file, sqlite3.DatabaseError if it is not a valid database.
     """
     place = near / ".journal"
     place.mkdir()
@@ -43,7 +43,7 @@ def copied_journal(study: OpenFolder, near: Path) -> Iterator[sqlite3.Connection
 
 
 def write_journal(source: sqlite3.Connection, target: Path, masks: Pseudonyms | None) -> None:
-    """The tables and columns that a journal has, row by row; with `masks` under other names."""
+    """Copy the journal's known tables and columns row by row; with `masks`, under pseudonyms."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
         made.executescript(SCHEMA)
         for table in _JOURNAL_TABLES:
