@@ -57,7 +57,7 @@ def cluster_address(text: str) -> str:
     tried = ("reading the cluster's address", text or "(empty)")
     parts = urlsplit(text if "://" in text else f"tls://{text}")
     if parts.scheme != "tls":
-        raise InputError(*tried, f"{parts.scheme}:// is not protected", "give tls://HOST:PORT", field="cluster")
+        raise InputError(*tried, f"{parts.scheme}:// is not encrypted", "give tls://HOST:PORT", field="cluster")
     try:
         host, port = parts.hostname, parts.port or DEFAULT_PORT
     except ValueError:
@@ -81,10 +81,7 @@ def own_address(cluster: str) -> str:
 
 
 def check_free(host: str, port: int, field: str) -> None:
-    """Raise `InputError` where we cannot listen there, of which Dask would say more than a line.
-
-    `field`: the setting that has the port.
-    """
+    """`InputError` if this port cannot be listened on; Dask's own error is long. `field`: the setting of the port."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -126,7 +123,7 @@ def in_our_words(cluster: str) -> Iterator[None]:
             raise InputError(
                 *tried, happened, "give keys of the same `earwitness cluster init`", field="keys"
             ) from error
-        remedy = "see that `earwitness cluster schedule` runs there and can be reached"
+        remedy = "check that `earwitness cluster schedule` runs there and can be reached"
         raise EarwitnessError(*tried, str(_chain(error)[-1]) or type(error).__name__, remedy) from error
 
 

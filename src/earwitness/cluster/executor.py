@@ -167,7 +167,7 @@ def cluster_executor(cluster: str, keys: Path) -> Iterator[Executor]:
         check_agreement(client.get_metadata(AGREEMENT, default=None), address)
         if not _scorers(client):
             remedy = "start `earwitness vantage` with one scorer or more"
-            raise EarwitnessError("spreading work over", address, "nobody in it scores", remedy)
+            raise EarwitnessError("spreading work over", address, "it has no scorers", remedy)
         executor = CarryingExecutor(client)
         try:
             yield executor

@@ -73,7 +73,7 @@ async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
         remedy = "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"
         raise InputError("starting a vantage at", options.at, "this user may not create network devices", remedy)
     if options.reached_at and not options.worker_port:
-        happened, remedy = "the port is not given", "give {worker_port}, and let connections to it in"
+        happened, remedy = "the port is missing", "give {worker_port}, and open it in the firewall"
         raise InputError(
             "being reached at", options.reached_at, happened, remedy, field="reached_at", related=("worker_port",)
         )

@@ -56,8 +56,8 @@ def check_calls(study: Study) -> None:
             raise InputError(
                 "speaking at vantages",
                 plan.speech,
-                "it is a file of this machine",
-                "name speech that ships",
+                "it is a file on this machine",
+                "use shipped speech",
                 field="speech",
             )
         if plan.sip_accounts:
@@ -67,7 +67,11 @@ def check_calls(study: Study) -> None:
         if place(plan.from_place) == place(plan.to_place):
             remedy = "give each end a place of its own"
             raise InputError(
-                "calling between vantages at", plan.from_place, "both ends are there", remedy, field="to_place"
+                "calling between vantages at",
+                plan.from_place,
+                "both ends are at the same place",
+                remedy,
+                field="to_place",
             )
 
 

@@ -163,7 +163,7 @@ def _direction(
     elif reference is not None:
         said, of_speech = str(reference), given
     else:
-        happened = f"call {row.call_id} has no {REFERENCE} beside it"
+        happened = f"call {row.call_id} is stored without {REFERENCE}"
         folder, remedy = stored.folder.parent.parent, "give the speech as {reference}"
         raise _NoSpeech("hearing the calls again of", folder, happened, remedy, related=("reference",))
     trace = stored.folder / trace_file(row.direction)
