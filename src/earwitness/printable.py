@@ -1,8 +1,8 @@
-"""Text of strangers in a form that does nothing: characters that act are shown as the escapes that Python has for them.
+"""Makes untrusted text harmless: control characters are shown as Python escapes.
 
-A record, a far phone or a file's name may hold what a terminal obeys (ESC and the C1 controls: ECMA-48; carriage
-return, backspace), what turns the order of a line round (the bidirectional controls of Unicode's UAX #9), or half of a
-surrogate pair, which no file can hold.
+A record, a remote phone or a file name may contain characters that a terminal obeys (ESC and the C1 controls: ECMA-48;
+carriage return, backspace), that reverse the order of a line (the bidirectional controls of Unicode's UAX #9), or half
+of a surrogate pair, which no file can hold.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 import re
 
 _ACTING = (
-    "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f"  # C0 but tab and line feed, DEL, C1
+    "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f"  # C0 except tab and line feed, DEL, C1
     "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u206f"  # bidirectional and deprecated format controls
-    "\\u2028\\u2029\\ufeff\\ufff9-\\ufffb"  # other ends of line; invisible
-    "\\ud800-\\udfff"  # surrogates: bytes of a path that are no UTF-8, or half a pair
+    "\\u2028\\u2029\\ufeff\\ufff9-\\ufffb"  # other line separators; invisible characters
+    "\\ud800-\\udfff"  # surrogates: path bytes that are not UTF-8, or half a pair
 )
 ACTING = re.compile(f"[{_ACTING}]")
 
 
 def visible(text: str) -> str:
-    """The text with `\\x1b` for an ESC, and so on; a tab and a line feed stay as they are."""
+    """The text with `\\x1b` for ESC, and so on; tab and line feed are unchanged."""
     return ACTING.sub(_escape, text)
 
 
 def visible_json(text: str) -> str:
-    """JSON text with JSON's own escapes for the same characters: the same value, and nothing in it acts."""
+    """JSON text with the same characters as JSON escapes: the same value, without control characters."""
     return ACTING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

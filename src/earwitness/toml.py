@@ -1,4 +1,4 @@
-"""TOML as users write it. Python's parser takes minutes over a key of 60,000 parts, and overflows on deep nesting."""
+"""Parse users' TOML. Python's parser takes minutes for a key of 60,000 parts, and overflows on deep nesting."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _DEEP_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The values of a TOML text. Raises `ValueError` in one line, whatever is wrong with it."""
+    """The values in a TOML text. Raises `ValueError` with a one-line message if it is invalid."""
     if _DEEP_KEY.search(text):
         raise ValueError("a key has more than 64 parts")
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None

@@ -1,8 +1,7 @@
-"""Values that another machine or another phone tells, believed only as far as they are what they should be.
+"""Validates values received from another machine or phone before they are used.
 
-Whoever is at the far end of a call can send anything: a string where a number is expected, 10**400, NaN, half a
-character, megabytes. Each value is read by one of these functions, which return a value of ours or raise
-`UntrustedValue`.
+The other end of a call can send anything: a string instead of a number, 10**400, NaN, half a character, megabytes. Each
+value is read by one of these functions, which return a validated value or raise `UntrustedValue`.
 Pure: plain JSON values in, plain values out.
 """
 
@@ -13,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 MOST_NS = 2**62
-"""Of a time: twice that would not fit the 64 bits of the times in a trace."""
+"""Limit of a time: twice as much would not fit the 64 bits of the times in a trace."""
 MOST_COUNT = 2**40
 LONGEST_TEXT = 1000
 _DEEPEST = 6
@@ -24,20 +23,20 @@ Value = TypeVar("Value")
 
 
 class UntrustedValue(ValueError):
-    """What was told is not what it should be: where, and what was there."""
+    """A received value is not what it should be; the message says which one, and what it was."""
 
 
 def whole(value: object, least: int = 0, most: int = MOST_COUNT, *, what: str = "a count") -> int:
     """An integer within bounds."""
     if type(value) is not int or not least <= value <= most:
-        raise UntrustedValue(f"{what}: {shown(value)} is no whole number from {least} to {most}")
+        raise UntrustedValue(f"{what}: {shown(value)} is not a whole number from {least} to {most}")
     return value
 
 
 def number(value: object, least: float = 0.0, most: float = 1e9, *, what: str = "a figure") -> float:
     """A finite number within bounds."""
     if type(value) not in (int, float) or not least <= value <= most:  # type: ignore[operator]
-        raise UntrustedValue(f"{what}: {shown(value)} is no number from {least:g} to {most:g}")
+        raise UntrustedValue(f"{what}: {shown(value)} is not a number from {least:g} to {most:g}")
     return float(value)  # type: ignore[arg-type]
 
 
@@ -49,46 +48,46 @@ def flag(value: object, *, what: str = "a switch") -> bool:
 
 
 def name(value: object, longest: int = 100, *, what: str = "a name") -> str:
-    """A text of one line that can be printed, as it is; it may be empty."""
+    """A printable text of one line, unchanged; it may be empty."""
     if not isinstance(value, str) or len(value) > longest or not value.isprintable():
-        raise UntrustedValue(f"{what}: {shown(value)} is no text of one line of at most {longest} characters")
+        raise UntrustedValue(f"{what}: {shown(value)} is not a single-line text of at most {longest} characters")
     return value
 
 
 def text(value: object, longest: int = LONGEST_TEXT, *, what: str = "a text") -> str:
-    """Any text, made fit to be stored: what cannot be encoded is replaced, what is too long is cut."""
+    """Any text, made storable: characters that cannot be encoded are replaced, excess length is cut."""
     if not isinstance(value, str):
-        raise UntrustedValue(f"{what}: {shown(value)} is no text")
+        raise UntrustedValue(f"{what}: {shown(value)} is not a text")
     return fit(value, longest)
 
 
 def listed(value: object, read: Callable[[Any], Value], most: int, *, what: str = "a list") -> tuple[Value, ...]:
-    """A list, each item read."""
+    """A list, with each item read by `read`."""
     if not isinstance(value, list | tuple) or len(value) > most:
-        raise UntrustedValue(f"{what}: {shown(value)} is no list of at most {most}")
+        raise UntrustedValue(f"{what}: {shown(value)} is not a list of at most {most}")
     return tuple(read(item) for item in value)
 
 
 def fields(value: object, *, what: str = "an object") -> Mapping[str, Any]:
     """An object with fields."""
     if not isinstance(value, Mapping):
-        raise UntrustedValue(f"{what}: {shown(value)} is no object with fields")
+        raise UntrustedValue(f"{what}: {shown(value)} is not an object with fields")
     return value
 
 
 def optional(value: object, read: Callable[[Any], Value]) -> Value | None:
-    """The value read, None where there is none."""
+    """The value read, or None."""
     return None if value is None else read(value)
 
 
 def fit(value: str, longest: int) -> str:
-    """A text cut to a length, without lone surrogates and NUL."""
+    """A text cut to a length, with lone surrogates and NUL replaced."""
     cut = value[:longest] + (" ..." if len(value) > longest else "")
     return cut.encode("utf-8", errors="replace").decode().replace("\0", "?")
 
 
 def plain(value: object, most_items: int = 200, depth: int = 0) -> Any:
-    """Whatever was told, as evidence that any file of ours can hold: texts, lists and depths cut, no huge numbers."""
+    """Any received value as evidence that can be stored: texts, lists and nesting cut, huge numbers described."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -108,7 +107,7 @@ def plain(value: object, most_items: int = 200, depth: int = 0) -> Any:
 
 
 def shown(value: object) -> str:
-    """What was told, for a person, in one short line whatever it is."""
+    """Any received value as one short line for a person."""
     if isinstance(value, list | tuple | Mapping):
         return f"{type(value).__name__} of {len(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**18:

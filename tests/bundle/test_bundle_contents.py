@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from earwitness.archive.inside import Inside
 from earwitness.archive.layout import CALL_FILES
 from earwitness.archive.record import CallRecord, write_record
 from earwitness.bundle.bundle import bundle
 from earwitness.errors import InputError, Outcome
-from earwitness.files import UnfitFile
+from earwitness.files import OpenFolder, UnfitFile
 from earwitness.phone.linphone import recording_name
 from testing.bundle.archive import in_archive
 from testing.commands import EARWITNESS
@@ -196,11 +195,11 @@ def test_a_bundle_shares_no_bytes_with_the_data_set(directory: Path, tmp_path: P
 
 
 def test_a_file_that_may_not_be_read_is_told(directory: Path, tmp_path: Path) -> None:
-    with Inside.of(directory) as top, pytest.raises(UnfitFile, match="too large"):
+    with OpenFolder.of(directory) as top, pytest.raises(UnfitFile, match="too large"):
         top.open("dataset.json", 3)
-    with Inside.of(directory) as top, pytest.raises(UnfitFile, match="directory"):
+    with OpenFolder.of(directory) as top, pytest.raises(UnfitFile, match="directory"):
         top.open("calls", 3)
-    with Inside.of(directory) as top, pytest.raises(UnfitFile, match="not a folder"), top.folder("dataset.json"):
+    with OpenFolder.of(directory) as top, pytest.raises(UnfitFile, match="not a folder"), top.folder("dataset.json"):
         pass
 
 
@@ -232,7 +231,7 @@ def test_the_command_tells_what_it_left_out(directory: Path, tmp_path: Path) -> 
     )
     assert done.returncode == 0
     assert "left out: 1 files that are not part of a data set" in done.stdout
-    assert r"left out: calls/a/evil\x1b[2J: no file of a call has such a name" in done.stderr
+    assert r"left out: calls/a/evil\x1b[2J: not a file of the data set layout" in done.stderr
 
 
 @pytest.mark.timeout(30)

@@ -15,8 +15,9 @@ import pytest
 
 from earwitness.errors import EarwitnessError
 from earwitness.netns.sandbox import check_permitted
-from tests.first_edition.questions import COMMAND, DATA, half_run_what_if, records, run, unpack, what_if_resumed
-from tests.first_edition.test_answers import EXPECTED, HEARD_AGAIN_REL, assert_same
+from testing.commands import MAIN
+from testing.first_edition.answers import EXPECTED, HEARD_AGAIN_REL, assert_same
+from testing.first_edition.questions import DATA, half_run_what_if, records, run, unpack, what_if_resumed
 
 PLACED = {
     "half-00001-direct-gsm-a1",
@@ -82,7 +83,7 @@ def test_an_import_that_is_asked_for_again_adds_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["plain", "pseudonyms"])
 class TestABundle:
     def make(self, top: Path, target: str) -> subprocess.CompletedProcess[str]:
-        program = f"EARWITNESS={sys.executable} -c '{COMMAND[2]}'"
+        program = f"EARWITNESS={sys.executable} -c '{MAIN}'"
         return subprocess.run(["make", target, program], cwd=top, capture_output=True, text=True, check=False)
 
     def test_it_is_verified(self, name: str, tmp_path: Path) -> None:

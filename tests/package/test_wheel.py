@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from testing.package.only_the_core import hook
 from testing.whole_call import make_call
-from tests.package.only_the_core import hook
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = "earwitness/speech/codecs/native_code/libspeex_plain.so"

@@ -8,7 +8,7 @@ import pytest
 
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
-from tests.plugins.conftest import Command, command_with, install
+from testing.plugins.installed import Command, command_with, install
 
 STRANGE = Path(__file__).parent / "strange"
 

@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from tests.plugins.conftest import EXAMPLE
+from testing.plugins.installed import EXAMPLE
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 

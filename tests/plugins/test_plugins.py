@@ -14,7 +14,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.netns.sandbox import check_permitted
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
-from tests.plugins.conftest import Command, Done, command_with
+from testing.plugins.installed import Command, Done, command_with
 
 STUDY = """
 version = 1

@@ -13,7 +13,7 @@ import pytest
 
 from earwitness.errors import CallFailure, EarwitnessError
 from earwitness.events import Event, WarningGiven
-from earwitness.netns.accepting import Unproven
+from earwitness.netns.accepting import UnverifiedPeers
 from earwitness.path.forwarder_process import ForwarderProcess
 from earwitness.path.vpn_config import Security
 from earwitness.remote import answer as answering_side
@@ -114,7 +114,7 @@ def test_a_visit_has_one_process_of_a_kind_and_speech_of_an_hour_at_most(tmp_pat
         captures, phone, elsewhere = asyncio.run(scene())
     assert len(captures) == 120
     assert sum("value" in one for one in captures) == 1
-    assert "seconds: 100000.0 is no number from 0 to 3600" in phone[-1]["gone"]
+    assert "seconds: 100000.0 is not a number from 0 to 3600" in phone[-1]["gone"]
     assert "not an address of this call" in elsewhere[-1]["gone"]
 
 
@@ -169,7 +169,7 @@ def test_idle_strangers_keep_no_caller_out_and_are_told_of_sparingly(tmp_path: P
 
 def test_a_newcomer_takes_the_place_of_the_oldest_of_the_crowd() -> None:
     dropped: list[str] = []
-    unproven = Unproven(4)
+    unproven = UnverifiedPeers(4)
     unproven.enter("192.0.2.1", lambda: dropped.append("the caller"))
     for number in range(5):
         unproven.enter("192.0.2.66", partial(dropped.append, f"stranger {number}"))

@@ -348,7 +348,7 @@ def test_a_fault_of_ours_is_raised_and_the_journal_is_right_after(tmp_path: Path
     assert len(completed(tmp_path)) == 20
 
 
-def test_the_budget_stops_calls_over_tor_only(tmp_path: Path) -> None:
+def test_the_budget_counts_calls_over_tor_and_stops_the_study(tmp_path: Path) -> None:
     text = STUDY + "[budget]\ntor_mib = 2.0"
     ending = run_simulated(text, tmp_path, [SimulatedSlot()])
     assert ending.why is Why.BUDGET
@@ -356,8 +356,7 @@ def test_the_budget_stops_calls_over_tor_only(tmp_path: Path) -> None:
     assert rows[rows["path"] == "tor"]["call_id"].nunique() == 4  # 0.47 MiB each
     again = SimulatedSlot()
     assert run_simulated(text, tmp_path, [again]).why is Why.BUDGET
-    assert again.placed
-    assert all(plan.path == "direct" for plan in again.placed)
+    assert again.placed == [], "the next call in order is over Tor"
 
 
 def test_the_rule_by_width_stops_after_whole_repeats(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
-"""The labels under which calls are compared."""
+"""The condition labels by which calls are grouped."""
 
 from __future__ import annotations
 
 NO_LINK = "none"
-"""Value of `link` where nothing was impaired."""
+"""Value of `link` if nothing was impaired."""
 _NO_LOAD = "none"
 
 
 def conditions(*, load: str = "", link: str = "", relay_nodelay: bool | None = None) -> str:
-    """What was different on a call's way, of the columns of these names, in words; empty: nothing, or not known."""
+    """Describe what was special about a call's way, from the columns of these names; empty: nothing, or unknown."""
     parts = [f"load {load}"] if load not in ("", _NO_LOAD) else []
     parts += [f"link {link}"] if link not in ("", NO_LINK) else []
     parts += ["TCP_NODELAY"] if relay_nodelay else []
@@ -16,7 +16,7 @@ def conditions(*, load: str = "", link: str = "", relay_nodelay: bool | None = N
 
 
 def condition(network: str, path: str, hops: int, different: str = "") -> str:
-    """The label under which calls are compared: the study's words for its calls; for ours the path, its hops, and what
+    """The condition label of a call: the study's wording for published calls; otherwise the path, its hops, and what
     was `different` on the way (`conditions`).
     """
     if network == "published":

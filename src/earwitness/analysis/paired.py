@@ -28,7 +28,7 @@ AXIS_COLUMNS: dict[str, str] = {
     "concealment": "concealment",
     "buffer": "playout_buffer",
 }
-"""What calls can be compared by (all axes of a study), and the column that tells a call's value."""
+"""What calls can be compared by (all axes of a study), and the column with a call's value."""
 
 COMPARED = (
     "completed",
@@ -41,15 +41,15 @@ COMPARED = (
     "late_ratio",
     "concealed_ratio",
 )
-"""Measures of a comparison unless told otherwise. `completed`: 1 or 0 of the first attempt; `acceptable`: 1 or 0, the
-verdict good or acceptable."""
+"""Measures compared by default. `completed`: 1 or 0, of the first attempt; `acceptable`: 1 or 0, whether the verdict is
+good or acceptable."""
 
 _FEW_PLACES = 6
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One measure of one pair of levels: `b` less `a`, over calls that differ in nothing else."""
+    """One measure for one pair of levels: `b` minus `a`, over calls that differ in nothing else."""
 
     by: str
     measure: str
@@ -67,9 +67,9 @@ class Difference:
     d_z: float
     """Cohen's d for pairs: mean difference / standard deviation of the differences (Cohen 1988, 2.3.5)."""
     b_higher: float
-    """Share of pairs in which b is higher, ties counted half."""
+    """Share of pairs in which b is higher; ties count half."""
     left_out: int
-    """Pairs in which the measure is missing on a side: the call did not complete, or its instrument was not good."""
+    """Pairs without a value on one side: the call did not complete, or its instrument was not good enough."""
     note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,11 +78,12 @@ class Difference:
 
 
 def one_call_a_row(rows: pd.DataFrame, *, any_instrument: bool = False) -> pd.DataFrame:
-    """Rows of a data set (a call and direction each) as one row a planned call, its measures the mean of directions.
+    """Convert a data set's rows (one per call and direction) to one row per planned call, averaging both directions.
 
-    Of several attempts at a call the last completed one is used, for `completed` the first one. Measures of a call
-    whose instrument was not good enough are missing unless `any_instrument`. Adds level_path (the study's name of the
-    path, else path, hops and TCP_NODELAY), place, pairing (what two calls must share to be compared, besides the axes).
+    Of several attempts at a call the last completed one is used, except for `completed`, which uses the first. Measures
+    of a call whose instrument was not good enough are missing unless `any_instrument`. Adds level_path (the study's
+    name for the path, else path, hops and TCP_NODELAY), place, and pairing (what two calls must share to be compared,
+    apart from the axes).
     """
     frame = rows.copy()
     frame["level_path"] = [
@@ -104,7 +105,7 @@ def one_call_a_row(rows: pd.DataFrame, *, any_instrument: bool = False) -> pd.Da
         frame["study"].fillna("") + "/" + repeat,
         frame["network"].fillna("") + "/seed " + _text(frame["seed"]),
     )
-    # An outcome, not a buffer: a call that failed before it was heard has none, and its pairs must still be found.
+    # The buffer is an outcome: a call that failed before it was heard has none, but its pairs must still be found.
     frame["playout_buffer"] = frame["playout_buffer"].fillna("")
     completed = frame["outcome"] == "completed"
     frame["acceptable"] = frame["verdict"].isin(["good", "acceptable"]).astype("Float64").where(completed)
@@ -140,12 +141,12 @@ def compare(
     seed: int = 1,
     any_instrument: bool = False,
 ) -> list[Difference]:
-    """Every pair of levels of an axis against each other, measure by measure, over pairs of calls alike in all else.
+    """Compare every pair of levels of an axis, measure by measure, over pairs of calls that agree in all else.
 
-    `rows`: `Dataset.rows()`. Two calls make a pair when they are of the same repeat of a study (or, outside of studies,
+    `rows`: `Dataset.rows()`. Two calls form a pair if they belong to the same repeat of a study (or, outside studies,
     have the same seed) and all other axes are equal. Intervals resample whole places, because calls between two cities
-    share circuits and days; the same rows and seed give the same numbers. Raises InputError for an axis or measure that
-    does not exist, or where no two calls make a pair.
+    share circuits and days; the same rows and seed give the same numbers. Raises InputError if the axis or measure does
+    not exist, or no two calls form a pair.
     """
     if by not in AXIS_COLUMNS:
         raise InputError("comparing by", by, "no such axis", f"choose of {', '.join(AXIS_COLUMNS)}")
@@ -167,7 +168,8 @@ def compare(
 
 
 def paired_values(calls: pd.DataFrame, by: str, measure: str) -> dict[tuple[str, str], tuple[F64, NDArray[Any]]]:
-    """For each pair of levels: the differences (n,) of one measure, b less a, and their places (n,); n where known."""
+    """For each pair of levels: the differences (n,) of one measure, b minus a, and their places (n,); known values
+    only."""
     found = {}
     for levels, joined in _pairs(calls, by).items():
         difference = _values(joined, f"{measure}_b") - _values(joined, f"{measure}_a")
@@ -186,7 +188,7 @@ def _pairs(calls: pd.DataFrame, by: str) -> dict[tuple[str, str], pd.DataFrame]:
     for a, b in itertools.combinations(sorted(levels), 2):
         joined = calls[calls[column] == a].merge(calls[calls[column] == b], on=keys, suffixes=("_a", "_b"))
         if len(joined):
-            # Compared by places, what is shared by a pair is not a place; then each repeat is a cluster.
+            # When places are compared, a pair has no common place; then each repeat is a cluster.
             joined["cluster"] = joined["place"] if "place" in joined.columns else joined["pairing"]
             found[a, b] = joined
     return found
@@ -205,9 +207,9 @@ def _difference(
     note = ""
     if places < 2:
         clusters = np.arange(n).astype(str)
-        note = "one place: nothing is said of others"
+        note = "one place: not valid for others"
     elif places < _FEW_PLACES:
-        note = f"{places} places: the interval is too short"
+        note = f"{places} places: the interval is too narrow"
     spread = Interval(np.nan, np.nan)
     if n > 1:
         spread = cluster_bootstrap(lambda d: float(np.mean(d)), [difference], clusters, resamples=resamples, seed=seed)

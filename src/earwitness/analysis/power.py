@@ -1,4 +1,4 @@
-"""How small a difference a paired study can see."""
+"""The smallest difference that a paired study can detect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy import optimize, stats
 
 @dataclass(frozen=True)
 class Variance:
-    """How paired differences vary: their standard deviation, and the share of the variance that places make."""
+    """Variation of paired differences: standard deviation, and the share of the variance that is between places."""
 
     sd: float
     icc: float
@@ -24,13 +24,13 @@ class Variance:
 def smallest_difference(
     pairs: int, places: int, variance: Variance, *, alpha: float = 0.05, power: float = 0.8, comparisons: int = 1
 ) -> float:
-    """The true mean difference that a two-sided paired test at level `alpha` finds with probability `power`.
+    """The true mean difference that a two-sided paired test at level `alpha` detects with probability `power`.
 
     Pairs between the same two places are not independent: n pairs over k places are worth
     n / (1 + (n/k - 1) icc) (Donner & Klar, "Design and Analysis of Cluster Randomization Trials", 2000, ch. 5). The
     test statistic is then noncentral t with k - 1 degrees of freedom and noncentrality d sqrt(n_eff) / sd (Julious,
-    "Sample sizes for clinical trials", 2010, ch. 3). With one place it is the difference between these two cities only:
-    n - 1 degrees, no correction. `comparisons` divides `alpha` (Bonferroni). Infinite with fewer than two pairs.
+    "Sample sizes for clinical trials", 2010, ch. 3). With one place the result applies to these two cities only: n - 1
+    degrees of freedom, no correction. `comparisons` divides `alpha` (Bonferroni). Infinite with fewer than two pairs.
     """
     if pairs < 2:
         return math.inf
@@ -55,10 +55,10 @@ def smallest_difference(
 
 
 def variance_of(differences: ArrayLike, places: ArrayLike, source: str = "pilot") -> Variance:
-    """Standard deviation and intraclass correlation of paired differences (n,) that were made between `places` (n,).
+    """Standard deviation and intraclass correlation of paired differences (n,) measured between `places` (n,).
 
-    The correlation is the one-way analysis of variance's (Donner & Klar 2000, eq. 1.3), 0 where that is negative or
-    there are no two pairs between any places. NaN with fewer than two pairs.
+    The correlation comes from a one-way analysis of variance (Donner & Klar 2000, eq. 1.3); it is 0 if that is
+    negative, or if no places have two pairs. NaN with fewer than two pairs.
     """
     values, labels = np.asarray(differences, dtype=np.float64), np.asarray(places)
     keep = np.isfinite(values)

@@ -1,4 +1,4 @@
-"""Statistics of many calls: quantiles, outlier cuts, correlations, and intervals that know calls come in clusters."""
+"""Statistics over many calls: quantiles, outlier cuts, correlations, and intervals that account for clustered calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.arrays import F64
 
 
 def known(values: ArrayLike) -> F64:
-    """The values that were measured: a 1-D float64 array without NaN."""
+    """The measured values: a 1-D float64 array without NaN."""
     array = np.asarray(values, dtype=np.float64).ravel()
     return array[~np.isnan(array)]
 
@@ -38,14 +38,15 @@ def within_iqr(values: ArrayLike, factor: float = 3.0) -> NDArray[np.bool_]:
 
 
 def ecdf(values: ArrayLike) -> tuple[F64, F64]:
-    """The empirical distribution: sorted values and the share of values at or below each, both (n,)."""
+    """The empirical distribution function: sorted values and the share of values at or below each, both (n,)."""
     array = np.sort(known(values))
     return array, np.arange(1, len(array) + 1, dtype=np.float64) / max(len(array), 1)
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """How two measures go together over `n` pairs; NaN where fewer than three pairs, or one measure is constant."""
+    """Correlation of two measures over `n` pairs; NaN if there are fewer than three pairs, or one measure is
+    constant."""
 
     pearson: float
     spearman: float
@@ -54,7 +55,7 @@ class Correlation:
 
 
 def correlate(x: ArrayLike, y: ArrayLike) -> Correlation:
-    """Pearson's r, Spearman's rho and Kendall's tau-b of the pairs in which both are measured; x, y (n,)."""
+    """Pearson's r, Spearman's rho and Kendall's tau-b over the pairs with both values; x, y (n,)."""
     first, second = np.asarray(x, dtype=np.float64).ravel(), np.asarray(y, dtype=np.float64).ravel()
     both = ~(np.isnan(first) | np.isnan(second))
     first, second = first[both], second[both]
@@ -71,7 +72,7 @@ def correlate(x: ArrayLike, y: ArrayLike) -> Correlation:
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile-bootstrap interval: `low` and `high` hold `level` of the resampled values of a statistic."""
+    """A percentile-bootstrap interval: the share `level` of the resampled values of a statistic lies in it."""
 
     low: float
     high: float
@@ -88,12 +89,12 @@ def cluster_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """How far a statistic could move if the study had gone to other places of the same kind.
+    """Confidence interval of a statistic, as if the study had used other places of the same kind.
 
-    Whole clusters (places) are drawn with replacement, as many as there are, and with them all their calls: calls
-    between two cities share their circuits, their days and their faults and are not independent. `statistic` takes
-    the columns (each (n,)) of a resample; `clusters` (n,) labels; the interval is the percentile one. NaN with fewer
-    than two clusters: one place says nothing of others. The same seed gives the same interval.
+    Whole clusters (places) are drawn with replacement, with all their calls, as many as there are: calls between two
+    cities share circuits, days and faults and are not independent. `statistic` takes the columns (each (n,)) of a
+    resample; `clusters` (n,) are labels; the interval is the percentile interval. NaN with fewer than two clusters,
+    because one place says nothing about others. The same seed gives the same interval.
 
     Source: Field & Welsh, "Bootstrapping clustered data", J. R. Statist. Soc. B 69 (2007) 369-390.
     """

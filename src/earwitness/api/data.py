@@ -29,8 +29,8 @@ def open_dataset(directory: str | Path) -> Dataset:
     """Open a data set: what `ew.place_calls`, `ew.run_study` and every `--out` of the command line make.
 
     `rows()` is a table with a row a call and direction (docs/data-dictionary.md); `for call in data` goes through the
-    calls, and `data[call_id]` is one of them: `call.record`, `call.trace(direction)`, `call.heard(direction)`,
-    `call.ledger(direction)`, with the direction `to_callee` or `to_caller`.
+    calls, and `data[call_id]` is one of them, with `record`, `trace(direction)`, `heard(direction)` and
+    `ledger(direction)`, where the direction is `to_callee` or `to_caller`.
 
     Raises:
         EarwitnessError: there is none, it is damaged, or a later version wrote it.

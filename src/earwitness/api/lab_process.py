@@ -26,8 +26,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from earwitness.archive.dataset import Dataset, FolderGone
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
+from earwitness.archive.storing import FolderGone
 from earwitness.call.lab_needs import lab_plan_for
 from earwitness.call.lab_network import LabNetwork
 from earwitness.call.plan import CallPlan
@@ -48,7 +49,7 @@ from earwitness.study.session import lab_plan_of, run_in_lab
 
 def main() -> int:
     """Do what is asked for; the exit code says only whether it was told to end."""
-    termination.obey()
+    termination.handle_termination_signals()
     if not in_sandbox():
         syscalls.die_with_parent(signal.SIGTERM)
         if os.getppid() != int(sys.argv[1]):
@@ -122,7 +123,7 @@ async def _study(file: StudyFile, out: Path, command: tuple[str, ...]) -> Ending
         else:
             _pass_on(event)
 
-    with termination.on_word_to_end(ask):
+    with termination.on_termination_request(ask):
         return await run_in_lab(file, out, stop=stop, on_event=on_event, command=command)
 
 

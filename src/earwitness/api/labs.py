@@ -82,12 +82,15 @@ def place_calls(plans: CallPlan | Iterable[CallPlan], out: str | Path, *, on_eve
     """
     face_needs("place_calls", "lab")
     from earwitness.call.lab_needs import lab_plan_for
+    from earwitness.geography import place
 
     chosen = [plans] if isinstance(plans, CallPlan) else list(plans)
     if not chosen:
         raise InputError("placing calls in", out, "no plan is given", "give an `ew.CallPlan`")
     for plan in chosen:
         plan.check()
+        place(plan.from_place)
+        place(plan.to_place)
         if plan.phone_kind.by_hand:
             remedy = "use `earwitness call --phone manual` in a terminal"
             raise InputError("placing calls by", "hand", "somebody must read what to dial", remedy)

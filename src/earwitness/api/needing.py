@@ -6,5 +6,5 @@ from earwitness.extras import need
 
 
 def face_needs(name: str, *extras: str) -> None:
-    """Raise `MissingExtra` unless the packages are installed that `earwitness.NAME` needs beside the core."""
+    """Raise `MissingExtra` unless the packages are installed that the public function `name` needs beside the core."""
     need(*extras, tried="using", on=f"earwitness.{name}")

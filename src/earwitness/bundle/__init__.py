@@ -1,1 +1,1 @@
-"""A data set as one file for others: what goes into it, under which names, and how it is verified."""
+"""Packs a data set into one file for others: what is included, pseudonyms, verification."""

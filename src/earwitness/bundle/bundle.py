@@ -1,4 +1,5 @@
-"""A data set as one file for others: hashes, versions, the study, its journal, records, and the way to the figures."""
+"""Writes a data set as one file for others: hashes, versions, the study, its journal, records, and a way to the
+figures."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import CALLS, LOCK, RECORD
+from earwitness.archive.storing import check_output, storing
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.bundle.staging import Staging, pseudonyms_of
 from earwitness.errors import EarwitnessError, InputError
@@ -29,7 +31,7 @@ BUNDLE_VERSION = 1
 _DATA = "data"
 _FIGURES = "FIGURES.sha256"
 _PACKAGES = ("numpy", "pandas", "scipy", "matplotlib", "pyarrow", "pesq")
-"""Those that a figure's bytes depend on."""
+"""Packages on which the bytes of a figure depend."""
 
 Draw = Callable[[Path, Path], Sequence[Path]]
 """Draws the figures of a data set into a folder; returns the files."""
@@ -46,27 +48,27 @@ class Bundle:
     files: int
     figures: int
     left_out: Mapping[str, int]
-    """Files that are not in it, by kind."""
+    """Number of files left out, by kind."""
     strangers: tuple[str, ...] = ()
-    """Those of them that are no part of a data set or cannot be read, each with the reason."""
+    """Files left out because they are not part of a data set or cannot be read, each with the reason."""
 
 
 def bundle(
     directory: Path, out: Path, *, audio: bool = True, pseudonyms: bool = False, draw: Draw | None = None
 ) -> Bundle:
-    """Write the data set, and the study it is of, as `out` (a .tar.gz); the same data set gives the same bytes.
+    """Write the data set and its study as `out` (a .tar.gz); the same data set gives the same bytes.
 
-    Without `audio` there is nothing in it that can be heard: no sound, no captures, no packet's payload. With
-    `pseudonyms` relays, addresses and machines have other names, and captures, which hold them, are left out. `draw`
-    draws the figures, whose hashes the bundle's `make figures` then checks.
+    Without `audio` it contains nothing audible: no audio files, no captures, no packet payloads. With `pseudonyms`,
+    relays, addresses and machines are renamed, and captures, which contain them, are left out. `draw` draws the
+    figures; the bundle's `make figures` checks their hashes.
 
-    Raises InputError where there is no data set or a run is at work on it, EarwitnessError where it cannot be written.
+    Raises InputError if there is no data set or a run is using it, EarwitnessError if the bundle cannot be written.
     """
     Dataset.open(directory)
     if running_since(directory) is not None:
-        raise InputError("bundling", directory, "a run is at work on it", "wait until it has ended")
+        raise InputError("bundling", directory, "a run is using it", "wait until it ends")
     if not out.name.endswith((".tar.gz", ".tgz")):
-        raise InputError("bundling into", out, "the name does not say what it is", "end it with .tar.gz")
+        raise InputError("bundling into", out, "the name has no archive suffix", "end it with .tar.gz")
     check_output(out)
     top = out.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
     with storing(out):
@@ -85,23 +87,23 @@ def bundle(
             sums = "".join(f"{_sha256(root / name)}  {name}\n" for name in names)
             (root / "SHA256SUMS").write_text(sums)
             _pack(root, [*names, "SHA256SUMS"], top, out)
-    told = tuple(sorted(staged.strangers))
+    strangers = tuple(sorted(staged.strangers))
     sha256, size = _sha256(out), out.stat().st_size
-    return Bundle(out, sha256, size, staged.calls, len(names) + 1, figures, dict(staged.left_out), told)
+    return Bundle(out, sha256, size, staged.calls, len(names) + 1, figures, dict(staged.left_out), strangers)
 
 
-# -- what is said of it ----------------------------------------------------------------------------------
+# -- description -----------------------------------------------------------------------------------------
 
 
 def _draw(draw: Draw | None, root: Path, masks: Pseudonyms | None) -> int:
-    """Draw the figures once, so that whoever draws them again can tell whether they are the same."""
+    """Draw the figures once, so that others can check whether theirs are identical."""
     if draw is None:
         return 0
     folder = root / "figures"
     try:
         drawn = draw(root / _DATA, folder)
     except EarwitnessError as error:
-        said = str(error).replace(f"{root}/", "")  # where it was put together is nobody's business
+        said = str(error).replace(f"{root}/", "")  # do not disclose the local path
         (root / _FIGURES).write_text(f"# {masks.text(said) if masks else said}\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         return 0
@@ -119,7 +121,7 @@ def _write_about(root: Path, top: str, staged: Staging, pseudonyms: bool, figure
             for name, value in found.items():
                 versions.setdefault(name, set()).add(str(value))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            continue  # a record that cannot be read is told of by whoever reads the data set
+            continue  # reading the data set reports an unreadable record
     about: dict[str, Any] = {
         "bundle_version": BUNDLE_VERSION,
         "calls": staged.calls,
@@ -148,7 +150,7 @@ def _installed(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _pack(root: Path, names: Sequence[str], top: str, out: Path) -> None:
-    """A tar whose bytes depend on its files alone: names in order, no times, no owners."""
+    """Write a tar file whose bytes depend only on its files: names in order, no times, no owners."""
     with (
         replacing(out) as draft,
         draft.open("wb") as raw,

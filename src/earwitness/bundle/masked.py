@@ -1,7 +1,7 @@
-"""The files of a call with pseudonyms in them: what is known to be harmless is kept, names are replaced, the rest goes.
+"""Writes the files of a call with pseudonyms: known harmless parts are kept, names are replaced, the rest is dropped.
 
-Each is written anew from the parts that the layout knows: a record from its fields, a table from its columns (with no
-metadata but a trace's own, rewritten), a sound from its format and its samples.
+Each file is rebuilt from the parts that the layout knows: a record from its fields, a table from its columns (without
+metadata except a trace's own, rewritten), audio from its format and samples.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _HARMLESS_OPTIONS = frozenset(
     "--path --hops --codec --from --seconds --buffer --concealment --phone --wait --security --rtt-probes"  # noqa: SIM905
     " --seed --link --load --relay-mbit --resamples --calls --workers".split()
 )
-"""Options whose values name nobody."""
+"""Options whose values identify nobody."""
 LEFT_OUT = "..."
 Facts = TypeVar("Facts", PathFacts, LoadFacts, SelfCheck)
 _LONGEST_FORMAT = 40
@@ -56,7 +56,7 @@ _LONGEST_FORMAT = 40
 
 
 def mask_record(record: CallRecord, masks: Pseudonyms) -> CallRecord:
-    """The record under other names. What a later Earwitness wrote into it besides is not in it."""
+    """The record with pseudonyms. Fields unknown to this version are dropped."""
     text = masks.text
     return replace(
         record,
@@ -101,7 +101,7 @@ def mask_record(record: CallRecord, masks: Pseudonyms) -> CallRecord:
 
 
 def mask_command(command: tuple[str, ...], masks: Pseudonyms) -> tuple[str, ...]:
-    """The names of its options; of values those that can name nobody, for the others `...` (the plan has them)."""
+    """The command's option names, and values that can identify nobody; others become `...` (the plan has them)."""
     kept = ["earwitness"] if command else []
     option, verbs = "", True
     for word in command[1:]:
@@ -123,7 +123,7 @@ def _value(option: str, value: str, masks: Pseudonyms) -> str:
 
 
 def mask_plan(plan: Mapping[str, Any], masks: Pseudonyms) -> dict[str, Any]:
-    """What was asked of a call, under other names."""
+    """The plan of a call with pseudonyms."""
     masked: dict[str, Any] = masks.plain(plan)
     if isinstance(plan.get("speech"), str):
         masked["speech"] = _speech(plan["speech"], masks)
@@ -173,7 +173,8 @@ def _row(row: Row, masks: Pseudonyms) -> Row:
 
 
 def _evidence(evidence: Mapping[str, Any], masks: Pseudonyms) -> dict[str, Any]:
-    """Log lines and the like under other names; of SIP messages the first line, as the others are names throughout."""
+    """Evidence such as log lines with pseudonyms; of SIP messages only the first line, since the rest is full of
+    names."""
     plain: dict[str, Any] = {}
     for name, value in evidence.items():
         if name.startswith("sip") and isinstance(value, list):
@@ -192,7 +193,7 @@ def _first_line(entry: Any) -> Any:
 
 
 def read_table(file: BinaryIO) -> pa.Table:
-    """A Parquet table of a bounded size. Raises ValueError, which says what is wrong with it."""
+    """A Parquet table of limited size. Raises ValueError with the reason if it is unusable."""
     try:
         return parse_plain(file.read(MOST_BYTES + 1), "a table", "reading", "make it again")
     except InputError as error:
@@ -200,7 +201,7 @@ def read_table(file: BinaryIO) -> pa.Table:
 
 
 def without_payload(table: pa.Table) -> pa.Table:
-    """A trace without its packets' payloads, which are the sound; no other column than a trace has."""
+    """A trace without its packets' payloads, which are the audio; unknown columns are dropped."""
     table = _known(table, _TRACE_COLUMNS)
     if "payload" not in table.column_names:
         return table
@@ -210,7 +211,7 @@ def without_payload(table: pa.Table) -> pa.Table:
 
 
 def mask_trace(table: pa.Table, masks: Pseudonyms) -> pa.Table:
-    """A trace: its columns, and of its metadata the numbers, clocks and notes."""
+    """A trace: its columns, and from its metadata the numbers, clocks and notes."""
     about = (table.schema.metadata or {}).get(_TRACE_KEY)
     table = _bare(_known(table, _TRACE_COLUMNS), masks)
     if about is None:
@@ -228,7 +229,7 @@ def mask_ledger(table: pa.Table, masks: Pseudonyms) -> pa.Table:
 
 
 def mask_truth(table: pa.Table, masks: Pseudonyms) -> pa.Table:
-    """The emulator's log: its columns; of payloads those that are RTP headers."""
+    """The emulator's log: its columns; payloads only if they are RTP headers."""
     table = _bare(_known(table, _TRUTH_COLUMNS), masks)
     if {"payload", "rtp_ssrc"} <= set(table.column_names):
         index = table.schema.get_field_index("payload")
@@ -246,7 +247,7 @@ def _known(table: pa.Table, columns: frozenset[str]) -> pa.Table:
 
 
 def _bare(table: pa.Table, masks: Pseudonyms) -> pa.Table:
-    """Without metadata, also of columns; texts under other names."""
+    """A table without metadata, its texts with pseudonyms."""
     arrays, fields = [], []
     for name in table.column_names:
         column = table.column(name)
@@ -266,19 +267,19 @@ def _bare(table: pa.Table, masks: Pseudonyms) -> pa.Table:
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-# -- sound -----------------------------------------------------------------------------------------------
+# -- audio -----------------------------------------------------------------------------------------------
 
 
 def bare_wav(source: BinaryIO, target: Path) -> None:
-    """The sound with its format and its samples alone: other chunks tell who made it, with what, and from which file.
+    """Copy audio with only its format and samples: other chunks reveal its author, software and source file.
 
-    Raises ValueError where it is no WAV file (RIFF).
+    Raises ValueError if it is not a WAV file (RIFF).
     """
     size = source.seek(0, 2)
     source.seek(0)
     head = source.read(12)
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        raise ValueError("no WAV file")
+        raise ValueError("not a WAV file")
     form, data = b"", None
     while data is None or not form:
         chunk = source.read(8)
@@ -292,7 +293,7 @@ def bare_wav(source: BinaryIO, target: Path) -> None:
             data = at, min(length, size - at)
         source.seek(at + length + length % 2)
     if len(form) < 16 or data is None:
-        raise ValueError("no WAV file")
+        raise ValueError("not a WAV file")
     source.seek(data[0])
     with target.open("xb") as out:
         out.write(b"RIFF" + struct.pack("<I", 20 + len(form) + data[1]) + b"WAVEfmt " + struct.pack("<I", len(form)))
@@ -307,7 +308,7 @@ def bare_wav(source: BinaryIO, target: Path) -> None:
 
 
 def without_comments(toml: str) -> str:
-    """A TOML text without its comments, in which anything may stand."""
+    """A TOML text without its comments, which may contain anything."""
     return re.sub(
         r'("""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\')|[ \t]*#[^\n]*',
         lambda match: match[1] or "",

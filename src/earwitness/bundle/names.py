@@ -1,7 +1,6 @@
-"""Whose names a data set holds: relays, machines, people and files, from the fields that are theirs.
+"""Collects the names in a data set: relays, machines, people and files, from the fields that hold them.
 
-What stands in a field of its own is known for what it is;
-`earwitness.bundle.pseudonyms` then finds it in free text too.
+`earwitness.bundle.pseudonyms` then also replaces these names in free text.
 """
 
 from __future__ import annotations
@@ -47,12 +46,12 @@ _WORDS = frozenset(
     " linphone builtin manual admin nobody default test demo relay machine host file device clock call"
     " sip sips voip www mail proxy gateway".split()
 )
-"""What too many texts hold to be a name."""
+"""Words too common in texts to be treated as names."""
 
 
 @dataclass
 class Names:
-    """Names as they were found."""
+    """Collected names."""
 
     relays: set[str] = field(default_factory=set)
     machines: set[str] = field(default_factory=set)
@@ -61,7 +60,7 @@ class Names:
 
     @classmethod
     def of_here(cls, directory: Path) -> Names:
-        """This machine, who works at it, and where the data set lies."""
+        """This machine, its user, and the location of the data set."""
         found = cls()
         host = socket.gethostname()
         found.machines |= {host, host.partition(".")[0]}
@@ -73,7 +72,7 @@ class Names:
         return found
 
     def in_record(self, record: CallRecord) -> None:
-        """Take the names that a call's record holds."""
+        """Collect the names in a call's record."""
         self.relays |= {relay.nickname for relay in record.circuit.relays}
         hops = record.evidence.get("hops", ())
         self.relays |= {name for name in hops if isinstance(name, str)} if isinstance(hops, list | tuple) else set()
@@ -91,7 +90,7 @@ class Names:
             self.in_text(text)
 
     def in_plan(self, plan: Mapping[str, Any]) -> None:
-        """Take what was asked of a call, or of a study's calls."""
+        """Collect the names in the plan of a call, or of a study's calls."""
         for key, value in plan.items():
             for one in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(one, Mapping):
@@ -106,7 +105,7 @@ class Names:
                     self._path(one)
 
     def in_command(self, command: Iterable[str]) -> None:
-        """Take the hosts and files of a command line."""
+        """Collect hosts and files from a command line."""
         option = ""
         for word in command:
             name, equals, value = word.partition("=")
@@ -121,7 +120,7 @@ class Names:
             option = ""
 
     def in_values(self, value: Any, key: str = "") -> None:
-        """Take the names of values as JSON holds them."""
+        """Collect names from JSON values."""
         if isinstance(value, Mapping):
             for name, inner in value.items():
                 self.in_values(inner, str(name).lower())
@@ -136,18 +135,18 @@ class Names:
             self.in_text(value)
 
     def in_text(self, text: str) -> None:
-        """Take what a text tells by its form: users of paths and of SIP messages."""
+        """Collect names that a text reveals by their form: users in paths and in SIP messages."""
         self.people |= {name for pattern in (_HOME, *_IN_SIP) for name in pattern.findall(text)}
 
     def in_study(self, text: str) -> None:
-        """Take what a study file asks for."""
+        """Collect the names in a study file."""
         try:
             self.in_plan(tomllib.loads(text))
         except (tomllib.TOMLDecodeError, RecursionError):
             return
 
     def host(self, name: str) -> None:
-        """Take a host name, with a port or without."""
+        """Collect a host name, with or without a port."""
         bare = name.partition(":")[0] if name.count(":") == 1 else name
         self.machines |= {bare, bare.partition(".")[0] if not bare.replace(".", "").isdecimal() else bare}
 
@@ -157,14 +156,14 @@ class Names:
             self.in_text(text)
 
     def settled(self) -> Names:
-        """Without what names nobody, and each as one kind of thing only."""
-        relays = {name for name in self.relays if not _ENDS.fullmatch(name) and _names_somebody(name)}
-        machines = {name for name in self.machines - relays if not _ENDS.fullmatch(name) and _names_somebody(name)}
-        people = {name for name in self.people - relays - machines if _names_somebody(name)}
+        """The names without generic words, each as one kind only."""
+        relays = {name for name in self.relays if not _ENDS.fullmatch(name) and _is_identifying(name)}
+        machines = {name for name in self.machines - relays if not _ENDS.fullmatch(name) and _is_identifying(name)}
+        people = {name for name in self.people - relays - machines if _is_identifying(name)}
         return Names(relays, machines, people, {name for name in self.files if len(name) > 4})
 
 
-def _names_somebody(name: str) -> bool:
+def _is_identifying(name: str) -> bool:
     return bool(name) and name.lower() not in LOCAL and name.lower() not in _WORDS and not name.isdecimal()
 
 

@@ -1,11 +1,11 @@
-"""Relays, addresses, machines, people and files under other names: keyed, so nobody without the key can tell.
+"""Keyed pseudonyms for relays, addresses, machines, people and files: unresolvable without the key.
 
 A pseudonym is HMAC-SHA-256 of the name under a key that stays with the data set's owner (RFC 2104; truncated as RFC
 2104 section 5 permits). The same relay has the same pseudonym in every file of a bundle, and in every bundle made with
-the same key. Cities and countries stay: they are what a study is about.
+the same key. Cities and countries are kept, because studies are about them.
 
-Names that stand in a field of their own (`earwitness.bundle.names` finds them) are replaced wherever they stand;
-addresses, fingerprints, onion names, SIP and file addresses, paths and host names with dots are known by their form.
+Names collected from fields (`earwitness.bundle.names`) are replaced wherever they occur; addresses, fingerprints, onion
+names, SIP and file addresses, paths and dotted host names are recognised by their form.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from earwitness.archive.layout import CALL_FILES
 _IPV4 = re.compile(r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?!\d|\.\d)")
 _MAC = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![\w:])")
 _IPV6 = re.compile(r"(?:(?<![\w:.])|(?<=[A-Za-z]:))[0-9A-Fa-f:]{2,39}(?![\w:])")
-"""What might be one; a time of day might."""
+"""Candidates; a time of day matches too."""
 _FINGERPRINT = re.compile(r"(?<![0-9A-Za-z])([0-9A-Fa-f]{40})(?![0-9A-Za-z])(?:([~=])(\w{1,19}))?")
-"""With the nickname that control-spec's LongName has after it."""
+"""With the nickname that follows it in control-spec's LongName."""
 _ONION = re.compile(r"(?<![0-9A-Za-z])([a-z2-7]{56})(\.onion)?(?![0-9A-Za-z])", re.IGNORECASE)
 _ACCOUNT = re.compile(r"(?<![\w.+-])([\w.+-]{1,64})@((?:[\w-]+\.)*[\w-]+)")
 """user@host, of a SIP URI (RFC 3261 19.1) or of mail."""
@@ -37,18 +37,18 @@ _FILES = frozenset(
     "pcap pcapng cap wav flac ogg mp3 parquet csv json toml html py pyc so log txt sqlite ovpn pem key"  # noqa: SIM905
     " lock gz tgz md pdf png conf cfg sh".split()
 )
-"""Ends of names that are files, not hosts."""
+"""Suffixes of file names, as opposed to host names."""
 _BELOW = r"""(?:/[^\s"'<>|;:,()\[\]{}]*)?"""
 _RELATIVE = re.compile(rf"(?<![\w./])(?:[\w.+@-]+/)+[\w.+@-]+\.(?:{'|'.join(sorted(_FILES))})\b")
 _HOST = re.compile(r"(?<![\w@.-])(?:[A-Za-z0-9](?:[\w-]{0,62})\.)+([a-z]{2,24}|[A-Z]{2,24})(?![\w-])(?!\.\w)")
 _VERSION = re.compile(r"v?\d+(?:\.\d+)*(?:-\d+)*(?:[-.+~]?(?:alpha|beta|rc|dev|post|(?:a|b)(?=\d))[-.]?\d*)*")
 _OURS = re.compile(r"(?:/earwitness|/lib/python[\d.]*)/(?:[\w.-]+/)*[\w.-]+\.py$")
-"""A file of a program, as a traceback names it: its name tells nothing."""
+"""A program file in a traceback; its name reveals nothing."""
 
 _SHORTEST_NAME = 3
 KEPT = "this machine"
 LOCAL = frozenset({"", KEPT, "caller", "callee", "server", "lab", "localhost", "127.0.0.1", "0.0.0.0", "::1"})
-"""Names of ends and of the lab, which say nothing of anybody."""
+"""Names of ends and of the lab, which identify nobody."""
 
 _HOSTS = frozenset({"host", "hostname", "machine", "sip_server", "peer", "address", "remote", "local", "gateway"})
 _ACCOUNTS = frozenset({"user", "username", "account", "login", "realm"})
@@ -59,7 +59,7 @@ _PATHS = frozenset(
 
 
 class Pseudonyms:
-    """Names replaced by pseudonyms, in any text."""
+    """Replaces names by pseudonyms in any text."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Pseudonyms:
     ) -> None:
         """`relays`: nicknames; `machines`: host names; `people`: users, accounts; `files`: paths as written.
 
-        Addresses and fingerprints are known by their form.
+        Addresses and fingerprints are recognised by their form.
         """
         self._key = key
         names = {name: f"user-{self._digest(name, 10)}" for name in people}
@@ -82,7 +82,7 @@ class Pseudonyms:
         self._file = _any_of({name for name in files if len(name) >= _SHORTEST_NAME}, _BELOW)
 
     def text(self, text: str) -> str:
-        """The text with every name replaced, and of paths no more than the kind of file."""
+        """The text with every name replaced; paths are reduced to the kind of file."""
         if self._file:
             text = self._file.sub(lambda match: self.file(match[0]), text)
         text = _QUOTED_PATH.sub(lambda match: f"{match[1]}{self.file(match[2])}{match[1]}", text)
@@ -99,7 +99,7 @@ class Pseudonyms:
         return self._name.sub(lambda match: self._names[match[0]], text) if self._name else text
 
     def plain(self, value: Any, key: str = "") -> Any:
-        """JSON values with every string replaced, keys too; what a key says of its value is minded."""
+        """JSON values with every string replaced, including keys; a value's key may determine its kind."""
         if isinstance(value, str):
             return self._keyed(value, key)
         if isinstance(value, Mapping):
@@ -107,16 +107,16 @@ class Pseudonyms:
         return [self.plain(inner, key) for inner in value] if isinstance(value, list | tuple) else value
 
     def json(self, text: str) -> str:
-        """JSON text likewise; any other text as text."""
+        """The same for JSON text; other text as `text`."""
         try:
             return json.dumps(self.plain(json.loads(text)))
         except (ValueError, RecursionError):
             return self.text(text)
 
-    # -- one name, of which it is known what it is --------------------------------------------------------
+    # -- a single name of known kind ----------------------------------------------------------------------
 
     def machine(self, name: str) -> str:
-        """A host name or an address, with a port or without; what is another name already stays."""
+        """A host name or an address, with or without a port; an existing pseudonym is kept."""
         host, port = _without_port(name)
         if host.lower() in LOCAL or re.fullmatch(r"(?:machine|relay|host)-[0-9a-f]{10}", host):
             return name
@@ -128,7 +128,7 @@ class Pseudonyms:
         return f"relay-{self._digest(nickname, 10)}" if nickname else ""
 
     def account(self, name: str) -> str:
-        """A user or account; the lab's own ends stay."""
+        """A user or account; the lab's own ends are kept."""
         if name.lower() in LOCAL or re.fullmatch(r"user-[0-9a-f]{10}", name):
             return name
         return self._names.get(name) or f"user-{self._digest(name, 10)}"
@@ -143,7 +143,7 @@ class Pseudonyms:
         return self._digest(fingerprint.upper(), 40).upper() if fingerprint else ""
 
     def file(self, path: str) -> str:
-        """A path: no more than what kind of file it is; files of the layout and of programs keep their names."""
+        """A path, reduced to its kind of file; files of the layout and of programs keep their names."""
         name = PurePosixPath(path).name
         if name in CALL_FILES or name == "earwitness" or _OURS.search(path):
             return name
@@ -151,21 +151,21 @@ class Pseudonyms:
         return f"file-{self._digest(path, 10)}" + (f".{suffix}" if suffix in _FILES else "")
 
     def version(self, version: str) -> str:
-        """A version: its number, without what whoever built it wrote behind; an address is none."""
+        """A version number, without a builder's suffix; an address is not a version."""
         found = _VERSION.match(version)
         number = found[0] if found else ""
         return "" if _IPV4.fullmatch(number) and not number.startswith("0.") else number
 
     def clock(self, name: str) -> str:
-        """The name of a clock, which may hold a capture's path."""
+        """The name of a clock, which may contain a capture's path."""
         return name if name in ("", "call", "caller", "callee") else f"clock-{self._digest(name, 10)}"
 
     def call_id(self, call_id: str) -> str:
-        """The same wherever it stands; another one only where it holds a name."""
+        """A call id, consistently; replaced only if it contains a name."""
         holds_a_name = self.text(call_id) != call_id or any(name in call_id for name in self._names)
         return f"call-{self._digest(call_id, 10)}" if holds_a_name else call_id
 
-    # -- within ------------------------------------------------------------------------------------------
+    # -- internal ----------------------------------------------------------------------------------------
 
     def _keyed(self, value: str, key: str) -> str:
         key = key.lower()
@@ -187,7 +187,7 @@ class Pseudonyms:
         return f"{scheme}://{self._bare(host)}"
 
     def _bare(self, host: str) -> str:
-        """A host within a text; addresses and names with dots are seen to after it."""
+        """A host within a text; addresses and dotted names are handled later."""
         return host if "." in host or host.count(":") > 1 else self.machine(host)
 
     def _dotted(self, match: re.Match[str]) -> str:

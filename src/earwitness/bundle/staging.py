@@ -1,15 +1,13 @@
-"""What of a data set goes into a bundle: the regular files that the layout names, copied without following a link."""
+"""Selects what goes into a bundle: the regular files of the data set layout, copied without following links."""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
-import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earwitness.archive.inside import Inside, copy_out
 from earwitness.archive.layout import (
     CALL_FILES,
     CALLS,
@@ -33,10 +30,10 @@ from earwitness.archive.layout import (
     is_call_id,
 )
 from earwitness.archive.record import CallRecord
+from earwitness.bundle.journal import LARGEST_FILE, copied_journal, write_journal
 from earwitness.bundle.masked import (
     bare_wav,
     mask_ledger,
-    mask_plan,
     mask_record,
     mask_trace,
     mask_truth,
@@ -47,16 +44,13 @@ from earwitness.bundle.masked import (
 from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.errors import InputError
-from earwitness.files import MIB, UnfitFile
-from earwitness.study.journal import SCHEMA
+from earwitness.files import MIB, OpenFolder, UnfitFile, copy_out
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE
 
 KEY_FILE = "pseudonyms.key"
-"""In `DIR/study/`, never in a bundle: who has it can tell which pseudonym is whose."""
-LARGEST_FILE = 4096 * MIB
-"""Of any file of a call: a day of capture, or of sound."""
+"""In `DIR/study/`, never in a bundle: whoever has it can resolve the pseudonyms."""
 LARGEST_TEXT = 64 * MIB
-"""Of a record or a study's file."""
+"""Limit for a record or a study file."""
 
 CAPTURED = "captures"
 SOUND = "sound"
@@ -65,15 +59,12 @@ DAMAGED = "files that cannot be read"
 UNNAMED = "calls whose record cannot be read"
 _DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError, pa.ArrowException, MemoryError)
 
-_JOURNAL_TABLES = ("meta", "calls", "attempts", "runs")
-_JOURNAL_META = ("version", "frozen")
-
 Table = Callable[[pa.Table], pa.Table]
 
 
 @dataclass
 class Staging:
-    """The files of a bundle as they are put together in `target`."""
+    """The files of a bundle, being assembled in `target`."""
 
     directory: Path
     target: Path
@@ -81,12 +72,12 @@ class Staging:
     masks: Pseudonyms | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     strangers: list[str] = field(default_factory=list)
-    """Files that are left out though nobody asked for it, each with the reason."""
+    """Files left out unasked, each with the reason."""
     calls: int = 0
 
     def all(self) -> None:
-        """Everything. Raises InputError where what makes it a data set is a link."""
-        with Inside.of(self.directory) as top:
+        """Stage everything. Raises InputError if an essential part of the data set is a link."""
+        with OpenFolder.of(self.directory) as top:
             _refuse_links(top, self.directory)
             try:
                 about = top.open(DATASET_FILE, LARGEST_TEXT)
@@ -113,10 +104,10 @@ class Staging:
 
     # -- calls -------------------------------------------------------------------------------------------
 
-    def _calls(self, calls: Inside) -> None:
+    def _calls(self, calls: OpenFolder) -> None:
         for name in calls.names():
             if not is_call_id(name):
-                self._strange(f"{CALLS}/{name}", "no call has such a name")
+                self._strange(f"{CALLS}/{name}", "not a valid call id")
                 continue
             try:
                 with calls.folder(name) as folder:
@@ -124,7 +115,7 @@ class Staging:
             except UnfitFile as error:
                 self._strange(f"{CALLS}/{name}", _what(error))
 
-    def _call(self, folder: Inside, call_id: str) -> None:
+    def _call(self, folder: OpenFolder, call_id: str) -> None:
         record = None
         if self.masks is not None:
             record = self._read_record(folder, call_id)
@@ -136,7 +127,7 @@ class Staging:
         for name in folder.names():
             where = f"{CALLS}/{call_id}/{name}"
             if name not in CALL_FILES:
-                self._strange(where, "no file of a call has such a name")
+                self._strange(where, "not a file of the data set layout")
                 continue
             if name in CAPTURES.values() and (self.masks or not self.audio):
                 self.left_out[CAPTURED] += 1
@@ -155,8 +146,8 @@ class Staging:
             with file:
                 self._file(file, into / name, record, where)
 
-    def _read_record(self, folder: Inside, call_id: str) -> CallRecord | None:
-        """The record to write under other names; a call without one that can be read cannot be."""
+    def _read_record(self, folder: OpenFolder, call_id: str) -> CallRecord | None:
+        """The record, to be written with pseudonyms; a call without a readable record is left out."""
         try:
             with folder.open(RECORD, LARGEST_TEXT) as file:
                 record = CallRecord.from_json(file.read(LARGEST_TEXT))
@@ -196,7 +187,7 @@ class Staging:
         self._try(partial(_rewrite, file, target, change), target, where)
 
     def _try(self, write: Callable[[], None], target: Path, where: str) -> None:
-        """Write what is read on the way; where that cannot be read, leave it out and tell."""
+        """Write a file that is parsed on the way; if it cannot be parsed, leave it out and report it."""
         try:
             write()
         except _DAMAGE as error:
@@ -215,7 +206,7 @@ class Staging:
 
     # -- the study ---------------------------------------------------------------------------------------
 
-    def _study(self, study: Inside) -> None:
+    def _study(self, study: OpenFolder) -> None:
         into = self.target / STUDY
         into.mkdir(parents=True)
         masks = self.masks
@@ -230,7 +221,7 @@ class Staging:
             self._strange(f"{STUDY}/{STUDY_FILE}", _what(error))
         try:
             with copied_journal(study, self.target) as journal:
-                _write_journal(journal, into / JOURNAL, masks)
+                write_journal(journal, into / JOURNAL, masks)
         except UnfitFile as error:
             self._strange(f"{STUDY}/{JOURNAL}", _what(error))
         except sqlite3.DatabaseError as error:
@@ -238,15 +229,15 @@ class Staging:
             self._damaged(f"{STUDY}/{JOURNAL}", error)
 
 
-def _refuse_links(top: Inside, directory: Path) -> None:
+def _refuse_links(top: OpenFolder, directory: Path) -> None:
     for name in (CALLS, STUDY):
         if top.is_link(name):
             raise _linked(directory / name)
 
 
 def _linked(path: Path) -> InputError:
-    remedy = "put what it leads to in its place: a link may lead anywhere"
-    return InputError("bundling", path, "it is a link, or no file", remedy)
+    remedy = "replace the link by its target: a link may point anywhere"
+    return InputError("bundling", path, "it is a link, or not a file", remedy)
 
 
 def _silent(change: Table | None, table: pa.Table) -> pa.Table:
@@ -262,70 +253,13 @@ def _what(error: BaseException) -> str:
     return " ".join(said.split())[:200] or type(error).__name__
 
 
-# -- the journal -----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def copied_journal(study: Inside, near: Path) -> Iterator[sqlite3.Connection]:
-    """A copy of the study's journal, with what SQLite keeps beside it, opened; the study's own is not touched.
-
-    Raises UnfitFile where one of its files is none of ours, sqlite3.DatabaseError where it is not a sound database.
-    """
-    place = near / ".journal"
-    place.mkdir()
-    try:
-        for suffix in ("", "-wal"):
-            try:
-                with study.open(JOURNAL + suffix, LARGEST_FILE) as file:
-                    copy_out(file, place / (JOURNAL + suffix))
-            except FileNotFoundError:
-                continue
-        with closing(sqlite3.connect(place / JOURNAL)) as journal:
-            journal.execute("PRAGMA trusted_schema = OFF")
-            yield journal
-    finally:
-        shutil.rmtree(place)
-
-
-def _write_journal(source: sqlite3.Connection, target: Path, masks: Pseudonyms | None) -> None:
-    """The tables and columns that a journal has, row by row; with `masks` under other names."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
-        made.executescript(SCHEMA)
-        for table in _JOURNAL_TABLES:
-            columns = [row[1] for row in made.execute(f"PRAGMA table_info({table})")]
-            marks = ", ".join("?" * len(columns))
-            for row in source.execute(f"SELECT {', '.join(columns)} FROM {table}"):
-                values = dict(zip(columns, row, strict=True))
-                if table == "meta" and values["key"] not in _JOURNAL_META:
-                    continue
-                if masks is not None:
-                    values = {name: _masked_value(name, value, masks) for name, value in values.items()}
-                made.execute(f"INSERT INTO {table} VALUES ({marks})", tuple(values.values()))
-        made.execute("VACUUM INTO ?", (str(target),))
-
-
-def _masked_value(column: str, value: object, masks: Pseudonyms) -> object:
-    if isinstance(value, bytes):
-        return ""
-    if not isinstance(value, str):
-        return value
-    if column == "call_id":
-        return masks.call_id(value) if value else value
-    if column == "plan":
-        try:
-            return json.dumps(mask_plan(json.loads(value), masks))
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            return masks.text(value)
-    return masks.json(value) if column in ("owner", "value") else masks.text(value)
-
-
 # -- names -----------------------------------------------------------------------------------------------
 
 
 def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
-    """The names of everybody in the data set under other names, and the key, which is made at the first time."""
+    """Collect all names in the data set and create their pseudonyms, and the key if there is none yet."""
     names = Names.of_here(directory)
-    with Inside.of(directory) as top:
+    with OpenFolder.of(directory) as top:
         _refuse_links(top, directory)
         if top.is_folder(CALLS):
             with top.folder(CALLS) as calls:
@@ -342,12 +276,12 @@ def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
     return Pseudonyms(_key(directory / STUDY), found.relays, found.machines, found.people, found.files)
 
 
-def _names_of_call(folder: Inside, names: Names) -> None:
+def _names_of_call(folder: OpenFolder, names: Names) -> None:
     try:
         with folder.open(RECORD, LARGEST_TEXT) as file:
             names.in_record(CallRecord.from_json(file.read(LARGEST_TEXT)))
     except _DAMAGE:
-        return  # the call is left out, and it is told then
+        return  # the call will be left out and reported
     try:
         with folder.open(TRUTH, LARGEST_FILE) as file:
             table = read_table(file)
@@ -357,7 +291,7 @@ def _names_of_call(folder: Inside, names: Names) -> None:
         return
 
 
-def _names_of_study(study: Inside, names: Names, near: Path) -> None:
+def _names_of_study(study: OpenFolder, names: Names, near: Path) -> None:
     try:
         with study.open(STUDY_FILE, LARGEST_TEXT) as file:
             names.in_study(file.read(LARGEST_TEXT).decode("utf-8", "replace"))
@@ -379,7 +313,7 @@ def _key(study: Path) -> bytes:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         try:
-            with Inside.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
+            with OpenFolder.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
                 key = bytes.fromhex(file.read(1024).decode("ascii"))
             if len(key) != 32:
                 raise ValueError(f"{len(key)} bytes, not 32")

@@ -26,7 +26,7 @@ from earwitness.call.clocks import one_clock
 from earwitness.call.compose import compose
 from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
-from earwitness.call.rows import blank_row, with_extra_scores, with_recording, with_scores, with_timing
+from earwitness.call.rows import blank_row, with_extra_scores, with_quality, with_recording, with_timing
 from earwitness.ear import Heard, hear
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.facts import finite
@@ -77,7 +77,7 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
                 listening[direction] = _listening(heard, trace)
                 if placed.plan.phone_kind.by_hand:
                     heard, listening[direction] = _found(heard, listening[direction], spoken[direction])
-                row, trouble = with_scores(row, placed, heard, spoken[direction], codec, trace)
+                row, trouble = with_quality(row, placed, heard, spoken[direction], codec, trace)
                 row = with_extra_scores(row, placed, heard, spoken[direction], trace, notes)
             row = with_recording(row, placed, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:

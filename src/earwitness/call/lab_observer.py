@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from earwitness.call.self_check import EmulatorLateness
+from earwitness.call.self_check import LatenessSummary
 from earwitness.errors import EarwitnessError
 from earwitness.lab.lab import Lab
 from earwitness.lab.load.background import Background, LoadMeter, StandingLoad
@@ -23,14 +23,14 @@ class LatenessWatch:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._worst: dict[object, EmulatorLateness | None] = {}
+        self._worst: dict[object, LatenessSummary | None] = {}
 
     def begin(self, call: object) -> None:
         """A call begins now."""
         self._read()
         self._worst[call] = None
 
-    def end(self, call: object) -> EmulatorLateness | None:
+    def end(self, call: object) -> LatenessSummary | None:
         """Since the call began; None if no packet went, or it had not begun.
 
         Where other calls began or ended meanwhile, the worst of the periods between.
@@ -42,8 +42,8 @@ class LatenessWatch:
         lateness = self._lab.emulator.statistics(reset=True)["lateness"]
         if lateness["packets"]:
             for call, worst in self._worst.items():
-                so_far = worst or EmulatorLateness(0.0, 0.0)
-                self._worst[call] = EmulatorLateness(
+                so_far = worst or LatenessSummary(0.0, 0.0)
+                self._worst[call] = LatenessSummary(
                     max(so_far.p99_ms, float(lateness["p99_ms"])), max(so_far.max_ms, float(lateness["max_ms"]))
                 )
 
@@ -69,7 +69,7 @@ class LabObserver:
         """What the lab's relays carried besides, in the turn of the call."""
         return LoadFacts(load=str(self._asked)) if self._meter is None else self._meter.facts()
 
-    def lateness(self) -> EmulatorLateness | None:
+    def lateness(self) -> LatenessSummary | None:
         """How late packets left the emulator since the call began; None where none left."""
         return self._lateness.end(self)
 

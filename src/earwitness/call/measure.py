@@ -8,9 +8,10 @@ from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 
 from earwitness.archive import layout
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.record import CallRecord, write_record
 from earwitness.archive.stored import StoredCall
+from earwitness.archive.storing import storing
 from earwitness.call.builder import CallBuilder
 from earwitness.call.compose import unheard
 from earwitness.call.evaluate import evaluate

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from earwitness.call.measurement_point import MeasurementPoint
 from earwitness.call.plan import CallPlan
-from earwitness.call.self_check import EmulatorLateness
+from earwitness.call.self_check import LatenessSummary
 from earwitness.errors import CallFailure
 from earwitness.lab.load.facts import LoadFacts
 from earwitness.netns.host import Host
@@ -21,7 +21,7 @@ from earwitness.phone.base import Phones
 class LabFacts(Protocol):
     """What the lab knows of a call's time that no real network tells, and the faults that it can cause."""
 
-    def lateness(self) -> EmulatorLateness | None:
+    def lateness(self) -> LatenessSummary | None:
         """How late packets left the emulator since `Network.hosts`; None where none left."""
         ...
 

@@ -103,7 +103,7 @@ def with_timing(row: Row, placed: PlacedCall, trace: Trace, clock_error_ms: floa
     )
 
 
-def with_scores(
+def with_quality(
     row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace
 ) -> tuple[Row, str]:
     """The row with what the ear and the scorers tell, and why a scorer refused."""

@@ -31,7 +31,7 @@ _PARTS = 20
 
 
 @dataclass(frozen=True)
-class EmulatorLateness:
+class LatenessSummary:
     """How late packets left the emulator, ms."""
 
     p99_ms: float

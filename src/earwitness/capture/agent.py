@@ -1,7 +1,8 @@
 """The capture process: `python -m earwitness.capture.agent INTERFACE OUT.pcap --epoch-offset-ns N`.
 
-Says `{"event": "ready"}` on stdout once no packet can be missed, writes until its stdin closes or SIGTERM comes,
-then says `{"event": "summary", ...}`. Every record is flushed as it is written, so a killed capture can be read.
+Writes `{"event": "ready"}` to stdout once no packet can be missed, captures until its stdin closes or SIGTERM arrives,
+then writes `{"event": "summary", ...}`. Every record is flushed immediately, so the file of a killed capture is
+readable.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ _READS_IN_A_ROW = 4096
 
 
 def hardware_type(interface: str) -> int:
-    """ARPHRD type of a network device (SIOCGIFHWADDR); OSError when there is none of that name."""
+    """ARPHRD type of a network device (SIOCGIFHWADDR); OSError if there is no such device."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         answer = fcntl.ioctl(sock, SIOCGIFHWADDR, struct.pack("16s240x", interface.encode()))
     return int(struct.unpack_from("=H", answer, 16)[0])
 
 
 def open_packet_socket(interface: str, header: int, ports: list[int]) -> socket.socket:
-    """A packet socket that sees both directions of `interface`, filtered before it is bound."""
+    """A packet socket for both directions of `interface`, with the filter attached before it is bound."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     attach(sock, udp_filter(header, ports))
     try:
@@ -57,7 +58,7 @@ def open_packet_socket(interface: str, header: int, ports: list[int]) -> socket.
 
 
 def stamp_of(ancillary: list[tuple[int, int, bytes]]) -> int | None:
-    """The kernel's CLOCK_REALTIME stamp in a message's ancillary data, ns."""
+    """The kernel's CLOCK_REALTIME timestamp from a message's ancillary data, ns."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = struct.unpack("@ll", data[:16])
@@ -66,7 +67,7 @@ def stamp_of(ancillary: list[tuple[int, int, bytes]]) -> int | None:
 
 
 def _drain(sock: socket.socket, writer: PcapWriter, clock: CallClock, loopback: bool) -> None:
-    """Write the packets that wait in the socket; not for ever, as a flood would have it."""
+    """Write the packets waiting in the socket; bounded, so that a flood cannot keep it here."""
     for _ in range(_READS_IN_A_ROW):
         try:
             data, ancillary, _, address = sock.recvmsg(_LONGEST_PACKET, 64)
@@ -81,14 +82,14 @@ def _drain(sock: socket.socket, writer: PcapWriter, clock: CallClock, loopback: 
 
 
 def _dropped(sock: socket.socket) -> int:
-    """Packets that the kernel dropped for want of room (struct tpacket_stats; reading it resets it)."""
+    """Packets that the kernel dropped because its buffer was full (struct tpacket_stats; reading it resets it)."""
     return int(struct.unpack("II", sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1])
 
 
 def capture(
     interface: str, out: Path, epoch_offset_ns: int, snap_length: int, ports: list[int], most_bytes: int
 ) -> None:
-    """Capture until stdin closes or SIGTERM; OSError when the device or the file does not permit it."""
+    """Capture until stdin closes or SIGTERM arrives; OSError if the device or the file does not permit it."""
     kind = hardware_type(interface)
     if kind not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK, _ARPHRD_NONE):
         raise OSError(95, f"device type {kind} is neither Ethernet nor raw IP", interface)
@@ -116,7 +117,7 @@ def capture(
 
 
 def main() -> None:
-    """The process's entry: arguments in, events on stdout, status 1 with an error event when it fails."""
+    """Entry point: arguments in, events on stdout; on failure an error event and status 1."""
     parser = argparse.ArgumentParser(prog="earwitness.capture.agent", description=__doc__)
     parser.add_argument("interface")
     parser.add_argument("out", type=Path)

@@ -1,7 +1,7 @@
-"""From the kernel's receive stamps to the clock of a call.
+"""Converts the kernel's receive timestamps to the clock of a call.
 
-The kernel stamps packets with CLOCK_REALTIME, which an operator or NTP may set in the middle of a call. The clock
-of a call is CLOCK_MONOTONIC plus one offset, the same for both ends, so a step of the wall clock must be taken out.
+The kernel timestamps packets with CLOCK_REALTIME, which an operator or NTP may set during a call. The clock of a call
+is CLOCK_MONOTONIC plus one offset, the same for both ends, so steps of the wall clock must be removed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 STEP_NS = 1_000_000
-"""A change of realtime - monotonic beyond this, plus the largest slew, is a step and not NTP's steering."""
+"""A larger change of realtime - monotonic, beyond the maximum slew, is a step rather than NTP's steering."""
 
 SLEW_PPM = 500
-"""The most that adjtime(3) steers the clock by: 500 parts in a million."""
+"""Maximum rate at which adjtime(3) slews the clock: 500 parts per million."""
 
 
 UNSURE_NS = 100_000_000
-"""How long after a step a packet may still wait to be read that was stamped before it."""
+"""How long after a step a packet stamped before it may still be waiting to be read."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class ClockStep:
 
 @dataclass
 class CallClock:
-    """Converts CLOCK_REALTIME stamps to call time = CLOCK_MONOTONIC + `epoch_offset_ns`. Reads no clock itself.
+    """Converts CLOCK_REALTIME timestamps to call time = CLOCK_MONOTONIC + `epoch_offset_ns`. Reads no clock itself.
 
-    `observe` is told both clocks around each read; `convert` then places a stamp. A stamp made before a step may be
-    read after it, so for `UNSURE_NS` after a step both offsets are tried.
+    Call `observe` with both clocks around each read; `convert` then converts a timestamp. A timestamp taken before a
+    step may be read after it, so both offsets are tried for `UNSURE_NS` after a step.
     """
 
     epoch_offset_ns: int
@@ -45,7 +45,7 @@ class CallClock:
     _step_seen_ns: int = 0
 
     def observe(self, realtime_ns: int, monotonic_ns: int) -> None:
-        """Both clocks, read at one instant (see `sample_clocks`)."""
+        """Record both clocks, read at the same instant (see `sample_clocks`)."""
         offset = realtime_ns - monotonic_ns
         if self._offset_ns is not None:
             allowed = STEP_NS + (monotonic_ns - self._observed_ns) * SLEW_PPM // 1_000_000
@@ -57,12 +57,12 @@ class CallClock:
         self._observed_ns = monotonic_ns
 
     def convert(self, stamp_ns: int) -> int:
-        """Call time, ns, of a CLOCK_REALTIME stamp made no later than the last observation."""
+        """Call time, ns, of a CLOCK_REALTIME timestamp taken no later than the last observation."""
         if self._offset_ns is None:
             raise ValueError("a stamp cannot be converted before the clocks were observed")
         monotonic = stamp_ns - self._offset_ns
         if self._before_step_ns is not None and self._observed_ns - self._step_seen_ns < UNSURE_NS:
-            # Stamps wait microseconds to be read: of the two offsets, the one that makes it latest, but not future.
+            # Timestamps wait only microseconds to be read: use the offset that gives the latest time not in the future.
             other = stamp_ns - self._before_step_ns
             past = [time for time in (monotonic, other) if time <= self._observed_ns + STEP_NS // 2]
             monotonic = max(past, default=monotonic)

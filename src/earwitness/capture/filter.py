@@ -1,4 +1,4 @@
-"""Classic BPF programs: which packets the kernel hands to a capture."""
+"""Classic BPF programs that select the packets of a capture in the kernel."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Instruction = tuple[int, int, int, int]
 
 
 def udp_filter(network_header: int, ports: Sequence[int] = ()) -> list[Instruction]:
-    """IPv4 UDP whose source or destination is one of `ports` (any, when empty), and all IPv4 ICMP.
+    """IPv4 UDP with a source or destination port in `ports` (any if empty), and all IPv4 ICMP.
 
-    `network_header` is the offset of the IP header: 0 on TUN devices, 14 on Ethernet. ICMP is kept because it
-    tells why a call has no media (port unreachable). Later fragments carry no ports and are kept.
+    `network_header` is the offset of the IP header: 0 on TUN devices, 14 on Ethernet. ICMP is kept because it shows why
+    a call has no media (port unreachable). Later fragments carry no ports and are kept.
     """
     protocol_at, fragment_at = network_header + 9, network_header + 6
     program: list[Instruction] = [(_LOAD_BYTE, 0, 0, network_header)]

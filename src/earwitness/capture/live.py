@@ -1,4 +1,4 @@
-"""Capture at one end of a call: a process of the host, kernel timestamps, one clock for both ends."""
+"""Capture at one end of a call: a process on the host, kernel timestamps, one clock for both ends."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from earwitness.netns.host import Host
 from earwitness.untrusted import LONGEST_TEXT, MOST_NS, fields, fit, listed, plain, whole
 
 SNAP_LENGTH = 65_536
-"""Whole packets: the ear needs every byte of payload."""
+"""Complete packets: the ear needs every byte of payload."""
 MOST_BYTES = 512 << 20
-"""Of a capture; what comes then is counted as dropped. An hour of both directions is about 100 MB: more is a flood."""
+"""Limit of a capture; packets beyond it count as dropped. An hour of both directions is about 100 MB: more is a
+flood."""
 _MOST_STEPS = 10_000
 READY_WITHIN_S = 30.0
 _SUMMARY_WITHIN_S = 10.0
 
 
 def epoch_offset_ns() -> int:
-    """An offset that makes CLOCK_MONOTONIC + offset the time since 1970, ns. Take one for the whole call."""
+    """The offset that turns CLOCK_MONOTONIC into the time since 1970, ns. Use one for the whole call."""
     realtime, monotonic = sample_clocks()
     return realtime - monotonic
 
 
 def call_clock_ns(offset_ns: int) -> int:
-    """Now, on the clock of the call that was given this offset."""
+    """The current time on the clock of the call with this offset."""
     return time.monotonic_ns() + offset_ns
 
 
@@ -56,18 +57,18 @@ def capture_command(
 
 @dataclass(frozen=True)
 class CaptureSummary:
-    """What a capture says of itself at its end."""
+    """A capture process's final report."""
 
     path: Path
     packets: int
     dropped: int
-    """Packets that the kernel or the file had no room for: anything but 0 makes loss figures unsound."""
+    """Packets for which the kernel or the file had no room; unless 0, loss figures are unreliable."""
     clock_steps: tuple[ClockStep, ...]
-    """Times at which the wall clock was set; they were taken out of the stamps."""
+    """Steps of the wall clock; they were removed from the timestamps."""
 
 
 class CaptureProcess:
-    """A running capture. Made by `start`; `async with` or `stop` ends it and gives its summary."""
+    """A running capture. Create it with `start`; `async with` or `stop` ends it and returns its summary."""
 
     def __init__(self, path: Path, child: Child) -> None:
         self.path = path
@@ -87,8 +88,8 @@ class CaptureProcess:
     ) -> CaptureProcess:
         """Capture IPv4 UDP (of `ports`, if given) and ICMP, both directions, into a nanosecond pcap.
 
-        Returns once no packet can be missed. Stamps are on CLOCK_MONOTONIC + `epoch_offset_ns`. Raises CallFailure:
-        STORAGE_FAILED where `out` cannot be written, TOOL_MISSING without permission, PATH_FAILED without the device.
+        Returns once no packet can be missed. Timestamps are CLOCK_MONOTONIC + `epoch_offset_ns`. Raises CallFailure:
+        STORAGE_FAILED if `out` cannot be written, TOOL_MISSING without permission, PATH_FAILED without the device.
         """
         argv = capture_command(interface, out, epoch_offset_ns, ports=ports, snap_length=snap_length)
         child = await JsonChild.start(host, argv, f"capture on {interface} of {host.name}")
@@ -96,7 +97,7 @@ class CaptureProcess:
 
     @classmethod
     async def over(cls, child: Child, interface: str, out: Path) -> CaptureProcess:
-        """The capture that a process just started will be; raises as `start` does."""
+        """Wrap a capture process that was just started; raises like `start`."""
         try:
             event = await child.receive(timeout_s=READY_WITHIN_S)
             if event["event"] != "ready":
@@ -107,10 +108,10 @@ class CaptureProcess:
         return cls(out, child)
 
     async def stop(self) -> CaptureSummary:
-        """End the capture, with everything that came in until now; more calls give the same summary.
+        """End the capture, including everything received until now; further calls return the same summary.
 
-        Raises CallFailure (STORAGE_FAILED where it could not write, else FAILED) when it did not end well; the
-        packets it wrote until then can be read.
+        Raises CallFailure (STORAGE_FAILED if it could not write, else FAILED) if the capture failed; the packets
+        written until then are readable.
         """
         if self.summary is not None:
             return self.summary
@@ -129,8 +130,8 @@ class CaptureProcess:
             steps = listed(event["clock_steps"], _step, _MOST_STEPS, what="clock steps")
             packets, dropped = (whole(event[key], what=key) for key in ("packets", "dropped"))
             self.summary = CaptureSummary(self.path, packets, dropped, steps)
-        except (KeyError, TypeError, ValueError) as error:  # of a capture on another machine
-            raise _failure("", self.path, {"happened": f"a summary that is none: {error!r:.200}"}) from error
+        except (KeyError, TypeError, ValueError) as error:  # from a capture on another machine
+            raise _failure("", self.path, {"happened": f"an invalid summary: {error!r:.200}"}) from error
         return self.summary
 
     async def __aenter__(self) -> CaptureProcess:
@@ -145,21 +146,21 @@ class CaptureProcess:
             await self._child.close(2.0)
 
 
-def _step(told: object) -> ClockStep:
-    given = fields(told, what="a clock step")
+def _step(value: object) -> ClockStep:
+    given = fields(value, what="a clock step")
     return ClockStep(*(whole(given.get(key), -MOST_NS, MOST_NS, what=key) for key in ("at_ns", "by_ns")))
 
 
 def _failure(interface: str, out: Path, event: dict[str, object]) -> CallFailure:
-    """The typed ending for what a capture process said went wrong."""
+    """Convert a capture process's error event to a typed failure."""
     said = plain(event)
     number, happened = said.get("errno"), fit(str(said.get("happened", said)), LONGEST_TEXT)
     if number in (errno.EPERM, errno.EACCES) and not event.get("on"):
         outcome, on, remedy = Outcome.TOOL_MISSING, interface, "run as root or in the lab's user namespace"
     elif number in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
-        outcome, on, remedy = Outcome.PATH_FAILED, interface or str(out), "see whether the path is still open"
+        outcome, on, remedy = Outcome.PATH_FAILED, interface or str(out), "check that the path is still open"
     elif number is not None:
-        outcome, on, remedy = Outcome.STORAGE_FAILED, str(out), "free space there, or give another --out"
+        outcome, on, remedy = Outcome.STORAGE_FAILED, str(out), "free space, or give another --out"
     else:
         outcome, on, remedy = Outcome.FAILED, str(out), "see its evidence"
     return CallFailure(outcome, "capturing", on=on, happened=happened, remedy=remedy, evidence=said)

@@ -1,4 +1,4 @@
-"""The classic pcap file with nanosecond stamps, written so that a killed capture is still a readable file."""
+"""Writes classic pcap files with nanosecond timestamps, such that the file of a killed capture is readable."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LINKTYPE_RAW = 101
 
 
 class PcapWriter:
-    """Writes packets one by one, each with a single unbuffered write, so that no record is ever half there.
+    """Writes each packet with a single unbuffered write, so that no record is ever incomplete.
 
-    Those that would make the file larger than `most_bytes` are counted alone (`left_out`).
+    Packets that would make the file larger than `most_bytes` are only counted (`left_out`).
 
-    Raises OSError where the file cannot be written (disk full, permission).
+    Raises OSError if the file cannot be written (disk full, permission).
     """
 
     def __init__(self, path: Path, link_type: int, snap_length: int, most_bytes: int = 1 << 40) -> None:
@@ -30,7 +30,7 @@ class PcapWriter:
         self._write(struct.pack("<IHHiIII", MAGIC_NANOSECONDS, 2, 4, 0, 0, snap_length, link_type))
 
     def packet(self, time_ns: int, data: bytes, length: int | None = None) -> None:
-        """Add one packet: ns since the epoch, its bytes as captured, and its length on the wire."""
+        """Append one packet: ns since the epoch, its bytes as captured, and its length on the wire."""
         kept = data[: self._snap_length]
         wire = len(data) if length is None else length
         if self._room < len(kept):
@@ -54,6 +54,6 @@ class PcapWriter:
     def _write(self, record: bytes) -> None:
         self._room -= len(record)
         written = self._file.write(record)
-        if written != len(record):  # a raw file may write less when the disk is nearly full; the next write says why
+        if written != len(record):  # a raw write may be partial when the disk is nearly full
             self._file.truncate(self._file.tell() - (written or 0))
             raise OSError(28, "no space left on device", str(self.path))

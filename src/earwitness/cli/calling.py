@@ -181,8 +181,9 @@ async def _place_calls(
     json: bool,
     where: str = "lab",
 ) -> int:
-    from earwitness.archive.dataset import Dataset, FolderGone
+    from earwitness.archive.dataset import Dataset
     from earwitness.archive.stored import StoredCall
+    from earwitness.archive.storing import FolderGone
     from earwitness.call.run import run_calls
     from earwitness.errors import CallFailure
     from earwitness.report.table import live_table, report

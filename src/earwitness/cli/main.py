@@ -75,7 +75,7 @@ for _module in sorted(module.name for module in pkgutil.iter_modules(earwitness.
 def main() -> None:
     """Run the command line; what users can mend becomes one line on standard error and an exit code."""
     streams.settle()
-    termination.obey()
+    termination.handle_termination_signals()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:

@@ -113,7 +113,7 @@ async def _stoppable(running: Running, json: bool) -> Ending:
 @contextmanager
 def stopping(stop: StopRequest) -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP are the user's word to stop, not an exception in the middle of a call."""
-    from earwitness.netns.termination import on_word_to_end
+    from earwitness.netns.termination import on_termination_request
 
     main = asyncio.current_task()
 
@@ -124,7 +124,7 @@ def stopping(stop: StopRequest) -> Iterator[None]:
         elif main is not None and not stop.busy:
             main.cancel()
 
-    with on_word_to_end(ask):
+    with on_termination_request(ask):
         yield
 
 

@@ -1,1 +1,1 @@
-"""Many machines: vantages that bear places, calls between them, and work spread over all, by way of Dask."""
+"""Studies over many machines with Dask: vantages at places, calls between them, and scoring spread over all."""

@@ -1,4 +1,4 @@
-"""All machines of a cluster run the same Earwitness: what each has, and the one line that refuses another."""
+"""Checks that all machines of a cluster run the same Earwitness."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from earwitness.errors import InputError
 from earwitness.plugins import packages
 
 LIBRARIES = ("numpy", "scipy", "soxr", "pesq", "pyarrow", "distributed")
-"""What results, and the values that travel, depend on besides our own code."""
+"""Libraries on which results, and the values exchanged, depend."""
 
 
 @cache
 def agreement() -> dict[str, str]:
-    """What must be the same everywhere: Earwitness by version and by its sources, the libraries' versions, and those of
+    """What must be the same on all machines: Earwitness's version and sources, the libraries' versions, and those of
     the packages that add kinds."""
     digest = hashlib.sha256()
     root = Path(str(files("earwitness")))
@@ -30,10 +30,10 @@ def agreement() -> dict[str, str]:
 
 
 def check_agreement(theirs: Mapping[str, Any] | None, where: str) -> None:
-    """`InputError` where the cluster at `where` runs something else than this machine."""
+    """`InputError` if the cluster at `where` runs something else than this machine."""
     tried = ("joining the cluster at", where)
     if theirs is None:
-        raise InputError(*tried, "its scheduler is not of Earwitness", "start it with `earwitness cluster schedule`")
+        raise InputError(*tried, "its scheduler is not Earwitness's", "start it with `earwitness cluster schedule`")
     ours = agreement()
     differs = [
         f"{name} {theirs.get(name, '(none)')} there, {ours.get(name, '(none)')} here"

@@ -1,4 +1,4 @@
-"""How we use Dask: nothing served but over TLS, nothing sampled, its log left to us; and how to join."""
+"""Configures Dask (TLS only, no sampling, logging handled by Earwitness) and joins a cluster."""
 
 from __future__ import annotations
 
@@ -19,56 +19,56 @@ from earwitness.cluster.keys import ClusterKeys
 from earwitness.errors import EarwitnessError, InputError
 
 AGREEMENT = "earwitness"
-"""Name of the scheduler's metadata that say what it runs."""
+"""Key of the scheduler's metadata that describes what it runs."""
 SCORING = "scoring"
-"""Resource of a worker that hears and scores; every task asks for one, so that none lands where calls are placed."""
+"""Resource of a scoring worker; every task requests one, so that none runs where calls are placed."""
 DEFAULT_PORT = 8786
 LOOPBACK_ONLY = "127.0.0.1:0"
-"""Where Dask's HTTP server, which cannot be left out, listens: it has no page, and nobody else reaches it."""
+"""Address of Dask's HTTP server, which cannot be disabled: it has no pages, and is not reachable from outside."""
 JOIN_S = 20.0
 UNSCORED_S = 300.0
-"""Work that no process has taken for so long, as none is left that scores, is given up by the scheduler."""
+"""Time after which the scheduler abandons work that no process has taken, because no scorer is left."""
 
 _SETTINGS: dict[str, Any] = {
     "distributed.comm.require-encryption": True,
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
-    # It stops the interpreter every 10 ms to look at all stacks.
+    # Dask's profiler would interrupt the interpreter every 10 ms to inspect all stacks.
     "distributed.worker.profile.enabled": False,
     "distributed.diagnostics.nvml": False,
-    # It looks at its own lateness 50 times a second, and at the machine twice: for pages that we do not have.
+    # Dask would measure its own lateness 50 times a second, and the machine twice, for dashboards that are not served.
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.scheduler.no-workers-timeout": f"{UNSCORED_S:g}s",
-    # Who waits for a scheduler does so in rounds of ours; a process that ends would wait for Dask's.
+    # Waiting for a scheduler is done in rounds here; a process that exits would wait for Dask's retries.
     "distributed.comm.timeouts.connect": "10s",
 }
 
 
 def use_our_settings() -> None:
-    """For this process, before anything of Dask is started."""
+    """Apply the settings in this process, before any part of Dask is started."""
     dask.config.set(_SETTINGS)
     for name in ("distributed", "distributed.client", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def cluster_address(text: str) -> str:
-    """`tls://HOST:PORT`, also from `HOST` or `HOST:PORT`. `InputError` otherwise, and for connections in the clear."""
+    """`tls://HOST:PORT`, also from `HOST` or `HOST:PORT`. `InputError` otherwise, and for unencrypted connections."""
     tried = ("reading the cluster's address", text or "(empty)")
     parts = urlsplit(text if "://" in text else f"tls://{text}")
     if parts.scheme != "tls":
-        raise InputError(*tried, f"{parts.scheme}:// is not protected", "give tls://HOST:PORT")
+        raise InputError(*tried, f"{parts.scheme}:// is not encrypted", "give tls://HOST:PORT")
     try:
         host, port = parts.hostname, parts.port or DEFAULT_PORT
     except ValueError:
         host, port = None, 0
     if not host or parts.path.strip("/"):
-        raise InputError(*tried, "not tls://HOST:PORT", "give such as tls://192.0.2.7:8786")
+        raise InputError(*tried, "not tls://HOST:PORT", "for example tls://192.0.2.7:8786")
     return f"tls://{host}:{port}"
 
 
 def own_address(cluster: str) -> str:
-    """Our IPv4 address on the way to the scheduler: others of the cluster reach us by it."""
+    """This machine's IPv4 address on the route to the scheduler, by which others in the cluster reach it."""
     parts = urlsplit(cluster)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -81,7 +81,8 @@ def own_address(cluster: str) -> str:
 
 
 def check_free(host: str, port: int, option: str) -> None:
-    """`InputError` where we cannot listen there: Dask would not say so in one line. `option`: what gave the port."""
+    """`InputError` if this port cannot be listened on; Dask's own error is long. `option`: the option that set the
+    port."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,10 +93,10 @@ def check_free(host: str, port: int, option: str) -> None:
 
 
 async def join(cluster: str, keys: ClusterKeys, timeout_s: float = JOIN_S) -> Client:
-    """A client of the cluster, for this event loop; to be closed.
+    """A client of the cluster, for this event loop; the caller closes it.
 
-    `InputError` where the other side is not of the cluster, does not take us for one, or runs another Earwitness;
-    `EarwitnessError` where it is not reached.
+    `InputError` if either side rejects the other's certificate, or the cluster runs another Earwitness;
+    `EarwitnessError` if it cannot be reached.
     """
     with in_our_words(cluster):
         client: Client = await Client(
@@ -111,26 +112,26 @@ async def join(cluster: str, keys: ClusterKeys, timeout_s: float = JOIN_S) -> Cl
 
 @contextmanager
 def in_our_words(cluster: str) -> Iterator[None]:
-    """What Dask says of a connection that does not come to be, as one line of ours."""
+    """Convert Dask's connection errors to one-line errors."""
     tried = ("joining the cluster at", cluster)
     try:
         yield
     except EarwitnessError:
         raise
-    except (OSError, RuntimeError) as error:  # a server of Dask's that does not start hides why in a RuntimeError
+    except (OSError, RuntimeError) as error:  # Dask hides the reason of a failed start in a RuntimeError
         if isinstance(_chain(error)[-1], _CLOSED_ON_US):
             happened = f"one side does not accept the other's certificate ({_chain(error)[-1]})"
             raise InputError(*tried, happened, "give --keys a folder of the same `earwitness cluster init`") from error
-        remedy = "see that `earwitness cluster schedule` runs there and can be reached"
+        remedy = "check that `earwitness cluster schedule` runs there and can be reached"
         raise EarwitnessError(*tried, str(_chain(error)[-1]) or type(error).__name__, remedy) from error
 
 
 _CLOSED_ON_US = (ssl.SSLError, ConnectionResetError, BrokenPipeError, StreamClosedError)
-"""How it shows that a side did not like what it was shown; with TLS 1.3 the other hears of it when it reads."""
+"""Errors by which a rejected certificate shows; with TLS 1.3 the other side learns of it when it reads."""
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error, what it came from, and so on to what it all began with."""
+    """The error and its chain of causes."""
     chain = [error]
     while (earlier := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(earlier)

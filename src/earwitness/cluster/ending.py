@@ -1,4 +1,4 @@
-"""The end of a command that serves: SIGINT, SIGTERM or SIGHUP."""
+"""Ends a serving command on SIGINT, SIGTERM or SIGHUP."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-from earwitness.netns.termination import on_word_to_end
+from earwitness.netns.termination import on_termination_request
 
 
 def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
-    """Run it, and end this process with it. What it raises is raised.
+    """Run the coroutine, then end this process. Its exceptions are raised.
 
-    All of ours has ended then; tasks of Dask's are not waited for: some do not heed their cancellation, and would hold
-    the process for half a minute.
+    Everything of Earwitness has ended by then. Dask's remaining tasks are not awaited, because some ignore cancellation
+    and would delay the exit by half a minute.
     """
     asyncio.Runner().run(work)
     sys.stdout.flush()
@@ -26,5 +26,5 @@ def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
 
 async def until_told_to_end(serving: asyncio.Task[Any]) -> None:
     """Wait for the task; SIGINT, SIGTERM and SIGHUP cancel it. Its error is raised, its cancellation is not."""
-    with on_word_to_end(serving.cancel), contextlib.suppress(asyncio.CancelledError):
+    with on_termination_request(serving.cancel), contextlib.suppress(asyncio.CancelledError):
         await serving

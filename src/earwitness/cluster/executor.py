@@ -1,7 +1,7 @@
-"""Work on stored calls, spread over a cluster: a `concurrent.futures.Executor` whose tasks bring their files along.
+"""Work on stored calls, spread over a cluster: a `concurrent.futures.Executor` whose tasks carry their files.
 
-No worker opens a path of the machine that asks. A file is known by its digest: it travels once to a worker that needs
-it, however many tasks do, and is kept there under its digest while the worker lives.
+Workers never open paths of the requesting machine. Files are identified by their digest: each is sent once to a worker
+that needs it, regardless of the number of tasks, and kept there under its digest while the worker runs.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from earwitness.replay.whatif_calls import Direction
 from earwitness.replay.whatif_journal import Record
 
 REMEMBERED = 256
-"""Files that stay with the cluster after the last task that came with them; such tasks follow one another."""
+"""Files kept in the cluster after the last task that used them; tasks with the same file follow one another."""
 _FILES_OF_A_WORKER = 512
 LARGEST_BROUGHT = 256 * MIB
-"""Of one file: what a trace may have."""
+"""Limit of one file: that of a trace."""
 
 
 class Task(Protocol):
@@ -52,7 +52,7 @@ class Task(Protocol):
 
     @property
     def heard(self) -> Direction:
-        """What is heard again."""
+        """The direction to hear again."""
         ...
 
 
@@ -61,7 +61,7 @@ T = TypeVar("T", bound=Task)
 
 @dataclass(frozen=True)
 class Brought:
-    """A file that came along: which field of the direction names it, what it was called, and what is in it."""
+    """A file sent along: the direction's field that names it, its original name, and its content."""
 
     field: str
     path: str
@@ -69,7 +69,7 @@ class Brought:
 
 
 class CarryingExecutor(Executor):
-    """Runs tasks at the scorers of a cluster."""
+    """Runs tasks on the scorers of a cluster."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -77,7 +77,7 @@ class CarryingExecutor(Executor):
         self._contents: OrderedDict[str, DaskFuture[bytes]] = OrderedDict()
 
     def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        """As any executor's; `given` is one `Task`."""
+        """See `Executor.submit`; `given` is one `Task`."""
         (task,) = given
         brought = [
             Brought(field, str(path), _digest_of(str(path))) for field, path in sorted(task.heard.files().items())
@@ -87,13 +87,13 @@ class CarryingExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more; the cluster goes on. Without `wait` Dask cancels what has not ended."""
+        """Accept no more tasks; the cluster keeps running. Without `wait`, Dask cancels unfinished ones."""
         self._contents.clear()
         self._inner.shutdown(wait)
 
     def _content(self, one: Brought) -> DaskFuture[bytes]:
-        """What is in a file, at the cluster. It goes there as a task's argument, so that it can be had again when the
-        worker that keeps it is lost.
+        """A file's content in the cluster, sent as a task's argument, so that it can be recovered if the worker that
+        keeps it is lost.
         """
         if one.digest in self._contents:
             self._contents.move_to_end(one.digest)
@@ -107,7 +107,7 @@ class CarryingExecutor(Executor):
 
 
 def work_brought(work: Callable[[T], Record], task: T, brought: Sequence[Brought], contents: Sequence[bytes]) -> Record:
-    """Runs at a scorer: the work, on files that came along. Its record names them as they were called at home."""
+    """Runs on a scorer: the work on the files sent along. Its record uses their original names."""
     folder = Path(get_worker().local_directory) / "brought"
     here = {one.field: _kept(folder, one, content) for one, content in zip(brought, contents, strict=True)}
     found: dict[str, Any] = {field: str(path) for field, path in here.items()}
@@ -117,10 +117,10 @@ def work_brought(work: Callable[[T], Record], task: T, brought: Sequence[Brought
 
 
 def _kept(folder: Path, one: Brought, content: bytes) -> Path:
-    """The file under its digest and its own name, by which it may be told what it is."""
+    """Store the file under its digest and its own name, which may indicate its kind."""
     path = folder / one.digest / Path(one.path).name
     if path.exists():
-        os.utime(path.parent)  # speech that all tasks share stays, however many other files came since
+        os.utime(path.parent)  # mark as used, so that shared speech is not evicted
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content, durable=False)
@@ -156,8 +156,8 @@ def _digest_of(path: str) -> str:
 def cluster_executor(cluster: str, keys: Path) -> Iterator[Executor]:
     """The scorers of a cluster as an executor for `what_if` and `blame_dataset`.
 
-    Raises `InputError` where the cluster does not take us, or runs another Earwitness, `EarwitnessError` where it is
-    not reached, nobody in it scores, or a worker died over the same task again and again.
+    Raises `InputError` if the cluster rejects this machine or runs another Earwitness; `EarwitnessError` if it cannot
+    be reached, has no scorers, or a task repeatedly killed its worker.
     """
     use_our_settings()
     address, own = cluster_address(cluster), ClusterKeys.read(keys)
@@ -167,7 +167,7 @@ def cluster_executor(cluster: str, keys: Path) -> Iterator[Executor]:
         check_agreement(client.get_metadata(AGREEMENT, default=None), address)
         if not _scorers(client):
             remedy = "start `earwitness vantage` with --scorers 1 or more"
-            raise EarwitnessError("spreading work over", address, "nobody in it scores", remedy)
+            raise EarwitnessError("spreading work over", address, "it has no scorers", remedy)
         executor = CarryingExecutor(client)
         try:
             yield executor
@@ -179,16 +179,16 @@ def cluster_executor(cluster: str, keys: Path) -> Iterator[Executor]:
             executor.shutdown(wait=False)
 
 
-_NOBODY = f"nobody in it has scored for {UNSCORED_S:g} s", "start `earwitness vantage`"
+_NOBODY = f"no scorer has been available for {UNSCORED_S:g} s", "start `earwitness vantage`"
 _GONE = "its scheduler was lost", "start `earwitness cluster schedule`"
 _TROUBLES: dict[type[Exception], tuple[str, str]] = {
-    KilledWorker: ("process after process died over the same task", "see the vantages' memory"),
+    KilledWorker: ("several processes died on the same task", "check the vantages' memory"),
     NoWorkerError: _NOBODY,
     NoValidWorkerError: _NOBODY,
     CancelledError: _GONE,
     CommClosedError: _GONE,
 }
-"""How Dask tells that work came to nothing: what that means, and what to do."""
+"""Dask's errors for failed work: their meaning, and the remedy."""
 
 
 def _scorers(client: Client) -> int:

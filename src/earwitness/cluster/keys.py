@@ -1,11 +1,11 @@
-"""The keys of a cluster: one authority, and a folder for each machine with a key and a certificate by it.
+"""The keys of a cluster: one certificate authority, and a folder with a key and a certificate for each machine.
 
-DIR/authority/ca.pem, ca.key      stays where it was made
+DIR/authority/ca.pem, ca.key      stays where it was created
 DIR/scheduler/, DIR/client/, DIR/vantage-NAME/
     ca.pem, certificate.pem, private.key
 
-Whoever holds a certificate of the authority is of the cluster, in any part: Dask carries code between its machines, so
-they trust one another as one.
+Whoever holds a certificate of the authority belongs to the cluster, in any role: Dask transfers code between its
+machines, so they must trust one another completely.
 """
 
 from __future__ import annotations
@@ -45,30 +45,30 @@ _CLOCKS_APART = timedelta(days=2)
 
 @dataclass(frozen=True)
 class ClusterKeys:
-    """What one machine of a cluster holds: paths, since Dask takes keys from files."""
+    """The keys of one machine, as paths, because Dask reads keys from files."""
 
     folder: Path
 
     @staticmethod
     def read(folder: Path) -> ClusterKeys:
-        """The keys in a folder that `make_keys` made. `InputError` where they are not there, or not kept to oneself."""
+        """The keys in a folder created by `make_keys`. `InputError` if they are missing or readable by others."""
         key = folder / KEY
         try:
             for name in (AUTHORITY_CERTIFICATE, CERTIFICATE, KEY):
                 read_regular(folder / name, MIB)
             if stat.S_IMODE(key.stat().st_mode) & 0o077:
                 remedy = f"run `chmod 600 {key}`"
-                raise InputError("reading the cluster's keys in", folder, "others may read the private key", remedy)
+                raise InputError("reading the cluster's keys in", folder, "others can read the private key", remedy)
             context = ssl.create_default_context(cafile=str(folder / AUTHORITY_CERTIFICATE))
             context.load_cert_chain(folder / CERTIFICATE, key)
         except (OSError, ssl.SSLError) as error:
-            remedy = "give a folder that `earwitness cluster init` made, such as DIR/client"
+            remedy = "give a folder that `earwitness cluster init` made, for example DIR/client"
             raise InputError("reading the cluster's keys in", folder, error.strerror or error, remedy) from error
         return ClusterKeys(folder)
 
     def security(self) -> Security:
-        """Mutual TLS 1.3 for every connection, in whichever role: the other side shows the authority's certificate too,
-        or nothing is said to it.
+        """Mutual TLS 1.3 for every connection, in either role: the other side must present a certificate of the
+        authority too.
         """
         from distributed.security import Security
 
@@ -87,9 +87,10 @@ class ClusterKeys:
 
 
 def make_cluster_keys(folder: Path, vantages: Sequence[str] = ()) -> list[Path]:
-    """Make a cluster's keys in `folder`, or further vantages' where its authority is there; the new folders.
+    """Create a cluster's keys in `folder`, or keys of further vantages if the authority exists; returns the new
+    folders.
 
-    `InputError` where a vantage's name cannot name a folder or is taken, or nothing can be written.
+    `InputError` if a vantage's name is not valid as a folder name or is taken, or nothing can be written.
     """
     authority = folder / AUTHORITY
     new = not authority.exists()
@@ -99,7 +100,7 @@ def make_cluster_keys(folder: Path, vantages: Sequence[str] = ()) -> list[Path]:
         raise InputError("making a cluster's keys in", folder, "it has an authority already", remedy)
     for name in names:
         if (folder / name).exists() or names.count(name) > 1:
-            happened = "it is there already" if (folder / name).exists() else "two vantages have that name"
+            happened = "it exists already" if (folder / name).exists() else "two vantages have that name"
             raise InputError("making keys in", folder / name, happened, "give the vantage another name")
     certificate, key = _new_authority(authority) if new else _read_authority(authority)
     made = []
@@ -112,7 +113,7 @@ def make_cluster_keys(folder: Path, vantages: Sequence[str] = ()) -> list[Path]:
 def _checked(name: str) -> str:
     plain = re.sub(r"\s+", "-", name.strip().lower())
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,60}", plain):
-        raise InputError("naming a vantage", repr(name), "it cannot name a folder", "use letters, digits and -")
+        raise InputError("naming a vantage", repr(name), "it is not a valid folder name", "use letters, digits and -")
     return plain
 
 
@@ -129,7 +130,7 @@ def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePri
         certificate = x509.load_pem_x509_certificate(read_regular(folder / AUTHORITY_CERTIFICATE, MIB))
         key = serialization.load_pem_private_key(read_regular(folder / AUTHORITY_KEY, MIB), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError("it is of another kind")
+            raise ValueError("it is another kind of key")
     except (OSError, ValueError) as error:
         remedy = "give the folder where the cluster's keys were made, or a new one"
         raise InputError("reading the cluster's authority in", folder, error, remedy) from error
@@ -154,7 +155,7 @@ def _make_folder(folder: Path) -> None:
 def _certificate(
     name: str, issuer: x509.Certificate | None, issuer_key: ec.EllipticCurvePrivateKey | None
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """A new key (EC P-256) and its certificate; without an issuer an authority's, signed by itself."""
+    """A new key (EC P-256) and its certificate; without an issuer, a self-signed authority's."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signing = issuer_key or key

@@ -1,4 +1,4 @@
-"""The cluster as a study sees it: which vantages there are, asked of the scheduler whenever it matters."""
+"""The cluster as seen by a study: its vantages, queried from the scheduler when needed."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from earwitness.events import Listener, WarningGiven, ignore
 T = TypeVar("T")
 _LOOK_S = 1.0
 _ANSWER_S = 30.0
-"""A worker that does not answer a question in so long is taken to be gone, though the scheduler does not know yet."""
+"""A worker that does not answer within this time counts as gone, even if the scheduler does not know yet."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A vantage that is there: its worker's address, and what it says of itself."""
+    """An available vantage: its worker's address, and its own description."""
 
     worker: str
     facts: Facts
 
 
 class WorkerLost(Exception):
-    """A worker, or the scheduler, was gone before it answered."""
+    """A worker, or the scheduler, disappeared before it answered."""
 
 
 class Cluster:
@@ -44,13 +44,13 @@ class Cluster:
         self.address = address
         self._keys, self._client, self._on_event = keys, client, on_event
         self._facts: dict[str, Facts] = {}
-        """By the worker's name, which no other life of it has."""
+        """By the worker's name, which is unique to one run of the worker."""
         self._rejoining = asyncio.Lock()
 
     @staticmethod
     @contextlib.asynccontextmanager
     async def joined(address: str, keys: ClusterKeys, on_event: Listener = ignore) -> AsyncIterator[Cluster]:
-        """Join, and leave. Raises as `earwitness.cluster.dask.join`."""
+        """Join, and leave at the end. Raises like `earwitness.cluster.dask.join`."""
         cluster = Cluster(address, keys, await join(address, keys), on_event)
         try:
             yield cluster
@@ -60,11 +60,11 @@ class Cluster:
 
     @property
     def client(self) -> Client:
-        """Dask's client; another one after the scheduler was away."""
+        """Dask's client; replaced after the scheduler was away."""
         return self._client
 
     async def vantages(self) -> list[Member]:
-        """Those that are there now, in order of their workers' names. `WorkerLost` where the scheduler is not."""
+        """The available vantages, in order of their workers' names. `WorkerLost` if the scheduler is gone."""
         workers = await self._workers()
         found = {
             address: str(known["name"]) for address, known in workers.items() if VANTAGE in known.get("resources", {})
@@ -79,14 +79,14 @@ class Cluster:
         return members
 
     async def scorers(self) -> int:
-        """How many processes hear and score. `WorkerLost` where the scheduler is gone."""
+        """The number of scoring processes. `WorkerLost` if the scheduler is gone."""
         return sum(SCORING in known.get("resources", {}) for known in (await self._workers()).values())
 
     async def run(self, worker: str, work: Callable[..., Any], *given: Any, within_s: float | None = None) -> Any:
-        """Run a function of `earwitness.cluster.orders` at a worker, out of band.
+        """Run a function of `earwitness.cluster.orders` on a worker, out of band.
 
-        Raises the `EarwitnessError` that it raises; `WorkerLost` where the worker or the scheduler is gone before it
-        answered, or the worker's machine failed it (a full disk).
+        Raises the `EarwitnessError` that it raises; `WorkerLost` if the worker or the scheduler disappeared before it
+        answered, or the worker's machine failed (a full disk).
         """
         if self._client.scheduler is None:
             raise WorkerLost("there is no connection to the scheduler")
@@ -103,9 +103,9 @@ class Cluster:
     async def ends(
         self, from_place: str, to_place: str, patience_s: float, given_up: asyncio.Event
     ) -> tuple[Member, Member]:
-        """The vantages of a call, waited for so long, which is told.
+        """The vantages of a call. If one is missing, wait for it up to `patience_s`, with a warning.
 
-        Raises `CallFailure` (`LAB_FAILED`) where one is not there by then, `EarwitnessError` once waiting is given up.
+        Raises `CallFailure` (`LAB_FAILED`) if one is still missing then, `EarwitnessError` if waiting is given up.
         """
         begun, reported = time.monotonic(), ""
         while True:
@@ -119,17 +119,19 @@ class Cluster:
                 place, why = to_place if caller else from_place, ""
                 missing, remedy = f"a vantage at {place}", f"start `earwitness vantage --at {place!r}`"
             except WorkerLost as lost:
-                missing, remedy, why = f"the scheduler at {self.address}", "see that it runs", f" ({lost})"
+                missing, remedy, why = f"the scheduler at {self.address}", "check that it is running", f" ({lost})"
             if time.monotonic() - begun > patience_s:
                 raise CallFailure(
                     Outcome.LAB_FAILED,
                     "waiting for",
                     on=missing,
-                    happened=f"it did not come in {patience_s:g} s{why}",
-                    remedy=f"{remedy}, then the same command goes on",
+                    happened=f"it did not appear within {patience_s:g} s{why}",
+                    remedy=f"{remedy}, then run the same command to continue",
                 )
             if given_up.is_set():
-                raise EarwitnessError("waiting for", missing, "the study is stopped", "the same command goes on")
+                raise EarwitnessError(
+                    "waiting for", missing, "the study is stopped", "run the same command to continue"
+                )
             if missing != reported:
                 left = patience_s - (time.monotonic() - begun)
                 self._on_event(WarningGiven(f"waiting up to {left:.0f} s for {missing}{why}"))
@@ -148,7 +150,7 @@ class Cluster:
         return workers
 
     async def _rejoin(self) -> None:
-        """A client that has given up on its scheduler is replaced by one that tries again: one for all slots."""
+        """Replace a client that has given up on its scheduler by one that tries again; shared by all slots."""
         async with self._rejoining:
             if self._client.status == "running":
                 return

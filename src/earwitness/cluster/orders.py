@@ -1,7 +1,7 @@
-"""What the machine that runs a study asks of vantages, and what comes back: values that travel over Dask's TLS.
+"""Requests from the machine that runs a study to the vantages, and their results: values sent over Dask's TLS.
 
-Calls are asked for out of band (`Client.run`), not as tasks: Dask computes a task again when its result is lost, and a
-call must never be placed twice but by the study.
+Calls are requested out of band (`Client.run`), not as tasks: Dask recomputes a task whose result is lost, but only the
+study may decide to place a call again.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from earwitness.errors import EarwitnessError
 from earwitness.remote.certificates import Invitation
 
 EXTENSION = "earwitness"
-"""Name under which a vantage's worker has its `earwitness.cluster.vantage.Vantage`."""
+"""Attribute under which a vantage's worker holds its `earwitness.cluster.vantage.Vantage`."""
 
 
 class VantageBusy(EarwitnessError):
-    """The vantage is in a call of somebody else."""
+    """The vantage is in a call of another run."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a vantage says of itself."""
+    """A vantage's description of itself."""
 
     name: str
     place: str
-    """City and country, as in `London, GB`: there is another London."""
+    """City and country, for example `London, GB`, because city names are ambiguous."""
     answers_at: tuple[str, int]
 
 
@@ -38,7 +38,7 @@ class Order:
     """One call to place from a vantage to another."""
 
     run: str
-    """Which run of a study asks: its own earlier call gives way to it, another's does not."""
+    """The run of the study that asks: an earlier call of the same run gives way, another run's does not."""
     call_id: str
     plan: CallPlan
     callee: tuple[str, int]
@@ -48,30 +48,30 @@ class Order:
 
 @dataclass(frozen=True)
 class Placed:
-    """A call that has left the air: what is known of it, and its captures."""
+    """A call that has ended on the network: what is known about it, and its captures."""
 
     live: PlacedCall
     files: Files = field(repr=False)
 
 
 def describe(dask_worker: Any) -> Facts:
-    """Runs at a vantage: what it is."""
+    """Runs on a vantage: its description."""
     facts: Facts = dask_worker.extensions[EXTENSION].facts
     return facts
 
 
 async def invite(run: str, dask_worker: Any) -> Invitation:
-    """Runs at the callee's vantage: make ready for one caller. Raises `VantageBusy`."""
+    """Runs on the callee's vantage: prepare for one caller. Raises `VantageBusy`."""
     invitation: Invitation = await dask_worker.extensions[EXTENSION].invite(run)
     return invitation
 
 
 async def place_call(order: Order, dask_worker: Any) -> Placed:
-    """Runs at the caller's vantage: place the call, and bring what was captured. Raises `VantageBusy`."""
+    """Runs on the caller's vantage: place the call, and return its captures. Raises `VantageBusy`."""
     placed: Placed = await dask_worker.extensions[EXTENSION].place_call(order)
     return placed
 
 
 async def end_call(call_id: str, dask_worker: Any) -> None:
-    """Runs at the caller's vantage: interrupt the call, which then comes as it is."""
+    """Runs on the caller's vantage: interrupt the call, which then returns its partial result."""
     await dask_worker.extensions[EXTENSION].end_call(call_id)

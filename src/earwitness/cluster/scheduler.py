@@ -1,4 +1,4 @@
-"""`earwitness cluster schedule`: Dask's scheduler, reached over mutual TLS and no other way."""
+"""`earwitness cluster schedule`: Dask's scheduler, reachable only over mutual TLS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from earwitness.remote.client import parse_address
 
 
 async def run_scheduler(listen: str, keys: ClusterKeys, on_event: Listener) -> None:
-    """Serve until SIGINT or SIGTERM. `InputError` where it cannot listen at `listen` (ADDRESS[:PORT])."""
+    """Serve until SIGINT or SIGTERM. `InputError` if it cannot listen at `listen` (ADDRESS[:PORT])."""
     use_our_settings()
     host, port = parse_address(listen if ":" in listen else f"{listen}:{DEFAULT_PORT}", lowest_port=0)
     check_free(host, port, "--listen")

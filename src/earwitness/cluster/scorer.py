@@ -1,7 +1,7 @@
-"""A process that hears and scores for the cluster, one task at a time, at low priority: calls must not notice it.
+"""A process that hears and scores for the cluster, one task at a time, at low priority so as not to disturb calls.
 
-`python -m earwitness.cluster.scorer CLUSTER KEYS NAME FOLDER [REACHED_AT PORT]`, started by a vantage, which it dies
-with.
+`python -m earwitness.cluster.scorer CLUSTER KEYS NAME FOLDER [REACHED_AT PORT]`, started by a vantage; it ends with the
+vantage.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from earwitness.cluster.ending import serve_to_the_end, until_told_to_end
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.worker import WorkerOptions, serve_worker
 from earwitness.errors import EarwitnessError
-from earwitness.netns.priority import stand_back
+from earwitness.netns.priority import lower_priority
 
 
 async def _main(cluster: str, keys: str, name: str, folder: str, reached_at: str = "", port: str = "0") -> None:
@@ -32,7 +32,7 @@ async def _main(cluster: str, keys: str, name: str, folder: str, reached_at: str
 
 
 if __name__ == "__main__":
-    stand_back()
+    lower_priority()
     use_our_settings()
     try:
         serve_to_the_end(_main(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""A placed call heard and scored wherever there is room, from its captures to its record."""
+"""Hears and scores a placed call wherever there is capacity, from its captures to its record."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from earwitness.netns.scratch import scratch_folder
 Evaluated = tuple[CallRecord, Files]
 
 SCORED_WITHIN_S = 900.0
-"""A call that no worker has scored by then is scored here."""
+"""A call that no worker has scored within this time is scored here."""
 
 
 def evaluate_parcel(live: PlacedCall, files: Files) -> Evaluated:
-    """Runs at a scorer: what `evaluate` does in a folder, from files to files. A fault of ours costs no call."""
+    """Runs on a scorer: like `evaluate` in a folder, from files to files. An internal fault does not lose the call."""
     with scratch_folder("earwitness-scoring-") as scratch:
         folder = scratch / live.record.call_id
         folder.mkdir()
@@ -38,7 +38,8 @@ def evaluate_parcel(live: PlacedCall, files: Files) -> Evaluated:
 
 
 async def score_placed(client: Client, placed: Placed, scorers: int) -> Evaluated:
-    """The call's record and all its files. Where no worker can do it, this process does: nothing is timed here."""
+    """The call's record and all its files. If no worker can score it, this process does; scoring is not time-
+    critical."""
     live = placed.live
     if scorers:
         key = f"score-{live.record.call_id}-{secrets.token_hex(4)}"
@@ -49,9 +50,9 @@ async def score_placed(client: Client, placed: Placed, scorers: int) -> Evaluate
             async with asyncio.timeout(SCORED_WITHIN_S):
                 evaluated: Evaluated = await task
             return evaluated
-        except Exception as trouble:  # whatever became of the workers: it has no bearing on the call
+        except Exception as trouble:  # failures of the workers do not affect the call
             if task is not None:
                 task.release()
-            note = f"scored by the study's own machine, as no worker did ({type(trouble).__name__})"
+            note = f"scored on the study's own machine because no worker did ({type(trouble).__name__})"
             live = live.with_note(note)
     return await asyncio.to_thread(evaluate_parcel, live, placed.files)

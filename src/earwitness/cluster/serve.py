@@ -1,4 +1,4 @@
-"""`earwitness vantage`: the answering side, the worker that bears the place, and the processes that score."""
+"""`earwitness vantage`: the answering side, the worker for the place, and the scoring processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from earwitness.remote.store import CallStore
 from earwitness.tor.control import ControlAddress
 
 VANTAGE = "vantage"
-"""Resource of a worker that bears a place, and how its name begins: `vantage/PLACE/NAME/...`."""
+"""Resource of a worker for a place, and the beginning of its name: `vantage/PLACE/NAME/...`."""
 PATIENCE_S = 15.0
 _AGAIN_S = 5.0
 _LOOK_S = 0.5
@@ -41,39 +41,44 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class VantageOptions:
-    """What `earwitness vantage` is asked for."""
+    """The options of `earwitness vantage`."""
 
     at: str
-    """City that this machine is in."""
+    """City of this machine."""
     cluster: str
     keys: Path
     name: str = ""
-    """What it is called in records; empty: its host name."""
+    """Its name in records; empty: its host name."""
     listen: str = AnswerOptions.listen
-    """ADDRESS:PORT of the control channel of calls that come here."""
+    """ADDRESS:PORT of the control channel for incoming calls."""
     reached_at: str = ""
-    """Address by which others reach this machine, where it is not its own."""
+    """Address by which others reach this machine, if it is not its own."""
     media_port: int = 0
     worker_port: int = 0
-    """First of the TCP ports at which the cluster reaches this machine: the vantage's, then one a scorer."""
+    """First TCP port by which the cluster reaches this machine: the vantage's, then one per scorer."""
     tor_control: str = ""
     calls_an_hour: int = CALLS_AN_HOUR
     scorers: int = 1
     store: Path | None = None
-    """Where what it measures as callee is kept; None: in the user's state folder."""
+    """Folder for what it measures as callee; None: in the user's state folder."""
 
 
 async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
-    """Be a vantage until SIGINT or SIGTERM.
+    """Serve as a vantage until SIGINT or SIGTERM.
 
-    Raises `InputError` where the cluster does not take us or something asked for cannot be, `EarwitnessError` where
-    the scheduler is not reached.
+    Raises `InputError` if the cluster rejects this machine or an option cannot be satisfied, `EarwitnessError` if the
+    scheduler cannot be reached.
     """
     if not may_make_devices():
         remedy = "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"
-        raise InputError("starting a vantage at", options.at, "this user may not make network devices", remedy)
+        raise InputError("starting a vantage at", options.at, "this user may not create network devices", remedy)
     if options.reached_at and not options.worker_port:
-        raise InputError("being reached at", options.reached_at, "at which port?", "give --worker-port, and let it in")
+        raise InputError(
+            "being reached at",
+            options.reached_at,
+            "the port is missing",
+            "give --worker-port, and open it in the firewall",
+        )
     use_our_settings()
     city = find_place(options.at)
     keys = ClusterKeys.read(options.keys)
@@ -117,7 +122,7 @@ async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
                 check_free(worker.listens_at, worker.port + number, "--worker-port")
         on_event(Notice(f"{name} in {city.name} answers at {vantage.facts.answers_at[0]}:{port}"))
         await until_told_to_end(asyncio.create_task(_serve_all(options, worker, vantage, folder, on_event)))
-        on_event(Notice("ended; what was measured is kept"))
+        on_event(Notice("stopped; measurements are kept"))
 
 
 async def _serve_all(
@@ -140,7 +145,7 @@ async def _serve_all(
 async def _scoring(
     options: VantageOptions, worker: WorkerOptions, number: int, folder: Path, on_event: Listener
 ) -> None:
-    """Keep one scoring process alive."""
+    """Keep one scoring process running."""
     own = folder / f"scorer-{number}"
     own.mkdir()
     name = f"scorer/{worker.name.removeprefix(f'{VANTAGE}/')}/{number}"
@@ -152,7 +157,7 @@ async def _scoring(
         try:
             while process.poll() is None:
                 await asyncio.sleep(_LOOK_S)
-            on_event(WarningGiven(f"scorer {number} ended with {process.returncode}; it is started again"))
+            on_event(WarningGiven(f"scorer {number} exited with {process.returncode}; restarting it"))
         finally:
             if process.poll() is None:
                 process.kill()

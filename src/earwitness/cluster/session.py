@@ -1,4 +1,4 @@
-"""A study run over a cluster, from its file to its end."""
+"""Runs a study over a cluster, from its file to its end."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from earwitness.study.schedule import its_places
 from earwitness.study.session import ending_noted
 
 PATIENCE_S = 300.0
-"""How long a place waits for its vantage before the study stops."""
+"""How long to wait for the vantage of a place before the study stops."""
 
 
 def on_cluster(study: Study) -> Study:
     """The study as a cluster runs it: the same calls, over the network between the vantages.
 
-    Where calls go over Tor and the file has no bound of its own, they are as many an hour as `call --to` permits.
+    If calls go over Tor and the file sets no limit, the hourly limit of `call --to` applies.
     """
     budget = study.budget
     if budget.calls_per_hour is None and any(call.plan.over_tor for call in design(study)):
@@ -44,7 +44,7 @@ def on_cluster(study: Study) -> Study:
 
 
 def check_calls(study: Study) -> None:
-    """`InputError` for calls that cannot be placed between machines, before any is."""
+    """`InputError` for calls that cannot be placed between machines, checked before any is placed."""
     seen: set[CallPlan] = set()
     for call in design(study)[: study.blocks_per_repeat * study.calls_per_block]:
         plan = replace(call.plan, seed=0, study=None)
@@ -53,16 +53,14 @@ def check_calls(study: Study) -> None:
         seen.add(plan)
         RemoteNetwork.check(plan)
         if plan.speech not in ("", *speech_names()):
-            raise InputError(
-                "speaking at vantages", plan.speech, "it is a file of this machine", "name speech that ships"
-            )
+            raise InputError("speaking at vantages", plan.speech, "it is a file on this machine", "use shipped speech")
         if plan.sip_accounts:
             happened = "the file is on this machine"
-            remedy = "leave sip_accounts away; set them in the environment of the vantages"
+            remedy = "remove sip_accounts; set them in the environment of the vantages"
             raise InputError("calling at vantages with", plan.sip_accounts, happened, remedy)
         if place(plan.from_place) == place(plan.to_place):
             remedy = "give each end a place of its own"
-            raise InputError("calling between vantages at", plan.from_place, "both ends are there", remedy)
+            raise InputError("calling between vantages at", plan.from_place, "both ends are at the same place", remedy)
 
 
 async def run_in_cluster(
@@ -76,14 +74,14 @@ async def run_in_cluster(
     on_event: Listener = ignore,
     command: tuple[str, ...] = (),
 ) -> Ending:
-    """Run a study to its end over the vantages of a cluster, or resume it; arguments as of `run_in_lab`.
+    """Run a study to its end over the vantages of a cluster, or resume it; arguments as for `run_in_lab`.
 
-    `cluster` is tls://HOST:PORT of its scheduler; `patience_s`: how long a vantage that is not there is waited for.
+    `cluster` is tls://HOST:PORT of its scheduler; `patience_s`: how long to wait for a missing vantage.
 
     Raises:
-        InputError: the study asks for what machines cannot do, the directory is another study's, or the
-            cluster does not take us.
-        EarwitnessError: another run is at work on it, or the scheduler is not reached.
+        InputError: the study needs something that machines cannot do, the directory belongs to another study, or the
+            cluster rejects this machine.
+        EarwitnessError: another run is using it, or the scheduler cannot be reached.
     """
     use_our_settings()
     address, own = cluster_address(cluster), ClusterKeys.read(keys)
@@ -108,7 +106,7 @@ async def run_in_cluster(
 
 
 async def members_of(cluster: str, keys: Path) -> tuple[list[Facts], int]:
-    """The vantages that a cluster has now, and how many processes score. Raises as `run_in_cluster`."""
+    """The current vantages of a cluster, and the number of scoring processes. Raises like `run_in_cluster`."""
     use_our_settings()
     address = cluster_address(cluster)
     async with Cluster.joined(address, ClusterKeys.read(keys)) as joined:

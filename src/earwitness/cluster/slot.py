@@ -9,10 +9,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.facts import CallParty
 from earwitness.archive.record import write_record
 from earwitness.archive.stored import StoredCall
+from earwitness.archive.storing import storing
 from earwitness.call.builder import CallBuilder
 from earwitness.call.plan import CallPlan
 from earwitness.cluster.members import Cluster, Member, WorkerLost
@@ -27,14 +28,14 @@ from earwitness.version import __version__
 T = TypeVar("T")
 
 NETWORK = "public"
-"""Column `network` of calls between machines, as of `call --to`."""
+"""Value of the column `network` for calls between machines, as for `call --to`."""
 _INVITE_S = 60.0
 _BUSY_S = 2.0
 _INTERRUPTED_S = 60.0
 
 
 class ClusterSlot:
-    """A call at a time, between whichever vantages bear its places. No two slots are given calls that share one."""
+    """Places one call at a time between the vantages of its places. Concurrent slots never share a place."""
 
     def __init__(
         self,
@@ -45,8 +46,8 @@ class ClusterSlot:
         given_up: asyncio.Event,
         command: tuple[str, ...] = (),
     ) -> None:
-        """`run`: what distinguishes this run of a study from others; `patience_s`: how long a vantage is waited for,
-        unless that is `given_up`.
+        """`run`: identifies this run of the study; `patience_s`: how long to wait for a missing vantage, unless
+        `given_up`.
         """
         self.name = name
         self._cluster, self._run, self._command = cluster, run, command
@@ -54,7 +55,7 @@ class ClusterSlot:
         self._under_way: tuple[Order, Member] | None = None
 
     async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
-        """See `earwitness.study.slot.Slot`. A vantage that is not there is waited for before the call begins."""
+        """See `earwitness.study.slot.Slot`. A missing vantage is waited for before the call begins."""
         placing = asyncio.create_task(self._placed(plan, call_id))
         cancelled: asyncio.CancelledError | None = None
         try:
@@ -79,11 +80,11 @@ class ClusterSlot:
         return dataset.call(call_id)
 
     async def trouble(self) -> str | None:
-        """A vantage that is gone is waited for by the next call that needs it."""
+        """None: the next call that needs a missing vantage waits for it."""
         return None
 
     async def _placed(self, plan: CallPlan, call_id: str) -> Placed:
-        """Place it between two vantages that are there and free. Raises `_EndLost` where one went in mid-call."""
+        """Place the call between two available vantages. Raises `_EndLost` if one disappeared during the call."""
         troubled_s: float | None = None
         from_place, to_place = (str(find_place(city)) for city in (plan.from_place, plan.to_place))
         while True:
@@ -92,13 +93,15 @@ class ClusterSlot:
                 invitation = await self._cluster.run(callee.worker, invite, self._run, within_s=_INVITE_S)
                 order = Order(self._run, call_id, plan, callee.facts.answers_at, invitation, self._command)
                 return await self._on_air(order, caller)
-            except (VantageBusy, WorkerLost) as trouble:  # before the call it is waited for, as one that was not there
+            except (VantageBusy, WorkerLost) as trouble:  # before the call: wait as for a missing vantage
                 troubled_s = troubled_s or time.monotonic()
                 if self._given_up.is_set() or time.monotonic() - troubled_s > self._patience_s:
                     if isinstance(trouble, VantageBusy):
                         raise
                     happened = f"its vantage does not answer ({trouble})"
-                    raise EarwitnessError("inviting a call to", to_place, happened, "see that it runs") from trouble
+                    raise EarwitnessError(
+                        "inviting a call to", to_place, happened, "check that it is running"
+                    ) from trouble
             await asyncio.sleep(_BUSY_S)
 
     async def _on_air(self, order: Order, caller: Member) -> Placed:
@@ -112,15 +115,15 @@ class ClusterSlot:
                     Outcome.REMOTE_LOST,
                     "placing the call from the vantage",
                     on=f"{caller.facts.name} at {order.plan.from_place}",
-                    happened=f"it, or the scheduler, was lost in mid-call ({lost})",
-                    remedy=f"see that `earwitness vantage --at {order.plan.from_place!r}` runs there",
+                    happened=f"it, or the scheduler, was lost during the call ({lost})",
+                    remedy=f"check that `earwitness vantage --at {order.plan.from_place!r}` runs there",
                 ),
                 begun,
             ) from lost
         finally:
             self._under_way = None
         if placed.live.record.outcome is Outcome.REMOTE_REFUSED:
-            # Its keys were made a moment ago and came here by a safe way: it was started anew in between.
+            # The keys were created a moment ago and transferred safely, so the vantage was restarted in between.
             placed = replace(
                 placed, live=replace(placed.live, record=replace(placed.live.record, outcome=Outcome.REMOTE_LOST))
             )
@@ -133,7 +136,7 @@ class ClusterSlot:
         return await score_placed(self._cluster.client, placed, scorers)
 
     async def _interrupted(self, placing: asyncio.Task[Placed]) -> Placed | None:
-        """The call as it is when it is ended now; None where it had not begun, or its end is lost with it."""
+        """End the call now and return its partial result; None if it had not begun, or its end is lost."""
         with contextlib.suppress(EarwitnessError, _EndLost, WorkerLost, TimeoutError):
             if placing.done():
                 return placing.result()
@@ -147,16 +150,16 @@ class ClusterSlot:
 
 
 class _EndLost(Exception):
-    """The caller's vantage went with the call."""
+    """The caller's vantage disappeared during the call."""
 
     def __init__(self, failure: CallFailure, begun: str) -> None:
-        """`begun`: when the call was asked for."""
+        """`begun`: when the call was requested."""
         super().__init__(str(failure))
         self.failure, self.begun = failure, begun
 
 
 def _lost(plan: CallPlan, call_id: str, lost: _EndLost, command: tuple[str, ...]) -> Placed:
-    """The record of a call of which no more is known than that it was begun and why it ended."""
+    """The record of a call of which only its start and the reason for its end are known."""
     builder = CallBuilder(call_id, plan, NETWORK, command, started_at=lost.begun)
     builder.record = replace(
         builder.record,
@@ -168,7 +171,7 @@ def _lost(plan: CallPlan, call_id: str, lost: _EndLost, command: tuple[str, ...]
 
 
 async def _despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """The work's result, also where we are cancelled once more meanwhile; it ends by itself."""
+    """The work's result, even if this task is cancelled again meanwhile; the work ends by itself."""
     task = asyncio.create_task(work)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):

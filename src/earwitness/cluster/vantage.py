@@ -1,4 +1,4 @@
-"""A vantage: this machine as the caller's and the callee's end of calls, one call at a time."""
+"""A vantage: this machine as caller and callee of calls, one call at a time."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from earwitness.tor.control import ControlAddress
 from earwitness.tor.description import TorNetwork
 
 INVITED_S = 30.0
-"""An invited caller that has not come by then leaves the vantage to others."""
+"""An invited caller that does not appear within this time frees the vantage for others."""
 _CONSENSUS_S = 600.0
-"""Relays are asked of tor again after so long; a consensus holds for an hour."""
+"""Age at which tor is asked for relays again; a consensus is valid for an hour."""
 _LONGEST_TURN_S = 3700.0
 _LOOK_S = 5.0
 
 
 class Vantage:
-    """One end of calls. Its methods are called in the event loop of its worker (`earwitness.cluster.orders`)."""
+    """One end of calls. Its methods run in the event loop of its worker (`earwitness.cluster.orders`)."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Vantage:
         tor_control: ControlAddress | None = None,
         on_event: Listener = ignore,
     ) -> None:
-        """`listener`: where callers come in; `scratch`: a folder of ours for short-lived files, calls among them."""
+        """`listener`: for incoming callers; `scratch`: a private folder for temporary files, including calls."""
         self.facts, self._scratch = facts, scratch
         self._answering, self._listener, self._politeness = answering, listener, politeness
         self._tor_control, self._on_event = tor_control, on_event
@@ -61,7 +61,7 @@ class Vantage:
     # -- the callee's end ------------------------------------------------------------------------------
 
     async def invite(self, run: str) -> Invitation:
-        """Keys for one call: whoever was invited before may not come any more. Raises `VantageBusy`."""
+        """Create the keys for one call; an earlier invitation becomes invalid. Raises `VantageBusy`."""
         await self._give_way(run)
         await self._stop_answering()
         keys, invitation = AnswerKeys.make("")
@@ -79,7 +79,7 @@ class Vantage:
     # -- the caller's end ------------------------------------------------------------------------------
 
     async def place_call(self, order: Order) -> Placed:
-        """Place a call, to its end. Raises `VantageBusy`, and `EarwitnessError` where it could not be begun at all."""
+        """Place a call, to its end. Raises `VantageBusy`, and `EarwitnessError` if it could not be started at all."""
         await self._give_way(order.run)
         task = asyncio.create_task(self._placed(order))
         calling = self._calling = order, task
@@ -89,9 +89,11 @@ class Vantage:
             if not task.cancelled():
                 raise
             remedy = "place it again"
-            raise EarwitnessError("placing the call", order.call_id, "it was ended before it began", remedy) from None
+            raise EarwitnessError(
+                "placing the call", order.call_id, "it was interrupted before it began", remedy
+            ) from None
         finally:
-            if self._calling is calling:  # and not that of a call which made this one give way
+            if self._calling is calling:  # not a newer call that replaced this one
                 self._calling = None
 
     async def _placed(self, order: Order) -> Placed:
@@ -111,13 +113,13 @@ class Vantage:
             return Placed(live, pack(folder))
 
     async def end_call(self, call_id: str) -> None:
-        """Interrupt the call of that name; nothing where there is none."""
+        """Interrupt the call with this id, if there is one."""
         if self._calling is not None and self._calling[0].call_id == call_id:
             self._calling[1].cancel()
 
     @contextlib.asynccontextmanager
     async def _turn(self, plan: CallPlan) -> AsyncIterator[None]:
-        """This machine's turn on the public Tor network; waited for, since a study has time."""
+        """Wait for this machine's turn on the public Tor network."""
         begun, reported = time.monotonic(), False
         with contextlib.ExitStack() as stack:
             while plan.over_tor:
@@ -141,14 +143,14 @@ class Vantage:
     # -- both ------------------------------------------------------------------------------------------
 
     async def _give_way(self, run: str) -> None:
-        """Be free for a call of this run.
+        """Become free for a call of this run.
 
-        What is left of an earlier one of the same run is ended: one of its ends died, or it would not ask.
+        An unfinished earlier call of the same run is ended: one of its ends must have died, or the run would not ask.
         """
         calling = self._calling
         if calling is not None:
             if calling[0].run != run:
-                raise self._busy(f"call {calling[0].call_id} is placed from there")
+                raise self._busy(f"call {calling[0].call_id} is being placed from it")
             calling[1].cancel()
             await asyncio.gather(calling[1], return_exceptions=True)
         if self._answerer is None or self._invited is None:
@@ -158,15 +160,15 @@ class Vantage:
             if self._answerer.busy:
                 await self._stop_answering()
         elif self._answerer.busy:
-            raise self._busy("a call of another run is answered there")
+            raise self._busy("it is answering a call of another run")
         elif not self._answerer.visited and time.monotonic() - at < INVITED_S:
-            raise self._busy("a caller of another run is waited for there")
+            raise self._busy("it is waiting for a caller of another run")
 
     def _busy(self, happened: str) -> VantageBusy:
-        return VantageBusy("calling with the vantage", self.facts.name, happened, "wait for it")
+        return VantageBusy("calling with the vantage", self.facts.name, happened, "wait until it is free")
 
     async def end(self) -> None:
-        """End what is under way. (Dask would call a `close` of its extensions with each life of a worker.)"""
+        """End everything in progress. (Dask would call a method named `close` whenever a worker ends.)"""
         if self._calling is not None:
             self._calling[1].cancel()
             await asyncio.gather(self._calling[1], return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A worker of the cluster that comes back when its scheduler was away."""
+"""A worker of the cluster that reconnects after its scheduler was away."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ _CLOSING_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """One Dask worker, as it is started again and again."""
+    """The options of a Dask worker that may be restarted many times."""
 
     cluster: str
     keys: ClusterKeys
     name: str
     folder: Path
-    """For what it keeps while it runs."""
+    """Folder for what it keeps while running."""
     resources: Mapping[str, float] = field(default_factory=dict)
     port: int = 0
-    """TCP port that others of the cluster reach it at; 0: any."""
+    """TCP port by which others in the cluster reach it; 0: any."""
     reached_at: str = ""
-    """Address that others reach this machine by, where it is not its own."""
+    """Address by which others reach this machine, if it is not its own."""
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def listens_at(self) -> str:
-        """Our address on the way to the scheduler; every one behind a translator, which knows which."""
+        """This machine's address on the route to the scheduler; all addresses if it is behind a NAT."""
         return "0.0.0.0" if self.reached_at else own_address(self.cluster)
 
 
 async def serve_worker(options: WorkerOptions, on_event: Listener) -> None:
-    """Be a worker until cancelled; a scheduler that goes, or comes back as one that does not take us, is waited for.
+    """Run a worker until cancelled. If the scheduler disappears, or later rejects the worker, wait for it.
 
-    Raises, to begin with, `InputError` where the cluster does not take us, `EarwitnessError` where it is not reached.
+    Raises, at the start only, `InputError` if the cluster rejects this machine, `EarwitnessError` if it cannot be
+    reached.
     """
     joined, waits_for = False, ""
     while True:
@@ -86,6 +87,6 @@ async def _one_life(options: WorkerOptions, on_event: Listener) -> None:
         on_event(Notice(f"joined {options.cluster}"))
         await worker.finished()
     finally:
-        with contextlib.suppress(OSError, TimeoutError):  # it would tell a scheduler that may not be there any more
+        with contextlib.suppress(OSError, TimeoutError):  # it would notify a scheduler that may be gone
             async with asyncio.timeout(_CLOSING_S):
                 await worker.close(timeout=1)

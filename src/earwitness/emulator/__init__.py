@@ -1,1 +1,1 @@
-"""The wide-area network between the lab's hosts, packet by packet, and its log of what became of each."""
+"""The emulated wide-area network between the lab's hosts, packet by packet, and its log of every packet's fate."""

@@ -1,4 +1,4 @@
-"""`python -m earwitness.emulator STATE_DIR SEED`: the emulator's process."""
+"""`python -m earwitness.emulator STATE_DIR SEED`: the emulator process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def main() -> None:
     state_dir, seed = Path(sys.argv[1]), int(sys.argv[2])
     emulator = Emulator(state_dir, seed)
     control = ControlServer(emulator, state_dir)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command; we end with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command; the emulator ends with it
     emulator.realtime = _be_punctual()
     emulator.run(control)
 
 
 def _be_punctual() -> bool:
-    """Everything that makes this process wake on time; returns whether real-time scheduling was permitted."""
+    """Do everything that makes this process wake on time; returns whether real-time scheduling was permitted."""
     gc.freeze()
     gc.disable()
     syscalls.set_timer_slack_ns(1)

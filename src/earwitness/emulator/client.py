@@ -1,4 +1,4 @@
-"""The emulator's control socket, the asking end (`earwitness.emulator.control` has the requests)."""
+"""The client end of the emulator's control socket (requests: `earwitness.emulator.control`)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _ANSWER_TIMEOUT_S = 10.0
 
 
 class EmulatorClient:
-    """The lab's end; any process inside the sandbox may have one. Each request takes well under a millisecond."""
+    """A client for the lab, or any process in the sandbox. Each request takes well under a millisecond."""
 
     def __init__(self, state_dir: Path) -> None:
         """Connect to the emulator that serves this state directory.
 
         Raises:
-            EarwitnessError: it does not run.
+            EarwitnessError: the emulator is not running.
         """
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_ANSWER_TIMEOUT_S)
@@ -34,11 +34,11 @@ class EmulatorClient:
             raise _failed("connecting to", error) from error
 
     def close(self) -> None:
-        """Close the connection; the emulator goes on."""
+        """Close the connection; the emulator keeps running."""
         self._socket.close()
 
     def add_host(self, number: int, name: str, address: str, device: int) -> None:
-        """Hand over a host's TUN descriptor (the caller's copy may be closed then)."""
+        """Pass a host's TUN descriptor to the emulator (the caller may then close its copy)."""
         self._ask({"op": "add_host", "number": number, "name": name, "address": address}, [device])
 
     def remove_host(self, number: int) -> None:
@@ -46,7 +46,7 @@ class EmulatorClient:
         self._ask({"op": "remove_host", "number": number})
 
     def set_links(self, links: Iterable[tuple[int, int, LinkProfile]], seed: int | None = None) -> None:
-        """Make or change links: (from, to, profile) by the hosts' numbers; with a seed, they draw anew from it."""
+        """Create or change links: (from, to, profile) by host numbers; with a seed, their random streams restart."""
         default = LinkProfile()
         rows = [
             [source, destination, {k: v for k, v in vars(profile).items() if v != getattr(default, k)}]
@@ -56,15 +56,15 @@ class EmulatorClient:
             self._ask({"op": "set_links", "seed": seed, "links": rows[start : start + _LINKS_IN_A_MESSAGE]})
 
     def flush(self) -> None:
-        """Have every record of a decided packet written to the log's files."""
+        """Write all records of decided packets to the log files."""
         self._ask({"op": "flush"})
 
     def statistics(self, *, reset: bool = False) -> dict[str, Any]:
-        """Lateness in ms, counts by fate, packets under way, whether scheduled in real time."""
+        """Lateness in ms, counts by fate, packets in flight, whether real-time scheduling is on."""
         return self._ask({"op": "statistics", "reset": reset})
 
     def stop(self) -> None:
-        """Have it write its log and end."""
+        """Make the emulator write its log and exit."""
         self._ask({"op": "stop"})
 
     def _ask(self, request: Mapping[str, Any], descriptors: list[int] | None = None) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class EmulatorClient:
             text = self._socket.recv(LARGEST_MESSAGE)
         except OSError as error:
             raise _failed(f"asking ({request['op']})", error) from error
-        answer: dict[str, Any] = json.loads(text) if text else {"error": "it ended"}
+        answer: dict[str, Any] = json.loads(text) if text else {"error": "it exited"}
         if "error" in answer:
             raise _failed(f"asking ({request['op']})", answer["error"])
         return answer

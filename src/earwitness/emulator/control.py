@@ -1,13 +1,13 @@
-"""The emulator's control socket, the serving end: one JSON object a message on a SOCK_SEQPACKET unix socket.
+"""The server end of the emulator's control socket: one JSON object per message on a SOCK_SEQPACKET unix socket.
 
-Requests (each is answered by one object; {"error": text} when refused):
+Requests (each is answered by one object; {"error": text} if refused):
 
     {"op": "add_host", "number": N, "name": ..., "address": ...} with the TUN descriptor attached (SCM_RIGHTS)
     {"op": "remove_host", "number": N}
-    {"op": "set_links", "links": [[from, to, {field of LinkProfile: value, ...}], ...]}, and "seed": N to draw anew
-    {"op": "flush"}         every record of a decided packet is in the files when this is answered
-    {"op": "statistics"}    lateness, fates, packets under way; with "reset": true they start anew
-    {"op": "stop"}          write the log and end
+    {"op": "set_links", "links": [[from, to, {field of LinkProfile: value, ...}], ...]}, and "seed": N to restart the
+    random streams {"op": "flush"}         answered when every record of a decided packet is in the files
+    {"op": "statistics"}    lateness, fates, packets in flight; with "reset": true the counts restart
+    {"op": "stop"}          write the log and exit
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LARGEST_MESSAGE = 131_072
 
 
 class ControlServer:
-    """The emulator's end; it is polled by the emulator's own loop."""
+    """The server, polled by the emulator's own loop."""
 
     def __init__(self, emulator: Emulator, state_dir: Path) -> None:
         self._emulator = emulator
@@ -39,16 +39,16 @@ class ControlServer:
         draft = state_dir / f"{SOCKET_NAME}.new"
         self._listener.bind(str(draft))
         self._listener.listen(16)
-        draft.rename(state_dir / SOCKET_NAME)  # who sees the name may connect
+        draft.rename(state_dir / SOCKET_NAME)  # clients may connect as soon as the name exists
         self._connections: dict[int, socket.socket] = {}
 
     def register(self, epoll: select.epoll) -> None:
-        """Have the loop poll us."""
+        """Add the server's sockets to the loop's epoll."""
         self._epoll = epoll
         epoll.register(self._listener.fileno(), select.EPOLLIN)
 
     def handle(self, descriptor: int) -> None:
-        """Something is to be read on a descriptor that is no device."""
+        """Handle a readable descriptor that is not a device."""
         if descriptor == self._listener.fileno():
             connection, _ = self._listener.accept()
             self._connections[connection.fileno()] = connection
@@ -61,7 +61,7 @@ class ControlServer:
                 connection.send(json.dumps(self._answer(text, passed)).encode())
                 return
         except OSError:
-            pass  # the asker is gone
+            pass  # the client is gone
         self._epoll.unregister(descriptor)
         self._connections.pop(descriptor).close()
 
@@ -85,7 +85,7 @@ class ControlServer:
             elif operation == "statistics":
                 return self._statistics(reset=request.get("reset", False))
             else:
-                raise ValueError(f"no operation {operation!r}")
+                raise ValueError(f"unknown operation {operation!r}")
         except (EarwitnessError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
         finally:

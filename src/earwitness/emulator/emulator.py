@@ -1,13 +1,13 @@
 """The wide-area network between the lab's hosts: one process that moves every packet between their TUN devices.
 
-Run as `python -m earwitness.emulator.emulator STATE_DIR SEED` by the lab, which hands it the devices and the links over
-its control socket (`earwitness.emulator.control`). A packet read from a host's device is given to the link to
-its destination, waits in a heap until it is due, and is written to the destination's device; `TruthLog` gets one
-record. No numpy here: this process starts in a few tens of milliseconds and stays small.
+The lab runs it as `python -m earwitness.emulator STATE_DIR SEED` and passes it devices and links over its control
+socket (`earwitness.emulator.control`). A packet read from a host's device goes to the link to its destination, waits in
+a heap until it is due, and is written to the destination's device; `TruthLog` gets one record. No numpy here: this
+process starts within tens of milliseconds and stays small.
 
-Precision, on a loaded two-core machine: real-time scheduling where permitted, no garbage collection, memory locked,
-timer slack 1 ns, and the last `SPIN_NS` before a packet is due are spent polling rather than asleep, because waking
-takes 30-100 us. Spinning for longer takes the processor from those who produce the packets, and is worse.
+Precision on a loaded two-core machine: real-time scheduling if permitted, no garbage collection, locked memory, timer
+slack 1 ns. The last `SPIN_NS` before a packet is due are spent polling instead of sleeping, because waking takes 30-100
+us. Longer spinning would take the processor from the processes that produce the packets.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from earwitness.emulator.truth_log import NO_HOST, PacketFate, TruthLog
 SPIN_NS = 100_000
 FLUSH_WHEN_IDLE_S = 0.05
 READS_IN_A_ROW = 8
-"""Packets taken from one device before due packets and the other devices are looked at again."""
+"""Packets read from one device before checking due packets and the other devices again."""
 LARGEST_PACKET = 2048
 REALTIME_PRIORITY = 10
 
 
 class Control(Protocol):
-    """Where requests come from; its descriptors are polled with the devices."""
+    """Source of requests; its descriptors are polled together with the devices."""
 
     def register(self, epoll: select.epoll) -> None:
-        """Have the loop poll its descriptors."""
+        """Add its descriptors to the loop's epoll."""
         ...
 
     def handle(self, descriptor: int) -> None:
-        """Something is to be read on a descriptor that is no device."""
+        """Handle a readable descriptor that is not a device."""
         ...
 
 
 class Port:
-    """A host's device, and the links that leave it by destination address (4 bytes)."""
+    """A host's device, and its outgoing links by destination address (4 bytes)."""
 
     __slots__ = ("address", "descriptor", "links", "name", "number")
 
@@ -59,7 +59,7 @@ class Port:
 
 
 class Emulator:
-    """All ports, all links, and the packets under way."""
+    """All ports, all links, and the packets in flight."""
 
     def __init__(self, state_dir: Path, seed: int) -> None:
         self.seed = seed
@@ -75,23 +75,23 @@ class Emulator:
         self._stopped = False
 
     def add_host(self, number: int, name: str, address: str, descriptor: int) -> None:
-        """Take over a device."""
+        """Take ownership of a device."""
         if number in self.ports or any(port.name == name for port in self.ports.values()):
-            raise ValueError(f"host {number} {name} is there already")
+            raise ValueError(f"host {number} {name} exists already")
         os.set_blocking(descriptor, False)
         port = Port(number, name, socket.inet_aton(address), descriptor)
         self.ports[number] = self._by_descriptor[descriptor] = port
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def remove_host(self, number: int) -> None:
-        """Close a device; what is under way to it is logged as `Fate.DEAD_HOST`."""
+        """Close a device; packets in flight to it are logged as `PacketFate.DEAD_HOST`."""
         port = self.ports.pop(number)
         for other in self.ports.values():
             other.links.pop(port.address, None)
         self._close(port)
 
     def set_link(self, source: int, destination: int, profile: LinkProfile, seed: int | None = None) -> None:
-        """Make the link of an ordered pair of hosts, or change it; with a seed, its random streams start anew."""
+        """Create or change the link of an ordered pair of hosts; with a seed, its random streams restart."""
         here, there = self.ports[source], self.ports[destination]
         known = here.links.get(there.address)
         if known is not None and seed is None:
@@ -101,11 +101,11 @@ class Emulator:
             here.links[there.address] = (Link(source, destination, stream, profile), there)
 
     def under_way(self) -> int:
-        """Packets in the heap."""
+        """Packets in flight."""
         return len(self._heap)
 
     def stop(self) -> None:
-        """End `run` soon."""
+        """Make `run` return soon."""
         self._stopped = True
 
     def run(self, control: Control) -> None:
@@ -151,7 +151,7 @@ class Emulator:
         return now
 
     def _read(self, port: Port) -> None:
-        """Take packets from a device and send each on its way."""
+        """Read packets from a device and schedule each."""
         descriptor, links, heap = port.descriptor, port.links, self._heap
         for _ in range(READS_IN_A_ROW):
             try:

@@ -1,4 +1,4 @@
-"""How late packets left the emulator: a histogram that costs one addition a packet."""
+"""How late packets leave the emulator: a histogram that costs one addition per packet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _BUCKETS = 20_000
 
 
 class LatenessHistogram:
-    """Time between a packet's due moment and its leaving, in buckets of 1 us up to 20 ms."""
+    """Time from a packet's due time to its departure, in buckets of 1 us up to 20 ms."""
 
     def __init__(self) -> None:
         self._counts = [0] * (_BUCKETS + 1)
@@ -21,7 +21,7 @@ class LatenessHistogram:
             self._largest_ns = late_ns
 
     def summary(self) -> dict[str, float]:
-        """Count, and p50, p99, p99.9 and the largest, in ms (percentiles to 1 us, capped at 20 ms)."""
+        """Count, p50, p99, p99.9 and maximum, in ms (percentiles to 1 us, capped at 20 ms)."""
         count = sum(self._counts)
         return {
             "packets": count,

@@ -1,4 +1,4 @@
-"""One direction of one link at work: what happens to each packet, decided from the profile and the seed."""
+"""One direction of one link: decides what happens to each packet, from the profile and the seed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _TCP, _UDP = 6, 17
 class Link:
     """The state of one ordered pair of hosts: counters, queue, and a random stream for each kind of decision.
 
-    The streams depend on the seed and the two names only, and each draws once a packet, so the same seed and
-    packets give the same decisions, and changing one setting does not disturb the others.
+    The streams depend only on the seed and the two names, and each draws once per packet, so the same seed and packets
+    give the same decisions, and changing one setting does not affect the others.
     """
 
     def __init__(self, source: int, destination: int, stream: str, profile: LinkProfile) -> None:
-        """`stream` names the random streams: the lab's seed and the hosts' names."""
+        """`stream` identifies the random streams: the lab's seed and the hosts' names."""
         self.source = source
         self.destination = destination
         self._stream = stream
@@ -34,16 +34,16 @@ class Link:
         self.change(profile)
 
     def _random(self, kind: str) -> random.Random:
-        """The stream of one kind of decision, made when first needed: seeding costs more than most links ever draw."""
+        """The stream for one kind of decision, created on demand: seeding costs more than most links ever draw."""
         if kind not in self._streams:
             self._streams[kind] = random.Random(f"{self._stream}/{kind}")
         return self._streams[kind]
 
     def change(self, profile: LinkProfile) -> None:
-        """Use another profile from the next packet on; patterns and traces start anew, random streams go on."""
+        """Use another profile from the next packet on; patterns and traces restart, random streams continue."""
         self.profile = profile
         self.constant_delay_ns = -1
-        """The delay, when that is all there is to decide; otherwise -1."""
+        """The delay if nothing else has to be decided; otherwise -1."""
         if profile == LinkProfile(delay_ms=profile.delay_ms):
             self.constant_delay_ns = round(profile.delay_ms * _NS_PER_MS)
         self._delay_ns = profile.delay_ms * _NS_PER_MS
@@ -58,7 +58,7 @@ class Link:
         self._trace_started_ns = -1
 
     def admit(self, now_ns: int, packet: bytes) -> int:
-        """When the packet (whole, IPv4) that arrived now is to leave, ns; or minus its `Fate`."""
+        """When the packet (complete, IPv4) that arrived now departs, ns; or minus its `PacketFate`."""
         profile = self.profile
         if self._strikes(packet):
             number = self._struck
@@ -86,7 +86,7 @@ class Link:
         return ratio > 0 and self._random("duplicate").random() < ratio
 
     def _loses_by_chance(self) -> bool:
-        """Independent losses, or a two-state Gilbert chain with the same mean and the mean burst asked for."""
+        """Independent losses, or a two-state Gilbert chain with the same mean and the configured mean burst."""
         ratio, burst = self.profile.loss_ratio, self.profile.loss_burst
         draw = self._random("loss").random()
         if burst == 1 or ratio == 1:
@@ -110,13 +110,13 @@ class Link:
 
 
 def _span_ms(times: tuple[float, ...]) -> float:
-    """A cycle of a trace by time: the last step lasts as long as the mean of the others."""
+    """Length of one cycle of a trace by time: the last step lasts as long as the mean of the others."""
     between = times[-1] - times[0]
     return between + between / (len(times) - 1) if between else math.inf
 
 
 def _jitter(profile: LinkProfile, stream: Callable[[str], random.Random]) -> Callable[[], float]:
-    """A draw of the random part of the delay, ns."""
+    """A function that draws the random part of the delay, ns."""
     scale_ns = profile.jitter_ms * _NS_PER_MS
     if not scale_ns:
         return lambda: 0.0
@@ -135,7 +135,7 @@ def _jitter(profile: LinkProfile, stream: Callable[[str], random.Random]) -> Cal
 
 
 def _is_rtp(packet: bytes) -> bool:
-    """Version 2 over UDP, and not RTCP, whose second byte is 192-223 (RFC 5761, 4); SIP's text is no version 2."""
+    """UDP with RTP version 2, and not RTCP (second byte 192-223, RFC 5761 4); SIP text does not look like version 2."""
     payload = (packet[0] & 15) * 4 + 8
     if packet[9] != _UDP or len(packet) < payload + 12:
         return False

@@ -1,4 +1,4 @@
-"""What one direction of a wide-area link does to packets, as a value: `LinkProfile`."""
+"""`LinkProfile`: what one direction of a wide-area link does to packets."""
 
 from __future__ import annotations
 
@@ -20,41 +20,42 @@ _REMEDY = "see `earwitness.emulator.link_profile.LinkProfile` for the fields and
 
 @dataclass(frozen=True)
 class LinkProfile:
-    """One direction between two hosts. Packets keep their order unless `reorder_ratio` or a trace says otherwise.
+    """One direction between two hosts. Packets keep their order except with `reorder_ratio` or a trace.
 
-    A packet is first tried for loss, then serialised at `rate_mbit_s` behind those queued before it, then delayed.
+    A packet may first be lost; it is then serialised at `rate_mbit_s` behind those queued before it, then delayed.
 
     Raises:
-        InputError: a value out of its range, or a trace file that cannot be read.
+        InputError: a value is out of range, or a trace file cannot be read.
     """
 
     delay_ms: float = 0.0
     """One-way propagation delay."""
     jitter_ms: float = 0.0
     """Random delay by `jitter_shape`: standard deviation (normal, cut at +-3), half width (uniform; both around
-    `delay_ms`), or mean of what is added (exponential). The whole delay is never below zero."""
+    `delay_ms`), or mean of the addition (exponential). The total delay is never negative."""
     jitter_shape: str = "normal"
     loss_ratio: float = 0.0
     """Share of packets lost at random."""
     loss_burst: float = 1.0
-    """Mean length of a run of random losses, in packets (Gilbert model); 1: losses are independent."""
+    """Mean length of a run of random losses, in packets (Gilbert model); 1: independent losses."""
     loss_pattern: str = ""
-    """Declared losses, exact and without chance, among the packets that `loss_on` names, counted from 0:
-    `3/100` (3 of each 100, evenly spread), `at:0,7,12` (these, once), or a cycle such as `....x` (x is lost)."""
+    """Deterministic losses among the packets selected by `loss_on`, counted from 0: `3/100` (3 of each 100, evenly
+    spread), `at:0,7,12` (these, once), or a cycle, for example `....x` (x is lost)."""
     loss_on: str = "all"
-    """Which packets losses strike: all, udp, tcp, or rtp (RFC 3550 media over UDP; not RTCP, not SIP)."""
+    """Which packets can be lost: all, udp, tcp, or rtp (RFC 3550 media over UDP; not RTCP, not SIP)."""
     duplicate_ratio: float = 0.0
     """Share of packets delivered twice, at the same time."""
     reorder_ratio: float = 0.0
-    """Share of packets held back by `reorder_ms` while those behind them pass."""
+    """Share of packets delayed by `reorder_ms` while those behind them pass."""
     reorder_ms: float = 30.0
     rate_mbit_s: float = 0.0
     """Bit rate of the link (IP packets, 10^6 bit/s); 0: no limit."""
     queue_ms: float = 200.0
-    """Drop-tail queue before a limited link: a packet that would wait longer is dropped."""
+    """Drop-tail queue of a rate-limited link: a packet that would wait longer is dropped."""
     trace: str = ""
-    """File of recorded delays, replayed in a cycle in place of `delay_ms` and jitter, order not kept. One packet a
-    line: its delay in ms, or `x` for lost; or two columns, time and delay in ms: a step function of time."""
+    """File of recorded delays, replayed in a cycle instead of `delay_ms` and jitter, without keeping order. Either one
+    packet per line (its delay in ms, or `x` for lost), or two columns, time and delay in ms: a step function of
+    time."""
 
     def __post_init__(self) -> None:
         for name in ("delay_ms", "jitter_ms", "reorder_ms", "rate_mbit_s", "queue_ms"):
@@ -73,14 +74,14 @@ class LinkProfile:
             raise InputError("using link setting", name, f"{getattr(self, name)!r} {complaint}", _REMEDY)
 
     def with_spec(self, spec: str) -> LinkProfile:
-        """This profile changed by a compact text such as `jitter=5,loss=0.01,pattern=3/100`.
+        """This profile changed by a compact text, for example `jitter=5,loss=0.01,pattern=3/100`.
 
         Names are the fields', with or without the unit or `_ratio`/`loss_` part: delay, jitter, jitter_shape, loss,
         loss_burst, pattern, loss_on, duplicate, reorder, reorder_ms, rate, queue, trace. Lists inside a value
         (`at:1;2;3`) are separated by semicolons, as commas separate settings.
 
         Raises:
-            InputError: an unknown name, or a value that is no number or out of range.
+            InputError: an unknown name, or a value that is not a number or out of range.
         """
         changes: dict[str, Any] = {}
         for item in filter(None, (part.strip() for part in spec.split(","))):
@@ -113,7 +114,7 @@ _FIELD_TYPES = {field.name: str(field.type) for field in dataclasses.fields(Link
 
 
 class LossPattern:
-    """A declared loss: which packets, by their number from 0, are lost. The text is `LinkProfile.loss_pattern`."""
+    """Deterministic losses: which packets, numbered from 0, are lost. The text is `LinkProfile.loss_pattern`."""
 
     def __init__(self, text: str) -> None:
         self._lost_once: frozenset[int] = frozenset()
@@ -150,17 +151,17 @@ class DelayTrace:
 
 
 MOST_TRACE_BYTES = 8 * MIB
-"""Of a file of recorded delays: a million packets, 5 hours of a call."""
+"""Limit of a file of recorded delays: a million packets, 5 hours of a call."""
 
 
 def read_delay_trace(path: Path) -> DelayTrace:
     """Read a file of recorded delays (see `LinkProfile.trace`); blank lines and `#` comments are skipped.
 
     Raises:
-        InputError: unreadable, empty, mixed, or with a negative delay or times that go back.
+        InputError: the file is unreadable, empty or mixed, has a negative delay, or times that go backwards.
     """
     tried = "reading delay trace"
-    remedy = "give one delay in ms (or x) a line, or two columns: time and delay in ms"
+    remedy = "give one delay in ms (or x) per line, or two columns: time and delay in ms"
     delays: list[float] = []
     times: list[float] = []
     widths: set[int] = set()
@@ -187,4 +188,4 @@ def _delay(word: str) -> float:
     try:
         return math.nan if word == "x" else float(word)
     except ValueError:
-        raise ValueError(f"{word[:40]!r} is no number") from None
+        raise ValueError(f"{word[:40]!r} is not a number") from None

@@ -1,4 +1,4 @@
-"""Starting the emulator's process, and ending it."""
+"""Starts and ends the emulator process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _STOP_TIMEOUT_S = 3.0
 
 @contextlib.contextmanager
 def running_emulator(state_dir: Path, seed: int) -> Iterator[EmulatorClient]:
-    """An emulator that serves `state_dir` until leaving; it is killed if this process is.
+    """Run an emulator that serves `state_dir` until the block ends; it is killed if this process is.
 
     Raises:
-        EarwitnessError: it did not start; with the last line of its log.
+        EarwitnessError: it did not start; contains the last line of its log.
     """
     log = state_dir / "emulator.log"
     with log.open("wb") as output:
@@ -53,5 +53,5 @@ def _await_socket(process: subprocess.Popen[bytes], state_dir: Path, log: Path) 
     while not (state_dir / SOCKET_NAME).exists():
         if process.poll() is not None or time.monotonic() > deadline:
             lines = log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-            raise EarwitnessError("starting", "the network emulator", lines[-1], f"see the whole of it in {log}")
+            raise EarwitnessError("starting", "the network emulator", lines[-1], f"see the full log in {log}")
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The emulator's ground-truth log as a table."""
+"""Reads the emulator's ground-truth log as a table."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ def read_truth(
     since_ns: int = 0,
     until_ns: int | None = None,
 ) -> pd.DataFrame:
-    """The packets that hosts sent, one row each, in the order in which they entered the network.
+    """The packets sent by hosts, one row each, in the order in which they entered the network.
 
     Args:
-        directory: the lab's state directory; the log's files are there.
-        hosts: name of each host by number.
+        directory: the lab's state directory with the log files.
+        hosts: host names by number.
         source: only packets from this host.
         destination: only packets to this host.
         since_ns: only packets that entered at or after this time, CLOCK_MONOTONIC.
         until_ns: only packets that entered before this time.
 
     Returns:
-        Columns: `in_ns` when the emulator read it from the sender's device; `due_ns` when it should leave and
-        `out_ns` when it left, both missing for packets lost before; all int64 (or nullable Int64) ns on
-        CLOCK_MONOTONIC. `source`, `destination` (host names; missing without route), `protocol`, `source_port`,
-        `destination_port` (0 for neither UDP nor TCP), `length` (bytes, with the IP header), `fate` (`Fate` in lower
-        case), `payload` (the first 12 bytes of a UDP payload), and `rtp_sequence`, `rtp_timestamp`, `rtp_ssrc`, read
-        from it where it looks like RTP (version 2, not RTCP), else missing.
+        Columns: `in_ns` when the emulator read it from the sender's device; `due_ns` when it should leave and `out_ns`
+        when it left, both missing for packets lost before; all int64 (or nullable Int64) ns on CLOCK_MONOTONIC.
+        `source`, `destination` (host names; missing without a route), `protocol`, `source_port`, `destination_port` (0
+        except for UDP and TCP), `length` (bytes, with the IP header), `fate` (`PacketFate` in lower case), `payload`
+        (the first 12 bytes of a UDP payload), and `rtp_sequence`, `rtp_timestamp`, `rtp_ssrc`, read from it if it looks
+        like RTP (version 2, not RTCP), otherwise missing.
     """
     numbers = {name: number for number, name in hosts.items()}
     parts = []
@@ -113,6 +113,6 @@ def _nullable(values: np.ndarray, present: np.ndarray) -> pd.arrays.IntegerArray
 
 
 def _named(numbers: np.ndarray, names: Mapping[int, str | None]) -> pd.Series[str]:
-    """Numbers to names; an unknown one keeps its digits, None is missing."""
+    """Map numbers to names; an unknown number keeps its digits, None means missing."""
     known = {int(number): names.get(int(number), str(number)) for number in np.unique(numbers)}
     return pd.Series(numbers.astype(np.int64)).map(known).astype("string")

@@ -1,8 +1,8 @@
-"""The emulator's ground-truth log: one binary record a packet, in segments of bounded size.
+"""The emulator's ground-truth log: one binary record per packet, in segments of limited size.
 
-Written by the emulator without pause for allocation; read by `earwitness.emulator.truth`. A record is made when a
-packet's fate is known, so records are in the order of fates, not of arrivals. The oldest segments are dropped when
-the log is full, so that a lab which is up for days does not fill memory (the state directory is a tmpfs).
+The emulator writes it without pausing for allocation; `earwitness.emulator.truth` reads it. A record is written when a
+packet's fate is known, so records are in order of fates, not of arrivals. When the log is full, the oldest segments are
+deleted, so that a lab running for days does not fill memory (the state directory is a tmpfs).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SEGMENTS_KEPT = 8
 
 
 class PacketFate(IntEnum):
-    """What became of a packet."""
+    """What happened to a packet."""
 
     DELIVERED = 1
     DUPLICATE = 2
@@ -32,7 +32,7 @@ class PacketFate(IntEnum):
     """Lost by a loss pattern or by an `x` in a recorded trace."""
     QUEUE_FULL = 5
     NO_ROUTE = 6
-    """No host has the destination address, or no link leads there."""
+    """No host has the destination address, or there is no link to it."""
     DEAD_HOST = 7
     """The destination's device was gone when the packet was due."""
 
@@ -59,7 +59,7 @@ class TruthLog:
         packet: bytes,
         fate: int,
     ) -> None:
-        """Add one packet. `packet` is the whole IPv4 packet."""
+        """Append one packet. `packet` is the complete IPv4 packet."""
         header = (packet[0] & 15) * 4
         RECORD.pack_into(
             self._buffer,
@@ -80,11 +80,11 @@ class TruthLog:
 
     @property
     def dirty(self) -> bool:
-        """Whether records wait to be written."""
+        """Whether records are waiting to be written."""
         return self._filled > 0
 
     def flush(self) -> None:
-        """Write what waits; begin a new segment when this one is full."""
+        """Write the waiting records; start a new segment if this one is full."""
         if self._filled:
             self._written += os.write(self._file, memoryview(self._buffer)[: self._filled])
             self._filled = 0

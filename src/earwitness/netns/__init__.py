@@ -1,1 +1,1 @@
-"""Owned processes and network namespaces: everything that is started dies with its owner."""
+"""Owned processes and network namespaces: everything started here dies with its owner."""

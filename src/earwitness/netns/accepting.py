@@ -1,7 +1,7 @@
-"""Connections of a port that may be open to the world: taken for as long as the listener is there.
+"""Accepts connections on a port that may be exposed, for as long as the listener exists.
 
-An `accept` fails also for what concerns one connection or one moment (accept(2): the peer was gone again, the network
-has an error for it, no descriptor is free). A server that ended then could be ended by any stranger.
+`accept` also fails for reasons of one connection or one moment (accept(2): the peer has gone, the network reported an
+error for it, no descriptor is free). A server that exited then could be stopped by anybody.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 MOST_AT_ONCE = 32
-"""Of those whom nobody knows yet. An owner has a handful; each of the others holds a descriptor until it is refused."""
+"""Maximum unverified connections. An owner needs a handful; each of the others holds a descriptor until it is
+refused."""
 _OF_THE_LISTENER = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 _PAUSE_S = 0.1
-"""Where no descriptor is free, one has to become so."""
+"""If no descriptor is free, wait for one."""
 
 
-class Unproven:
-    """Connections of whom nobody knows yet who they are: `most` at once.
+class UnverifiedPeers:
+    """Connections whose peers have not been verified yet: at most `most` at once.
 
-    A newcomer takes the place of the oldest one of the address that has most of them, so that nobody keeps others out
-    by saying nothing, nor by coming often.
+    A new one replaces the oldest one of the address with the most connections, so that nobody can keep others out by
+    staying silent or by connecting often.
     """
 
     def __init__(self, most: int = MOST_AT_ONCE) -> None:
@@ -33,7 +34,8 @@ class Unproven:
         self._here: dict[int, tuple[str, Callable[[], None]]] = {}
 
     def enter(self, peer: str, drop: Callable[[], None]) -> int:
-        """One more, from an address; `drop` ends it when its place is needed. The number to `leave` with."""
+        """Add one connection from an address; `drop` closes it if its place is needed. Returns the number for
+        `leave`."""
         if len(self._here) >= self._most:
             crowd, _ = Counter(address for address, _ in self._here.values()).most_common(1)[0]
             oldest = next(number for number, (address, _) in self._here.items() if address == crowd)
@@ -43,14 +45,14 @@ class Unproven:
         return number
 
     def leave(self, number: int) -> None:
-        """It is known who that one is, or it is gone; twice does no harm."""
+        """Remove a connection that was verified or closed; harmless if repeated."""
         self._here.pop(number, None)
 
 
 async def connections(listener: socket.socket) -> AsyncIterator[tuple[socket.socket, str]]:
-    """Each connection that comes to a listener that does not block, and its peer's address, for ever.
+    """Yield each connection to a non-blocking listener with its peer's address, for ever.
 
-    Raises `OSError` where the listener itself is broken.
+    Raises `OSError` if the listener itself is broken.
     """
     loop = asyncio.get_running_loop()
     while True:

@@ -1,7 +1,7 @@
-"""A helper process of a host, spoken to in JSON lines: commands on its stdin, events on its stdout.
+"""Helper processes controlled with JSON lines: commands on stdin, events on stdout.
 
-Closing its stdin asks it to end; it is owned by the process that started it and is ended by its own id. A program of
-others, which takes no commands and only logs, is followed in the same way (`LogChild`).
+Closing stdin asks the process to exit. It belongs to the process that started it and is ended by its own id. A foreign
+program that takes no commands and only logs is handled in the same way (`LogChild`).
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from earwitness.errors import EarwitnessError
 from earwitness.netns.host import Host
 
 _LINE_LIMIT = 8 * 1024 * 1024
-"""Of what a process says. A phone's report, the longest, has a bounded number of SIP messages and figures in it."""
+"""Longest line accepted. The longest one, a phone's report, has a bounded number of SIP messages and figures."""
 MOST_UNREAD = 256 * 1024
-"""Bytes of commands held for a process that does not read them, beside what the pipe holds. One that lets so much wait
-hangs; who waited for it to read would hang with it."""
+"""Bytes of commands buffered for a process that does not read them, in addition to the pipe. A process with more
+waiting is considered hung; waiting for it would hang its owner too."""
 _LONGEST_ERROR = 2000
 _LAST_WORDS_S = 1.0
-"""Between the end of a process's output and its own, where it is not kept from a processor for longer."""
+"""Time from the end of a process's output to its exit, unless it is kept from a processor for longer."""
 
 
 class ChildGone(EarwitnessError):
-    """A helper process ended, or said nothing in time."""
+    """A helper process exited, or did not answer in time."""
 
 
 class ChildHangs(ChildGone):
-    """A helper process does not read what it is told."""
+    """A helper process does not read its commands."""
 
 
 class Child(Protocol):
-    """A helper process, on this machine or another."""
+    """A helper process on this machine or another."""
 
     @property
     def pid(self) -> int:
@@ -46,7 +46,7 @@ class Child(Protocol):
         ...
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one command. Raises ChildGone when the process has ended."""
+        """Send one command. Raises ChildGone if the process has exited."""
         ...
 
     async def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
@@ -54,16 +54,16 @@ class Child(Protocol):
         ...
 
     def close_stdin(self) -> None:
-        """Ask the process to finish."""
+        """Ask the process to exit."""
         ...
 
     async def close(self, grace_s: float = 5.0) -> None:
-        """Ask it to finish, wait for its end, and insist after `grace_s`."""
+        """Ask it to exit, wait for it, and kill it after `grace_s`."""
         ...
 
 
 class JsonChild:
-    """One helper process. Use `start`, then `send` and `receive`, and `close` at the end."""
+    """A helper process. Create it with `start`, use `send` and `receive`, and `close` it at the end."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], stdout: asyncio.StreamReader) -> None:
         self.name = name
@@ -77,7 +77,7 @@ class JsonChild:
 
     @classmethod
     async def start(cls, host: Host, argv: Sequence[str], name: str, *, pass_fds: Sequence[int] = ()) -> JsonChild:
-        """Start `argv` in the host's namespace. `name` is for errors: "phone of caller"."""
+        """Start `argv` in the host's namespace. `name` appears in errors: "phone of caller"."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         process = host.popen(argv, pass_fds=pass_fds, **pipes)
         assert process.stdin is not None
@@ -91,7 +91,7 @@ class JsonChild:
             for reader, pipe in ((stdout, process.stdout), (stderr, process.stderr)):
                 transport, _ = await loop.connect_read_pipe(lambda r=reader: asyncio.StreamReaderProtocol(r), pipe)  # type: ignore[misc]
                 child._transports.append(transport)
-            # Not by the pipe itself: a process that does not read would hold up this one.
+            # Write through the loop: a process that does not read must not block this one.
             child._commands, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, process.stdin)
             child._transports.append(child._commands)
         child._error_task = asyncio.create_task(child._collect_errors(stderr))
@@ -103,7 +103,7 @@ class JsonChild:
         return self.process.pid
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one command. Raises ChildGone when the process has ended."""
+        """Send one command. Raises ChildGone if the process has exited."""
         commands = self._commands
         if commands is None or commands.is_closing():
             raise self._gone("its standard input is closed")
@@ -121,16 +121,16 @@ class JsonChild:
             async with asyncio.timeout(timeout_s):
                 line = await self._stdout.readline()
         except TimeoutError as error:
-            raise self._gone(f"it said nothing for {timeout_s:g} s") from error
+            raise self._gone(f"it sent nothing for {timeout_s:g} s") from error
         except ValueError as error:
-            raise self._gone(f"it said a line of more than {_LINE_LIMIT} bytes") from error
+            raise self._gone(f"it sent a line of more than {_LINE_LIMIT} bytes") from error
         if not line.endswith(b"\n"):  # nothing, or a line cut short by its death
             await self._last_words()
             raise self._gone(self._ending())
         return self._event(line)
 
     async def close(self, grace_s: float = 5.0) -> None:
-        """Close its stdin and wait for it to end; after `grace_s` SIGTERM, a second later SIGKILL."""
+        """Close its stdin and wait for it to exit; after `grace_s` SIGTERM, a second later SIGKILL."""
         try:
             self.close_stdin()
             for ask, patience in ((None, grace_s), (self.process.terminate, 1.0)):
@@ -145,18 +145,18 @@ class JsonChild:
             if self._error_task is not None:
                 self._error_task.cancel()
             if self._commands is not None and self._commands.get_write_buffer_size():
-                self._commands.abort()  # it would else wait for ever to be read
+                self._commands.abort()  # otherwise it would wait for ever to be read
             for transport in self._transports:
                 transport.close()
 
     def close_stdin(self) -> None:
-        """Ask the process to finish."""
+        """Ask the process to exit."""
         if self._commands is not None:
             self._commands.close()
 
     @contextlib.contextmanager
     def _ended_unless_started(self) -> Iterator[None]:
-        """A process that nobody will have, as its starting was given up, is ended."""
+        """Kill the process if its start is abandoned, because nobody would own it."""
         try:
             yield
         except BaseException:
@@ -172,17 +172,17 @@ class JsonChild:
         except ValueError:
             event = None
         if not isinstance(event, dict):
-            raise self._gone(f"it said {line[:80]!r} where an event was expected")
+            raise self._gone(f"it sent {line[:80]!r} instead of an event")
         return event
 
     def _ending(self) -> str:
         code = self.process.poll()
         if code is None:
             return "it closed its standard output"
-        return f"it ended with status {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+        return f"it exited with status {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
 
     async def _last_words(self) -> None:
-        """Its output has ended: how the process did, and what it said on standard error, follow at once."""
+        """After the end of its output, wait briefly for the exit status and the rest of its standard error."""
         await self._ended_within(_LAST_WORDS_S)
         if self._error_task is not None:
             await asyncio.wait({self._error_task}, timeout=_LAST_WORDS_S)
@@ -192,7 +192,7 @@ class JsonChild:
             return True
         descriptor = os.pidfd_open(self.process.pid)
         try:
-            await over_within(descriptor, seconds)
+            await exits_within(descriptor, seconds)
         finally:
             os.close(descriptor)
         return self.process.poll() is not None
@@ -201,7 +201,7 @@ class JsonChild:
         while True:
             try:
                 line = await stderr.readline()
-            except ValueError:  # a line without an end; what of it came is thrown away, and the rest goes on
+            except ValueError:  # an endless line: discard what was read, and continue
                 continue
             if not line:
                 return
@@ -209,12 +209,12 @@ class JsonChild:
 
     def _gone(self, happened: str) -> ChildGone:
         last = next((line for line in reversed(self.errors) if line.strip()), "")
-        said = f" after saying: {last}" if last else ""
+        said = f" after printing: {last}" if last else ""
         return ChildGone("talking to the", self.name, happened + said, "run again with the lab idle, or see the log")
 
 
 class LogChild(JsonChild):
-    """A program that logs lines of text, each told as `{"event": "log", "line": ...}`; SIGTERM asks it to finish."""
+    """A program that logs lines of text, reported as `{"event": "log", "line": ...}`; SIGTERM asks it to exit."""
 
     @classmethod
     async def start(cls, host: Host, argv: Sequence[str], name: str, *, pass_fds: Sequence[int] = ()) -> LogChild:
@@ -232,11 +232,11 @@ class LogChild(JsonChild):
         return child
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Not to be had: raises ChildGone."""
+        """Not supported: raises ChildGone."""
         raise self._gone("it takes no commands")
 
     def close_stdin(self) -> None:
-        """Ask the process to finish."""
+        """Ask the process to exit."""
         if self.process.poll() is None:
             self.process.terminate()
 
@@ -244,8 +244,8 @@ class LogChild(JsonChild):
         return {"event": "log", "line": line.decode(errors="replace").strip()}
 
 
-async def over_within(pidfd: int, seconds: float) -> bool:
-    """Whether a process ends within so many seconds; its pidfd is readable then (pidfd_open(2))."""
+async def exits_within(pidfd: int, seconds: float) -> bool:
+    """Whether a process exits within this time; its pidfd is then readable (pidfd_open(2))."""
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(pidfd, over.set)

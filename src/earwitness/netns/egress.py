@@ -1,6 +1,6 @@
-"""A sandbox used without a lab: our devices and phones inside it, while sockets to other machines are made outside.
+"""Access to the original network from a sandbox without a lab: devices and phones are inside, external sockets outside.
 
-So a user who may make no devices on the machine has them in a network of his own.
+This lets a user without the right to create devices on the machine create them in a private network.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from earwitness.netns.sandbox import HOME_NETNS, STATE_DIR, in_sandbox
 
 
 def in_isolated_network() -> bool:
-    """Whether this process is in a sandbox's own first network, which leads nowhere (hosts of a lab have others)."""
+    """Whether this process is in a sandbox's home network, which leads nowhere (hosts of a lab have their own)."""
     if not in_sandbox():
         return False
     return HOME_NETNS.stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
 
 
 def network_socket() -> socket.socket:
-    """A TCP socket of the network that leads to other machines, from wherever we are."""
+    """A TCP socket in the network that leads to other machines, from inside or outside a sandbox."""
     return (
         egress_service.open_socket(STATE_DIR)
         if in_isolated_network()

@@ -1,10 +1,10 @@
-"""The way back: sockets and processes in the network that the sandbox was started from.
+"""Sockets and processes in the network from which the sandbox was started.
 
-A helper of the sandbox's init, which never left the original network namespace, serves requests on a unix socket
-in the sandbox's state directory (a path works across network namespaces). A socket keeps the namespace it was
-made in for life, so `open_socket` is all that most callers need: bind or connect it as usual. It works without
-root, where entering the original namespace from the inside is not permitted. What `spawn` starts is in the
-sandbox's process namespace and ends with it.
+A helper of the sandbox's init, which stays in the original network namespace, serves requests on a unix socket in the
+sandbox's state directory (a path works across network namespaces). A socket keeps the namespace it was created in, so
+most callers only need `open_socket`: bind or connect it as usual. This works without root, where entering the original
+namespace from inside is not permitted. Processes started with `spawn` are in the sandbox's process namespace and end
+with it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STREAMS = 3
 
 
 def open_socket(state_dir: Path, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """A fresh, unbound socket of the original network.
+    """A new, unbound socket in the original network.
 
     Raises:
         EarwitnessError: the helper is gone, or the kernel refused.
@@ -38,7 +38,7 @@ def open_socket(state_dir: Path, family: int = socket.AF_INET, kind: int = socke
 
 
 def spawn(state_dir: Path, argv: Sequence[str], stdin: int = 0, stdout: int = 1, stderr: int = 2) -> int:
-    """Start a process in the original network, with our environment and working directory and the streams given.
+    """Start a process in the original network, with this environment and working directory and the given streams.
 
     Returns:
         Its process id (not a child of the caller: watch it with `os.pidfd_open`).
@@ -54,13 +54,13 @@ def spawn(state_dir: Path, argv: Sequence[str], stdin: int = 0, stdout: int = 1,
 
 
 def start_server(state_dir: Path) -> None:
-    """Fork the helper; it serves until the sandbox ends."""
+    """Fork the helper; it serves requests until the sandbox ends."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(state_dir / _SOCKET_NAME))
     listener.listen(8)
     if os.fork() == 0:
         try:
-            # What init holds is not ours to hold open: its report pipe's closing is a message.
+            # Do not keep init's descriptors open: closing its report pipe is a message.
             os.closerange(3, listener.fileno())
             os.closerange(listener.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
             _serve(listener)
@@ -70,7 +70,7 @@ def start_server(state_dir: Path) -> None:
 
 
 def _serve(listener: socket.socket) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what was spawned; the kernel reaps
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for spawned processes; the kernel reaps them
     signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
     while True:
         connection, _ = listener.accept()
@@ -99,13 +99,13 @@ def _answer(request: dict[str, Any], streams: list[int]) -> tuple[dict[str, Any]
         stdin=streams[0],
         stdout=streams[1],
         stderr=streams[2],
-        preexec_fn=_with_signals_as_usual,
+        preexec_fn=_restore_signals,
     )
     return {"pid": process.pid}, []
 
 
-def _with_signals_as_usual() -> None:
-    """What we block and ignore is not for those that we start: they may want to wait for children of their own."""
+def _restore_signals() -> None:
+    """Undo this process's signal settings in spawned ones, which may wait for children of their own."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 

@@ -1,4 +1,4 @@
-"""The helper process's side of `earwitness.netns.child`: an event is one JSON line on its standard output."""
+"""The helper process's side of `earwitness.netns.child`: each event is one JSON line on standard output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 
 def emit(event: str, **values: object) -> None:
-    """Write one event. It is dropped where the owner is gone, or does not read and our output does not wait for it."""
+    """Write one event. It is dropped if the owner is gone, or is not reading and the output is non-blocking."""
     line = json.dumps({"event": event, **values}).encode() + b"\n"
     with suppress(BlockingIOError, BrokenPipeError):
         while line:

@@ -1,4 +1,4 @@
-"""A host: somewhere that a phone, a tor or a tunnel end can run, with a network namespace of its own."""
+"""A host: a place with its own network namespace where a phone, a tor or a tunnel end can run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SocketAddress = tuple[str, int]
 
 
 class Host(Protocol):
-    """One network host. In the lab it is a namespace with one TUN device into the emulated wide-area network."""
+    """One network host. In the lab: a namespace with one TUN device into the emulated wide-area network."""
 
     @property
     def name(self) -> str:
@@ -31,13 +31,13 @@ class Host(Protocol):
 
     @property
     def interface(self) -> str:
-        """The network device that carries `address`; captures of the direct path listen here."""
+        """The network device with `address`; captures of the direct path use it."""
         ...
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a process in this host's network namespace. It dies with the process that called this."""
+        """Start a process in this host's network namespace. It dies with the calling process."""
         ...
 
     def inside(self) -> AbstractContextManager[None]:
-        """Put the calling *thread* into the host's network namespace, for opening sockets or TUN devices there."""
+        """Put the calling *thread* into the host's network namespace, to open sockets or TUN devices there."""
         ...

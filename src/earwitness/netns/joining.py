@@ -1,4 +1,4 @@
-"""Running a command inside a sandbox that is there already; it dies with its own command *and* with the sandbox."""
+"""Runs a command inside an existing sandbox; it dies with its own command *and* with the sandbox."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from earwitness.netns.supervise import child_main, die_with, execute, run_superv
 
 
 def run_joined(init: ProcessIdentity, argv: Sequence[str]) -> int:
-    """Run a command in the sandbox of that init process and wait; otherwise as `earwitness.netns.sandbox.run_inside`.
+    """Run a command in the sandbox with that init process and wait; otherwise like `netns.sandbox.run_inside`.
 
     Raises:
-        EarwitnessError: the sandbox is gone, or belongs to somebody else.
+        EarwitnessError: the sandbox is gone, or belongs to another user.
     """
     return run_supervised(lambda command, report: _enter(init, command, report), argv)
 
@@ -28,7 +28,7 @@ def _enter(init: ProcessIdentity, argv: Sequence[str], report: int) -> NoReturn:
     outer = os.pidfd_open(os.getppid())
     try:
         namespaces = {kind: os.open(f"/proc/{init.pid}/ns/{kind}", os.O_RDONLY) for kind in _KINDS}
-        if not init.alive():  # after opening: the number cannot have been given to another in between
+        if not init.alive():  # checked after opening, so the id cannot have been reused in between
             raise ProcessLookupError("it has ended")
         if not init.ours():
             raise PermissionError("it is another user's")
@@ -42,7 +42,7 @@ def _enter(init: ProcessIdentity, argv: Sequence[str], report: int) -> NoReturn:
         raise EarwitnessError("joining", "the lab that is up", error, remedy) from error
     for descriptor in (*namespaces.values(), home):
         os.close(descriptor)
-    die_with(outer)  # the kernel clears it with the change of credentials
+    die_with(outer)  # the kernel clears it when credentials change
     os.close(outer)
     guard = os.pidfd_open(os.getpid())
     command = os.fork()
@@ -58,7 +58,7 @@ _KINDS = {
     "uts": syscalls.CLONE_NEWUTS,
     "mnt": syscalls.CLONE_NEWNS,
 }
-"""In the order to enter: the user namespace gives the right to the others; after `mnt`, /proc is another."""
+"""In the order of entering: the user namespace permits the others; after `mnt`, /proc is a different one."""
 
 
 def _run(argv: Sequence[str], guard: int, directory: Path) -> NoReturn:

@@ -21,19 +21,20 @@ INTERFACE = "lab0"
 NETMASK = "255.255.0.0"
 MTU = 1500
 DEVICE_QUEUE_PACKETS = 5000
-"""Long enough that the device never drops before the emulator has read: what is lost, the emulator decides."""
+"""Large enough that the device never drops packets before the emulator reads them: only the emulator decides on
+losses."""
 
 
 @dataclass
 class NamespaceHost:
-    """One host of the lab; a `earwitness.netns.host.Host`."""
+    """One host of the lab; implements `earwitness.netns.host.Host`."""
 
     name: str
     place: str
-    """City, as it was asked for; `location` says which."""
+    """City as requested; `location` identifies it."""
     address: str
     number: int
-    """The emulator's number for this host, and in the truth log."""
+    """The host's number in the emulator and in the truth log."""
     location: Place
     role: str = "plain"
     """authority, guard, middle, exit, client or plain."""
@@ -41,14 +42,14 @@ class NamespaceHost:
 
     @property
     def namespace_path(self) -> Path:
-        """The named network namespace, so that `ip netns exec NAME` works inside the sandbox."""
+        """The named network namespace; `ip netns exec NAME` works inside the sandbox."""
         return NETNS_DIR / self.name
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
         """Put the calling thread into this host's network namespace.
 
-        A socket or device opened inside stays there for its life. Do not `await` inside.
+        A socket or device opened inside stays there for its lifetime. Do not `await` inside.
         """
         with _thread_namespace_kept():
             descriptor = os.open(self.namespace_path, os.O_RDONLY | os.O_CLOEXEC)
@@ -59,7 +60,7 @@ class NamespaceHost:
             yield
 
     def device_drops(self) -> int:
-        """Packets that the device dropped because the emulator was too slow to read them (0 when all is well)."""
+        """Packets that the device dropped because the emulator read them too slowly (normally 0)."""
         with self.inside():
             for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
                 device, _, counters = line.partition(":")
@@ -68,10 +69,10 @@ class NamespaceHost:
         raise EarwitnessError("reading the counters of", self.name, "its device is gone", "see emulator.log")
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a process here; `options` are `start_owned`'s. It is killed when this process ends.
+        """Start a process on this host; `options` are those of `start_owned`. It is killed when this process ends.
 
         Raises:
-            EarwitnessError: the program is not there, or did not start.
+            EarwitnessError: the program does not exist, or did not start.
         """
         try:
             return start_owned(argv, within=self.inside, **options)
@@ -82,13 +83,13 @@ class NamespaceHost:
 
 
 def create_host(host: NamespaceHost) -> int:
-    """Make the host's namespace, its loopback and its TUN device.
+    """Create the host's namespace, its loopback and its TUN device.
 
     Returns:
-        The TUN descriptor, which is to be handed to the emulator and closed here.
+        The TUN descriptor, to be passed to the emulator and then closed here.
 
     Raises:
-        OSError: not inside a sandbox, or the kernel refused.
+        OSError: not inside a sandbox, or refused by the kernel.
     """
     NETNS_DIR.mkdir(parents=True, exist_ok=True)
     host.namespace_path.touch(exist_ok=False)
@@ -107,20 +108,20 @@ def create_host(host: NamespaceHost) -> int:
 
 
 def remove_host(host: NamespaceHost) -> None:
-    """Forget the namespace's name; the namespace goes when no process is in it any more."""
+    """Remove the namespace's name; the namespace disappears when no process is in it any more."""
     syscalls.unmount(str(host.namespace_path))
     host.namespace_path.unlink()
 
 
 def _without_ipv6() -> None:
-    """The emulated network is IPv4: no router solicitations on it."""
+    """Disable IPv6, because the emulated network is IPv4: no router solicitations."""
     with contextlib.suppress(FileNotFoundError):
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
 
 
 @contextlib.contextmanager
 def _thread_namespace_kept() -> Iterator[None]:
-    """Put the calling thread back into the network namespace it was in."""
+    """Restore the calling thread's network namespace afterwards."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield

@@ -1,9 +1,9 @@
-"""Processes that end with the one that started them, however that ends, and take what they forked with them.
+"""Processes that end with their starter, however it ends, together with everything they forked.
 
-The kernel's death signal (prctl(2), PR_SET_PDEATHSIG) reaches a child, but none of the processes that the child forks.
-A server that forks workers is therefore process 1 of a pid namespace of its own: with process 1 the kernel ends every
-process of a pid namespace (pid_namespaces(7)), without any other process of ours that could be killed before. Where no
-such namespace may be made (no CAP_SYS_ADMIN), a guard that holds the owner's pidfd kills the server's process group.
+The kernel's parent-death signal (prctl(2), PR_SET_PDEATHSIG) reaches a child, but not the processes that the child
+forks. A server that forks workers is therefore process 1 of its own pid namespace: when process 1 ends, the kernel
+kills every process in the namespace (pid_namespaces(7)), without a helper that could be killed first. If such a
+namespace is not permitted (no CAP_SYS_ADMIN), a guard that holds the owner's pidfd kills the server's process group.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any
 from earwitness.netns import syscalls
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
-"""Forks for threads other than the main one: a child dies with the *thread* that forked it, and this one stays."""
+"""Forks on behalf of threads other than the main one: a child dies with the *thread* that forked it; this one
+persists."""
 
 
 def start_owned(
@@ -31,17 +32,17 @@ def start_owned(
     forks: bool = False,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
-    """`subprocess.Popen`, started in the context `within`, and killed when this process ends, however it ends.
+    """Like `subprocess.Popen`, in the context `within`, but killed when this process ends, however it ends.
 
-    It is of a process group of its own, so that Ctrl-C at a terminal is for the command, which may finish its call.
-    `forks`: a program with processes of its own, which end with it. It sees itself as process 1, so that signals that
-    it has no handler for do not reach it, SIGKILL excepted; its `pid` here is the one that this process knows it by.
+    It has a process group of its own, so Ctrl-C in a terminal reaches only the command, which can finish its call.
+    `forks`: the program starts processes of its own, which end with it. It sees itself as process 1, so signals without
+    a handler do not reach it, except SIGKILL; its `pid` here is the one seen by this process.
 
     Raises:
         OSError: it did not start.
     """
     options.setdefault("process_group", None if options.get("start_new_session") else 0)
-    # In a new pid namespace getppid() is 0: whether the owner had gone before is asked of its pidfd.
+    # In a new pid namespace getppid() is 0, so whether the owner is already gone is checked with its pidfd.
     owner = os.pidfd_open(os.getpid())
 
     def spawn() -> subprocess.Popen[bytes]:
@@ -57,7 +58,7 @@ def start_owned(
             return subprocess.Popen(argv, preexec_fn=die_with_us, **options)
 
     try:
-        # The main thread stays out of new namespaces: a signal's exception must not come while it is in one.
+        # The main thread stays out of new namespaces: a signal must not raise an exception while it is in one.
         if threading.current_thread() is threading.main_thread() and not forks:
             return spawn()
         return _spawner.submit(spawn).result()
@@ -67,7 +68,7 @@ def start_owned(
 
 @contextlib.contextmanager
 def _children_in_new_pid_namespace() -> Iterator[bool]:
-    """The next child that this thread forks is process 1 of a new pid namespace; False where that is not permitted."""
+    """The next child forked by this thread is process 1 of a new pid namespace; False if that is not permitted."""
     home = os.open("/proc/thread-self/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
@@ -84,9 +85,9 @@ def _children_in_new_pid_namespace() -> Iterator[bool]:
 
 
 def _guard_group(owner: int) -> None:
-    """In a child that leads its process group, before it becomes the program: fork who kills the group after it.
+    """In a child that leads its process group, before exec: fork a guard that kills the group after it.
 
-    The guard is of the group, whose number therefore is nobody else's for as long as it lives.
+    The guard belongs to the group, so the group id cannot be reused while the guard lives.
     """
     leader = os.pidfd_open(os.getpid())
     if os.fork():
@@ -94,7 +95,7 @@ def _guard_group(owner: int) -> None:
         return
     for number in {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
-    # None of the program's streams, nor the pipe by which Popen is told that it runs, is held open.
+    # Close the program's streams and the pipe by which Popen learns of the exec.
     low, high = sorted((owner, leader))
     os.closerange(0, low)
     os.closerange(low + 1, high)
@@ -107,6 +108,6 @@ def _guard_group(owner: int) -> None:
 
 
 def _over(pidfd: int) -> bool:
-    at_once = select.poll()  # not select(2), which takes no descriptor from 1024 on
+    at_once = select.poll()  # select(2) does not accept descriptors from 1024 on
     at_once.register(pidfd, select.POLLIN)
     return bool(at_once.poll(0))

@@ -1,4 +1,4 @@
-"""Processes that stand back on processors that calls on the air need too."""
+"""Lowers the priority of processes that share processors with ongoing calls."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import os
 NICENESS = 15
 
 
-def stand_back() -> None:
-    """Leave the processor to others: a high nice value for this process, and those it starts."""
+def lower_priority() -> None:
+    """Give this process and its future children a high nice value."""
     os.nice(NICENESS)

@@ -1,23 +1,21 @@
-"""A folder that only its owner can change, for what commands of one user tell one another outside of a sandbox.
+"""A folder that only its owner can change, for communication between commands of one user outside a sandbox.
 
-What is in it is believed: which processes to enter, and which to end. In a temporary directory that all users share
-anybody can put a folder of any name first, so the folder is judged before it is used, by its descriptor, and its files
-are reached through that descriptor alone: nothing can be exchanged in between. No link is followed.
+Its contents are trusted: which processes to enter, and which to end. In a temporary directory shared by all users,
+anybody can create a folder of any name first. So the folder is checked before use, by its descriptor, and its files are
+accessed only through that descriptor: nothing can be swapped in between. Links are not followed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from earwitness.errors import EarwitnessError
-from earwitness.files import UnfitFile
+from earwitness.files import OpenFolder, UnfitFile
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -25,46 +23,40 @@ _NAME = "EARWITNESS_RUNTIME"
 
 
 def runtime_dir() -> Path:
-    """Where the record and the log of this user's lab are, and the locks that commands share.
+    """The directory of the record and log of this user's lab, and of the locks that commands share.
 
-    EARWITNESS_RUNTIME where it is set; else below /run, where nobody else can make anything: root's own folder, and
-    for others the session's (XDG_RUNTIME_DIR, or /run/user/UID); else the system's temporary directory.
+    EARWITNESS_RUNTIME if set; otherwise below /run, where nobody else can create anything: root's own folder, or the
+    session's for other users (XDG_RUNTIME_DIR, or /run/user/UID); otherwise the system's temporary directory.
     """
     if named := os.environ.get(_NAME):
         return Path(named)
     user = os.geteuid()
     if user == 0 and os.access("/run", os.W_OK):
         return Path(f"/run/earwitness-{user}")
-    # `sudo -E` hands on the directory of another user's session.
+    # `sudo -E` passes on the directory of another user's session.
     for session in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{user}"):
         if session and _is_ours(Path(session)):
             return Path(session) / "earwitness"
     return Path(tempfile.gettempdir()) / f"earwitness-{user}"
 
 
-class PrivateFolder:
-    """A folder that was found to be this user's alone, by its descriptor. Use `private_folder`."""
+class PrivateFolder(OpenFolder):
+    """A folder verified, by its descriptor, to be this user's alone. Use `private_folder`."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
+        super().__init__(descriptor)
         self.path = path
-        self.descriptor = descriptor
-        """For `flock`."""
 
     def read(self, name: str, most_bytes: int) -> bytes:
-        """A file of it.
+        """Read a file in it.
 
         Raises:
-            FileNotFoundError: there is none.
-            EarwitnessError: it is a link, no file, somebody else's, or larger.
+            FileNotFoundError: there is no such file.
+            EarwitnessError: it is a link, not a file, another user's, or too large.
         """
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(name, flags, dir_fd=self.descriptor)
-            with os.fdopen(descriptor, "rb") as file:
-                about = os.fstat(descriptor)
-                if not stat.S_ISREG(about.st_mode):
-                    raise UnfitFile("it is not a file", name)
-                if problem := not_ours(about):
+            with self.open(name, most_bytes) as file:
+                if problem := not_ours(os.fstat(file.fileno())):
                     raise UnfitFile(problem, name)
                 content = file.read(most_bytes + 1)
                 if len(content) > most_bytes:
@@ -75,35 +67,13 @@ class PrivateFolder:
         except OSError as error:
             raise EarwitnessError("reading", self.path / name, error.strerror, "remove it") from error
 
-    def replace(self, name: str, content: bytes) -> None:
-        """Write a file of it in one step. Raises `OSError` where the disk refuses."""
-        draft = f".{name}.{secrets.token_hex(4)}"
-        try:
-            with self.create(draft) as file:
-                file.write(content)
-            os.replace(draft, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-        finally:
-            self.remove(draft)
-
-    def create(self, name: str) -> BinaryIO:
-        """A new file of it, in place of any of that name, open for writing. Raises `OSError`."""
-        self.remove(name)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return os.fdopen(os.open(name, flags, 0o600, dir_fd=self.descriptor), "wb")
-
-    def remove(self, *names: str) -> None:
-        """Remove files of it; one that is not there is no fault."""
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self.descriptor)
-
 
 @contextlib.contextmanager
 def private_folder(path: Path, *, create: bool = False) -> Iterator[PrivateFolder | None]:
-    """The folder at `path`, where it is ours alone; None where there is none and it is not to be created (0700).
+    """The folder at `path`, if it is this user's alone; None if it does not exist and `create` is off (mode 0700).
 
     Raises:
-        EarwitnessError: it is a link or no folder, another user's, or others may write to it; or it cannot be made.
+        EarwitnessError: it is a link or not a folder, another user's, or writable by others; or it cannot be created.
     """
     mend = f"set {_NAME} to a directory that only you can write to"
     try:
@@ -112,7 +82,7 @@ def private_folder(path: Path, *, create: bool = False) -> Iterator[PrivateFolde
         descriptor = os.open(path, _FOLDER)
     except FileNotFoundError:
         if create:
-            raise EarwitnessError("making", path, "it is gone again", mend) from None
+            raise EarwitnessError("making", path, "it disappeared", mend) from None
         yield None
         return
     except OSError as error:
@@ -134,7 +104,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def not_ours(about: os.stat_result) -> str | None:
-    """Why the file or folder that `about` tells of may not be believed, in words; None where it is ours alone."""
+    """Why a file or folder must not be trusted, in words; None if it is this user's alone."""
     if about.st_uid != os.geteuid():
         return f"it belongs to another user (id {about.st_uid})"
     if about.st_mode & _OTHERS_WRITE:

@@ -1,4 +1,4 @@
-"""Processes known by more than their number, which the kernel gives to others later."""
+"""Identifies processes by more than their id, which the kernel reuses."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from earwitness.errors import EarwitnessError
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process id and when that process started (clock ticks since boot, proc(5) stat field 22)."""
+    """A process id with the start time of the process (clock ticks since boot, proc(5) stat field 22)."""
 
     pid: int
     started: int
 
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity:
-        """The process that has this number now.
+        """The process that has this id now.
 
         Raises:
             EarwitnessError: there is none.
@@ -30,29 +30,29 @@ class ProcessIdentity:
         try:
             return cls(pid, _start_of(pid))
         except OSError as error:
-            raise EarwitnessError("looking at process", pid, "it is not there", "it may have ended just now") from error
+            raise EarwitnessError("looking at process", pid, "it does not exist", "it may have just ended") from error
 
     def alive(self) -> bool:
-        """Whether it still runs (a zombie does not)."""
+        """Whether it is still running (a zombie is not)."""
         with contextlib.suppress(OSError):
             return _start_of(self.pid) == self.started and _state_of(self.pid) not in "ZX"
         return False
 
     def ours(self) -> bool:
-        """Whether it runs and is this user's: all four of its user ids are ours (proc(5), status, Uid).
+        """Whether it is running as this user: all four of its user ids are this user's (proc(5), status, Uid).
 
-        The effective one alone would be root's in any set-uid program that another user started.
+        The effective id alone would be root's in any set-uid program started by another user.
         """
         with contextlib.suppress(OSError):
             ids = _user_ids_of(self.pid)
-            return self.alive() and ids == {os.geteuid()}  # alive after the look: the ids were of this very process
+            return self.alive() and ids == {os.geteuid()}  # checked afterwards, so the ids belong to this process
         return False
 
     def end(self, number: signal.Signals, within_s: float) -> bool:
-        """Send it a signal and wait for its end; True if it has ended. Never hits another process.
+        """Send it a signal and wait for its end; returns whether it has ended. Never affects another process.
 
         Raises:
-            EarwitnessError: it is another user's.
+            EarwitnessError: it belongs to another user.
         """
         try:
             descriptor = os.pidfd_open(self.pid)
@@ -62,7 +62,7 @@ class ProcessIdentity:
             if not self.alive():
                 return True
             if not self.ours():
-                raise EarwitnessError("ending process", self.pid, "it is another user's", "let that user end it")
+                raise EarwitnessError("ending process", self.pid, "it is another user's", "ask that user to end it")
             signal.pidfd_send_signal(descriptor, number)
             return bool(select.select([descriptor], [], [], within_s)[0])
         except ProcessLookupError:
@@ -72,13 +72,13 @@ class ProcessIdentity:
 
 
 def processes_in(namespaces: Iterable[int]) -> list[tuple[int, str]]:
-    """Id and name of the processes that are in any of the namespaces (inode numbers) and that we may look at."""
+    """Id and name of the visible processes in any of the namespaces (inode numbers)."""
     wanted = set(namespaces)
     return [(pid, name) for pid, name, inodes in _all_processes() if wanted & inodes]
 
 
 def namespaces_of(pid: int) -> dict[str, int]:
-    """Inode number by kind (`pid`, `mnt`, `net`, `uts` ...) of a process's namespaces."""
+    """Inode numbers of a process's namespaces by kind (`pid`, `mnt`, `net`, `uts` ...)."""
     return {entry.name: entry.stat().st_ino for entry in Path(f"/proc/{pid}/ns").iterdir()}
 
 
@@ -91,12 +91,12 @@ def _all_processes() -> Iterator[tuple[int, str, set[int]]]:
 
 
 def _fields_of(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on: the second, the name, may hold spaces and parentheses."""
+    """The fields of /proc/PID/stat from the third on; the second, the name, may contain spaces and parentheses."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _user_ids_of(pid: int) -> set[int]:
-    """Real, effective, saved and file-system user id, as this user namespace numbers them."""
+    """Real, effective, saved and file-system user id, as numbered in this user namespace."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("Uid:"):
             return {int(number) for number in line.split()[1:]}

@@ -1,4 +1,4 @@
-"""What a network namespace has routes to, so that a new device does not take the way to a network that is there."""
+"""Lists the networks reachable by routes, so that a new device does not take over the way to an existing network."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _RTA_DST = 1
 _LEAST_PREFIX = 9
-"""Shorter ones (default, the two halves of everything, 10.0.0.0/8) say where the rest goes, not who is there."""
+"""Shorter prefixes (default, its two halves, 10.0.0.0/8) are catch-all routes, not specific networks."""
 
 
 def networks() -> list[IPv4Network]:
-    """The IPv4 networks that any routing table leads to, those of our own addresses too (rtnetlink(7), RTM_GETROUTE).
+    """The IPv4 networks in any routing table, including those of own addresses (rtnetlink(7), RTM_GETROUTE).
 
-    Of the calling thread's network namespace; default routes and the like are left out.
+    For the calling thread's network namespace; default routes and the like are ignored.
 
     Raises:
-        OSError: the kernel refused.
+        OSError: refused by the kernel.
     """
     header = struct.pack("=IHHII", 28, _RTM_GETROUTE, _NLM_F_REQUEST_DUMP, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
@@ -41,7 +41,7 @@ def networks() -> list[IPv4Network]:
 
 
 def network_in_use(network: str) -> bool:
-    """Whether a route leads to a part of this network (`10.99.1.0/24`), or to one that it is a part of."""
+    """Whether a route overlaps with this network (`10.99.1.0/24`)."""
     wanted = IPv4Network(network, strict=False)
     return any(wanted.overlaps(there) for there in networks())
 

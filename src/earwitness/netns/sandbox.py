@@ -1,22 +1,22 @@
-"""Owned namespaces: a command run where everything that it starts dies with it.
+"""Sandboxes: run a command such that everything it starts dies with it.
 
-`run_inside` builds this chain; a SIGKILL anywhere in it ends all that is to its right:
+`run_inside` builds this chain; a SIGKILL anywhere in it ends everything to its right:
 
     outer command ──> guard ──> init (pid 1) ──> the command itself ──> tor, emulator, captures, phones ...
      waits, passes     death     death signal     a network namespace of its own; hosts are others
      signals on        signal    reaps; its end is the end of every process in its pid namespace
 
-New are the pid, mount, network and host-name namespaces (and a user namespace, when not root). The mount
-namespace has a fresh /proc and a private tmpfs on /run, in which the old directories stay visible except `netns`
-and `earwitness`; the rest of the file system is the user's, so results are written as usual. Named network
-namespaces, TUN devices, mounts and `STATE_DIR` exist only inside, and go with it.
+New are the pid, mount, network and host-name namespaces (and a user namespace, if not root). The mount namespace has a
+fresh /proc and a private tmpfs on /run, in which the old directories except `netns` and `earwitness` stay visible; the
+rest of the file system is the user's, so results are written as usual. Named network namespaces, TUN devices, mounts
+and `STATE_DIR` exist only inside, and disappear with the sandbox.
 
-A command runs itself inside by beginning with
+A command runs itself inside by starting with
 
     if not in_sandbox():
         raise SystemExit(rerun_inside())
 
-The way back to the network that the command was started in is `earwitness.netns.egress_service`.
+For access to the network in which the command was started, see `earwitness.netns.egress_service`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from earwitness.netns.supervise import child_main, die_with, execute, run_superv
 STATE_DIR = Path("/run/earwitness")
 """Private to the sandbox: sockets, tor's data, the emulator's log."""
 HOME_NETNS = STATE_DIR / "home.netns"
-"""The network namespace of the command inside, for those who join."""
+"""The network namespace of the command inside, for commands that join."""
 
 _MARKER = STATE_DIR / "sandbox"
 _NOT_TAKEN_OVER = {"netns", "earwitness"}
@@ -45,7 +45,7 @@ _CAP_SYS_ADMIN = 21
 
 
 def in_sandbox() -> bool:
-    """Whether this process runs inside (the marker names the pid namespace: a stray file does not count)."""
+    """Whether this process runs in a sandbox (the marker names the pid namespace, so a stray file does not count)."""
     try:
         return _MARKER.read_text() == _pid_namespace()
     except OSError:
@@ -53,7 +53,7 @@ def in_sandbox() -> bool:
 
 
 def private_place() -> Path | None:
-    """Where short-lived secrets go: in a sandbox, memory that goes with it, however it ends; None: the usual place."""
+    """Folder for short-lived secrets: in a sandbox, memory that disappears with it; None: the usual place."""
     return STATE_DIR if in_sandbox() else None
 
 
@@ -62,51 +62,51 @@ def _pid_namespace() -> str:
 
 
 def rerun_inside() -> int:
-    """Run this very command line again, inside a sandbox of its own; returns its exit code."""
+    """Run this command line again in a sandbox of its own; returns its exit code."""
     return run_inside([sys.executable, *sys.orig_argv[1:]])
 
 
 def run_inside(argv: Sequence[str], *, on_started: Callable[[int], None] | None = None) -> int:
-    """Run a command inside new namespaces and wait for its end.
+    """Run a command in new namespaces and wait for its end.
 
-    Standard streams, environment and working directory are inherited; SIGINT, SIGTERM and the like, sent to this
-    process, are passed on. To be called from the main thread.
+    Standard streams, environment and working directory are inherited; SIGINT, SIGTERM and similar signals to this
+    process are passed on. Must be called from the main thread.
 
     Args:
         argv: the command and its arguments.
-        on_started: told the process id of the sandbox's init, as seen from here, before the command runs.
+        on_started: called with the process id of the sandbox's init, as seen from here, before the command runs.
 
     Returns:
-        The command's exit code; 128 + n when signal n ended it.
+        The command's exit code; 128 + n if signal n ended it.
 
     Raises:
-        EarwitnessError: this machine does not permit it; says what is missing and what mends it.
+        EarwitnessError: this machine does not permit it; the error names what is missing and the remedy.
     """
     check_permitted()
     return run_supervised(_enter_new_namespaces, argv, on_started)
 
 
 def check_permitted() -> None:
-    """What can be told without trying: the TUN device.
+    """Check what can be checked without trying: the TUN device.
 
     Raises:
-        EarwitnessError: it is absent or not ours to open.
+        EarwitnessError: it is missing, or this user may not open it.
     """
     tried = ("opening", tun.TUN_CLONE_DEVICE)
     try:
         os.close(os.open(tun.TUN_CLONE_DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except PermissionError as error:
         mend = (
-            f"run `sudo chmod 0666 {tun.TUN_CLONE_DEVICE}` (safe: a device needs a capability of its own), or as root"
+            f"run `sudo chmod 0666 {tun.TUN_CLONE_DEVICE}` (safe: creating a device needs a capability too), or as root"
         )
-        raise EarwitnessError(*tried, "this user may not", mend) from error
+        raise EarwitnessError(*tried, "this user has no permission", mend) from error
     except OSError as error:
         mend = "run `sudo modprobe tun`; in a container, start it with `--device /dev/net/tun`"
         raise EarwitnessError(*tried, error.strerror, mend) from error
 
 
 def _enter_new_namespaces(argv: Sequence[str], report: int) -> NoReturn:
-    """The guard: makes the namespaces, forks init into them, and waits."""
+    """The guard: creates the namespaces, forks init into them, and waits."""
     directory = Path.cwd()
     flags = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS
     if _may_make_namespaces():
@@ -140,12 +140,12 @@ def _become_root_of_user_namespace(flags: int) -> None:
         syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
     except OSError as error:
         raise _user_namespace_refused(error) from error
-    die_with(parent)  # the kernel may have cleared it with the change of credentials
+    die_with(parent)  # the kernel may have cleared it when credentials changed
     os.close(parent)
 
 
 def _user_namespace_refused(error: OSError) -> EarwitnessError:
-    """Why an unprivileged user namespace is off here, and the command that mends it."""
+    """Why unprivileged user namespaces are disabled here, and the command that enables them."""
     tried, on = "making", "a user namespace (this is not root)"
     for name, bad, good in (
         ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),  # Ubuntu 23.10 and later
@@ -162,7 +162,7 @@ def _user_namespace_refused(error: OSError) -> EarwitnessError:
 
 
 def _init(argv: Sequence[str], report: int, guard: int, directory: Path) -> NoReturn:
-    """Process 1 of the sandbox: mounts, then starts the command, reaps, and ends everything with its own end."""
+    """Process 1 of the sandbox: mounts, starts the command, reaps processes; its end ends everything."""
     die_with(guard)
     os.close(guard)
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_SLAVE)
@@ -181,20 +181,20 @@ def _init(argv: Sequence[str], report: int, guard: int, directory: Path) -> NoRe
 
 
 def _private_run() -> None:
-    """A tmpfs of our own on /run, with the old directories bound into it."""
+    """Mount a private tmpfs on /run and bind the old directories into it."""
     old = os.open("/run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     names = [entry.name for entry in Path("/run").iterdir() if entry.is_dir() and not entry.is_symlink()]
     syscalls.mount("tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     for name in set(names) - _NOT_TAKEN_OVER:
         target = Path("/run") / name
         target.mkdir()
-        with contextlib.suppress(OSError):  # one that cannot be bound stays empty, which hinders nobody else
+        with contextlib.suppress(OSError):  # a directory that cannot be bound stays empty
             syscalls.mount(f"/proc/self/fd/{old}/{name}", str(target), flags=syscalls.MS_BIND | syscalls.MS_REC)
     os.close(old)
 
 
 def _run(argv: Sequence[str], directory: Path) -> NoReturn:
-    """The last step before the command: a network namespace of its own, and the directory it was started in."""
+    """The last step before the command: its own network namespace, and the original working directory."""
     syscalls.unshare(syscalls.CLONE_NEWNET)
     tun.bring_up("lo")
     HOME_NETNS.touch()

@@ -1,10 +1,10 @@
-"""A folder for short-lived files that goes with the process that made it, however that ends.
+"""A folder for short-lived files that is removed with the process that created it, however it ends.
 
-A sandbox's own folder goes with the sandbox. Outside of one nothing of the kernel removes files, so each folder has a
-remover: a shell that holds the read end of a pipe whose other end this process alone has. The pipe ends with its
-holder, also by SIGKILL, and the remover then removes that folder and no other. It is started before the folder is
-made, and it makes the end in the ordinary case, too, so that what is there for a kill is tried with every use.
-A machine that is switched off leaves the folder to whoever clears its temporary directory.
+A sandbox's own folder disappears with the sandbox. Elsewhere the kernel removes no files, so each folder has a remover:
+a shell that holds the read end of a pipe whose write end only this process has. The pipe closes with its holder, even
+after SIGKILL, and the remover then deletes that folder and no other. The remover is started before the folder is
+created, and also does the removal in the ordinary case, so the mechanism is exercised on every use. If the machine is
+switched off, the folder stays until the temporary directory is cleared.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ trap '' HUP INT QUIT TERM
 if read -r _; then exec rm -rf -- "$1"; fi
 for pause in 0 0.2 1; do sleep "$pause"; rm -rf -- "$1"; done
 """
-"""A line: the owner is done. None: it died, and processes of its own, which die a moment later, may still write."""
+"""A line means the owner is done. End of file means it died; its own processes, which die a moment later, may still
+write."""
 
 
 @contextmanager
 def scratch_folder(prefix: str, within: Path | None = None) -> Iterator[Path]:
-    """A new folder, 0700, below `within` (None: the sandbox's own memory, else the system's temporary directory).
+    """A new folder, 0700, below `within` (None: the sandbox's own memory, otherwise the system's temporary directory).
 
-    It is gone on leaving; what cannot be removed stays without a word. Raises `OSError` where it cannot be made.
+    It is removed at the end; failures to remove it are ignored. Raises `OSError` if it cannot be created.
     """
     folder = (within or private_place() or Path(tempfile.gettempdir())).absolute() / f"{prefix}{secrets.token_hex(6)}"
     remover = subprocess.Popen(
@@ -46,7 +47,7 @@ def scratch_folder(prefix: str, within: Path | None = None) -> Iterator[Path]:
     try:
         folder.mkdir(mode=0o700)
     except OSError:
-        remover.kill()  # what is there under that name is not ours
+        remover.kill()  # an existing folder of that name is not ours
         remover.communicate()
         raise
     try:

@@ -26,7 +26,7 @@ _REPLIES = {
 
 
 class SocksRefused(Exception):
-    """The proxy answered, and did not open the stream. `code` is its reply."""
+    """The proxy answered but did not open the stream. `code` is its reply."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -34,16 +34,16 @@ class SocksRefused(Exception):
 
 
 async def connect_through(connection: socket.socket, target: tuple[str, int], username: str, password: str) -> None:
-    """Open a stream to `target` over a connection to the proxy that stands already (non-blocking).
+    """Open a stream to `target` over an existing, non-blocking connection to the proxy.
 
     A literal IPv4 address is sent as an address, anything else as a name. Raises `SocksRefused`, or
-    `ConnectionError` when the proxy hangs up.
+    `ConnectionError` if the proxy closes the connection.
     """
     loop = asyncio.get_running_loop()
     user, secret = username.encode(), password.encode()
     await loop.sock_sendall(connection, b"\x05\x01\x02")
     if await _exactly(connection, 2) != b"\x05\x02":
-        raise ConnectionError("the SOCKS proxy takes no user names, so streams cannot be told apart")
+        raise ConnectionError("the SOCKS proxy does not accept user names, so streams cannot be isolated")
     await loop.sock_sendall(connection, bytes([1, len(user)]) + user + bytes([len(secret)]) + secret)
     if (await _exactly(connection, 2))[1] != 0:
         raise ConnectionError("the SOCKS proxy refused the user name")
@@ -62,12 +62,12 @@ async def connect_through(connection: socket.socket, target: tuple[str, int], us
 
 
 async def _exactly(connection: socket.socket, count: int) -> bytes:
-    """`count` bytes; not one more is taken, as what follows is the stream's."""
+    """Read exactly `count` bytes; what follows belongs to the stream."""
     loop = asyncio.get_running_loop()
     got = b""
     while len(got) < count:
         piece = await loop.sock_recv(connection, count - len(got))
         if not piece:
-            raise ConnectionError("the SOCKS proxy hung up")
+            raise ConnectionError("the SOCKS proxy closed the connection")
         got += piece
     return got

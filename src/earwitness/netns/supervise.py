@@ -1,4 +1,4 @@
-"""A chain of processes that stands and falls together: each passes signals on and dies with the one before it."""
+"""A chain of supervised processes: each passes signals on and dies with the one before it."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _MINDED = {*_FORWARDED, signal.SIGCHLD}
 _LOOK_EVERY_S = 0.5
 
 Enter = Callable[[Sequence[str], int], NoReturn]
-"""Enters namespaces and runs the command; never returns. Raises `EarwitnessError` or `OSError`. The integer is
-the report pipe: `tell` the outer process {"init": pid} there; closing it (by execution) says that the command runs."""
+"""Enters namespaces and runs the command; never returns. Raises `EarwitnessError` or `OSError`. The integer is the
+report pipe: `tell` the outer process {"init": pid} there; closing it (by exec) means that the command is running."""
 
 
 def run_supervised(enter: Enter, argv: Sequence[str], on_started: Callable[[int], None] | None = None) -> int:
-    """Fork the guard, let it `enter` and run `argv`; wait for the end, passing signals on.
+    """Fork the guard, which calls `enter` to run `argv`; wait for the end, passing signals on.
 
     Returns:
-        The command's exit code; 128 + n when signal n ended it.
+        The command's exit code; 128 + n if signal n ended it.
 
     Raises:
         EarwitnessError: what `enter` raised.
     """
     if threading.current_thread() is not threading.main_thread():
-        # The death signal is tied to the forking thread: any other could end before the command.
+        # The death signal is tied to the forking thread; another thread could end before the command.
         raise EarwitnessError("starting", argv[0], "not called from the main thread", "call it from there")
     sys.stdout.flush()
     sys.stderr.flush()
@@ -48,19 +48,19 @@ def run_supervised(enter: Enter, argv: Sequence[str], on_started: Callable[[int]
             child_main(report_in, lambda: enter(argv, report_in))
         os.close(report_in)
         with os.fdopen(report, encoding="utf-8") as lines:
-            told = {key: value for line in lines for key, value in json.loads(line).items()}
-        if "error" in told:
+            reported = {key: value for line in lines for key, value in json.loads(line).items()}
+        if "error" in reported:
             wait_for(guard)
-            raise EarwitnessError(*told["error"])
+            raise EarwitnessError(*reported["error"])
         if on_started is not None:
-            on_started(told["init"])
+            on_started(reported["init"])
         return wait_for(guard)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former_mask)
 
 
 def fork_owned() -> int:
-    """`os.fork`, but the child is killed when the calling thread ends, even if that happens right now."""
+    """`os.fork`, but the child is killed when the calling thread ends, even if that happens immediately."""
     alive = os.pidfd_open(os.getpid())
     child = os.fork()
     if child == 0:
@@ -70,15 +70,15 @@ def fork_owned() -> int:
 
 
 def die_with(parent_descriptor: int) -> None:
-    """In a child: be killed with the parent, whose pidfd this is. To be repeated when credentials changed."""
+    """In a child: die with the parent, given its pidfd. Call again after a change of credentials."""
     syscalls.die_with_parent(signal.SIGKILL)
-    # Across a pid namespace getppid() is 0, so whether the parent had gone before is asked of its pidfd.
+    # Across a pid namespace getppid() is 0, so whether the parent is already gone is checked with its pidfd.
     if select.select([parent_descriptor], [], [], 0)[0]:
         os._exit(1)
 
 
 def child_main(report: int, body: Callable[[], object]) -> NoReturn:
-    """A forked child's whole life: it never returns into its parent's code, and reports why it failed."""
+    """Run a forked child's body: never returns into the parent's code, and reports a failure."""
     try:
         body()
     except EarwitnessError as error:
@@ -94,19 +94,19 @@ def child_main(report: int, body: Callable[[], object]) -> NoReturn:
 
 
 def write_message(report: int, message: dict[str, object]) -> None:
-    """One JSON line to the outer process."""
+    """Send one JSON line to the outer process."""
     os.write(report, json.dumps(message).encode() + b"\n")
 
 
 def wait_for(child: int) -> int:
-    """Reap until `child` ends and return its exit code; pass on to it the signals that somebody sent us.
+    """Reap until `child` ends and return its exit code; pass signals sent to this process on to it.
 
-    Those from the terminal (SI_KERNEL) have reached the whole process group already and are not repeated.
-    The minded signals must be blocked.
+    Signals from the terminal (SI_KERNEL) have already reached the whole process group and are not repeated.
+    The handled signals must be blocked.
     """
     everyone = os.getpid() == 1
     while True:
-        # Looked at now and then in any case: another thread of the caller's may have been given the signal.
+        # Poll as well: another thread of the caller may have received the signal.
         received = signal.sigtimedwait(_MINDED, _LOOK_EVERY_S)
         if received is not None and received.si_signo != signal.SIGCHLD:
             if received.si_code <= 0:
@@ -123,7 +123,7 @@ def wait_for(child: int) -> int:
 
 
 def execute(argv: Sequence[str]) -> NoReturn:
-    """Become the command, with signals as usual.
+    """Replace this process by the command, with default signal handling.
 
     Raises:
         EarwitnessError: it cannot be executed.

@@ -1,4 +1,4 @@
-"""The Linux system calls that Python 3.11 has no function for (namespaces, mounts, prctl), through libc."""
+"""Linux system calls missing in Python 3.11 (namespaces, mounts, prctl), through libc."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def unshare(flags: int) -> None:
     """Move the calling thread into new namespaces (unshare(2)); `CLONE_NEWPID` takes effect for its children.
 
     Raises:
-        OSError: the kernel refused.
+        OSError: refused by the kernel.
     """
     _checked(_libc.unshare(flags), "unshare")
 
@@ -51,7 +51,7 @@ def setns(descriptor: int, kind: int) -> None:
     """Move the calling thread into the namespace that `descriptor` refers to (setns(2)).
 
     Raises:
-        OSError: the kernel refused.
+        OSError: refused by the kernel.
     """
     _checked(_libc.setns(descriptor, kind), "setns")
 
@@ -60,17 +60,17 @@ def mount(source: str, target: str, filesystem: str = "", flags: int = 0, data: 
     """Mount `source` on `target` (mount(2)).
 
     Raises:
-        OSError: the kernel refused.
+        OSError: refused by the kernel.
     """
     arguments = [os.fsencode(text) if text else None for text in (source, target, filesystem)]
     _checked(_libc.mount(*arguments, flags, os.fsencode(data) if data else None), f"mount {target}")
 
 
 def unmount(target: str) -> None:
-    """Detach what is mounted on `target` now, even while it is in use (umount2(2), MNT_DETACH).
+    """Detach whatever is mounted on `target`, even while in use (umount2(2), MNT_DETACH).
 
     Raises:
-        OSError: the kernel refused.
+        OSError: refused by the kernel.
     """
     _checked(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"unmount {target}")
 
@@ -78,22 +78,22 @@ def unmount(target: str) -> None:
 def die_with_parent(signal_number: int) -> None:
     """Send this process `signal_number` when the *thread* that forked it ends (prctl(2), PR_SET_PDEATHSIG).
 
-    The parent may be gone before this runs: the caller checks afterwards that it is still there.
+    The parent may be gone before this runs: the caller must check afterwards that it still exists.
     """
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl PR_SET_PDEATHSIG")
 
 
 def set_timer_slack_ns(slack_ns: int) -> None:
-    """How late the kernel may make this thread's timers, to wake several at once; 50,000 ns if never set."""
+    """Set how late the kernel may fire this thread's timers to coalesce wake-ups; the default is 50,000 ns."""
     _checked(_libc.prctl(_PR_SET_TIMERSLACK, slack_ns, 0, 0, 0), "prctl PR_SET_TIMERSLACK")
 
 
 def lock_memory() -> None:
-    """Keep the pages that this process has now in memory (mlockall(2)).
+    """Lock this process's current pages in memory (mlockall(2)).
 
-    Not those to come: beyond an unprivileged user's limit, having them would fail.
+    Future pages are not locked: beyond an unprivileged user's limit, allocations would fail.
 
     Raises:
-        OSError: beyond the locked-memory limit, without the capability.
+        OSError: over the locked-memory limit without the capability.
     """
     _checked(_libc.mlockall(_MCL_CURRENT), "mlockall")

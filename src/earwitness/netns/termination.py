@@ -1,8 +1,9 @@
-"""The word to end, as signals: SIGINT (Ctrl-C), SIGTERM (service managers, timeout(1)), SIGHUP (the terminal is gone).
+"""Requests to terminate, as signals: SIGINT (Ctrl-C), SIGTERM (service managers, timeout(1)), SIGHUP (terminal closed).
 
-All three are meant the same: end in order, keep what was measured; said again: now. One SIGTERM or SIGHUP often comes
-several times, to each process of a group and from the outer command besides (`earwitness.netns.supervise`): what
-follows the first within a second is the same word. One that the starter had ignored (nohup(1)) stays ignored.
+All three mean the same: shut down in order and keep what was measured; a second request means: now. A single SIGTERM or
+SIGHUP often arrives several times, at each process of a group and also from the outer command
+(`earwitness.netns.supervise`), so repetitions within a second count as one request. A signal that was ignored at the
+start (nohup(1)) stays ignored.
 """
 
 from __future__ import annotations
@@ -17,40 +18,40 @@ from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ONE_WORD_S = 1.0
+_SAME_REQUEST_S = 1.0
 
 
-class _Heard:
-    """What this process was told; it has one user."""
+class _Requests:
+    """The termination requests to this process; global state."""
 
     number = 0
     """The first signal; 0: none."""
-    at_s = -_ONE_WORD_S
-    """When the last SIGTERM or SIGHUP came that was a word of its own; CLOCK_MONOTONIC."""
+    at_s = -_SAME_REQUEST_S
+    """When the last SIGTERM or SIGHUP that counted as a new request arrived; CLOCK_MONOTONIC."""
     instead: Callable[[], None] | None = None
-    """What an event loop does about it; None: KeyboardInterrupt."""
+    """What an event loop does on a request; None: KeyboardInterrupt."""
 
 
-def obey() -> None:
-    """Have SIGTERM and SIGHUP end this process as Ctrl-C does: by KeyboardInterrupt, or as `run` says."""
+def handle_termination_signals() -> None:
+    """Make SIGTERM and SIGHUP end this process like Ctrl-C: by KeyboardInterrupt, or as in `run`."""
     for number in _SIGNALS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end_in_order)
 
 
 def exit_code() -> int:
-    """Of a command that was told to end: 128 and the number of the signal that said so first."""
-    return 128 + (_Heard.number or signal.SIGINT)
+    """Exit code of a command that was asked to terminate: 128 plus the number of the first signal."""
+    return 128 + (_Requests.number or signal.SIGINT)
 
 
 def run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """`asyncio.run`, where SIGTERM and SIGHUP, too, cancel the work once, and the second time end it now.
+    """`asyncio.run`, but SIGTERM and SIGHUP also cancel the work on the first request and end it on the second.
 
     Raises:
-        KeyboardInterrupt: it was told to end.
+        KeyboardInterrupt: it was asked to terminate.
     """
     this: asyncio.Task[_Result] | None = None
-    words = 0
+    requests = 0
 
     async def named() -> _Result:
         nonlocal this
@@ -58,38 +59,38 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
         return await work
 
     def cancel() -> None:
-        nonlocal words
-        words += 1
-        if this is None or this.done() or words > 1:
+        nonlocal requests
+        requests += 1
+        if this is None or this.done() or requests > 1:
             raise KeyboardInterrupt
         this.cancel()
-        this.get_loop().call_soon_threadsafe(lambda: None)  # it may wait for something else
+        this.get_loop().call_soon_threadsafe(lambda: None)  # wake the loop, which may be waiting for something else
 
-    _Heard.instead = cancel
+    _Requests.instead = cancel
     try:
         return asyncio.run(named())
     except asyncio.CancelledError:
-        if words:
+        if requests:
             raise KeyboardInterrupt from None
         raise
     finally:
-        _Heard.instead = None
+        _Requests.instead = None
 
 
 @contextmanager
-def on_word_to_end(ask: Callable[[], object]) -> Iterator[None]:
-    """While it runs, each word to end is told to this function of the running event loop, and does nothing else."""
+def on_termination_request(ask: Callable[[], object]) -> Iterator[None]:
+    """Within the block, each termination request only calls `ask` in the running event loop."""
     loop = asyncio.get_running_loop()
 
-    def hear(number: int) -> None:
-        if _a_word(number):
+    def receive(number: int) -> None:
+        if _is_new_request(number):
             ask()
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     if before[signal.SIGHUP] is signal.SIG_IGN:
         del before[signal.SIGHUP]
     for number in before:
-        loop.add_signal_handler(number, hear, number)
+        loop.add_signal_handler(number, receive, number)
     try:
         yield
     finally:
@@ -99,19 +100,19 @@ def on_word_to_end(ask: Callable[[], object]) -> Iterator[None]:
 
 
 def _end_in_order(number: int, _frame: FrameType | None) -> None:
-    if _a_word(number):
-        if _Heard.instead is None:
+    if _is_new_request(number):
+        if _Requests.instead is None:
             raise KeyboardInterrupt
-        _Heard.instead()
+        _Requests.instead()
 
 
-def _a_word(number: int) -> bool:
-    """Whether this signal says something new."""
-    _Heard.number = _Heard.number or number
+def _is_new_request(number: int) -> bool:
+    """Whether this signal is a new request rather than a repetition."""
+    _Requests.number = _Requests.number or number
     if number == signal.SIGINT:
         return True
     now_s = time.monotonic()
-    if now_s - _Heard.at_s < _ONE_WORD_S:
+    if now_s - _Requests.at_s < _SAME_REQUEST_S:
         return False
-    _Heard.at_s = now_s
+    _Requests.at_s = now_s
     return True

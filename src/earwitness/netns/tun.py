@@ -1,4 +1,4 @@
-"""Network devices by ioctl: a TUN device, its address, a link brought up (linux/if_tun.h, netdevice(7))."""
+"""Network devices by ioctl: create a TUN device, set its address, bring a link up (linux/if_tun.h, netdevice(7))."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_tun(name: str) -> int:
     """Create the TUN device `name` in the calling thread's network namespace.
 
     Returns:
-        Its descriptor, non-blocking: each read is one whole IP packet. The device goes when the last copy closes.
+        Its non-blocking descriptor: each read returns one complete IP packet. Closing the last copy removes the device.
 
     Raises:
         OSError: no permission, or the name is taken.
@@ -50,7 +50,7 @@ def bring_up(name: str) -> None:
 
 
 def configure(name: str, address: str, netmask: str, *, mtu: int, queue_packets: int) -> None:
-    """Give the device `name` an IPv4 address and bring it up; the kernel adds the route to its subnet."""
+    """Set the IPv4 address of device `name` and bring it up; the kernel adds the route to its subnet."""
     with _control_socket() as control:
         fcntl.ioctl(control, _SIOCSIFMTU, _integer_request(name, mtu))
         fcntl.ioctl(control, _SIOCSIFADDR, _address_request(name, address))
@@ -60,7 +60,8 @@ def configure(name: str, address: str, netmask: str, *, mtu: int, queue_packets:
 
 
 def _set_queue(name: str, packets: int) -> None:
-    """By rtnetlink (rtnetlink(7)), because the ioctl wants a privilege over the whole machine."""
+    """Set the queue length with rtnetlink (rtnetlink(7)), because the ioctl needs a privilege over the whole
+    machine."""
     attribute = struct.pack("=HHI", 8, _IFLA_TXQLEN, packets)
     link = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, socket.if_nametoindex(name), 0, 0)
     header = struct.pack("=IHHII", 16 + len(link) + len(attribute), _RTM_NEWLINK, _NLM_F_REQUEST_ACK, 1, 0)

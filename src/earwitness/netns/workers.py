@@ -1,6 +1,6 @@
-"""Pools of worker processes that leave Ctrl-C to the one that started them, and end with it, however it ends.
+"""Pools of worker processes that ignore Ctrl-C, which is for their owner, and end with it, however it ends.
 
-Python's own workers wait for ever for a next task from an owner that was killed.
+Python's own workers would wait for ever for a task from an owner that was killed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from queue import SimpleQueue
 from typing import Any
 
 from earwitness.netns import syscalls
-from earwitness.netns.priority import stand_back
+from earwitness.netns.priority import lower_priority
 
 
 @contextmanager
 def pool(workers: int) -> Iterator[Executor | None]:
-    """So many processes; None for one, since then there is nothing to share out."""
+    """A pool of this many processes; None for one, since a single process needs no pool."""
     if workers == 1:
         yield None
         return
@@ -29,19 +29,19 @@ def pool(workers: int) -> Iterator[Executor | None]:
 
 
 class WorkerDied(BrokenExecutor):
-    """The process that worked on one task died (out of memory, or killed); the others go on."""
+    """The process working on one task died (out of memory, or killed); the others continue."""
 
 
 class Workers(Executor):
-    """So many processes, each in a pool of its own: where one dies, its task alone fails, with `WorkerDied`.
+    """This many processes, each in its own pool: if one dies, only its task fails, with `WorkerDied`.
 
-    In a pool of several, Python gives up every task that waits, and nobody knows which one was deadly.
+    In a shared pool, Python would abandon every waiting task, and the deadly one would be unknown.
     """
 
     def __init__(self, count: int) -> None:
         self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
         pools = [_one() for _ in range(count)]
-        # Begun here and now: the kernel ends a worker with the thread that began it.
+        # Start the processes here: the kernel ends a worker with the thread that started it.
         for beginning in [pool.submit(int) for pool in pools]:
             beginning.result()
         for one in pools:
@@ -49,11 +49,11 @@ class Workers(Executor):
         self._threads = ThreadPoolExecutor(count)
 
     def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        """As of every executor."""
+        """See `Executor.submit`."""
         return self._threads.submit(self._run, work, given, named)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As of every executor; the processes end."""
+        """See `Executor.shutdown`; ends the processes."""
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
         while not self._free.empty():
             self._free.get().shutdown(wait)
@@ -76,15 +76,15 @@ def _one() -> ProcessPoolExecutor:
 
 @contextmanager
 def scoring_pool(count: int = 1) -> Iterator[Executor]:
-    """Processes that hear and score; calls on the air must not notice them."""
+    """Processes that hear and score at low priority, so that they do not disturb ongoing calls."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_low, initargs=(os.getpid(),)) as executor:
         yield executor
 
 
 def _begin(owner: int) -> None:
-    """`owner`: the process that the pool is of. It submits from its main thread, with which a worker then ends."""
-    os.setpgid(0, 0)  # signals to the owner's group are for the owner, which may want to end a last call in order
+    """`owner`: the pool's process. It must submit from its main thread, because a worker ends with that thread."""
+    os.setpgid(0, 0)  # signals to the owner's group are for the owner, which may need its workers to finish a last call
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     syscalls.die_with_parent(signal.SIGKILL)
     if os.getppid() != owner:
@@ -93,4 +93,4 @@ def _begin(owner: int) -> None:
 
 def _begin_low(owner: int) -> None:
     _begin(owner)
-    stand_back()
+    lower_priority()

@@ -26,18 +26,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from earwitness.errors import EarwitnessError
-from earwitness.netns.accepting import Unproven, connections
+from earwitness.netns.accepting import UnverifiedPeers, connections
 from earwitness.netns.egress import network_socket
 from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
-from earwitness.path.datagram import (
-    LONGEST_PAYLOAD,
-    Datagram,
-    NotUdp,
-    address_bytes,
-    build_datagram,
-    parse_datagram,
-)
+from earwitness.path.datagram import LONGEST_PAYLOAD, Datagram, NotUdp, address_bytes, build_datagram, parse_datagram
 from earwitness.path.framed_stream import Counters, StreamLink, tune
 from earwitness.path.framing import frame
 from earwitness.path.in_band import NO_PORTS, InBand
@@ -90,7 +83,7 @@ class Forwarder:
         self._counters = {name: Counters() for name in config.flows}
         self._ignored: dict[str, int] = {}
         self._strangers = 0
-        self._unproven = Unproven()
+        self._unproven = UnverifiedPeers()
         self._identification = 0
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()

@@ -15,8 +15,9 @@ from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.child import Child, ChildGone, JsonChild
 from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
-from earwitness.path.facts import FlowCounts, ForwarderCounts
+from earwitness.path.facts import FlowCounts, ForwarderCounts, StreamFacts
 from earwitness.path.forwarder import OTHER, ForwarderConfig
+from earwitness.path.probe import RoundTrips, Throughput, summarise_round_trips
 
 START_TIMEOUT_S = 15.0
 _STOP_TIMEOUT_S = 2.0
@@ -42,17 +43,18 @@ class ForwarderProcess:
         self.pid = child.pid
         self.flow_names = tuple(flow_names)
         self.listening: tuple[str, int] | None = None
-        self.opened: dict[str, dict[str, Any]] = {}
-        """Flows whose stream stands, with what the forwarder said of it (times in ms)."""
-        self.source_ports: dict[str, int] = {}
+        self.opened: dict[str, StreamFacts] = {}
+        """Flows whose stream stands."""
         self.refused: dict[str, dict[str, Any]] = {}
         """Flows whose stream was refused, with the reason."""
         self.closed: dict[str, str] = {}
         """Flows whose stream closed later, with the reason."""
         self.statistics = ForwarderCounts()
         """The newest counts."""
-        self.measured: dict[str, dict[str, Any]] = {}
-        """The newest result of each kind of probe that this end told: `pinged`, `carried`."""
+        self.round_trips: RoundTrips | None = None
+        """The newest result of the command `ping`."""
+        self.carried: Throughput | None = None
+        """What arrived here of the newest transfer."""
         self.problem: str | None = None
         """Why the forwarder carries nothing any more, or None while it does."""
         self._child = child
@@ -81,6 +83,10 @@ class ForwarderProcess:
     def command(self, name: str, **values: Any) -> None:
         """Send a command."""
         self._tell({"command": name, **values})
+
+    def forget_measured(self) -> None:
+        """Before another probe."""
+        self.round_trips, self.carried = None, None
 
     def kill(self) -> None:
         """End it as a crash would, where it runs on this machine."""
@@ -130,10 +136,8 @@ class ForwarderProcess:
             self.listening, self._ready = (said["address"], said["port"]), True
         elif event == "ready":
             self._ready = True
-        elif event == "connecting":
-            self.source_ports[flow] = said["source_port"]
         elif event in ("open", "accepted"):
-            self.opened[flow] = said
+            self.opened[flow] = StreamFacts(connect_ms=said.get("connect_ms"), greeting_ms=said.get("greeting_ms"))
         elif event == "refused":
             self.refused[flow] = said
         elif event == "closed":
@@ -144,8 +148,10 @@ class ForwarderProcess:
                 ignored=said["ignored"],
                 strangers=said["strangers"],
             )
-        elif event in ("pinged", "carried"):
-            self.measured[event] = said
+        elif event == "pinged":
+            self.round_trips = summarise_round_trips(said["sent"], said["times_ms"])
+        elif event == "carried":
+            self.carried = Throughput(said["bytes"], said["seconds"])
         elif event == "failed":
             self.problem = f"the forwarder on {self.host.name}: {said['reason']}"
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from earwitness.netns.host import Host
 from earwitness.path.base import PhonePorts
@@ -33,10 +32,6 @@ class OpenTorPath(OpenStreamsPath):
     async def _told_more(self) -> None:
         if self.ends is not None and self.word is not None and self.ends.problem is None:
             await self.word.given()
-
-    def counters(self) -> dict[str, Any]:
-        """Datagrams sent, received and dropped by each forwarder, by flow: at most a second old."""
-        return self.ends.counters() if self.ends else {}
 
 
 class TorPath:

@@ -16,7 +16,7 @@ from earwitness.path.callee_host import CalleeHost
 from earwitness.path.facts import ForwarderCounts, PathFacts, StreamFacts
 from earwitness.path.forwarder import OTHER, ForwarderConfig
 from earwitness.path.forwarder_process import ForwarderProcess, flow_ports, start_forwarder
-from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput, summarise_round_trips
+from earwitness.path.probe import ANSWER_TIMEOUT_S, INTERVAL_S, LIMIT_S, RoundTrips, Throughput
 from earwitness.path.tun import TunPair, device_pair
 from earwitness.tor.gather_or_cancel import gather_or_cancel
 
@@ -82,10 +82,7 @@ class TunnelEnds:
         for flow, said in self.caller.refused.items():
             raise StreamsRefused(flow, said)
         await self.callee.until(lambda: wanted <= self.callee.opened.keys(), timeout_s, "taking the streams at")
-        return {
-            flow: StreamFacts(connect_ms=said["connect_ms"], greeting_ms=said["greeting_ms"])
-            for flow, said in self.caller.opened.items()
-        }
+        return dict(self.caller.opened)
 
     @property
     def processes(self) -> dict[str, int]:
@@ -109,22 +106,23 @@ class TunnelEnds:
 
     async def round_trips(self, count: int) -> RoundTrips:
         """Probes from the caller's end to the callee's and back. Raises `CallFailure` when a forwarder died."""
-        self.caller.measured.pop("pinged", None)
-        self.caller.command("ping", count=count)
+        caller = self.caller
+        caller.forget_measured()
+        caller.command("ping", count=count)
         timeout_s = count * INTERVAL_S + ANSWER_TIMEOUT_S + _PATIENCE_S
-        await self.caller.until(lambda: "pinged" in self.caller.measured, timeout_s, "probing the path from")
-        said = self.caller.measured["pinged"]
-        return summarise_round_trips(said["sent"], said["times_ms"])
+        await caller.until(lambda: caller.round_trips is not None, timeout_s, "probing the path from")
+        assert caller.round_trips is not None
+        return caller.round_trips
 
     async def throughput(self, direction: str) -> Throughput:
         """Fill the stream `other` one way. Raises `CallFailure` when nothing arrives, or a forwarder died."""
         sender, receiver = (self.caller, self.callee) if direction == "to_callee" else (self.callee, self.caller)
-        receiver.measured.pop("carried", None)
+        receiver.forget_measured()
         sender.command("fill")
         timeout_s = LIMIT_S + _PATIENCE_S
-        await receiver.until(lambda: "carried" in receiver.measured, timeout_s, "measuring what arrives at")
-        said = receiver.measured["carried"]
-        return Throughput(said["bytes"], said["seconds"])
+        await receiver.until(lambda: receiver.carried is not None, timeout_s, "measuring what arrives at")
+        assert receiver.carried is not None
+        return receiver.carried
 
     def counters(self) -> dict[str, ForwarderCounts]:
         """What each forwarder counted, at most a second old: {"caller": ..., "callee": ...}."""

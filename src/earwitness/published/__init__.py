@@ -1,1 +1,1 @@
-"""The published study: its files and tables, import and export, and its numbers computed again."""
+"""The published study: its files and tables, import and export, and recomputation of its numbers."""

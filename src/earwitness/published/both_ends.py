@@ -1,4 +1,4 @@
-"""What the captures of both ends of a call tell together: loss, and one-way delay with its bound."""
+"""What the captures of both ends of a call show together: loss, and one-way delay with its error bound."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from earwitness.trace.pair import pair
 
 
 def paired(sent: Trace, received: Trace, row: Row, doubts: list[Doubt]) -> tuple[Trace, Row]:
-    """Both ends' captures of one direction as one trace, and what only both together tell: the loss."""
+    """Pair both ends' captures of one direction into one trace, and add the loss, which needs both."""
     try:
         trace = pair(sent, received)
     except InputError as error:
@@ -30,10 +30,10 @@ def paired(sent: Trace, received: Trace, row: Row, doubts: list[Doubt]) -> tuple
 
 
 def with_delay(rows: Sequence[Row], traces: Sequence[Trace | None]) -> tuple[list[Row], list[Trace | None]]:
-    """Rows and traces with one-way delays, where both directions were seen at both ends; as they were elsewhere.
+    """Rows and traces with one-way delays if both ends captured both directions; otherwise unchanged.
 
-    The traces' times are put on the clock of the first trace's sender. `owd_error_ms` is the bound that holds whatever
-    the path, its asymmetry included.
+    The traces' times are converted to the clock of the first trace's sender. `owd_error_ms` is the bound that holds for
+    any path, including an asymmetric one.
     """
     out, back = (*traces, None, None)[:2]
     if len(traces) != 2 or out is None or back is None:
@@ -41,7 +41,7 @@ def with_delay(rows: Sequence[Row], traces: Sequence[Trace | None]) -> tuple[lis
     try:
         estimate = estimate_clock(out, back)
     except InputError:
-        return list(rows), list(traces)  # the ends did not pair, which is told there
+        return list(rows), list(traces)  # the ends did not pair; `paired` has recorded that
     moved = [on_one_clock(trace, estimate) for trace in (out, back)]
     found = [delay_statistics(one_way_delay_ms(trace)) for trace in moved]
     changed = [
@@ -59,7 +59,7 @@ def with_delay(rows: Sequence[Row], traces: Sequence[Trace | None]) -> tuple[lis
 
 
 def merged(traces: Sequence[Trace]) -> Trace:
-    """The packets of several traces of one flow in order of arrival, as one trace without payloads."""
+    """The packets of several traces of one flow, in order of arrival, as one trace without payloads."""
     whole = Trace(
         sequence=np.concatenate([trace.sequence for trace in traces]),
         timestamp=np.concatenate([trace.timestamp for trace in traces]),
@@ -78,7 +78,7 @@ def merged(traces: Sequence[Trace]) -> Trace:
 
 
 def light(trace: Trace) -> Trace:
-    """The trace with its payloads alone, not the whole capture that they are views of, and no path of this machine."""
+    """The trace with a copy of its payloads instead of a view of the whole capture, and without local paths."""
     if trace.payloads is None:
         return trace
     return replace(trace, payloads=Payloads.of([trace.payloads[row] for row in range(len(trace))]))

@@ -1,7 +1,7 @@
-"""The published study's table of calls: its columns, its reading, its writing, and its names of places and codecs.
+"""The published study's table of calls: its columns, reading and writing it, and its names of places and codecs.
 
-One row a call, both ends side by side; MOS-LQO is P.862.1, jitter statistics are of the per-packet RFC 3550 series
-in ms. A score of 0.00 is a call that could not be scored; an empty cell was not measured.
+One row per call, with both ends side by side; MOS-LQO is P.862.1, jitter statistics are of the per-packet RFC 3550
+series in ms. A score of 0.00 means the call could not be scored; an empty cell means not measured.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from earwitness.errors import InputError
 from earwitness.files import MIB, read_regular
 
 ENDS = ("caller", "callee")
-"""The two ends of a call; a score or jitter of the caller is of what the caller received."""
+"""The two ends of a call; the caller's score and jitter describe what the caller received."""
 
 MOST_BYTES = 16 * MIB
-"""Of a published table: 16 times the longest."""
+"""Limit of a published table: 16 times the longest."""
 
 SCORES = ("pesq_raw", "pesq_mos")
 JITTER = ("jitter_mean", "jitter_median", "jitter_max", "jitter_range", "jitter_iqr", "jitter_std_dev")
@@ -34,7 +34,7 @@ COLUMNS: tuple[str, ...] = (
     *(f"{end}_{score}" for end in ENDS for score in SCORES),
     *(f"{end}_{statistic}" for end in ENDS for statistic in JITTER),
 )
-"""The published columns in their order."""
+"""The published columns, in order."""
 
 ROW_COLUMN: dict[str, str] = {
     "pesq_raw": "pesq_raw",
@@ -46,7 +46,7 @@ ROW_COLUMN: dict[str, str] = {
     "jitter_iqr": "jitter_iqr_ms",
     "jitter_std_dev": "jitter_sd_ms",
 }
-"""Our name of each published measure of one end."""
+"""Earwitness's name for each published measure of one end."""
 
 PLACES: dict[str, tuple[str, str]] = {
     "franklond": ("Frankfurt", "London"),
@@ -67,13 +67,13 @@ PLACES: dict[str, tuple[str, str]] = {
     "stockholmfrank": ("Stockholm", "Frankfurt"),
     "virginiaohio": ("Virginia", "Ohio"),
 }
-"""Places of caller and callee by the letters of the study's location name, whose numbers and spellings vary.
+"""Places of caller and callee, by the letters of the study's location name, whose numbers and spellings vary.
 
-The study names some places by country or state alone; so do we.
+Some places are named by country or state only, as in the study.
 """
 
 CODECS: dict[str, str] = {"g711": "g711u", "g711u": "g711u", "gsm": "gsm", "speex": "speex", "opus": "opus"}
-"""Our codec name by the folder's or table's, in lower case. The study's G.711 is mu-law."""
+"""Earwitness's codec name by the folder's or table's, in lower case. The study's G.711 is mu-law."""
 
 
 def cities(location: str) -> tuple[str, str]:
@@ -87,20 +87,22 @@ def cities(location: str) -> tuple[str, str]:
 
 
 def place_name(location: str) -> str:
-    """The pair of places for a label: `Frankfurt - London` (with an en dash)."""
+    """The pair of places as a label: `Frankfurt - London` (with an en dash)."""
     return " – ".join(part for part in cities(location) if part)
 
 
 def read_published_csv(path: Path) -> pd.DataFrame:
-    """A published table, (calls, 20): numbers as float64 with NaN where a cell is empty or says N/A.
+    """A published table, (calls, 20): numbers as float64, NaN where a cell is empty or N/A.
 
-    Raises `InputError` where the file cannot be read or has other columns.
+    Raises `InputError` if the file cannot be read or has other columns.
     """
     try:
         table = pd.read_csv(io.BytesIO(read_regular(path, MOST_BYTES)), skipinitialspace=True)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         happened = getattr(error, "strerror", None) or error
-        raise InputError("reading the published table", path, happened, "give a CSV of the study's columns") from error
+        raise InputError(
+            "reading the published table", path, happened, "give a CSV with the study's columns"
+        ) from error
     table.columns = table.columns.str.strip()
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
@@ -113,10 +115,10 @@ def read_published_csv(path: Path) -> pd.DataFrame:
 
 
 def write_published_csv(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write `rows` (one a call) with exactly the published columns; what is missing stays an empty cell.
+    """Write `rows` (one per call) with exactly the published columns; missing values are empty cells.
 
-    Scores have three decimals, as the study's binary prints them; the jitter statistics keep full precision, as in
-    the published files.
+    Scores have three decimals, as printed by the study's binary; the jitter statistics keep full precision, as in the
+    published files.
     """
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     for end in ENDS:

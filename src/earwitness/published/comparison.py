@@ -1,4 +1,4 @@
-"""Conditions, codecs and places side by side: counts, shares, medians and correlations, with intervals over places."""
+"""Compares conditions, codecs and places: counts, shares, medians and correlations, with intervals over places."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from earwitness.published.methods import ends_completed, ends_scored
 
 
 def compare_conditions(ends: pd.DataFrame, by: str, *, resamples: int = 1000, seed: int = 1) -> pd.DataFrame:
-    """One row a value of `by` (condition, codec, place) and condition: counts, shares, medians, with intervals.
+    """One row per value of `by` (condition, codec, place) and condition: counts, shares and medians, with intervals.
 
-    Columns: condition, `by`, ends, scored, failed (score 0.00), share of MOS-LQO >= 3.0 of the completed with its
-    interval, quartiles of MOS-LQO, medians of jitter and of what else was measured.
+    Columns: condition, `by`, ends, scored, failed (score 0.00), share of MOS-LQO >= 3.0 among the completed with its
+    interval, quartiles of MOS-LQO, medians of jitter and of other measures.
     """
     records = []
     keys = ["condition"] if by == "condition" else ["condition", by]
@@ -55,9 +55,9 @@ def compare_conditions(ends: pd.DataFrame, by: str, *, resamples: int = 1000, se
 
 
 def correlations(ends: pd.DataFrame, *, resamples: int = 300, seed: int = 1) -> pd.DataFrame:
-    """PESQ against the jitter's mean and standard deviation, and jitter against spikes: all codecs and each by itself.
+    """PESQ against the mean and standard deviation of jitter, and jitter against spikes: for all codecs and each one.
 
-    One row a condition, pair and codec: Pearson, Spearman (with its interval), Kendall, pairs.
+    One row per condition, pair and codec: Pearson, Spearman (with its interval), Kendall, pairs.
     """
     pairs = (
         ("mos_lqo", "jitter_mean_ms"),
@@ -100,7 +100,7 @@ def correlations(ends: pd.DataFrame, *, resamples: int = 300, seed: int = 1) -> 
 
 
 def correlate_spearman(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> float:
-    """Spearman's rho alone: quicker than all three within a bootstrap; NaN where a rank is constant."""
+    """Spearman's rho alone, which is faster in a bootstrap than all three; NaN if a rank is constant."""
     if len(x) < 3:
         return np.nan
     ranks = [pd.Series(values).rank().to_numpy() for values in (x, y)]

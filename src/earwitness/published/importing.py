@@ -1,8 +1,8 @@
-"""Import of the published study's folders (or any folder of captures and recordings) into a data set, and the way back.
+"""Import of the published study's folders (or any folder of captures and recordings) into a data set, and export.
 
-An imported call is kept light: its record with its rows, and the trace of each direction, with the payload bytes that
-the capture holds, so that the ear can render it again. Captures and recordings stay where they are; the rows name them
-relative to the imported folder. `copy_files` puts them into the data set as well.
+An imported call is stored without its files: its record with the rows, and the trace of each direction with the payload
+bytes in the capture, so that the ear can render it again. Captures and recordings stay where they are; the rows name
+them relative to the imported folder. `copy_files` copies them into the data set as well.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.facts import CallParty, Clock, SpeechFacts
 from earwitness.archive.layout import CALLS, CAPTURES, REFERENCE, heard_file, trace_file
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.record import CallRecord, write_record
+from earwitness.archive.storing import check_output, storing
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Progress, ignore
 from earwitness.published.calls_csv import CODECS, ENDS, ROW_COLUMN, write_published_csv
@@ -30,12 +31,12 @@ from earwitness.trace.table import write_trace
 from earwitness.version import __version__
 
 IN_FLIGHT = 8
-"""Calls measured but not yet stored, at most: what bounds the memory of an import of any size."""
+"""Maximum number of calls measured but not yet stored; bounds the memory of any import."""
 
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import found and did. `doubts` counts every doubt by kind, of this and earlier runs on the data set."""
+    """The result of an import. `doubts` counts every doubt by kind, from this and earlier runs on the data set."""
 
     calls_found: int
     calls_imported: int
@@ -48,7 +49,7 @@ class ImportSummary:
     """Each doubtful row: call, direction, outcome, doubts."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Plain values."""
         return asdict(self)
 
 
@@ -62,13 +63,13 @@ def import_folder(
     executor: Executor | None = None,
     on_event: Listener = ignore,
 ) -> ImportSummary:
-    """Measure every call under `folder` and store it in `dataset` (made where there is none).
+    """Measure every call under `folder` and store it in `dataset` (created if it does not exist).
 
-    `as_published`: PESQ reads files as the study's binary did and jitter is the study's, to its decimals. `reference`:
-    the speech that was played; by default the study's own, where it is found in the folder or above it.
-    `executor` runs the measuring (a process pool); without one it runs here. May be stopped at any moment, however
-    hard, and run again: calls already stored are kept and not measured again. Raises `InputError` where the folder has
-    no calls or the reference cannot be read, `CallFailure` where the data set cannot be written.
+    `as_published`: PESQ reads files as the study's binary did, and jitter is the study's, to its decimals. `reference`:
+    the speech that was played; by default the study's own, if it is found in the folder or its parents.
+    `executor` runs the measurements (a process pool); without one they run here. An import can be interrupted in any
+    way and repeated: calls already stored are kept and not measured again. Raises `InputError` if the folder has no
+    calls or the reference cannot be read, `CallFailure` if the data set cannot be written.
     """
     found = scan(folder, reference)
     if reference is not None and not reference.is_file():
@@ -87,23 +88,23 @@ def import_folder(
 
 
 def _check_same_reading(store: Dataset, there: set[str], as_published: bool) -> None:
-    """Refuse to finish an import the other way than it was begun: one data set, one meaning of its columns."""
+    """Refuse to continue an import in the other mode: within a data set, columns must have one meaning."""
     if not there:
         return
     row = store.call(min(there)).rows[0]
     if (row.reading == "as-published") != as_published:
         happened = f"its calls were imported {'with' if row.reading else 'without'} --as-published"
-        raise InputError("going on with the import into", store.path, happened, "import the same way, or elsewhere")
+        raise InputError("continuing the import into", store.path, happened, "use the same option, or another data set")
 
 
 def _measure_all(
     calls: Sequence[FoundCall], options: MeasureOptions, executor: Executor | None
 ) -> Iterator[MeasuredCall]:
-    """The measured calls as they become ready; never more than `IN_FLIGHT` of them at a time."""
+    """The measured calls in order of completion; at most `IN_FLIGHT` of them at a time."""
     if executor is None:
         yield from (measure_call(call, options) for call in calls)
         return
-    # The longest first, so that no process is left with a long one at the end.
+    # Longest first, so that no process has a long one left at the end.
     remaining = iter(sorted(calls, key=lambda call: -sum(bool(end.recording) for end in call.ends)))
     pending: set[Future[MeasuredCall]] = set()
     try:
@@ -119,7 +120,7 @@ def _measure_all(
             "importing",
             options.folder,
             happened,
-            "run it again: what was stored is kept; --workers 1 needs least memory",
+            "run it again: stored calls are kept; --workers 1 needs the least memory",
         ) from error
     finally:
         for future in pending:
@@ -127,7 +128,7 @@ def _measure_all(
 
 
 def _store(store: Dataset, measured: MeasuredCall, options: MeasureOptions, copy_files: bool) -> None:
-    """Put one measured call into the data set, in one step."""
+    """Store one measured call in the data set, atomically."""
     with store.new_call(measured.call.call_id) as folder:
         for end in measured.ends:
             if end.trace is not None:
@@ -196,13 +197,13 @@ def _summary(found: Scan, imported: int, store: Dataset) -> ImportSummary:
 
 
 def export_published(dataset: Path, out: Path, problems: list[Problem] | None = None) -> int:
-    """Write the data set as a CSV with exactly the published columns, one row a call; returns the number of calls.
+    """Write the data set as a CSV with exactly the published columns, one row per call; returns the number of calls.
 
-    Calls that cannot be read are left out and put to `problems`.
+    Calls that cannot be read are skipped and added to `problems`.
 
-    Codec and location are the study's own words for imported calls; ours (`codec`, `from-to`) for others. An end whose
-    files are not in the data set leaves its cells empty; the caller's score of a call that could not be scored is 0, as
-    the study wrote it.
+    Codec and location are the study's own names for imported calls, Earwitness's (`codec`, `from-to`) for others. The
+    cells of an end without files in the data set are empty; the caller's score of a call that could not be scored is 0,
+    as in the study's table.
     """
     check_output(out)
     store = Dataset.open(dataset)
@@ -220,7 +221,7 @@ def export_published(dataset: Path, out: Path, problems: list[Problem] | None = 
 
 
 def _published_line(record: CallRecord) -> dict[str, Any] | None:
-    """A call as the study's table has it; None for one without rows."""
+    """A call in the format of the study's table; None if it has no rows."""
     by_direction = {row.direction: row for row in record.rows}
     any_row = next(iter(by_direction.values()), None)
     if any_row is None:

@@ -1,6 +1,6 @@
 """Which files belong to which call: the published study's folders, or a plain folder of captures and recordings.
 
-Nothing is opened here; names alone say what a file claims to be. What the packets say is the importer's business.
+No file is opened here; the names alone say what a file claims to be. The importer reads the packets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from earwitness.files import is_utf8, path_text
 
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap")
 REFERENCE_NAMES = ("prior-work-jithin-audio.wav", "Original_audio.wav", "reference.wav")
-"""Reference speech by its names in the study's folders, and in a plain one."""
+"""Names of the reference speech in the study's folders, and in a plain one."""
 
 _PUBLISHED = re.compile(
     r"(?:^|/)(?P<status>Tor|Non-Tor)/(?P<codec>[^/]+)/(?:(?P<batch>[^/]+)/)?(?P<location>[^/]+)"
@@ -33,7 +33,7 @@ _STEM_END = {
 
 @dataclass(frozen=True)
 class FoundEnd:
-    """What one end of a call left: paths relative to the scanned folder, empty where there is none."""
+    """The files left by one end of a call: paths relative to the scanned folder, empty if there is none."""
 
     end: str
     capture: str = ""
@@ -44,8 +44,8 @@ class FoundEnd:
 class FoundCall:
     """One call found in a folder, with the ends that left files.
 
-    `published` says that the folder names are the study's: `status` is then Tor or Non-Tor. A plain pair of files
-    has one end, the caller's.
+    `published`: the folder names are the study's; `status` is then Tor or Non-Tor. A plain pair of files has one end,
+    the caller's.
     """
 
     call_id: str
@@ -60,7 +60,7 @@ class FoundCall:
 
 @dataclass(frozen=True)
 class Scan:
-    """Everything a folder holds: calls in order of name, the reference speech, and files that belong to no call."""
+    """The contents of a folder: calls in order of name, the reference speech, and files that belong to no call."""
 
     folder: Path
     calls: tuple[FoundCall, ...]
@@ -70,10 +70,10 @@ class Scan:
 
 
 def scan(folder: Path, reference: Path | None = None) -> Scan:
-    """Find the calls under `folder`, in the published layout where the names match it, else as pairs by stem.
+    """Find the calls under `folder`: in the published layout if the names match it, otherwise as pairs by stem.
 
-    A capture `x.pcap` and a recording `x.wav` side by side make a plain call; either may be missing. Raises
-    `InputError` where the folder cannot be read or holds neither captures nor recordings.
+    A capture `x.pcap` next to a recording `x.wav` makes a plain call; either may be missing. Raises `InputError` if the
+    folder cannot be read or holds neither captures nor recordings.
     """
     if not folder.is_dir():
         raise InputError("importing", folder, "it is not a folder", "give a folder of captures and recordings")
@@ -90,7 +90,7 @@ def scan(folder: Path, reference: Path | None = None) -> Scan:
     for path in files:
         relative = path.relative_to(folder).as_posix()
         if not is_utf8(relative):
-            strays.append((path_text(relative), "its name is not UTF-8: give it another"))
+            strays.append((path_text(relative), "its name is not UTF-8; rename it"))
             continue
         match = _PUBLISHED.search((absolute / relative).as_posix())
         if match is None:
@@ -111,8 +111,8 @@ def scan(folder: Path, reference: Path | None = None) -> Scan:
     calls = [_published_call(key, ends) for key, ends in published.items()]
     calls += _plain_calls(folder, plain)
     if not calls:
-        none = "no captures and no recordings in it" + (f" but {strays[0][0]}: {strays[0][1]}" if strays else "")
-        raise InputError("importing", folder, none, "give a folder that holds some")
+        none = "it holds no captures or recordings" + (f" except {strays[0][0]}: {strays[0][1]}" if strays else "")
+        raise InputError("importing", folder, none, "give a folder with captures or recordings")
     calls.sort(key=lambda call: call.call_id)
     return Scan(folder, tuple(calls), found_reference, tuple(strays))
 
@@ -140,7 +140,7 @@ def _plain_calls(folder: Path, files: Iterable[Path]) -> list[FoundCall]:
         relative = path.relative_to(folder)
         kind = "recording" if path.suffix.lower() == ".wav" else "capture"
         stem = relative.with_suffix("").as_posix()
-        if kind in pairs.get(stem, {}):  # a.pcap beside a.pcapng: two calls
+        if kind in pairs.get(stem, {}):  # a.pcap next to a.pcapng: two calls
             stem = relative.as_posix()
         pairs.setdefault(stem, {})[kind] = relative.as_posix()
     return [
@@ -150,7 +150,7 @@ def _plain_calls(folder: Path, files: Iterable[Path]) -> list[FoundCall]:
 
 
 def safe_id(name: str) -> str:
-    """`name` as a call id: letters, digits and `._+-`; where something was changed or cut, a digest keeps it unique."""
+    """`name` as a call id: letters, digits and `._+-`; if anything was changed or cut, a digest keeps it unique."""
     plain = re.sub(r"[^A-Za-z0-9._+-]+", ".", name).lstrip("._+-") or "call"
     if plain == name and len(plain) <= 100:
         return plain
@@ -158,7 +158,7 @@ def safe_id(name: str) -> str:
 
 
 def _find_reference(folder: Path, files: list[Path]) -> Path | None:
-    """The reference speech: in the folder itself, else where the study keeps it, in a folder above."""
+    """The reference speech: in the folder itself, otherwise where the study keeps it, in a parent folder."""
     for name in REFERENCE_NAMES:
         for path in files:
             if path.name == name:

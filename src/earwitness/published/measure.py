@@ -1,4 +1,4 @@
-"""One found call measured: what each end's capture and recording say, as rows and traces, with every doubt named."""
+"""Measures one found call: rows and traces from each end's capture and recording, with every doubt recorded."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from earwitness.trace.timing import summarise
 from earwitness.utc import utc_text
 
 PHONE_ADDRESS = {"caller": "10.8.0.2", "callee": "10.8.0.1"}
-"""Addresses of the study's tunnel: the caller's phone, and the server's side, where the callee was."""
+"""Addresses in the study's tunnel: the caller's phone, and the server's side with the callee."""
 
 RTP_PORT = 4000
 SPIKE_MS = 150.0
 DIRECTION = {"caller": "to_caller", "callee": "to_callee"}
-"""What an end received is the direction to it."""
+"""What an end receives is the direction to it."""
 
 _PROBLEMS = {
     ProblemKind.EMPTY: "capture empty",
@@ -45,7 +45,7 @@ _PROBLEMS = {
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """How an import measures: paths, and whether the study's way of reading and computing is used."""
+    """How an import measures: paths, and whether to read and compute as the study did."""
 
     folder: Path
     reference: Path | None
@@ -54,7 +54,7 @@ class MeasureOptions:
 
 @dataclass(frozen=True)
 class MeasuredEnd:
-    """One end: its row, its trace where packets arrived, and its doubts."""
+    """One end: its row, its trace if packets arrived, and its doubts."""
 
     row: Row
     trace: Trace | None
@@ -63,7 +63,7 @@ class MeasuredEnd:
 
 @dataclass(frozen=True)
 class MeasuredCall:
-    """A call with the ends that left files. Picklable, so that another process can measure and this one store."""
+    """A call with the ends that left files. Picklable, so that it can be measured in another process."""
 
     call: FoundCall
     ends: tuple[MeasuredEnd, ...]
@@ -76,14 +76,14 @@ class MeasuredCall:
 
     @property
     def outcome(self) -> Outcome:
-        """Completed if any end is, else the first end's ending."""
+        """Completed if any end is; otherwise the first end's outcome."""
         outcomes = [Outcome(end.row.outcome) for end in self.ends]
         return Outcome.COMPLETED if Outcome.COMPLETED in outcomes else outcomes[0]
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What one end's capture holds: the stream that its phone received, and the one it sent, where they are there."""
+    """An end's capture, with the streams that its phone received and sent, if present."""
 
     capture: Capture
     received: RtpStream | None
@@ -91,7 +91,7 @@ class _Seen:
 
 
 def measure_call(call: FoundCall, options: MeasureOptions) -> MeasuredCall:
-    """Read one call's files and measure it; what is wrong with a file becomes a doubt and an outcome, not an error."""
+    """Read one call's files and measure them; a faulty file becomes a doubt and an outcome, not an error."""
     doubts: dict[str, list[Doubt]] = {end.end: [] for end in call.ends}
     seen = {end.end: _look(call, end, options.folder, doubts[end.end]) for end in call.ends}
     ends = [_measure_end(call, end, seen, options, doubts[end.end]) for end in call.ends]
@@ -137,7 +137,7 @@ def _measure_end(
             trace, row = paired(far.sent.trace, trace, row, doubts)
         trace = replace(light(trace), source=end.capture)
         if row.codec_claimed and row.codec != row.codec_claimed:
-            found = f"the packets are {row.codec or 'unknown'} (payload type {view.received.payload_type})"
+            found = f"its packets are {row.codec or 'unknown'} (payload type {view.received.payload_type})"
             doubts.append(Doubt("codec not as claimed", end.capture, f"{found}, the folder says {row.codec_claimed}"))
     recording = _open_recording(end, options, doubts)
     row = _with_score(row, recording, options, doubts)
@@ -160,7 +160,7 @@ def _look(call: FoundCall, end: FoundEnd, folder: Path, doubts: list[Doubt]) -> 
 
 
 def _rtp_from(capture: Capture, address: str) -> RtpStream | None:
-    """The study's stream from an address: the one with the most packets on its port."""
+    """The study's stream from an address: the one on its port with the most packets."""
     for stream in capture.sent_by(address):
         if RTP_PORT in (stream.flow.source_port, stream.flow.destination_port):
             return stream
@@ -183,20 +183,20 @@ def _open_capture(end: FoundEnd, folder: Path, doubts: list[Doubt]) -> Capture |
 
 
 def _received_by_caller(capture: Capture, end: FoundEnd, doubts: list[Doubt]) -> RtpStream | None:
-    """The stream that came to whoever placed the call (SIP), else the one with the most packets."""
+    """The stream received by whoever placed the call (SIP), otherwise the one with the most packets."""
     if not capture.streams:
         return None
     caller = next((message.source for message in capture.sip if message.method == "INVITE" and not message.status), "")
     towards = capture.received_by(caller) if caller else ()
     if towards:
         return towards[0]
-    detail = "no INVITE tells who called; the stream with the most packets is taken"
+    detail = "no INVITE shows who called; the stream with the most packets is used"
     doubts.append(Doubt("side unknown", end.capture, detail))
     return capture.streams[0]
 
 
 def _with_timing(row: Row, capture: Capture, stream: RtpStream, *, as_published: bool) -> Row:
-    """The row with the timing of the stream; the jitter in the study's way where that was asked for."""
+    """The row with the stream's timing; jitter is computed as in the study if `as_published`."""
     trips = [trip.rtt_ms for trip in rtcp_round_trips(capture) if trip.answered_by == stream.flow.source]
     row = replace(
         row.with_timing(summarise(stream.trace, spike_threshold_ms=SPIKE_MS)),
@@ -220,7 +220,7 @@ def _with_timing(row: Row, capture: Capture, stream: RtpStream, *, as_published:
 
 
 def _all_from(capture: Capture, stream: RtpStream) -> Trace:
-    """Every RTP packet of the stream's flow in order of arrival, a stray SSRC too: what the study's script saw."""
+    """All RTP packets of the stream's flow in order of arrival, including a stray SSRC: what the study's script saw."""
     others = [other.trace for other in capture.streams if other.flow == stream.flow]
     if len(others) == 1:
         return stream.trace
@@ -242,12 +242,12 @@ def _open_recording(end: FoundEnd, options: MeasureOptions, doubts: list[Doubt])
 
 @lru_cache(maxsize=4)
 def _reference(path: Path, as_published: bool) -> Recording:
-    """The reference speech, read once a process."""
+    """The reference speech, read once per process."""
     return read_recording(path, path.name, as_published=as_published)
 
 
 def _with_score(row: Row, recording: Recording | None, options: MeasureOptions, doubts: list[Doubt]) -> Row:
-    """The row with PESQ, where there is something to score and something to score it against."""
+    """The row with PESQ, if there is a recording and a reference."""
     from earwitness.score.pesq import pesq_nb
 
     if recording is None or not len(recording.samples) or options.reference is None:
@@ -266,7 +266,7 @@ def _with_score(row: Row, recording: Recording | None, options: MeasureOptions, 
 
 
 def _outcome(row: Row, view: _Seen | None, recording: Recording | None, doubts: Sequence[Doubt]) -> tuple[Outcome, str]:
-    """How this end ended, by what its files hold, and the doubts that say why."""
+    """The outcome of this end, judged from its files, and the doubts that explain it."""
     reasons = "; ".join(map(str, doubts))
     if view is not None and not view.capture.packets:
         return Outcome.CAPTURE_EMPTY, reasons

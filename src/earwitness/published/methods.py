@@ -1,8 +1,8 @@
-"""How the study computed each of its numbers, faithfully, and how the number is computed without its faults.
+"""How the study computed each of its numbers, reproduced exactly, and how to compute the number without its faults.
 
 Each method takes the ends of one condition (the tidy frame of `published.tidy`) and the number's argument.
-`as_published` returns the text in the study's own precision; `right` returns the statistic and the columns it is taken
-over, for a bootstrap. Faults of the study are repeated on purpose in the first and named in `why`.
+`as_published` returns the text in the study's own precision, including its faults, which are named in `why`; `right`
+returns the corrected statistic and the columns it uses, for a bootstrap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Statistic = Callable[..., float]
 
 @dataclass(frozen=True)
 class Right:
-    """A number computed without the study's fault: a statistic of `columns` of the chosen rows, and what it is."""
+    """A corrected number: a statistic of `columns` of the selected rows, and its definition."""
 
     rows: pd.DataFrame
     columns: tuple[str, ...]
@@ -30,18 +30,18 @@ class Right:
     text: Callable[[float], str]
     definition: str
     interval: bool = True
-    """False for a count, which says how many were taken and not what would be found elsewhere."""
+    """False for a count, which describes the sample and not what other places would give."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A number's two computations. `right` is None where there is nothing to correct."""
+    """A number's two computations. `right` is None if there is nothing to correct."""
 
     as_published: Callable[[pd.DataFrame, str], str]
     right: Callable[[pd.DataFrame, str], Right] | None
     why: str
     needs: str
-    """What of an end must have been measured for the number to be computable, in words for the table."""
+    """What must have been measured for the number to be computable, in words for the table."""
     needed: tuple[str, ...]
     """The same as columns of the frame."""
 
@@ -67,20 +67,20 @@ def milliseconds_text(value: float) -> str:
 
 
 def ends_scored(ends: pd.DataFrame) -> pd.DataFrame:
-    """Both ends, zeros kept: every end that has a score, a failed one (0.00) too, as in the study's CDF."""
+    """Both ends, zeros kept: every end with a score, including failed ones (0.00), as in the study's CDF."""
     return ends[ends["mos_lqo"].notna()]
 
 
 def ends_completed(ends: pd.DataFrame) -> pd.DataFrame:
-    """Both ends, failed scores left out: PESQ gives no score below 1.0, so 0.00 is an outcome and not a quality."""
+    """Both ends, without failed scores: PESQ gives no score below 1.0, so 0.00 is an outcome and not a quality."""
     return ends[ends["mos_lqo"] > 0]
 
 
 def codec_as_published(ends: pd.DataFrame, codec: str) -> F64:
-    """The scores that the study's codec table was made of.
+    """The scores that the study's codec table was computed from.
 
-    Both ends' scores, stacked, were assigned to a frame that already had one row a call; pandas aligns on the index
-    and so kept the first half, the callers'. Then zeros were dropped.
+    Both ends' scores, stacked, were assigned to a frame that already had one row per call; pandas aligns on the index,
+    so only the first half, the callers', was kept. Then zeros were dropped.
     """
     chosen = ends[(ends["codec"] == CODECS[codec]) & (ends["end"] == "caller") & (ends["mos_lqo"] > 0)]
     return chosen["mos_lqo"].to_numpy(dtype=float)
@@ -140,7 +140,7 @@ def _jitter_right(statistic: Callable[[str], Statistic], text: Callable[[float],
 
 
 def _pairs(ends: pd.DataFrame) -> pd.DataFrame:
-    """The study's pairs: calls with a score and a jitter at both ends, none of them zero, then both ends stacked."""
+    """The study's pairs: calls with a nonzero score and jitter at both ends; both ends stacked."""
     known = (ends["mos_lqo"] > 0) & (ends["jitter_sd_ms"] > 0)
     good_ends = ends[known].groupby("call")["end"].nunique()
     return ends[known & ends["call"].isin(good_ends[good_ends == 2].index)]

@@ -1,6 +1,6 @@
-"""What the published study printed, number by number, as it printed it.
+"""The numbers that the published study printed, in its own formatting.
 
-`method` names the computation in `reproduction_methods` that gives the number again from the calls.
+`method` names the computation in `published.methods` that recomputes the number from the calls.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """One printed number: under which condition, of what, and the printed characters, which give its precision."""
+    """One printed number: its condition, its quantity, and the printed characters, which give its precision."""
 
     group: str
     condition: str
@@ -86,4 +86,4 @@ NUMBERS: tuple[Published, ...] = (
         for name, value in (("Pearson", "-0.370"), ("Spearman", "-0.610"), ("Kendall", "-0.444"))
     ),
 )
-"""Every number of the study that Earwitness tries to give again."""
+"""Every number of the study that Earwitness tries to reproduce."""

@@ -1,4 +1,4 @@
-"""Recordings as found in the field: what their headers say, what is in them, and how the study read them."""
+"""Reads recordings from the field: what their headers say, what they contain, and how the study read them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from earwitness.files import read_regular
 from earwitness.speech.wav import MOST_FILE_BYTES, decode_audio
 
 SHORTEST_S, LONGEST_S = 25.0, 32.0
-"""A recording of a 30 s call outside of this is doubtful: the call broke off, or the recorder ran on."""
+"""Plausible range for the recording of a 30 s call; otherwise the call was cut off, or the recorder ran on."""
 
 HEADER_BYTES = 44
-"""What the study's PESQ binary skips of every file, whatever the header says (ITU-T P.862 reference code)."""
+"""Bytes that the study's PESQ binary skips in every file, whatever the header says (ITU-T P.862 reference code)."""
 _MOST_CHUNKS = 10_000
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """One thing that is doubtful about an imported file: a kind to count by, the file, and a sentence."""
+    """A doubt about an imported file: a kind to count by, the file, and a description."""
 
     kind: str
     file: str
@@ -35,7 +35,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Recording:
-    """Samples (n,) int16 mono at `sample_rate`, and what was doubtful about the file. No samples: nothing to score."""
+    """Samples (n,) int16 mono at `sample_rate`, and doubts about the file. No samples: nothing to score."""
 
     samples: Pcm
     sample_rate: int
@@ -43,16 +43,16 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """Length."""
+        """Duration, s."""
         return len(self.samples) / self.sample_rate
 
 
 def read_recording(path: Path, name: str, *, as_published: bool, sample_rate: int = 8000) -> Recording:
-    """Read a recording and judge it; never raises for what is in the file, only where it cannot be opened.
+    """Read and check a recording; raises only if it cannot be opened, never because of its contents.
 
     `name` is the file's name in doubts. As published: the bytes after the 44th are int16 samples at `sample_rate`,
-    whatever the header says. Else the header is followed, and a data length of 0 or past the end means all that is
-    there.
+    whatever the header says. Otherwise the header is followed; a data length of 0 or past the end means up to the end
+    of the file.
     """
     try:
         content = read_regular(path, MOST_FILE_BYTES)
@@ -60,7 +60,7 @@ def read_recording(path: Path, name: str, *, as_published: bool, sample_rate: in
         raise InputError("reading the recording", path, error.strerror or error, "see that it can be read") from error
     doubts: list[Doubt] = []
     if declared_bytes(content) == 0 and len(content) > HEADER_BYTES:
-        doubts.append(Doubt("recording header says 0 bytes", name, f"{len(content) - HEADER_BYTES} bytes are there"))
+        doubts.append(Doubt("recording header says 0 bytes", name, f"{len(content) - HEADER_BYTES} bytes follow it"))
     if as_published:
         body = content[HEADER_BYTES:]
         samples = np.frombuffer(body[: len(body) // 2 * 2], dtype="<i2").astype(np.int16)
@@ -74,7 +74,7 @@ def read_recording(path: Path, name: str, *, as_published: bool, sample_rate: in
                 return Recording(samples, sample_rate, tuple(doubts))
     seconds = len(samples) / sample_rate
     if not len(samples):
-        doubts.append(Doubt("recording empty", name, f"{len(content)} bytes, no sound"))
+        doubts.append(Doubt("recording empty", name, f"{len(content)} bytes, no audio"))
     elif seconds < SHORTEST_S:
         doubts.append(Doubt("recording short", name, f"{seconds:.1f} s, under {SHORTEST_S:g} s"))
     elif seconds > LONGEST_S:
@@ -83,7 +83,7 @@ def read_recording(path: Path, name: str, *, as_published: bool, sample_rate: in
 
 
 def declared_bytes(content: bytes) -> int | None:
-    """How many bytes of sound a WAV header declares; None where there is no data chunk to say."""
+    """The number of audio bytes that a WAV header declares; None if there is no data chunk."""
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         return None
     at = 12

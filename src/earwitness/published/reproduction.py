@@ -1,4 +1,4 @@
-"""The study's numbers, computed again from its calls, beside the numbers that it printed and the corrected ones."""
+"""The study's numbers recomputed from its calls, next to the printed and the corrected ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AGREES, DIFFERS, MISSING = "yes", "no", "not computable from the files at hand"
 
 @dataclass(frozen=True)
 class Finding:
-    """One published number and what became of it. Texts are as printed; the corrected value has its interval."""
+    """One published number and its recomputation. Texts are as printed; the corrected value has an interval."""
 
     group: str
     condition: str
@@ -33,7 +33,7 @@ class Finding:
     interval_high: str
     corrected_is: str
     nearest: str
-    """Where the number itself is not computable: the same computation over the nearest calls that are at hand."""
+    """If the number is not computable: the same computation over the most similar calls available."""
     calls: int
     places: int
 
@@ -49,11 +49,12 @@ def reproduce_numbers(
     resamples: int = 1000,
     seed: int = 1,
 ) -> list[Finding]:
-    """Every published number against the calls in `ends` (the tidy frame of `published.tidy`, published tables only).
+    """Compare every published number with the calls in `ends` (the tidy frame of `published.tidy`, published tables).
 
-    A number agrees when the recomputed text equals the printed one, digit for digit. Intervals are 95 % percentile
-    bootstrap intervals over calls clustered by place, `resamples` resamples from `seed`. `nearest` names other frames
-    (a sample of the raw files, another circuit length) to compute a number over where its own calls are not here.
+    A number agrees if the recomputed text equals the printed one, digit for digit. Intervals are 95 % percentile
+    bootstrap intervals over calls clustered by place, with `resamples` resamples from `seed`. `nearest` names other
+    frames (a sample of the raw files, another circuit length) over which a number is computed if its own calls are not
+    available.
     """
     others = {name: frame for name, frame in (nearest or {}).items() if not frame.empty}
     return [
@@ -108,11 +109,11 @@ def _finding(
 
 
 COUNTS = ("rows", "jitter_total", "jitter_kept", "owd_total", "codec_total", "codec_above")
-"""Numbers that say how many, of which another set of calls tells nothing."""
+"""Numbers that are counts, about which another set of calls says nothing."""
 
 
 def _lacking(method: Method, ends: pd.DataFrame) -> str:
-    """What is not here, in words, or the empty string where the number can be computed."""
+    """What is missing, in words; empty if the number can be computed."""
     if ends.empty or any(ends[name].notna().sum() == 0 for name in method.needed):
         return method.needs
     return ""
@@ -125,7 +126,7 @@ def _bounds(interval: Interval, text: Callable[[float], str]) -> tuple[str, str]
 
 
 def metrics_numbers(throughput: pd.DataFrame) -> list[Finding]:
-    """What the study's notebook printed of Tor Metrics' throughput table, and the same with failed days counted."""
+    """What the study's notebook printed for Tor Metrics' throughput table, and the same with failed days included."""
     median = throughput["md"].dropna()
     positive = median[median > 0]
     share = f"{100 * float((positive > 500).mean()):.1f} %"

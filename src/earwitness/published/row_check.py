@@ -1,4 +1,4 @@
-"""Raw captures and recordings against the published rows of the same calls, number by number."""
+"""Compares imported raw captures and recordings with the published rows of the same calls, number by number."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from earwitness.published.calls_csv import JITTER, ROW_COLUMN
 from earwitness.published.tidy import tidy_rows
 
 JITTER_TOLERANCE_MS = 0.002
-"""Two units of the third decimal, which the study's own per-packet files were written with."""
+"""Two units of the third decimal, the precision of the study's per-packet files."""
 
 KEY = ["condition", "codec_claimed", "place", "end", "iteration"]
 _JITTER = [ROW_COLUMN[name] for name in JITTER]
 
 
 def check_rows(imported: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """One row an imported end that has a published row: the largest difference of its six jitter statistics, and PESQ.
+    """One row per imported end with a published row: the largest difference of its six jitter statistics, and PESQ.
 
-    `imported`: rows of a data set imported with `as_published` (columns of `archive.schema.Row`); `published`: the
-    tidy frame of the study's tables. Ends are joined on codec folder, place, end and iteration. `jitter_agrees`: within
+    `imported`: rows of a data set imported with `as_published` (columns of `archive.schema.Row`); `published`: the tidy
+    frame of the study's tables. Ends are joined on codec folder, place, end and iteration. `jitter_agrees`: within
     0.002 ms; an end without RTP agrees with an empty cell. `pesq_agrees`: raw and MOS-LQO to the third decimal; empty
-    where there is no recording. Columns: call, end, jitter_difference_ms, jitter_agrees, pesq_raw, pesq_raw_published,
+    if there is no recording. Columns: call, end, jitter_difference_ms, jitter_agrees, pesq_raw, pesq_raw_published,
     mos_lqo, mos_lqo_published, pesq_agrees.
     """
     rows = imported[imported["reading"] == "as-published"]
@@ -61,6 +61,6 @@ def check_rows(imported: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
             }
         )
     checked = pd.DataFrame(records)
-    # A call that several batches share a number with is held against the nearest of their rows.
+    # If several batches share a call's number, compare with the nearest of their rows.
     order = checked["jitter_difference_ms"].fillna(0).argsort(kind="stable")
     return checked.iloc[order].drop_duplicates(["call", "end"]).sort_values(["call", "end"], ignore_index=True)

@@ -1,4 +1,4 @@
-"""Calls of the published tables that do not look like their label, found by comparing each batch with all others."""
+"""Finds calls in the published tables that do not match their label, by comparing each batch with all others."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from earwitness.published.methods import ends_completed
 from earwitness.published.printed_numbers import NON_TOR
 
 DISTURBED_JITTER_MS = 10.0
-"""Mean jitter above which a call called Non-Tor is doubtful: the median of such calls is 0.4 ms, of Tor's over 25."""
+"""Mean jitter above which a Non-Tor call is doubtful: the median is 0.4 ms for these calls, over 25 ms for Tor."""
 
 IMPLAUSIBLE_SHARE = 0.25
-"""Share of a batch's scores above the best of all other batches of the codec, from which the batch is doubtful."""
+"""Share of a batch's scores above the best of all other batches of its codec that makes the batch doubtful."""
 
 JITTER_REASON = f"mean jitter above {DISTURBED_JITTER_MS:g} ms, as over Tor"
 SCORE_REASON = "scores above the best of every other place: not of this codec's recordings"
 
 
 def doubtful_calls(ends: pd.DataFrame) -> pd.DataFrame:
-    """The calls labelled Non-Tor that do not look so: columns call, reason; a call is there once.
+    """Calls labelled Non-Tor that do not look like it: columns call and reason, one row per call.
 
-    By jitter, call by call; by score, a batch (codec, place, end) at a time, because one codec cannot sound better
-    between two cities than at its best anywhere else, whatever the network did.
+    By jitter, per call; by score, per batch (codec, place, end), because a codec cannot sound better between two cities
+    than at its best anywhere else, whatever the network does.
     """
     plain = ends[ends["condition"] == NON_TOR]
     worst = plain.groupby("call")["jitter_mean_ms"].max()
@@ -37,8 +37,8 @@ def doubtful_calls(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def doubtful_batches(ends: pd.DataFrame) -> pd.DataFrame:
-    """`doubtful_calls` by codec and place: how many of how many, from which iteration, and their medians beside the
-    others' of the batch (jitter ms, MOS-LQO; NaN where there are no others).
+    """`doubtful_calls` by codec and place: how many of how many, from which iteration, and their medians next to those
+    of the rest of the batch (jitter ms, MOS-LQO; NaN if there is no rest).
     """
     plain = ends[ends["condition"] == NON_TOR].merge(doubtful_calls(ends), on="call", how="left")
     records = []
@@ -64,5 +64,5 @@ def doubtful_batches(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def without_doubtful(ends: pd.DataFrame) -> pd.DataFrame:
-    """The ends less those of `doubtful_calls`."""
+    """The ends without those of `doubtful_calls`."""
     return ends[~ends["call"].isin(doubtful_calls(ends)["call"])]

@@ -1,7 +1,7 @@
-"""One frame for every study: a row an end of a call, whatever the layout it was stored in.
+"""One data frame format for every study: one row per end of a call, whatever layout it was stored in.
 
-The published tables (one row a call) and our data sets (one row a call and direction) become the same columns, so that
-each analysis and figure is written once.
+The published tables (one row per call) and Earwitness's data sets (one row per call and direction) are converted to the
+same columns, so that each analysis and figure is written once.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ TEXTS = ("source", "call", "condition", "path", "codec", "place", "end", "outcom
 class Ends:
     """Every end of every call of a study.
 
-    `frame` has the columns `TIDY`; measures are float64, NaN where not measured. `sources` names what was read and
-    `skipped` what was not, each with its reason.
+    `frame` has the columns `TIDY`; measures are float64, NaN if not measured. `sources` lists what was read, `skipped`
+    what was not, with the reasons.
     """
 
     frame: pd.DataFrame
@@ -81,23 +81,23 @@ class Ends:
 
     @property
     def conditions(self) -> list[str]:
-        """The conditions present, plainest path first."""
+        """The conditions present, simplest path first."""
         order = self.frame[["condition", "path", "hops"]].drop_duplicates("condition")
         key = order["path"].map(_goes_over_tor).astype(int) * 100 - order["hops"].fillna(0)
         return [str(name) for name in order.assign(key=key).sort_values(["key", "condition"])["condition"]]
 
 
 def _goes_over_tor(path: object) -> bool:
-    """Whether it does, or is unknown here."""
+    """Whether a path goes over Tor; true for an unknown path."""
     kind = known_path(str(path))
     return kind is None or kind.tor is not None
 
 
 def read_ends(folder: Path) -> Ends:
-    """The ends of all calls under `folder`: a data set of ours, or the study's CSV tables wherever they are in it.
+    """The ends of all calls under `folder`: an Earwitness data set, or the study's CSV tables anywhere in it.
 
-    A published table is known by its columns; `two-hop` in its name tells 2 hops, else Tor is 3. Raises `InputError`
-    where there is neither.
+    Published tables are recognised by their columns; `two-hop` in the name means 2 hops, otherwise Tor has 3. Raises
+    `InputError` if there is neither.
     """
     if (folder / "calls.parquet").is_file():
         return read_dataset_ends(folder)
@@ -130,7 +130,7 @@ def read_ends(folder: Path) -> Ends:
 
 
 def tidy_published(table: pd.DataFrame, source: str) -> pd.DataFrame:
-    """A published table (one row a call) as ends; rows of the caller first, then the callee's, each in table order."""
+    """A published table (one row per call) as ends: first the callers, then the callees, each in table order."""
     tor = table["tor_status"].astype(str).str.strip().str.lower().eq("tor")
     two = "two-hop" in source.lower() or "2-hop" in source.lower()
     hops = np.where(tor, 2 if two else 3, 0)
@@ -155,7 +155,7 @@ def tidy_published(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def read_dataset_ends(folder: Path) -> Ends:
-    """The ends of one of our data sets, from its index `calls.parquet`, and its records where that lags."""
+    """The ends of an Earwitness data set, from its index `calls.parquet`, and from records newer than the index."""
     index = survey(folder)[0].to_pandas()
     return Ends(
         tidy_rows(({str(k): v for k, v in row.items()} for row in index.to_dict("records")), folder.name),
@@ -164,7 +164,7 @@ def read_dataset_ends(folder: Path) -> Ends:
 
 
 def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
-    """Rows of ours (one a call and direction, as dictionaries) as ends."""
+    """Earwitness rows (one per call and direction, as dictionaries) as ends."""
     table = pd.DataFrame(list(rows))
     if table.empty:
         return _complete(pd.DataFrame({name: [] for name in TIDY}))
@@ -205,6 +205,6 @@ def tidy_rows(rows: Iterable[dict[str, Any]], source: str) -> pd.DataFrame:
 
 
 def _complete(frame: pd.DataFrame) -> pd.DataFrame:
-    """All columns of `TIDY`, measures as float64."""
+    """The frame with all columns of `TIDY`, measures as float64."""
     kinds = {**dict.fromkeys(TEXTS, "object"), **dict.fromkeys(MEASURES, "float64"), "hops": "int64"}
     return frame.reindex(columns=list(TIDY)).astype(kinds)

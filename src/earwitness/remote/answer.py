@@ -14,7 +14,7 @@ from typing import Any
 
 from earwitness.errors import InputError
 from earwitness.events import Listener, Notice, WarningGiven, ignore
-from earwitness.netns.accepting import Unproven, connections
+from earwitness.netns.accepting import UnverifiedPeers, connections
 from earwitness.netns.egress import in_isolated_network, network_socket
 from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, is_pinned, server_context
@@ -59,7 +59,7 @@ class Answerer:
         self._visit: CallerSession | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._gone = asyncio.Event()
-        self._unproven = Unproven()
+        self._unproven = UnverifiedPeers()
         self._refusals = RateLimited(on_event, WarningGiven, "connections were refused")
         self._visits = RateLimited(on_event, Notice, "lines about visits", most=_VISIT_LINES)
         self._breaks = RateLimited(on_event, WarningGiven, "connections of the caller broke, or were of no use")

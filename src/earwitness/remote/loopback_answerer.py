@@ -22,11 +22,11 @@ from typing import Any
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns import egress_service
-from earwitness.netns.child import over_within
+from earwitness.netns.child import exits_within
 from earwitness.netns.egress import in_isolated_network
 from earwitness.netns.sandbox import STATE_DIR, rerun_inside
 from earwitness.netns.scratch import scratch_folder
-from earwitness.netns.termination import on_word_to_end
+from earwitness.netns.termination import on_termination_request
 from earwitness.remote.answer import open_listener, serve_callers
 from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Identity, Invitation
@@ -112,7 +112,7 @@ async def _port(reading: int) -> int:
 
 async def _end(process: int) -> None:
     """It ends with its standard input; what does not is made to. `process` is a pidfd."""
-    if not await over_within(process, _END_TIMEOUT_S):
+    if not await exits_within(process, _END_TIMEOUT_S):
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(process, signal.SIGKILL)  # it is the first of a chain that falls together
 
@@ -136,7 +136,7 @@ async def serve_loopback() -> None:
         listener = open_listener(_LOCALHOST, 0)
         keys = AnswerKeys(Identity(told["certificate"], told["key"]), told["client"])
         serving = asyncio.create_task(serve_callers(keys, answering, listener))
-        with on_word_to_end(lambda: None):  # the command decides; Ctrl-C reaches its whole group
+        with on_termination_request(lambda: None):  # the command decides; Ctrl-C reaches its whole group
             print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
             await lines.read()
             serving.cancel()

@@ -13,7 +13,7 @@ from earwitness.capture.live import epoch_offset_ns
 from earwitness.errors import InputError
 from earwitness.events import Listener, Notice
 from earwitness.geography import place as find_place
-from earwitness.netns.termination import on_word_to_end
+from earwitness.netns.termination import on_termination_request
 from earwitness.remote.answer import open_listener, serve_callers
 from earwitness.remote.answering import PATIENCE_S, Answering
 from earwitness.remote.certificates import INVITATION, AnswerKeys
@@ -93,7 +93,7 @@ async def wait_for_calls(options: AnswerOptions, on_event: Listener) -> None:
         )
         on_event(Notice(f"answering at {host}:{listener.getsockname()[1]}"))
         serving = asyncio.create_task(serve_callers(keys, answering, listener, on_event))
-        with on_word_to_end(serving.cancel):
+        with on_termination_request(serving.cancel):
             try:
                 await serving
             except asyncio.CancelledError:

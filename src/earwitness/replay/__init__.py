@@ -1,1 +1,1 @@
-"""Calls heard again from what was stored: through other jitter buffers, and with one cause after the other put back."""
+"""Re-hears stored calls: through other jitter buffers, or with one cause of degradation after another restored."""

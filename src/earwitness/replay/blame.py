@@ -1,11 +1,12 @@
-"""Blame: which cause took how much of a call's MOS, by replaying the call with one cause after the other put back.
+"""Blame: how much of a call's MOS each cause took, found by replaying the call with one more cause at a time.
 
-From the speech itself (nothing lost) to what was heard, one cause a step; each part is the difference of the scores of
-two neighbouring replays, so the parts sum to the whole. A part can be negative: concealment mostly gives back.
+From the speech itself (nothing lost) to what was heard, each step adds one cause. Its part is the difference between
+the scores of two neighbouring replays, so the parts sum to the whole. A part can be negative: concealment usually
+helps.
 
-The order, and why: a cause comes after those that happen before it. What the codec and the far phone do is done before
-a packet is on its way; a lost packet was never there to be late; when frames were played matters only for those that
-were; concealment fills what all these left empty; and PESQ's own mistakes come last, since nobody hears them.
+Causes follow the order in which they act. Codec and sending phone act before a packet is sent; a lost packet cannot be
+late; when frames were played matters only for those that were; concealment fills the gaps left by all of these; PESQ's
+own errors come last, because no listener hears them.
 """
 
 from __future__ import annotations
@@ -27,54 +28,56 @@ from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.codecs.registry import codec as codec_named
 
 CAUSES: dict[str, str] = {
-    "codec": "the codec: the speech through it and back, against the speech itself",
-    "sending": "the far phone: silence suppression, and what it did not send of the speech",
-    "loss": "packets that never arrived, as silence",
-    "late": "frames that arrived and were not played (too late, or thrown away by the buffer), as silence",
-    "adaptation": "the delay changing: speech interrupted, run together or stretched, with silence where nothing plays",
-    "concealment": "what the phone made up, instead of silence; negative where it helps",
-    "misalignment": "PESQ not finding the true delay where it changes, or the speech in a recording that begins in the"
-    " middle of it: no listener's loss",
+    "codec": "the codec: encoded and decoded speech compared with the original",
+    "sending": "the sending phone: silence suppression, and speech that it did not send",
+    "loss": "packets that never arrived, replaced by silence",
+    "late": "frames that arrived but were not played (too late, or discarded by the buffer), replaced by silence",
+    "adaptation": "changing delay: speech interrupted, joined or stretched, with silence where nothing plays",
+    "concealment": "the phone's concealment instead of silence; negative if it helps",
+    "misalignment": "PESQ's failure to find the true delay where it changes, or the speech in a recording that starts"
+    " in the middle of it: not heard by any listener",
 }
-"""The causes in the order in which they are put back. From `sending` to `concealment` PESQ is shown the true alignment:
-the sound against what was said at each instant of it; for the last it has to find out by itself."""
+"""The causes in the order in which they are added. From `sending` to `concealment` PESQ is given the true alignment:
+the audio is compared with what was said at that time; in the last step it has to find the alignment itself."""
 
-_GUESSED = "lost packets are known only from holes in the sequence numbers; their sound is the codec's of the speech"
+_GUESSED = (
+    "lost packets are inferred from gaps in the sequence numbers; their audio is assumed to be the encoded speech"
+)
 
 
 _ALIKE = 0.2
-"""Correlation of what was sent with what was said: from 0.3 for Speex, from 0.8 for others, 0.03 for other sounds."""
+"""Correlation of what was sent with what was said: at least 0.3 for Speex, 0.8 for others; 0.03 for other audio."""
 _UNLIKE = (
-    "what was sent does not sound like the speech given: another reference, or the far phone played something else"
+    "what was sent does not sound like the given speech: another reference, or the sending phone played something else"
 )
 
 
 @dataclass(frozen=True)
 class Blame:
-    """Scores of the replays and what each cause took, in MOS-LQO (ITU-T P.862.1, narrowband).
+    """Scores of the replays and the loss due to each cause, in MOS-LQO (ITU-T P.862.1, narrowband).
 
     `whole` = `reference_mos` - `mos_lqo` = the sum of `parts`, whose keys are those of `CAUSES`, in order.
     """
 
     reference_mos: float
-    """The speech against itself, about 4.55."""
+    """The speech compared with itself, about 4.55."""
     mos_lqo: float
-    """What was heard."""
+    """The score of what was heard."""
     parts: dict[str, float]
     notes: tuple[str, ...] = ()
 
     @property
     def whole(self) -> float:
-        """All that was lost."""
+        """The total loss."""
         return self.reference_mos - self.mos_lqo
 
     @property
     def sentence(self) -> str:
-        """For a person."""
+        """A summary for people."""
         return blame_sentence(self.parts, self.reference_mos, self.mos_lqo)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values: `blame_codec` ... `blame_misalignment`, their sum, and the sentence."""
+        """Plain values: `blame_codec` ... `blame_misalignment`, their sum, and the sentence."""
         return {
             "reference_mos": self.reference_mos,
             "mos_lqo": self.mos_lqo,
@@ -86,10 +89,10 @@ class Blame:
 
 
 def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFERENCE_OFFSET) -> Blame:
-    """Share out the MOS that one direction of a call lost.
+    """Divide the MOS that one direction of a call lost among its causes.
 
     `said` (r,) int16 at the codec's rate: what was said, once; `reference_offset` as for `ear.hear`. Raises
-    `ScorerRefused` where a replay cannot be scored (nothing arrived in time at all, a silent reference).
+    `ScorerRefused` if a replay cannot be scored (nothing arrived in time, a silent reference).
     """
     rate = codec.sample_rate
     ideal = Ideal(heard, codec, said, reference_offset)
@@ -120,22 +123,22 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
 
 
 def blame_sentence(parts: dict[str, float], reference_mos: float, mos_lqo: float) -> str:
-    """What took most, in words."""
+    """The largest causes, in words."""
     whole = reference_mos - mos_lqo
     if whole < 0.15:
-        return f"MOS-LQO {mos_lqo:.2f} of {reference_mos:.2f}: next to nothing was lost."
+        return f"MOS-LQO {mos_lqo:.2f} of {reference_mos:.2f}: almost nothing was lost."
     taken = sorted(((part, name) for name, part in parts.items() if part >= 0.1), reverse=True)
-    told = [f"{_SHORT[name]} took {part:.2f}" for part, name in taken]
+    losses = [f"{_SHORT[name]} took {part:.2f}" for part, name in taken]
     given = [f"{_SHORT[name]} gave back {-part:.2f}" for name, part in parts.items() if part <= -0.1]
-    text = "; ".join([_joined(told) or "no single cause took as much as 0.1", *given])
+    text = "; ".join([_joined(losses) or "no single cause took as much as 0.1", *given])
     return f"MOS-LQO {mos_lqo:.2f} of {reference_mos:.2f}, {whole:.2f} lost: {text}."
 
 
 _SHORT = {
     "codec": "the codec",
-    "sending": "what the far phone left out",
+    "sending": "what the sending phone did not send",
     "loss": "lost packets",
-    "late": "packets too late to be played",
+    "late": "packets too late to play",
     "adaptation": "the changing delay",
     "concealment": "concealment",
     "misalignment": "PESQ's own misalignment",
@@ -147,7 +150,7 @@ def _joined(texts: list[str]) -> str:
 
 
 def _score(said: Pcm, sound: Pcm, rate: int, scores: dict[str, float]) -> float:
-    """MOS-LQO of a sound; of equal sounds once."""
+    """MOS-LQO of an audio signal; equal signals are scored once."""
     key = hashlib.sha1(sound.tobytes(), usedforsecurity=False).hexdigest()
     if key not in scores:
         scores[key] = listening_quality(said, sound, rate).pesq.mos_lqo

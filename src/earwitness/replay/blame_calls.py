@@ -1,4 +1,4 @@
-"""Blame for a capture, and for every direction of a data set, in parallel and kept as it comes."""
+"""Blame for a capture, and for every direction of a data set, in parallel, with results kept as they are computed."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class BlameTask:
 
 @dataclass(frozen=True)
 class BlamedCalls:
-    """`calls`: a row a call and direction (`COLUMNS`); `summary`: a row a path, codec and buffer; `left_out`: (call,
-    direction, reason)."""
+    """`calls`: one row per call and direction (`COLUMNS`); `summary`: one row per path, codec and buffer; `left_out`:
+    (call, direction, reason)."""
 
     calls: pd.DataFrame
     summary: pd.DataFrame
@@ -69,7 +69,7 @@ class BlamedCalls:
 
     @property
     def refused(self) -> tuple[tuple[str, str, str], ...]:
-        """(call, direction and buffer, reason) of the directions that have no score."""
+        """(call, direction and buffer, reason) of the directions without a score."""
         return refused_of(self.calls)
 
 
@@ -81,10 +81,10 @@ def blame_capture(
     to: str | None = None,
     codec: str | None = None,
 ) -> Blame:
-    """Share out the MOS that one direction of a captured call lost.
+    """Divide the MOS that one direction of a captured call lost among its causes.
 
-    `reference`: what the far phone said. `buffer`, `to`, `codec`: the phone whose ear it is, as for `hear`. Raises
-    InputError, or ScorerRefused where it cannot be scored.
+    `reference`: what the sending phone played. `buffer`, `to`, `codec`: of the phone that listens, as for `hear`.
+    Raises InputError, or ScorerRefused if it cannot be scored.
     """
     read = read_capture(capture)
     chosen = choose_stream(read, to=to, codec=codec)
@@ -105,10 +105,10 @@ def blame_dataset(
     on_event: Listener = ignore,
     seed: int = 1,
 ) -> BlamedCalls:
-    """Share out the MOS that each direction of a data set lost, as it was heard or through `buffer`.
+    """Divide the MOS lost by each direction of a data set among its causes, as it was heard or through `buffer`.
 
-    Results are kept in `out` (by default the folder blame of the data set) and do not depend on the number of workers.
-    Other arguments and errors as for `replay.whatif.what_if`.
+    Results are kept in `out` (default: the folder blame of the data set) and do not depend on the number of workers.
+    Other arguments and errors are as for `replay.whatif.what_if`.
     """
     asked = buffer_named(buffer).spec if buffer else ""
     found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
@@ -124,12 +124,12 @@ def blame_dataset(
 
 
 def unblamed(task: BlameTask, why: str) -> Record:
-    """The row of a direction that has no score."""
+    """The row of a direction without a score."""
     return {**task.heard.identity(), "buffer": task.buffer, "refused": why}
 
 
 def blamed(task: BlameTask) -> Record:
-    """One direction: its row. What cannot be heard or scored says why."""
+    """One direction: its row. If it cannot be heard or scored, the row contains the reason."""
     record = unblamed(task, "")
     try:
         (heard,), codec, said = hear_direction(task.heard, [task.buffer])
@@ -139,7 +139,7 @@ def blamed(task: BlameTask) -> Record:
 
 
 def blame_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Records as a frame with `COLUMNS`."""
+    """Records as a data frame with `COLUMNS`."""
     columns: dict[str, Any] = {}
     for name in COLUMNS:
         values = [record.get(name) for record in records]
@@ -151,8 +151,8 @@ def blame_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def summarise_blame(calls: pd.DataFrame, *, seed: int = 1) -> pd.DataFrame:
-    """Means by path, codec and buffer, with 95 % intervals over places of each part; the parts' means sum to the
-    whole's."""
+    """Means by path, codec and buffer, with 95 % intervals over places for each part; the means of the parts sum to
+    that of the whole."""
     records = []
     for (condition, codec, buffer), group in calls.groupby(["condition", "codec", "buffer"]):
         scored = group[group["mos_lqo"].notna()]

@@ -1,7 +1,7 @@
-"""The sounds between what was said and what was heard, each with one cause more: what `blame` scores.
+"""The audio signals between what was said and what was heard, each with one more cause, which `blame` scores.
 
-All but the last are on the timeline of the sender: every frame at its own RTP timestamp, at a delay that never changes.
-They are made by the ear itself: from the same packets with other arrival times, or from what it played.
+All but the last use the sender's timeline: every frame at its own RTP timestamp, at a constant delay. They are rendered
+by the ear itself: from the same packets with other arrival times, or from what it played.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from earwitness.speech.codecs.base import Codec, packet_ticks
 from earwitness.trace.model import LOST, Payloads, Trace
 
 SEEN_MS = 16
-"""PESQ looks through windows of 32 ms: one that is aligned as well as can be still sees half of one of what filled the
-time in which the media stood still."""
+"""PESQ uses windows of 32 ms: even when perfectly aligned, a window still covers half of its length of what filled the
+time in which the media did not advance."""
 FADE_MS = 5
 
 AMPLE_MS = 1000
-"""Delay of the ideal replays: long enough to know a speaker's pause from a loss by the packet after it."""
+"""Delay of the ideal replays: long enough to distinguish a pause from a loss by the packet after it."""
 
 
 class Ideal:
-    """One direction's packets, each frame a packet of its own, arriving one after the other at a constant delay.
+    """One direction with each frame as a packet of its own, arriving in order at a constant delay.
 
-    Raises `ScorerRefused` where the timestamps span more than can be scored (they began anew in the middle).
+    Raises `ScorerRefused` if the timestamps span more than can be scored (they restarted in the middle).
     """
 
     def __init__(self, heard: Heard, codec: Codec, reference: Pcm, offset: int) -> None:
@@ -43,7 +43,7 @@ class Ideal:
         fate, frames = heard.account.fate, heard.played.frames
         keep = fate != CODE[Fate.DUPLICATE]
         if not bool(np.any(keep)):
-            raise ScorerRefused("no packet holds speech but repeats of another", "see that the packets are of one call")
+            raise ScorerRefused("all packets with speech are repeats", "see that the packets are of one call")
         self._trace = _frame_by_frame(heard.trace, heard, codec).take(keep)
         self._arrived: Bool = heard.trace.arrived[frames.packet][keep]
         self._played: Bool = (heard.account.pull >= 0)[keep]
@@ -60,19 +60,19 @@ class Ideal:
         self.unknown = self._holes(heard.trace)
 
     def all_sent(self) -> Pcm:
-        """Everything that was sent, as far as the packets are known: (length,) int16."""
+        """Everything that was sent, as far as it is known: (length,) int16."""
         return self._sound(np.ones(len(self._trace), dtype=np.bool_))
 
     def all_arrived(self) -> Pcm:
-        """What arrived, however late; silence where a packet was lost."""
+        """What arrived, however late; silence for lost packets."""
         return self._sound(self._arrived)
 
     def all_played(self) -> Pcm:
-        """What was played, at its own place; silence where it was not."""
+        """What was played, at its original position; silence for what was not."""
         return self._sound(self._played)
 
     def with_unknown(self, sound: Pcm, said: Pcm) -> Pcm:
-        """`sound` with what was said put where packets are missing that nobody knows: (length,) int16."""
+        """`sound` with what was said inserted where unknown packets are missing: (length,) int16."""
         if not len(self.unknown):
             return sound
         window = said_in(sound, said)
@@ -83,7 +83,7 @@ class Ideal:
         return filled
 
     def _sound(self, there: Bool) -> Pcm:
-        """The frames that are there, on the sender's timeline, and silence."""
+        """The selected frames on the sender's timeline, with silence for the others."""
         out = np.zeros(self.length, dtype=np.int16)
         if not bool(np.any(there)):
             return out
@@ -104,7 +104,7 @@ class Ideal:
         return out
 
     def _holes(self, trace: Trace) -> I64:
-        """Where in the sound the frames begin that are known only from holes in the sequence numbers, (h,)."""
+        """Positions in the audio of the frames known only from gaps in the sequence numbers, (h,)."""
         _, timestamp = inferred_losses(trace)
         ticks = packet_ticks(self._codec)
         frame = self._codec.frame_samples * self._codec.clock_rate // self._codec.sample_rate
@@ -114,13 +114,13 @@ class Ideal:
 
 
 def said_in(sound: Pcm, said: Pcm) -> Pcm:
-    """What was said while `sound` (n,) lasts, sample for sample: (n,) int16 of `said` (r,), looped or said once.
+    """What was said during `sound` (n,), sample for sample: (n,) int16 from `said` (r,), looped or said once.
 
-    Where in it the sound begins is where the two correlate best, so it does not matter how the sender counts.
+    The position with the highest correlation is used, so the sender's numbering does not matter.
     """
     size = 1 << int(np.ceil(np.log2(3 * len(sound) + len(said))))
     spectrum = np.conj(np.fft.rfft(sound.astype(np.float64), size))
-    # Said once: the sound may begin before it or end after it.
+    # If said once, the sound may begin before it or end after it.
     once: F64 = np.concatenate((np.zeros(len(sound)), said.astype(np.float64), np.zeros(len(sound))))
     looped: F64 = np.resize(said, len(said) + len(sound)).astype(np.float64)
     found = []
@@ -134,14 +134,14 @@ def said_in(sound: Pcm, said: Pcm) -> Pcm:
 
 
 def likeness(one: Pcm, other: Pcm) -> float:
-    """Correlation of two sounds (n,) sample by sample, -1 ... 1; 0 where one is silent."""
+    """Correlation of two signals (n,), -1 ... 1; 0 if one is silent."""
     a, b = one.astype(np.float64), other.astype(np.float64)
     energy = float(np.sqrt(np.sum(a * a) * np.sum(b * b)))
     return float(np.sum(a * b)) / energy if energy else 0.0
 
 
 def _frame_by_frame(trace: Trace, heard: Heard, codec: Codec) -> Trace:
-    """The trace with a packet for each codec frame, so that one frame of a packet can be missing without the other."""
+    """The trace with one packet per codec frame, so that a frame of a packet can be missing by itself."""
     frames = heard.played.frames
     rows = frames.packet
     single = trace.take(rows)
@@ -150,7 +150,7 @@ def _frame_by_frame(trace: Trace, heard: Heard, codec: Codec) -> Trace:
     payloads, size = None, (single.size // np.maximum(frames.count[rows], 1)).astype(np.int32)
     if trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)):
         split = [codec.split(trace.payloads[row]) for row in range(len(trace))]
-        # A packet of the usual size with fewer frames in it has none in the places of the others.
+        # A packet of the usual size with fewer frames has empty payloads in place of the missing ones.
         parts = [
             split[row][part] if part < len(split[row]) else b""
             for row, part in zip(rows.tolist(), frames.part.tolist(), strict=True)
@@ -168,7 +168,7 @@ def _frame_by_frame(trace: Trace, heard: Heard, codec: Codec) -> Trace:
 
 
 def without_concealment(heard: Heard, codec: Codec, reference: Pcm, offset: int) -> Heard:
-    """The same frames played at the same instants, and silence in all others."""
+    """The same frames played at the same times, and silence everywhere else."""
     frames, decoder = heard.played.frames, codec.decoder()
     source = frame_bytes(heard.trace, frames, codec, reference, offset)
     silent = render(heard.trace, heard.played, codec, decoder, source, concealer("silence", codec, decoder))
@@ -176,12 +176,12 @@ def without_concealment(heard: Heard, codec: Codec, reference: Pcm, offset: int)
 
 
 def reassembled(heard: Heard, first: int, length: int) -> Pcm:
-    """What was heard, as it was rendered, put back to where in the speech it belongs: (length,) int16.
+    """Move the rendered audio back to its position in the speech: (length,) int16.
 
-    This is what PESQ would compare if it knew the true delay of every instant. The sound of instants in which the media
-    stood still goes on from where it stood, up to where the media goes on; where that is at once (speech was
-    interrupted, not a pause lengthened) `SEEN_MS` of it cover the speech. Media played faster or slower is taken apart
-    into the frame lengths it was played in. `first`: the RTP timestamp of sample 0.
+    This is what PESQ would compare if it knew the true delay at every instant. Audio from times in which the media did
+    not advance continues from that position up to where the media resumes; if that is immediately (speech was
+    interrupted, rather than a pause lengthened), `SEEN_MS` of it cover the speech. Media played faster or slower is
+    split into the frame lengths in which it was played. `first`: the RTP timestamp of sample 0.
     """
     played, rate = heard.played, heard.sample_rate
     clock, ticks = heard.trace.clock_rate, played.frames.stream.frame_ticks
@@ -209,7 +209,7 @@ def reassembled(heard: Heard, first: int, length: int) -> Pcm:
             following = next((int(begin[i]) for i in range(high, len(played)) if moves[i]), stood)
             gap = min(max(0, following - stood), room)
             _put(out, stood, sound[:gap])
-            # In a speaker's pause the delay can change unseen; in the middle of speech it cannot.
+            # In a pause the delay can change unnoticed; in the middle of speech it cannot.
             hold = 0 if following > stood else min(seen, room)
             over = sound[gap : gap + hold + fade] if hold else over[:0]
             continue
@@ -223,13 +223,13 @@ def reassembled(heard: Heard, first: int, length: int) -> Pcm:
             piece[hold : hold + len(tail)] = np.rint(mixed).astype(np.int16)
         _put(out, at, piece)
         stood = at + count
-        # What follows in the sound is faded into what follows in the media, where they are not the same.
+        # Cross-fade from the following audio to the following media where they differ.
         over, hold = sound[count : count + fade], 0
     return out[:length]
 
 
 def _put(out: Pcm, at: int, piece: Pcm) -> None:
-    """Write a piece where it fits."""
+    """Write a piece, clipped to the output."""
     low, high = max(at, 0), min(at + len(piece), len(out))
     if high > low:
         out[low:high] = piece[low - at : high - at]

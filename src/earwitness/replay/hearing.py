@@ -1,4 +1,4 @@
-"""A capture heard through several ears and scored: what `earwitness hear` does."""
+"""Hears a capture through several jitter buffers and scores it: the work of `earwitness hear`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from earwitness.trace.capture import read_capture
 from earwitness.trace.rtcp import missed_by_capture
 
 MISSED_TOO_MUCH = 0.05
-"""A capture that lacks a larger share of what its phone received is no account of what that heard."""
+"""A capture that lacks a larger share of what its phone received does not represent what the phone heard."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What one ear heard, and its score; `score` is None where there was no reference or the scorer refused."""
+    """What was heard through one buffer, and its score; `score` is None without a reference or if the scorer
+    refused."""
 
     heard: Heard
     flow: str
@@ -35,22 +36,22 @@ class Scored:
     mos_lqo_wb: float | None
     refused: str
     score_as_published: PesqScore | None = None
-    """Against the reference as the published study's program read it, where that reads other samples of the file."""
+    """Score against the reference as the published study's program read it, if it read other samples of the file."""
     capture_missed: float | None = None
-    """What share of the packets that the phone received, as it reports by RTCP, the capture lacks; None: no report."""
+    """Share of the packets that the phone reports by RTCP as received but the capture lacks; None: no report."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Figures of the scorers that were asked for besides, by name."""
+    """Figures of the additional scorers, by name."""
 
     @property
     def doubt(self) -> str:
-        """Why this is not what the phone heard, in one line; empty where there is no reason to doubt."""
-        told = list(self.heard.notes)
+        """Why this may differ from what the phone heard, in one line; empty if there is no reason for doubt."""
+        doubts = list(self.heard.notes)
         if self.capture_missed is not None and self.capture_missed >= MISSED_TOO_MUCH:
-            told.append(
+            doubts.append(
                 f"the capture lacks {self.capture_missed:.0%} of the packets that the phone reported (RTCP) as"
                 " received: it heard more than this"
             )
-        return "; ".join(told)
+        return "; ".join(doubts)
 
     def record(self) -> dict[str, Any]:
         """One JSON record; names and units as in the data dictionary."""
@@ -81,9 +82,9 @@ class Scored:
         }
 
     def save(self, audio: Path | None, ledger: Path | None, *, several: bool) -> dict[str, Any]:
-        """Write the sound (WAV) and the ledger (Parquet) where asked; the record, with where they are.
+        """Write the audio (WAV) and the ledger (Parquet) if requested; returns the record with their paths.
 
-        With `several` ears the buffer's name goes into the file's. Raises EarwitnessError where it cannot be written.
+        With `several` buffers, the buffer's name is added to the file names. Raises EarwitnessError if writing fails.
         """
         audio, ledger = (self._named(path) if path and several else path for path in (audio, ledger))
         try:
@@ -109,7 +110,7 @@ class Scored:
 
 
 def score_of(heard: Heard, reference: Speech, flow: str = "") -> Scored:
-    """Score what was heard against what was said, both at the sound's rate (narrowband; from 16 kHz wideband too)."""
+    """Score what was heard against what was said, at the audio's rate (narrowband; from 16 kHz also wideband)."""
     try:
         score = score_listening(reference.samples, heard.audio, heard.sample_rate)
     except ScorerRefused as error:
@@ -128,13 +129,13 @@ def hear_capture(
     as_published: bool = False,
     scorers: Sequence[str] = (),
 ) -> list[Scored]:
-    """A capture through each of `buffers`, scored against `reference` where there is one.
+    """Hear a capture through each of `buffers`, and score it if a `reference` is given.
 
-    `reference`: a WAV file, or the name of speech that ships with the package; it is what the far phone played in a
-    loop, and cut packets are made again from it. `as_published`: score against its samples as the published study's
-    program read them, from byte 44 of the file on; where that differs (a longer header is scored as sound) both scores
-    are in the record. `scorers`: further ones, by name (`earwitness.score.scorers`). Other arguments as for
-    `earwitness.ear.listen.listen`. Raises InputError.
+    `reference`: a WAV file, or the name of shipped speech; the sending phone played it in a loop, and cut packets are
+    re-encoded from it. `as_published`: score against the samples that the published study's program read, from byte 44
+    of the file; if they differ (a longer header is scored as audio), the record has both scores. `scorers`: additional
+    ones, by name (`earwitness.score.scorers`). Other arguments are as for `earwitness.ear.listen.listen`. Raises
+    InputError.
     """
     for name in scorers:
         scorer(name)
@@ -152,11 +153,11 @@ def hear_capture(
     flow, missed = str(chosen.heard.flow), missed_by_capture(read, chosen.heard)
     if said is None:
         bare = [Scored(one, flow, None, None, "", capture_missed=missed) for one in heard]
-        return [_besides(one, scorers, None) for one in bare]
+        return [_with_scorers(one, scorers, None) for one in bare]
     study_read = _as_published(reference, said)
     if as_published and study_read is not None:
         said = study_read
-    scored = [_besides(replace(score_of(one, said, flow), capture_missed=missed), scorers, said) for one in heard]
+    scored = [_with_scorers(replace(score_of(one, said, flow), capture_missed=missed), scorers, said) for one in heard]
     if study_read is None:
         return scored
     return [
@@ -165,8 +166,8 @@ def hear_capture(
     ]
 
 
-def _besides(scored: Scored, scorers: Sequence[str], said: Speech | None) -> Scored:
-    """With the figures of further scorers, and why there are none of some."""
+def _with_scorers(scored: Scored, scorers: Sequence[str], said: Speech | None) -> Scored:
+    """Add the figures of the additional scorers, or the reason why one has none."""
     heard = scored.heard
     evidence = Evidence(
         heard=heard.audio,

@@ -1,7 +1,7 @@
 """What if these calls had been heard through another jitter buffer? All calls of a data set x buffers, in parallel.
 
-Each (call, direction, buffer) is replayed by the ear and scored; what is done is kept, so that an interrupted run goes
-on where it stopped. The same calls and buffers give the same bytes, however many workers there are.
+Each (call, direction, buffer) is replayed and scored. Results are kept, so an interrupted run can be continued. The
+same calls and buffers give the same bytes, regardless of the number of workers.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ DEFAULT_BUFFERS = (
     *(f"adaptive:{worth}" for worth in (50, 100)),
     *(f"oracle:{ms}" for ms in (80, 120, 160, 200, 250, 300, 400, 500)),
 )
-"""What is compared unless told otherwise: fixed delays over the range that phones are set to; the study's phones; ours
-from impatient to patient; and the bound, at delays where the others are."""
+"""Buffers compared by default: fixed delays over the range that phones use; the study's phones' buffer; the adaptive
+buffer from impatient to patient; and the oracle bound at comparable delays."""
 
 WHATIF_JOURNAL = "journal.jsonl"
 
@@ -76,17 +76,17 @@ COLUMNS = (
     "refused",
     "doubt",
 )
-"""Columns of `WhatIf.calls`. `playout_delay_ms` is what the buffer adds; `kind` the buffer's name without its setting;
-`mos_cqe_heard` see `conversational`; `refused` why there is no score; `doubt` what of the packets cannot be
+"""Columns of `WhatIf.calls`. `playout_delay_ms` is the delay added by the buffer; `kind` the buffer's name without its
+settings; `mos_cqe_heard`: see `conversational`; `refused`: why there is no score; `doubt`: implausible packets
 (`Heard.notes`). Others as in the data dictionary."""
 
 HALF_RTT = "rtt/2"
-"""`mouth_to_ear_basis` where the least network delay was taken from RTCP's round trip (`least_delay_ms`)."""
+"""`mouth_to_ear_basis` if the minimum network delay was estimated from RTCP's round trip (`least_delay_ms`)."""
 
 
 @dataclass(frozen=True)
 class ReplayTask:
-    """One direction through one buffer: a task, picklable."""
+    """One direction through one buffer: a picklable task."""
 
     heard: Direction
     buffer: str
@@ -97,18 +97,18 @@ class ReplayTask:
 
 @dataclass(frozen=True)
 class WhatIf:
-    """`calls`: a row a call, direction and buffer (`COLUMNS`); `summary`: a row a path, codec and buffer
+    """`calls`: one row per call, direction and buffer (`COLUMNS`); `summary`: one row per path, codec and buffer
     (`whatif_summary.SUMMARY`); `left_out`: (call, direction, reason) of what could not be heard again."""
 
     calls: pd.DataFrame
     summary: pd.DataFrame
     left_out: tuple[tuple[str, str, str], ...]
     made_anew: int
-    """How many replays were made now; the others had been kept."""
+    """The number of replays made in this run; the others were kept from earlier ones."""
 
     @property
     def refused(self) -> tuple[tuple[str, str, str], ...]:
-        """(call, direction and buffer, reason) of the replays that have no score."""
+        """(call, direction and buffer, reason) of the replays without a score."""
         return refused_of(self.calls)
 
 
@@ -124,12 +124,12 @@ def what_if(
     on_event: Listener = ignore,
     seed: int = 1,
 ) -> WhatIf:
-    """Every direction of a data set through every buffer.
+    """Replay every direction of a data set through every buffer.
 
-    Results are kept in `out` (by default the folder whatif of the data set): stop it at any moment and run it again.
-    `reference`, `captures`, `calls`: see `find_directions`. `executor` runs the replays (a process pool; one of many
-    machines that see the same files); without one they run here. `seed`: of the intervals' resampling. Raises
-    InputError for an unknown buffer, or a data set that cannot be heard.
+    Results are kept in `out` (default: the folder whatif of the data set), so a run can be stopped and continued at any
+    time. `reference`, `captures`, `calls`: see `find_directions`. `executor` runs the replays (a process pool, or one
+    over several machines that share the files); without one they run here. `seed`: for the intervals' resampling.
+    Raises InputError for an unknown buffer, or a data set that cannot be heard.
     """
     specs = list(dict.fromkeys(buffer_named(spec).spec for spec in buffers))
     found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
@@ -153,13 +153,13 @@ def what_if(
 
 
 def unscored(task: ReplayTask, why: str) -> Record:
-    """The row of a direction and buffer that has no score."""
+    """The row of a direction and buffer without a score."""
     kind = task.buffer.partition(":")[0]
     return {**task.heard.identity(), "buffer": task.buffer, "kind": kind, "refused": why}
 
 
 def replay_scored(task: ReplayTask) -> Record:
-    """Hear one direction through one buffer and score it: one row. What cannot be heard or scored says why."""
+    """Hear one direction through one buffer and score it: one row. If that fails, the row contains the reason."""
     one = task.heard
     record = unscored(task, "")
     try:
@@ -190,10 +190,11 @@ def replay_scored(task: ReplayTask) -> Record:
 
 
 def conversational(mos_lqo: float, mouth_to_ear_ms: float) -> float:
-    """What was heard and how late, as one MOS-CQE: the rating of the MOS-LQO less G.107's impairment by delay (Id).
+    """Combine what was heard and how late into one MOS-CQE: the rating of the MOS-LQO minus G.107's delay impairment
+    (Id).
 
-    The E-model of codec and lost packets alone cannot tell buffers apart: it does not know of speech cut or stretched
-    by a changing delay, which PESQ hears. A rating above that of an unimpaired call is taken for one.
+    The E-model based on codec and lost packets alone cannot distinguish buffers: it ignores speech cut or stretched by
+    a changing delay, which PESQ detects. A rating above that of an unimpaired call is limited to it.
     """
     clear = e_model("g711u", loss_ratio=0.0, mouth_to_ear_ms=0.0)
     late = e_model("g711u", loss_ratio=0.0, mouth_to_ear_ms=mouth_to_ear_ms)
@@ -201,14 +202,14 @@ def conversational(mos_lqo: float, mouth_to_ear_ms: float) -> float:
 
 
 def refused_of(calls: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
-    """(call, direction and buffer, reason) of the rows of a table that have no score."""
+    """(call, direction and buffer, reason) of the rows without a score."""
     chosen = calls[calls["refused"] != ""]
     columns = (chosen[name].astype(str) for name in ("call_id", "direction", "buffer", "refused"))
     return tuple((call, f"{direction} {buffer}", why) for call, direction, buffer, why in zip(*columns, strict=True))
 
 
 def whatif_table(records: Sequence[Record]) -> pd.DataFrame:
-    """Records as a frame with `COLUMNS`, numbers as float64 (NaN: not measured), texts as text."""
+    """Records as a data frame with `COLUMNS`: numbers as float64 (NaN: not measured), texts as text."""
     texts = {"call_id", "direction", "condition", "path", "codec", "place", "buffer", "kind", "concealment"}
     texts |= {"mouth_to_ear_basis", "refused", "doubt"}
     columns: dict[str, Any] = {}
@@ -222,5 +223,5 @@ def whatif_table(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def as_numbers(values: Sequence[Any]) -> pd.Series[float]:
-    """A column of float64, NaN where there is no number."""
+    """A float64 column, NaN where a value is not a number."""
     return pd.Series([value if isinstance(value, int | float) else None for value in values], dtype="float64")

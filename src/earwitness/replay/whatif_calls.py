@@ -1,7 +1,7 @@
-"""The directions of a data set that can be heard again, and hearing one of them through any buffer.
+"""Finds the directions of a data set that can be heard again, and hears one of them through any buffer.
 
-A live call has whole packets and its reference beside it. An imported call has neither its speech (it is given) nor,
-mostly, its phone's playing clock, which is in the capture alone: with the captures at hand it is read off there.
+A live call has complete packets and its own reference. An imported call has no speech of its own (the user supplies it)
+and, usually, no phone clock; that is only in the capture, and is read from it if the captures are available.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from earwitness.trace.series import ticks_ns
 from earwitness.trace.table import read_trace
 
 HEARD = (Outcome.COMPLETED, Outcome.SCORER_REFUSED)
-"""Calls that ended so have packets worth hearing; a recording that could not be scored does not matter here."""
+"""Outcomes of calls whose packets can be heard; a failed score does not matter here."""
 
 DEFAULT_PHONE = "pjmedia"
-"""The buffer of a call whose row does not say which it was: an imported one's, the study's phones'."""
+"""The buffer of a call whose row names none: the study's phones', for an imported call."""
 
 
 _MOST_BYTES = 1024 * MIB
-"""Of a file that a direction is heard from: an hour's capture has a tenth."""
+"""Limit for a file that a direction is heard from: the capture of an hour has a tenth of it."""
 
 
 @dataclass(frozen=True)
 class Direction:
-    """One direction of a stored call and all that is needed to hear it again. Picklable and small."""
+    """One direction of a stored call with all that is needed to hear it again. Picklable and small."""
 
     call_id: str
     direction: str
@@ -60,34 +60,34 @@ class Direction:
     codec: str
     place: str
     buffer: str
-    """As the call was heard."""
+    """The buffer through which the call was heard."""
     rtcp_rtt_ms: float | None
     trace: str
-    """Parquet file of the packets."""
+    """Parquet file with the packets."""
     reference: str
-    """Sound file, or the name of speech that ships."""
+    """Sound file, or the name of shipped speech."""
     capture: str = ""
-    """Capture at the listener, where it is at hand and the phone was not ours."""
+    """Capture at the listener, if it is available and the phone was not Earwitness's own."""
     phone_address: str = ""
     digest: str = ""
-    """Of the packets, the capture and the speech."""
+    """Hash of the packets, the capture and the speech."""
 
     def identity(self) -> dict[str, Any]:
-        """The columns that say which direction it is."""
+        """The columns that identify the direction."""
         return {
             name: getattr(self, name)
             for name in ("call_id", "direction", "condition", "path", "hops", "codec", "place", "rtcp_rtt_ms")
         }
 
     def files(self) -> dict[str, Path]:
-        """The files that hearing it needs, by the field that names each."""
+        """The files needed to hear it, by the field that names each."""
         named = {name: Path(getattr(self, name)) for name in ("trace", "reference", "capture") if getattr(self, name)}
         return {name: path for name, path in named.items() if name != "reference" or path.is_file()}
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a data set offers: `directions` in order of start, and (call, direction, reason) of those left out."""
+class FoundDirections:
+    """The usable `directions` of a data set, in order of start, and (call, direction, reason) of those left out."""
 
     directions: tuple[Direction, ...]
     left_out: tuple[tuple[str, str, str], ...]
@@ -95,18 +95,18 @@ class Found:
 
 def find_directions(
     dataset: Path, *, reference: str | Path | None = None, captures: Path | None = None, calls: int | None = None
-) -> Found:
+) -> FoundDirections:
     """The directions of `dataset` that can be heard again.
 
-    `reference`: the speech of calls that have none beside them (imported ones). `captures`: the folder that was
-    imported, for the phones' own playing clocks. `calls`: at most so many. Raises InputError where there is no data
-    set, no direction can be heard, or a call needs a reference and none is given.
+    `reference`: the speech for calls stored without it (imported ones). `captures`: the imported folder, for the
+    phones' own playing clocks. `calls`: limits the number of calls. Raises InputError if there is no data set, no
+    direction can be heard, or a call needs a reference and none is given.
     """
     given = _digest_of_speech(str(reference)) if reference is not None else ""
     directions: list[Direction] = []
     left_out: list[tuple[str, str, str]] = []
     problems: list[Problem] = []
-    bare: InputError | None = None
+    no_speech: InputError | None = None
     store = Dataset.open(dataset)
     for number, stored in enumerate(store.readable(problems)):
         if calls is not None and number >= calls:
@@ -122,27 +122,27 @@ def find_directions(
                     continue
                 try:
                     directions.append(_direction(stored, row, reference, given, captures))
-                except _Bare as error:
-                    bare = bare or error
+                except _NoSpeech as error:
+                    no_speech = no_speech or error
                     raise
             left_out += [(row.call_id, row.direction, problem.what) for problem in why]
     left_out += [(problem.call_id, "", problem.what) for problem in problems if problem.skipped]
     if not directions:
-        if bare is not None:
-            raise bare
+        if no_speech is not None:
+            raise no_speech
         why_not = (
             f"none of {len(left_out)} directions can be heard ({left_out[0][2]} ...)" if left_out else "it is empty"
         )
         raise InputError("hearing the calls again of", dataset, why_not, "place or import calls first")
-    return Found(tuple(directions), tuple(left_out))
+    return FoundDirections(tuple(directions), tuple(left_out))
 
 
-class _Bare(InputError):
-    """A call without its speech beside it, where none was given either."""
+class _NoSpeech(InputError):
+    """A call is stored without its speech, and no reference was given."""
 
 
 def _cannot(stored: StoredCall, row: Row) -> str:
-    """Why a direction cannot be heard again; empty where it can."""
+    """Why a direction cannot be heard again; empty if it can."""
     if row.outcome not in HEARD:
         return f"outcome {row.outcome}"
     if not stored.has(trace_file(row.direction)):
@@ -150,7 +150,7 @@ def _cannot(stored: StoredCall, row: Row) -> str:
     try:
         codec_named(row.codec)
     except InputError:
-        return f"codec {row.codec or 'unknown'} is not decoded"
+        return f"codec {row.codec or 'unknown'} is not supported"
     return ""
 
 
@@ -163,8 +163,8 @@ def _direction(
     elif reference is not None:
         said, of_speech = str(reference), given
     else:
-        happened = f"call {row.call_id} has no {REFERENCE} beside it"
-        raise _Bare(
+        happened = f"call {row.call_id} is stored without {REFERENCE}"
+        raise _NoSpeech(
             "hearing the calls again of", stored.folder.parent.parent, happened, "give the speech with --reference"
         )
     trace = stored.folder / trace_file(row.direction)
@@ -189,20 +189,20 @@ def _direction(
 
 
 def _capture(stored: StoredCall, row: Row, captures: Path | None) -> Path | None:
-    """The capture of an imported call, where it is at hand; live calls have their packets' times of both ends."""
+    """The capture of an imported call, if available; live calls have packet times of both ends."""
     if not row.source_capture:
         return None
     places = [stored.folder / CAPTURES[LISTENER[row.direction]]]
     within = Path(row.source_capture)
-    if captures is not None and not within.is_absolute() and ".." not in within.parts:  # the record may be anybody's
+    if captures is not None and not within.is_absolute() and ".." not in within.parts:  # the record is untrusted
         places.insert(0, captures / within)
     return next((path for path in places if path.is_file()), None)
 
 
 def hear_direction(direction: Direction, buffers: Sequence[str]) -> tuple[list[Heard], Codec, Speech]:
-    """What was heard through each of `buffers`, the codec it was decoded with, and what was said at its rate.
+    """What was heard through each of `buffers`, the codec used, and the speech at its rate.
 
-    By the phone's own clock where there is a capture. Raises EarwitnessError where it cannot be heard.
+    Uses the phone's own clock if there is a capture. Raises EarwitnessError if the direction cannot be heard.
     """
     if direction.capture:
         capture = _read_capture(direction.capture)
@@ -219,11 +219,11 @@ def hear_direction(direction: Direction, buffers: Sequence[str]) -> tuple[list[H
 
 
 def least_delay_ms(trace: Trace, rtt_ms: float) -> float:
-    """The least network delay, estimated, for a trace of a capture at the receiver alone; ms.
+    """Estimate the minimum network delay for a trace captured only at the receiver; ms.
 
-    The median packet is taken to have taken half of the median round trip (RTCP's); the fastest one took that much less
-    by which it came before the median one. Never less than 0. Half a round trip is not a one-way delay: what uses this
-    says so.
+    Assumes that the median packet took half of the median round trip (from RTCP); the fastest one took less by as much
+    as it arrived earlier than the median one. At least 0. Half a round trip is not a one-way delay, and results based
+    on this say so.
     """
     came = trace.arrived
     late = trace.arrived_ns[came] - ticks_ns(trace.timestamp[came], trace.clock_rate)
@@ -246,7 +246,7 @@ def _read_trace(path: str) -> Trace:
 def _said(reference: str, sample_rate: int) -> Speech:
     path = Path(reference)
     if path.name == REFERENCE and path.is_file():
-        # A call's own reference has been said already; it is not judged again.
+        # A call's own reference was played already, so it is not checked again.
         samples, rate = read_wav(path)
         return Speech(reference, resample(samples, rate, sample_rate), sample_rate, "")
     return speech(reference, sample_rate)

@@ -1,7 +1,7 @@
-"""Results that are kept as they come, so that a run that was stopped, however hard, goes on where it was.
+"""Keeps results as they are computed, so that a run can be continued after any interruption.
 
-One file of JSON lines, appended to by one process; each line has the key of what it is the result of. The key holds a
-fingerprint of the code that made it, so that nothing old is ever taken for new.
+One file of JSON lines, appended to by one process; each line has the key of its task. The key includes a fingerprint of
+the code, so results of older code are never reused.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from earwitness.archive.dataset import gone, storing
 from earwitness.archive.problems import encodable, ends_everything, reason
+from earwitness.archive.storing import gone, storing
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.events import Listener, Progress, ignore
 from earwitness.files import MIB
@@ -33,7 +33,7 @@ from earwitness.netns.workers import WorkerDied
 Record = dict[str, Any]
 
 IN_FLIGHT = 64
-"""Tasks handed to an executor and not yet answered, at most."""
+"""Maximum number of unfinished tasks given to an executor."""
 
 _MAKERS = (
     "trace/*.py",
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 @cache
 def code_fingerprint() -> str:
-    """Of the code that makes a result: our own pure floors and the libraries that they compute with."""
+    """Hash of the code that produces a result: Earwitness's pure packages and the libraries they compute with."""
     digest = hashlib.sha256()
     root = Path(str(files("earwitness")))
     for path in sorted({path for pattern in _MAKERS for path in root.glob(pattern)}):
@@ -63,7 +63,7 @@ def code_fingerprint() -> str:
 
 
 def key_of(*parts: object) -> str:
-    """A key of what a result depends on: the parts, and the code."""
+    """Hash of everything a result depends on: the parts, and the code."""
     return hashlib.sha256("\n".join([code_fingerprint(), *map(str, parts)]).encode()).hexdigest()[:32]
 
 
@@ -74,14 +74,14 @@ class ResultJournal:
         self._descriptor = descriptor
         self._path = path
         self.kept: dict[str, Record] = {}
-        """Those that were `wanted`, damaged ones left out: they are made again."""
+        """The results that were `wanted`; damaged ones are dropped and recomputed."""
         whole = 0
         with os.fdopen(os.dup(descriptor), "rb") as file:
             while line := file.readline(_LONGEST_LINE):
                 if line.endswith(b"\n"):
                     whole = file.tell()
                     self._take(line, wanted)
-        # What a kill left of a last line goes, or the next one would be glued to it.
+        # Remove an incomplete last line left by a kill, or the next one would be appended to it.
         os.ftruncate(descriptor, whole)
 
     def _take(self, line: bytes, wanted: Collection[str] | None) -> None:
@@ -94,14 +94,14 @@ class ResultJournal:
             self.kept[key] = record
 
     def add(self, key: str, record: Record) -> Record:
-        """Keep one result; it is with the operating system when this returns, so that only a power cut loses it.
+        """Store one result. When this returns, the operating system has it, so only a power failure can lose it.
 
-        Returns it as it is kept.
+        Returns the result as stored.
         """
         record = _all_plain(record)
         line = json.dumps({"key": key, "record": record}, ensure_ascii=False).encode() + b"\n"
         with storing(self._path):
-            if os.fstat(self._descriptor).st_nlink == 0:  # the hours to come would be for nothing
+            if os.fstat(self._descriptor).st_nlink == 0:  # the file was deleted: further results would be lost
                 raise gone(self._path.parent)
             while line:
                 line = line[os.write(self._descriptor, line) :]
@@ -111,10 +111,10 @@ class ResultJournal:
 
 @contextmanager
 def result_journal(path: Path, wanted: Collection[str] | None = None) -> Iterator[ResultJournal]:
-    """Open the journal for this process alone. `wanted`: the keys that matter; None: all.
+    """Open the journal for this process alone. `wanted`: the keys of interest; None: all.
 
-    Raises InputError where another process is at work on it, or where it is no file of its own: the folder may be
-    anybody's, and what its names lead to is not ours to write to.
+    Raises InputError if another process is using it, or if it is not a regular file: the folder may be untrusted, and
+    must not redirect writes elsewhere.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -129,7 +129,7 @@ def result_journal(path: Path, wanted: Collection[str] | None = None) -> Iterato
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError("working in", path.parent, "another run is at work there", "wait for it") from None
+            raise InputError("working in", path.parent, "another run is using it", "wait until it ends") from None
         yield ResultJournal(descriptor, path, wanted)
     finally:
         os.close(descriptor)
@@ -145,15 +145,15 @@ def run_resumable(
     on_event: Listener = ignore,
     name: Callable[[T], str] = str,
 ) -> list[Record]:
-    """The records of all (key, task), in their order: kept ones, and the others worked out and kept.
+    """The records of all (key, task), in order: kept ones, and the others computed and kept.
 
-    `work` runs in `executor` (pickled by name), or here. The order of the results, and each of them, is the same
-    however many workers there are. What `work` raises, and the death of a worker process, become the record that
-    `refused` makes of a task and the reason; where memory was short it is not kept, so that the next run tries again.
-    A kept record that differs from `refused`'s in what that says was not made of this task, and is made again.
+    `work` runs in `executor` (pickled by name), or here. The results and their order do not depend on the number of
+    workers. An exception from `work`, or the death of a worker process, becomes the record that `refused` makes from
+    the task and the reason; if memory was short, it is not kept, so that the next run tries again. A kept record that
+    disagrees with `refused` about the task's own fields belongs to another task and is recomputed.
 
-    Raises what `work` raises where there is no `refused`, and what concerns all tasks (a full disk); EarwitnessError
-    where an executor ends with a worker of it.
+    Raises what `work` raises if there is no `refused`, and errors that concern all tasks (a full disk); EarwitnessError
+    if a worker's death ends the executor.
     """
     there = {key for key, task in tasks if key in store.kept and _is_of(store.kept[key], task, refused)}
     missing = [(key, task) for key, task in tasks if key not in there]
@@ -173,7 +173,7 @@ def run_resumable(
 
 @dataclass(frozen=True)
 class _Guarded:
-    """`work` that returns what it raises, as a record; pickled to the worker."""
+    """`work`, with exceptions returned as records; pickled to the worker."""
 
     work: Callable[[Any], Record]
 
@@ -187,7 +187,7 @@ class _Guarded:
 
 
 def _is_of(record: Record, task: T, refused: Callable[[T, str], Record] | None) -> bool:
-    """Whether a kept record is of this task, by the task's own part of it."""
+    """Whether a kept record belongs to this task, judged by the task's own fields."""
     if refused is None:
         return True
     own = _all_plain(refused(task, ""))
@@ -197,7 +197,7 @@ def _is_of(record: Record, task: T, refused: Callable[[T, str], Record] | None) 
 def _worked(
     tasks: Sequence[tuple[str, T]], work: Callable[[T], Record], executor: Executor | None
 ) -> Iterator[tuple[str, T, Record]]:
-    """Results as they become ready."""
+    """Results in order of completion."""
     if executor is None:
         yield from ((key, task, work(task)) for key, task in tasks)
         return
@@ -208,7 +208,7 @@ def _worked(
         for key, task in islice(remaining, count):
             try:
                 future = executor.submit(work, task)
-            except OSError as error:  # a file that would go along with the task
+            except OSError as error:  # reading a file that is sent with the task
                 future = Future()
                 future.set_exception(error)
             pending[future] = key, task
@@ -236,7 +236,7 @@ def _worked(
 
 
 def _sound(record: Any) -> bool:
-    """Whether a kept record holds what a result can: short texts, true or false, nothing, and numbers in range."""
+    """Whether a kept record contains only valid values: short texts, booleans, null, and numbers in range."""
     if not isinstance(record, dict):
         return False
     for name, value in record.items():
@@ -255,7 +255,7 @@ def _all_plain(record: Record) -> Record:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON can hold it; not-a-number is null, here and when the record was just made."""
+    """A value as JSON can hold it; NaN becomes null, both for stored and for new records."""
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What-ifs in few numbers: a row a path, codec and buffer, with intervals over places."""
+"""Summary of what-ifs: one row per path, codec and buffer, with intervals over places."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from earwitness.analysis.statistics import Interval
 from earwitness.arrays import F64
 
 GOOD_MOS = 3.0
-"""The published study's threshold: a call above it is called good."""
+"""The published study's threshold of a good call."""
 
 MEASURES = ("share_above_3", "mos_lqo", "playout_delay_ms", "mouth_to_ear_ms", "mos_cqe", "mos_cqe_heard")
-"""Means with intervals: the share of directions above `GOOD_MOS`, and the means of the columns of that name."""
+"""Means with intervals: the share of directions above `GOOD_MOS`, and means of the columns with these names."""
 
 SUMMARY = (
     "condition",
@@ -34,13 +34,13 @@ SUMMARY = (
     "lost_ratio",
     "concealed_ratio",
 )
-"""Columns of the summary. `n` directions, `scored` of them have a score, of which the measures are the means."""
+"""Columns of the summary. `n`: directions; `scored`: those with a score, over which the means are taken."""
 
 
 def summarise_whatif(
     calls: pd.DataFrame, buffers: Sequence[str], *, resamples: int = 1000, seed: int = 1
 ) -> pd.DataFrame:
-    """A row a path, codec and buffer (in the order of `buffers`), columns `SUMMARY`.
+    """One row per path, codec and buffer (in the order of `buffers`), with columns `SUMMARY`.
 
     Intervals are 95 % percentile bootstrap intervals over calls clustered by place; NaN with fewer than two places.
     """
@@ -75,7 +75,8 @@ def summarise_whatif(
 def mean_interval(
     values: F64, clusters: NDArray[Any], *, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """`statistics.cluster_bootstrap` of the mean, the same draws and so the same interval, from the clusters' sums."""
+    """`statistics.cluster_bootstrap` of the mean with the same draws, so the same interval, computed from cluster
+    sums."""
     known = ~np.isnan(values)
     labels, index = np.unique(clusters[known].astype(str), return_inverse=True)
     if len(labels) < 2:

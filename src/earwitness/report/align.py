@@ -1,4 +1,4 @@
-"""Where in the heard audio the reference begins, for calls whose record does not say."""
+"""Finds where the reference begins in the heard audio, for calls whose record does not say."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 from scipy.signal import correlate
 
 _RATE = 1000
-"""Envelope samples a second: a millisecond is finer than an eye sees on the waveform or an ear hears in a switch."""
+"""Envelope samples per second: a millisecond is finer than visible on the waveform or audible when switching."""
 
 
 def reference_at_s(
     reference: NDArray[np.int16], reference_rate: int, heard: NDArray[np.int16], heard_rate: int
 ) -> float:
-    """Seconds from the first heard sample to the first of the reference: where the loudness curves agree best.
+    """Seconds from the first heard sample to the first of the reference: where the loudness curves match best.
 
-    Negative where the beginning was not heard. 0 where either is silent.
+    Negative if the beginning was not heard; 0 if either is silent.
     """
     said, got = _loudness(reference, reference_rate), _loudness(heard, heard_rate)
     if not said.any() or not got.any():
@@ -25,7 +25,7 @@ def reference_at_s(
 
 
 def _loudness(sound: NDArray[np.int16], rate: int) -> NDArray[np.float64]:
-    """Mean magnitude of each millisecond, on a scale between linear and logarithmic, without its mean."""
+    """Mean magnitude per millisecond, on a scale between linear and logarithmic, minus its mean."""
     edges = np.arange(0, len(sound) * _RATE // rate) * rate // _RATE
     if not len(edges):
         return np.zeros(1)

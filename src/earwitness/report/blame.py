@@ -1,4 +1,4 @@
-"""`earwitness blame`, whole: what took how much of the MOS, as tables and as stacked bars."""
+"""The whole of `earwitness blame`: how much of the MOS each cause took, as tables and stacked bars."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way
+from earwitness.archive.storing import check_output, storing
 from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.blame import CAUSES
@@ -28,17 +28,17 @@ LABELS = {
     "concealment": "concealment",
     "misalignment": "PESQ's misalignment",
 }
-"""Causes as a figure names them."""
+"""Labels of the causes in a figure."""
 
 MOST_BARS = 60
 _FILES = (".parquet", ".csv", "-summary.csv")
-"""Beside the figure; ends of their names."""
+"""Suffixes of the files written in addition to the figure."""
 _DRAWN = ["condition", "codec", "buffer", "scored", "blame_whole", *(f"blame_{name}" for name in CAUSES)]
 
 
 @dataclass(frozen=True)
 class BlameReport:
-    """What was found and the files written."""
+    """The results and the files written."""
 
     found: BlamedCalls
     files: tuple[Path, ...]
@@ -55,10 +55,11 @@ def report_blame(
     executor: Executor | None = None,
     on_event: Listener = ignore,
 ) -> BlameReport:
-    """Which cause took how much of the MOS of each direction of a data set.
+    """How much of the MOS of each direction of a data set each cause took.
 
-    Writes blame.parquet and blame.csv (a row a call and direction), blame-summary.csv, and blame.pdf and .png into
-    `out` (by default the folder blame of the data set). Arguments and errors as `replay.blame_calls.blame_dataset`.
+    Writes blame.parquet and blame.csv (one row per call and direction), blame-summary.csv, and blame.pdf and .png into
+    `out` (default: the folder blame of the data set). Arguments and errors are as for
+    `replay.blame_calls.blame_dataset`.
     """
     folder = out or dataset / "blame"
     _make_way(folder)
@@ -89,10 +90,10 @@ def _make_way(folder: Path) -> None:
 
 @style.paper()
 def draw_blame(summary: pd.DataFrame, stem: Path) -> list[Path]:
-    """A bar a path and codec: what each cause took of the MOS, on average; what one gave back is left of zero.
+    """One bar per path and codec: the mean MOS taken by each cause; what a cause gave back is left of zero.
 
-    The parts right of zero less those left of it are what was lost in all (the diamond). The first `MOST_BARS` of them:
-    a page has no room for more, and the tables have all.
+    The parts right of zero minus those left of it are the total loss (the diamond). Only the first `MOST_BARS` are
+    drawn, because a page has no room for more; the tables have all.
     """
     scored = summary[summary["scored"] > 0] if len(summary) else pd.DataFrame(columns=_DRAWN)
     rows = scored.iloc[:MOST_BARS].iloc[::-1]

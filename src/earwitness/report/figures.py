@@ -8,23 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.problems import Problem, apart
 from earwitness.archive.schema import Row
+from earwitness.archive.storing import storing
 from earwitness.arrays import F64
 from earwitness.report import style
 from earwitness.report.overview import Distribution, one_direction, pooled
 from earwitness.report.words import Way, groups
 
 _LEGEND_LETTERS = 40
-"""As many letters of a legend stand beside one another in a column's width."""
+"""Letters of a legend that fit next to one another in a column's width."""
 
 
 def write_figures(dataset: Path | str, folder: Path | str, problems: list[Problem] | None = None) -> list[Path]:
-    """Write delay-cdf and mos-by-codec, each as PDF and PNG, into `folder`; returns the paths, fewer where data lack.
+    """Write delay-cdf and mos-by-codec, each as PDF and PNG, into `folder`; returns the paths, fewer if data are
+    missing.
 
-    The same data give the same bytes. Calls that cannot be read are left out and put to `problems`. Raises InputError
-    where there is no data set.
+    The same data give the same bytes. Calls that cannot be read are skipped and added to `problems`. Raises InputError
+    if there is no data set.
     """
     opened = Dataset.open(dataset)
     rows: list[Row] = []
@@ -52,12 +54,12 @@ def write_figures(dataset: Path | str, folder: Path | str, problems: list[Proble
 
 @style.paper()
 def draw_delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
-    """Cumulative distribution of one-way delay, a line a way; what was lost keeps a line below 1."""
+    """Cumulative distribution of one-way delay, one line per way; lost packets keep a line below 1."""
     drawing, axes = style.new_figure()
     for spread in spreads:
         ordered = np.sort(spread.delay_ms)
         share = np.arange(1, len(ordered) + 1) / (len(ordered) + spread.lost)
-        keep = np.unique(np.linspace(0, len(ordered) - 1, 1000).astype(int))  # a drawing needs no more
+        keep = np.unique(np.linspace(0, len(ordered) - 1, 1000).astype(int))  # enough for a drawing
         axes.step(ordered[keep], share[keep], where="post", **marks[spread.way].line())
     axes.set_xlabel("one-way delay, ms")
     axes.set_ylabel("share of packets sent")
@@ -69,7 +71,8 @@ def draw_delay_cdf(spreads: Sequence[Distribution], marks: Mapping[Way, style.Ma
 
 @style.paper()
 def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Path) -> list[Path]:
-    """MOS-LQO: a group of boxes a codec, a box a way (quartiles, whiskers 1.5 IQR), with each direction as a point."""
+    """MOS-LQO: a group of boxes per codec, one box per way (quartiles, whiskers 1.5 IQR), with each direction as a
+    point."""
     drawing, axes = style.new_figure()
     found = groups(rows)
     codecs = sorted({row.codec for row in rows})
@@ -98,7 +101,7 @@ def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Pat
 
 
 def _marks(ways: Sequence[Way]) -> dict[Way, style.Mark]:
-    """A mark for each way: its path's; where a path is there under several conditions, one of its own for each."""
+    """A mark for each way: its path's; a path under several conditions has a separate one for each."""
     paths = {(way.path, way.hops) for way in ways}
     if len(paths) == len(ways):
         return {way: replace(style.path_style(way.path, way.hops), label=way.label) for way in ways}

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, works from disk, and lets nothing in a record run."""
+"""The report: one self-contained HTML file that works from disk and executes nothing from a record."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import REPORT
 from earwitness.archive.problems import Problem
 from earwitness.archive.staging import write_atomically
+from earwitness.archive.storing import check_output, storing
 from earwitness.events import Listener, ignore
 from earwitness.report.overview import path_class
 from earwitness.report.page import Page, build_page
@@ -20,7 +21,7 @@ from earwitness.report.words import VERDICT_SYMBOLS, codec_label, number_text, p
 from earwitness.report.worldmap import land
 
 MOST_CALLS = 24
-"""Calls shown in full unless more are asked for: about 250 kB each with sound."""
+"""Calls shown in full by default: about 250 kB each with audio."""
 
 
 def write_report(
@@ -33,9 +34,9 @@ def write_report(
 ) -> Path:
     """Write the report of the data set at `dataset` to `out` (default: report.html in it) and return its path.
 
-    `calls`: how many calls are shown in full (None: all of them); which, and how many are not, the page says. What is
-    wrong with calls stands on the page, and is put to `problems`.
-    Raises InputError where there is no data set, CallFailure where the file cannot be written.
+    `calls`: the number of calls shown in full (None: all); the page says which and how many are not. Problems with
+    calls are shown on the page and added to `problems`.
+    Raises InputError if there is no data set, CallFailure if the file cannot be written.
     """
     opened = Dataset.open(dataset)
     target = Path(out) if out is not None else opened.path / REPORT
@@ -53,12 +54,13 @@ def write_report(
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML. Everything from the data set is escaped; only our own style and script may act (CSP hashes)."""
+    """The page as HTML. Everything from the data set is escaped; only the package's style and script run (CSP
+    hashes)."""
     css, js = asset("report.css"), asset("report.js")
     return template("report.html.j2").render(
         page=page,
-        css=Markup(css),  # ours, from the package
-        js=Markup(js),  # ours, from the package
+        css=Markup(css),  # from the package
+        js=Markup(js),  # from the package
         css_hash=_hash(css),
         js_hash=_hash(js),
         land=land(),

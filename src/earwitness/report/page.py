@@ -1,4 +1,4 @@
-"""What stands on the page, as plain values: the template only lays it out."""
+"""The contents of the page as plain values; the template only arranges them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from earwitness.version import __version__
 MOST_TRACES = 400
 """Directions whose packets are read for the delay chart."""
 MOST_ROWS = 600
-"""Rows of the table on the page, where not all are asked for."""
+"""Rows of the table on the page, unless all are requested."""
 MOST_FAILURES = 100
 
 
@@ -51,7 +51,7 @@ class DirectionView:
 
 @dataclass(frozen=True)
 class CallView:
-    """A call with everything that is shown of it."""
+    """A call with everything shown about it."""
 
     number: int
     anchor: str
@@ -81,7 +81,7 @@ class TableRow:
 
 @dataclass
 class Page:
-    """Everything on the page."""
+    """The contents of the page."""
 
     title: str
     subtitle: str
@@ -90,7 +90,7 @@ class Page:
     groups: list[Group] = field(default_factory=list)
     table: list[TableRow] = field(default_factory=list)
     scores: list[ScoreColumn] = field(default_factory=list)
-    """Columns of scorers that were asked for besides."""
+    """Columns of additional scorers."""
     rows_left_out: int = 0
     cdf: tuple[Plot, tuple[Key, ...]] | None = None
     cdf_left_out: int = 0
@@ -145,7 +145,7 @@ def build_page(dataset: Dataset, most_calls: int | None, on_event: Listener = ig
 
 
 def choose_calls(calls: Sequence[StoredCall], most: int | None) -> list[StoredCall]:
-    """The calls to show in full: of each way and codec the worst, the best, the middle one, and so on, by MOS-LQO."""
+    """The calls to show in full: for each way and codec the worst, the best, the middle one, and so on, by MOS-LQO."""
     if most is None or len(calls) <= most:
         return list(calls)
     kinds: dict[tuple[Way, str], list[StoredCall]] = {}
@@ -206,7 +206,7 @@ def _milestones(record: CallRecord) -> tuple[tuple[str, float], ...]:
 
 
 def _table_row(row: Row, number: int, anchor: str, one_way: bool) -> TableRow:
-    """`one_way`: all calls are between the same two places, so that the speaker's tells enough."""
+    """`one_way`: all calls are between the same two places, so naming the speaker's is enough."""
     label = direction_label(row)
     if row.outcome != "completed":
         label = ""
@@ -219,7 +219,7 @@ def _table_row(row: Row, number: int, anchor: str, one_way: bool) -> TableRow:
 def _cdf(
     calls: Sequence[StoredCall], found: Sequence[Group], problems: list[Problem]
 ) -> tuple[tuple[Plot, tuple[Key, ...]] | None, int]:
-    """The delay chart, and how many directions were left out of it."""
+    """The delay chart, and the number of directions left out of it."""
     every = [(call, row) for call in calls for row in call.rows]
     stride = -(-len(every) // MOST_TRACES) or 1
     taken = every[::stride]
@@ -260,7 +260,7 @@ def _day(iso: str) -> str:
 
 
 def _provenance(page: Page, records: Iterable[CallRecord]) -> None:
-    """Each distinct command, version, clock and attribution once."""
+    """Each distinct command, version, clock and attribution, once."""
     commands: dict[str, None] = {}
     versions: dict[str, None] = {}
     clocks: dict[str, None] = {}

@@ -1,7 +1,7 @@
-"""Plots as values that the page's template draws: every number is already a position, every text is still plain.
+"""Plots as values for the page's template: every number is already a position, every text is plain.
 
-A plot is as wide as the page lets it be. Its data lie in a box of `UNITS` x `height * 10` units that is stretched;
-its texts are set beside it at percentages of the width, so that they never stretch.
+A plot is as wide as the page permits. Its data lie in a stretched box of `UNITS` x `height * 10` units; its texts are
+placed outside the box at percentages of the width, so that they are not stretched.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from earwitness.arrays import F64
 UNITS = 4000
 """Width of every plot's data box."""
 TENTHS = 10
-"""Units in a pixel of height."""
+"""Units per pixel of height."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Axis:
     high: float
 
     def share(self, values: F64) -> F64:
-        """Where the values lie, 0 at `low`, 1 at `high`, limited to a little outside."""
+        """Positions of the values, 0 at `low`, 1 at `high`, limited to slightly outside."""
         return np.clip((values - self.low) / ((self.high - self.low) or 1.0), -0.05, 1.05)
 
     def ticks(self, about: int = 6) -> list[float]:
-        """About so many round values within the range."""
+        """About this many round values within the range."""
         step = _round_step((self.high - self.low) / max(1, about))
         first = math.ceil(self.low / step - 1e-9)
         return [step * i for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
@@ -41,7 +41,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Tick:
-    """A label beside an axis: `at` is a percentage of the width, or pixels from the top."""
+    """A label next to an axis: `at` is a percentage of the width, or pixels from the top."""
 
     at: float
     label: str
@@ -49,7 +49,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Series:
-    """One thing drawn: an SVG path in the data box, and the class that gives it its colour."""
+    """One drawn element: an SVG path in the data box, and the CSS class for its colour."""
 
     style: str
     path: str
@@ -58,7 +58,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Plot:
-    """Everything a plot needs; `says` is its text alternative."""
+    """A complete plot; `says` is its text alternative."""
 
     says: str
     height: int
@@ -66,17 +66,17 @@ class Plot:
     x_ticks: tuple[Tick, ...] = ()
     y_ticks: tuple[Tick, ...] = ()
     name: str = ""
-    """Set in the margin, left, where no tick labels are."""
+    """Shown in the left margin if there are no tick labels."""
     heading: str = ""
-    """Set above the data, within the plot."""
+    """Shown above the data, within the plot."""
     x_lines: tuple[float, ...] = ()
-    """Upright rules at these percentages, for plots that share their axis with one below."""
+    """Vertical rules at these percentages, for plots that share their axis with one below."""
     texts: tuple[tuple[Tick, float], ...] = field(default=())
     """Labels within the plot, each with its height in pixels from the top."""
 
 
 def x_ticks(axis: Axis, unit: str = "", about: int = 8) -> tuple[Tick, ...]:
-    """Ticks along the bottom; the unit stands at the first one."""
+    """Ticks along the bottom; the first one has the unit."""
     values = axis.ticks(about)
     labels = [f"{value:g}".replace("-", "−") for value in values]
     if labels and unit:
@@ -93,7 +93,7 @@ def y_ticks(axis: Axis, height: int, about: int = 3, suffix: str = "") -> tuple[
 
 
 def line(x: F64, y: F64, x_axis: Axis, y_axis: Axis, height: int) -> str:
-    """A line through the points, broken where y is NaN."""
+    """A line through the points, interrupted where y is NaN."""
     across, down = _positions(x, y, x_axis, y_axis, height)
     parts, pen = [], (0, 0)
     down_now = False
@@ -111,20 +111,20 @@ def line(x: F64, y: F64, x_axis: Axis, y_axis: Axis, height: int) -> str:
 
 
 def dots(x: F64, y: F64, x_axis: Axis, y_axis: Axis, height: int) -> str:
-    """A dot a point (drawn by round line ends), without the points that fall on one another."""
+    """One dot per point (drawn by round line ends); coinciding points are drawn once."""
     across, down = _positions(x, y, x_axis, y_axis, height)
     places = dict.fromkeys(zip(across.tolist(), down.tolist(), strict=True))
     return "".join(f"M{column} {row}h0" for column, row in places)
 
 
 def rug(x: F64, x_axis: Axis, pixels: int = 8) -> str:
-    """A short upright stroke at the top edge for each x."""
+    """A short vertical stroke at the top edge for each x."""
     across = np.rint(x_axis.share(x) * UNITS).astype(int)
     return "".join(f"M{column} 0v{pixels * TENTHS}" for column in dict.fromkeys(across.tolist()))
 
 
 def bars(begins: F64, ends: F64, x_axis: Axis, height: int, least: int = 6) -> str:
-    """Upright bars over spans of x, as high as the plot, at least `least` units wide; touching ones become one."""
+    """Vertical bars over spans of x, as high as the plot, at least `least` units wide; touching bars are merged."""
     left = np.rint(x_axis.share(begins) * UNITS).astype(int)
     right = np.maximum(np.rint(x_axis.share(ends) * UNITS).astype(int), left + least)
     spans: list[list[int]] = []
@@ -142,10 +142,10 @@ def bars(begins: F64, ends: F64, x_axis: Axis, height: int, least: int = 6) -> s
 def envelope(
     begins_at: float, sound: NDArray[np.int16], rate: int, x_axis: Axis, height: int, columns: int = 760
 ) -> str:
-    """The outline of a waveform: highest and lowest sample of each of `columns` columns of the plot.
+    """The outline of a waveform: highest and lowest sample in each of `columns` columns of the plot.
 
-    `begins_at`: where on the axis (seconds) the first sample lies. Full height is the int16 range's third, since speech
-    at the usual level would else be a thread; louder samples are cut off.
+    `begins_at`: position of the first sample on the axis (seconds). Full height is a third of the int16 range, because
+    speech at the usual level would otherwise look flat; louder samples are clipped.
     """
     edges = np.linspace(x_axis.low, x_axis.high, columns + 1)
     at = np.clip(np.rint((edges - begins_at) * rate).astype(np.int64), 0, len(sound))
@@ -171,7 +171,7 @@ def envelope(
 
 
 def thin(x: F64, y: F64, most: int = 2400) -> tuple[F64, F64]:
-    """At most about `most` points that look the same: of each stretch the lowest and the highest."""
+    """At most about `most` points that look the same: the lowest and the highest of each stretch."""
     n = len(x)
     if n <= most:
         return x, y
@@ -197,5 +197,5 @@ def _round_step(step: float) -> float:
 
 
 def _terse(parts: Sequence[str]) -> str:
-    """Path commands with what SVG does not need left out."""
+    """Path commands without what SVG does not need."""
     return "".join(parts).replace(" -", "-")

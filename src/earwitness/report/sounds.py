@@ -1,4 +1,4 @@
-"""The sounds of a page, each once, as FLAC."""
+"""The audio on a page, each piece once, as FLAC."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from earwitness.speech.sound import flac
 
 
 class Sounds:
-    """Sounds by key; the same samples get the same key."""
+    """Audio by key; equal samples get the same key."""
 
     def __init__(self) -> None:
         self._encoded: dict[str, str] = {}
 
     def add(self, samples: NDArray[np.int16], rate: int) -> str:
-        """Keep (n,) int16 samples at `rate` Hz; returns the key under which the page finds them."""
+        """Add (n,) int16 samples at `rate` Hz; returns their key on the page."""
         digest = hashlib.sha256(f"{rate}:".encode() + samples.tobytes()).hexdigest()[:16]
         key = f"sound-{digest}"
         if key not in self._encoded:
@@ -26,5 +26,5 @@ class Sounds:
         return key
 
     def items(self) -> list[tuple[str, str]]:
-        """Keys and FLAC files in base64."""
+        """Keys and base64 FLAC files."""
         return list(self._encoded.items())

@@ -1,4 +1,4 @@
-"""The table in the terminal: a row a call and direction, coloured by verdict, readable in 100 columns."""
+"""The table in the terminal: one row per call and direction, coloured by verdict, readable in 100 columns."""
 
 from __future__ import annotations
 
@@ -42,14 +42,15 @@ _LEAST_TELLING = ("p50\nms", "MOS\nCQE", "jitter\nms")
 
 @dataclass(frozen=True)
 class Pending:
-    """A call that is not finished: what it is, and what it is doing."""
+    """An unfinished call: its description, and its current stage."""
 
     title: str
     stage: str
 
 
 def table(rows: Sequence[Row], width: int = 100) -> Table:
-    """Rows as a rich table; a failed call takes one row. Below 95 columns the least telling measures are left out."""
+    """Rows as a rich table; a failed call takes one row. Below 95 columns the least informative measures are
+    dropped."""
     measures = [measure for measure in _MEASURES if width >= 95 or measure[0] not in _LEAST_TELLING]
     measures += [(column.heading.replace(" ", "\n", 1), column.of) for column in score_columns(rows)]
     made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False, expand=False)
@@ -57,7 +58,7 @@ def table(rows: Sequence[Row], width: int = 100) -> Table:
     made.add_column("codec", no_wrap=True, max_width=14)
     made.add_column("speaks", no_wrap=True, max_width=14, min_width=9)
     for heading, measure in measures:
-        # On a narrow terminal the names give way, never the numbers.
+        # On a narrow terminal names are shortened, never numbers.
         longest = max([len(measure(row)) for row in rows], default=0)
         made.add_column(heading, justify="right", no_wrap=True, min_width=max(longest, *map(len, heading.split("\n"))))
     made.add_column("verdict", no_wrap=True, min_width=12)
@@ -68,7 +69,7 @@ def table(rows: Sequence[Row], width: int = 100) -> Table:
         if same and row.outcome != "completed":
             continue
         previous = row.call_id
-        # What was different on the way stands in the second row of a call, for which there is room.
+        # Conditions of the way are shown in the second row of a call, where there is room.
         took = Way.of(row)
         first = path_label(took.path, took.hops), codec_label(row.codec, short=True)
         title = (took.conditions, "") if same else first
@@ -88,8 +89,8 @@ def table(rows: Sequence[Row], width: int = 100) -> Table:
 
 
 def report(rows: Sequence[Row], width: int = 100) -> RenderableType:
-    """The table, and under it one line for every verdict that is not good, every call that failed, and every row that
-    the instrument doubts."""
+    """The table, followed by one line for every verdict below good, every failed call, and every row with a doubtful
+    instrument."""
     notes: list[Text] = []
     told = set()
     for row in rows:
@@ -113,7 +114,7 @@ def report(rows: Sequence[Row], width: int = 100) -> RenderableType:
 
 
 class LiveTable:
-    """A table that grows while calls run. On what is no terminal nothing is drawn until the end."""
+    """A table that grows while calls run. On a stream that is not a terminal nothing is drawn until the end."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -121,23 +122,23 @@ class LiveTable:
         self._pending: dict[str, Pending] = {}
 
     def stage(self, call: str, title: str, stage: str) -> None:
-        """Say what the call `call` (any key) is doing now."""
+        """Set the current stage of call `call` (any key)."""
         self._pending[call] = Pending(title, stage)
         self.update()
 
     def finished(self, call: str, rows: Iterable[Row]) -> None:
-        """Put the rows of a finished call in place of its progress."""
+        """Replace the progress of a finished call by its rows."""
         self._pending.pop(call, None)
         self._rows.extend(rows)
         self.update()
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """The calls that have begun and not finished."""
+        """The calls that have begun but not finished."""
         return tuple(self._pending)
 
     def update(self) -> None:
-        """Draw again."""
+        """Redraw."""
         parts: list[RenderableType] = [table(self._rows, self._live.console.width)] if self._rows else []
         parts += [
             Spinner("dots", Text.assemble((call.title, "bold"), "  ", (call.stage, "dim")))
@@ -148,7 +149,7 @@ class LiveTable:
 
 @contextmanager
 def live_table(console: Console) -> Iterator[LiveTable]:
-    """A live table on `console` (progress belongs on standard error) that is gone when the block ends."""
+    """A live table on `console` (progress belongs on standard error), removed at the end of the block."""
     with Live(console=console, refresh_per_second=8, transient=True) as live:
         yield LiveTable(live)
 

@@ -1,4 +1,4 @@
-"""What pages are made of: the package's templates and assets. Everything that is put into a page is escaped."""
+"""Templates and assets of the HTML pages. Everything inserted into a page is escaped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def asset(name: str) -> str:
 
 @cache
 def template(name: str) -> Template:
-    """A template, compiled once, which takes longer than filling it in. A name that it is not given is an error."""
+    """A template, compiled once, because that takes longer than rendering. An undefined name in it is an error."""
     return _environment().get_template(name)
 
 

@@ -1,7 +1,7 @@
-"""One direction of a call as tracks above one another on one time axis: what was said, what was heard, and why.
+"""One direction of a call as stacked tracks on one time axis: what was said, what was heard, and why.
 
-The time axis is that of what was said: second 3 of every track is about the sound that the speaker made at second 3.
-The heard audio is moved left by the time it took, so that words stand under themselves.
+The time axis is that of the speech: second 3 of every track is about the sound that the speaker made at second 3. The
+heard audio is shifted left by its delay, so that words line up.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ LANES = (
 
 @dataclass(frozen=True)
 class Tracks:
-    """What the page draws and plays of one direction."""
+    """What the page draws and plays for one direction."""
 
     plots: tuple[Plot, ...]
     said: Sound | None
     heard: Sound | None
     heard_after_s: float
-    """Second of the heard audio at which second 0 of what was said is heard."""
+    """Position in the heard audio, s, at which second 0 of the speech is heard."""
     span_s: float
     notes: tuple[str, ...]
     """What could not be shown, and why."""
 
 
 def tracks(call: StoredCall, direction: str) -> Tracks:
-    """Read one direction of a call; what is missing or damaged becomes a note."""
+    """Read one direction of a call; missing or damaged parts become notes."""
     notes: list[str] = []
     trace = _read(lambda: call.trace(direction), notes)
     said = _read(call.reference, notes)
@@ -63,7 +63,7 @@ def tracks(call: StoredCall, direction: str) -> Tracks:
     if trace is not None and not len(trace):
         trace = None
     if ledger is not None and trace is not None and int(ledger["packet"].max() if len(ledger) else -1) >= len(trace):
-        notes.append(f"{ledger_file(direction)}: it is not of this trace, which has fewer packets")
+        notes.append(f"{ledger_file(direction)}: it belongs to another trace with more packets")
         ledger = None
     after = _heard_after(call, direction, said, heard)
     span = _span(trace, said, heard, after)
@@ -87,7 +87,7 @@ def tracks(call: StoredCall, direction: str) -> Tracks:
 
 
 def delays_if_known_ms(trace: Trace) -> F64:
-    """One-way delays of the packets that arrived, ms; empty where the two ends' clocks are not the same."""
+    """One-way delays of the packets that arrived, ms; empty if the two ends' clocks differ."""
     if not trace.one_clock:
         return np.zeros(0)
     both = trace.arrived & (trace.sent_ns != UNKNOWN)
@@ -103,7 +103,7 @@ def _read(what: Callable[[], Thing], notes: list[str]) -> Thing | None:
 
 
 def _heard_after(call: StoredCall, direction: str, said: Sound | None, heard: Sound | None) -> float:
-    """Second of the heard audio at which the first sample of the reference is heard: as recorded, else as it looks."""
+    """Position in the heard audio, s, of the reference's first sample: as recorded, otherwise estimated."""
     listening = call.record.listening.get(direction)
     if listening is not None and listening.reference_at_ms is not None:
         return listening.reference_at_ms / 1e3
@@ -111,7 +111,7 @@ def _heard_after(call: StoredCall, direction: str, said: Sound | None, heard: So
 
 
 def _span(trace: Trace | None, said: Sound | None, heard: Sound | None, after: float) -> float:
-    """Seconds from the first word to the end of the last track; what was heard after the end only up to a second."""
+    """Seconds from the first word to the end of the last track; at most one second of audio after the end."""
     if said is not None:
         end = len(said[0]) / said[1]
         return max(end, min(end + 1.0, len(heard[0]) / heard[1] - after)) if heard is not None else end
@@ -132,7 +132,7 @@ def _wave(sound: Sound, begins_at: float, axis: Axis, name: str, says: str, unde
 
 
 def _concealed(ledger: pd.DataFrame, axis: Axis, after: float, height: int) -> str:
-    """Bars over the stretches of heard audio that the phone made up."""
+    """Bars over the stretches of heard audio that were concealed."""
     audio_s = ledger["audio_ms"].to_numpy(dtype=np.float64, na_value=np.nan) / 1e3
     begins = audio_s[(ledger["fate"].astype(str) == "concealed").to_numpy()] - after
     begins = begins[np.isfinite(begins)]
@@ -140,7 +140,7 @@ def _concealed(ledger: pd.DataFrame, axis: Axis, after: float, height: int) -> s
 
 
 def _lanes(ledger: pd.DataFrame, trace: Trace, axis: Axis, after: float) -> list[Plot]:
-    """A lane for every fate but being played."""
+    """A lane for every fate except being played."""
     made = []
     fate = ledger["fate"].astype(str).to_numpy()
     timestamp = ledger["timestamp"].to_numpy(dtype=np.int64, na_value=UNKNOWN)
@@ -159,13 +159,13 @@ def _lanes(ledger: pd.DataFrame, trace: Trace, axis: Axis, after: float) -> list
 
 
 def _step_s(times_s: F64) -> float:
-    """The usual step between instants: the length of a codec frame; 20 ms where there is only one."""
+    """The typical step between times: the length of a codec frame; 20 ms if there is only one."""
     step = np.diff(np.unique(times_s[np.isfinite(times_s)]))
     return float(np.median(step)) if len(step) else 0.02
 
 
 def _packets(trace: Trace, ledger: pd.DataFrame | None, axis: Axis) -> list[Plot]:
-    """Delay of each packet (with the instant by which it had to come), and jitter, over time."""
+    """Delay of each packet (with its playing deadline), and jitter, over time."""
     spoken = _spoken_s(trace, trace.timestamp)
     arrived = trace.arrived
     plots = []
@@ -215,7 +215,7 @@ def _delay(trace: Trace, ledger: pd.DataFrame | None, spoken: F64, axis: Axis) -
 
 
 def _deadline(ledger: pd.DataFrame, trace: Trace, spoken: F64) -> tuple[F64, F64]:
-    """By when each packet had to be there: its first frame's instant to play, as a delay since it was sent, ms."""
+    """Each packet's deadline: its first frame's playing time, as a delay since it was sent, ms."""
     frames = ledger[(ledger["packet"] >= 0) & (ledger["part"] == 0) & ledger["due_ns"].notna()]
     packet = frames["packet"].to_numpy(dtype=np.int64)
     due = frames["due_ns"].to_numpy(dtype=np.int64)

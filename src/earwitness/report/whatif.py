@@ -1,4 +1,4 @@
-"""`earwitness whatif`, whole: replay, tables, the trade-off figures and one page that needs nothing else."""
+"""The whole of `earwitness whatif`: replay, tables, trade-off figures and one self-contained page."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from earwitness.archive.dataset import check_output, storing
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way, write_atomically
+from earwitness.archive.storing import check_output, storing
 from earwitness.events import Listener, ignore
 from earwitness.files import replacing
 from earwitness.replay.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
@@ -25,18 +25,18 @@ from earwitness.version import __version__
 
 _MOST_REASONS = 20
 _FILES = ("whatif.html", "whatif-calls.parquet", "whatif-calls.csv", "whatif-summary.csv")
-"""Beside the figures."""
+"""Suffixes of the files written in addition to the figures."""
 BASES = {
-    "sent": "measured: both ends' packets are on one clock",
-    HALF_RTT: "the least network delay is estimated from half of RTCP's round trip",
-    "fastest packet": "without the least network delay, which a capture at one end cannot show",
+    "sent": "measured: both ends' packets were timed by one clock",
+    HALF_RTT: "the minimum network delay is estimated from half of RTCP's round trip",
+    "fastest packet": "without the minimum network delay, which a capture at one end cannot show",
 }
-"""What a `mouth_to_ear_basis` means."""
+"""Meaning of each `mouth_to_ear_basis`."""
 
 
 @dataclass(frozen=True)
 class WhatIfReport:
-    """What was found and the files written, the page first."""
+    """The results and the files written, the page first."""
 
     found: WhatIf
     files: tuple[Path, ...]
@@ -55,9 +55,10 @@ def report_what_if(
 ) -> WhatIfReport:
     """Every direction of a data set through every buffer, as tables, figures and a page in `out`.
 
-    Writes whatif.html, whatif-calls.parquet and .csv (a row a call, direction and buffer), whatif-summary.csv (a row a
-    path, codec and buffer) and tradeoff-PATH.pdf and .png. `out`: by default the folder whatif of the data set. The
-    same data set gives the same bytes, whatever the number of workers. Arguments and errors as `replay.whatif.what_if`.
+    Writes whatif.html, whatif-calls.parquet and .csv (one row per call, direction and buffer), whatif-summary.csv (one
+    row per path, codec and buffer) and tradeoff-PATH.pdf and .png. `out`: by default the folder whatif of the data set.
+    The same data set gives the same bytes, regardless of the number of workers. Arguments and errors are as for
+    `replay.whatif.what_if`.
     """
     folder = out or dataset / "whatif"
     _make_way(folder)
@@ -85,7 +86,7 @@ def _make_way(folder: Path) -> None:
 
 
 def write_tables(found: WhatIf, folder: Path) -> list[Path]:
-    """The rows and the summary as files."""
+    """Write the rows and the summary."""
     rows, text, summary = (folder / name for name in _FILES[1:])
     with replacing(rows) as draft:
         found.calls.to_parquet(draft, index=False)
@@ -95,7 +96,7 @@ def write_tables(found: WhatIf, folder: Path) -> list[Path]:
 
 
 def write_whatif_page(path: Path, found: WhatIf, figures: dict[str, list[Path]]) -> Path:
-    """The page: a figure and a table for each path, every text escaped, every figure within it."""
+    """Write the page: a figure and a table for each path, every text escaped, every figure embedded."""
     reasons, unscored = (
         pd.Series([why for _, _, why in of], dtype="object").value_counts().head(_MOST_REASONS)
         for of in (found.left_out, found.refused)
@@ -133,7 +134,7 @@ def _basis(basis: str, summary: pd.DataFrame) -> str:
 
 
 def reader_row(row: dict[Any, Any]) -> dict[str, str]:
-    """One line of the summary as a person reads it."""
+    """One line of the summary for a reader."""
     return {
         "buffer": str(row["buffer"]),
         "n": number_text(int(row["scored"]))

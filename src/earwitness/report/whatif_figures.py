@@ -1,4 +1,4 @@
-"""The trade-off of jitter buffers drawn: listening quality against mouth-to-ear delay, a panel a codec."""
+"""Draws the trade-off of jitter buffers: listening quality against mouth-to-ear delay, one panel per codec."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from earwitness.report import style
 from earwitness.report.words import codec_label
 
 MOST_PATHS = 40
-"""A figure takes a second, and a stranger's data set can have a path a call."""
+"""A figure takes a second, and an untrusted data set can have a different path for every call."""
 
 
 def draw_tradeoffs(summary: pd.DataFrame, folder: Path) -> dict[str, list[Path]]:
     """A figure for each path, tradeoff-PATH.pdf and .png in `folder`; returns the files by path.
 
     Each buffer is a point at the mean mouth-to-ear delay and mean MOS-LQO over its directions, with the 95 % interval
-    over places; buffers of one kind are joined. Of more than `MOST_PATHS` paths the first are drawn.
+    over places; buffers of one kind are joined by a line. Only the first `MOST_PATHS` paths are drawn.
     """
     drawn: dict[str, list[Path]] = {}
     stems: set[str] = set()
     for name, group in islice(summary.groupby("condition"), MOST_PATHS):
         stem = re.sub(r"[^a-z0-9]+", "-", str(name).lower()).strip("-")[:100]
-        if stem in stems:  # names that differ in other letters alone
+        if stem in stems:  # names that differ only in replaced characters
             stem = f"{stem}-{len(stems) + 1}"
         stems.add(stem)
         drawn[str(name)] = _tradeoff(group, folder / f"tradeoff-{stem}")

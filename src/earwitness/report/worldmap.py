@@ -1,4 +1,4 @@
-"""The circuit on a map: a window of the world around its cities, great circles between them.
+"""The circuit on a map: the part of the world around its cities, with great circles between them.
 
 The outline of the land is Natural Earth's 1:110m (naturalearthdata.com, public domain), thinned by tools/make_land.py.
 """
@@ -17,9 +17,9 @@ from earwitness.geography import Place, distance_km, place
 
 WIDTH, HEIGHT = 480, 240
 _LEAST_DEGREES = 70.0
-"""Width of the narrowest window: enough to recognise where on earth it is."""
+"""Width of the narrowest map: wide enough to recognise the region."""
 _LETTER = 7.4
-"""Width of a letter of a label, pixels, on the safe side."""
+"""Width of a letter of a label, pixels, estimated generously."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Waypoint:
 
     role: str
     name: str
-    """What stands there: a relay's nickname, or empty."""
+    """The relay's nickname, or empty."""
     city: str
     country: str
     place: Place | None
@@ -37,7 +37,7 @@ class Waypoint:
 
 @dataclass(frozen=True)
 class Label:
-    """A city's name beside its dot."""
+    """A city's name next to its dot."""
 
     text: str
     x: float
@@ -50,7 +50,7 @@ class WorldMap:
     """What the template draws, in a box of `WIDTH` x `HEIGHT`."""
 
     transforms: tuple[str, ...]
-    """One for each copy of the land (more than one where the window crosses the antimeridian)."""
+    """One per copy of the land (more than one if the map crosses the antimeridian)."""
     route: str
     dots: tuple[tuple[float, float, str], ...]
     """x, y, role."""
@@ -59,7 +59,8 @@ class WorldMap:
 
 
 def stops(ends: tuple[str, str], relays: Sequence[tuple[str, str, str]]) -> list[Waypoint]:
-    """The way from caller to callee: `ends` are their cities, `relays` (nickname, city, country) first hop first."""
+    """The way from caller to callee: `ends` are their cities, `relays` (nickname, city, country) with the first hop
+    first."""
     roles = _roles(len(relays))
     way = [("caller", "", ends[0], ""), *((role, *relay) for role, relay in zip(roles, relays, strict=True))]
     way.append(("callee", "", ends[1], ""))
@@ -73,7 +74,7 @@ def stops(ends: tuple[str, str], relays: Sequence[tuple[str, str, str]]) -> list
 
 
 def world_map(way: Sequence[Waypoint]) -> WorldMap | None:
-    """The map of a way; None where fewer than two of its cities are known."""
+    """The map of a way; None if fewer than two of its cities are known."""
     known = [(stop, stop.place) for stop in way if stop.place is not None]
     if len({(where.longitude, where.latitude) for _, where in known}) < 2:
         return None
@@ -106,7 +107,7 @@ def land() -> str:
 
 
 class _Window:
-    """A part of the world, equirectangular with true shapes at its middle latitude."""
+    """A part of the world, equirectangular, with true shapes at its middle latitude."""
 
     def __init__(self, points: Sequence[tuple[float, float]]) -> None:
         lons, lats = [p[0] for p in points], [p[1] for p in points]
@@ -124,7 +125,7 @@ class _Window:
         return round((lon - self.west) * self.scale, 1), round((self.north - lat) * self.scale / self.squeeze, 1)
 
     def transforms(self) -> tuple[str, ...]:
-        """Of land in tenths of a degree; only the copies that reach into the window."""
+        """Transforms of the land in tenths of a degree; only the copies that reach into the map."""
         across, down = self.scale / 10, self.scale / 10 / self.squeeze
         made = []
         for turn in (-360, 0, 360):
@@ -141,7 +142,7 @@ def _roles(relays: int) -> list[str]:
     return ["guard", *(["middle"] * (relays - 2)), "exit"]
 
 
-@cache  # a name that nobody knows is searched for long
+@cache  # searching for an unknown name takes long
 def _find(city: str, country: str) -> Place | None:
     if not city:
         return None
@@ -154,7 +155,7 @@ def _find(city: str, country: str) -> Place | None:
 
 
 def _great_circle(a: Place, b: Place, steps: int = 24) -> list[tuple[float, float]]:
-    """Points (longitude, latitude) along the shortest way, longitudes in one run (spherical interpolation)."""
+    """Points (longitude, latitude) along the great circle, with continuous longitudes (spherical interpolation)."""
     vectors = []
     for where in (a, b):
         lat, lon = math.radians(where.latitude), math.radians(where.longitude)
@@ -173,11 +174,11 @@ def _great_circle(a: Place, b: Place, steps: int = 24) -> list[tuple[float, floa
 
 
 def _west_edge(longitudes: Sequence[float]) -> float:
-    """The western end of the shortest stretch of longitude that holds all of them."""
+    """The western end of the shortest stretch of longitude that contains all of them."""
     around = sorted(lon % 360 for lon in longitudes)
     gaps = [(b - a, b) for a, b in pairwise(around)]
     west = max([*gaps, (around[0] + 360 - around[-1], around[0])])[1]
-    return (west - 360 if west > 180 else west) - 1e-6  # rounding must not throw the westernmost city around the globe
+    return (west - 360 if west > 180 else west) - 1e-6  # rounding must not wrap the westernmost city around the globe
 
 
 def _arc_path(arc: Sequence[tuple[float, float]], window: _Window) -> str:
@@ -186,7 +187,7 @@ def _arc_path(arc: Sequence[tuple[float, float]], window: _Window) -> str:
 
 
 def _labels(names: dict[tuple[float, float], str]) -> list[Label]:
-    """Each name on the first side of its dot where it covers neither another name nor a dot, nor leaves the map."""
+    """Place each name on the first side of its dot where it covers no other name or dot, and stays on the map."""
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in names]
     made = []
     for i, ((x, y), text) in enumerate(names.items()):
@@ -205,7 +206,7 @@ def _labels(names: dict[tuple[float, float], str]) -> list[Label]:
 
 
 def _sides(text: str, x: float, y: float) -> list[tuple[Label, tuple[float, float, float, float]]]:
-    """Ways to set a name beside its dot, the best first, each with the box that it fills."""
+    """Positions of a name next to its dot, best first, each with the box that it fills."""
     wide = len(text) * _LETTER
     made = []
     for right, down, anchor in (

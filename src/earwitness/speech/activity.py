@@ -1,7 +1,7 @@
-"""Which frames hold speech: a simple, causal, deterministic detector for silence suppression.
+"""Detects speech frames: a simple, causal, deterministic voice activity detector for silence suppression.
 
-Energy against an adaptive noise floor, with a hangover, in the manner of the detectors of softphones; it does
-not aim at the accuracy of G.729 Annex B. It errs towards sending: a soft onset is better sent than lost.
+It compares the energy with an adaptive noise floor and adds a hangover, like the detectors of softphones; it does not
+aim at the accuracy of G.729 Annex B. In doubt it sends: a soft onset should be sent rather than lost.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from earwitness.arrays import Pcm
 
 @dataclass(frozen=True)
 class ActivityRule:
-    """When a frame counts as speech. Levels in dBov."""
+    """When a frame counts as speech. Levels are in dBov."""
 
     margin_db: float = 9.0
-    """Speech is this much above the noise floor ..."""
+    """Speech exceeds the noise floor by at least this ..."""
     least_dbov: float = -56.0
-    """... and never softer than this: 30 dB below P.862's active level."""
+    """... and this absolute level: 30 dB below P.862's active level."""
     floor_rise_db_per_s: float = 5.0
-    """How fast the floor may rise to a new noise; it falls at once."""
+    """How fast the floor may rise to a new noise level; it falls immediately."""
     highest_floor_dbov: float = -40.0
-    """Steady sound above this is taken as speech."""
+    """Steady sound above this level counts as speech."""
     hangover_ms: int = 200
-    """Sending goes on so long after the last frame with speech, so that word ends are kept."""
+    """Time to keep sending after the last speech frame, to preserve word endings."""
 
 
 def speech_frames(
     samples: Pcm, sample_rate: int, frame_ms: int = 20, rule: ActivityRule | None = None
 ) -> NDArray[np.bool_]:
-    """Which whole frames of (n,) int16 are to be sent, (n // frame samples,) bool.
+    """Which complete frames of (n,) int16 to send, (n // frame samples,) bool.
 
-    Causal: a frame's answer depends on it and on earlier frames only, so a live sender gets the same.
+    Causal: the decision for a frame depends only on it and earlier frames, so a live sender gets the same result.
     """
     rule = rule or ActivityRule()
     length = sample_rate * frame_ms // 1000

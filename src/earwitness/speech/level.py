@@ -16,14 +16,14 @@ _TIME_CONSTANT_S = 0.03
 _HANGOVER_S = 0.2
 _MARGIN_DB = 15.9
 _THRESHOLDS = 2.0 ** np.arange(-15, 0)
-"""P.56's c_j: half of full scale downwards in steps of 6.02 dB, for 16-bit samples."""
+"""P.56's thresholds c_j: half of full scale downwards in steps of 6.02 dB, for 16-bit samples."""
 
 _BLOCK = 2**20
 _ROW = 128
 _SUMMED_AT_ONCE = 2**24
 
 SILENCE_DBOV = -100.0
-"""Level given for a signal without any activity."""
+"""Level reported for a signal without activity."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,26 @@ class SpeechLevel:
     active_dbov: float
     """Level of the active parts only."""
     mean_dbov: float
-    """Level of the whole, pauses included."""
+    """Level of the whole signal, including pauses."""
     activity: float
     """Active share of the time, 0..1."""
 
 
 def speech_level(samples: Pcm, sample_rate: int) -> SpeechLevel:
-    """P.56 method B of (n,) int16. A silent signal has activity 0 and `SILENCE_DBOV`."""
+    """P.56 method B for (n,) int16. A silent signal has activity 0 and `SILENCE_DBOV`."""
     power = _power(samples)
     if power == 0.0:
         return SpeechLevel(SILENCE_DBOV, SILENCE_DBOV, 0.0)
     counts = _active_samples(samples, sample_rate, int(np.ceil(_HANGOVER_S * sample_rate)))
     mean_dbov = _db(power / len(samples))
-    # With each higher threshold fewer samples count as active: their level A rises more slowly than the
-    # threshold C. The active level is where A - C has come down to the margin, between two thresholds.
+    # With each higher threshold fewer samples count as active, so their level A rises more slowly than the threshold C.
+    # The active level is where A - C has fallen to the margin, between two thresholds.
     reached = counts > 0
     level = 10.0 * np.log10(power / counts[reached])
     above = level - 20.0 * np.log10(_THRESHOLDS[reached]) - _MARGIN_DB
     below = np.flatnonzero(above <= 0)
     if not len(below) or below[0] == 0:
-        # Louder or softer than any threshold can tell: the nearest one.
+        # Louder or softer than all thresholds: use the nearest one.
         active_dbov = float(level[-1] if not len(below) else level[0]) if len(level) else mean_dbov
     else:
         j = int(below[0])
@@ -62,13 +62,13 @@ def speech_level(samples: Pcm, sample_rate: int) -> SpeechLevel:
 
 
 def at_level(samples: Pcm, sample_rate: int, dbov: float = -26.0) -> Pcm:
-    """The same speech with its active level at `dbov`; -26 dBov is what P.862 asks of a reference."""
+    """The same speech with its active level at `dbov`; P.862 asks for -26 dBov in a reference."""
     gain = 10.0 ** ((dbov - speech_level(samples, sample_rate).active_dbov) / 20.0)
     return to_int16(np.asarray(samples, dtype=np.float64) * gain)
 
 
 def _power(samples: Pcm) -> float:
-    """The sum of squares, full scale being 1."""
+    """The sum of squares, relative to full scale."""
     total = 0.0
     for begin in range(0, len(samples), _SUMMED_AT_ONCE):
         x = np.asarray(samples[begin : begin + _SUMMED_AT_ONCE], dtype=np.float64) / 32768.0
@@ -77,7 +77,7 @@ def _power(samples: Pcm) -> float:
 
 
 def _envelopes(samples: Pcm, sample_rate: int, block: int) -> Iterator[NDArray[np.float64]]:
-    """The magnitude, smoothed exponentially twice, so many samples at a time: the filters' states go on."""
+    """The magnitude, exponentially smoothed twice, in blocks; the filter states carry over."""
     g = float(np.exp(-1.0 / (sample_rate * _TIME_CONSTANT_S)))
     first = second = 0.0
     for begin in range(0, len(samples), block):
@@ -88,10 +88,10 @@ def _envelopes(samples: Pcm, sample_rate: int, block: int) -> Iterator[NDArray[n
 
 
 def smoothed(x: NDArray[np.float64], g: float, last: float = 0.0) -> tuple[NDArray[np.float64], float]:
-    """y[n] = g y[n-1] + (1 - g) x[n] of (n,) x after the output `last`; (n,) y and the output to go on from.
+    """y[n] = g y[n-1] + (1 - g) x[n] for (n,) x, starting from output `last`; returns (n,) y and the last output.
 
-    In numpy alone, since this would be all that the core needs of SciPy: within a row of samples y is a product with
-    the impulse response, and the end of each row goes on decaying through the next one.
+    Implemented in numpy, because nothing else in the core needs SciPy: within a row of samples, y is a product with the
+    impulse response, and the end of each row decays through the next one.
     """
     if not len(x):
         return x, last
@@ -107,7 +107,8 @@ def smoothed(x: NDArray[np.float64], g: float, last: float = 0.0) -> tuple[NDArr
 
 
 def _active_samples(samples: Pcm, sample_rate: int, hangover: int, block: int = _BLOCK) -> NDArray[np.float64]:
-    """For each threshold, how many samples' envelope is at or above it, or within the hangover after such a one."""
+    """For each threshold, the number of samples whose envelope reaches it, or that lie in the hangover after such a
+    one."""
     counts = np.zeros(len(_THRESHOLDS))
     latest = np.full(len(_THRESHOLDS), -hangover - 1)
     begin = 0

@@ -1,4 +1,4 @@
-"""Reference speech: what is said in a call. It ships with the package, or is a sound file of the user's."""
+"""Reference speech: what is said in a call. It ships with the package, or is the user's own sound file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from earwitness.speech.wav import MOST_RESAMPLED, decode_audio, read_wav, resamp
 
 DEFAULT_SPEECH = "allison-10s"
 LEAST_ACTIVE_S = 3.0
-"""P.862.3 asks for at least 3.2 s of active speech; a little less is let pass."""
+"""P.862.3 asks for at least 3.2 s of active speech; slightly less is accepted."""
 MOST_S = 1800.0
-"""Speech is repeated for as long as a call lasts; a file that is longer is something else."""
+"""Speech is repeated for the length of a call, so a longer file is probably not speech for this purpose."""
 LEAST_DBOV = -55.0
 MOST_CLIPPED = 0.001
 _FRAMES_AT_ONCE = 1000
@@ -31,18 +31,18 @@ _REMEDY = "give a recording with at least 3 s of speech at about -26 dBov, not c
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """Speech to be said: (n,) int16 mono at `sample_rate`."""
+    """Speech to play in a call: (n,) int16 mono at `sample_rate`."""
 
     name: str
     """The shipped name, or the user's path as given."""
     samples: Pcm
     sample_rate: int
     attribution: str
-    """Who spoke and on what terms; empty for a user's own file."""
+    """Speaker and licence; empty for a user's own file."""
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Duration, s."""
         return len(self.samples) / self.sample_rate
 
     def _repr_html_(self) -> str:
@@ -50,17 +50,17 @@ class Speech:
 
 
 def speech_names() -> tuple[str, ...]:
-    """The names of the speech that ships with the package."""
+    """The names of the speech samples shipped with the package."""
     return tuple(_manifest())
 
 
 def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = None) -> Speech:
-    """The speech called `name`, or in the sound file at that path, at `sample_rate` Hz.
+    """The shipped speech called `name`, or the sound file at that path, at `sample_rate` Hz.
 
-    Shipped speech is stored at 8 and 16 kHz at -26 dBov (P.56); other rates are made from the 16 kHz one. A
-    user's file is converted to mono and to the rate; its level stays as it is. With `seconds` it is cut, or
-    repeated from the start, to exactly that length. Raises `InputError` where there is no such speech or it
-    cannot serve as a reference: silent, too short, clipped, or not audio.
+    Shipped speech is stored at 8 and 16 kHz at -26 dBov (P.56); other rates are made from the 16 kHz version. A user's
+    file is converted to mono and to the rate; its level is unchanged. With `seconds` it is cut, or repeated from the
+    start, to exactly that length. Raises `InputError` if there is no such speech, or if it cannot serve as a reference:
+    silent, too short, clipped, or not audio.
     """
     if str(name) in _manifest():
         found = _shipped(str(name), sample_rate)
@@ -72,7 +72,7 @@ def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = No
         raise InputError(
             "finding the speech",
             name,
-            "no speech has that name and no file is there",
+            "it is neither a shipped speech name nor a file",
             _REMEDY + ", ".join(speech_names()),
         )
     if seconds is None:
@@ -84,7 +84,7 @@ def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = No
 
 
 def check_usable(samples: Pcm, sample_rate: int, name: str) -> None:
-    """Raise `InputError` where these samples cannot serve as a reference for PESQ."""
+    """Raise `InputError` if these samples cannot serve as a reference for PESQ."""
     if len(samples) > min(MOST_S * sample_rate, MOST_RESAMPLED):
         most = min(MOST_S, MOST_RESAMPLED / sample_rate) / 60
         happened = f"it lasts {len(samples) / sample_rate / 60:.0f} minutes, more than {most:.0f} at {sample_rate} Hz"
@@ -105,7 +105,7 @@ def check_usable(samples: Pcm, sample_rate: int, name: str) -> None:
 
 
 def _is_steady(samples: Pcm, sample_rate: int) -> bool:
-    """Whether the level over 20 ms hardly changes. Speech swings by 20 dB and more between its loud and soft parts."""
+    """Whether the level over 20 ms hardly changes. In speech it varies by 20 dB and more."""
     frame = sample_rate // 50
     frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
     blocks = (frames[at : at + _FRAMES_AT_ONCE].astype(np.float64) for at in range(0, len(frames), _FRAMES_AT_ONCE))

@@ -1,6 +1,6 @@
-"""Reading and writing audio files: mono 16-bit samples, whatever the file's header says or fails to say.
+"""Reads and writes audio files: mono 16-bit samples, even if the header is wrong or incomplete.
 
-A header may promise anything, and 2 MB of FLAC may hold hours: sound is decoded a block at a time, up to an end.
+A header may claim anything, and 2 MB of FLAC can hold hours, so audio is decoded in blocks, up to a limit.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ MOST_FILE_BYTES = 128 * MIB
 MOST_SAMPLES = 2**27
 """Decoded samples of all channels: 4.6 hours at 8 kHz, 23 minutes of stereo at 48 kHz."""
 MOST_RESAMPLED = 60_000_000
-"""Samples that are converted to another rate, before and after together: 18 minutes between 8 and 48 kHz."""
+"""Samples converted to another rate, input plus output: 18 minutes between 8 and 48 kHz."""
 LEAST_RATE, MOST_RATE = 1000, 768_000
-"""Sample rates, Hz, of anything that is a recording."""
+"""Accepted sample rates, Hz."""
 _NO_SOUND = 1e30
-"""Full scale is 1; louder than this is infinite, or a file that is none."""
+"""Full scale is 1; values above this are infinite, or the file is not audio."""
 _BLOCK_SAMPLES = 2**20
 _MOST_CHUNKS = 10_000
 _TOO_LONG = "cut it to the part that matters (sox IN OUT trim START SECONDS), or convert it to 8 kHz mono"
 _INT16_EXACT = {"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "GSM610", "IMA_ADPCM", "MS_ADPCM"}
-"""Encodings whose samples all fit 16 bits, so that libsndfile's int16 reading loses nothing."""
+"""Encodings whose samples all fit 16 bits, so that reading them as int16 with libsndfile is lossless."""
 
 
 def read_wav(path: str | Path) -> tuple[Pcm, int]:
     """Samples (n,) int16, mono, and the sample rate in Hz.
 
-    16-bit samples come back bit for bit; several channels are averaged; wider samples are rounded. A WAV whose
-    header says no or the wrong length of data (a recorder that was stopped hard) is read to the end of the
-    file. Raises `InputError` where the file is missing, empty, not audio, too large or too long (`MOST_FILE_BYTES`,
-    `MOST_SAMPLES`), or holds a sample that is no number.
+    16-bit samples are returned unchanged; several channels are averaged; wider samples are rounded. A WAV file whose
+    header has no data length or a wrong one (from an interrupted recorder) is read to the end of the file. Raises
+    `InputError` if the file is missing, empty, not audio, too large or too long (`MOST_FILE_BYTES`, `MOST_SAMPLES`), or
+    holds a sample that is not a finite number.
     """
     content = read_sound_file(path)
     if not content:
@@ -55,7 +55,7 @@ def read_wav(path: str | Path) -> tuple[Pcm, int]:
 
 
 def read_sound_file(path: str | Path) -> bytes:
-    """The bytes of a sound file. Raises `InputError` where it cannot be read, or has more than `MOST_FILE_BYTES`."""
+    """The bytes of a sound file. Raises `InputError` if it cannot be read, or is larger than `MOST_FILE_BYTES`."""
     try:
         return read_regular(path, MOST_FILE_BYTES)
     except OSError as error:
@@ -65,12 +65,12 @@ def read_sound_file(path: str | Path) -> bytes:
 
 
 def decode_audio(content: bytes, name: str) -> tuple[Pcm, int]:
-    """As `read_wav`, from the bytes of a file; (0,) where there is no sound. `name` is for the error."""
+    """As `read_wav`, from the bytes of a file; (0,) if there is no audio. `name` appears in errors."""
     try:
         with soundfile.SoundFile(_Content(_repaired(content))) as sound:
             rate, channels = int(sound.samplerate), int(sound.channels)
             if not LEAST_RATE <= rate <= MOST_RATE:
-                happened = f"its sample rate is {rate} Hz, which no recording has ({LEAST_RATE} to {MOST_RATE})"
+                happened = f"its sample rate is {rate} Hz, outside {LEAST_RATE} to {MOST_RATE} Hz"
                 raise InputError("reading the sound file", name, happened, _REMEDY)
             if sound.frames * channels > MOST_SAMPLES:
                 raise _too_long(name, rate * channels)
@@ -86,8 +86,8 @@ def decode_audio(content: bytes, name: str) -> tuple[Pcm, int]:
 
 
 class _Content(io.BytesIO):
-    """A file's bytes. libsndfile asks for places that cannot be where a header says so: it stays where it is then,
-    since an exception here would be printed, not raised."""
+    """A file's bytes. libsndfile seeks to impossible positions if a header says so; then the position stays unchanged,
+    because an exception raised here would be printed instead of propagated."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         try:
@@ -102,7 +102,7 @@ def _too_long(name: str, samples_a_second: int) -> InputError:
 
 
 def _blocks(sound: soundfile.SoundFile, frames: int, name: str) -> Iterator[Pcm]:
-    """The sound of an open file, so many frames at a time, mixed down to (n,) int16."""
+    """The audio of an open file, `frames` at a time, mixed down to (n,) int16."""
     exact = sound.subtype in _INT16_EXACT
     done = 0
     while True:
@@ -117,14 +117,14 @@ def _blocks(sound: soundfile.SoundFile, frames: int, name: str) -> Iterator[Pcm]
                 row = int(np.argmin(sane))
                 worst = next(value for value in block[row].tolist() if not abs(value) < _NO_SOUND)
                 at = done + row
-                happened = f"sample {at + 1} ({at / sound.samplerate:.3f} s) is {worst:g}, which is no sound"
+                happened = f"sample {at + 1} ({at / sound.samplerate:.3f} s) is {worst:g}, which is not an audio sample"
                 raise InputError("reading the sound file", name, happened, "record or convert the sound again")
             yield _mixed_down(block * 32768.0)
         done += len(block)
 
 
 def write_wav(path: str | Path, samples: Pcm, rate: int) -> None:
-    """Write (n,) int16 as a mono 16-bit WAV with the plain 44-byte header, always the same bytes."""
+    """Write (n,) int16 as a mono 16-bit WAV file with a plain 44-byte header; the output is deterministic."""
     data = np.ascontiguousarray(samples, dtype="<i2").tobytes()
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
     header = b"RIFF" + struct.pack("<I", 4 + len(form) + 8 + len(data)) + b"WAVE" + form
@@ -132,20 +132,20 @@ def write_wav(path: str | Path, samples: Pcm, rate: int) -> None:
 
 
 def resample(samples: Pcm, rate: int, wanted: int) -> Pcm:
-    """The same sound at another sample rate, aligned in time, without dither, so always the same samples.
+    """Resample audio, aligned in time and without dither, so the result is deterministic.
 
-    Raises `InputError` where it would be more than `MOST_RESAMPLED`.
+    Raises `InputError` if it would exceed `MOST_RESAMPLED`.
     """
     if rate == wanted:
         return samples
     if len(samples) * (rate + wanted) > MOST_RESAMPLED * rate:
-        happened = f"{len(samples) / rate / 60:.0f} minutes of it are too much"
+        happened = f"{len(samples) / rate / 60:.0f} minutes of it are too long"
         raise InputError(f"converting to {wanted} Hz", f"sound at {rate} Hz", happened, _TOO_LONG)
     return to_int16(soxr.resample(samples.astype(np.float64), rate, wanted, quality="VHQ"))
 
 
 def to_int16(samples: NDArray[np.floating] | NDArray[np.float64]) -> Pcm:
-    """Rounded and limited to 16 bits."""
+    """Round and clip to 16 bits."""
     return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
 
 
@@ -157,7 +157,7 @@ def _mixed_down(channels: NDArray[np.generic]) -> Pcm:
 
 
 def _repaired(content: bytes) -> bytes:
-    """A WAV reduced to its format and data, with true lengths; anything else as it is."""
+    """A WAV file reduced to its format and data chunks, with correct lengths; other files unchanged."""
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         return content
     form, at = b"", 12
@@ -177,7 +177,7 @@ def _repaired(content: bytes) -> bytes:
 
 
 def _is_chunk_list(content: bytes, at: int) -> bool:
-    """Whether what begins at `at` is nothing, or whole RIFF chunks up to the end: then no sound is hidden there."""
+    """Whether the bytes from `at` are nothing, or complete RIFF chunks up to the end, and so hold no audio."""
     for _ in range(_MOST_CHUNKS):
         if at + 8 > len(content):
             return at == len(content)

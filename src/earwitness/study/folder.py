@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earwitness.archive.dataset import Dataset, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import CALLS
 from earwitness.archive.record import CallRecord, read_record
 from earwitness.archive.staging import write_atomically
+from earwitness.archive.storing import storing
 from earwitness.errors import InputError
 from earwitness.study.design import PlannedCall, design, of_call_id
 from earwitness.study.file import StudyFile, parse_study

@@ -1,4 +1,4 @@
-"""What the study's figures share: the frame they are drawn from, the marks of its conditions, curves and boxes."""
+"""Shared parts of the study's figures: their data, the marks of its conditions, curves and boxes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from earwitness.report.style import GREY, Mark, path_style
 
 @dataclass(frozen=True)
 class FigureData:
-    """What the figures are drawn from.
+    """The data for the figures.
 
-    `ends` is the tidy frame, `conditions` its conditions in order. `packets` are the ends of which single packets were
-    seen (raw files), where those are not all of `ends`. `metrics_*` are Tor Metrics' tables.
+    `ends` is the tidy frame, `conditions` its conditions in order. `packets` are the ends for which single packets are
+    known (raw files), if not all of `ends`. `metrics_*` are Tor Metrics' tables.
     """
 
     ends: pd.DataFrame
@@ -32,11 +32,11 @@ class FigureData:
     metrics_throughput: pd.DataFrame | None = None
 
     def groups(self, needed: str, least: int = 2) -> Iterator[tuple[str, pd.DataFrame, Mark]]:
-        """Each condition in which `needed` was measured at least at `least` ends, its ends, and its mark."""
+        """Each condition with `needed` measured at `least` ends or more, its ends, and its mark."""
         yield from _groups(self.ends, self.conditions, needed, least)
 
     def packet_groups(self, needed: str) -> Iterator[tuple[str, pd.DataFrame, Mark]]:
-        """As `groups`, of the ends of which packets were seen."""
+        """As `groups`, for the ends whose packets are known."""
         order = [str(name) for name in self.packets["condition"].unique()]
         yield from _groups(self.packets, sorted(order), needed, 2)
 
@@ -54,11 +54,11 @@ _OUTLINE = [Stroke(linewidth=2.0, foreground="black"), Normal()]
 
 
 class NotDrawn(Exception):
-    """Why a figure cannot be drawn of this study."""
+    """The reason why a figure cannot be drawn for this study."""
 
 
 def condition_mark(group: pd.DataFrame) -> Mark:
-    """The mark of a condition: the study's Non-Tor as a direct path, the rest by path and hops."""
+    """The mark of a condition: the study's Non-Tor as a direct path, the others by path and hops."""
     first = group.iloc[0]
     condition, path, hops = str(first["condition"]), str(first["path"]), int(first["hops"] or 0)
     if condition.startswith("Tor, "):
@@ -75,13 +75,13 @@ def cdf(axes: Axes, values: pd.Series[float], mark: Mark) -> None:
 
 
 def share_axis(axes: Axes, label: str = "share of call ends") -> None:
-    """An upright axis of shares."""
+    """A vertical axis of shares."""
     axes.set_ylim(0, 1.02)
     axes.set_ylabel(label)
 
 
 def note(axes: Axes, x: float, text: str, y: float = 0.03) -> None:
-    """A thin upright line at `x` and what it is, along it."""
+    """A thin vertical line at `x`, labelled along it."""
     axes.axvline(x, color=GREY, linewidth=0.7, zorder=1)
     axes.annotate(
         text, (x, y), xycoords=("data", "axes fraction"), xytext=(2, 0), textcoords="offset points",
@@ -90,7 +90,7 @@ def note(axes: Axes, x: float, text: str, y: float = 0.03) -> None:
 
 
 def legend_above(axes: Axes) -> None:
-    """The legend in a line over the axes, where no curve can run through it."""
+    """Put the legend in a line above the axes, where it covers no curve."""
     columns = max(1, min(3, len(axes.get_legend_handles_labels()[0])))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, columnspacing=1.0, handlelength=2.2)
 

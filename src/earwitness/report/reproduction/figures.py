@@ -1,4 +1,4 @@
-"""The study's figures, drawn from the tidy frame: of the published calls, or of any data set of ours."""
+"""The study's figures, drawn from the tidy frame of the published calls or of any Earwitness data set."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from earwitness.report.style import WIDTH_INCHES, paper, save
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure: its files (PDF, PNG), what it shows and of how many calls."""
+    """One figure: its files (PDF, PNG), what it shows and for how many calls."""
 
     name: str
     title: str
     caption: str
     files: tuple[Path, ...]
     wide: bool
-    """A page wide, not a column."""
+    """As wide as a page, not a column."""
 
 
 def draw_figures(study: FigureData, folder: Path) -> tuple[list[Drawn], list[tuple[str, str]]]:
-    """Draw every figure that the study has data for into `folder`; returns them and (title, reason) of the others.
+    """Draw every figure for which the study has data into `folder`; returns them, and (title, reason) of the others.
 
-    One that cannot be drawn of these data (more places than a page has room for) does not end the others.
+    A figure that cannot be drawn for these data (more places than fit on a page) does not prevent the others.
     """
     drawn, not_drawn = [], []
     for name, title, draw in FIGURES:
@@ -65,4 +65,4 @@ FIGURES: tuple[tuple[str, str, Callable[[FigureData], tuple[Figure, str]]], ...]
     ("hops", "Three hops against two", draw_hops),
     ("throughput-cdf", "Throughput", draw_throughput),
 )
-"""Name of the files, title, and how it is drawn."""
+"""Name of the files, title, and drawing function."""

@@ -23,11 +23,11 @@ from earwitness.report.reproduction.drawing import (
 from earwitness.report.style import BLACK, Mark, new_figure, panels, series_style
 
 CELLS_KBIT_S = 50 * 514 * 8 / 1000
-"""One Tor cell of 514 bytes (tor-spec 3) each 20 ms: what a call takes of a circuit, kbit/s."""
+"""One Tor cell of 514 bytes (tor-spec 3) every 20 ms: what a call needs from a circuit, kbit/s."""
 
 
 def draw_jitter_cdf(study: FigureData) -> tuple[Figure, str]:
-    """How unevenly packets arrive: the distribution of each call's mean jitter."""
+    """How unevenly packets arrive: the distribution of the mean jitter of calls."""
     drawing, axes = new_figure()
     counts = []
     for condition, group, mark in study.groups("jitter_mean_ms"):
@@ -46,7 +46,7 @@ def draw_jitter_cdf(study: FigureData) -> tuple[Figure, str]:
 
 
 def draw_spikes(study: FigureData) -> tuple[Figure, str]:
-    """Delay spikes against mean jitter: as the study counted them, and with the pauses in the speech taken out."""
+    """Delay spikes against mean jitter: as counted by the study, and without the pauses in the speech."""
     groups = list(study.packet_groups("gaps_150ms"))
     if not groups:
         raise NotDrawn("spikes need each packet's time of arrival, and there is no capture or trace in this study")
@@ -75,7 +75,7 @@ def draw_spikes(study: FigureData) -> tuple[Figure, str]:
 
 
 def draw_owd_box(study: FigureData) -> tuple[Figure, str]:
-    """Half the round trip of calls, beside half of Tor Metrics' circuit latency."""
+    """Half the round trip of calls, next to half of Tor Metrics' circuit latency."""
     boxes: list[tuple[str, F64, Mark]] = []
     for condition, group, mark in study.packet_groups("rtcp_rtt_ms"):
         values = group["rtcp_rtt_ms"].dropna().to_numpy(dtype=float) / 2.0
@@ -111,14 +111,14 @@ def draw_owd_box(study: FigureData) -> tuple[Figure, str]:
 
 
 def _by_site(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Tor Metrics' rows by vantage point, those without conflux, days without a measurement left out."""
+    """Tor Metrics' rows by vantage point, without conflux and without days that have no measurement."""
     plain = table[~table["source"].str.contains("conflux") & (table["md"] > 0)]
     for site, days in plain.groupby("source"):
         yield str(site), days
 
 
 def draw_throughput(study: FigureData) -> tuple[Figure, str]:
-    """Tor Metrics' throughput, against what one call needs."""
+    """Tor Metrics' throughput, compared with what a call needs."""
     if study.metrics_throughput is None:
         raise NotDrawn("no Tor Metrics throughput table in this study")
     drawing, axes = new_figure()

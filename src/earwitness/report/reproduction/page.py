@@ -1,4 +1,4 @@
-"""The reproduction as one HTML page that needs nothing else: tables, figures inline, no script, no network."""
+"""The reproduction as one self-contained HTML page: tables, inline figures, no script, no network."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ TABLE_TITLES = {
     ),
     "doubtful-batches": (
         "Calls that do not look like their label",
-        "Found by comparing each batch with the others; the published numbers include them, so ours do too.",
+        "Found by comparing each batch with the others; the published numbers include them, so do the recomputed ones.",
     ),
 }
 
 
 def write_reproduction_page(path: Path, result: Reproduction) -> Path:
-    """Write the page; every text is escaped, every figure a PNG within it."""
+    """Write the page; every text is escaped, every figure is embedded as PNG."""
     text = template("reproduction.html.j2").render(
         version=__version__,
         sources=result.sources,
@@ -78,7 +78,7 @@ def _shown(result: Reproduction, name: str) -> dict[str, Any]:
 
 
 def _number_groups(result: Reproduction) -> list[dict[str, Any]]:
-    """The numbers by group; a condition or remark said of several rows on end spans them."""
+    """The numbers by group; a condition or remark shared by consecutive rows spans them."""
     groups = []
     for title, members in groupby(result.numbers, key=lambda number: number.group):
         rows = [

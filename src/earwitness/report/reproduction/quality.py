@@ -160,7 +160,7 @@ def draw_pesq_jitter(study: FigureData) -> tuple[Figure, str]:
 
 
 def draw_hops(study: FigureData) -> tuple[Figure, str]:
-    """A hop fewer: quality and jitter over circuits of different length."""
+    """One hop fewer: quality and jitter over circuits of different length."""
     groups = [(c, g, m) for c, g, m in study.groups("mos_lqo") if int(g["hops"].iloc[0] or 0) > 0]
     if len({int(group["hops"].iloc[0]) for _, group, _ in groups}) < 2:
         raise NotDrawn("calls over circuits of one length only")

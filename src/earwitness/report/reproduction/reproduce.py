@@ -1,4 +1,5 @@
-"""`earwitness reproduce`: a study's numbers, tables and figures, from the published artifact or a data set of ours."""
+"""`earwitness reproduce`: a study's numbers, tables and figures, from the published artifact or an Earwitness data
+set."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from earwitness.archive.dataset import Dataset, check_output, storing
+from earwitness.archive.dataset import Dataset
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import write_atomically
+from earwitness.archive.storing import check_output, storing
 from earwitness.errors import InputError
 from earwitness.events import Listener, ignore
 from earwitness.published.comparison import compare_conditions, correlations
@@ -30,7 +32,7 @@ from earwitness.report.reproduction.text import numbers_markdown
 RAW = "raw-calls"
 _PAGE = "reproduction.html"
 SAMPLE = " (raw)"
-"""Marks a condition that the tables do not hold and the raw files do."""
+"""Marks a condition that is in the raw files but not in the tables."""
 
 
 def reproduce(
@@ -43,11 +45,11 @@ def reproduce(
     seed: int = 1,
     on_event: Listener = ignore,
 ) -> Reproduction:
-    """Compute a study again and write it to `out`: tables as CSV, figures as PDF and PNG, Markdown and one HTML page.
+    """Recompute a study and write it to `out`: tables as CSV, figures as PDF and PNG, Markdown and one HTML page.
 
-    `folder` is the published artifact (its CSV tables, wherever they are in it; its raw files too, unless `raw` is off,
-    imported once into `out`/raw-calls) or a data set of ours. Intervals come from `resamples` resamples of places from
-    `seed`, so that the same input gives the same bytes. Raises `InputError` where `folder` is neither.
+    `folder` is the published artifact (its CSV tables, anywhere in it; unless `raw` is off also its raw files, imported
+    once into `out`/raw-calls) or an Earwitness data set. Intervals come from `resamples` resamples of places with
+    `seed`, so the same input gives the same bytes. Raises `InputError` if `folder` is neither.
     """
     ends = read_ends(folder)
     ours = (folder / "calls.parquet").is_file()
@@ -82,7 +84,7 @@ def reproduce(
 def _import_raw(
     folder: Path, out: Path, executor: Executor | None, on_event: Listener
 ) -> tuple[ImportSummary | None, pd.DataFrame]:
-    """The raw calls of the artifact, if it has any, measured the study's way; measured once, then kept in `out`."""
+    """The artifact's raw calls, if it has any, measured as in the study; measured once and then kept in `out`."""
     try:
         calls = scan(folder).calls
     except InputError:
@@ -98,7 +100,7 @@ def _records(rows: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def _metrics(folder: Path, stem: str) -> pd.DataFrame | None:
-    """A table of Tor Metrics in the folder; None where there is none."""
+    """A Tor Metrics table in the folder; None if there is none."""
     for path in sorted(folder.rglob(f"{stem}*.csv")):
         table = pd.read_csv(path)
         if {"date", "source", "md"} <= set(table.columns):

@@ -1,4 +1,4 @@
-"""What a reproduction gives: numbers, tables, figures, and the files that hold them."""
+"""The result of a reproduction: numbers, tables, figures, and their files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from earwitness.report.reproduction.figures import Drawn
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What was computed and written. A data set of ours has no published `numbers`."""
+    """What was computed and written. An Earwitness data set has no published `numbers`."""
 
     out: Path
     sources: tuple[str, ...]
     numbers: tuple[Finding, ...]
     rows: pd.DataFrame
-    """Raw files against the published rows of the same calls (`published.row_check`); empty where there are none."""
+    """Raw files compared with the published rows of the same calls (`published.row_check`); empty if there are none."""
     tables: dict[str, pd.DataFrame]
     figures: tuple[Drawn, ...]
     not_drawn: tuple[tuple[str, str], ...]
@@ -28,7 +28,7 @@ class Reproduction:
     files: tuple[Path, ...] = field(default=())
 
     def counts(self) -> dict[str, int]:
-        """How many numbers agree, disagree, and could not be computed."""
+        """The number of published numbers that agree, disagree, and could not be computed."""
         verdicts = [number.agrees for number in self.numbers]
         return {
             "agree": verdicts.count("yes"),

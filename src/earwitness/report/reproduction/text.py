@@ -1,4 +1,4 @@
-"""The reproduction in Markdown: the table of numbers, the check of rows, and conditions side by side."""
+"""The reproduction in Markdown: the table of numbers, the row check, and the comparison of conditions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def verdict_text(finding: Finding) -> str:
 
 
 def corrected_text(finding: Finding) -> str:
-    """The corrected value with its interval, `82.48 % [71.22 %, 89.47 %]`, or nothing."""
+    """The corrected value with its interval, `82.48 % [71.22 %, 89.47 %]`, or an empty text."""
     if not finding.corrected:
         return ""
     if not finding.interval_low:
@@ -26,14 +26,14 @@ def corrected_text(finding: Finding) -> str:
 
 
 def remark_text(finding: Finding) -> str:
-    """Why it is so, what the corrected value is, and the nearest value at hand, in one cell."""
+    """The reason, the definition of the corrected value, and the nearest available value, in one cell."""
     parts = [finding.why, f"Corrected: {finding.corrected_is}" if finding.corrected_is else ""]
     parts.append(f"At hand: {finding.nearest}" if finding.nearest else "")
     return ". ".join(part for part in parts if part)
 
 
 def rows_text(checked: pd.DataFrame) -> list[str]:
-    """The check of raw files against published rows, in sentences; empty where there was nothing to check."""
+    """The comparison of raw files with published rows, in sentences; empty if there was nothing to compare."""
     if checked.empty:
         return []
     measured = checked[checked["jitter_measured"]]
@@ -56,7 +56,7 @@ def rows_text(checked: pd.DataFrame) -> list[str]:
 
 
 def lessons_text(numbers: Sequence[Finding], tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """What a reader of the published numbers should know, in sentences with the figures of this run."""
+    """What readers of the published numbers should know, in sentences with this run's figures."""
     by_name = {(number.condition, number.quantity): number for number in numbers}
     sentences = []
     speex = by_name.get((NON_TOR, "speex: MOS-LQO > 3.0"))
@@ -91,7 +91,7 @@ def lessons_text(numbers: Sequence[Finding], tables: Mapping[str, pd.DataFrame])
 
 
 def numbers_markdown(numbers: Sequence[Finding], checked: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Everything but the figures, as Markdown."""
+    """Everything except the figures, as Markdown."""
     parts: list[str] = []
     if numbers:
         verdicts = [verdict_text(number) for number in numbers]
@@ -115,7 +115,7 @@ def numbers_markdown(numbers: Sequence[Finding], checked: pd.DataFrame, tables: 
 
 
 def _numbers_table(members: Sequence[Finding]) -> str:
-    """The numbers of one group; remarks are notes under the table, so that one said of many rows is said once."""
+    """The numbers of one group; remarks are notes below the table, so that a shared one appears once."""
     notes: dict[str, int] = {}
     lines = []
     for number in members:
@@ -155,12 +155,12 @@ _TOGETHER = (
     ("MOS-LQO Q1, median, Q3", ("mos_lqo_q1", "mos_lqo_median", "mos_lqo_q3")),
     ("Spearman [95 %]", ("spearman", "spearman_low", "spearman_high")),
 )
-"""Columns that a reader wants in one: a value with its interval, or three quartiles."""
+"""Columns to show as one: a value with its interval, or three quartiles."""
 
 
 def reader_table(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells for a reader: shares in per cent, values with their intervals, columns that are mostly empty
-    left out; nothing where nothing was measured.
+    """Headings and cells for a reader: shares in per cent, values with intervals, mostly empty columns dropped, and
+    empty cells for missing values.
     """
     columns: list[tuple[str, list[str]]] = []
     joined = {name: (head, names) for head, names in _TOGETHER for name in names}

@@ -1,4 +1,4 @@
-"""The command line where only some extras are installed: `python -P tests/without.py EXTRAS COMMAND...`.
+"""The command line where only some extras are installed: `python -P testing/without.py EXTRAS COMMAND...`.
 
 The packages of all other extras cannot be imported, in this process.
 """

@@ -1,7 +1,7 @@
 """What is asked of the first edition's artefacts through the command line, and answers as plain JSON.
 
-Run as a program it prints the answers of the installed version: `python -m first_edition.questions > expected.json`, in
-`tests/`. That was done once, with the first edition.
+Run as a program it prints the answers of the installed version: `python -m testing.first_edition.questions`. That was
+done once, with the first edition, for `tests/first_edition/data/expected.json`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).resolve().parent / "data"
-COMMAND = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
+from testing.commands import EARWITNESS, REPOSITORY
+
+DATA = REPOSITORY / "tests" / "first_edition" / "data"
 BUFFERS = ("--buffer", "fixed:60", "--buffer", "fixed:200", "--buffer", "adaptive")
 """Those of the half-run what-if."""
 BY_CODEC = (
@@ -45,7 +45,7 @@ def unpack(name: str, into: Path) -> Path:
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command line as a process of its own."""
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run([*EARWITNESS, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False)
 
 
 def records(*arguments: object) -> Records:
