@@ -1,4 +1,4 @@
-"""The one shape of every error that a user sees, and the typed endings of a call."""
+"""The common form of every error shown to users, and the typed endings of a call."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class EarwitnessError(Exception):
-    """Something that was tried did not work.
+    """An operation failed.
 
-    The four parts make one line: what was tried, on what, what happened, what to do. The command line
-    prints that line and exits with `exit_code`; there is never a traceback for one of these.
+    The four parts make one line: what was tried, on what, what happened, what to do. The command line prints that line
+    and exits with `exit_code`, without a traceback.
     """
 
     exit_code = 1
@@ -35,7 +35,7 @@ class InputError(EarwitnessError):
 
 
 class Outcome(StrEnum):
-    """How a call ended. A call never vanishes: it ends as one of these."""
+    """How a call ended. Every call ends as one of these."""
 
     COMPLETED = "completed"
     TOOL_MISSING = "tool_missing"
@@ -51,13 +51,13 @@ class Outcome(StrEnum):
     CIRCUIT_FAILED = "circuit_failed"
     """Tor could not build the circuit asked for."""
     STREAM_REFUSED = "stream_refused"
-    """The circuit stood, but a stream over it was refused (exit policy, connection refused, timeout)."""
+    """The circuit was built, but a stream over it was refused (exit policy, connection refused, timeout)."""
     ONION_UNREACHABLE = "onion_unreachable"
     """The onion service was not reached: its descriptor was not found, or introduction or rendezvous failed."""
     PATH_LOST = "path_lost"
-    """The path closed under the call."""
+    """The path closed during the call."""
     REMOTE_REFUSED = "remote_refused"
-    """The other machine did not prove who it is, or did not let us in: no call was attempted."""
+    """The other machine did not prove its identity, or rejected this one: no call was attempted."""
     REMOTE_LOST = "remote_lost"
     """The other machine's end of the call could not be reached, or died."""
     REGISTER_FAILED = "register_failed"
@@ -81,7 +81,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     """The user stopped the call."""
     FAILED = "failed"
-    """None of the above; the detail says what is known."""
+    """None of the above; see the detail."""
 
 
 class CallFailure(EarwitnessError):

@@ -67,7 +67,7 @@ def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None 
     return Chosen(first, back, codec_of_stream(first, codec))
 
 
-def listen(
+def listen_to_capture(
     capture: Capture,
     buffers: Sequence[str | JitterBuffer],
     *,
