@@ -18,7 +18,7 @@ from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer
 from earwitness.ear.frames import frames_of
 from earwitness.ear.levels import quiet_frames
-from earwitness.ear.listen import choose_stream, listen
+from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.ear.payload import frame_bytes
 from earwitness.ear.replay import replay
 from earwitness.replay.hearing import MISSED_TOO_MUCH
@@ -70,7 +70,7 @@ def _best_ms(work: Callable[[], object], repeats: int = 15) -> float:
 
 
 def _heard(path: Path, reference: Pcm) -> object:
-    return listen(read_capture(path), ["pjmedia"], reference=reference)
+    return listen_to_capture(read_capture(path), ["pjmedia"], reference=reference)
 
 
 def bench_speed() -> list[Measurement]:
@@ -99,7 +99,7 @@ def bench_speed() -> list[Measurement]:
 def _predict(path: Path) -> tuple[float, float] | None:
     """Predicted and real MOS-LQO of a call, both against the reference as the study's program read it."""
     said = samples_as_published(REFERENCE)
-    heard = listen(read_capture(path), ["pjmedia"], reference=read_wav(REFERENCE)[0])[0]
+    heard = listen_to_capture(read_capture(path), ["pjmedia"], reference=read_wav(REFERENCE)[0])[0]
     try:
         real = pesq_nb(said, samples_as_published(_recording(path))).mos_lqo
         return pesq_nb(said, heard.audio).mos_lqo, real
@@ -130,7 +130,7 @@ def _curve(path: Path, ears: Sequence[str | JitterBuffer]) -> list[tuple[float, 
     """(mouth-to-ear ms, MOS-LQO) of each ear."""
     reference = read_wav(REFERENCE)[0]
     points = []
-    for heard in listen(read_capture(path), ears, reference=reference):
+    for heard in listen_to_capture(read_capture(path), ears, reference=reference):
         try:
             points.append((heard.mouth_to_ear_mean_ms, pesq_nb(reference, heard.audio).mos_lqo))
         except ScorerRefused:

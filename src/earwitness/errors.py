@@ -1,17 +1,18 @@
-"""The one shape of every error that a user sees, and the typed endings of a call."""
+"""The common form of every error shown to users, and the typed endings of a call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class EarwitnessError(Exception):
-    """Something that was tried did not work.
+    """An operation failed.
 
-    The four parts make one line: what was tried, on what, what happened, what to do. The command line
-    prints that line and exits with `exit_code`; there is never a traceback for one of these.
+    The four parts make one line: what was tried, on what, what happened, what to do. The command line prints that line
+    and exits with `exit_code`, without a traceback.
     """
 
     exit_code = 1
@@ -23,19 +24,80 @@ class EarwitnessError(Exception):
         self.remedy = remedy
         super().__init__(tried, self.on, self.happened, remedy)
 
+    @property
+    def clause(self) -> str:
+        """What was tried, on what, and what happened."""
+        return f"{self.tried} {self.on}: {self.happened}"
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        return self.remedy
+
     def __str__(self) -> str:
-        line = f"{self.tried} {self.on}: {self.happened}; {self.remedy}"
-        return " ".join(line.split())
+        return " ".join(f"{self.clause}; {self.advice}".split())
 
 
 class InputError(EarwitnessError):
-    """A file or argument given by the user cannot be used."""
+    """A file or argument given by the user cannot be used.
+
+    `field` names the setting at fault as the value that holds it does (`CallPlan.hops`: "hops"); a part of a setting
+    follows after a dot ("link.jitter_ms"); empty: no single setting is. A remedy names settings in braces, and those
+    other than `field` are listed in `related`: `InputError(..., "set {sip_server}", field="sip_accounts",
+    related=("sip_server",))`. Each front end calls them what its user does (`named`): --sip-server, or a key of a file.
+    """
 
     exit_code = 2
 
+    def __init__(
+        self, tried: str, on: object, happened: object, remedy: str, *, field: str = "", related: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(tried, on, happened, remedy)
+        self.field = field
+        self.related = related
+        self.names: Mapping[str, str] = {}
+
+    @property
+    def setting(self) -> str:
+        """The whole setting at fault, without the part of it: "link" for "link.jitter_ms"."""
+        return self.field.partition(".")[0]
+
+    def named(self, names: Mapping[str, str]) -> Self:
+        """This error, which from now on calls settings by these names; those that have none keep their own."""
+        self.names = names
+        return self
+
+    @property
+    def advice(self) -> str:
+        """The remedy, with settings called by their names."""
+        text = self.remedy
+        for other in (self.setting, *self.related):
+            text = text.replace(f"{{{other}}}", self.names.get(other, other))
+        return text
+
+    def __str__(self) -> str:
+        place = self.names.get(self.setting)
+        line = f"{self.clause}; {self.advice}"
+        return " ".join((f"{place}: {line}" if place else line).split())
+
+
+@contextmanager
+def naming_field(field: str, **renamed: str) -> Iterator[None]:
+    """Name the setting whose value is checked within the block.
+
+    What the block names becomes a part of it: `link` and "jitter_ms" make "link.jitter_ms". With an empty `field` only
+    the settings in `renamed` change: naming_field("", caller_place="from_place").
+    """
+    try:
+        yield
+    except InputError as error:
+        inner = renamed.get(error.field, error.field)
+        error.field = ".".join(filter(None, (field, inner)))
+        raise
+
 
 class Outcome(StrEnum):
-    """How a call ended. A call never vanishes: it ends as one of these."""
+    """How a call ended. Every call ends as one of these."""
 
     COMPLETED = "completed"
     TOOL_MISSING = "tool_missing"
@@ -51,13 +113,13 @@ class Outcome(StrEnum):
     CIRCUIT_FAILED = "circuit_failed"
     """Tor could not build the circuit asked for."""
     STREAM_REFUSED = "stream_refused"
-    """The circuit stood, but a stream over it was refused (exit policy, connection refused, timeout)."""
+    """The circuit was built, but a stream over it was refused (exit policy, connection refused, timeout)."""
     ONION_UNREACHABLE = "onion_unreachable"
     """The onion service was not reached: its descriptor was not found, or introduction or rendezvous failed."""
     PATH_LOST = "path_lost"
-    """The path closed under the call."""
+    """The path closed during the call."""
     REMOTE_REFUSED = "remote_refused"
-    """The other machine did not prove who it is, or did not let us in: no call was attempted."""
+    """The other machine did not prove its identity, or rejected this one: no call was attempted."""
     REMOTE_LOST = "remote_lost"
     """The other machine's end of the call could not be reached, or died."""
     REGISTER_FAILED = "register_failed"
@@ -81,7 +143,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     """The user stopped the call."""
     FAILED = "failed"
-    """None of the above; the detail says what is known."""
+    """None of the above; see the detail."""
 
 
 class CallFailure(EarwitnessError):

@@ -153,5 +153,5 @@ def test_what_cannot_be_bundled(directory: Path, tmp_path: Path) -> None:
         bundle(directory, tmp_path / "study.zip")
     with pytest.raises(InputError, match="there is none"):
         bundle(tmp_path / "nothing", tmp_path / "study.tar.gz")
-    with owned_study(directory, StudyFile.parse(STUDY)), pytest.raises(InputError, match="at work"):
+    with owned_study(directory, StudyFile.parse(STUDY)), pytest.raises(InputError, match="a run is using it"):
         bundle(directory, tmp_path / "study.tar.gz")

@@ -9,7 +9,7 @@ import pytest
 
 from earwitness.ear import hear
 from earwitness.ear.base import CONCEAL, Stream
-from earwitness.ear.listen import choose_stream, listen
+from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.ear.pjmedia import Pjmedia, PjmediaPlayout
 from earwitness.score.pesq import samples_as_published
 from earwitness.speech.codecs.registry import codec
@@ -144,7 +144,7 @@ def test_recordings_come_out_bit_for_bit(published: Path, reference: np.ndarray,
         capture = read_capture(path)
         if (missed_by_capture(capture, choose_stream(capture).heard) or 0.0) > 0.05:
             continue  # The capture lacks packets that the phone heard.
-        heard = listen(capture, ["pjmedia"], reference=reference)[0]
+        heard = listen_to_capture(capture, ["pjmedia"], reference=reference)[0]
         recorded = samples_as_published(recording_of(path))
         same.append(len(heard.audio) == len(recorded) and bool((heard.audio == recorded).all()))
     assert len(same) >= 6

@@ -10,7 +10,7 @@ from earwitness.arrays import Pcm
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.hear import Heard
 from earwitness.ear.hear import hear as hear_trace
-from earwitness.ear.listen import choose_stream, codec_of_stream, listen
+from earwitness.ear.listen import choose_stream, codec_of_stream, listen_to_capture
 from earwitness.errors import InputError
 from earwitness.replay.blame import Blame
 from earwitness.replay.blame import blame as blame_heard
@@ -173,7 +173,9 @@ def _listened(
     capture = _capture(packets)
     known = choose_stream(capture, to=to, codec=asked).codec
     said = None if reference is None else _said(reference, known)
-    (heard,) = listen(capture, [buffer], reference=said, to=to, codec=asked, concealment=concealment, seed=seed)
+    (heard,) = listen_to_capture(
+        capture, [buffer], reference=said, to=to, codec=asked, concealment=concealment, seed=seed
+    )
     return heard, known
 
 

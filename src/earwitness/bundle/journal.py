@@ -12,7 +12,7 @@ from pathlib import Path
 from earwitness.bundle.masked import mask_plan
 from earwitness.bundle.pseudonyms import Pseudonyms
 from earwitness.files import MIB, OpenFolder, copy_out
-from earwitness.study.journal import SCHEMA
+from earwitness.study.journal_file import SCHEMA
 from earwitness.study.lock import JOURNAL
 
 LARGEST_FILE = 4096 * MIB

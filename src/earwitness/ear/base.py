@@ -1,4 +1,4 @@
-"""What a jitter buffer is: it is given packets and the time, and hands out frames to play."""
+"""The jitter buffer interface: it is given packets and the time, and returns frames to play."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from enum import StrEnum
 from typing import Protocol
 
 CONCEAL = -1
-"""Pulled instead of a frame: nothing to play here, make something up."""
+"""Returned instead of a frame: there is nothing to play here; conceal."""
 
 PAUSE = -2
-"""Pulled instead of a frame: the speaker is silent here, nothing is missing."""
+"""Returned instead of a frame: the speaker is silent here; nothing is missing."""
 
 Pull = tuple[int, int, int]
-"""What one pull hands out: (frame, start, end).
+"""The result of one pull: (frame, start, end).
 
 `frame` is an index into the stream's frames, or `CONCEAL` or `PAUSE`. `start` and `end` are the RTP timestamps
-(extended, in the stream's clock) of the media that this frame length of playing covers: `end - start` equals the
-frame's ticks where the media plays at its own speed, is larger where speech is accelerated, smaller where it is
-expanded, and 0 where time passes and the media waits.
+(extended, in the stream's clock) of the media played during this frame length: `end - start` equals the frame's ticks
+at normal speed, is larger if speech is accelerated, smaller if it is expanded, and 0 if time passes while the media
+waits.
 """
 
 
 class Fate(StrEnum):
-    """What became of a frame that was sent."""
+    """What happened to a frame that was sent."""
 
     PLAYED = "played"
     STRETCHED = "stretched"
     """Played, faster or slower than spoken."""
     LATE = "late"
-    """Arrived after its instant to play."""
+    """Arrived after its playing time."""
     DISCARDED = "discarded"
-    """Arrived in time and thrown away by the buffer (overflow, shrinking, end of the recording)."""
+    """Arrived in time but dropped by the buffer (overflow, shrinking, end of the recording)."""
     DUPLICATE = "duplicate"
     """Another copy had arrived before."""
     LOST = "lost"
     """Never arrived."""
     CONCEALED = "concealed"
-    """Not a frame that was sent: a frame length of made-up sound where speech was missing."""
+    """Not a sent frame: a frame length of concealment where speech was missing."""
     PAUSE = "pause"
-    """Not a frame that was sent: a frame length in which the speaker was silent and nothing was missing."""
+    """Not a sent frame: a frame length in which the speaker was silent and nothing was missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a phone knows of a stream from its SDP before the first packet."""
+    """What a phone knows about a stream from its SDP, before the first packet."""
 
     clock_rate: int
     """RTP clock, Hz."""
@@ -62,58 +62,57 @@ class Stream:
 
 def follows(sequence: int, last: int, empty: Container[int]) -> bool:
     """Whether packet `sequence` is the next one with frames after packet `last`: all between are known to be `empty`
-    (comfort noise, telephone events), so that nothing is missing between their frames."""
+    (comfort noise, telephone events), so nothing is missing."""
     return sequence > last and all(number in empty for number in range(last + 1, sequence))
 
 
 class Playout(Protocol):
-    """One stream's passage through a jitter buffer: mutable, used once."""
+    """One stream in a jitter buffer: mutable, used once."""
 
     def put(self, now_ns: int, frame: int, timestamp: int, count: int, sequence: int) -> None:
-        """A packet has arrived: frames `frame` ... `frame + count - 1`, the first one at RTP `timestamp`. Packets of
-        comfort noise and telephone events have none (`count` 0)."""
+        """Add a packet: frames `frame` ... `frame + count - 1`, the first one at RTP `timestamp`. Packets of comfort
+        noise and telephone events have none (`count` 0)."""
         ...
 
     def pull(self, now_ns: int) -> Pull:
-        """One frame length of sound is wanted now."""
+        """Return the next frame length of audio."""
         ...
 
     @property
     def drained(self) -> bool:
-        """Whether, if no more is put, nothing more will be pulled."""
+        """Whether nothing more will be pulled unless more is put."""
         ...
 
 
 class JitterBuffer(Protocol):
-    """A kind of jitter buffer with its settings; immutable."""
+    """A jitter buffer with its settings; immutable."""
 
     @property
     def spec(self) -> str:
-        """As on the command line: `fixed:60`."""
+        """The buffer's name on the command line: `fixed:60`."""
         ...
 
     @property
     def concealment(self) -> str:
-        """The concealment that a phone with this buffer uses, unless told otherwise."""
+        """The default concealment of a phone with this buffer."""
         ...
 
     def clock_offset_ns(self, frame_ns: int) -> int:
-        """Where the first tick of the playing clock falls after the first arrival, for a phone whose own clock was
-        not captured; ns, less than one tick."""
+        """Offset of the playing clock's first tick from the first arrival, for a phone whose own clock was not
+        captured; ns, less than one tick."""
         ...
 
     @property
     def wants_levels(self) -> bool:
-        """Whether it looks at how loud frames are: then it is told which ones are quiet."""
+        """Whether it uses the loudness of frames; it is then told which ones are quiet."""
         ...
 
     @property
     def follows_phone_clock(self) -> bool:
-        """Whether it plays by the clock of the phone that was captured, where a capture shows that; else by an exact
-        clock."""
+        """Whether it plays by the captured phone's clock, if a capture shows it; otherwise by an exact clock."""
         ...
 
     def open(self, stream: Stream, quiet: Sequence[bool] = ()) -> Playout:
-        """Start a stream. `quiet[frame]`: whether that frame has no speech in it; may be asked of frames that were put,
-        since a phone can decode what it has."""
+        """Start a stream. `quiet[frame]`: whether that frame contains no speech; may be read for frames that were put,
+        because a phone can decode what it has."""
         ...

@@ -12,10 +12,10 @@ from earwitness.ear.pjmedia import PJMEDIA
 from earwitness.plugins import Registry
 
 BUFFERS = Registry("jitter buffer", "earwitness.buffers", BufferKind, (ORACLE, FIXED, ADAPTIVE, PJMEDIA))
-"""Every jitter buffer; other packages add theirs by entry points of this group."""
+"""All jitter buffers; other packages add theirs through entry points of this group."""
 
 
 def buffer(spec: str) -> JitterBuffer:
-    """The jitter buffer that `spec` asks for: `fixed:60`. Raises InputError that names the valid ones."""
+    """The jitter buffer for `spec`, for example `fixed:60`. Raises InputError with the valid names."""
     name, rest = options.split(spec)
     return BUFFERS.get(name, "using the jitter buffer", spec).make(spec, rest)

@@ -1,4 +1,4 @@
-"""What is registered of a jitter buffer, and what one is that knows the future."""
+"""The registration record of a jitter buffer, and the interface of buffers that know the future."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from earwitness.trace.model import Trace
 
 
 class Plan(Playout, Protocol):
-    """The playing of a whole trace, planned before it begins."""
+    """The playing of a whole trace, planned in advance."""
 
     begin_ns: int
-    """The first tick of its clock."""
+    """First tick of its clock, ns."""
 
 
 @runtime_checkable
 class Foreseeing(Protocol):
-    """A buffer that knows the whole trace in advance, and goes by its RTP timestamps alone: a bound, no phone."""
+    """A buffer that knows the whole trace in advance and uses only its RTP timestamps: a bound, not a phone."""
 
     def foresee(self, trace: Trace, frames: Frames, quiet: Sequence[bool]) -> Plan:
-        """Plan the playing of a whole trace, of which at least one packet arrived."""
+        """Plan the playing of a whole trace; at least one packet must have arrived."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class BufferKind:
-    """What is registered of a kind of jitter buffer: everything that the rest of the program needs to know of it."""
+    """A registered kind of jitter buffer: everything that the rest of the program needs to know about it."""
 
     name: str
-    """As on the command line: `fixed`."""
+    """Its name on the command line: `fixed`."""
     summary: str
     usage: str
-    """With its options: `fixed:MS (0 to 10000)`."""
+    """Its name with options: `fixed:MS (0 to 10000)`."""
     make: Callable[[str, str], JitterBuffer]
-    """The buffer that a specification (first argument) asks for with these options (second, what follows the colon).
-    Raises `InputError`."""
+    """Creates the buffer for a specification (first argument) with its options (second argument, the part after the
+    colon). Raises `InputError`."""
     look: Look
 
 
 def milliseconds(spec: str, text: str, usage: str) -> float:
-    """The number of a specification such as `fixed:60`. Raises `InputError`."""
+    """The number in a specification, for example `fixed:60`. Raises `InputError`."""
     try:
         return float(text)
     except ValueError:

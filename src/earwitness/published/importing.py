@@ -93,8 +93,8 @@ def _check_same_reading(store: Dataset, there: set[str], as_published: bool) -> 
         return
     row = store.call(min(there)).rows[0]
     if (row.reading == "as-published") != as_published:
-        happened = f"its calls were imported {'with' if row.reading else 'without'} --as-published"
-        raise InputError("continuing the import into", store.path, happened, "use the same option, or another data set")
+        happened = f"its calls were imported {'as published' if row.reading else 'with our own reading of them'}"
+        raise InputError("going on with the import into", store.path, happened, "import the same way, or elsewhere")
 
 
 def _measure_all(
@@ -120,7 +120,7 @@ def _measure_all(
             "importing",
             options.folder,
             happened,
-            "run it again: stored calls are kept; --workers 1 needs the least memory",
+            "run it again: what was stored is kept; one worker process needs least memory",
         ) from error
     finally:
         for future in pending:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from earwitness.ear.buffers import buffer as buffer_named
-from earwitness.ear.listen import choose_stream, listen
+from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.errors import EarwitnessError
 from earwitness.events import Listener, ignore
 from earwitness.replay.blame import CAUSES, Blame, blame
@@ -89,7 +89,7 @@ def blame_capture(
     read = read_capture(capture)
     chosen = choose_stream(read, to=to, codec=codec)
     said = speech(reference, chosen.codec.sample_rate).samples
-    (heard,) = listen(read, [buffer], reference=said, to=to, codec=codec)
+    (heard,) = listen_to_capture(read, [buffer], reference=said, to=to, codec=codec)
     return blame(heard, chosen.codec, said)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from earwitness.ear.hear import Heard
-from earwitness.ear.listen import choose_stream, listen
+from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.errors import EarwitnessError
 from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listening_quality as score_listening
@@ -100,7 +100,7 @@ class Scored:
                 "writing what was heard to",
                 audio or ledger,
                 error.strerror or error,
-                "choose another --out or --ledger",
+                "choose another file for it",
             ) from error
         return {**self.record(), "audio": audio and str(audio), "ledger": ledger and str(ledger)}
 
@@ -134,15 +134,15 @@ def hear_capture(
     `reference`: a WAV file, or the name of shipped speech; the sending phone played it in a loop, and cut packets are
     re-encoded from it. `as_published`: score against the samples that the published study's program read, from byte 44
     of the file; if they differ (a longer header is scored as audio), the record has both scores. `scorers`: additional
-    ones, by name (`earwitness.score.scorers`). Other arguments are as for `earwitness.ear.listen.listen`. Raises
-    InputError.
+    ones, by name (`earwitness.score.scorers`). Other arguments are as for `earwitness.ear.listen.listen_to_capture`.
+    Raises InputError.
     """
     for name in scorers:
         scorer(name)
     read = read_capture(capture)
     chosen = choose_stream(read, to=to, codec=codec)
     said = None if reference is None else speech(reference, chosen.codec.sample_rate)
-    heard = listen(
+    heard = listen_to_capture(
         read,
         buffers,
         reference=None if said is None else said.samples,

@@ -23,7 +23,7 @@ from earwitness.archive.problems import Problem, apart
 from earwitness.archive.schema import Row
 from earwitness.archive.stored import StoredCall
 from earwitness.ear.hear import Heard, hear
-from earwitness.ear.listen import choose_stream, listen, remade_as
+from earwitness.ear.listen import choose_stream, listen_to_capture, remade_as
 from earwitness.ear.payload import is_whole
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.files import MIB, open_regular
@@ -163,10 +163,9 @@ def _direction(
     elif reference is not None:
         said, of_speech = str(reference), given
     else:
-        happened = f"call {row.call_id} is stored without {REFERENCE}"
-        raise _NoSpeech(
-            "hearing the calls again of", stored.folder.parent.parent, happened, "give the speech with --reference"
-        )
+        happened = f"call {row.call_id} has no {REFERENCE} beside it"
+        folder, remedy = stored.folder.parent.parent, "give the speech as {reference}"
+        raise _NoSpeech("hearing the calls again of", folder, happened, remedy, related=("reference",))
     trace = stored.folder / trace_file(row.direction)
     capture = _capture(stored, row, captures)
     found = hashlib.sha256("\n".join([_digest(trace), of_speech, _digest(capture) if capture else ""]).encode())
@@ -209,7 +208,7 @@ def hear_direction(direction: Direction, buffers: Sequence[str]) -> tuple[list[H
         to = direction.phone_address or None
         codec = choose_stream(capture, to=to).codec
         said = _said(direction.reference, codec.sample_rate)
-        return listen(capture, buffers, reference=said.samples, to=to), codec, said
+        return listen_to_capture(capture, buffers, reference=said.samples, to=to), codec, said
     trace = _read_trace(direction.trace)
     codec = codec_named(direction.codec)
     if not is_whole(trace):

@@ -95,8 +95,8 @@ def mos_by_codec(rows: Sequence[Row], marks: Mapping[Way, style.Mark], stem: Pat
     axes.set_xlim(-0.5, len(codecs) - 0.5)
     axes.set_ylim(1, 4.75)
     axes.grid(visible=False, axis="x")
-    beside = max(1, _LEGEND_LETTERS // max(1, *(len(group.way.label) for group in found)))
-    drawing.legend(loc="outside upper left", ncols=min(len(found), beside), columnspacing=1.0, handletextpad=0.2)
+    columns = max(1, _LEGEND_LETTERS // max(1, *(len(group.way.label) for group in found)))
+    drawing.legend(loc="outside upper left", ncols=min(len(found), columns), columnspacing=1.0, handletextpad=0.2)
     return style.save(drawing, stem)
 
 

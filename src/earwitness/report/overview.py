@@ -1,4 +1,4 @@
-"""The two charts that compare paths: how the delays of their packets are spread, and how their calls sounded."""
+"""The two charts that compare paths: the distribution of their packet delays, and how their calls sounded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROW_HEIGHT = 44
 MOST_DOTS = 300
 
 _COLOURS: tuple[Colour, ...] = ("blue", "vermilion", "green", "purple", "orange", "black", "sky", "grey")
-"""Those of the page's classes `p0` ... `p7`."""
+"""Colours of the page's classes `p0` ... `p7`."""
 _DASHES: dict[Dash, str] = {
     "solid": "",
     "dashed": "9 4",
@@ -46,7 +46,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Delays of all packets that went one way: the arrived ones (n,) ms, and how many were lost."""
+    """Delays of all packets on one way: those that arrived (n,) ms, and the number lost."""
 
     way: Way
     delay_ms: F64
@@ -54,7 +54,7 @@ class Distribution:
 
 
 def path_class(way: Way) -> str:
-    """The CSS class of a path's colour, whatever the conditions: `p0` ... `p7`."""
+    """The CSS class of a path's colour, regardless of conditions: `p0` ... `p7`."""
     look = _look(way)
     if look is not None and look.colour in _COLOURS:
         return f"p{_COLOURS.index(look.colour)}"
@@ -62,9 +62,9 @@ def path_class(way: Way) -> str:
 
 
 def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] | None:
-    """Cumulative distribution of one-way delay by way; a curve ends below 100 % by what was lost.
+    """Cumulative distribution of one-way delay by way; a curve ends below 100 % by the share lost.
 
-    A path has its colour and its dash. Where one was measured under several conditions, dashes tell all lines apart.
+    Each path has a colour and a dash. If one was measured under several conditions, dashes distinguish all lines.
     """
     drawn = [spread for spread in spreads if len(spread.delay_ms)]
     if not drawn:
@@ -102,7 +102,7 @@ def delay_cdf(spreads: Sequence[Distribution]) -> tuple[Plot, tuple[Key, ...]] |
 
 
 def mos_chart(groups: Iterable[Group]) -> tuple[Plot, int] | None:
-    """MOS-LQO of every direction, a line a way and codec, and how many dots were left out to keep it legible."""
+    """MOS-LQO of every direction, one line per way and codec, and the number of dots dropped to keep it legible."""
     lines: list[tuple[str, str, F64]] = []
     for group in groups:
         for codec in sorted({row.codec for row in group.completed}):
@@ -145,7 +145,7 @@ def pooled(delays: Mapping[Way, Sequence[tuple[F64, int]]]) -> list[Distribution
 
 
 def one_direction(call: StoredCall, direction: str) -> tuple[F64, int] | None:
-    """Delays of the arrived packets, ms, and how many were lost; None where there is no trace on one clock."""
+    """Delays of the arrived packets, ms, and the number lost; None if there is no trace on one clock."""
     try:
         trace = call.trace(direction)
     except InputError:
@@ -165,5 +165,5 @@ def _dash(way: Way) -> str:
 
 
 def _spare(way: Way) -> int:
-    """0 or 1: always the same for a way that has no look of its own."""
+    """0 or 1: always the same for a way without a look of its own."""
     return (sum(way.path.encode()) + (way.hops or 0)) % 2

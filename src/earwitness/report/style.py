@@ -1,4 +1,4 @@
-"""The look of every figure for paper: a column wide, legible in grey and to colour-blind readers, reproducible bytes.
+"""The style of figures for paper: a column wide, legible in grey and to colour-blind readers, with reproducible bytes.
 
 Draw inside `with paper():` (or decorate the drawing function with `@paper()`), then `figure()`, `save()`:
 
@@ -27,7 +27,7 @@ from earwitness.path.registry import known_path
 from earwitness.printable import visible
 from earwitness.speech.codecs.registry import CODECS
 
-if TYPE_CHECKING:  # words and marks are wanted without drawing, and matplotlib takes long to import
+if TYPE_CHECKING:  # words and marks are used without drawing, and importing matplotlib takes long
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -38,7 +38,7 @@ WIDTH_INCHES: dict[str, float] = {"column": 3.3, "page": 7.0}
 
 SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so that every machine draws the same
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so every machine draws the same
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -46,7 +46,7 @@ SETTINGS: dict[str, Any] = {
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
     "legend.frameon": False,
-    "legend.handlelength": 2.6,  # long enough to tell a dash-dot from a dash
+    "legend.handlelength": 2.6,  # long enough to distinguish a dash-dot from a dash
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
     "hatch.linewidth": 0.6,
@@ -67,13 +67,13 @@ SETTINGS: dict[str, Any] = {
 
 
 def without_formulas(text: str) -> str:
-    """A text for a figure in which `$` is a `$` and begins no formula: names are data."""
+    """A text for a figure in which `$` is literal and starts no formula: names are data."""
     return text.replace("$", r"\$")
 
 
 @dataclass(frozen=True)
 class Mark:
-    """How one series is told from the others: by colour, and without colour by dash, marker and hatch."""
+    """How a series is distinguished: by colour, and without colour by dash, marker and hatch."""
 
     label: str
     colour: str
@@ -150,19 +150,19 @@ _SPARE_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "||||")
 
 
 def series_style(index: int, label: str) -> Mark:
-    """A mark for the `index`-th of any other series (places, buffers ...); the seven marks repeat after 42."""
+    """A mark for the `index`-th of other series (places, buffers ...); the seven marks repeat after 42."""
     pick = index % len(_SPARE_COLOURS)
     dash = _SPARE_DASHES[index % len(_SPARE_DASHES)]
     return Mark(label, _SPARE_COLOURS[pick], dash, _SPARE_MARKERS[pick], _SPARE_HATCHES[pick])
 
 
 def mark_of(look: Look) -> Mark:
-    """The look of a kind as marks of a figure."""
+    """The mark for a kind's look."""
     return Mark(look.label, COLOURS[look.colour], DASHES[look.dash], MARKERS[look.marker], HATCHES[look.hatch])
 
 
 def path_style(path: str, hops: int | None = None) -> Mark:
-    """The mark of a path; a Tor circuit of other than 3 hops has its own. Unknown paths get a stable spare mark."""
+    """The mark of a path; a Tor circuit without 3 hops has a separate one. Unknown paths get a stable spare mark."""
     kind = known_path(path)
     if kind is None:
         return series_style(sum(path.encode()), path)
@@ -173,30 +173,30 @@ def path_style(path: str, hops: int | None = None) -> Mark:
 
 
 def path_label(path: str, hops: int | None) -> str:
-    """`Tor, 3 hops`, `direct`; a path's own options stay as they were asked. An unknown path stays as it is."""
+    """`Tor, 3 hops`, `direct`; a path's own options are unchanged. An unknown path is shown as is."""
     kind = known_path(path)
     return " ".join(filter(None, (kind.label(hops), path.partition(":")[2]))) if kind else path
 
 
 def codec_style(codec: str) -> Mark:
-    """The mark of a codec by name, whatever its options (`opus:24000` is opus)."""
+    """The mark of a codec by name, ignoring its options (`opus:24000` is opus)."""
     name = codec.split(":", 1)[0]
     kind = CODECS.find(name)
     return mark_of(kind.look) if kind else series_style(sum(name.encode()), name)
 
 
 def buffer_style(name: str, position: int = 0) -> Mark:
-    """The mark of a kind of jitter buffer; of an unknown one that of the `position`-th of other series."""
+    """The mark of a kind of jitter buffer; for an unknown one that of the `position`-th of other series."""
     kind = BUFFERS.find(name)
     return mark_of(kind.look) if kind else series_style(position, name)
 
 
 @contextmanager
 def paper() -> Iterator[None]:
-    """The settings of every figure, for the time of drawing and saving; also a decorator."""
+    """The settings of every figure while drawing and saving; also a decorator."""
     import matplotlib
 
-    # fontTools tells of every table that it leaves out of the embedded subset.
+    # fontTools logs every table that it drops from the embedded subset.
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change a figure
@@ -205,9 +205,9 @@ def paper() -> Iterator[None]:
 
 
 def new_figure(width: Width = "column", height: float | None = None) -> tuple[Figure, Axes]:
-    """An empty figure of a paper's column or page, with one set of axes.
+    """An empty figure of a paper's column or page width, with one set of axes.
 
-    `height` in inches; by default the golden section of the width (page figures: a third of it).
+    `height` in inches; the default is the golden section of the width (page figures: a third of it).
     """
     drawing = canvas(width, height)
     return drawing, drawing.add_subplot()
@@ -244,7 +244,7 @@ def save(drawing: Figure, stem: Path | str) -> list[Path]:
 
 
 def _write(drawing: Figure, path: Path, about: dict[str, str | None]) -> None:
-    """Drawn in memory first: matplotlib keeps a PDF open that does not fit on its disk."""
+    """Drawn in memory first, because matplotlib keeps a PDF open if the disk is full."""
     drawn = io.BytesIO()
     drawing.savefig(drawn, format=path.suffix[1:], metadata=cast("dict[str, str]", about))
     with replacing(path) as draft:
@@ -252,7 +252,7 @@ def _write(drawing: Figure, path: Path, about: dict[str, str | None]) -> None:
 
 
 def _as_it_stands(drawing: Figure) -> None:
-    """Have the names of a data set drawn as they are: matplotlib sets what stands between two `$` as a formula."""
+    """Draw the names of a data set literally: matplotlib would typeset text between two `$` as a formula."""
     from matplotlib.category import StrCategoryFormatter
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter, FuncFormatter
@@ -260,7 +260,7 @@ def _as_it_stands(drawing: Figure) -> None:
     ticks = set()
     for axes in drawing.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            # Labels of ticks are made anew while it is drawn; those of a logarithmic axis are formulas of matplotlib's.
+            # Tick labels are created again during drawing; those of a logarithmic axis are matplotlib's formulas.
             ticks |= {
                 id(label) for tick in (*axis.majorTicks, *axis.minorTicks) for label in (tick.label1, tick.label2)
             }

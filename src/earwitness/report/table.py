@@ -92,13 +92,13 @@ def report(rows: Sequence[Row], width: int = 100) -> RenderableType:
     """The table, followed by one line for every verdict below good, every failed call, and every row with a doubtful
     instrument."""
     notes: list[Text] = []
-    told = set()
+    explained = set()
     for row in rows:
         failed = row.outcome != "completed"
         doubtful = row.instrument_ok is False
-        if (not failed and row.verdict in ("good", "") and not doubtful) or (failed and row.call_id in told):
+        if (not failed and row.verdict in ("good", "") and not doubtful) or (failed and row.call_id in explained):
             continue
-        told.add(row.call_id)
+        explained.add(row.call_id)
         where = f"{Way.of(row).label} · {codec_label(row.codec)}"
         where += "" if failed else f", {direction_label(row)}"
         reason = (row.outcome_detail if failed else row.verdict_reason) or row.outcome

@@ -1,4 +1,4 @@
-"""Plain words and numbers for people: labels, rounding, and sentences that compare paths."""
+"""Words and numbers for people: labels, rounding, and sentences that compare paths."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from earwitness.report.style import codec_style, path_label
 from earwitness.score.scorers import SCORERS
 
 NOTHING = "–"
-"""Stands for a value that was not measured."""
+"""Shown for a value that was not measured."""
 
 
 VERDICT_SYMBOLS = {"good": "●", "acceptable": "◐", "poor": "◔", "bad": "○", "failed": "✕"}
-"""Fuller is better, so that a verdict reads without its colour."""
+"""More filled means better, so a verdict can be read without its colour."""
 
 VERDICT_COLOURS = {"good": "green", "acceptable": "cyan", "poor": "yellow", "bad": "red", "failed": "bold red"}
 """For the terminal."""
 
 
 def number_text(value: float | int | None, digits: int = 0) -> str:
-    """The value with so many decimals, thin spaces between thousands; a dash where it was not measured."""
+    """The value with `digits` decimals and thin spaces between thousands; a dash if it was not measured."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return NOTHING
     text = f"{value:,.{digits}f}".replace(",", "\u202f")
@@ -33,7 +33,7 @@ def number_text(value: float | int | None, digits: int = 0) -> str:
 
 
 def percent_text(ratio: float | None) -> str:
-    """A ratio as a percentage; a tiny one is not rounded to nothing."""
+    """A ratio as a percentage; a small one is not rounded to zero."""
     if ratio is None or not math.isfinite(ratio):
         return NOTHING
     if 0 < ratio < 0.0005:
@@ -43,23 +43,23 @@ def percent_text(ratio: float | None) -> str:
 
 @dataclass(frozen=True)
 class Way:
-    """How calls' packets went: what rows are grouped by."""
+    """How the packets of calls travelled; rows are grouped by it."""
 
     path: str
     hops: int | None
-    """Relays; None where the path has none."""
+    """Relays; None if the path has none."""
     conditions: str = ""
-    """What else was different on the way, in words: see `earwitness.archive.schema.conditions`."""
+    """Other conditions on the way, in words: see `earwitness.archive.schema.conditions`."""
 
     @classmethod
     def of(cls, row: Row) -> Way:
-        """That of a call."""
+        """The way of a call."""
         kind = known_path(row.path)
         return cls(row.path, None if kind is not None and kind.tor is None else row.hops, row.conditions)
 
     @property
     def label(self) -> str:
-        """For a person: `Tor, 3 hops`, `Tor, 3 hops, load web:4`."""
+        """For people: `Tor, 3 hops`, `Tor, 3 hops, load web:4`."""
         return ", ".join(filter(None, (path_label(self.path, self.hops), self.conditions)))
 
 
@@ -67,7 +67,7 @@ _DIRECT = Way(DIRECT.name, None)
 
 
 def codec_label(codec: str, short: bool = False) -> str:
-    """`Opus 24 kbit/s` for `opus:24000` (`Opus 24 kb/s` if `short`); other options stay as they were asked."""
+    """`Opus 24 kbit/s` for `opus:24000` (`Opus 24 kb/s` if `short`); other options are unchanged."""
     name, _, options = codec.partition(":")
     label = codec_style(name).label
     first, _, rest = options.partition(",")
@@ -80,7 +80,7 @@ def codec_label(codec: str, short: bool = False) -> str:
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """A column of figures of a scorer that was asked for besides."""
+    """A column with an additional scorer's figures."""
 
     name: str
     heading: str
@@ -93,7 +93,7 @@ class ScoreColumn:
 
 
 def score_columns(rows: Iterable[Row]) -> list[ScoreColumn]:
-    """A column for each scorer that has a figure in these rows, in order of name."""
+    """A column for each scorer with a figure in these rows, in order of name."""
     made = []
     for name in sorted({name for row in rows for name in row.scores}):
         kind = SCORERS.find(name)
@@ -105,7 +105,7 @@ def score_columns(rows: Iterable[Row]) -> list[ScoreColumn]:
 
 
 def direction_label(row: Row) -> str:
-    """Who speaks to whom, by city where known."""
+    """Who speaks to whom, by city if known."""
     caller, callee = row.from_place or "caller", row.to_place or "callee"
     if caller == callee:
         caller, callee = f"{caller} (caller)", f"{callee} (callee)"
@@ -113,7 +113,7 @@ def direction_label(row: Row) -> str:
 
 
 def quality_words(mos: float) -> str:
-    """What a listening score sounds like; the steps are those of the P.800 scale."""
+    """A description of a listening score, in the steps of the P.800 scale."""
     if mos >= 4.0:
         return "clear speech"
     if mos >= 3.0:
@@ -124,7 +124,7 @@ def quality_words(mos: float) -> str:
 
 
 def delay_words(mouth_to_ear_ms: float) -> str:
-    """What a mouth-to-ear delay means for talking, after ITU-T G.114 (150 ms recommended, 400 ms the limit)."""
+    """The effect of a mouth-to-ear delay on conversation, after ITU-T G.114 (150 ms recommended, 400 ms the limit)."""
     if mouth_to_ear_ms <= 150:
         return "hardly noticed"
     if mouth_to_ear_ms <= 400:
@@ -141,36 +141,36 @@ class Group:
 
     @property
     def completed(self) -> tuple[Row, ...]:
-        """Rows of calls that ended well."""
+        """Rows of completed calls."""
         return tuple(row for row in self.rows if row.outcome == "completed")
 
     @property
     def calls(self) -> int:
-        """How many calls."""
+        """The number of calls."""
         return len({row.call_id for row in self.rows})
 
     @property
     def calls_completed(self) -> int:
-        """How many of them ended well."""
+        """The number of completed calls."""
         return len({row.call_id for row in self.completed})
 
     @property
     def doubtful(self) -> int:
-        """In how many completed directions this machine's own timing was not good enough to trust what was measured."""
+        """The number of completed directions with instrument timing too poor to trust the measurements."""
         return sum(row.instrument_ok is False for row in self.completed)
 
     def middle(self, column: str) -> float | None:
-        """The median of a column, or of a scorer's figure by its name, over what was measured."""
+        """The median of a column, or of a scorer's figure by its name, over the measured values."""
         values = [value for row in self.completed if (value := row.figure(column)) is not None]
         return float(median(values)) if values else None
 
     def mean(self, column: str) -> float | None:
-        """The mean of a column over what was measured."""
+        """The mean of a column over the measured values."""
         values = [value for row in self.completed if (value := getattr(row, column)) is not None]
         return float(sum(values) / len(values)) if values else None
 
     def verdicts(self) -> list[tuple[str, int]]:
-        """How many directions got which verdict, the best first."""
+        """The number of directions with each verdict, best first."""
         words = [row.verdict for row in self.completed]
         return [(word, words.count(word)) for word in VERDICT_SYMBOLS if word in words]
 
@@ -182,8 +182,8 @@ class Group:
 
 
 def groups(rows: Iterable[Row]) -> list[Group]:
-    """Rows by way: direct first, then the rest with fewer hops first; each path as it is before what was changed on it,
-    with less load before more."""
+    """Rows grouped by way: direct first, then the others by number of hops; each path without special conditions first,
+    then by increasing load."""
     by_way: dict[Way, list[Row]] = {}
     for row in rows:
         by_way.setdefault(Way.of(row), []).append(row)
@@ -203,14 +203,14 @@ def groups(rows: Iterable[Row]) -> list[Group]:
 
 
 def summary(found: Sequence[Group]) -> list[tuple[str, str]]:
-    """For each way its name and a sentence or two; other paths are compared with the direct one as it is, where there
-    is one, over the same codecs."""
+    """The name of each way with a sentence or two. Other paths are compared with the plain direct one, if there is one,
+    over the same codecs."""
     direct = next((group.rows for group in found if group.way == _DIRECT), ())
-    told = []
+    sentences = []
     for group in found:
         codecs = {row.codec for row in group.completed} if group.way.path != DIRECT.name else set()
-        told.append((_name(group.way), _says(group, [row for row in direct if row.codec in codecs])))
-    return told
+        sentences.append((_name(group.way), _says(group, [row for row in direct if row.codec in codecs])))
+    return sentences
 
 
 def _name(way: Way) -> str:

@@ -1,1 +1,1 @@
-"""Scores of what was heard; pure."""
+"""Scores of what was heard: pure functions and values."""

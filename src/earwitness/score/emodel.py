@@ -1,7 +1,7 @@
 """The E-model: conversational quality from codec, loss and delay. Source: ITU-T G.107 (06/2015), G.113 Appendix I.
 
-It says what PESQ cannot: PESQ hears what arrived but not how long it took, and a call with a perfect sound
-half a second late is a bad conversation.
+It covers what PESQ cannot: PESQ rates what arrived but not how long it took, and a call with perfect sound that is half
+a second late is a bad conversation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Planning:
 
 @dataclass(frozen=True)
 class EModel:
-    """The rating and what was taken off it: R = ro - simultaneous - delay - equipment + advantage."""
+    """The rating and its deductions: R = ro - simultaneous - delay - equipment + advantage."""
 
     r: float
     """Transmission rating R, 0..100 for telephone speech."""
@@ -60,11 +60,11 @@ def e_model(
     concealed: bool = True,
     planning: Planning | None = None,
 ) -> EModel:
-    """Rate a call. `codec_name` as in our data (`opus:24000,fec=1`); raises `InputError` when unknown.
+    """Rate a call. `codec_name` is Earwitness's (`opus:24000,fec=1`); raises `InputError` if it is unknown.
 
-    `loss_ratio` 0..1 is what the decoder missed: lost in the network or too late. `mouth_to_ear_ms` is taken for
-    G.107's T and Ta, twice that for Tr. `burst_ratio` is 1 for random loss, above 1 for bursts (G.107 3.5).
-    `concealed` says whether the receiver conceals losses (it matters for G.711, G.113 table I.4).
+    `loss_ratio` 0..1 is what the decoder missed: lost in the network or too late. `mouth_to_ear_ms` is used for G.107's
+    T and Ta, twice that for Tr. `burst_ratio` is 1 for random loss, above 1 for bursts (G.107 3.5). `concealed`:
+    whether the receiver conceals losses (it matters for G.711, G.113 table I.4).
     """
     if not (0.0 <= loss_ratio <= 1.0 and mouth_to_ear_ms >= 0.0 and burst_ratio > 0.0):
         raise ValueError(f"loss {loss_ratio}, delay {mouth_to_ear_ms} ms or burst ratio {burst_ratio} is out of range")
@@ -81,7 +81,7 @@ def e_model(
 
 
 def mos_cqe_of_r(r: float) -> float:
-    """G.107 equation B-4. (Between R 0 and 6.5 the cubic dips below 1, the lowest score there is; 1 is given.)"""
+    """G.107 equation B-4. (Between R 0 and 6.5 the cubic falls below 1, the lowest possible score; 1 is returned.)"""
     if r <= 0.0:
         return 1.0
     if r >= 100.0:
@@ -90,7 +90,7 @@ def mos_cqe_of_r(r: float) -> float:
 
 
 def r_of_mos(mos: float) -> float:
-    """The inverse of equation B-4 by bisection over R 6.5..100; ends are given for MOS outside 1..4.5."""
+    """The inverse of equation B-4 by bisection over R 6.5..100; the limits are returned for MOS outside 1..4.5."""
     low, high = 6.5, 100.0
     for _ in range(60):
         middle = (low + high) / 2.0
@@ -169,7 +169,7 @@ def _long_delay(plan: Planning, one_way_ms: float) -> float:
 
 
 def _excess(difference: float, curvature: float) -> float:
-    """G.107's smooth way to count a difference only where it is positive."""
+    """G.107's smooth function that counts a difference only if it is positive."""
     return difference / 2.0 + sqrt(difference**2 / 4.0 + curvature)
 
 

@@ -1,4 +1,4 @@
-"""Scoring two sound files: what `earwitness score` prints."""
+"""Scores two sound files: the work of `earwitness score`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from earwitness.speech.wav import read_wav, resample
 
 @dataclass(frozen=True)
 class FileScore:
-    """The score of one file against another, and what else a reader wants to know of the two."""
+    """The score of one file against another, and further facts about the two."""
 
     reference: str
     degraded: str
@@ -40,10 +40,10 @@ class FileScore:
     verdict: str
     verdict_reason: str
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Figures of the scorers that were asked for besides, by name."""
+    """Figures of the additional scorers, by name."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, in order."""
+        """Plain values, in order."""
         return asdict(self)
 
     @property
@@ -64,13 +64,15 @@ def score_files(
 ) -> FileScore:
     """Score a degraded sound file against its reference; raises `InputError` or `ScorerRefused`.
 
-    Files are converted to mono and to 8 kHz (16 kHz with `wideband`). `as_published` takes every byte from the
-    45th on as 8 kHz samples instead, whatever the header says, as the published study's program did. `scorers`: further
+    Files are converted to mono and to 8 kHz (16 kHz with `wideband`). `as_published` instead takes every byte from the
+    45th on as 8 kHz samples, whatever the header says, as the published study's program did. `scorers`: additional
     ones, by name (`earwitness.score.scorers`).
     """
     further = [scorer(name) for name in dict.fromkeys(scorers)]
     if as_published and wideband:
-        raise InputError("scoring", degraded, "the published scores are narrowband", "leave out --wideband")
+        raise InputError(
+            "scoring", degraded, "the published scores are narrowband", "leave out {wideband}", field="wideband"
+        )
     rate = 16000 if wideband else 8000
     spoken = _read(reference, "reference", rate, as_published, wideband)
     heard = _read(degraded, "degraded sound", rate, as_published, wideband)
@@ -102,7 +104,7 @@ def score_files(
 
 
 def _read(path: str | Path, name: str, rate: int, as_published: bool, wideband: bool) -> Pcm:
-    """The sound of a file at `rate`; what is too long to score is refused before any work on it."""
+    """The audio of a file at `rate`; audio too long to score is refused before any processing."""
     samples, found = (samples_as_published(Path(path)), rate) if as_published else read_wav(path)
     if wideband and found < 16000:
         raise InputError(

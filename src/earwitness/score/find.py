@@ -1,4 +1,4 @@
-"""Where in what was heard the reference is, when nobody knows when it was said."""
+"""Finds the reference in what was heard, if it is unknown when it was said."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from earwitness.arrays import Pcm
 
 _BLOCK_MS = 8
 _MARGIN_MS = 500
-"""Left around it, for what moved during the call; PESQ aligns the rest."""
+"""Margin around it, for changes of delay during the call; PESQ aligns the rest."""
 
 
 def find_reference(reference: Pcm, heard: Pcm, sample_rate: int) -> int:
-    """The sample of `heard` (m,) at which `reference` (n,) begins best, to 8 ms; negative where its beginning is cut.
+    """The sample of `heard` (m,) at which `reference` (n,) begins, to 8 ms; negative if its beginning is cut off.
 
-    By the cross-correlation of their envelopes. Where it was said several times, the best of them; 0 for silence.
+    Found by cross-correlation of the envelopes. If it was said several times, the best match; 0 for silence.
     """
     block = max(1, sample_rate * _BLOCK_MS // 1000)
     ours, theirs = _envelope(reference, block), _envelope(heard, block)
@@ -28,14 +28,14 @@ def find_reference(reference: Pcm, heard: Pcm, sample_rate: int) -> int:
 
 
 def around_reference(reference: Pcm, heard: Pcm, sample_rate: int) -> tuple[Pcm, int]:
-    """The part of `heard` that a scorer is to have, and where in `heard` the reference begins, samples."""
+    """The part of `heard` to be scored, and the position of the reference in `heard`, samples."""
     at = find_reference(reference, heard, sample_rate)
     margin = sample_rate * _MARGIN_MS // 1000
     return heard[max(0, at - margin) : max(0, at + len(reference) + margin)], at
 
 
 def _envelope(samples: Pcm, block: int) -> NDArray[np.float64]:
-    """Root mean square of each whole block, less its mean."""
+    """Root mean square of each complete block, minus the mean."""
     whole = samples[: len(samples) // block * block].astype(np.float64).reshape(-1, block)
     levels = np.sqrt(np.mean(whole**2, axis=1))
     return np.asarray(levels - np.mean(levels) if len(levels) else levels, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What each codec takes off the E-model's rating: Ie, and how well it stands loss: Bpl."""
+"""The E-model factors of codecs: Ie, the impairment itself, and Bpl, the robustness to loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from earwitness.speech.codecs.registry import CODECS, codec, kind_of
 
 
 class NoFactors(InputError):
-    """The E-model's factors of a codec are not known."""
+    """The E-model's factors of a codec are unknown."""
 
     def __init__(self, codec_name: str) -> None:
         known = ", ".join(kind.name for kind in CODECS.built_in)
@@ -16,10 +16,10 @@ class NoFactors(InputError):
 
 
 def impairment(codec_name: str, *, concealed: bool = True) -> Impairment:
-    """The factors for a codec named as in our data (`g711u`, `opus:24000,fec=1`).
+    """The factors for a codec by its Earwitness name (`g711u`, `opus:24000,fec=1`).
 
-    Of the options only Opus's FEC changes them. `concealed` matters for G.711 alone: G.113 gives both. Raises
-    `NoFactors` for a codec that does not say, `InputError` for one that there is not.
+    Of the options only Opus's FEC matters. `concealed` matters only for G.711: G.113 gives both. Raises `NoFactors` for
+    a codec without factors, `InputError` for an unknown one.
     """
     made = codec(codec_name)
     factors = kind_of(made).impairment

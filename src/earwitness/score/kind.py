@@ -1,4 +1,4 @@
-"""What a scorer is: what was said and heard of one direction in, a figure out."""
+"""The scorer interface: what was said and heard in one direction in, a figure out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from earwitness.errors import EarwitnessError
 from earwitness.trace.model import Trace
 
 MOST = 1e12
-"""Above and below 0; no figure is further from it."""
+"""Limit of a figure's magnitude."""
 
 
 class ScorerRefused(EarwitnessError):
-    """This pair of sounds cannot be scored; `reason` says why."""
+    """This pair of audio signals cannot be scored; `reason` says why."""
 
     def __init__(
         self, reason: str, remedy: str = "score 8 to 30 s of speech, as P.862 advises", scorer: str = "PESQ"
@@ -25,7 +25,7 @@ class ScorerRefused(EarwitnessError):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evidence:
-    """One direction of a call as a scorer is given it. Of two sound files nothing but the sound is known."""
+    """One direction of a call as given to a scorer. For two sound files only the audio is known."""
 
     heard: Pcm
     """(m,) int16 at `sample_rate`: what the listener's phone played."""
@@ -39,31 +39,32 @@ class Evidence:
     loss_ratio: float | None = None
     """Packets that never arrived, 0..1."""
     late_ratio: float | None = None
-    """Packets that came too late to be played, 0..1."""
+    """Packets that arrived too late to play, 0..1."""
     burst_ratio: float | None = None
     """BurstR of both (G.107 3.5)."""
     concealed_ratio: float | None = None
-    """Speech that was made up by concealment, 0..1."""
+    """Share of speech that was concealed, 0..1."""
     mouth_to_ear_ms: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerKind:
-    """A scorer by name, which is the name of its figure too."""
+    """A scorer by name, which is also the name of its figure."""
 
     name: str
-    """A key of `scores` and the name of a column (`earwitness.options.NAME`); none that a row has already."""
+    """A key of `scores` and the name of a column (`earwitness.options.NAME`); must not be an existing column of
+    rows."""
     summary: str
     unit: str
-    """Of its figure: `dB`, `MOS 1..5`."""
+    """Unit of its figure: `dB`, `MOS 1..5`."""
     heading: str
-    """Of its column in tables, short."""
+    """Short heading of its column in tables."""
     score: Callable[[Evidence], float]
-    """Raises `ScorerRefused` where it has no figure for this evidence."""
+    """Computes the figure. Raises `ScorerRefused` if this evidence has none."""
     digits: int = 2
     """Decimals in tables."""
     column: str = ""
-    """Column of the row that has its figure for every call; empty: it is measured where it is asked for by name."""
+    """Column of the row with its figure for every call; empty: it is computed only when requested by name."""
 
     @property
     def usage(self) -> str:
@@ -74,23 +75,23 @@ class ScorerKind:
 def figure(kind: ScorerKind, evidence: Evidence) -> float:
     """The scorer's figure.
 
-    Raises `EarwitnessError`, which is `ScorerRefused` where the scorer has none for this, and another where the scorer
-    itself is at fault.
+    Raises `EarwitnessError`: `ScorerRefused` if there is no figure for this evidence, another if the scorer itself
+    failed.
     """
     try:
         value = float(kind.score(evidence))
     except EarwitnessError:
         raise
-    except Exception as error:  # whatever a scorer does that is not ours
+    except Exception as error:  # a foreign scorer may raise anything
         happened = f"{type(error).__name__}: {error}"
-        raise EarwitnessError("scoring with", kind.name, happened, "tell the makers of the scorer") from error
+        raise EarwitnessError("scoring with", kind.name, happened, "report it to the scorer's authors") from error
     if not abs(value) <= MOST:
-        raise ScorerRefused(f"its figure is {value}", "look at the sound", kind.name)
+        raise ScorerRefused(f"its figure is {value}", "check the audio", kind.name)
     return value
 
 
 def both_sounds(evidence: Evidence, scorer: str) -> tuple[Pcm, Pcm]:
-    """The reference and what was heard. Raises `ScorerRefused` where there is no reference."""
+    """The reference and what was heard. Raises `ScorerRefused` without a reference."""
     if evidence.reference is None:
         raise ScorerRefused("there is nothing to compare with", "give the speech that was said", scorer)
     return evidence.reference, evidence.heard

@@ -1,4 +1,4 @@
-"""What was heard against what was said, at any of our sample rates; and the codec's own ceiling."""
+"""Scores what was heard against what was said, at any supported sample rate; and the codec's own ceiling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from earwitness.speech.wav import resample
 
 @dataclass(frozen=True)
 class Listening:
-    """Narrowband PESQ always; wideband MOS-LQO where the sound has 16 kHz or more, else None."""
+    """Narrowband PESQ always; wideband MOS-LQO from 16 kHz on, else None."""
 
     pesq: PesqScore
     mos_lqo_wb: float | None
@@ -25,7 +25,7 @@ class Listening:
 
 def listening_quality(reference: Pcm, degraded: Pcm, sample_rate: int) -> Listening:
     """Score (n,) against (m,) int16, both at `sample_rate` Hz; raises `ScorerRefused`."""
-    # Before they are resampled, which takes eight bytes a sample and more.
+    # Check before resampling, which takes at least eight bytes per sample.
     check_length("reference", reference, sample_rate)
     check_length("degraded sound", degraded, sample_rate)
     narrow = pesq_nb(resample(reference, sample_rate, 8000), resample(degraded, sample_rate, 8000), 8000)
@@ -36,10 +36,10 @@ def listening_quality(reference: Pcm, degraded: Pcm, sample_rate: int) -> Listen
 
 
 def loopback(codec: Codec, reference: Pcm) -> Listening:
-    """What the codec itself leaves of the reference, (n,) int16 at `codec.sample_rate`: a call's ceiling.
+    """The score of the codec alone for the reference, (n,) int16 at `codec.sample_rate`: a call's ceiling.
 
-    Encoded and decoded without a network. It takes some 0.3 s for 30 s of speech: remember it where many calls
-    share codec and speech.
+    Encoded and decoded without a network. It takes about 0.3 s for 30 s of speech, so cache it if many calls share
+    codec and speech.
     """
     heard = decode_packets(codec, encode_packets(codec, reference))[: len(reference)]
     return listening_quality(reference, heard, codec.sample_rate)

@@ -73,7 +73,7 @@ class Measured:
 
 
 class PesqCodeError(Exception):
-    """The reference code gave an error instead of a score; the text says which."""
+    """The reference code returned an error instead of a score; the message says which."""
 
 
 @lru_cache(maxsize=1)
@@ -98,7 +98,7 @@ def _library() -> ctypes.PyDLL:
 
 
 def _selected_rate(rate: int) -> ctypes.PyDLL:
-    """The library, its globals set for `rate`."""
+    """The library, with its globals set for `rate`."""
     library, flag, text = _library(), ctypes.c_long(0), ctypes.c_char_p()
     library.select_rate(ctypes.c_long(rate), ctypes.byref(flag), ctypes.byref(text))
     if flag.value != 0:
@@ -109,7 +109,7 @@ def _selected_rate(rate: int) -> ctypes.PyDLL:
 def native_mos(reference: F32, degraded: F32, rate: int, *, wideband: bool = False) -> Measured:
     """Run the reference code on (n,) and (m,) float32 in 16-bit units; raises `PesqCodeError`.
 
-    The caller sees to it that the reference holds at most `MAX_UTTERANCES` (see `count_utterances`).
+    The caller must ensure that the reference holds at most `MAX_UTTERANCES` (see `count_utterances`).
     """
     library = _selected_rate(rate)
     signals = []
@@ -130,7 +130,7 @@ def native_mos(reference: F32, degraded: F32, rate: int, *, wideband: bool = Fal
 
 
 def count_utterances(reference: F32, rate: int) -> int:
-    """How many utterances the reference code will find in (n,) float32, by its own filters and detector."""
+    """The number of utterances that the reference code will find in (n,) float32, by its own filters and detector."""
     library = _selected_rate(rate)
     per_frame = rate // FRAMES_PER_SECOND
     edge = _SEARCH_BUFFER * per_frame

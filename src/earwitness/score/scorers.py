@@ -1,4 +1,4 @@
-"""Scorers by name: those whose figures every call has, and those that are asked for."""
+"""Scorers by name: those whose figures every call has, and those computed on request."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ SCORERS = Registry(
         ),
     ),
 )
-"""Every scorer; other packages add theirs by entry points of this group."""
+"""All scorers; other packages add theirs through entry points of this group."""
 
 
 def scorer(name: str) -> ScorerKind:
-    """The scorer of that name. Raises `InputError` that names the valid ones."""
+    """The scorer with this name. Raises `InputError` with the valid ones."""
     return SCORERS.get(name.strip().lower(), "scoring with", name)
 
 
 def extra_scores(names: Sequence[str], evidence: Evidence) -> tuple[Mapping[str, float], tuple[str, ...]]:
-    """The figures of these scorers by name, and why there is none of some, a line each.
+    """The figures of these scorers by name, and a line for each one that has none, with the reason.
 
-    Those that every call has as a column are left out: they are there. Raises `InputError` for an unknown name.
+    Scorers with a column in every row are skipped. Raises `InputError` for an unknown name.
     """
     found: dict[str, float] = {}
     refused: list[str] = []

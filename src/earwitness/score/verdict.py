@@ -1,4 +1,4 @@
-"""A verdict that a person understands: one word and one sentence, from numbers alone.
+"""A verdict for people: one word and one sentence, from numbers alone.
 
 The word is the worse of two grades. Listening, by MOS-LQO: good from 3.6 (what G.109 calls satisfying for many),
 acceptable from 3.0 (the published study's threshold), poor from 2.0 (the ACR scale's own "poor"), else bad.
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 WORDS = ("good", "acceptable", "poor", "bad")
 LISTENING_AT_LEAST = (3.6, 3.0, 2.0)
-"""MOS-LQO that the first three words ask for."""
+"""MOS-LQO required for the first three words."""
 DELAY_AT_MOST_MS = (150.0, 400.0, 1000.0)
-"""Mouth-to-ear delay that the first three words permit."""
+"""Mouth-to-ear delay permitted for the first three words."""
 
 UNIMPAIRED_MOS = 4.5
 """MOS-LQO of a perfect copy, rounded (P.862.1)."""
@@ -43,7 +43,7 @@ def verdict(
     """Judge one direction of a call. None means: not measured.
 
     `codec_ceiling_mos` is the MOS-LQO of the codec alone (`score.listening.loopback`); ratios are 0..1. Without
-    `mos_lqo` the E-model's `mos_cqe` takes its place, and without both the verdict is "failed".
+    `mos_lqo` the E-model's `mos_cqe` is used instead, and without both the verdict is "failed".
     """
     heard = mos_lqo if mos_lqo is not None else mos_cqe
     if heard is None:
@@ -91,7 +91,7 @@ def _sound_cause(
     concealed: float | None,
     jitter_p95_ms: float | None,
 ) -> str:
-    """What took most of the score: the codec, or on the way loss, lateness, concealment, an uneven delay."""
+    """The main cause of the loss of score: the codec, packet loss, lateness, concealment, or uneven delay."""
     by_codec = 0.0 if ceiling is None else UNIMPAIRED_MOS - ceiling
     by_network = (UNIMPAIRED_MOS if ceiling is None else ceiling) - heard
     if ceiling is not None and (by_network < _NOTICEABLE_MOS or by_codec > by_network):

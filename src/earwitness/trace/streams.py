@@ -128,10 +128,10 @@ def find_streams(
 def _with_most(rows: I64, number: NDArray[np.int32]) -> tuple[I64, NDArray[np.int32], int]:
     """Only the rows of the `MOST_SOURCES` groups with the most packets, renumbered."""
     most = np.sort(np.argsort(-np.bincount(number), kind="stable")[:MOST_SOURCES])
-    anew = np.full(int(number.max()) + 1, -1, dtype=np.int32)
-    anew[most] = np.arange(len(most), dtype=np.int32)
-    keep = anew[number] >= 0
-    return rows[keep], anew[number[keep]], len(most)
+    renumbered = np.full(int(number.max()) + 1, -1, dtype=np.int32)
+    renumbered[most] = np.arange(len(most), dtype=np.int32)
+    keep = renumbered[number] >= 0
+    return rows[keep], renumbered[number[keep]], len(most)
 
 
 def _groups(number: np.ndarray, count: int) -> list[I64]:

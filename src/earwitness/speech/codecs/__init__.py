@@ -1,1 +1,1 @@
-"""Codecs behind one protocol."""
+"""Codecs behind a common protocol."""

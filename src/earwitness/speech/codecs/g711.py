@@ -20,7 +20,7 @@ Law = Literal["u", "a"]
 Bytes = NDArray[np.uint8]
 
 FRAME_SAMPLES = 80
-"""10 ms: what PJMEDIA counts as one G.711 frame; two of them in a 20 ms packet."""
+"""10 ms: one G.711 frame as counted by PJMEDIA; a 20 ms packet has two of them."""
 
 _MOST_BYTES = FRAME_SAMPLES * most_frames(FRAME_SAMPLES, 8000)
 _MU_BIAS = 33
@@ -44,10 +44,10 @@ def expansion(law: Law) -> Pcm:
 
 @lru_cache(maxsize=2)
 def compression(law: Law) -> Bytes:
-    """The byte for each 16-bit sample, (65536,) uint8, index = the sample taken as unsigned.
+    """The byte for each 16-bit sample, (65536,) uint8, index = the sample read as unsigned.
 
-    The sample's low bits are dropped first (14 bits for mu-law, 13 for A-law). A value exactly on a decision
-    level, which the standard leaves open, goes to the outer interval for mu-law; so do softphones in the field.
+    The sample's low bits are dropped first (14 bits for mu-law, 13 for A-law). A value exactly on a decision level,
+    which the standard leaves open, goes to the outer interval for mu-law, as in softphones in the field.
     """
     sample = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
     if law == "u":
@@ -71,7 +71,7 @@ def _bit_length(values: NDArray[np.int32]) -> NDArray[np.int32]:
 
 @dataclass(frozen=True)
 class _G711Coder:
-    """Encoder and decoder at once: G.711 keeps no state."""
+    """Encoder and decoder in one, because G.711 has no state."""
 
     law: Law
 

@@ -54,7 +54,7 @@ class _GsmCoder:
         out = np.empty((len(frames), FRAME_SAMPLES), dtype=np.int16)
         address, stride, decode, state = out.ctypes.data, out.strides[0], self._library.gsm_decode, self._state
         for index, frame in enumerate(frames):
-            # libgsm reads 33 bytes whatever it is given, so the length is checked before.
+            # libgsm always reads 33 bytes, so the length is checked first.
             if len(frame) != FRAME_BYTES or decode(state, frame, address + index * stride) != 0:
                 raise MalformedFrame("GSM", frame, f"a frame has {FRAME_BYTES} bytes and begins with the bits 1101")
         return out

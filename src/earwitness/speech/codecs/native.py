@@ -1,4 +1,4 @@
-"""Loading the reference implementations of codecs (shared libraries of the system) through ctypes."""
+"""Loads the reference implementations of codecs (the system's shared libraries) through ctypes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from earwitness.errors import EarwitnessError
 
 
 class CodecLibraryMissing(EarwitnessError):
-    """A codec's shared library is not on this machine."""
+    """A codec's shared library is missing on this machine."""
 
 
 @cache
@@ -26,14 +26,14 @@ def load(soname: str, remedy: str) -> ctypes.CDLL:
 
 
 def declare(library: ctypes.CDLL, function: str, result: object, *arguments: object) -> None:
-    """State the C prototype of a function, so that ctypes converts and checks its arguments."""
+    """Declare the C prototype of a function, so that ctypes converts and checks its arguments."""
     entry = getattr(library, function)
     entry.restype = result
     entry.argtypes = arguments
 
 
 def checked_frame(frame: Pcm, samples: int, codec: str) -> Pcm:
-    """`frame` as contiguous int16 of exactly `samples` samples; anything else is the caller's mistake."""
+    """`frame` as contiguous int16 with exactly `samples` samples; otherwise the caller made an error."""
     if frame.shape != (samples,) or frame.dtype != np.int16:
         raise ValueError(f"{codec} encodes {samples} int16 samples at a time, not {frame.dtype} {frame.shape}")
     return np.ascontiguousarray(frame)

@@ -107,7 +107,7 @@ class _OpusDecoder:
         weakref.finalize(self, library.opus_decoder_destroy, self._state)
 
     def decode(self, frame: bytes) -> Pcm:
-        """One packet; it may hold more or less than 20 ms when another phone made it."""
+        """Decode one packet; it may hold more or less than 20 ms if another phone made it."""
         samples = self._library.opus_packet_get_nb_samples(frame, len(frame), self._sample_rate)
         if samples <= 0:
             raise MalformedFrame("Opus", frame, _message(samples))
@@ -164,9 +164,9 @@ def has_fec(packet: bytes) -> bool:
 class Opus:
     """Opus, mono, application VoIP, variable bit rate, DTX off; one frame in a 20 ms packet.
 
-    `bitrate` bit/s (6,000-510,000); `fec` puts a low-rate copy of each frame into the next, which the encoder
-    does only where `expected_loss_percent` is above 0; `complexity` 0-10. `sample_rate` is the audio's; the
-    RTP clock is 48 kHz always (RFC 7587 4.1).
+    `bitrate` bit/s (6,000-510,000); `fec` adds a low-rate copy of each frame to the next one, which the encoder does
+    only if `expected_loss_percent` is above 0; `complexity` 0-10. `sample_rate` is the audio's; the RTP clock is always
+    48 kHz (RFC 7587 4.1).
     """
 
     bitrate: int = 24000
@@ -198,7 +198,7 @@ class Opus:
 
     @property
     def fmtp(self) -> str:
-        """What we ask the far end's encoder for (RFC 7587 6.1)."""
+        """Requests to the remote encoder (RFC 7587 6.1)."""
         return (
             f"maxplaybackrate={self.sample_rate};sprop-maxcapturerate={self.sample_rate};"
             f"maxaveragebitrate={self.bitrate};useinbandfec={int(self.fec)};usedtx=0"
@@ -228,9 +228,9 @@ def _lookahead(sample_rate: int) -> int:
 
 
 _STUDY = "opus:48000,fec=1,complexity=0,loss=5"
-"""The study's far phone coded at 48 kHz in stereo at an automatic rate (99 kbit/s) with in-band FEC for 5 % loss (the
-first 45 bytes of its packets of silence are just that); at 8 kHz, which is all that narrowband PESQ hears, mono at half
-the rate predicts its recordings as well (RMSE 0.08 MOS-LQO with either) in a fifteenth of the time."""
+"""The study's remote phone coded at 48 kHz in stereo at an automatic rate (99 kbit/s) with in-band FEC for 5 % loss
+(this reproduces the first 45 bytes of its silent packets exactly). At 8 kHz, all that narrowband PESQ uses, mono at
+half the rate predicts its recordings equally well (RMSE 0.08 MOS-LQO with either) in a fifteenth of the time."""
 _IMPAIRMENT = Impairment(0.0, 17.2, f"24 kbit/s: {ESTIMATED}")
 _WITH_FEC = Impairment(2.4, 92.6, f"24 kbit/s with in-band FEC for 5 % loss: {ESTIMATED}")
 

@@ -1,4 +1,4 @@
-"""Codecs by name: from what a user writes (`opus:24000,fec=1`), and from what SDP or a payload type says."""
+"""Codecs by name: from a user's specification (`opus:24000,fec=1`), and from SDP or a payload type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from earwitness.speech.codecs.opus import OPUS
 from earwitness.speech.codecs.speex import SPEEX
 
 CODECS = Registry("codec", "earwitness.codecs", CodecKind, (MU_LAW, A_LAW, GSM, SPEEX, OPUS))
-"""Every codec; other packages add theirs by entry points of this group."""
+"""All codecs; other packages add theirs through entry points of this group."""
 CODEC_NAMES = tuple(kind.name for kind in CODECS.built_in)
 """The built-in ones."""
 
@@ -25,17 +25,17 @@ _USING = "using the codec"
 
 
 def codec(spec: str) -> Codec:
-    """The codec that `spec` asks for; raises `InputError` that names the valid ones.
+    """The codec for `spec`; raises `InputError` with the valid ones.
 
-    `spec` is a name, then after a colon comma-separated `option=value`; the first may be a bare number (Opus:
-    bit/s, Speex: quality). `opus:24000,fec=1,complexity=5,loss=10,rate=16000`.
+    `spec` is a name, then after a colon comma-separated `option=value`; the first may be a bare number (Opus: bit/s,
+    Speex: quality). `opus:24000,fec=1,complexity=5,loss=10,rate=16000`.
     """
     kind = CODECS.get(options.split(spec)[0], _USING, spec)
     return kind.make(options.parse(_USING, spec, kind.options, CODECS.remedy))
 
 
 def kind_of(codec: Codec) -> CodecKind:
-    """What is registered of a codec."""
+    """The registration record of a codec."""
     return CODECS.get(codec.name, _USING)
 
 
@@ -48,9 +48,8 @@ def codec_from_rtpmap(
 ) -> Codec:
     """The codec of an SDP `rtpmap` (names are case-insensitive, RFC 8866 6.6); raises `InputError`.
 
-    With an empty `encoding_name` the static payload types are known (0, 3 and 8 of RFC 3551 table 4 among them). A
-    codec of a dynamic payload type keeps `payload_type`. `sample_rate` is the rate to decode Opus at (8,000 unless
-    told).
+    With an empty `encoding_name`, static payload types are recognised (including 0, 3 and 8 of RFC 3551 table 4). A
+    codec with a dynamic payload type keeps `payload_type`. `sample_rate` is the rate to decode Opus at (default 8,000).
     """
     offer = Offer(encoding_name, clock_rate, payload_type, sample_rate)
     listed = CODECS.listed()
@@ -65,13 +64,14 @@ def codec_from_rtpmap(
         "finding the codec of",
         f"rtpmap {encoding_name or '-'}/{clock_rate or '-'} payload type {payload_type}",
         "not a codec that this program decodes" + "".join(f" (cannot be loaded: {one})" for one in listed.broken),
-        f"known are {', '.join(dict.fromkeys(known))}; name one with --codec",
+        f"known are {', '.join(dict.fromkeys(known))}; name the {codec}",
+        related=("codec",),
     )
 
 
 @lru_cache(maxsize=64)
 def payload_bytes(spec: str) -> tuple[Codec, int]:
-    """The codec that `spec` asks for, and the bytes of its largest RTP payload (of the mean one, where it varies)."""
+    """The codec for `spec`, and the size in bytes of its largest RTP payload (the mean one, if it varies)."""
     made = codec(spec)
     most = kind_of(made).most_payload
     if most is not None:

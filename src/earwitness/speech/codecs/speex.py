@@ -1,8 +1,8 @@
-"""Speex narrowband by libspeex, decoded as its builds without SSE do. Source: the Speex codec manual, RFC 5574.
+"""Speex narrowband by libspeex, decoded as by its builds without SSE. Source: the Speex codec manual, RFC 5574.
 
-Distributions' libspeex sums with SSE, four lanes at a time, which moves the last bit of some samples in a thousand.
-The published study's phones had PJSIP's own build, without; a copy linked so at installation (`tools/build_native.py`)
-gives their recordings bit for bit.
+Distributions' libspeex sums with SSE, four lanes at a time, which changes the last bit of a few samples in a thousand.
+The published study's phones used PJSIP's own build without SSE; a copy linked that way at installation
+(`tools/build_native.py`) reproduces their recordings exactly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
 PLAIN = Path(__file__).parent / "native_code" / "libspeex_plain.so"
-"""The copy that sums without SSE; not there where it could not be linked at installation."""
+"""The copy that sums without SSE; missing if it could not be linked at installation."""
 
 SUBMODE_BITS = {0: 5, 1: 43, 2: 119, 3: 160, 4: 220, 5: 300, 6: 364, 7: 492, 8: 79}
 """Bits in a narrowband frame by submode (Speex manual, table 9.2); mode 15 ends a packet."""
@@ -88,7 +88,7 @@ class _SpeexState:
         weakref.finalize(self, _free, library, destroy, self._state, bits)
 
     def control(self, request: int, value: int = 0) -> int:
-        """Set or get one parameter of the state."""
+        """Set or get one parameter of the codec state."""
         holder = ctypes.c_int32(value)
         if self._control(self._state, request, holder) != 0:
             raise ValueError(f"libspeex does not know request {request}")
@@ -119,30 +119,30 @@ class _SpeexEncoder(_SpeexState):
 
 
 class SpeexDecoder(_SpeexState):
-    """One decoder state, with the perceptual enhancer on: of the plain copy of libspeex, or of the system's."""
+    """One decoder state, with the perceptual enhancer on; uses the plain copy of libspeex or the system's."""
 
     def __init__(self, *, plain: bool) -> None:
         super().__init__("decoder", _library(plain))
         self.control(_SET_ENHANCER, 1)
 
     def decode(self, frame: bytes) -> Pcm:
-        """As in `Decoder`."""
+        """See `Decoder`."""
         samples: Pcm = self.decode_many([frame])[0]
         return samples
 
     def decode_many(self, frames: Sequence[bytes]) -> Pcm:
-        """As in `Decoder`."""
+        """See `Decoder`."""
         out = np.empty((len(frames), FRAME_SAMPLES), dtype=np.int16)
         library, state, bits, address, stride = self._library, self._state, self._bits, out.ctypes.data, out.strides[0]
         read, decode = library.speex_bits_read_from, library.speex_decode_int
         for index, frame in enumerate(frames):
             read(bits, frame, len(frame))
             if not frame or decode(state, bits, address + index * stride) != 0:
-                raise MalformedFrame("Speex", frame, "no narrowband frame in it")
+                raise MalformedFrame("Speex", frame, "it has no narrowband frame")
         return out
 
     def conceal(self) -> Pcm | None:
-        """As in `Decoder`."""
+        """See `Decoder`."""
         out = np.empty(FRAME_SAMPLES, dtype=np.int16)
         self._library.speex_decode_int(self._state, None, out.ctypes.data)
         return out
@@ -156,8 +156,8 @@ class SpeexDecoder(_SpeexState):
 class Speex:
     """Speex narrowband at 8 kHz; one frame in a 20 ms packet.
 
-    `quality` 0-10 picks the submode and so the bit rate; 5 gives the 28-byte frames (11 kbit/s) of the
-    published study's phone. Constant bit rate; VAD and DTX in the encoder are off.
+    `quality` 0-10 selects the submode and so the bit rate; 5 gives the 28-byte frames (11 kbit/s) of the published
+    study's phone. Constant bit rate; VAD and DTX in the encoder are off.
     """
 
     quality: int = 5
@@ -189,11 +189,11 @@ class Speex:
         return _SpeexEncoder(self.quality, self.complexity)
 
     def decoder(self) -> Decoder:
-        """A fresh decoder, enhancer on, that sums without SSE where that copy of libspeex is there."""
+        """A new decoder with the enhancer on, using the libspeex copy without SSE if it exists."""
         return SpeexDecoder(plain=PLAIN.exists())
 
     def split(self, payload: bytes) -> list[bytes]:
-        """The narrowband frames in a payload; they follow each other bit by bit, not byte by byte (RFC 5574 3.2)."""
+        """The narrowband frames in a payload, which are packed bit by bit, not byte by byte (RFC 5574 3.2)."""
         payload = payload[:_MOST_BYTES]
         total = 8 * len(payload)
         stream = int.from_bytes(payload, "big")
@@ -211,7 +211,7 @@ class Speex:
 
 
 def _terminated(bits: int, size: int) -> bytes:
-    """A frame of `size` bits as bytes, filled up as the manual's terminator asks: a 0 and then 1s."""
+    """A frame of `size` bits as bytes, padded as the manual's terminator requires: a 0 and then 1s."""
     spare = -size % 8
     if spare:
         bits = (bits << spare) | ((1 << (spare - 1)) - 1)
