@@ -85,16 +85,16 @@ async def _server(machine: RemoteMachine, _folder: Path) -> None:
 
 
 async def _capture(machine: RemoteMachine, folder: Path) -> None:
-    child = await machine.far.start("capture", "capture", interface="ew1")
+    child = await machine.remote.start("capture", "capture", interface="ew1")
     process = await CaptureProcess.over(child, "ew1", folder / "there")
     try:
-        await RemoteCapture(machine.far, process, folder / "callee.pcap").stop()
+        await RemoteCapture(machine.remote, process, folder / "callee.pcap").stop()
     finally:
         await child.close(0.1)
 
 
 async def _phone(machine: RemoteMachine, _folder: Path) -> None:
-    child = await machine.far.start("phone", "phone")
+    child = await machine.remote.start("phone", "phone")
     async with BuiltinPhone.over(child, PhoneSetup.from_dict(SETUP)) as phone:
         await phone.listen()
         await phone.hang_up()
@@ -103,7 +103,7 @@ async def _phone(machine: RemoteMachine, _folder: Path) -> None:
 
 
 async def _speech(machine: RemoteMachine, _folder: Path) -> None:
-    await machine.far.ask("speech", blob=b"x")
+    await machine.remote.ask("speech", blob=b"x")
 
 
 STEPS: tuple[Callable[[RemoteMachine, Path], Awaitable[None]], ...] = (
@@ -159,9 +159,9 @@ async def hostile_answer(chance: Random, folder: Path) -> tuple[str, float]:
     begun = time.monotonic()
     async with answering_falsely(reply, introduction) as (port, invitation):
         try:
-            async with RemoteClient.connect(("127.0.0.1", port), invitation) as far:
-                await far.ask("begin", call_id="x")
-                machine = RemoteMachine(far, "there", "", far.hello.address, "lo")
+            async with RemoteClient.connect(("127.0.0.1", port), invitation) as remote:
+                await remote.ask("begin", call_id="x")
+                machine = RemoteMachine(remote, "there", "", remote.hello.address, "lo")
                 await step(machine, folder)
             if chance.random() < 0.2:
                 await fetch_kept(("127.0.0.1", port), invitation, "call-1", folder / "fetched")

@@ -45,24 +45,24 @@ def test_both_sides_know_each_other_and_speak(tmp_path: Path) -> None:
     async def scene() -> None:
         async with (
             answering(keys, tmp_path / "store") as (address, _),
-            RemoteClient.connect(address, invitation) as far,
+            RemoteClient.connect(address, invitation) as remote,
         ):
-            assert far.hello.name == "there"
-            assert far.hello.interface == "lo"
-            assert far.hello.epoch_offset_ns == 5
-            await far.ask("begin", call_id="call-1")
-            await far.ask("speech", blob=b"x" * 300_000)
-            (files, _) = await far.ask("files")
+            assert remote.hello.name == "there"
+            assert remote.hello.interface == "lo"
+            assert remote.hello.epoch_offset_ns == 5
+            await remote.ask("begin", call_id="call-1")
+            await remote.ask("speech", blob=b"x" * 300_000)
+            (files, _) = await remote.ask("files")
             assert files == {"speech.wav": 300_000}
-            await far.fetch("speech.wav", tmp_path / "speech.wav")
+            await remote.fetch("speech.wav", tmp_path / "speech.wav")
             assert (tmp_path / "speech.wav").read_bytes() == b"x" * 300_000
             for name in ("../call-1/speech.wav", "/etc/passwd", "..", ".hidden"):
                 with pytest.raises(InputError):
-                    await far.fetch(name, tmp_path / "stolen")
+                    await remote.fetch(name, tmp_path / "stolen")
             with pytest.raises(InputError, match="not a device of this call"):
-                await far.ask("capture", child=9, interface="eth0")
+                await remote.ask("capture", child=9, interface="eth0")
             with pytest.raises(InputError, match="no such request"):
-                await far.ask("run", argv=["sh"])
+                await remote.ask("run", argv=["sh"])
 
     asyncio.run(scene())
     assert (tmp_path / "store").stat().st_mode & 0o077 == 0
@@ -73,8 +73,8 @@ def test_one_caller_at_a_time(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with answering(keys, tmp_path) as (address, _):
-            async with RemoteClient.connect(address, invitation) as far:
-                await far.ask("begin", call_id="mine")
+            async with RemoteClient.connect(address, invitation) as remote:
+                await remote.ask("begin", call_id="mine")
                 with pytest.raises(CallFailure, match="busy with call mine") as refused:
                     async with RemoteClient.connect(address, invitation):
                         pass

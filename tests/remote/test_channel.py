@@ -70,26 +70,26 @@ def test_every_message_once_and_in_order_over_connections_that_break(seed: int) 
     chance = random.Random(seed)
 
     async def scene() -> tuple[Side, Side, int]:
-        near, far = Side(), Side()
+        near, remote = Side(), Side()
         breaks = 0
 
         async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError, TimeoutError):
-                await far.channel.carry(reader, writer, near.channel.received)
+                await remote.channel.carry(reader, writer, near.channel.received)
             writer.transport.abort()
             gone.set()
 
         server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         sent = 0
-        while sent < 300 or len(near.got) < 300 or len(far.got) < 300:
+        while sent < 300 or len(near.got) < 300 or len(remote.got) < 300:
             gone = asyncio.Event()
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            carrying = asyncio.create_task(near.channel.carry(reader, writer, far.channel.received))
+            carrying = asyncio.create_task(near.channel.carry(reader, writer, remote.channel.received))
             for _ in range(min(chance.randrange(1, 60), 300 - sent)):
                 blob = chance.randbytes(chance.choice((0, 0, 3, 70_000)))
                 near.channel.send({"value": sent}, blob)
-                far.channel.send({"value": -sent}, blob)
+                remote.channel.send({"value": -sent}, blob)
                 sent += 1
             await asyncio.sleep(chance.choice((0.0, 0.002, 0.02)))
             writer.transport.abort()
@@ -97,12 +97,12 @@ def test_every_message_once_and_in_order_over_connections_that_break(seed: int) 
             await gone.wait()
             breaks += 1
         server.close()
-        return near, far, breaks
+        return near, remote, breaks
 
-    near, far, breaks = asyncio.run(scene())
-    assert [value for value, _ in far.got] == list(range(300))
+    near, remote, breaks = asyncio.run(scene())
+    assert [value for value, _ in remote.got] == list(range(300))
     assert [value for value, _ in near.got] == [-value for value in range(300)]
-    assert [blob for _, blob in near.got] == [blob for _, blob in far.got]
+    assert [blob for _, blob in near.got] == [blob for _, blob in remote.got]
     assert breaks > 2
 
 

@@ -150,8 +150,8 @@ def test_idle_strangers_keep_no_caller_out_and_are_told_of_sparingly(tmp_path: P
         port = listener.getsockname()[1]
         serving = asyncio.create_task(answering_side.serve_callers(keys, answer, listener, said.append))
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
-        async with RemoteClient.connect(("127.0.0.1", port), invitation) as far:
-            assert far.hello.name == "there"
+        async with RemoteClient.connect(("127.0.0.1", port), invitation) as remote:
+            assert remote.hello.name == "there"
         for _ in range(200):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.0\r\n\r\n")
@@ -210,8 +210,8 @@ def dealing(
 
         async with answering_falsely(reply, lambda: introduction) as (port, invitation):
             try:
-                async with RemoteClient.connect((to, port), invitation) as far:
-                    await step(RemoteMachine(far, "there", "", far.hello.address, "lo"), folder)
+                async with RemoteClient.connect((to, port), invitation) as remote:
+                    await step(RemoteMachine(remote, "there", "", remote.hello.address, "lo"), folder)
             except EarwitnessError as error:
                 return str(error)
         return ""
@@ -244,16 +244,16 @@ def test_an_answerer_cannot_send_the_caller_s_streams_elsewhere(tmp_path: Path, 
         return said
 
     for step in (forwarder, tunnel):
-        assert "we were told to call 127.0.0.1" in dealing(step, tmp_path, change)
+        assert "but the call is to 127.0.0.1" in dealing(step, tmp_path, change)
 
 
 def test_an_answerer_cannot_send_the_caller_s_phone_elsewhere(tmp_path: Path) -> None:
     async def direct(machine: RemoteMachine, _folder: Path) -> None:
-        machine.far.check_address("phones", machine.far.hello.address)
+        machine.remote.check_address("phones", machine.remote.hello.address)
         raise AssertionError("it would call there")
 
     told = dealing(direct, tmp_path, introduction={**INTRODUCTION, "address": "10.1.2.3"})
-    assert "we were told to call 127.0.0.1" in told
+    assert "but the call is to 127.0.0.1" in told
 
 
 def test_an_onion_address_is_one_of_version_3_with_its_checksum() -> None:
@@ -278,7 +278,7 @@ def test_a_fetch_brings_files_of_calls_alone(tmp_path: Path, told: object) -> No
 
 def test_what_a_process_there_says_and_nobody_hears_does_not_pile_up(tmp_path: Path) -> None:
     async def capture(machine: RemoteMachine, _folder: Path) -> None:
-        child = await machine.far.start("capture", "capture", interface="ew1")
+        child = await machine.remote.start("capture", "capture", interface="ew1")
         for _ in range(100):
             if child.gone is not None:
                 break
@@ -297,9 +297,9 @@ def test_what_a_process_there_says_and_nobody_hears_does_not_pile_up(tmp_path: P
 
         async with (
             answering_falsely(reply, lambda: INTRODUCTION) as (port, invitation),
-            RemoteClient.connect(("127.0.0.1", port), invitation) as far,
+            RemoteClient.connect(("127.0.0.1", port), invitation) as remote,
         ):
-            await capture(RemoteMachine(far, "there", "", "127.0.0.1", "lo"), tmp_path)
+            await capture(RemoteMachine(remote, "there", "", "127.0.0.1", "lo"), tmp_path)
 
     asyncio.run(scene())
 
@@ -307,7 +307,7 @@ def test_what_a_process_there_says_and_nobody_hears_does_not_pile_up(tmp_path: P
 def test_a_failure_there_cannot_make_a_call_whole(tmp_path: Path) -> None:
     async def asked(machine: RemoteMachine, _folder: Path) -> None:
         with pytest.raises(CallFailure) as raised:
-            await machine.far.ask("speech")
+            await machine.remote.ask("speech")
         assert raised.value.outcome == "failed"
         assert len(json.dumps(raised.value.evidence)) < 20_000
         raise raised.value

@@ -12,19 +12,21 @@ from earwitness.facts import LABEL, MS_RANGE, fact
 class Clock:
     """A clock that times in this record and its traces were read from."""
 
-    kind: str = fact("What it is: CLOCK_REALTIME kernel timestamps, CLOCK_MONOTONIC ...")
-    host: str = fact("Machine it runs on", default="")
+    kind: str = fact("Kind of clock: CLOCK_REALTIME kernel timestamps, CLOCK_MONOTONIC ...")
+    host: str = fact("Machine that it runs on", default="")
     error_ms: float | None = fact(
-        "Bound on its error against the call's other clocks; null: not known", MS_RANGE, default=None
+        "Bound on its error relative to the call's other clocks; null: unknown", MS_RANGE, default=None
     )
     offset_ns: int | None = fact(
-        "On another machine: how far it was found ahead of the caller's clock in mid-call; times here are corrected"
-        " for it, captures are not",
+        "On another machine: estimated lead over the caller's clock in mid-call; times here are corrected for it,"
+        " captures are not",
         default=None,
     )
-    skew_ppm: float | None = fact("On another machine: parts per million that it runs fast", (-1e6, 1e6), default=None)
+    skew_ppm: float | None = fact(
+        "On another machine: parts per million by which it runs fast", (-1e6, 1e6), default=None
+    )
     symmetric_error_ms: float | None = fact(
-        "On another machine: the bound on the error if the least delays of both directions are equal, in ms",
+        "On another machine: bound on the error if the minimum delays of both directions are equal, in ms",
         MS_RANGE,
         default=None,
     )
@@ -35,18 +37,18 @@ class CallParty:
     """Who called, or who was called."""
 
     place: str = fact("City", longest=LABEL, default="")
-    host: str = fact("Host in the lab, or machine", default="")
-    address: str = fact("IP address its phone uses on the path", default="")
+    host: str = fact("Host in the lab, or name of the machine", default="")
+    address: str = fact("IP address that its phone uses on the path", default="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechFacts:
     """The reference speech."""
 
-    name: str = fact("Name of the shipped reference, or of the file given", default="")
-    attribution: str = fact("Who spoke, and the licence", default="")
-    seconds: float | None = fact("Length", (0.0, 1e9), default=None)
-    sample_rate: int | None = fact("Hz", (1, 1e9), default=None)
+    name: str = fact("Name of the shipped speech, or of the given file", default="")
+    attribution: str = fact("Speaker and licence", default="")
+    seconds: float | None = fact("Duration in seconds", (0.0, 1e9), default=None)
+    sample_rate: int | None = fact("Sample rate in Hz", (1, 1e9), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +57,11 @@ class Rendering:
 
     origin_ns: int = fact("Time of sample 0 of the heard audio, on the arrival clock of the trace")
     reference_at_ms: float | None = fact(
-        "Where in the heard audio the first sample of the reference plays", MS_RANGE, default=None
+        "Position of the first sample of the reference in the heard audio", MS_RANGE, default=None
     )
     buffer: str = fact("Jitter buffer", default="")
-    concealment: str = fact("What filled a missing frame", default="")
-    playout_delay_mean_ms: float | None = fact("Mean time a frame waited in the buffer", MS_RANGE, default=None)
+    concealment: str = fact("Concealment method for missing frames", default="")
+    playout_delay_mean_ms: float | None = fact("Mean time that a frame waited in the buffer", MS_RANGE, default=None)
     shares: Mapping[str, float] = fact("Share of playing time by fate (played, concealed ...)", default_factory=dict)
 
 
@@ -68,16 +70,16 @@ class SelfCheck:
     """What the instrument found of itself during the call; null: not known, or there is no such thing in this call."""
 
     emulator_late_p99_ms: float | None = fact(
-        "99th percentile of how late packets left the emulator", MS_RANGE, default=None
+        "99th percentile of the lateness of packets leaving the emulator", MS_RANGE, default=None
     )
-    emulator_late_max_ms: float | None = fact("The latest of them", MS_RANGE, default=None)
+    emulator_late_max_ms: float | None = fact("Maximum of the same lateness", MS_RANGE, default=None)
     cpu_wait_mean_ms: float | None = fact(
-        "What a packet waited for processors on its way, all processes of the path together; mean over the call",
+        "Time that a packet waited for a processor, all processes of the path together; mean over the call",
         MS_RANGE,
         default=None,
     )
-    cpu_wait_worst_ms: float | None = fact("The same in the worst twentieth of the call's time", MS_RANGE, default=None)
-    processes: tuple[str, ...] = fact("The processes that were looked at", default=())
+    cpu_wait_worst_ms: float | None = fact("The same, in the worst twentieth of the call", MS_RANGE, default=None)
+    processes: tuple[str, ...] = fact("Processes that were observed", default=())
     send_deviation_max_ms: Mapping[str, float | None] = fact(
-        "By end: the largest deviation of its sending times from the ptime grid", default_factory=dict
+        "Largest deviation of sending times from the ptime grid, by end", default_factory=dict
     )

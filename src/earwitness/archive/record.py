@@ -30,37 +30,39 @@ class CallRecord:
     """Everything known of one call but its packets and its sound."""
 
     record_version: int = fact("Version of this layout", default=RECORD_VERSION)
-    call_id: str = fact("Identity of the call; the name of its folder")
+    call_id: str = fact("Identifier of the call; the name of its folder")
     started_at: str = fact("Start of the call, UTC, ISO 8601 with nanoseconds")
     command: tuple[str, ...] = fact("Command line that placed the call", default=())
     versions: Mapping[str, str] = fact("Versions of earwitness, tor, Python, kernel ...", default_factory=dict)
-    seed: int | None = fact("Seed of everything random in this call", default=None)
-    clocks: Mapping[str, Clock] = fact("Clocks by the name that traces use", default_factory=dict)
-    network: str = fact("lab, public, or the data set the call was imported from", longest=LABEL, default="lab")
-    plan: Mapping[str, Any] = fact("What was asked: the options of `earwitness call`", default_factory=dict)
+    seed: int | None = fact("Seed of all random choices in this call", default=None)
+    clocks: Mapping[str, Clock] = fact("Clocks, by the names that traces use", default_factory=dict)
+    network: str = fact("lab, public, or the data set that the call was imported from", longest=LABEL, default="lab")
+    plan: Mapping[str, Any] = fact("What was requested: the options of `earwitness call`", default_factory=dict)
     path: str = fact("direct, tor, vpn, vpn-tor, onion ...", longest=LABEL, default="")
-    path_details: PathFacts = fact("What the path says of itself: options, streams, set-up", default_factory=PathFacts)
-    circuit: CircuitFacts = fact("The circuit", default_factory=CircuitFacts)
-    caller: CallParty = fact("Who called", default_factory=CallParty)
-    callee: CallParty = fact("Who was called", default_factory=CallParty)
-    codec: str = fact("Codec with options, as asked", longest=LABEL, default="")
-    phone: str = fact("Which phone", longest=LABEL, default="builtin")
-    speech: SpeechFacts = fact("The reference", default_factory=SpeechFacts)
+    path_details: PathFacts = fact(
+        "What the path reports about itself: options, streams, setup", default_factory=PathFacts
+    )
+    circuit: CircuitFacts = fact("Circuit that carried the call", default_factory=CircuitFacts)
+    caller: CallParty = fact("The calling end", default_factory=CallParty)
+    callee: CallParty = fact("The answering end", default_factory=CallParty)
+    codec: str = fact("Codec with options, as requested", longest=LABEL, default="")
+    phone: str = fact("Phone that placed the call", longest=LABEL, default="builtin")
+    speech: SpeechFacts = fact("Reference speech", default_factory=SpeechFacts)
     outcome: Outcome = fact("How the call ended")
-    outcome_detail: str = fact("One line: what was tried, on what, what happened, what to do", default="")
-    stage: str = fact("Stage the call had reached when it failed", default="")
-    evidence: Mapping[str, Any] = fact("What the failure left: log lines, reply codes, counts", default_factory=dict)
-    load: LoadFacts = fact("Background traffic of the lab while the call had its turn", default_factory=LoadFacts)
-    instrument: SelfCheck = fact("What the instrument found of itself during the call", default_factory=SelfCheck)
+    outcome_detail: str = fact("One line: what was attempted, on what, what happened, and what to do", default="")
+    stage: str = fact("Stage that the call had reached when it failed", default="")
+    evidence: Mapping[str, Any] = fact("Evidence of the failure: log lines, reply codes, counts", default_factory=dict)
+    load: LoadFacts = fact("Background traffic of the lab during the call", default_factory=LoadFacts)
+    instrument: SelfCheck = fact("Result of the self-check during the call", default_factory=SelfCheck)
     milestones: Mapping[str, int] = fact(
-        "Instants of the call by name (invite_sent, ringing, answered, first_media_to_callee, bye ...):"
+        "Moments of the call, by name (invite_sent, ringing, answered, first_media_to_callee, bye ...):"
         " ns on the clock named by `milestones_clock`",
         default_factory=dict,
     )
-    milestones_clock: str = fact("Name in `clocks`", default="")
-    listening: Mapping[str, Rendering] = fact("By direction: how the audio was rendered", default_factory=dict)
-    rows: tuple[Row, ...] = fact("One a direction: the columns of the table below", default=())
-    notes: tuple[str, ...] = fact("What a reader should know", default=())
+    milestones_clock: str = fact("Clock of `milestones`, a name in `clocks`", default="")
+    listening: Mapping[str, Rendering] = fact("How the audio was rendered, by direction", default_factory=dict)
+    rows: tuple[Row, ...] = fact("One row per direction, with the columns of the table of rows", default=())
+    notes: tuple[str, ...] = fact("Notes for the reader", default=())
 
     def to_json(self) -> str:
         """The record as it is written, in field order."""

@@ -1,4 +1,4 @@
-"""The row: one call and direction. Field names are the contract, the same in JSON, CSV and Parquet."""
+"""The row: one direction of one call. Field names are the contract, the same in JSON, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -66,160 +66,177 @@ def _is_figure(value: object) -> bool:
 class Row:
     """One direction of one call. None means: not measured (the outcome says why)."""
 
-    call_id: str = _column("Identity of the call; both directions share it", default="")
+    call_id: str = _column("Identifier of the call; both directions share it", default="")
     started_at: str = _column("Start of the call, UTC", "ISO 8601, ns", default="")
-    network: str = _column("lab, public, or the data set a row was imported from", default="lab", longest=LABEL)
+    network: str = _column("lab, public, or the data set that the row was imported from", default="lab", longest=LABEL)
     path: str = _column("direct, tor, vpn, vpn-tor, onion ...", default="", longest=LABEL)
     hops: int | None = _column("Relays in the circuit; 0 without Tor", "relays")
-    circuit: str = _column("Relays, first hop first: nickname@place joined by ' > '", default="")
+    circuit: str = _column("Relays from the first hop on: nickname@place, joined by ' > '", default="")
     codec: str = _column(
-        "g711u, g711a, gsm, speex, opus, with options as asked (opus:24000)",
+        "g711u, g711a, gsm, speex, opus, with the requested options (opus:24000)",
         default="",
         longest=LABEL,
     )
     from_place: str = _column("City of the caller", default="", longest=LABEL)
     to_place: str = _column("City of the callee", default="", longest=LABEL)
-    phone: str = _column("Which phone placed the call", default="builtin", longest=LABEL)
+    phone: str = _column("Phone that placed the call", default="builtin", longest=LABEL)
     relay_nodelay: bool | None = _column(
-        "Whether the private network's relays had TCP_NODELAY set; null without relays"
+        "Whether the relays of the private network had TCP_NODELAY set; null without relays"
     )
     security: str = _column(
-        "How the tunnel of vpn and vpn-tor was protected: none, static, tls; empty without one",
+        "Protection of the tunnel of vpn and vpn-tor: none, static, tls; empty without a tunnel",
         default="",
         longest=LABEL,
     )
-    tunnel_nodelay: bool | None = _column("Whether the tunnel's TCP connection had TCP_NODELAY; null without one")
+    tunnel_nodelay: bool | None = _column(
+        "Whether the tunnel's TCP connection had TCP_NODELAY set; null without a tunnel"
+    )
     load: str = _column(
-        "Background traffic that the lab's relays carried during the call, as `--load` has it; none; empty: not known",
+        "Background traffic through the lab's relays during the call, as given to `--load`, or none; empty: unknown",
         default="",
         longest=LABEL,
     )
-    load_mbit_s: float | None = _column("What the load's clients received during the call, together", "Mbit/s")
+    load_mbit_s: float | None = _column(
+        "Total rate at which the load's clients received data during the call", "Mbit/s"
+    )
     link: str = _column(
-        "Impairments of the caller's links beyond geography, as `--link` has them; none; empty: not known",
+        "Impairments of the caller's links in addition to distance, as given to `--link`, or none; empty: unknown",
         default="",
         longest=LABEL,
     )
-    sip_server: str = _column("SIP server that the call went through; empty: none", default="")
-    seed: int | None = _column("Seed of everything random in this call")
-    outcome: str = _column("How the call ended, see outcomes", default="", longest=LABEL)
-    outcome_detail: str = _column("One line: what was tried, on what, what happened, what to do", default="")
+    sip_server: str = _column("SIP server used by the call; empty: none", default="")
+    seed: int | None = _column("Seed of all random choices in this call")
+    outcome: str = _column("How the call ended; see Outcomes", default="", longest=LABEL)
+    outcome_detail: str = _column("One line: what was attempted, on what, what happened, and what to do", default="")
     direction: str = _column("to_callee (caller speaks) or to_caller", default="")
     packets_sent: int | None = _column(
-        "Distinct RTP packets known to have been sent: captured leaving the speaker's end, or arriving", "packets"
+        "Distinct RTP packets known to have been sent: captured at the speaker's end or at the listener's", "packets"
     )
     packets_received: int | None = _column("Distinct RTP packets captured at the listener's end", "packets")
-    packets_duplicate: int | None = _column("Packets received again", "packets", "RFC 3550 A.3")
+    packets_duplicate: int | None = _column("Packets received more than once", "packets", "RFC 3550 A.3")
     packets_reordered: int | None = _column(
-        "Packets with a lower sequence number than one that arrived before", "packets", "RFC 4737 type-P-reordered"
+        "Packets with a lower sequence number than a packet that arrived earlier",
+        "packets",
+        "RFC 4737 type-P-reordered",
     )
     loss_ratio: float | None = _column("1 - packets_received / packets_sent", "ratio 0..1", "RFC 7680")
     late_ratio: float | None = _column(
-        "Packets received after their playout instant / packets_sent", "ratio 0..1", "late discard, RFC 3611 4.7.1"
+        "Packets received after their playout time / packets_sent", "ratio 0..1", "late discard, RFC 3611 4.7.1"
     )
-    concealed_ratio: float | None = _column("Playout time filled by concealment within speech", "ratio 0..1")
+    concealed_ratio: float | None = _column("Share of playout time within speech that was concealed", "ratio 0..1")
     jitter_mean_ms: float | None = _column(
-        "Mean over packets of the interarrival jitter estimate", "ms", "RFC 3550 6.4.1"
+        "Mean of the interarrival jitter estimate over all packets", "ms", "RFC 3550 6.4.1"
     )
     jitter_median_ms: float | None = _column("Median of the same series", "ms", "RFC 3550 6.4.1")
     jitter_p95_ms: float | None = _column("95th percentile of the same series", "ms", "RFC 3550 6.4.1")
     jitter_max_ms: float | None = _column("Maximum of the same series", "ms", "RFC 3550 6.4.1")
-    jitter_range_ms: float | None = _column("Maximum less minimum of the same series", "ms", "RFC 3550 6.4.1")
+    jitter_range_ms: float | None = _column("Maximum minus minimum of the same series", "ms", "RFC 3550 6.4.1")
     jitter_iqr_ms: float | None = _column("Interquartile range of the same series", "ms", "RFC 3550 6.4.1")
     jitter_sd_ms: float | None = _column("Standard deviation (n - 1) of the same series", "ms", "RFC 3550 6.4.1")
     gap_max_ms: float | None = _column(
-        "Longest time between arrivals in excess of the time between the packets' RTP timestamps plus one ptime,"
-        " so that pauses of silence suppression do not count",
+        "Longest excess of the time between two arrivals over the difference of their RTP timestamps plus one ptime;"
+        " pauses of silence suppression therefore do not count",
         "ms",
     )
     gaps_150ms: int | None = _column(
-        "Times between arrivals above 150 ms, pauses of silence suppression counted: the study's delay spikes", "gaps"
+        "Gaps between arrivals longer than 150 ms, including pauses of silence suppression: the study's delay spikes",
+        "gaps",
     )
     spikes_150ms: int | None = _column(
-        "Times between arrivals above 150 ms once the pauses of silence suppression are taken off", "gaps"
+        "Gaps between arrivals longer than 150 ms after subtracting the pauses of silence suppression", "gaps"
     )
-    owd_min_ms: float | None = _column("Least one-way delay", "ms", "RFC 7679")
+    owd_min_ms: float | None = _column("Minimum one-way delay", "ms", "RFC 7679")
     owd_p50_ms: float | None = _column("Median one-way delay", "ms", "RFC 7679")
-    owd_p95_ms: float | None = _column("95th percentile one-way delay", "ms", "RFC 7679")
-    owd_p99_ms: float | None = _column("99th percentile one-way delay", "ms", "RFC 7679")
+    owd_p95_ms: float | None = _column("95th percentile of one-way delay", "ms", "RFC 7679")
+    owd_p99_ms: float | None = _column("99th percentile of one-way delay", "ms", "RFC 7679")
     owd_error_ms: float | None = _column("Bound on the error of every one-way delay in this row", "ms", "RFC 7679 3.7")
     mouth_to_ear_ms: float | None = _column(
-        "Packetisation + codec look-ahead + network + mean playout delay", "ms", "ITU-T G.114, G.107"
+        "Packetisation + codec look-ahead + network delay + mean playout delay", "ms", "ITU-T G.114, G.107"
     )
     playout_buffer: str = _column("Jitter buffer that rendered the audio", default="", longest=LABEL)
     concealment: str = _column(
-        "What fills a missing frame in it: as asked, else the buffer's own; empty: not known",
+        "Concealment method for missing frames: as requested, otherwise the buffer's own; empty: unknown",
         default="",
         longest=LABEL,
     )
     post_dial_delay_ms: float | None = _column(
-        "INVITE sent to the first 180 or 200 received", "ms", "RFC 6076 4.3 (session request delay)"
+        "Time from sending INVITE to receiving the first 180 or 200", "ms", "RFC 6076 4.3 (session request delay)"
     )
     path_setup_ms: float | None = _column("Time to open the path (circuit and streams, tunnel)", "ms")
     rtt_min_ms: float | None = _column(
-        "Least round-trip time of probes through the path before the call; where its ends have addresses of their own"
-        " (`direct`, `vpn`, `vpn-tor`), by the kernel's stamps of arrival and without the time that the answering"
-        " end held them",
+        "Minimum round-trip time of probes through the path before the call; on paths whose ends have IP addresses"
+        " (`direct`, `vpn`, `vpn-tor`), from kernel timestamps of arrival and without the processing time at the"
+        " answering end",
         "ms",
         "ping(8); RFC 2681",
     )
-    rtt_avg_ms: float | None = _column("Mean of the same", "ms", "ping(8)")
-    rtt_max_ms: float | None = _column("Maximum of the same", "ms", "ping(8)")
-    rtt_mdev_ms: float | None = _column("Standard deviation (n) of the same, as ping's mdev", "ms", "ping(8)")
+    rtt_avg_ms: float | None = _column("Mean of the same round-trip times", "ms", "ping(8)")
+    rtt_max_ms: float | None = _column("Maximum of the same round-trip times", "ms", "ping(8)")
+    rtt_mdev_ms: float | None = _column(
+        "Standard deviation (n) of the same round-trip times, like ping's mdev", "ms", "ping(8)"
+    )
     throughput_kbit_s: float | None = _column(
-        "What the path carried in this direction after the call: at most 1 MiB or 3 s over one TCP stream,"
-        " from the first arrival, its start-up included",
+        "Throughput of the path in this direction after the call: at most 1 MiB or 3 s over one TCP stream, measured"
+        " from the first arrival and including TCP's start-up",
         "kbit/s",
     )
-    answer_delay_ms: float | None = _column("INVITE sent to 200 received", "ms")
-    first_media_ms: float | None = _column("INVITE sent to first RTP packet received at this direction's ear", "ms")
+    answer_delay_ms: float | None = _column("Time from sending INVITE to receiving 200", "ms")
+    first_media_ms: float | None = _column(
+        "Time from sending INVITE to the first RTP packet at this direction's listener", "ms"
+    )
     send_deviation_p99_ms: float | None = _column(
-        "99th percentile deviation of sending times from the ptime grid at the speaker", "ms"
+        "99th percentile of the deviation of sending times from the ptime grid at the speaker", "ms"
     )
     rtcp_rtt_ms: float | None = _column("Median round-trip time from RTCP reports", "ms", "RFC 3550 6.4.1")
     pesq_raw: float | None = _column("PESQ raw score, narrowband", "P.862 score -0.5..4.5", "ITU-T P.862")
-    mos_lqo: float | None = _column("PESQ mapped to MOS-LQO, narrowband", "MOS 1..5", "ITU-T P.862.1")
-    mos_lqo_wb: float | None = _column("Wideband PESQ, where the speech is 16 kHz", "MOS 1..5", "ITU-T P.862.2")
+    mos_lqo: float | None = _column("PESQ score mapped to MOS-LQO, narrowband", "MOS 1..5", "ITU-T P.862.1")
+    mos_lqo_wb: float | None = _column("Wideband PESQ, if the speech has 16 kHz", "MOS 1..5", "ITU-T P.862.2")
     phone_mos_lqo: float | None = _column(
-        "MOS-LQO of the phone's own recording, where it made one; `mos_lqo` is of our ear's rendering",
+        "MOS-LQO of the phone's own recording, if it made one; `mos_lqo` is that of the sound rendered by the ear",
         "MOS 1..5",
         "ITU-T P.862.1",
     )
-    mos_cqe: float | None = _column("E-model conversational quality estimate", "MOS 1..4.5", "ITU-T G.107, G.113")
-    r_factor: float | None = _column("E-model transmission rating", "R 0..100", "ITU-T G.107")
-    verdict: str = _column("good, acceptable, poor, bad, or failed: for a person", default="", longest=LABEL)
-    verdict_reason: str = _column("What made it so, in one sentence", default="")
+    mos_cqe: float | None = _column(
+        "Conversational quality estimated by the E-model", "MOS 1..4.5", "ITU-T G.107, G.113"
+    )
+    r_factor: float | None = _column("Transmission rating factor R of the E-model", "R 0..100", "ITU-T G.107")
+    verdict: str = _column(
+        "good, acceptable, poor, bad, or failed: a summary for human readers", default="", longest=LABEL
+    )
+    verdict_reason: str = _column("Reason for the verdict, in one sentence", default="")
     speech: str = _column("Name of the reference speech", default="")
     study: str = _column("Study that the call belongs to", default="", longest=LABEL)
     block: str = _column(
-        "Block of the study, repeat.number: its calls differ in nothing but what is compared",
+        "Block of the study, as repeat.number: its calls differ only in what is compared",
         default="",
         longest=LABEL,
     )
-    arm: str = _column("Name of the path among those the study compares", default="", longest=LABEL)
-    attempt: int | None = _column("Which attempt at this call of the study, from 1")
-    source_capture: str = _column("Capture an imported row was read from, relative to the imported folder", default="")
+    arm: str = _column("Name of the path within the study", default="", longest=LABEL)
+    attempt: int | None = _column("Number of the attempt at this call of the study, from 1")
+    source_capture: str = _column("Capture file of an imported row, relative to the imported folder", default="")
     source_recording: str = _column(
-        "Recording an imported row was scored from, relative to the imported folder", default=""
+        "Recording from which an imported row was scored, relative to the imported folder", default=""
     )
     codec_claimed: str = _column(
-        "Codec by the imported folder's name; `codec` is the one found in the packets", default=""
+        "Codec according to the imported folder's name; `codec` is the one found in the packets", default=""
     )
     iteration: int | None = _column("Number of an imported call within its series")
     reading: str = _column(
-        "as-published where jitter and PESQ were computed the way the published study did; else empty",
+        "as-published if jitter and PESQ were computed as in the published study; otherwise empty",
         default="",
         longest=LABEL,
     )
-    doubts: str = _column("What is doubtful about an imported row, joined by '; '", default="")
-    instrument_ok: bool | None = _column("Whether the instrument's own timing was good enough to trust this row")
-    instrument_detail: str = _column("What of it was not good enough, and by how much; empty: nothing", default="")
+    doubts: str = _column("Doubts about an imported row, joined by '; '", default="")
+    instrument_ok: bool | None = _column(
+        "Whether the timing of Earwitness itself was good enough to trust this row (self-check)"
+    )
+    instrument_detail: str = _column("What failed in the self-check, and by how much; empty: nothing", default="")
     schema_version: int = _column("Version of this table's layout", default=SCHEMA_VERSION)
     scores: Mapping[str, float] = dataclasses.field(
         default_factory=dict,
         metadata={
-            "definition": "Figures of the scorers that were asked for besides, by scorer (`--scorer`); in calls.parquet"
-            " a JSON object as text, empty where there is none, and in tables a column for each",
+            "definition": "Values of additional scorers (`--scorer`), by scorer; in calls.parquet a JSON object as"
+            " text, empty if there are none; in tables one column each",
             "unit": "",
             "source": "the scorer",
             "range": None,

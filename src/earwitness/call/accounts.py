@@ -88,15 +88,15 @@ def _accounts_in(file: Path) -> dict[str, tuple[str, str] | None]:
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise InputError(*tried, "others may read the passwords in it", f"run `chmod 600 {file}`")
-        told = parse_toml(read_text(file))
+        given = parse_toml(read_text(file))
     except OSError as error:
         raise InputError(*tried, error.strerror, "give a file that can be read") from error
     except ValueError as error:
         # The parser's own words may quote a line with a password in it.
         raise InputError(*tried, f"not TOML ({type(error).__name__})", remedy) from error
     accounts: dict[str, tuple[str, str] | None] = dict.fromkeys(ENDS)
-    for end in told:
-        account = told[end]
+    for end in given:
+        account = given[end]
         if end not in ENDS or not isinstance(account, dict) or account.keys() != {"user", "password"}:
             raise InputError(*tried, f"[{end}] is not as it should be", remedy)
         user, password = account["user"], account["password"]

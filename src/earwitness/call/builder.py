@@ -38,7 +38,7 @@ class CallBuilder:
             phone=plan.phone,
             outcome=Outcome.FAILED,  # until it ends otherwise
         )
-        # As asked, until the path is open and tells: a call that fails before is one of that path all the same.
+        # As asked until the path is open: a call that fails earlier belongs to that path all the same.
         self.setup = SetupFacts(hops=plan.hops if plan.chooses_relays else 0)
         self.started_monotonic_ns = 0
         """CLOCK_MONOTONIC at the call's start; 0: its turn has not come."""

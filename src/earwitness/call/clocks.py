@@ -28,7 +28,7 @@ class OnOneClock:
     """By direction; where `error_ms` is None and the machines are two, each time is on its own machine's clock."""
     milestones: Mapping[str, int]
     error_ms: float | None
-    """Bound on the error of every one-way delay, whatever the path; None where none can be told."""
+    """Bound on the error of every one-way delay, whatever the path; None where it cannot be bounded."""
     clocks: Mapping[str, Clock]
 
 
@@ -36,8 +36,8 @@ def one_clock(placed: PlacedCall, traces: Mapping[str, Trace], notes: list[str])
     """Put the traces and milestones of a call on the caller's clock.
 
     With two machines the offset and skew between their clocks come from the packets of both directions
-    (`earwitness.trace.clock`). Where they cannot be told, no delay is: the callee's times leave the milestones,
-    and a note says why.
+    (`earwitness.trace.clock`). Where they cannot be estimated there are no delays: the callee's times leave the
+    milestones, and a note says why.
     """
     here, there = placed.clocks["caller"], placed.clocks["callee"]
     if here == there:
@@ -52,7 +52,7 @@ def one_clock(placed: PlacedCall, traces: Mapping[str, Trace], notes: list[str])
             )
         estimate = estimate_clock(traces["to_callee"], traces["to_caller"])
     except InputError as error:
-        notes.append(f"no one-way delay is told: {error}")
+        notes.append(f"no one-way delays: {error}")
         own = {name: at for name, at in placed.record.milestones.items() if name not in CALLEE_MARKS.values()}
         return OnOneClock(traces, own, None, {**clocks, there: Clock(kind=far_kind, host=placed.record.callee.host)})
     moved = {direction: on_one_clock(trace, estimate) for direction, trace in traces.items()}
@@ -68,9 +68,9 @@ def one_clock(placed: PlacedCall, traces: Mapping[str, Trace], notes: list[str])
 
 
 def _milestones(placed: PlacedCall, estimate: ClockEstimate) -> dict[str, int]:
-    far = set(CALLEE_MARKS.values())
+    callee = set(CALLEE_MARKS.values())
     moved = {
-        name: int(estimate.to_here(np.array([at]))[0]) if name in far else at
+        name: int(estimate.to_here(np.array([at]))[0]) if name in callee else at
         for name, at in placed.record.milestones.items()
     }
     return dict(sorted(moved.items(), key=lambda item: item[1]))

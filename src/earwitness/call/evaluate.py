@@ -60,7 +60,7 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
     listening: dict[str, Rendering] = {}
     outcome, detail = placed.record.outcome, placed.record.outcome_detail
     codecs = {direction: _codec(placed, direction, captures) for direction in DIRECTIONS}
-    # Backwards, so that the reference beside the call is at the rate of the first direction.
+    # Backwards, so that the reference in the call's folder is at the rate of the first direction.
     spoken = {direction: _spoken(placed, codecs[direction][0], folder) for direction in reversed(DIRECTIONS)}
     for direction in DIRECTIONS:
         codec, unknown = codecs[direction]
@@ -93,7 +93,7 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
 
 
 def _spoken(placed: PlacedCall, codec: Codec, folder: Path) -> Pcm | None:
-    """What was said, at the codec's rate, written beside the call; None where the call failed for want of it."""
+    """What was said, at the codec's rate, written into the call's folder; None where the call failed for lack of it."""
     try:
         said = reference_speech(placed.record.speech.name or placed.plan.speech, codec.sample_rate, placed.plan.seconds)
     except InputError:
@@ -105,7 +105,7 @@ def _spoken(placed: PlacedCall, codec: Codec, folder: Path) -> Pcm | None:
 def _codec(placed: PlacedCall, direction: str, captures: Mapping[str, Capture | None]) -> tuple[Codec, str]:
     """What the direction was spoken with: as planned, but by hand it is whatever the capture holds.
 
-    A capture does not tell the rate to decode Opus at: that is the planned codec's. Where it holds nothing that we
+    A capture does not give the rate to decode Opus at: that is the planned codec's. Where it holds nothing that we
     decode: the planned one, and why there is nothing to hear.
     """
     planned = codec_of(placed.record.codec)

@@ -1,4 +1,4 @@
-"""The lab that calls need, told without importing what places them: a command starts quicker for it."""
+"""The lab that calls need, found without importing what places calls, so that a command starts faster."""
 
 from __future__ import annotations
 

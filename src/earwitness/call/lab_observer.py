@@ -66,7 +66,7 @@ class LabObserver:
         self._lateness.begin(self)
 
     def load(self) -> LoadFacts:
-        """What the lab's relays carried besides, in the turn of the call."""
+        """The background traffic that the lab's relays carried in the turn of the call."""
         return LoadFacts(load=str(self._asked)) if self._meter is None else self._meter.facts()
 
     def lateness(self) -> LatenessSummary | None:

@@ -90,9 +90,9 @@ async def evaluated(placed: PlacedCall, folder: Path, executor: Executor | None)
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, evaluate, placed, folder)
         except BrokenExecutor as broken:  # a scorer was killed, for want of memory as a rule
-            note = f"scored beside the calls on the air, as the scoring process ended ({broken})"
+            note = f"scored in the process that places calls, as the scoring process ended ({broken})"
             return await asyncio.to_thread(evaluate, placed.with_note(note), folder)
     except OSError:
-        raise  # the folder cannot be written: `storing` tells
+        raise  # the folder cannot be written: `storing` reports it
     except Exception as fault:
         return unheard(placed, fault)

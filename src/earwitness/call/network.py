@@ -19,7 +19,7 @@ from earwitness.phone.base import Phones
 
 
 class LabFacts(Protocol):
-    """What the lab knows of a call's time that no real network tells, and the faults that it can cause."""
+    """What the lab knows of a call and no real network does, and the faults that it can cause."""
 
     def lateness(self) -> LatenessSummary | None:
         """How late packets left the emulator since `Network.hosts`; None where none left."""

@@ -86,7 +86,7 @@ async def attempt_call(
 
 
 def _look_back(network: Network, opened: OpenPath | None, builder: CallBuilder) -> None:
-    """What the path, now closed, and the network have to tell of the call's time."""
+    """Add what the path, now closed, and the network know of the call."""
     if opened is not None:
         builder.record = replace(builder.record, path_details=opened.final_facts())
     if network.lab_facts is None:
@@ -229,7 +229,7 @@ def _setup(
     plan: CallPlan, name: str, on_path: PathEndpoint, other: PathEndpoint, service: SipService, end: MeasurementPoint
 ) -> PhoneSetup:
     ports = PhonePorts()
-    # Through a server of the user's, messages and media come and go by whatever stands beside it.
+    # Through a server of the user's, messages and media may come from any host of its operator.
     own_server = plan.sip_server and plan.sip_server != LAB_SERVER
     beside = {account.host for account in service.accounts.values()}
     return PhoneSetup(

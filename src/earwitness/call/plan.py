@@ -150,7 +150,7 @@ class CallPlan:
         if not 1 <= self.wait_s <= 3600:
             raise InputError("waiting for phones", f"{self.wait_s:g} s", "too long or too short", "give 1 to 3600")
         if self.keep_circuit and self.over_tor and not kind.chooses_relays:
-            raise InputError("keeping the circuit of", self.path, "tor chooses it", "leave --keep-circuit away")
+            raise InputError("keeping the circuit of", self.path, "tor chooses it", "omit --keep-circuit")
         what = self.inject.what if self.inject else ""
         if what in PATH_INJECTIONS and what not in kind.faults:
             raise InputError("injecting", what, f"the path {self.path} has none", "choose another path, or fault")

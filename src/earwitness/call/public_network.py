@@ -105,13 +105,13 @@ def _state_folder() -> Path:
 
 async def _socks(tor: TorControl) -> tuple[str, int]:
     """Where it takes streams: the first TCP address of its SOCKS listeners."""
-    told = await tor.info("net/listeners/socks")
-    for listener in told.replace('"', "").split():
+    listeners = await tor.info("net/listeners/socks")
+    for listener in listeners.replace('"', "").split():
         host, _, port = listener.rpartition(":")
         if port.isdigit() and "unix" not in host and not host.startswith("[") and int(port):  # no IPv6
             return host, int(port)
     remedy = "add `SocksPort 9050` to its torrc"
-    raise EarwitnessError("using tor at", tor.address, f"it takes SOCKS streams at {told or 'no address'}", remedy)
+    raise EarwitnessError("using tor at", tor.address, f"it takes SOCKS streams at {listeners or 'no address'}", remedy)
 
 
 async def _with_countries(tor: TorControl, relays: Sequence[Relay]) -> list[Relay]:

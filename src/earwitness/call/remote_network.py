@@ -28,7 +28,7 @@ CALLER = "caller"
 
 
 class RemoteNetwork:
-    """Calls from this machine to another, which each is a visit of its own to.
+    """Calls from this machine to another, each in a session of its own.
 
     Args:
         address: host and port of the other machine's `earwitness answer`.
@@ -58,7 +58,7 @@ class RemoteNetwork:
         self._address, self._invitation = address, invitation
         self._tor, self._politeness = tor, politeness
         self._one_clock_ns, self._also_at = one_clock_ns, also_at
-        self._far: RemoteClient | None = None
+        self._remote: RemoteClient | None = None
         self._callee: RemoteMachine | None = None
 
     def epoch_offset_ns(self) -> int:
@@ -67,36 +67,38 @@ class RemoteNetwork:
 
     @asynccontextmanager
     async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
-        """A visit to the other machine, and a turn on the public Tor network where the call goes over it.
+        """A session with the other machine, and a turn on the public Tor network where the call goes over it.
 
         Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` for what two machines cannot do.
         """
         self.check(plan)
         async with AsyncExitStack() as stack:
             stack.enter_context(self._politeness.turn() if self._politeness and plan.over_tor else nullcontext())
-            far = await stack.enter_async_context(RemoteClient.connect(self._address, self._invitation, self._also_at))
-            await far.ask("begin", call_id=call_id)
-            self._far = far
+            remote = await stack.enter_async_context(
+                RemoteClient.connect(self._address, self._invitation, self._also_at)
+            )
+            await remote.ask("begin", call_id=call_id)
+            self._remote = remote
             yield
 
     @property
-    def far(self) -> RemoteClient:
+    def remote(self) -> RemoteClient:
         """The other machine, in the turn of a call and after it."""
-        if self._far is None:
+        if self._remote is None:
             raise EarwitnessError("speaking to", self._address[0], "no call has its turn", "report this as a bug")
-        return self._far
+        return self._remote
 
     def failure(self) -> CallFailure | None:
         """Why the other machine was given up, None while it is not."""
-        return self._far.lost if self._far else None
+        return self._remote.lost if self._remote else None
 
     def hosts(self, plan: CallPlan) -> tuple[Host, RemoteMachine]:
-        """This machine, and the other. `CallFailure` where it would have us call another machine than we were told."""
-        here, there = self.far.local_address, self.far.hello
+        """This machine, and the other. `CallFailure` where the other gives an address that the call is not to."""
+        here, there = self.remote.local_address, self.remote.hello
         if plan.path_kind.dials_host_address:
-            self.far.check_address("phones", there.address)
+            self.remote.check_address("phones", there.address)
         caller = Machine(CALLER, plan.from_place, here, "" if in_isolated_network() else interface_of(here))
-        self._callee = RemoteMachine(self.far, there.name, there.place, there.address, there.interface)
+        self._callee = RemoteMachine(self.remote, there.name, there.place, there.address, there.interface)
         return caller, self._callee
 
     def path(self, plan: CallPlan) -> Path:
@@ -120,8 +122,8 @@ class RemoteNetwork:
 
     def versions(self) -> Mapping[str, str]:
         """What the other machine runs."""
-        told = self._far.hello.versions if self._far else {}
-        there = {f"callee_{name}": version for name, version in told.items()}
+        versions = self._remote.hello.versions if self._remote else {}
+        there = {f"callee_{name}": version for name, version in versions.items()}
         return {**there, **({"tor": self._tor.name} if self._tor else {})}
 
     @staticmethod
@@ -133,12 +135,12 @@ class RemoteNetwork:
                 "phones run by hand" if plan.phone_kind.by_hand else f"the phone {plan.phone}",
                 "use --phone builtin or linphone",
             ),
-            (plan.single_onion, "a single onion service", "leave --single-onion away"),
-            (plan.inject is not None, "a fault on purpose", "leave --inject away"),
-            (plan.link != "", "impaired links", "leave --link away"),
-            (plan.keep_circuit, "a kept circuit", "leave --keep-circuit away"),
-            (bool(plan.load_spec) or plan.relay_mbit is not None, "a load", "leave --load and --relay-mbit away"),
-            (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave --relay-nodelay away"),
+            (plan.single_onion, "a single onion service", "omit --single-onion"),
+            (plan.inject is not None, "a fault on purpose", "omit --inject"),
+            (plan.link != "", "impaired links", "omit --link"),
+            (plan.keep_circuit, "a kept circuit", "omit --keep-circuit"),
+            (bool(plan.load_spec) or plan.relay_mbit is not None, "a load", "omit --load and --relay-mbit"),
+            (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "omit --relay-nodelay"),
             (
                 plan.path_kind.dials_host_address and in_isolated_network(),
                 f"the {plan.path} path without root",

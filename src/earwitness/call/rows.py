@@ -84,7 +84,7 @@ def _packets_sent(trace: Trace) -> int:
 
 
 def with_timing(row: Row, placed: PlacedCall, trace: Trace, clock_error_ms: float | None) -> Row:
-    """The row with what the packets' times tell, and whether the instrument's own timing was good enough."""
+    """The row with what the packets' times give, and whether the instrument's own timing was good enough."""
     timing = summarise(trace)
     sent = _packets_sent(trace)
     deviation = row.send_deviation_p99_ms
@@ -106,7 +106,7 @@ def with_timing(row: Row, placed: PlacedCall, trace: Trace, clock_error_ms: floa
 def with_quality(
     row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace
 ) -> tuple[Row, str]:
-    """The row with what the ear and the scorers tell, and why a scorer refused."""
+    """The row with what the ear and the scorers found, and why a scorer refused."""
     row = replace(
         row,
         playout_buffer=heard.buffer,
@@ -124,7 +124,7 @@ def with_quality(
         )
         row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
     if spoken is None:
-        return row, "scoring with PESQ: the reference is not to be had; give the speech that was said"
+        return row, "scoring with PESQ: the reference is missing; give the speech that was said"
     try:
         score = listening_quality(spoken, heard.audio, heard.sample_rate)
         ceiling = _ceiling_mos(codec.spec, placed.record.speech.name, placed.plan.seconds)

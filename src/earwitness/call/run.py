@@ -1,4 +1,4 @@
-"""Several calls, one after the other on the air, scored beside it; the main job's calls among them."""
+"""Several calls, placed one after the other, each scored while the next is placed; the demo's plans."""
 
 from __future__ import annotations
 

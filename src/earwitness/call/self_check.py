@@ -111,7 +111,7 @@ class CpuWaits:
         for name, pid in self._processes.items():
             with suppress(
                 OSError, ValueError, IndexError
-            ):  # it ended, which others tell; or this kernel does not count
+            ):  # it ended, which others notice; or this kernel does not count
                 _, waited_ns, runs = Path(f"/proc/{pid}/schedstat").read_text().split()
                 found[name] = (int(waited_ns), int(runs))
         self._samples.append(found)

@@ -1,4 +1,4 @@
-"""The call itself: register, dial, talk, hang up; and what both ends have to tell of it."""
+"""The call itself: register, dial, talk, hang up; and the reports of both ends."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def _until_over(plan: CallPlan, network: Network, opened: OpenPath, caller
         await finish
     finally:
         finish.cancel()
-        await asyncio.gather(finish, return_exceptions=True)  # how it ended is no news beside what ended the call
+        await asyncio.gather(finish, return_exceptions=True)  # what ended the call is known already
 
 
 def _strike(inject: Injection, network: Network, opened: OpenPath) -> None:
@@ -85,7 +85,7 @@ async def collect(
     captures: Mapping[str, RunningCapture],
     builder: CallBuilder,
 ) -> CallFailure | None:
-    """End what still stands and keep what both ends have to tell, whatever came before.
+    """End what is still running and keep the reports of both ends, whatever happened before.
 
     Returns what made a capture end badly, a report unreadable or an end unreachable, for a call that would be whole
     otherwise.

@@ -17,8 +17,8 @@ from earwitness.tor.select import CircuitRequest
 class Hop:
     """One relay of the circuit."""
 
-    nickname: str = fact("Name the relay gives itself", longest=LABEL)
-    fingerprint: str = fact("Identity, 40 hexadecimal digits", default="")
+    nickname: str = fact("Name that the relay gives itself", longest=LABEL)
+    fingerprint: str = fact("Fingerprint of its identity key, 40 hexadecimal digits", default="")
     address: str = fact("IP address", default="")
     place: str = fact("City", longest=LABEL, default="")
     country: str = fact("Country", longest=LABEL, default="")
@@ -34,7 +34,7 @@ class CircuitFacts:
     """The circuit that carried the call, first hop first. Without Tor it has no relays."""
 
     id: str = fact("Circuit id at the caller's tor (control-spec CIRC events)", default="")
-    relays: tuple[Hop, ...] = fact("Relays, guard first", default=())
+    relays: tuple[Hop, ...] = fact("Relays, from the guard on", default=())
 
     def __str__(self) -> str:
         return " > ".join(f"{relay.nickname}@{relay.place}" for relay in self.relays)
@@ -44,39 +44,39 @@ class CircuitFacts:
 class StreamFacts:
     """One TCP stream of the path."""
 
-    stream_id: int | None = sparse("At the caller's tor")
-    circuit_id: str | None = sparse("Circuit that tor says the stream is on")
-    source_port: int | None = sparse("TCP port from which it was opened at the SOCKS port")
-    connect_ms: float | None = sparse("Time until it was connected", MS_RANGE)
-    greeting_ms: float | None = sparse("Round trip of the first datagram through it", MS_RANGE)
+    stream_id: int | None = sparse("Stream id at the caller's tor")
+    circuit_id: str | None = sparse("Circuit that carries the stream, according to tor")
+    source_port: int | None = sparse("TCP source port of the connection to the SOCKS port")
+    connect_ms: float | None = sparse("Time to connect it", MS_RANGE)
+    greeting_ms: float | None = sparse("Round-trip time of the first datagram through it", MS_RANGE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowCounts:
     """Datagrams of one flow at one end."""
 
-    sent: int = fact("Datagrams handed to the stream", default=0)
-    received: int = fact("Datagrams that came out of the stream", default=0)
-    dropped_queue_full: int = fact("Datagrams dropped as the stream took no more", default=0)
-    dropped_no_stream: int = fact("Datagrams dropped as the stream was not open", default=0)
+    sent: int = fact("Datagrams passed to the stream", default=0)
+    received: int = fact("Datagrams received from the stream", default=0)
+    dropped_queue_full: int = fact("Datagrams dropped because the stream accepted no more", default=0)
+    dropped_no_stream: int = fact("Datagrams dropped because the stream was not open", default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForwarderCounts:
     """What one end's forwarder counted."""
 
-    flows: Mapping[str, FlowCounts] | None = sparse("By flow: sip, rtp, rtcp, other")
-    ignored: Mapping[str, int] | None = sparse("Packets that are no UDP datagram, by kind")
-    strangers: int | None = sparse("Connections that did not prove to be of this path")
+    flows: Mapping[str, FlowCounts] | None = sparse("Counts by flow: sip, rtp, rtcp, other")
+    ignored: Mapping[str, int] | None = sparse("Packets that were not UDP datagrams, by kind")
+    strangers: int | None = sparse("Connections that did not authenticate as part of this path")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThroughputFacts:
     """What the path carried in one direction."""
 
-    bytes: int = fact("Bytes after the first piece")
-    seconds: float = fact("Time in which they arrived", MS_RANGE)
-    kbit_s: float | None = fact("The rate, 1,000 bits a second", (0.0, 1e12), default=None)
+    bytes: int = fact("Bytes received after the first piece")
+    seconds: float = fact("Time in which they arrived, in seconds", MS_RANGE)
+    kbit_s: float | None = fact("Throughput, in units of 1,000 bits per second", (0.0, 1e12), default=None)
 
     @classmethod
     def of(cls, measured: Throughput) -> ThroughputFacts:
@@ -89,25 +89,25 @@ class PathFacts:
     """What an open path knows of itself. A path has the facts of its kind only."""
 
     path_setup_ms: float | None = sparse("Time to open the path, as the path measured it", MS_RANGE)
-    interface: str | None = sparse("Network device that the phones' datagrams take")
-    streams: Mapping[str, StreamFacts] | None = sparse("By flow: the streams that carry the datagrams")
-    streams_open_ms: float | None = sparse("Time to open them", MS_RANGE)
-    forwarders: Mapping[str, ForwarderCounts] | None = sparse("By end: what the forwarders counted")
-    circuit_request: CircuitRequest | None = sparse("The circuit asked for")
+    interface: str | None = sparse("Network device that carries the phones' datagrams")
+    streams: Mapping[str, StreamFacts] | None = sparse("Streams that carry the datagrams, by flow")
+    streams_open_ms: float | None = sparse("Time to open the streams", MS_RANGE)
+    forwarders: Mapping[str, ForwarderCounts] | None = sparse("Counters of the forwarders, by end")
+    circuit_request: CircuitRequest | None = sparse("Requested circuit")
     circuit_build_ms: float | None = sparse("Time to build the circuit", MS_RANGE)
-    circuit_kept: bool | None = sparse("Whether the circuit stood already, of an earlier call")
-    verify_ms: float | None = sparse("Time to check that each stream is on the circuit", MS_RANGE)
-    relay_nodelay: bool | None = sparse("Whether relays had TCP_NODELAY set")
+    circuit_kept: bool | None = sparse("Whether the circuit was kept from an earlier call")
+    verify_ms: float | None = sparse("Time to verify that each stream is on the circuit", MS_RANGE)
+    relay_nodelay: bool | None = sparse("Whether the relays had TCP_NODELAY set")
     tunnel_up_ms: float | None = sparse("Time until both ends of the tunnel were up", MS_RANGE)
-    security: str | None = sparse("How the tunnel was protected: none, static, tls", longest=LABEL)
+    security: str | None = sparse("Protection of the tunnel: none, static, tls", longest=LABEL)
     tunnel_nodelay: bool | None = sparse("Whether the tunnel's TCP connection had TCP_NODELAY set")
-    bridged: bool | None = sparse("Whether the tunnel's connection left a sandbox by way of a relay of ours")
+    bridged: bool | None = sparse("Whether the tunnel's connection left its sandbox through Earwitness's byte relay")
     openvpn: str | None = sparse("Version of OpenVPN")
     cipher: str | None = sparse("Cipher of the tunnel's data channel")
     publish_ms: float | None = sparse("Time until the onion service's descriptor was published", MS_RANGE)
-    descriptor_uploads: int | None = sparse("Directories that took the descriptor")
-    single_onion: bool | None = sparse("Whether the service did not hide where it is")
+    descriptor_uploads: int | None = sparse("Number of directories that accepted the descriptor")
+    single_onion: bool | None = sparse("Whether it was a single onion service, which does not hide its location")
     rendezvous: str | None = sparse("Nickname of the rendezvous point")
-    rtt: RoundTrips | None = sparse("Round trips of probes before the call")
-    throughput: Mapping[str, ThroughputFacts] | None = sparse("By direction: what the path carried after the call")
-    others: Mapping[str, Any] = others("Facts of a path that this version does not know")
+    rtt: RoundTrips | None = sparse("Round-trip times of probes before the call")
+    throughput: Mapping[str, ThroughputFacts] | None = sparse("Throughput of the path after the call, by direction")
+    others: Mapping[str, Any] = others("Facts that this version does not know")

@@ -31,11 +31,11 @@ class RoundTrips:
     """The answers to a series of probes; times in ms, None where none came back."""
 
     sent: int = fact("Probes sent")
-    received: int = fact("Probes that came back")
-    min_ms: float | None = fact("Least round-trip time", MS_RANGE)
-    avg_ms: float | None = fact("Mean", MS_RANGE)
-    max_ms: float | None = fact("Maximum", MS_RANGE)
-    mdev_ms: float | None = fact("Standard deviation with divisor n, as ping computes its mdev", MS_RANGE)
+    received: int = fact("Probes answered")
+    min_ms: float | None = fact("Minimum round-trip time", MS_RANGE)
+    avg_ms: float | None = fact("Mean round-trip time", MS_RANGE)
+    max_ms: float | None = fact("Maximum round-trip time", MS_RANGE)
+    mdev_ms: float | None = fact("Standard deviation with divisor n, like ping's mdev", MS_RANGE)
 
 
 NO_ROUND_TRIPS = RoundTrips(0, 0, None, None, None, None)

@@ -26,11 +26,11 @@ from earwitness.untrusted import name, whole
 
 PROTOCOL = 1
 HANDSHAKE_S = 10.0
-_VISIT_LINES = 60
+_ARRIVAL_LINES = 60
 GOODBYE_S = 2.0
 """For the last of a connection to be taken."""
 END_WITHIN_S = 20.0
-"""Of a visit, when `answer` is ended: a phone hangs up, and gives its registration back."""
+"""For a session to end when `answer` is ended: a phone hangs up and removes its registration."""
 
 
 def open_listener(address: str, port: int) -> socket.socket:
@@ -49,31 +49,31 @@ def open_listener(address: str, port: int) -> socket.socket:
 
 
 class Answerer:
-    """Serves visits, one at a time, until cancelled."""
+    """Serves callers, one at a time, until cancelled."""
 
     def __init__(self, keys: AnswerKeys, answering: Answering, on_event: Listener = ignore) -> None:
         self.strangers = 0
         """Connections that were refused in the handshake."""
         self._keys, self._answering, self._on_event = keys, answering, on_event
         self._context = server_context(keys)
-        self._visit: CallerSession | None = None
+        self._caller: CallerSession | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._gone = asyncio.Event()
         self._unproven = UnverifiedPeers()
         self._refusals = RateLimited(on_event, WarningGiven, "connections were refused")
-        self._visits = RateLimited(on_event, Notice, "lines about visits", most=_VISIT_LINES)
-        self._breaks = RateLimited(on_event, WarningGiven, "connections of the caller broke, or were of no use")
+        self._arrivals = RateLimited(on_event, Notice, "lines about callers", most=_ARRIVAL_LINES)
+        self._breaks = RateLimited(on_event, WarningGiven, "connections of the caller broke or could not be used")
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> bool:
         """Whether a caller is here, or is waited for."""
-        return self._visit is not None and not self._visit.ended.is_set()
+        return self._caller is not None and not self._caller.ended.is_set()
 
     @property
     def visited(self) -> bool:
         """Whether a caller has come."""
-        return self._visit is not None
+        return self._caller is not None
 
     async def serve(self, listener: socket.socket) -> None:
         """Take connections until cancelled; a call that is on is then ended, and what it left is kept."""
@@ -84,12 +84,12 @@ class Answerer:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            if self._visit is not None:
+            if self._caller is not None:
                 # Its processes die with this one; what hangs must not keep it.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(END_WITHIN_S):
-                        await self._visit.close()
-            for said in (self._refusals, self._breaks, self._visits):
+                        await self._caller.close()
+            for said in (self._refusals, self._breaks, self._arrivals):
                 said.sum_up()
 
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -140,7 +140,7 @@ class Answerer:
             known()
             await self._serve(hello, reader, writer)
         except (OSError, KeyError, TypeError, ValueError) as error:
-            self._breaks.report(f"the connection from {peer} was of no use ({error!r:.200})")
+            self._breaks.report(f"the connection from {peer} could not be used ({error!r:.200})")
         except asyncio.CancelledError:
             writer.transport.abort()
             raise
@@ -155,61 +155,61 @@ class Answerer:
         if hello["earwitness"] != PROTOCOL:
             writer.write(encode({"refused": "it speaks another version of the protocol"}))
             return
-        # All of it is read before there is a visit: one that nobody could carry would lock out everybody.
+        # All of it is read before there is a session: one without a connection would lock out every caller.
         session, they_have = name(hello["session"], what="session"), whole(hello["received"], what="received")
-        visit = self._visit
+        caller = self._caller
         if session:
-            if visit is None or visit.session != session or visit.ended.is_set():
+            if caller is None or caller.session != session or caller.ended.is_set():
                 writer.write(encode({"refused": "the call is not known here any more", "unknown": True}))
                 return
-        elif visit is not None and not visit.ended.is_set():
-            writer.write(encode({"refused": f"it is busy with call {visit.call_id or 'that is being set up'}"}))
+        elif caller is not None and not caller.ended.is_set():
+            writer.write(encode({"refused": f"it is busy with call {caller.call_id or 'that is being set up'}"}))
             return
         else:
             address = writer.get_extra_info("sockname")[0]
             interface = "" if in_isolated_network() else interface_of(address)
             machine = replace(self._answering.machine, address=address, interface=interface)
-            visit = self._visit = CallerSession(replace(self._answering, machine=machine))
-            self._run(self._see_to_its_end(visit))
-            self._visits.report(f"a caller came from {writer.get_extra_info('peername')[0]}")
-        await self._carry(visit, they_have, reader, writer)
+            caller = self._caller = CallerSession(replace(self._answering, machine=machine))
+            self._run(self._see_to_its_end(caller))
+            self._arrivals.report(f"a caller came from {writer.get_extra_info('peername')[0]}")
+        await self._carry(caller, they_have, reader, writer)
 
     async def _carry(
-        self, visit: CallerSession, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, caller: CallerSession, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Make this the visit's connection; an older one that was not yet known to be cut is closed first."""
+        """Make this the session's connection; an older one that is not known to be cut yet is closed first."""
         while self._writer is not None:  # of several that come at once, one after the other
             self._writer.transport.abort()
             await self._gone.wait()
         self._writer, self._gone = writer, asyncio.Event()
-        writer.write(encode(self._hello(visit)))
-        visit.away_since = None
+        writer.write(encode(self._hello(caller)))
+        caller.away_since = None
         try:
-            await visit.channel.carry(reader, writer, they_have)
+            await caller.channel.carry(reader, writer, they_have)
         except OSError as error:
-            if not visit.ended.is_set():
+            if not caller.ended.is_set():
                 self._breaks.report(f"the control channel broke ({error or type(error).__name__}); the call goes on")
         finally:
-            visit.away_since = asyncio.get_running_loop().time()
+            caller.away_since = asyncio.get_running_loop().time()
             self._writer = None
             self._gone.set()
 
-    async def _see_to_its_end(self, visit: CallerSession) -> None:
-        watching = asyncio.create_task(visit.watch_over())
+    async def _see_to_its_end(self, caller: CallerSession) -> None:
+        watching = asyncio.create_task(caller.watch_over())
         try:
-            await visit.ended.wait()
-            because = f" ({visit.ended_because})" if visit.ended_because else ""
-            kept = f"; call {visit.call_id} is kept" if visit.call_id else ""
-            self._visits.report(f"the caller is gone{because}{kept}")
+            await caller.ended.wait()
+            because = f" ({caller.ended_because})" if caller.ended_because else ""
+            kept = f"; call {caller.call_id} is kept" if caller.call_id else ""
+            self._arrivals.report(f"the caller is gone{because}{kept}")
         finally:
             watching.cancel()
 
-    def _hello(self, visit: CallerSession) -> Message:
-        machine = visit.machine
+    def _hello(self, caller: CallerSession) -> Message:
+        machine = caller.machine
         return {
             "earwitness": PROTOCOL,
-            "session": visit.session,
-            "received": visit.channel.received,
+            "session": caller.session,
+            "received": caller.channel.received,
             "name": machine.name,
             "place": machine.place,
             "address": machine.address,

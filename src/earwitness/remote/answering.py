@@ -9,12 +9,12 @@ from earwitness.remote.store import CallStore
 from earwitness.tor.control import ControlAddress
 
 PATIENCE_S = 60.0
-"""A caller that is away for so long, with no packet of the call coming in any more, does not come back."""
+"""A caller without a connection for so long, and without media still arriving, is taken to be gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answering:
-    """What holds for every visit."""
+    """What holds for every session."""
 
     machine: Machine
     store: CallStore

@@ -1,6 +1,6 @@
 """How much one caller may ask of an answering side, and the forms that what it asks must have.
 
-A caller is known by its certificate, and is a stranger all the same: whatever it asks for is bounded, so that neither
+A caller is authenticated by its certificate and still not trusted: whatever it asks for is bounded, so that neither
 this machine's memory, disk and processes nor the end of `answer` are in its hands.
 """
 
@@ -25,7 +25,7 @@ MOST_IN_A_CALL = 8
 """Processes of a kind started, and services of a kind opened, in one call; a good one needs two at most."""
 MOST_DEVICES = 4
 LONGEST_CALL_S = 3900.0
-"""Of a visit: the hour that a call may last, and five minutes to open and to end it."""
+"""Of a session: the hour that a call may last, and five minutes to open and to end it."""
 MOST_CAPTURED = 512 << 20
 """Bytes of a capture: an hour of both directions is about 100 MB."""
 MOST_EVENTS = 64 << 20

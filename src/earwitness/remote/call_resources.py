@@ -128,7 +128,7 @@ class CallResources:
             alone, asked = forwarder_setup(config)
             return {
                 **asked,
-                "role": "callee",  # one that connects to others is not to be had here
+                "role": "callee",  # one that connects to others is refused here
                 "tun": descriptor,
                 "local": callee_address(number),
                 "remote": caller_address(number),
@@ -150,7 +150,10 @@ class CallResources:
         )
 
     async def tunnel(self, child: int, number: int, security: str, nodelay: bool) -> dict[str, Any] | None:
-        """The callee's OpenVPN, its files gone as soon as it has read them; the caller's part of the keys is told."""
+        """Start the callee's OpenVPN, as process `child`; its files go as soon as it has read them.
+
+        Gives what the caller needs, its part of the keys included; None where the device is taken.
+        """
         if tunnel_is_taken(number):
             return None
         rationed = self._processes
@@ -291,7 +294,7 @@ class CallResources:
     def note(self, name: str, event: Mapping[str, Any]) -> None:
         """Write down what a process said."""
         if self._stored is not None:
-            with contextlib.suppress(OSError):  # the capture itself tells of a full disk
+            with contextlib.suppress(OSError):  # the capture itself reports a full disk
                 self._stored.note(name, event)
 
     async def media_received(self) -> int:

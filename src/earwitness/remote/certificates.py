@@ -76,8 +76,8 @@ class Invitation:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             remedy = "copy the file that `earwitness answer` wrote"
             # The parser's own words may quote a line with a key in it.
-            told = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"not one: {error!r}"
-            raise InputError("reading the invitation", path, told[:200], remedy) from error
+            happened = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"not one: {error!r}"
+            raise InputError("reading the invitation", path, happened[:200], remedy) from error
 
 
 def make_identity(name: str) -> Identity:

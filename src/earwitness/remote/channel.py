@@ -50,7 +50,7 @@ async def _at_any_pace() -> None:
 
 
 class ProtocolError(ConnectionError):
-    """The other side does not keep to the protocol; the connection is of no use any more."""
+    """The other side does not keep to the protocol; the connection cannot be used any more."""
 
 
 def encode(message: Mapping[str, Any], blob: bytes = b"") -> bytes:

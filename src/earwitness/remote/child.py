@@ -18,7 +18,7 @@ _AN_EVENT = 200
 _ON_THE_WAY_S = 1.5
 
 
-class Far(Protocol):
+class RemoteChannel(Protocol):
     """The other machine, as far as a process there needs it."""
 
     channel: Channel
@@ -34,11 +34,11 @@ class RemoteChild:
 
     pid = 0
 
-    def __init__(self, far: Far, number: int, name: str, believed: MessageCheck = unchecked) -> None:
+    def __init__(self, remote: RemoteChannel, number: int, name: str, believed: MessageCheck = unchecked) -> None:
         """`believed` reads each event, and raises `ValueError` for one that is none of such a process's."""
         self.number, self.name = number, name
         self.gone: str | None = None
-        self._far, self._believed = far, believed
+        self._remote, self._believed = remote, believed
         self._events: asyncio.Queue[tuple[dict[str, Any], int] | None] = asyncio.Queue()
         self._waiting_bytes = 0
         self._over = asyncio.Event()
@@ -47,7 +47,7 @@ class RemoteChild:
         """Send one command. Raises ChildGone when the process or the other machine is gone."""
         if self.gone is not None:
             raise self._child_gone(self.gone)
-        self._far.channel.send({"child": self.number, "line": message})
+        self._remote.channel.send({"child": self.number, "line": message})
 
     async def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
         """The next event. Raises ChildGone at the end of its output or after `timeout_s`."""
@@ -65,21 +65,21 @@ class RemoteChild:
     def close_stdin(self) -> None:
         """Ask the process to finish."""
         if self.gone is None:
-            self._far.channel.send({"child": self.number, "close": True})
+            self._remote.channel.send({"child": self.number, "close": True})
 
     async def close(self, grace_s: float = 5.0) -> None:
-        """Have it end. Where the other machine cannot be reached now, it is told when it can."""
+        """Have it end. Where the other machine cannot be reached now, it gets the request when it can."""
         if self.gone is None:
-            self._far.channel.send({"child": self.number, "end": grace_s})
+            self._remote.channel.send({"child": self.number, "end": grace_s})
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(grace_s + _ON_THE_WAY_S if self._far.connected else 0.0):
+                async with asyncio.timeout(grace_s + _ON_THE_WAY_S if self._remote.connected else 0.0):
                     await self._over.wait()
 
     def hear(self, event: object) -> None:
-        """An event of it came. Of what is none nobody can make anything, so that it is gone for us."""
+        """Take an event of it. What is no event cannot be understood: the process then counts as gone."""
         if self.gone is not None:
             return
-        size = self._far.channel.taking + _AN_EVENT
+        size = self._remote.channel.taking + _AN_EVENT
         if self._waiting_bytes + size > MOST_WAITING:
             self.end("it said more at once than is listened to")
             return

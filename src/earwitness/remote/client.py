@@ -46,7 +46,7 @@ KEPT = frozenset((CAPTURE, SPEECH, RECORDING, EVENTS))
 
 
 class RemoteClient:
-    """The other machine, while we are its caller. Use `connect`."""
+    """A session with the other machine, as its caller. Use `connect`."""
 
     def __init__(self, address: tuple[str, int], invitation: Invitation, also_at: str = "") -> None:
         self.address = address
@@ -76,21 +76,21 @@ class RemoteClient:
         Raises `CallFailure`: `REMOTE_REFUSED` where the other side is not the one that invited (nothing was sent to it
         then), did not accept our certificate or is busy; `REMOTE_LOST` where it cannot be reached.
         """
-        far = cls(address, invitation, also_at)
+        remote = cls(address, invitation, also_at)
         try:
-            connection = await far._connected()
+            connection = await remote._connected()
         except Refused as refused:
-            raise far._failure(Outcome.REMOTE_REFUSED, str(refused)) from refused
+            raise remote._failure(Outcome.REMOTE_REFUSED, str(refused)) from refused
         except OSError as error:
-            raise far._failure(Outcome.REMOTE_LOST, error) from error
-        holding = asyncio.create_task(far._hold(connection))
+            raise remote._failure(Outcome.REMOTE_LOST, error) from error
+        holding = asyncio.create_task(remote._hold(connection))
         try:
-            yield far
+            yield remote
         finally:
-            if far.connected:
+            if remote.connected:
                 with contextlib.suppress(EarwitnessError, TimeoutError):
                     async with asyncio.timeout(20.0):
-                        await far.ask("leave")
+                        await remote.ask("leave")
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
 
@@ -99,22 +99,22 @@ class RemoteClient:
         """Whether there is a connection just now."""
         return self._reached.is_set() and self.lost is None
 
-    def check_address(self, what: str, told: str) -> str:
-        """An address that it tells for its own, where it is the one that we were told to call.
+    def check_address(self, what: str, address: str) -> str:
+        """An address that the other machine gives as its own, where it is the one that we were asked to call.
 
         The other machine must not send us to another one, or to ourselves. Raises `CallFailure` (`REMOTE_REFUSED`).
         """
         known = {*self._connector.known_addresses, self._also_at} - {""}
-        if told not in known:
+        if address not in known:
             raise CallFailure(
                 Outcome.REMOTE_REFUSED,
                 f"connecting {what} to",
-                on=fit(told, 100),
-                happened=f"the other machine says that it is there, and we were told to call {self.address[0]}",
+                on=fit(address, 100),
+                happened=f"the other machine gave this address, but the call is to {self.address[0]}",
                 remedy="have it give its `answer --reached-at` as the address that --to has",
-                evidence={"told": fit(told, 100), "known": sorted(map(str, known))},
+                evidence={"told": fit(address, 100), "known": sorted(map(str, known))},
             )
-        return told
+        return address
 
     async def within_reach(self) -> None:
         """Wait until there is a connection. Raises the `CallFailure` where the other machine is given up."""
@@ -146,7 +146,7 @@ class RemoteClient:
     async def started(
         self, do: str, name: str, believed: MessageCheck = unchecked, **given: Any
     ) -> tuple[RemoteChild, Any]:
-        """Start a process there, of which there is something to know besides."""
+        """Start a process there; the process, and what else the reply holds."""
         number = next(self._numbers)
         child = self._children[number] = RemoteChild(self, number, f"{name} of {self.hello.name}", believed)
         value, _ = await self.ask(do, child=number, **given)
@@ -206,7 +206,7 @@ class RemoteClient:
                 finally:
                     connection.writer.transport.abort()
                 connection = await self._reconnected()
-        except Exception as fault:  # of ours; whoever waits for the other machine must not wait for ever
+        except Exception as fault:  # of ours: nothing that waits for the other machine must wait for ever
             self._give_up(f"{type(fault).__name__}: {fault}")
             raise
 
@@ -286,9 +286,9 @@ async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: 
     Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` where it keeps none of that id, or `out`
     cannot be written.
     """
-    async with RemoteClient.connect(address, invitation) as far:
-        told, _ = await far.ask("files", call_id=call_id)
-        names = list(told) if isinstance(told, dict) else [shown(told)]
+    async with RemoteClient.connect(address, invitation) as remote:
+        files, _ = await remote.ask("files", call_id=call_id)
+        names = list(files) if isinstance(files, dict) else [shown(files)]
         if strange := [name for name in names if name not in KEPT]:
             raise EarwitnessError(
                 "fetching", shown(strange[0]), "not the name of a file of a call", "ask who runs that machine"
@@ -296,7 +296,7 @@ async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: 
         try:
             out.mkdir(parents=True, exist_ok=True)
             for name in names:
-                await far.fetch(name, out / name, call_id)
+                await remote.fetch(name, out / name, call_id)
         except OSError as error:
             raise InputError("fetching into", out, error.strerror, "give a folder that can be written") from error
     return [out / name for name in names]

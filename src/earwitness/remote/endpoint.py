@@ -47,7 +47,7 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 class RemoteMachine:
     """The other machine as a host; an `earwitness.path.callee_host.CalleeHost`."""
 
-    far: RemoteClient
+    remote: RemoteClient
     name: str
     place: str
     address: str
@@ -56,39 +56,39 @@ class RemoteMachine:
     """Number of the tunnel device that is there for the path that is open."""
 
     def popen(self, argv: Sequence[str], **options: Any) -> Popen[bytes]:
-        """Not to be had: the other machine runs captures, phones and forwarders for us, and nothing else."""
+        """Refused: the other machine runs captures, phones and forwarders for us, and nothing else."""
         self._not_there(argv[0])
 
     def inside(self) -> AbstractContextManager[None]:
-        """Not to be had either."""
+        """Refused, likewise."""
         self._not_there("a socket of ours")
 
     @asynccontextmanager
     async def tunnel_device(self, number: int) -> AsyncIterator[int | None]:
         """Have the callee's device of that number; None where it is taken there."""
-        made, _ = await self.far.ask("device", number=number)
+        made, _ = await self.remote.ask("device", number=number)
         try:
             self.device = number if made else 0
             yield FAR_DESCRIPTOR if made else None
         finally:
             self.device = 0
-            if made and self.far.connected:
-                with contextlib.suppress(EarwitnessError):  # given up meanwhile; it goes with the visit there
-                    await self.far.ask("remove_device", number=number)
+            if made and self.remote.connected:
+                with contextlib.suppress(EarwitnessError):  # given up meanwhile; it goes with the session there
+                    await self.remote.ask("remove_device", number=number)
 
     async def start_forwarder(self, config: ForwarderConfig) -> Child:
-        """Start the callee's forwarder on the device made before; what it says of itself is checked as it comes."""
+        """Start the callee's forwarder on the device made before; each of its events is checked when it arrives."""
 
         def believed(event: dict[str, Any]) -> dict[str, Any]:
             read = forwarder_event(event, frozenset(config.flows))
             if read["event"] == "listening" and not config.alone:
                 try:
-                    self.far.check_address("streams", read["address"])
+                    self.remote.check_address("streams", read["address"])
                 except CallFailure as refused:
                     raise UntrustedValue(str(refused)) from refused
             return read
 
-        return await self.far.start("forwarder", "forwarder", believed, number=self.device)
+        return await self.remote.start("forwarder", "forwarder", believed, number=self.device)
 
     @asynccontextmanager
     async def offered_tunnel(
@@ -106,33 +106,33 @@ class RemoteMachine:
     async def _start_tunnel(
         self, number: int, security: Security, *, nodelay: bool
     ) -> tuple[TunnelOffer, Child] | None:
-        """What the process there says of itself is checked before anything is made of it."""
+        """The reply is checked before anything is made of it."""
         given = {"number": number, "security": str(security), "nodelay": nodelay}
-        child, told = await self.far.started("tunnel", "openvpn", log_event, **given)
-        if told is None:
+        child, reply = await self.remote.started("tunnel", "openvpn", log_event, **given)
+        if reply is None:
             return None
         with _believing("a tunnel"):
-            server, port = name(told["server"], what="server"), _port(told["port"])
+            server, port = name(reply["server"], what="server"), _port(reply["port"])
             keys = {
-                file: text(told["keys"][file], _LONGEST_KEY, what=file).encode()
+                file: text(reply["keys"][file], _LONGEST_KEY, what=file).encode()
                 for file in files_of("client", security, socks=False)
             }
-            config = text(told["config"], _LONGEST_KEY, what="config")  # it is written into the call's folder
+            config = text(reply["config"], _LONGEST_KEY, what="config")  # it is written into the call's folder
         if not _HOST.fullmatch(server):
             raise InputError("connecting a tunnel to", server, "not an address", "see `answer --reached-at`")
-        self.far.check_address("a tunnel", server)
+        self.remote.check_address("a tunnel", server)
         tunnel = Tunnel(server=server, port=port, security=security, nodelay=nodelay, number=number)
         return TunnelOffer(tunnel, config, keys), child
 
     @asynccontextmanager
     async def offered_onion(self, request: OnionRequest) -> AsyncIterator[OfferedThere]:
         """Have the tor there offer the forwarder there, whose address it knows itself."""
-        async with self.far.opened("onion") as (told, circuit):
+        async with self.remote.opened("onion") as (reply, circuit):
             with _believing("an onion service"):
-                uploads, failures = (list(listed(told[key], text, 100, what=key)) for key in ("uploads", "failures"))
-                publish_ms = number(told["publish_ms"], what="publish_ms")
+                uploads, failures = (list(listed(reply[key], text, 100, what=key)) for key in ("uploads", "failures"))
+                publish_ms = number(reply["publish_ms"], what="publish_ms")
                 service = OnionService(
-                    name(told["address"], what="address"), _port(told["port"]), publish_ms, uploads, failures
+                    name(reply["address"], what="address"), _port(reply["port"]), publish_ms, uploads, failures
                 )
             if not is_onion_address(service.address):
                 raise InputError(
@@ -143,9 +143,9 @@ class RemoteMachine:
     @asynccontextmanager
     async def echoing(self, interface: str, address: str) -> AsyncIterator[SocketAddress]:
         """Echoes of what comes over a device there."""
-        async with self.far.opened("echo", interface=interface) as (told, _):
+        async with self.remote.opened("echo", interface=interface) as (reply, _):
             with _believing("echoes"):
-                port = _port(told)
+                port = _port(reply)
             yield (address, port)
 
     @asynccontextmanager
@@ -153,9 +153,9 @@ class RemoteMachine:
         self, interface: str, address: str, *, sends: bool
     ) -> AsyncIterator[tuple[SocketAddress, Callable[[], Awaitable[Throughput | None]]]]:
         """One end of a transfer over a device there."""
-        async with self.far.opened("transfer", interface=interface, sends=sends) as (told, result):
+        async with self.remote.opened("transfer", interface=interface, sends=sends) as (reply, result):
             with _believing("a transfer"):
-                port = _port(told)
+                port = _port(reply)
 
             async def received() -> Throughput | None:
                 value = await result()
@@ -167,10 +167,10 @@ class RemoteMachine:
     @asynccontextmanager
     async def lab_server(self, interface: str, address: str, *, relay: bool) -> AsyncIterator[LabServer]:
         """The lab's SIP server at `address` there, which is that of a device of the call."""
-        async with self.far.opened("sip_server", interface=interface, relay=relay) as (told, _):
+        async with self.remote.opened("sip_server", interface=interface, relay=relay) as (reply, _):
             with _believing("a SIP server"):
-                passwords = {end: name(told["passwords"][end], what="password") for end in ENDS}
-                server = LabServer(address, _port(told["port"]), DOMAIN, passwords)
+                passwords = {end: name(reply["passwords"][end], what="password") for end in ENDS}
+                server = LabServer(address, _port(reply["port"]), DOMAIN, passwords)
             yield server
 
     def _not_there(self, what: str) -> NoReturn:
@@ -187,30 +187,30 @@ class OfferedThere:
     pid: int = 0
 
     async def circuit(self) -> Sequence[str]:
-        """As that tor tells it."""
-        told = await self._circuit()
+        """The fingerprints of its relays, as that tor reports them."""
+        reply = await self._circuit()
         with _believing("a circuit"):
-            return listed(told, _fingerprint, 16, what="a circuit")
+            return listed(reply, _fingerprint, 16, what="a circuit")
 
 
 class RemoteCapture:
     """A capture at the other machine; its file comes here when it is stopped."""
 
-    def __init__(self, far: RemoteClient, process: CaptureProcess, out: Path) -> None:
-        self._far, self._process, self._out = far, process, out
+    def __init__(self, remote: RemoteClient, process: CaptureProcess, out: Path) -> None:
+        self._remote, self._process, self._out = remote, process, out
         self._summary: CaptureSummary | None = None
 
     async def stop(self) -> CaptureSummary:
         """End the capture and fetch it, what there is of one that ended badly too.
 
-        Raises as `CaptureProcess.stop`, `CallFailure` (`REMOTE_LOST`) besides.
+        Raises as `CaptureProcess.stop`, and `CallFailure` (`REMOTE_LOST`).
         """
         if self._summary is None:
-            await self._far.within_reach()
+            await self._remote.within_reach()
             try:
                 summary = await self._process.stop()
             finally:
-                await self._far.fetch(CAPTURE, self._out)
+                await self._remote.fetch(CAPTURE, self._out)
             self._summary = replace(summary, path=self._out)
         return self._summary
 
@@ -227,17 +227,17 @@ class RemoteMeasurementPoint:
 
     def __init__(self, machine: RemoteMachine, end: PathEndpoint, clock: str, recordings: Path | None = None) -> None:
         self.clock = clock
-        self.epoch_offset_ns = machine.far.hello.epoch_offset_ns
+        self.epoch_offset_ns = machine.remote.hello.epoch_offset_ns
         self._machine, self._end, self._recordings = machine, end, recordings
-        self._far, self._interface = machine.far, end.interface
+        self._remote, self._interface = machine.remote, end.interface
 
     @asynccontextmanager
     async def capture(self, out: Path) -> AsyncIterator[RemoteCapture]:
         """Capture there until leaving."""
-        child = await self._far.start("capture", "capture", interface=self._interface)
+        child = await self._remote.start("capture", "capture", interface=self._interface)
         process = await CaptureProcess.over(child, self._interface, out)
         try:
-            yield RemoteCapture(self._far, process, out)
+            yield RemoteCapture(self._remote, process, out)
         finally:
             await child.close(2.0)
 
@@ -245,15 +245,15 @@ class RemoteMeasurementPoint:
     async def phone(self, setup: PhoneSetup) -> AsyncIterator[BuiltinPhone]:
         """Run a phone there; a sound file that it is to speak is sent along, and what it recorded fetched after it."""
         if setup.speech not in ("", *speech_names()):
-            await self._far.ask("speech", blob=_sound(setup.speech))
-        child = await self._far.start("linphone" if self._recordings else "phone", "phone")
+            await self._remote.ask("speech", blob=_sound(setup.speech))
+        child = await self._remote.start("linphone" if self._recordings else "phone", "phone")
         try:
             async with BuiltinPhone.over(child, setup) as phone:
                 yield phone
         finally:
-            if self._recordings and self._far.connected:
+            if self._recordings and self._remote.connected:
                 with contextlib.suppress(EarwitnessError):  # it made none, or is out of reach
-                    await self._far.fetch(RECORDING, self._recordings / recording_name("callee"))
+                    await self._remote.fetch(RECORDING, self._recordings / recording_name("callee"))
 
     @asynccontextmanager
     async def lab_server(self, scratch: Path, *, relay: bool) -> AsyncIterator[LabServer]:
@@ -263,29 +263,29 @@ class RemoteMeasurementPoint:
 
     async def within_reach(self) -> None:
         """Wait for the control channel to come back. Raises `CallFailure` (`REMOTE_LOST`) where it does not."""
-        await self._far.within_reach()
+        await self._remote.within_reach()
 
 
 @contextlib.contextmanager
 def _believing(what: str) -> Iterator[None]:
-    """What the other machine tells is read here; what cannot be is an error in one line."""
+    """Turn what cannot be read of a reply into an error of one line."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EarwitnessError(
             "opening",
             f"{what} at the other machine",
-            f"it tells {error!r:.200}",
+            f"its reply cannot be read: {error!r:.200}",
             "run the same Earwitness on both machines",
         ) from error
 
 
-def _port(told: object) -> int:
-    return whole(told, 1, 65535, what="port")
+def _port(reply: object) -> int:
+    return whole(reply, 1, 65535, what="port")
 
 
-def _fingerprint(told: object) -> str:
-    if not _FINGERPRINT.fullmatch(read := name(told, what="a relay")):
+def _fingerprint(reply: object) -> str:
+    if not _FINGERPRINT.fullmatch(read := name(reply, what="a relay")):
         raise UntrustedValue(f"a relay: {read} is no fingerprint")
     return read
 

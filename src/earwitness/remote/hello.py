@@ -26,15 +26,15 @@ class Hello:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def read(told: Message) -> Hello:
+    def read(reply: Message) -> Hello:
         """From what it said. Raises `ProtocolError` for what is none."""
         try:
-            texts = {key: name(told[key], what=key) for key in ("name", "place", "address", "interface")}
-            if len(told["versions"]) > _MOST_VERSIONS:
+            texts = {key: name(reply[key], what=key) for key in ("name", "place", "address", "interface")}
+            if len(reply["versions"]) > _MOST_VERSIONS:
                 raise ValueError("its versions")
-            versions = {name(what): name(version) for what, version in told["versions"].items()}
+            versions = {name(what): name(version) for what, version in reply["versions"].items()}
             ipaddress.IPv4Address(texts["address"])
-            offset_ns = whole(told["epoch_offset_ns"], -MOST_NS, MOST_NS, what="its clock")
+            offset_ns = whole(reply["epoch_offset_ns"], -MOST_NS, MOST_NS, what="its clock")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"the other side does not say who it is: {error!r:.200}") from error
         return Hello(**texts, epoch_offset_ns=offset_ns, versions=versions)

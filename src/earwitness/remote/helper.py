@@ -21,7 +21,7 @@ _OWN = -1
 
 
 class Listens(Protocol):
-    """Where what a process says goes: a visit."""
+    """Where the events of a process go: the resources of its call."""
 
     channel: Channel
 
@@ -42,7 +42,7 @@ class Helper:
         number: int,
         name: str,
         child: JsonChild,
-        visit: Listens,
+        listener: Listens,
         *,
         first: MessageCheck = unchecked,
         then: MessageCheck = unchecked,
@@ -52,7 +52,7 @@ class Helper:
         self.number, self.name = number, name
         self.over = asyncio.Event()
         self._reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=4)
-        self._child, self._visit = child, visit
+        self._child, self._listener = child, listener
         self._first, self._then, self._said, self._ended = first, then, said, ended
         self._told = False
         self._ending: asyncio.Task[None] | None = None
@@ -62,7 +62,7 @@ class Helper:
     def tell(self, line: dict[str, Any]) -> None:
         """A line for its standard input; the first is checked and completed by this side.
 
-        A line that cannot be passed on ends the process, and the caller is told why.
+        A line that cannot be passed on ends the process, and the caller learns why.
         """
         try:
             checked = self._then(line) if self._told else self._first(line)
@@ -71,7 +71,7 @@ class Helper:
                 raise ValueError("it is too long")
         except (EarwitnessError, AttributeError, KeyError, TypeError, ValueError) as error:
             happened = str(error) if isinstance(error, EarwitnessError | UntrustedValue) else f"{error!r:.200}"
-            self._refused = f"what it was told was refused: {happened}"
+            self._refused = f"a command to it was refused: {happened}"
             self._child.close_stdin()
             return
         self._pass_on(checked)
@@ -84,10 +84,10 @@ class Helper:
                 self._refused = hangs.happened
                 self._ending = asyncio.create_task(self._child.close(0.0))
         except ChildGone:
-            pass  # the follower tells of its end
+            pass  # the follower reports its end
 
     async def report(self) -> dict[str, Any]:
-        """What a phone has to tell, asked by this side for itself; empty where it does not."""
+        """A phone's report, asked for by this side; empty where the phone does not answer."""
         if self.over.is_set() or not self._told:
             return {}
         while not self._reports.empty():  # of an earlier question, which it answered too late
@@ -120,12 +120,14 @@ class Helper:
                     with contextlib.suppress(asyncio.QueueFull):
                         self._reports.put_nowait(event.get("value") or {})
                     continue
-                self._visit.note(self.name, event)
-                self._visit.channel.send({"child": self.number, "event": event})
+                self._listener.note(self.name, event)
+                self._listener.channel.send({"child": self.number, "event": event})
         except ChildGone as gone:
-            self._visit.channel.send({"child": self.number, "gone": self._refused or gone.happened})
+            self._listener.channel.send({"child": self.number, "gone": self._refused or gone.happened})
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # it said what none of ours says
-            self._visit.channel.send({"child": self.number, "gone": f"it said something strange: {error!r:.200}"})
+            self._listener.channel.send(
+                {"child": self.number, "gone": f"its output cannot be understood: {error!r:.200}"}
+            )
         finally:
             self.over.set()
             await self._ended()

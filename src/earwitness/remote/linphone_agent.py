@@ -1,6 +1,6 @@
 """linphone at the answering side, `python -m earwitness.remote.linphone_agent RECORDING`, driven as the built-in phone.
 
-`earwitness.phone.agent` has the protocol. Where it records is told by the answering side, never by the caller.
+`earwitness.phone.agent` has the protocol. The answering side decides where it records, never the caller.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LinphoneSession:
         await self._phone.register()
 
     def listen(self, ring_s: float = 0.0, refuse_with: int = 0) -> None:
-        """Answer the next call at once; to ring or to refuse is not to be had of it."""
+        """Answer the next call at once; it can neither ring nor refuse."""
         if ring_s or refuse_with:
             raise EarwitnessError("having linphone", "ring or refuse", "it answers at once", "use the built-in phone")
         self._phone.answer_the_next()

@@ -1,4 +1,4 @@
-"""What strangers cause to be said, said sparingly: their number is not in our hands, the length of the log is."""
+"""A limit on log lines that strangers cause: we cannot bound their number, but we can bound the log."""
 
 from __future__ import annotations
 

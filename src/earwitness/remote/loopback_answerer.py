@@ -60,7 +60,7 @@ async def loopback_answerer(options: LoopbackOptions) -> AsyncIterator[tuple[tup
     Raises `EarwitnessError`, and `CallFailure` (`REMOTE_LOST`) where it does not start.
     """
     keys, invitation = AnswerKeys.make("")
-    told = {"options": asdict(options), "certificate": keys.server.certificate, "key": keys.server.key}
+    settings = {"options": asdict(options), "certificate": keys.server.certificate, "key": keys.server.key}
     with ExitStack() as ours, ExitStack() as theirs:
         stdin, writing = os.pipe()
         theirs.callback(os.close, stdin)
@@ -78,7 +78,7 @@ async def loopback_answerer(options: LoopbackOptions) -> AsyncIterator[tuple[tup
             raise _not_started("it ended at once") from error
         try:
             with suppress(BrokenPipeError):  # then there is no answer to be read either
-                os.write(writing, json.dumps({**told, "client": keys.client_certificate}).encode() + b"\n")
+                os.write(writing, json.dumps({**settings, "client": keys.client_certificate}).encode() + b"\n")
             yield (_LOCALHOST, await _port(reading)), invitation
         finally:
             ours.close()
@@ -122,8 +122,8 @@ async def serve_loopback() -> None:
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    told: dict[str, Any] = json.loads(await lines.readline())
-    options = LoopbackOptions(**told["options"])
+    settings: dict[str, Any] = json.loads(await lines.readline())
+    options = LoopbackOptions(**settings["options"])
     with scratch_folder("answered-") as store:
         answering = Answering(
             machine=Machine(NAME, options.place, "", ""),
@@ -134,7 +134,7 @@ async def serve_loopback() -> None:
             tor_control=ControlAddress.parse(options.tor_control) if options.tor_control else None,
         )
         listener = open_listener(_LOCALHOST, 0)
-        keys = AnswerKeys(Identity(told["certificate"], told["key"]), told["client"])
+        keys = AnswerKeys(Identity(settings["certificate"], settings["key"]), settings["client"])
         serving = asyncio.create_task(serve_callers(keys, answering, listener))
         with on_termination_request(lambda: None):  # the command decides; Ctrl-C reaches its whole group
             print(json.dumps({"port": listener.getsockname()[1]}), flush=True)

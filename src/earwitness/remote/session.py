@@ -23,7 +23,7 @@ CHUNK_BYTES = 1 << 18
 
 
 class CallerSession:
-    """What one caller has here. `channel` is carried by the listener, connection after connection."""
+    """The session of one caller. `channel` is carried by the listener, connection after connection."""
 
     def __init__(self, answering: Answering) -> None:
         self.session = secrets.token_hex(16)
@@ -65,8 +65,8 @@ class CallerSession:
         self._run(self._answer(message, blob))
 
     def _is_not_read(self) -> None:
-        """The caller does not read what it is told."""
-        self.ended_because = "it did not read what it was told"
+        """The caller does not read what is sent to it."""
+        self.ended_because = "it did not read what was sent to it"
         self._run(self.close())
 
     def _refuse(self, number: object, error: EarwitnessError) -> None:
@@ -154,7 +154,7 @@ class CallerSession:
     # -- the end ---------------------------------------------------------------------------------------
 
     async def watch_over(self) -> None:
-        """End the visit of a caller that does not come back, once no media of its call come in any more."""
+        """End the session of a caller that does not come back, once no media of its call arrive any more."""
         received, grown = 0, time.monotonic()
         # Seldom enough that asking does not disturb the phone, which goes on measuring.
         look_every_s = max(1.0, self._answering.patience_s / 10)
@@ -176,7 +176,7 @@ class CallerSession:
                 await self.close()
 
     async def close(self) -> None:
-        """End every process, with its last word written down, and the visit."""
+        """End every process, its last events written down, and the session."""
         if not self.ended.is_set():
             try:
                 await self._close_call()

@@ -1,6 +1,6 @@
-"""What processes at the other machine say of themselves: read as a stranger's word before anything is made of it.
+"""Checks of what processes at the other machine send: untrusted until it is read here.
 
-Each function takes what came and gives what may be believed, or raises `UntrustedValue`. Pure.
+Each function takes what arrived and returns what is sound of it, or raises `UntrustedValue`. Pure.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def log_event(said: Mapping[str, Any]) -> dict[str, Any]:
     return {"event": "log", "line": text(said.get("line"), what="a line")}
 
 
-def throughput(told: object) -> Throughput:
+def throughput(value: object) -> Throughput:
     """What arrived of a transfer."""
-    given = fields(told, what="a transfer")
+    given = fields(value, what="a transfer")
     return Throughput(_bytes(given.get("bytes")), _seconds(given.get("seconds")))
 
 
