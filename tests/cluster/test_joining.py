@@ -89,7 +89,7 @@ def test_a_certificate_that_only_knows_our_authority_is_refused(keys: Path) -> N
 @pytest.mark.parametrize(
     ("says", "told"),
     [
-        (None, "not of Earwitness"),
+        (None, "not Earwitness's"),
         ({**agreement(), "sources": "0123456789ab"}, "sources 0123456789ab there"),
         ({**agreement(), "numpy": "1.0"}, "numpy 1.0 there"),
     ],

@@ -175,7 +175,7 @@ def test_blame_of_repeats_of_a_packet_without_speech() -> None:
     trace = with_payloads(trace_of(of, voice(0.4)), [bytes(33)] * 20)
     kind = np.where(np.arange(20) < 3, 13, of.payload_type).astype(np.uint8)
     heard = hear(replace(trace, sequence=np.full(20, 7), payload_type=kind), of, "fixed:60")
-    with pytest.raises(ScorerRefused, match="repeats of another"):
+    with pytest.raises(ScorerRefused, match="are repeats"):
         blame(heard, of, voice(1.0))
 
 

@@ -75,7 +75,7 @@ def test_late_packets_cost_what_the_same_packets_cost_when_lost() -> None:
     assert late.parts["late"] == lost.parts["loss"]
     assert late.parts["concealment"] == pytest.approx(lost.parts["concealment"], abs=NEXT_TO_NOTHING)
     assert others(late, "late", "concealment") < NEXT_TO_NOTHING
-    assert "too late to be played took" in late.sentence
+    assert "too late to play took" in late.sentence
 
 
 def test_silence_for_what_is_missing_leaves_nothing_to_blame_on_concealment() -> None:
@@ -166,7 +166,7 @@ def test_another_speech_than_the_one_given_is_noticed() -> None:
     heard = hear(trace_of(speex, SAID), speex, "fixed:60")
     assert blame(heard, speex, SAID).notes == ()
     other = blame(heard, speex, speech("carlo-10s", 8000, seconds=8.0).samples)
-    assert "does not sound like the speech given" in other.notes[0]
+    assert "does not sound like the given speech" in other.notes[0]
 
 
 def test_timestamps_that_begin_anew_are_refused_in_one_line() -> None:

@@ -124,8 +124,8 @@ class TestRefusals:
     def test_samples_that_are_no_numbers(self, wrong: float) -> None:
         heard = SAID.astype(np.float64)
         heard[1234] = wrong
-        assert "no numbers" in self.refused(SAID, heard)
-        assert "no numbers" in self.refused(heard, SAID)
+        assert "not numbers" in self.refused(SAID, heard)
+        assert "not numbers" in self.refused(heard, SAID)
 
     def test_several_channels_and_next_to_nothing(self) -> None:
         assert "2 dimensions" in self.refused(SAID, SAID.reshape(-1, 2))
