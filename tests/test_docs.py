@@ -7,6 +7,7 @@ import pkgutil
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ def described(name: str) -> str | None:
     for one in ast.walk(found):
         if isinstance(one, ast.ImportFrom) and parts and parts[0] in {alias.name for alias in one.names}:
             return described(f"{one.module}.{parts[0]}")
+    lines = ast.parse(module.read_text()).body
+    for line, after in pairwise(lines):  # a constant, with its docstring below it
+        if isinstance(line, ast.Assign | ast.AnnAssign) and parts == [ast.unparse(line).partition(" ")[0].rstrip(":")]:
+            return ast.unparse(after) if isinstance(after, ast.Expr) else None
     for part in parts:
         found = next(one for one in ast.iter_child_nodes(found) if getattr(one, "name", "") == part)
     assert isinstance(found, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
