@@ -172,6 +172,12 @@ def test_path_config_prints_both_files_and_no_key() -> None:
     assert refusal("path", "config", "--server", "192.0.2.7", "--security", "rot13")
 
 
+def test_kinds_lists_what_is_built_in() -> None:
+    names = {one["name"] for one in records("kinds", "codecs")}
+    assert {"g711u", "opus"} <= names
+    assert refusal("kinds", "weather").startswith("WHAT: ")
+
+
 def test_doctor_lists_what_it_looked_for() -> None:
     ran = earwitness("doctor", "--json")
     assert ran.returncode in (0, 1)

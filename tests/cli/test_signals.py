@@ -104,7 +104,7 @@ class TestACallOnTheAir:
             until(study, "the lab is up")
             time.sleep(4)
             study.send_signal(number)
-            until(study, "once more: now")
+            until(study, "again to stop at once")
             time.sleep(1.2)
             study.send_signal(number)
             messages = rest(study)
