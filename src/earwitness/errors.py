@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class EarwitnessError(Exception):
@@ -23,15 +24,76 @@ class EarwitnessError(Exception):
         self.remedy = remedy
         super().__init__(tried, self.on, self.happened, remedy)
 
+    @property
+    def clause(self) -> str:
+        """What was tried, on what, and what happened."""
+        return f"{self.tried} {self.on}: {self.happened}"
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        return self.remedy
+
     def __str__(self) -> str:
-        line = f"{self.tried} {self.on}: {self.happened}; {self.remedy}"
-        return " ".join(line.split())
+        return " ".join(f"{self.clause}; {self.advice}".split())
 
 
 class InputError(EarwitnessError):
-    """A file or argument given by the user cannot be used."""
+    """A file or argument given by the user cannot be used.
+
+    `field` names the setting at fault as the value that holds it does (`CallPlan.hops`: "hops"); a part of a setting
+    follows after a dot ("link.jitter_ms"); empty: no single setting is. A remedy names settings in braces, and those
+    other than `field` are listed in `related`: `InputError(..., "set {sip_server}", field="sip_accounts",
+    related=("sip_server",))`. Each front end calls them what its user does (`named`): --sip-server, or a key of a file.
+    """
 
     exit_code = 2
+
+    def __init__(
+        self, tried: str, on: object, happened: object, remedy: str, *, field: str = "", related: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(tried, on, happened, remedy)
+        self.field = field
+        self.related = related
+        self.names: Mapping[str, str] = {}
+
+    @property
+    def setting(self) -> str:
+        """The whole setting at fault, without the part of it: "link" for "link.jitter_ms"."""
+        return self.field.partition(".")[0]
+
+    def named(self, names: Mapping[str, str]) -> Self:
+        """This error, which from now on calls settings by these names; those that have none keep their own."""
+        self.names = names
+        return self
+
+    @property
+    def advice(self) -> str:
+        """The remedy, with settings called by their names."""
+        text = self.remedy
+        for other in (self.setting, *self.related):
+            text = text.replace(f"{{{other}}}", self.names.get(other, other))
+        return text
+
+    def __str__(self) -> str:
+        place = self.names.get(self.setting)
+        line = f"{self.clause}; {self.advice}"
+        return " ".join((f"{place}: {line}" if place else line).split())
+
+
+@contextmanager
+def naming_field(field: str, **renamed: str) -> Iterator[None]:
+    """Name the setting whose value is checked within the block.
+
+    What the block names becomes a part of it: `link` and "jitter_ms" make "link.jitter_ms". With an empty `field` only
+    the settings in `renamed` change: naming_field("", caller_place="from_place").
+    """
+    try:
+        yield
+    except InputError as error:
+        inner = renamed.get(error.field, error.field)
+        error.field = ".".join(filter(None, (field, inner)))
+        raise
 
 
 class Outcome(StrEnum):

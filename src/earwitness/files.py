@@ -36,6 +36,18 @@ class UnfitFile(OSError):
         super().__init__(errno.EINVAL, what, str(path))
 
 
+class FileTooLarge(UnfitFile):
+    """A file of more bytes than are read."""
+
+
+class NotAFile(UnfitFile):
+    """A directory, device, pipe or socket. `kind` is its `stat.S_IFMT`."""
+
+    def __init__(self, kind: int, path: object) -> None:
+        super().__init__(f"it is {_KINDS.get(kind, 'something else')}, not a file", path)
+        self.kind = kind
+
+
 class UnfitTarget(UnfitFile):
     """The target of a write exists and is not a regular file."""
 
@@ -98,15 +110,14 @@ def open_regular(
         if error.errno == errno.ELOOP and not follow:
             raise UnfitFile("it is a symbolic link", path) from None
         if error.errno == errno.ENXIO:
-            raise UnfitFile("it is a socket, not a file", path) from None
+            raise NotAFile(stat.S_IFSOCK, path) from None
         raise
     try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(about.st_mode), "something else")
-            raise UnfitFile(f"it is {kind}, not a file", path)
+            raise NotAFile(stat.S_IFMT(about.st_mode), path)
         if most_bytes is not None and about.st_size > most_bytes:
-            raise UnfitFile(f"it is too large ({_size(about.st_size)}, at most {_size(most_bytes)})", path)
+            raise FileTooLarge(f"it is too large ({_size(about.st_size)}, at most {_size(most_bytes)})", path)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -123,7 +134,7 @@ def read_regular(path: str | Path, most_bytes: int, *, follow: bool = True) -> b
     with open_regular(path, most_bytes=most_bytes, follow=follow) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
-        raise UnfitFile(f"it is too large (more than {_size(most_bytes)})", path)
+        raise FileTooLarge(f"it is too large (more than {_size(most_bytes)})", path)
     return content
 
 

@@ -56,10 +56,10 @@ def parse(tried: str, spec: str, permitted: Sequence[Option], usage: str) -> Map
         if not equals and position == 0 and bare:
             key, value = bare, key
         if key not in by_name:
-            raise InputError(tried, repr(spec), f"{name} has no option {key!r}", usage)
+            raise InputError(tried, repr(spec), f"{name} has no option {key!r}", usage, field=key)
         number = _number(value)
         if number is None or number not in by_name[key].values:
-            raise InputError(tried, repr(spec), f"{key} cannot be {value!r}", usage)
+            raise InputError(tried, repr(spec), f"{key} cannot be {value!r}", usage, field=key)
         found[key] = number
     return found
 

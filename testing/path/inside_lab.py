@@ -42,7 +42,8 @@ from earwitness.path.tor import TorPath
 from earwitness.path.vpn import VpnPath, vpn_tor_path
 from earwitness.path.vpn_config import Security, key_files
 from earwitness.tor import onion as onion_module
-from earwitness.tor.control import ControlAddress, TorControl
+from earwitness.tor.control import TorControl
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.nodelay import set_nodelay
 from earwitness.tor.onion import OnionService
 from earwitness.tor.select import CircuitRequest

@@ -75,7 +75,7 @@ def test_a_file_that_is_not_as_it_should_be(
 
 
 def test_accounts_without_a_server_are_refused() -> None:
-    with pytest.raises(InputError, match="at which SIP server"):
+    with pytest.raises(InputError, match="no SIP server to register at"):
         CallPlan(sip_accounts="accounts.toml")
 
 

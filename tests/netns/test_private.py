@@ -19,7 +19,7 @@ from earwitness.lab.plan import LabPlan
 from earwitness.netns.joining import run_joined
 from earwitness.netns.private import private_folder, runtime_dir
 from earwitness.netns.process_identity import ProcessIdentity
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.streams import my_turn
 from testing.commands import EARWITNESS
 

@@ -23,8 +23,8 @@ PROGRAM = """
 import contextlib, json, subprocess, sys
 from earwitness.errors import EarwitnessError
 from earwitness.netns.routes import networks
-from earwitness.path.tun import callee_device, tun_pair
-from earwitness.path.vpn import _number, tunnel_is_taken
+from earwitness.path.tun import callee_device
+from earwitness.path.tunnel_numbers import tunnel_is_taken, tunnel_number
 
 class Here:
     name = "here"
@@ -41,7 +41,7 @@ try:
             found["made"] = descriptor is not None
             found["during"] = [str(network) for network in networks()]
     if "tunnel" in wanted:
-        with _number(Here()) as number:
+        with tunnel_number(Here()) as number:
             found["number"] = number
         found["taken"] = [number for number in range(255) if tunnel_is_taken(number)]
 except EarwitnessError as error:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from earwitness.phone.sip_dialog import Dialog
 from earwitness.phone.sip_transactions import NoResponse, SipTransactions, Timers
 from earwitness.phone.sip_wire import endpoint_of, redacted
-from earwitness.phone.user_agent import IncomingInvite, UserAgent
+from earwitness.phone.user_agent import UserAgent
+from earwitness.phone.user_agent_server import IncomingInvite
 from testing.phone.wire import Wire, message, statuses
 
 PEER = ("10.0.0.2", 5060)

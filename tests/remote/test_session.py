@@ -16,7 +16,7 @@ from earwitness.remote.hello import Hello
 from earwitness.remote.machine import Machine
 from earwitness.remote.session import CallerSession
 from earwitness.remote.store import CallStore
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 
 
 def asked(folder: Path, *requests: dict[str, Any], media_port: int = 0) -> list[dict[str, Any]]:

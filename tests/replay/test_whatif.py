@@ -117,7 +117,7 @@ def test_an_unknown_buffer_and_a_missing_reference_are_told_before_anything_runs
     with Dataset.open_or_create(tmp_path / "bare", durable=False) as store:
         add_call(store, Made("call-1", seconds=4.0))
     (tmp_path / "bare" / "calls" / "call-1" / "reference.wav").unlink()
-    with pytest.raises(InputError, match="--reference"):
+    with pytest.raises(InputError, match="give the speech as reference"):
         what_if(tmp_path / "bare", ["fixed:60"])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.errors import EarwitnessError, InputError
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.description import TorClient, TorNetwork
 from earwitness.tor.relays import Relay, parse_router_status
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.streams import my_turn
 
 
@@ -55,7 +55,7 @@ def test_after_a_clean_turn_nothing_was_left_changed(address: ControlAddress, tm
 def test_a_holder_that_was_killed_leaves_a_mark_and_no_lock(address: ControlAddress) -> None:
     program = f"""
 import asyncio, os, pathlib
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.streams import my_turn
 async def main():
     async with my_turn(ControlAddress(path=pathlib.Path({str(address.path)!r}))):

@@ -19,8 +19,9 @@ from typing import Any
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import CALLS, LOCK, RECORD
 from earwitness.archive.storing import check_output, storing
+from earwitness.bundle.names_in_dataset import pseudonyms_of
 from earwitness.bundle.pseudonyms import Pseudonyms
-from earwitness.bundle.staging import Staging, pseudonyms_of
+from earwitness.bundle.staging import Staging
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.files import replacing
 from earwitness.netns.scratch import scratch_folder

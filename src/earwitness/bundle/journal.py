@@ -11,12 +11,10 @@ from pathlib import Path
 
 from earwitness.bundle.masked import mask_plan
 from earwitness.bundle.pseudonyms import Pseudonyms
-from earwitness.files import MIB, OpenFolder, copy_out
-from earwitness.study.journal import SCHEMA
+from earwitness.bundle.reading import LARGEST_FILE
+from earwitness.files import OpenFolder, copy_out
+from earwitness.study.journal_file import SCHEMA
 from earwitness.study.lock import JOURNAL
-
-LARGEST_FILE = 4096 * MIB
-"""Limit for any file of a call: a day of capture, or of audio."""
 
 _JOURNAL_TABLES = ("meta", "calls", "attempts", "runs")
 _JOURNAL_META = ("version", "frozen")

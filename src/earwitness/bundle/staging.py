@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -30,7 +28,7 @@ from earwitness.archive.layout import (
     is_call_id,
 )
 from earwitness.archive.record import CallRecord
-from earwitness.bundle.journal import LARGEST_FILE, copied_journal, write_journal
+from earwitness.bundle.journal import copied_journal, write_journal
 from earwitness.bundle.masked import (
     bare_wav,
     mask_ledger,
@@ -41,23 +39,16 @@ from earwitness.bundle.masked import (
     without_comments,
     without_payload,
 )
-from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
-from earwitness.errors import InputError
+from earwitness.bundle.reading import DAMAGE, LARGEST_FILE, LARGEST_TEXT, linked, reason, refuse_links
 from earwitness.files import MIB, OpenFolder, UnfitFile, copy_out
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE
-
-KEY_FILE = "pseudonyms.key"
-"""In `DIR/study/`, never in a bundle: whoever has it can resolve the pseudonyms."""
-LARGEST_TEXT = 64 * MIB
-"""Limit for a record or a study file."""
 
 CAPTURED = "captures"
 SOUND = "sound"
 STRANGE = "files that are not part of a data set"
 DAMAGED = "files that cannot be read"
 UNNAMED = "calls whose record cannot be read"
-_DAMAGE = (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError, pa.ArrowException, MemoryError)
 
 Table = Callable[[pa.Table], pa.Table]
 
@@ -78,11 +69,11 @@ class Staging:
     def all(self) -> None:
         """Stage everything. Raises InputError if an essential part of the data set is a link."""
         with OpenFolder.of(self.directory) as top:
-            _refuse_links(top, self.directory)
+            refuse_links(top, self.directory)
             try:
                 about = top.open(DATASET_FILE, LARGEST_TEXT)
             except UnfitFile:
-                raise _linked(self.directory / DATASET_FILE) from None
+                raise linked(self.directory / DATASET_FILE) from None
             with about:
                 self._about(about)
             for name, stage in ((CALLS, self._calls), (STUDY, self._study)):
@@ -113,7 +104,7 @@ class Staging:
                 with calls.folder(name) as folder:
                     self._call(folder, name)
             except UnfitFile as error:
-                self._strange(f"{CALLS}/{name}", _what(error))
+                self._strange(f"{CALLS}/{name}", reason(error))
 
     def _call(self, folder: OpenFolder, call_id: str) -> None:
         record = None
@@ -138,7 +129,7 @@ class Staging:
             try:
                 file = folder.open(name, LARGEST_FILE)
             except UnfitFile as error:
-                self._strange(where, _what(error))
+                self._strange(where, reason(error))
                 continue
             except OSError as error:
                 self._damaged(where, error)
@@ -153,9 +144,9 @@ class Staging:
                 record = CallRecord.from_json(file.read(LARGEST_TEXT))
             if record.call_id != call_id:
                 raise ValueError(f"it is of {record.call_id!r}")
-        except _DAMAGE as error:
+        except DAMAGE as error:
             self.left_out[UNNAMED] += 1
-            self.strangers.append(f"{CALLS}/{call_id}: {_what(error)}")
+            self.strangers.append(f"{CALLS}/{call_id}: {reason(error)}")
             return None
         return record
 
@@ -190,7 +181,7 @@ class Staging:
         """Write a file that is parsed on the way; if it cannot be parsed, leave it out and report it."""
         try:
             write()
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk, not the file
             target.unlink(missing_ok=True)
@@ -198,7 +189,7 @@ class Staging:
 
     def _damaged(self, where: str, error: BaseException) -> None:
         self.left_out[DAMAGED] += 1
-        self.strangers.append(f"{where}: {_what(error)}")
+        self.strangers.append(f"{where}: {reason(error)}")
 
     def _strange(self, where: str, why: str) -> None:
         self.left_out[STRANGE] += 1
@@ -218,26 +209,15 @@ class Staging:
         except FileNotFoundError:
             pass
         except UnfitFile as error:
-            self._strange(f"{STUDY}/{STUDY_FILE}", _what(error))
+            self._strange(f"{STUDY}/{STUDY_FILE}", reason(error))
         try:
             with copied_journal(study, self.target) as journal:
                 write_journal(journal, into / JOURNAL, masks)
         except UnfitFile as error:
-            self._strange(f"{STUDY}/{JOURNAL}", _what(error))
+            self._strange(f"{STUDY}/{JOURNAL}", reason(error))
         except sqlite3.DatabaseError as error:
             (into / JOURNAL).unlink(missing_ok=True)
             self._damaged(f"{STUDY}/{JOURNAL}", error)
-
-
-def _refuse_links(top: OpenFolder, directory: Path) -> None:
-    for name in (CALLS, STUDY):
-        if top.is_link(name):
-            raise _linked(directory / name)
-
-
-def _linked(path: Path) -> InputError:
-    remedy = "replace the link by its target: a link may point anywhere"
-    return InputError("bundling", path, "it is a link, or not a file", remedy)
 
 
 def _silent(change: Table | None, table: pa.Table) -> pa.Table:
@@ -246,83 +226,3 @@ def _silent(change: Table | None, table: pa.Table) -> pa.Table:
 
 def _rewrite(file: BinaryIO, target: Path, change: Table) -> None:
     pq.write_table(change(read_table(file)), target, compression="zstd")
-
-
-def _what(error: BaseException) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split())[:200] or type(error).__name__
-
-
-# -- names -----------------------------------------------------------------------------------------------
-
-
-def pseudonyms_of(directory: Path, near: Path) -> Pseudonyms:
-    """Collect all names in the data set and create their pseudonyms, and the key if there is none yet."""
-    names = Names.of_here(directory)
-    with OpenFolder.of(directory) as top:
-        _refuse_links(top, directory)
-        if top.is_folder(CALLS):
-            with top.folder(CALLS) as calls:
-                for name in calls.names():
-                    if calls.is_folder(name):
-                        with calls.folder(name) as folder:
-                            _names_of_call(folder, names)
-        if top.is_folder(STUDY):
-            with top.folder(STUDY) as study:
-                _names_of_study(study, names, near)
-        found = names.settled()
-        if not top.is_folder(STUDY):
-            (directory / STUDY).mkdir()
-    return Pseudonyms(_key(directory / STUDY), found.relays, found.machines, found.people, found.files)
-
-
-def _names_of_call(folder: OpenFolder, names: Names) -> None:
-    try:
-        with folder.open(RECORD, LARGEST_TEXT) as file:
-            names.in_record(CallRecord.from_json(file.read(LARGEST_TEXT)))
-    except _DAMAGE:
-        return  # the call will be left out and reported
-    try:
-        with folder.open(TRUTH, LARGEST_FILE) as file:
-            table = read_table(file)
-        for column in ("source", "destination"):
-            names.relays |= {str(name) for name in table.column(column).unique().to_pylist() if name}
-    except _DAMAGE:
-        return
-
-
-def _names_of_study(study: OpenFolder, names: Names, near: Path) -> None:
-    try:
-        with study.open(STUDY_FILE, LARGEST_TEXT) as file:
-            names.in_study(file.read(LARGEST_TEXT).decode("utf-8", "replace"))
-    except OSError:
-        pass
-    try:
-        with copied_journal(study, near) as journal:
-            for (owner,) in journal.execute("SELECT owner FROM runs"):
-                names.in_values(json.loads(owner))
-            for (plan,) in journal.execute("SELECT plan FROM calls"):
-                names.in_plan(json.loads(plan))
-    except (*_DAMAGE, sqlite3.DatabaseError, AttributeError):
-        return
-
-
-def _key(study: Path) -> bytes:
-    path = study / KEY_FILE
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        try:
-            with OpenFolder.of(study) as inside, inside.open(KEY_FILE, 1024) as file:
-                key = bytes.fromhex(file.read(1024).decode("ascii"))
-            if len(key) != 32:
-                raise ValueError(f"{len(key)} bytes, not 32")
-        except (OSError, ValueError) as error:
-            raise InputError(
-                "reading the key", path, _what(error), "restore it, or remove it: a new one is made"
-            ) from None
-        return key
-    with os.fdopen(descriptor, "w") as opened:
-        key = secrets.token_bytes(32)
-        opened.write(key.hex())
-    return key

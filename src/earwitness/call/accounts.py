@@ -57,7 +57,9 @@ async def sip_service(plan: CallPlan, callee: MeasurementPoint, scratch: Path) -
                 "registering at",
                 plan.sip_server,
                 f"the {missing[0]}'s account is not given",
-                f"set {name}_USER and {name}_PASSWORD in the environment, or give --sip-accounts FILE",
+                f"set {name}_USER and {name}_PASSWORD in the environment, or a file as {{sip_accounts}}",
+                field="sip_server",
+                related=("sip_accounts",),
             )
         host, port = sip_address(plan.sip_server)
         known = {end: account for end, account in given.items() if account is not None}

@@ -25,5 +25,7 @@ def path_of(
     `scratch` is for short-lived files of the path, `kept` for the circuits that are kept; `bridged`: see `VpnPath`.
     """
     if plan.over_tor and tor is None:
-        raise InputError("calling over", plan.path, "there is no Tor network", "give --network public, or use the lab")
+        raise InputError(
+            "calling over", plan.path, "there is no Tor network", "use the lab, or the public Tor network", field="path"
+        )
     return plan.path_kind.build(plan, Surroundings(scratch, tor, kept, bridged))

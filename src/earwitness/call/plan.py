@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from earwitness import options
 from earwitness.archive.schema import MOST_SCORES, is_scores
-from earwitness.errors import InputError
-from earwitness.lab.load.spec import LoadSpec
+from earwitness.errors import InputError, naming_field
+from earwitness.lab.load.spec import LEAST_RELAY_MBIT, LoadSpec
 from earwitness.path.kind import CLOSE_CIRCUIT, KILL_TUNNEL, PathKind, TorUse
 from earwitness.path.probe import MOST_PROBES
 from earwitness.path.registry import path_kind
@@ -34,9 +34,8 @@ def sip_address(server: str) -> tuple[str, int]:
     """Host and port of `CallPlan.sip_server`, where it is the user's own. `InputError` where it cannot be read."""
     host, _, port = server.partition(":")
     if not host or not (port or "5060").isdecimal() or not 0 < int(port or 5060) < 65536:
-        raise InputError(
-            "registering at the SIP server", server, "not HOST or HOST:PORT", "give such as 192.0.2.7:5060"
-        )
+        remedy = "write it as in 192.0.2.7:5060"
+        raise InputError("registering at the SIP server", server, "not HOST or HOST:PORT", remedy, field="sip_server")
     return host, int(port or 5060)
 
 
@@ -53,9 +52,8 @@ class Injection:
         """Read `what` or `what@SECONDS`."""
         match = re.fullmatch(r"([a-z-]+)(?:@(\d+(?:\.\d+)?))?", text)
         if match is None or match[1] not in INJECTIONS:
-            raise InputError(
-                "injecting", text, "no such fault", f"choose of {', '.join(INJECTIONS)}, @SECONDS after it"
-            )
+            remedy = f"choose one of {', '.join(INJECTIONS)}, with @SECONDS after it"
+            raise InputError("injecting", text, "no such fault", remedy, field="inject")
         return Injection(match[1], float(match[2] or 3.0))
 
     @property
@@ -143,65 +141,95 @@ class CallPlan:
     study: InStudy | None = None
 
     def __post_init__(self) -> None:
-        kind, _ = self.path_kind, self.path_options
-        if self.phone_kind.by_hand and (self.sip_server or self.inject or self.study):
-            asked = "a SIP server" if self.sip_server else "a fault on purpose" if self.inject else "a study"
-            raise InputError("calling by hand with", asked, "it needs phones that we drive", "choose another phone")
-        if not 1 <= self.wait_s <= 3600:
-            raise InputError("waiting for phones", f"{self.wait_s:g} s", "too long or too short", "give 1 to 3600")
+        with naming_field("path"):
+            kind, _ = self.path_kind, self.path_options
+        with naming_field("phone"):
+            by_hand = self.phone_kind.by_hand
+        _require_one_of("security", self.security, SECURITIES, "securing a tunnel with", "no such security")
+        _require_range("wait_s", self.wait_s, 1, 3600, "waiting for phones", "s")
+        _require_range("rtt_probes", self.rtt_probes, 0, MOST_PROBES, "probing the path with", "probes")
+        _require_range("hops", self.hops, 2, 8, "planning a circuit of", "hops", "Tor carries 2 to 8")
+        _require_range("tail_s", self.tail_s, 0, 3600, "keeping the call after the last word for", "s")
+        if self.seconds is not None:
+            _require_range(
+                "seconds", self.seconds, 4, 3600, "planning a call of", "s", "PESQ needs about 4 s of speech"
+            )
+        if self.relay_mbit:
+            _require_range("relay_mbit", self.relay_mbit, LEAST_RELAY_MBIT, 10_000, "bounding relays to", "Mbit/s")
+        with naming_field("load"):
+            LoadSpec.parse(self.load)
+        self._require_path_has_what_is_asked(kind)
+        self._require_sip_options_agree()
+        if by_hand:
+            self._require_phones_by_hand_possible()
+
+    def _require_path_has_what_is_asked(self, kind: PathKind) -> None:
         if self.keep_circuit and self.over_tor and not kind.chooses_relays:
-            raise InputError("keeping the circuit of", self.path, "tor chooses it", "omit --keep-circuit")
-        what = self.inject.what if self.inject else ""
-        if what in PATH_INJECTIONS and what not in kind.faults:
-            raise InputError("injecting", what, f"the path {self.path} has none", "choose another path, or fault")
-        if self.security not in SECURITIES:
             raise InputError(
-                "securing a tunnel with", self.security, "no such security", f"choose of {', '.join(SECURITIES)}"
+                "keeping the circuit of", self.path, "tor chooses it", "leave out {keep_circuit}", field="keep_circuit"
             )
         if self.single_onion and not kind.single_onion:
-            raise InputError("planning a single onion service over", self.path, "it has none", "use --path onion")
-        if not 0 <= self.rtt_probes <= MOST_PROBES:
-            remedy = f"give 0 to {MOST_PROBES}"
-            raise InputError("probing the path with", self.rtt_probes, "too many or too few", remedy)
+            happened, remedy = "it has no such service", "set {path} to onion, or leave out {single_onion}"
+            tried = "planning a single onion service over"
+            raise InputError(tried, self.path, happened, remedy, field="single_onion", related=("path",))
+        what = self.inject.what if self.inject else ""
+        if what in PATH_INJECTIONS and what not in kind.faults:
+            happened = f"the path {self.path} has no {'tunnel' if what == KILL_TUNNEL else 'circuit'}"
+            raise InputError(
+                "injecting", what, happened, "choose another {path}, or fault", field="inject", related=("path",)
+            )
+
+    def _require_sip_options_agree(self) -> None:
         if self.sip_server:
             sip_address(self.sip_server)
         if self.sip_accounts and not self.sip_server:
-            raise InputError("registering with", self.sip_accounts, "at which SIP server?", "add --sip-server")
-        if self.sip_relay and self.sip_server != LAB_SERVER:
+            happened, remedy = "there is no SIP server to register at", "name one with {sip_server}"
             raise InputError(
-                "planning a call with", "relayed media", "only the lab's SIP server can", "add --sip-server lab"
+                "registering with", self.sip_accounts, happened, remedy, field="sip_accounts", related=("sip_server",)
             )
-        if not 2 <= self.hops <= 8:
-            raise InputError("planning a circuit of", f"{self.hops} hops", "tor carries 2 to 8", "give --hops 2 to 8")
-        if self.load_spec and self.phone_kind.by_hand:
-            remedy = "run `earwitness lab up --load` instead"
-            raise InputError("calling by hand with", "a load of the call's own", "it takes no part in the lab", remedy)
-        if self.seconds is not None and not 4.0 <= self.seconds <= 3600.0:
+        if self.sip_relay and self.sip_server != LAB_SERVER:
+            happened, remedy = "only the lab's SIP server relays", "set {sip_server} to lab"
             raise InputError(
-                "planning a call of",
-                f"{self.seconds:g} s",
-                "PESQ needs about 4 s of speech",
-                "give --seconds 4 to 3600",
+                "planning a call with", "relayed media", happened, remedy, field="sip_relay", related=("sip_server",)
             )
 
+    def _require_phones_by_hand_possible(self) -> None:
+        for asked, what in (
+            (self.sip_server, "a SIP server"),
+            (self.inject, "a fault on purpose"),
+            (self.study, "a study"),
+        ):
+            if asked:
+                remedy = "choose another {phone}"
+                raise InputError("calling by hand with", what, "it needs phones that we drive", remedy, field="phone")
+        if self.load_spec:
+            happened = "such a call takes no part in starting the lab"
+            remedy = "start the lab with the load (`earwitness lab up`), and leave out {load}"
+            raise InputError("calling by hand with", "a load of the call's own", happened, remedy, field="load")
+
     def check(self) -> None:
-        """Raise `InputError` for a codec, a buffer, a concealment or a scorer that does not exist."""
+        """Check what takes longer: raise `InputError` for a codec, buffer, concealment, scorer or link that is none."""
         from earwitness.ear import CONCEALMENTS, buffer
+        from earwitness.emulator.link_profile import LinkProfile
         from earwitness.score.scorers import scorer
         from earwitness.speech.codecs.registry import codec
 
-        codec(self.codec)
-        for name in self.scorers:
-            if (kind := scorer(name)).column == "" and not is_scores({kind.name: 0.0}):
-                raise InputError("scoring with", name, "a column of every call has this name", "rename the scorer")
-        if len(self.scorers) > MOST_SCORES:
-            raise InputError("scoring with", f"{len(self.scorers)} scorers", "too many", f"name {MOST_SCORES} at most")
+        with naming_field("codec"):
+            codec(self.codec)
+        with naming_field("scorers"):
+            for name in self.scorers:
+                if (kind := scorer(name)).column == "" and not is_scores({kind.name: 0.0}):
+                    raise InputError("scoring with", name, "a column of every call has this name", "rename the scorer")
+            if len(self.scorers) > MOST_SCORES:
+                happened, remedy = "too many", f"name {MOST_SCORES} at most"
+                raise InputError("scoring with", f"{len(self.scorers)} scorers", happened, remedy)
         if self.buffer:
-            buffer(self.buffer)
-        if self.concealment and self.concealment not in CONCEALMENTS:
-            raise InputError(
-                "concealing with", self.concealment, "no such concealment", f"choose of {', '.join(CONCEALMENTS)}"
-            )
+            with naming_field("buffer"):
+                buffer(self.buffer)
+        if self.concealment:
+            _require_one_of("concealment", self.concealment, CONCEALMENTS, "concealing with", "no such concealment")
+        with naming_field("link"):
+            LinkProfile().with_spec(self.link)
 
     @property
     def load_spec(self) -> LoadSpec:
@@ -263,3 +291,15 @@ class CallPlan:
             given["study"] = InStudy(**given["study"])
         given["scorers"] = tuple(given.get("scorers", ()))
         return cls(**given)
+
+
+def _require_one_of(field: str, value: str, choices: Collection[str], tried: str, happened: str) -> None:
+    if value not in choices:
+        raise InputError(tried, value, happened, f"choose one of {', '.join(choices)}", field=field)
+
+
+def _require_range(
+    field: str, value: float, low: float, high: float, tried: str, unit: str, why: str = "out of range"
+) -> None:
+    if not low <= value <= high:
+        raise InputError(tried, f"{value:g} {unit}", why, f"give {low:g} to {high:g}", field=field)

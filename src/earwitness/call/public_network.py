@@ -15,7 +15,8 @@ from pathlib import Path
 from aiostem.exceptions import AiostemError
 
 from earwitness.errors import EarwitnessError, InputError
-from earwitness.tor.control import ControlAddress, TorControl, default_control
+from earwitness.tor.control import TorControl
+from earwitness.tor.control_address import ControlAddress, default_control
 from earwitness.tor.description import TorClient, TorNetwork
 from earwitness.tor.relays import Relay
 

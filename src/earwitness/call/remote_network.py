@@ -129,23 +129,28 @@ class RemoteNetwork:
     @staticmethod
     def check(plan: CallPlan) -> None:
         """Refuse what two machines cannot do, before anything is opened."""
-        for asked, what, remedy in (
+        for field, asked, what, remedy in (
             (
+                "phone",
                 not plan.phone_kind.at_other_machine,
                 "phones run by hand" if plan.phone_kind.by_hand else f"the phone {plan.phone}",
-                "use --phone builtin or linphone",
+                "choose builtin or linphone as {phone}",
             ),
-            (plan.single_onion, "a single onion service", "omit --single-onion"),
-            (plan.inject is not None, "a fault on purpose", "omit --inject"),
-            (plan.link != "", "impaired links", "omit --link"),
-            (plan.keep_circuit, "a kept circuit", "omit --keep-circuit"),
-            (bool(plan.load_spec) or plan.relay_mbit is not None, "a load", "omit --load and --relay-mbit"),
-            (plan.relay_nodelay is not None, "TCP_NODELAY on relays", "omit --relay-nodelay"),
+            ("single_onion", plan.single_onion, "a single onion service", "leave out {single_onion}"),
+            ("inject", plan.inject is not None, "a fault on purpose", "leave out {inject}"),
+            ("link", plan.link != "", "impaired links", "leave out {link}"),
+            ("keep_circuit", plan.keep_circuit, "a kept circuit", "leave out {keep_circuit}"),
+            ("load", bool(plan.load_spec), "a load", "leave out {load}"),
+            ("relay_mbit", plan.relay_mbit is not None, "bounds on relays", "leave out {relay_mbit}"),
+            ("relay_nodelay", plan.relay_nodelay is not None, "TCP_NODELAY on relays", "leave out {relay_nodelay}"),
             (
+                "path",
                 plan.path_kind.dials_host_address and in_isolated_network(),
                 f"the {plan.path} path without root",
                 "run as root, or with CAP_NET_ADMIN and CAP_NET_RAW; other paths need neither",
             ),
         ):
             if asked:
-                raise InputError("placing a call between two machines with", what, "only the lab can", remedy)
+                raise InputError(
+                    "placing a call between two machines with", what, "only the lab can", remedy, field=field
+                )

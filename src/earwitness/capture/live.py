@@ -160,7 +160,7 @@ def _failure(interface: str, out: Path, event: dict[str, object]) -> CallFailure
     elif number in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
         outcome, on, remedy = Outcome.PATH_FAILED, interface or str(out), "check that the path is still open"
     elif number is not None:
-        outcome, on, remedy = Outcome.STORAGE_FAILED, str(out), "free space, or give another --out"
+        outcome, on, remedy = Outcome.STORAGE_FAILED, str(out), "free space, or write to another place"
     else:
         outcome, on, remedy = Outcome.FAILED, str(out), "see its evidence"
     return CallFailure(outcome, "capturing", on=on, happened=happened, remedy=remedy, evidence=said)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earwitness.cli.common import output, print_records, progress
+from earwitness.cli.naming import in_options
 from earwitness.events import CallStageReached, Event, InstructionsGiven, Listener, StageReached
 from earwitness.netns.termination import run
 
@@ -17,12 +18,53 @@ if TYPE_CHECKING:
     from earwitness.archive.schema import Row
     from earwitness.call.network import Network
     from earwitness.call.plan import CallPlan
+    from earwitness.cli.call_options import CallOptions
     from earwitness.lab.plan import LabPlan
     from earwitness.remote.certificates import Invitation
     from earwitness.remote.loopback_answerer import LoopbackOptions
     from earwitness.tor.description import TorNetwork
 
-DEFAULT_OUT = Path("earwitness-data")
+
+def call_as_asked(asked: CallOptions) -> int:
+    """Place the call of `earwitness call` where it is to be placed; the exit code."""
+    check_network(asked.network, asked.invitation, asked.path, asked.reached_at)
+    plan = asked.plan()
+    plan.check()
+    if asked.invitation is not None:
+        return call_other_machine(
+            [plan],
+            asked.to_place,
+            asked.invitation,
+            asked.out,
+            tor_control=asked.tor_control,
+            calls_an_hour=asked.calls_an_hour,
+            json=asked.json,
+        )
+    if asked.network == "public":
+        return _call_this_machine_as_asked(plan, asked)
+    from earwitness.call.lab_needs import lab_plan_for
+
+    lab_plan = lab_plan_for([plan])
+    if plan.phone_kind.by_hand:
+        check_lab_is_up(lab_plan)
+    return in_a_lab(
+        lab_plan,
+        lambda: place_calls([plan], lab_plan, asked.out, json=asked.json),
+        own=plan.inject is not None and plan.inject.kills_a_relay,
+    )
+
+
+def _call_this_machine_as_asked(plan: CallPlan, asked: CallOptions) -> int:
+    from earwitness.remote.loopback_answerer import LoopbackOptions
+    from earwitness.remote.service import check_media_port
+
+    options = LoopbackOptions(
+        place=plan.from_place,
+        reached_at=asked.reached_at,
+        media_port=check_media_port(asked.media_port),
+        tor_control=asked.tor_control or "",
+    )
+    return call_this_machine([plan], options, asked.out, calls_an_hour=asked.calls_an_hour, json=asked.json)
 
 
 def in_a_lab(lab_plan: LabPlan, inside: Callable[[], int], *, own: bool = False) -> int:
@@ -105,7 +147,7 @@ async def _tor_here(plans: Sequence[CallPlan], control: str | None, on_event: Li
     """The network that the tor of this machine knows, where a call goes over Tor."""
     from earwitness.call.public_network import public_tor
     from earwitness.call.remote_network import CALLER
-    from earwitness.tor.control import ControlAddress
+    from earwitness.tor.control_address import ControlAddress
 
     if not any(plan.over_tor for plan in plans):
         return None
@@ -138,25 +180,34 @@ def _remote_network(
 
 def check_network(network: str, invitation: Path | None, path: str, reached_at: str = "") -> None:
     """Raise `InputError` where the network asked for does not go with the rest."""
-    from earwitness.errors import InputError
+    from earwitness.errors import InputError, naming_field
     from earwitness.path.registry import path_kind
 
     tried = ("calling over the network", network)
-    kind = path_kind(path)
+    with naming_field("path"):
+        kind = path_kind(path)
     if network not in ("lab", "public"):
-        raise InputError(*tried, "no such network", "choose lab or public")
+        raise InputError(*tried, "no such network", "choose lab or public", field="network")
     if reached_at and (network == "lab" or invitation is not None):
-        remedy = "give it to `earwitness answer` there" if invitation is not None else "add --network public"
-        raise InputError("being reached at", reached_at, "the callee is not this machine", remedy)
+        remedy = "give it to `earwitness answer` there" if invitation is not None else "set {network} to public"
+        happened = "the callee is not this machine"
+        raise InputError("being reached at", reached_at, happened, remedy, field="reached_at", related=("network",))
     if network == "public" and invitation is None:
-        elsewhere = "run `earwitness answer` on another machine, and give --to HOST --invitation FILE"
+        elsewhere = "run `earwitness answer` on another machine, and give its address as {to_place} with {invitation}"
+        related = ("to_place", "invitation", "reached_at", "media_port")
         if kind.reaches_own_address and not (kind.reaches_own_machine or reached_at):
-            remedy = f"give --reached-at ADDRESS (and --media-port); or {elsewhere}"
-            raise InputError(f"calling this machine over {path} by", network, "exits must know its address", remedy)
+            tried = (f"calling this machine over {path} by", network)
+            happened, remedy = (
+                "exits must know its address",
+                f"give {{reached_at}} (and {{media_port}}); or {elsewhere}",
+            )
+            raise InputError(*tried, happened, remedy, field="network", related=related)
         if not kind.reaches_own_address:
-            raise InputError(f"calling this machine over {path} by", network, "it never leaves it", elsewhere)
+            tried = (f"calling this machine over {path} by", network)
+            raise InputError(*tried, "such a call never leaves it", elsewhere, field="network", related=related)
     if network == "lab" and invitation is not None and kind.tor is not None:
-        raise InputError(*tried, "another machine is not in the lab", "add --network public")
+        happened, remedy = "another machine is not in the lab", "set {network} to public"
+        raise InputError(*tried, happened, remedy, field="network")
 
 
 def check_lab_is_up(lab_plan: LabPlan) -> None:
@@ -223,7 +274,7 @@ async def _place_calls(
                         table.finished(call_id, ())
                         failed += 1
                         exit_code = exit_code or ended.exit_code
-                        progress.print(f"earwitness: {ended}", markup=False, soft_wrap=True)
+                        progress.print(f"earwitness: {in_options(ended)}", markup=False, soft_wrap=True)
                         if isinstance(ended, FolderGone):
                             break  # it is of all calls
     if json:

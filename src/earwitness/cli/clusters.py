@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import needs
 
 if TYPE_CHECKING:
@@ -16,11 +17,20 @@ if TYPE_CHECKING:
 
 ClusterOption = Annotated[
     str | None,
-    typer.Option("--cluster", help="tls://HOST:PORT of a scheduler (`earwitness cluster schedule`): use its machines."),
+    typer.Option(
+        "--cluster",
+        help="Use the machines of a cluster: tls://HOST:PORT of its scheduler (`earwitness cluster schedule`)."
+        " Default: this machine.",
+        rich_help_panel=panels.WORK,
+    ),
 ]
 KeysOption = Annotated[
     Path | None,
-    typer.Option("--keys", help="With --cluster: folder with this machine's keys, such as DIR/client."),
+    typer.Option(
+        "--keys",
+        help="Folder with this machine's keys for --cluster, such as DIR/client. Default: none.",
+        rich_help_panel=panels.WORK,
+    ),
 ]
 
 
@@ -31,8 +41,15 @@ def cluster_asked(cluster: str | None, keys: Path | None) -> tuple[str, Path] | 
     if cluster is None and keys is None:
         return None
     if cluster is None or keys is None:
-        given, missing = ("--keys", "--cluster") if cluster is None else ("--cluster", "--keys")
-        raise InputError("using", given, f"it needs {missing} beside it", f"add {missing}")
+        field, missing = ("keys", "cluster") if cluster is None else ("cluster", "keys")
+        raise InputError(
+            "using a cluster with",
+            f"{field} only",
+            "both are needed",
+            f"add {{{missing}}}",
+            field=field,
+            related=(missing,),
+        )
     return cluster, keys
 
 
@@ -48,7 +65,10 @@ def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Ex
             from earwitness.errors import InputError
 
             happened = "these would be processes of this machine, and the work goes to the cluster's"
-            raise InputError("working with", f"--workers {workers}", happened, "leave it or --cluster away")
+            remedy = "leave out {workers} or {cluster}"
+            raise InputError(
+                "working with", f"{workers} processes", happened, remedy, field="workers", related=("cluster",)
+            )
         needs("whatif and blame --cluster", "cluster")
         from earwitness.cluster.executor import cluster_executor
 

@@ -2,92 +2,121 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import print_left_out, show_left_out
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
+from earwitness.cli.options import taking
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(rich_help_panel=panels.DATASETS)(blame)
 
-    @app.command()
-    def blame(
-        calls_or_capture: Annotated[
-            Path, typer.Argument(metavar="DATASET|CAPTURE", help="Data set, or pcap or pcapng of a call.")
-        ],
-        reference: Annotated[
-            str | None,
-            typer.Option(
-                "--reference",
-                help="What was said: WAV file or name of speech that ships. For a capture, and for imported calls.",
-            ),
-        ] = None,
-        buffer: Annotated[
-            str | None,
-            typer.Option(
-                "--buffer", help="Jitter buffer to hear through; default: as the call was heard, else pjmedia."
-            ),
-        ] = None,
-        to: Annotated[
-            str | None, typer.Option("--to", help="In a capture: address of the phone whose ear it is.")
-        ] = None,
-        codec: Annotated[
-            str | None, typer.Option("--codec", help="In a capture: the codec, where it does not tell.")
-        ] = None,
-        captures: Annotated[
-            Path | None,
-            typer.Option("--captures", help="Folder that was imported: for each phone's own playing clock."),
-        ] = None,
-        calls: Annotated[int | None, typer.Option("--calls", min=1, help="Only the first so many calls.")] = None,
-        workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that work at the same time.")] = 1,
-        cluster: ClusterOption = None,
-        keys: KeysOption = None,
-        out: Annotated[
-            Path | None, typer.Option("--out", help="Folder for results; default: the data set's folder blame.")
-        ] = None,
-        json: JsonFlag = False,
-    ) -> None:
-        """Say what took a call's quality: codec, far phone, loss, lateness, concealment, moving delay, or PESQ itself.
 
-        The call is replayed with one cause after the other put back; each part is the difference of two neighbouring
-        scores, so the parts sum to all that was lost. For a data set also tables and a figure are written.
-        """
-        needs("blame", "report")
-        if calls_or_capture.is_file():
-            _one(calls_or_capture, reference, buffer, to, codec, json)
-            return
-        from earwitness.report.blame import report_blame
+@dataclass(frozen=True, kw_only=True)
+class BlameOptions:
+    """What `earwitness blame` is asked."""
 
-        with work_on(workers, cluster, keys) as executor, progress_bar() as bar:
-            task = bar.add_task("blaming", total=None)
-            report = report_blame(
-                calls_or_capture,
-                buffer=buffer,
-                out=out,
-                reference=reference,
-                captures=captures,
-                calls=calls,
-                executor=executor,
-                on_event=bar_listener(bar, task),
-            )
-        left_out = (*report.found.left_out, *report.found.refused)
-        show_left_out(left_out)
-        if json:
-            print_records({str(name): value for name, value in row.items()} for row in _rows(report.found.calls))
-            print_left_out(left_out)
-            return
-        _show(
-            [
-                {"call": f"{row['condition']}, {row['codec']}", "n": row["scored"], **row}
-                for row in _rows(report.found.summary)
-            ]
+    calls_or_capture: Annotated[
+        Path, typer.Argument(metavar="DATASET|CAPTURE", help="Data set, or pcap or pcapng file of a call.")
+    ]
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the phone whose ear it is (capture only). Default: the capturing phone.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="Codec, where the capture does not name it (capture only). Default: as the capture has it.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None
+    captures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that was imported: gives each phone's own playing clock. Default: the data set alone.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None
+    calls: Annotated[
+        int | None,
+        typer.Option(min=1, help="Look at the first so many calls only. Default: all.", rich_help_panel=panels.CHOICE),
+    ] = None
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="What was said: a WAV file or the name of a shipped speech. A capture needs it, and so do"
+            " imported calls. Default: the speech stored beside each call.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
+    buffer: Annotated[
+        str | None,
+        typer.Option(
+            help="Jitter buffer to hear through. Default: as the call was heard, else pjmedia.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1
+    cluster: ClusterOption = None
+    keys: KeysOption = None
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the results. Default: the folder blame of the data set.", rich_help_panel=panels.RESULT
+        ),
+    ] = None
+    json: JsonFlag = False
+
+
+@taking(BlameOptions)
+def blame(asked: BlameOptions) -> None:
+    """Say what cost a call its quality: codec, far phone, loss, lateness, concealment, delay changes, or PESQ itself.
+
+    The call is replayed with one cause after the other removed. Each part is the difference between two neighbouring
+    scores, so the parts add up to the whole loss. For a data set, tables and a figure are written as well.
+    """
+    needs("blame", "report")
+    if asked.calls_or_capture.is_file():
+        _one(asked.calls_or_capture, asked.reference, asked.buffer, asked.to, asked.codec, asked.json)
+        return
+    from earwitness.report.blame import report_blame
+
+    with work_on(asked.workers, asked.cluster, asked.keys) as executor, progress_bar() as bar:
+        task = bar.add_task("blaming", total=None)
+        report = report_blame(
+            asked.calls_or_capture,
+            buffer=asked.buffer,
+            out=asked.out,
+            reference=asked.reference,
+            captures=asked.captures,
+            calls=asked.calls,
+            executor=executor,
+            on_event=bar_listener(bar, task),
         )
-        output.print(f"Every call: {report.files[1]}; the figure: {report.files[-2]}", markup=False, soft_wrap=True)
+    left_out = (*report.found.left_out, *report.found.refused)
+    show_left_out(left_out)
+    if asked.json:
+        print_records({str(name): value for name, value in row.items()} for row in _rows(report.found.calls))
+        print_left_out(left_out)
+        return
+    _show(
+        [
+            {"call": f"{row['condition']}, {row['codec']}", "n": row["scored"], **row}
+            for row in _rows(report.found.summary)
+        ]
+    )
+    output.print(f"Every call: {report.files[1]}; the figure: {report.files[-2]}", markup=False, soft_wrap=True)
 
 
 def _one(
@@ -98,7 +127,7 @@ def _one(
     from earwitness.replay.whatif_calls import DEFAULT_PHONE
 
     if reference is None:
-        raise InputError("blaming", capture, "what was said is not known", "give the speech with --reference")
+        raise InputError("blaming", capture, "what was said is not known", "give the speech", field="reference")
     found = blame_capture(capture, reference, buffer=buffer or DEFAULT_PHONE, to=to, codec=codec)
     record = {"capture": str(capture), "buffer": buffer or DEFAULT_PHONE, **found.to_dict()}
     if json:

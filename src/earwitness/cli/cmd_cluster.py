@@ -7,28 +7,37 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, event_lines, needs, output, print_records, progress
+from earwitness.cli.naming import CommandLine
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    cluster = typer.Typer(no_args_is_help=True, help="Many machines: make their keys, run their scheduler, list them.")
-    app.add_typer(cluster, name="cluster")
+    cluster = CommandLine(
+        no_args_is_help=True, help="Use many machines: make their keys, run their scheduler, list them."
+    )
+    app.add_typer(cluster, name="cluster", rich_help_panel=panels.STUDIES)
     cluster.command(name="init")(cluster_init)
     cluster.command(name="schedule")(cluster_schedule)
     cluster.command(name="show")(cluster_show)
 
 
 def cluster_init(
-    folder: Annotated[Path, typer.Argument(help="Where the keys are made; again with further vantages later.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the keys; run it again there to add vantages.")],
     vantage: Annotated[
-        list[str] | None, typer.Option("--vantage", help="Name of a vantage; repeat for each machine.")
+        list[str] | None,
+        typer.Option(
+            "--vantage",
+            help="Name of a vantage; repeat it for each machine. Default: none.",
+            rich_help_panel=panels.MEETING,
+        ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Make a cluster's keys: an authority, and a folder each for the scheduler, the client and every vantage.
 
-    Carry each folder to its machine by a safe way, and the authority nowhere. Whoever has one of them can run programs
+    Take each folder to its machine in a safe way, and the authority nowhere. Whoever has one of them can run programs
     on all machines of the cluster.
     """
     needs("cluster init", "cluster")
@@ -42,11 +51,17 @@ def cluster_init(
 
 
 def cluster_schedule(
-    keys: Annotated[Path, typer.Option(help="Folder with the scheduler's keys, such as DIR/scheduler.")],
-    listen: Annotated[str, typer.Option(help="ADDRESS:PORT that all machines of the cluster reach.")] = "0.0.0.0:8786",
+    keys: Annotated[
+        Path,
+        typer.Option(help="Folder with the scheduler's keys, such as DIR/scheduler.", rich_help_panel=panels.MEETING),
+    ],
+    listen: Annotated[
+        str,
+        typer.Option(help="ADDRESS:PORT that all machines of the cluster can reach.", rich_help_panel=panels.MEETING),
+    ] = "0.0.0.0:8786",
     json: JsonFlag = False,
 ) -> None:
-    """Run the scheduler that vantages and studies meet at: mutual TLS, nothing else served."""
+    """Run the scheduler that connects vantages and studies, over mutual TLS."""
     needs("cluster schedule", "cluster")
     from earwitness.cluster.ending import serve_to_the_end
     from earwitness.cluster.keys import ClusterKeys
@@ -56,11 +71,15 @@ def cluster_schedule(
 
 
 def cluster_show(
-    cluster: Annotated[str, typer.Option(help="tls://HOST:PORT of its scheduler.")],
-    keys: Annotated[Path, typer.Option(help="Folder with keys of the cluster, such as DIR/client.")],
+    cluster: Annotated[
+        str, typer.Option(help="Address of the scheduler: tls://HOST:PORT.", rich_help_panel=panels.WORK)
+    ],
+    keys: Annotated[
+        Path, typer.Option(help="Folder with keys of the cluster, such as DIR/client.", rich_help_panel=panels.WORK)
+    ],
     json: JsonFlag = False,
 ) -> None:
-    """Show which vantages a cluster has now, and how many processes score."""
+    """List the vantages that a cluster has now, and how many processes score for it."""
     needs("cluster show", "cluster")
     import asyncio
 

@@ -7,37 +7,46 @@ from typing import Annotated
 
 import typer
 
-from earwitness.cli.calling import DEFAULT_OUT
+from earwitness.cli import panels
+from earwitness.cli.call_options import DEFAULT_OUT
 from earwitness.cli.common import JsonFlag, needs, progress
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(rich_help_panel=panels.CALLS)(demo)
 
-    @app.command()
-    def demo(
-        out: Annotated[Path, typer.Option(help="Data set to add the calls to.")] = DEFAULT_OUT,
-        seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
-        json: JsonFlag = False,
-    ) -> None:
-        """Boot a private Tor network, place six real calls, hear and score them, write a report.
 
-        Direct, over Tor with 3 hops and with 2, each with G.711 and Opus, both directions. It takes about two
-        minutes, needs no network, and leaves nothing behind but the data set with its report.html.
-        """
-        needs("demo", "lab", "report")
-        from earwitness.call.lab_needs import lab_plan_for
-        from earwitness.call.run import demo_plans
-        from earwitness.cli.calling import in_a_lab, place_calls
-        from earwitness.report.html import write_report
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Data set to add the calls to.", rich_help_panel=panels.RESULT)
+    ] = DEFAULT_OUT,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Seed of everything random: relays, losses, RTP start values.", rich_help_panel=panels.METHOD
+        ),
+    ] = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Start a private Tor network, place six real calls, hear and score them, and write a report.
 
-        plans = demo_plans(seed)
-        lab_plan = lab_plan_for(plans)
+    The calls go directly, over Tor with 3 hops and with 2, each with G.711 and with Opus, in both directions. It takes
+    about two minutes, needs no network, and leaves nothing behind but the data set with its report.html.
+    """
+    needs("demo", "lab", "report")
+    from earwitness.call.lab_needs import lab_plan_for
+    from earwitness.call.run import demo_plans
+    from earwitness.cli.calling import in_a_lab, place_calls
+    from earwitness.report.html import write_report
 
-        def inside() -> int:
-            code = place_calls(plans, lab_plan, out, json=json)
-            report = write_report(out)
-            progress.print(f"report: {report.resolve()}", markup=False, soft_wrap=True)
-            return code
+    plans = demo_plans(seed)
+    lab_plan = lab_plan_for(plans)
 
-        raise typer.Exit(in_a_lab(lab_plan, inside))
+    def inside() -> int:
+        code = place_calls(plans, lab_plan, out, json=json)
+        report = write_report(out)
+        progress.print(f"report: {report.resolve()}", markup=False, soft_wrap=True)
+        return code
+
+    raise typer.Exit(in_a_lab(lab_plan, inside))

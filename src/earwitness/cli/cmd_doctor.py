@@ -6,32 +6,34 @@ import dataclasses
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_records
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(rich_help_panel=panels.MACHINE)(doctor)
 
-    @app.command()
-    def doctor(json: JsonFlag = False) -> None:
-        """Say what is missing on this machine, and the command that mends it; exit 1 if the main job cannot run."""
-        from rich.table import Table
-        from rich.text import Text
 
-        from earwitness.doctor import examine
+def doctor(json: JsonFlag = False) -> None:
+    """Say what is missing on this machine, and which command installs it. Exit code 1: calls cannot be placed."""
+    from rich.table import Table
+    from rich.text import Text
 
-        checks = examine()
-        if json:
-            print_records(dataclasses.asdict(check) for check in checks)
-        else:
-            table = Table(box=None, pad_edge=False)
-            for heading in ("", "what", "found", "mend it with"):
-                table.add_column(heading, overflow="fold")
-            for check in checks:
-                word, colour = ("missing", "red") if check.required else ("absent", "yellow")
-                sign = Text("ok", style="green") if check.ok else Text(word, style=colour)
-                need = f" (for {check.needed_for})" if check.needed_for and not check.ok else ""
-                table.add_row(sign, check.name, f"{check.detail}{need}", check.remedy)
-            output.print(table)
-        if any(check.required and not check.ok for check in checks):
-            raise typer.Exit(1)
+    from earwitness.doctor import examine
+
+    checks = examine()
+    if json:
+        print_records(dataclasses.asdict(check) for check in checks)
+    else:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("", "what", "found", "mend it with"):
+            table.add_column(heading, overflow="fold")
+        for check in checks:
+            word, colour = ("missing", "red") if check.required else ("absent", "yellow")
+            sign = Text("ok", style="green") if check.ok else Text(word, style=colour)
+            need = f" (for {check.needed_for})" if check.needed_for and not check.ok else ""
+            table.add_row(sign, check.name, f"{check.detail}{need}", check.remedy)
+        output.print(table)
+    if any(check.required and not check.ok for check in checks):
+        raise typer.Exit(1)

@@ -7,33 +7,40 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, print_records, progress
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(rich_help_panel=panels.CALLS)(fetch)
 
-    @app.command()
-    def fetch(
-        call_id: Annotated[str, typer.Argument(help="The call, as `earwitness call` and `answer` name it.")],
-        to: Annotated[str, typer.Option("--to", help="HOST[:PORT] of the other machine.")],
-        invitation: Annotated[Path, typer.Option(help="The invitation that its `earwitness answer` wrote.")],
-        out: Annotated[
-            Path | None, typer.Option(help="Folder for the files. Default: one named after the call.")
-        ] = None,
-        json: JsonFlag = False,
-    ) -> None:
-        """Fetch the callee's capture of a call whose caller could not: it crashed, or lost the other machine.
 
-        The answering machine keeps captures and events by call id, also of calls that failed.
-        """
-        needs("fetch", "lab")
-        from earwitness.netns.termination import run
-        from earwitness.remote.certificates import Invitation
-        from earwitness.remote.client import fetch_kept, parse_address
+def fetch(
+    call_id: Annotated[str, typer.Argument(help="Id of the call, as `earwitness call` and `answer` print it.")],
+    to: Annotated[str, typer.Option(help="HOST[:PORT] of the other machine.", rich_help_panel=panels.MEETING)],
+    invitation: Annotated[
+        Path, typer.Option(help="Invitation that its `earwitness answer` wrote.", rich_help_panel=panels.MEETING)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the files. Default: a folder named after the call.", rich_help_panel=panels.RESULT
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Fetch the callee's files of a call whose caller could not: it crashed, or lost the other machine.
 
-        folder = out or Path(call_id)
-        files = run(fetch_kept(parse_address(to), Invitation.read(invitation), call_id, folder))
-        if json:
-            print_records({"file": str(path), "bytes": path.stat().st_size} for path in files)
-        progress.print(f"{len(files)} files of {call_id} in {folder}", markup=False, soft_wrap=True)
+    The answering machine keeps captures and events by call id, those of failed calls too.
+    """
+    needs("fetch", "lab")
+    from earwitness.netns.termination import run
+    from earwitness.remote.certificates import Invitation
+    from earwitness.remote.client import fetch_kept, parse_address
+
+    folder = out or Path(call_id)
+    files = run(fetch_kept(parse_address(to), Invitation.read(invitation), call_id, folder))
+    if json:
+        print_records({"file": str(path), "bytes": path.stat().st_size} for path in files)
+    progress.print(f"{len(files)} files of {call_id} in {folder}", markup=False, soft_wrap=True)

@@ -2,123 +2,161 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records
+from earwitness.cli.options import taking
 
 _SHARES = ("late", "lost", "concealed", "stretched")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(rich_help_panel=panels.RECORDINGS)(hear)
 
-    @app.command()
-    def hear(
-        capture: Annotated[Path, typer.Argument(help="pcap or pcapng of a call, from any softphone.")],
-        reference: Annotated[
-            str | None,
-            typer.Option(
-                "--reference",
-                help="Speech that the far phone played (WAV file or the name of speech that ships): to score with, and"
-                " to make cut packets again. Without it nothing is scored.",
-            ),
-        ] = None,
-        buffer: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--buffer",
-                help="Jitter buffer, such as fixed:60, pjmedia, adaptive (`earwitness kinds` lists them). Repeat for"
-                " several. Default: pjmedia.",
-            ),
-        ] = None,
-        codec: Annotated[
-            str | None, typer.Option("--codec", help="Codec, where the capture does not tell: g711u, opus:24000 ...")
-        ] = None,
-        conceal: Annotated[
-            str | None,
-            typer.Option("--conceal", help="silence, repeat, wsola, codec, fec or pjmedia; default: the buffer's own."),
-        ] = None,
-        to: Annotated[
-            str | None, typer.Option("--to", help="Address of the phone whose ear it is; default: the capturing one.")
-        ] = None,
-        out: Annotated[
-            Path | None,
-            typer.Option("--out", help="WAV file to write; with several buffers, one each: OUT-fixed-60.wav ..."),
-        ] = None,
-        ledger: Annotated[
-            Path | None, typer.Option("--ledger", help="Parquet file: what became of each frame; named likewise.")
-        ] = None,
-        scorer: Annotated[
-            list[str] | None,
-            typer.Option("--scorer", help="A further scorer by name (`earwitness kinds` lists them). May be repeated."),
-        ] = None,
-        as_published: Annotated[
-            bool,
-            typer.Option(
-                "--as-published",
-                help="Score as the published study's program did: it reads WAV files from byte 44 on, whatever the"
-                " header says.",
-            ),
-        ] = False,
-        json: JsonFlag = False,
-    ) -> None:
-        """Replay a capture through any phone's ear: its jitter buffer, concealment and decoder.
 
-        A record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and what share of the speech was
-        played, late, lost, discarded, concealed or stretched. The same capture gives the same sound, always.
-        """
-        if ledger is not None:
-            needs("hear --ledger", "data")
-        from earwitness.replay.hearing import hear_capture
-        from earwitness.score.scorers import scorer as scorer_named
+@dataclass(frozen=True, kw_only=True)
+class HearOptions:
+    """What `earwitness hear` is asked."""
 
-        heard = hear_capture(
-            capture,
-            buffer or ["pjmedia"],
-            reference=reference,
-            codec=codec,
-            concealment=conceal,
-            to=to,
-            as_published=as_published,
-            scorers=scorer or (),
+    capture: Annotated[Path, typer.Argument(help="pcap or pcapng file of a call, from any softphone.")]
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the phone whose ear it is. Default: the capturing phone.", rich_help_panel=panels.CHOICE
+        ),
+    ] = None
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help="Codec, where the capture does not name it: g711u, opus:24000 ... Default: as the capture has it.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Speech that the far phone played: a WAV file or the name of a shipped speech. It is"
+            " needed for scores, and for packets that were cut. Default: none, no scores.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
+    buffer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Jitter buffer, such as fixed:60 or adaptive (`earwitness kinds buffers`); repeat it for"
+            " several. Default: pjmedia.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
+    conceal: Annotated[
+        str | None,
+        typer.Option(
+            help="What fills a missing frame: silence, repeat, wsola, codec, fec or pjmedia. Default: the"
+            " buffer's own.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Score as the published study's program did, which reads WAV files from byte 44 on,"
+            " whatever the header says.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = False
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="WAV file to write; with several buffers one each, OUT-fixed-60.wav ... Default: none.",
+            rich_help_panel=panels.RESULT,
+        ),
+    ] = None
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet file of what became of each frame, named in the same way. Default: none.",
+            rich_help_panel=panels.RESULT,
+        ),
+    ] = None
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further scorer by name (`earwitness kinds scorers`); repeat it for several. Default: none.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
+    json: JsonFlag = False
+
+
+@taking(HearOptions)
+def hear(asked: HearOptions) -> None:
+    """Replay a capture through a phone's ear: its jitter buffer, concealment and decoder.
+
+    Gives a record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and the shares of the speech
+    that were played, late, lost, discarded, concealed or stretched. The same capture always gives the same sound.
+    """
+    if asked.ledger is not None:
+        needs("hear --ledger", "data")
+    from earwitness.replay.hearing import hear_capture
+
+    heard = hear_capture(
+        asked.capture,
+        asked.buffer or ["pjmedia"],
+        reference=asked.reference,
+        codec=asked.codec,
+        concealment=asked.conceal,
+        to=asked.to,
+        as_published=asked.as_published,
+        scorers=asked.scorer or (),
+    )
+    records = [one.save(asked.out, asked.ledger, several=len(heard) > 1) for one in heard]
+    if asked.json:
+        print_records(records)
+        return
+    _show(records, asked.as_published, asked.scorer or ())
+    if heard[0].doubt:
+        output.print(heard[0].doubt, markup=False)
+
+
+def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Sequence[str]) -> None:
+    from rich.table import Table
+
+    from earwitness.score.scorers import scorer as scorer_named
+
+    # With --as-published the score that is printed is that one already.
+    study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
+    table = Table(box=None, pad_edge=False)
+    further = [kind for name in dict.fromkeys(scorers) if not (kind := scorer_named(name)).column]
+    headings = ("buffer", "MOS-LQO", *["as published"] * study_reads, *(kind.heading for kind in further))
+    for heading in (*headings, "mouth to ear", *_SHARES, "sound"):
+        table.add_column(heading)
+    for one in records:
+        scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
+        table.add_row(
+            str(one["buffer"]),
+            *("-" if score is None else f"{score:.2f}" for score in scores),
+            *(_figure(one["scores"].get(kind.name), kind.digits) for kind in further),
+            f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
+            *(f"{one[f'{name}_ratio']:.1%}" for name in _SHARES),
+            str(one["audio"] or ""),
         )
-        records = [one.save(out, ledger, several=len(heard) > 1) for one in heard]
-        if json:
-            print_records(records)
-            return
-        from rich.table import Table
-
-        # With --as-published the score that is printed is that one already.
-        study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
-        table = Table(box=None, pad_edge=False)
-        further = [kind for name in dict.fromkeys(scorer or ()) if not (kind := scorer_named(name)).column]
-        headings = ("buffer", "MOS-LQO", *["as published"] * study_reads, *(kind.heading for kind in further))
-        for heading in (*headings, "mouth to ear", *_SHARES, "sound"):
-            table.add_column(heading)
-        for one in records:
-            scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
-            table.add_row(
-                str(one["buffer"]),
-                *("-" if score is None else f"{score:.2f}" for score in scores),
-                *(_figure(one["scores"].get(kind.name), kind.digits) for kind in further),
-                f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
-                *(f"{one[f'{name}_ratio']:.1%}" for name in _SHARES),
-                str(one["audio"] or ""),
-            )
-        output.print(table)
-        if any(one["mouth_to_ear_basis"] != "sent" for one in records):
-            output.print("+ and the least network delay, which a capture at one end cannot show", markup=False)
-        if study_reads:
-            output.print(
-                "as published: the reference read from byte 44 on, as the published study's program did, whatever its"
-                " header says (docs/ear.md)",
-                markup=False,
-            )
-        if heard[0].doubt:
-            output.print(heard[0].doubt, markup=False)
+    output.print(table)
+    if any(one["mouth_to_ear_basis"] != "sent" for one in records):
+        output.print("+ and the least network delay, which a capture at one end cannot show", markup=False)
+    if study_reads:
+        output.print(
+            "as published: the reference read from byte 44 on, as the published study's program did, whatever its"
+            " header says (docs/ear.md)",
+            markup=False,
+        )
 
 
 def _figure(value: float | None, digits: int) -> str:

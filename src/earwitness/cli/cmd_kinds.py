@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 
 if TYPE_CHECKING:
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(kinds)
+    app.command(rich_help_panel=panels.MACHINE)(kinds)
 
 
 def kinds(
-    what: Annotated[str, typer.Argument(help="codecs, buffers, scorers, paths or phones. Default: all.")] = "",
+    what: Annotated[
+        str, typer.Argument(help="Kind to list: codecs, buffers, scorers, paths or phones. Default: all.")
+    ] = "",
     json: JsonFlag = False,
 ) -> None:
     """List codecs, jitter buffers, scorers, paths and phones: name, options, and the package that adds it.
@@ -31,7 +34,9 @@ def kinds(
 
     registries = _registries()
     if what and what not in registries:
-        raise InputError("listing", what, "there is no such plug point", f"choose of {', '.join(registries)}")
+        raise InputError(
+            "listing", what, "there is no such kind", f"choose one of {', '.join(registries)}", field="what"
+        )
     table = Table(box=None, pad_edge=False)
     for heading in ("kind", "name and options", "what it is", "package"):
         table.add_column(heading, overflow="fold")

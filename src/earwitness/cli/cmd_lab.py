@@ -2,91 +2,144 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
+from earwitness.cli.naming import CommandLine
+from earwitness.cli.options import taking
 from earwitness.events import Event, StageReached
 from earwitness.lab.load.spec import DEFAULT_RELAY_MBIT, NO_LOAD, LoadSpec
 
 if TYPE_CHECKING:
     from earwitness.lab.keeper import KeeperRecord
+    from earwitness.lab.plan import LabPlan
 
-lab = typer.Typer(
+lab = CommandLine(
     no_args_is_help=True,
-    help="Keep a lab up for use by hand: hosts in cities, the emulated network between them, a private Tor network. "
-    "Other commands use it when it is up, and otherwise start one of their own and end it.",
+    help="Keep a lab running: hosts in cities, the emulated network between them, a private Tor network."
+    " Other commands use it while it is up; otherwise they start one of their own and end it.",
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.add_typer(lab, name="lab")
+    app.add_typer(lab, name="lab", rich_help_panel=panels.CALLS)
 
 
-@lab.command("up")
-def lab_up(
-    from_place: Annotated[str, typer.Option("--from", help="City of the caller.")] = "Frankfurt",
-    to_place: Annotated[str, typer.Option("--to", help="City of the callee.")] = "New York",
-    tor: Annotated[bool, typer.Option(help="With a private Tor network, or caller, callee and server only.")] = True,
-    authorities: Annotated[int, typer.Option(help="Directory authorities.")] = 3,
-    relays: Annotated[int, typer.Option(help="Relays, in cities of their own.")] = 8,
-    relay_nodelay: Annotated[bool, typer.Option(help="Force TCP_NODELAY on the relays; stock tor has it off.")] = False,
-    load: Annotated[
-        str,
+@dataclass(frozen=True, kw_only=True)
+class LabOptions:
+    """What `earwitness lab up` is asked."""
+
+    caller_place: Annotated[str, typer.Option("--from", help="City of the caller.", rich_help_panel=panels.PLACES)] = (
+        "Frankfurt"
+    )
+    callee_place: Annotated[str, typer.Option("--to", help="City of the callee.", rich_help_panel=panels.PLACES)] = (
+        "New York"
+    )
+    seed: Annotated[
+        int, typer.Option(help="Seed of every random decision of the network.", rich_help_panel=panels.PLACES)
+    ] = 1
+    with_tor: Annotated[
+        bool,
         typer.Option(
-            help="Background traffic over the relays for as long as the lab is up: web:CLIENTS[,page=KIB][,pause=S], "
-            "bulk:CLIENTS[,rate=MBIT], several with +."
+            "--tor/--no-tor",
+            help="Start a private Tor network; without it there are caller, callee and server only.",
+            rich_help_panel=panels.TOR,
         ),
-    ] = NO_LOAD,
+    ] = True
+    authorities: Annotated[
+        int, typer.Option(help="Number of directory authorities, 1 to 5.", rich_help_panel=panels.TOR)
+    ] = 3
+    relays: Annotated[
+        int, typer.Option(help="Number of relays, each in a city, 3 to 200.", rich_help_panel=panels.TOR)
+    ] = 8
+    relay_nodelay: Annotated[
+        bool,
+        typer.Option(
+            "--relay-nodelay/--no-relay-nodelay",
+            help="Set TCP_NODELAY on the relays; stock tor does not.",
+            rich_help_panel=panels.TOR,
+        ),
+    ] = False
     relay_mbit: Annotated[
         float | None,
         typer.Option(
-            help="Bound on each relay's rate, Mbit/s, so that a load queues; `call --load` needs it. 0: none."
-            " Default: 2 with --load, else 0."
+            help="Limit of each relay in Mbit/s, so that a load queues; `call --load` needs it. 0: no"
+            " limit. Default: 2 with --load, else 0.",
+            rich_help_panel=panels.TOR,
         ),
-    ] = None,
-    link: Annotated[
+    ] = None
+    load: Annotated[
+        str,
+        typer.Option(
+            help="Background traffic over the relays as long as the lab is up:"
+            " web:CLIENTS[,page=KIB][,pause=S], bulk:CLIENTS[,rate=MBIT], several with +.",
+            rich_help_panel=panels.LINKS,
+        ),
+    ] = NO_LOAD
+    links: Annotated[
         list[str] | None,
         typer.Option(
-            help="Change links on top of geography: `caller-callee:jitter=5,loss=0.01` (both ways), "
-            "`caller>callee:...` (one way), `relay3:...` (all of a host's), `*:...`. May be given several times."
+            "--link",
+            help="Change links on top of geography: `caller-callee:jitter=5,loss=0.01` (both ways; ms,"
+            " ratio), `caller>callee:...` (one way), `relay3:...` (all of a host), `*:...`. Repeat it"
+            " for several. Default: none.",
+            rich_help_panel=panels.LINKS,
         ),
-    ] = None,
-    inflation: Annotated[float | None, typer.Option(help="Delay over great-circle distance in fibre.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every random decision of the network.")] = 1,
-    json: JsonFlag = False,
-) -> None:
+    ] = None
+    inflation: Annotated[
+        float | None,
+        typer.Option(
+            help="Ratio of the delay of links to that of light in fibre along the great circle. Default: 1.6.",
+            rich_help_panel=panels.LINKS,
+        ),
+    ] = None
+    json: JsonFlag = False
+
+    def plan(self) -> LabPlan:
+        """The lab to start; raises `InputError` where it is impossible."""
+        from earwitness.errors import InputError, naming_field
+        from earwitness.geography import INFLATION
+        from earwitness.lab.plan import LabPlan
+
+        changes: dict[str, str] = {}
+        for text in self.links or []:
+            key, colon, spec = text.partition(":")
+            if not colon:
+                remedy = "write HOSTS:setting=value,..."
+                raise InputError("reading changes to links", repr(text), "no colon in it", remedy, field="links")
+            changes[key] = spec
+        with naming_field("load"):
+            loaded = bool(LoadSpec.parse(self.load))
+        relay_mbit = (DEFAULT_RELAY_MBIT if loaded else 0.0) if self.relay_mbit is None else self.relay_mbit
+        return LabPlan(
+            caller_place=self.caller_place,
+            callee_place=self.callee_place,
+            with_tor=self.with_tor,
+            authorities=self.authorities,
+            relays=self.relays,
+            relay_nodelay=self.relay_nodelay,
+            load=self.load,
+            with_load=loaded or bool(relay_mbit),
+            relay_mbit=relay_mbit,
+            links=changes,
+            inflation=INFLATION if self.inflation is None else self.inflation,
+            seed=self.seed,
+        )
+
+
+@lab.command("up")
+@taking(LabOptions)
+def lab_up(asked: LabOptions) -> None:
     """Start a lab and leave it running until `earwitness lab down`."""
     needs("lab up", "lab")
-    from earwitness.errors import InputError
-    from earwitness.geography import INFLATION
     from earwitness.lab import keeper
-    from earwitness.lab.plan import LabPlan
 
-    links: dict[str, str] = {}
-    for text in link or []:
-        key, colon, spec = text.partition(":")
-        if not colon:
-            raise InputError("reading --link", repr(text), "no colon in it", "write HOSTS:setting=value,...")
-        links[key] = spec
-    if relay_mbit is None:
-        relay_mbit = DEFAULT_RELAY_MBIT if LoadSpec.parse(load) else 0.0
-    plan = LabPlan(
-        caller_place=from_place,
-        callee_place=to_place,
-        with_tor=tor,
-        authorities=authorities,
-        relays=relays,
-        relay_nodelay=relay_nodelay,
-        load=load,
-        with_load=bool(relay_mbit or LoadSpec.parse(load)),
-        relay_mbit=relay_mbit,
-        links=links,
-        inflation=INFLATION if inflation is None else inflation,
-        seed=seed,
-    )
+    plan = asked.plan()
     with progress.status("starting the lab") as line:
 
         def on_event(event: Event) -> None:
@@ -95,7 +148,7 @@ def lab_up(
 
         keeper.start_keeper(plan, on_event)
     hosts = [{"name": host.name, "role": host.role, "place": host.place} for host in plan.hosts()]
-    if json:
+    if asked.json:
         print_records([{"state": "up", "hosts": hosts, "plan": plan.to_dict()}])
     else:
         for host in hosts:
@@ -105,7 +158,7 @@ def lab_up(
 
 @lab.command("status")
 def lab_status(json: JsonFlag = False) -> None:
-    """Show the lab that is up: hosts, circuits, how late the emulator is. Exit 1 when none is up or it is not well."""
+    """Show the running lab: hosts, circuits, how late the emulator is. Exit code 1: none runs, or it has faults."""
     import asyncio
 
     needs("lab status", "lab")
@@ -118,7 +171,7 @@ def lab_status(json: JsonFlag = False) -> None:
 
     async def ask() -> dict[str, Any]:
         with Lab.joined() as joined:
-            return await health(joined)
+            return (await health(joined)).to_dict()
 
     found = asyncio.run(ask())
     if json:
@@ -131,10 +184,10 @@ def lab_status(json: JsonFlag = False) -> None:
 
 @lab.command("run", context_settings={"ignore_unknown_options": True})
 def lab_run(
-    host: Annotated[str, typer.Argument(help="caller, callee, server, relay1 ...")],
+    host: Annotated[str, typer.Argument(help="Host of the lab: caller, callee, server, relay1 ...")],
     command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
 ) -> None:
-    """Run a command on a host of the lab that is up, for example `earwitness lab run caller tcpdump -ni lab0`."""
+    """Run a command on a host of the running lab, for example `earwitness lab run caller tcpdump -ni lab0`."""
     needs("lab run", "lab")
     from earwitness.lab.lab import Lab
     from earwitness.netns.sandbox import in_sandbox
@@ -155,7 +208,7 @@ def lab_run(
 
 @lab.command("down")
 def lab_down(json: JsonFlag = False) -> None:
-    """End the lab that is up, and show that nothing of it is left."""
+    """End the running lab, and show that nothing of it is left."""
     needs("lab down", "lab")
     from earwitness.lab import keeper
 

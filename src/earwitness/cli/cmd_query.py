@@ -7,42 +7,43 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, needs, output, print_csv, print_records, show_problems
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(rich_help_panel=panels.DATASETS)(query)
 
-    @app.command()
-    def query(
-        dataset: Annotated[Path, typer.Argument(help="The data set.")],
-        sql: Annotated[str, typer.Argument(help="The question, in SQL as DuckDB has it.")],
-        csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-        json: JsonFlag = False,
-    ) -> None:
-        """Ask a data set a question in SQL.
 
-        Tables: calls (one row a call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and
-        for a study planned and attempts. Example: "SELECT arm, median(mos_lqo) FROM calls GROUP BY arm".
-        """
-        needs("query", "query")
-        from rich.table import Table
+def query(
+    dataset: Annotated[Path, typer.Argument(help="Data set: a folder that `call`, `study run` or `import` made.")],
+    sql: Annotated[str, typer.Argument(help="The question in SQL, as DuckDB reads it.")],
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV instead of a table.", rich_help_panel=panels.RESULT)
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Ask a data set a question in SQL.
 
-        from earwitness.study.query import query as ask
+    Tables: calls (one row a call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and for
+    a study planned and attempts. Example: "SELECT arm, median(mos_lqo) FROM calls GROUP BY arm".
+    """
+    needs("query", "query")
+    from rich.table import Table
 
-        answer = ask(dataset, sql)
-        show_problems("query", answer.problems)
-        if json:
-            print_records(answer.records())
-        elif csv:
-            print_csv(answer.columns, answer.rows)
-        else:
-            table = Table(*answer.columns)
-            for row in answer.rows:
-                table.add_row(
-                    *(
-                        "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-                        for value in row
-                    )
-                )
-            output.print(table)
+    from earwitness.study.query import query as ask
+
+    answer = ask(dataset, sql)
+    show_problems("query", answer.problems)
+    if json:
+        print_records(answer.records())
+    elif csv:
+        print_csv(answer.columns, answer.rows)
+    else:
+        table = Table(*answer.columns)
+        for row in answer.rows:
+            table.add_row(
+                *("" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value) for value in row)
+            )
+        output.print(table)

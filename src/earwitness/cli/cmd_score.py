@@ -7,55 +7,64 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_line, print_records
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(rich_help_panel=panels.RECORDINGS)(score)
 
-    @app.command()
-    def score(
-        reference: Annotated[Path, typer.Argument(help="What was said: a sound file.")],
-        degraded: Annotated[Path, typer.Argument(help="What was heard: a sound file.")],
-        as_published: Annotated[
-            bool,
-            typer.Option(
-                "--as-published",
-                help="Read both files as the published study's program did: 8 kHz samples from byte 44 on,"
-                " whatever the header says.",
-            ),
-        ] = False,
-        wideband: Annotated[
-            bool, typer.Option("--wideband", help="Wideband PESQ (P.862.2), for 16 kHz sound.")
-        ] = False,
-        scorer: Annotated[
-            list[str] | None,
-            typer.Option("--scorer", help="A further scorer by name (`earwitness kinds` lists them). May be repeated."),
-        ] = None,
-        json: JsonFlag = False,
-    ) -> None:
-        """Score what was heard against what was said: PESQ (ITU-T P.862), MOS-LQO, delay, levels and a verdict.
 
-        The first line is what the ITU-T reference program prints: the raw score and MOS-LQO (P.862.1).
-        """
-        from earwitness.score.files import score_files
-        from earwitness.score.scorers import SCORERS
+def score(
+    reference: Annotated[Path, typer.Argument(help="What was said: a sound file.")],
+    degraded: Annotated[Path, typer.Argument(help="What was heard: a sound file.")],
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Read both files as the published study's program did: 8 kHz samples from byte 44 on,"
+            " whatever the header says.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = False,
+    wideband: Annotated[
+        bool,
+        typer.Option(
+            "--wideband", help="Use wideband PESQ (P.862.2), for sound of 16 kHz.", rich_help_panel=panels.METHOD
+        ),
+    ] = False,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further scorer by name (`earwitness kinds scorers`); repeat it for several. Default: none.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Score what was heard against what was said: PESQ (ITU-T P.862), MOS-LQO, delay, levels and a verdict.
 
-        found = score_files(reference, degraded, as_published=as_published, wideband=wideband, scorers=scorer or ())
-        if json:
-            print_records([found.to_dict()])
-            return
-        print_line(found.prediction)
-        if found.delay_ms is not None and found.delay_range_ms is not None:
-            moved = f", moving by {found.delay_range_ms:.1f} ms" if found.delay_range_ms else ""
-            output.print(f"delay      {found.delay_ms:.1f} ms{moved} over {found.utterances} utterances")
-        for name, seconds, level, activity in (
-            ("reference", found.reference_seconds, found.reference_level_dbov, found.reference_activity),
-            ("degraded", found.degraded_seconds, found.degraded_level_dbov, found.degraded_activity),
-        ):
-            output.print(f"{name:<10} {seconds:.2f} s, {level:.1f} dBov active speech level, active {activity:.0%}")
-        for name, value in found.scores.items():
-            kind = SCORERS.find(name)
-            assert kind is not None
-            output.print(f"{name:<10} {value:.{kind.digits}f} {kind.unit}", markup=False)
-        output.print(f"verdict    {found.verdict}: {found.verdict_reason}", markup=False, soft_wrap=True)
+    The first line is what the ITU-T reference program prints: the raw score and MOS-LQO (P.862.1).
+    """
+    from earwitness.score.files import score_files
+    from earwitness.score.scorers import SCORERS
+
+    found = score_files(reference, degraded, as_published=as_published, wideband=wideband, scorers=scorer or ())
+    if json:
+        print_records([found.to_dict()])
+        return
+    print_line(found.prediction)
+    if found.delay_ms is not None and found.delay_range_ms is not None:
+        moved = f", moving by {found.delay_range_ms:.1f} ms" if found.delay_range_ms else ""
+        output.print(f"delay      {found.delay_ms:.1f} ms{moved} over {found.utterances} utterances")
+    for name, seconds, level, activity in (
+        ("reference", found.reference_seconds, found.reference_level_dbov, found.reference_activity),
+        ("degraded", found.degraded_seconds, found.degraded_level_dbov, found.degraded_activity),
+    ):
+        output.print(f"{name:<10} {seconds:.2f} s, {level:.1f} dBov active speech level, active {activity:.0%}")
+    for name, value in found.scores.items():
+        kind = SCORERS.find(name)
+        assert kind is not None
+        output.print(f"{name:<10} {value:.{kind.digits}f} {kind.unit}", markup=False)
+    output.print(f"verdict    {found.verdict}: {found.verdict_reason}", markup=False, soft_wrap=True)

@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.clusters import ClusterOption, KeysOption, cluster_asked
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
+from earwitness.cli.naming import CommandLine
 
-StudyFileArgument = Annotated[Path, typer.Argument(help="The study file (TOML).")]
+StudyFileArgument = Annotated[Path, typer.Argument(help="Study file (TOML).")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    study = typer.Typer(
-        no_args_is_help=True, help="Many calls: write the study's file, see what it takes, run it, resume it."
+    study = CommandLine(
+        no_args_is_help=True, help="Place many calls: write a study's file, see what it takes, run it, resume it."
     )
-    app.add_typer(study, name="study")
+    app.add_typer(study, name="study", rich_help_panel=panels.STUDIES)
     study.command(name="init")(study_init)
     study.command(name="plan")(study_plan)
     study.command(name="run")(study_run)
@@ -27,9 +29,15 @@ def register(app: typer.Typer) -> None:
 
 def study_init(
     file: StudyFileArgument = Path("study.toml"),
-    like: Annotated[str, typer.Option(help="Which example: small, or published.")] = "small",
-    name: Annotated[str, typer.Option(help="Name of the study. Default: the example's.")] = "",
-    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+    like: Annotated[
+        str, typer.Option(help="Example to start from: small or published.", rich_help_panel=panels.CHOICE)
+    ] = "small",
+    name: Annotated[
+        str, typer.Option(help="Name of the study. Default: the example's.", rich_help_panel=panels.CHOICE)
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is there.", rich_help_panel=panels.RESULT)
+    ] = False,
 ) -> None:
     """Write a study file that can be run as it is; every default stands beside its reason."""
     needs("study init", "lab")
@@ -52,14 +60,20 @@ def study_init(
 def study_plan(
     file: StudyFileArgument,
     pilot: Annotated[
-        Path | None, typer.Option(help="Data set to take the variance of paired differences from.")
+        Path | None,
+        typer.Option(
+            help="Data set that gives the variance of paired differences. Default: the assumptions of the study file.",
+            rich_help_panel=panels.METHOD,
+        ),
     ] = None,
-    calls: Annotated[int, typer.Option(help="Print so many of the planned calls, in order.")] = 0,
+    calls: Annotated[
+        int, typer.Option(help="Number of planned calls to print, in order.", rich_help_panel=panels.RESULT)
+    ] = 0,
     json: JsonFlag = False,
 ) -> None:
     """Check the whole file, and show what the study takes: calls, time, bytes on Tor, the smallest visible difference.
 
-    Nothing is started. With --json the first record is the summary, then one for each call that --calls asks for.
+    Nothing is started. With --json the first record is the summary, followed by one for each call of --calls.
     """
     import dataclasses
     import itertools
@@ -79,21 +93,32 @@ def study_plan(
 
 def study_run(
     file: StudyFileArgument,
-    out: Annotated[Path, typer.Option(help="Data set of the study; the same again resumes it.")],
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
+    out: Annotated[
+        Path,
+        typer.Option(help="Data set of the study; give the same again to resume it.", rich_help_panel=panels.RESULT),
+    ],
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html at the end.", rich_help_panel=panels.RESULT)
+    ] = True,
     cluster: ClusterOption = None,
     keys: KeysOption = None,
-    patience: Annotated[
-        float, typer.Option(min=0, help="With --cluster: seconds that a place waits for its vantage.")
+    patience_s: Annotated[
+        float,
+        typer.Option(
+            "--patience",
+            min=0,
+            help="With --cluster: seconds for which a place waits for its vantage.",
+            rich_help_panel=panels.WORK,
+        ),
     ] = 300.0,
     json: JsonFlag = False,
 ) -> None:
-    """Run the study, or resume it: calls that are in the data set are not placed again, half a call does not count.
+    """Run a study or resume it: calls that are in the data set are not placed again; half a call does not count.
 
-    In the lab, or with --cluster between vantages that bear its places (`earwitness vantage`).
+    It runs in the lab, or with --cluster between vantages at its places (`earwitness vantage`).
 
-    Ctrl-C once: no new calls, those on the air are finished. Twice: they are stored as interrupted.
-    Exit code 0: finished, or enough by the stopping rule or the budget; 130: stopped; 1: something is to be mended.
+    Ctrl-C once: no new calls start, and running ones are finished. Twice: they are stored as interrupted.
+    Exit code 0: finished, or ended by the stopping rule or the budget; 130: stopped; 1: something needs mending.
     """
     needs("study run", "lab" if cluster is None else "cluster", *["report"] * report)
     from earwitness.cli.calling import in_a_lab
@@ -104,7 +129,9 @@ def study_run(
 
     study_file = read_study_file(file)
     if (joining := cluster_asked(cluster, keys)) is not None:
-        raise typer.Exit(run_study_in_cluster(study_file, out, *joining, patience_s=patience, report=report, json=json))
+        raise typer.Exit(
+            run_study_in_cluster(study_file, out, *joining, patience_s=patience_s, report=report, json=json)
+        )
     study = study_file.study
     if study.network != "lab":
         remedy = 'give --cluster tls://HOST:PORT and --keys, or write network = "lab"'
@@ -114,10 +141,10 @@ def study_run(
 
 
 def study_status(
-    directory: Annotated[Path, typer.Argument(help="The study's data set.")],
+    directory: Annotated[Path, typer.Argument(help="Data set of the study.")],
     json: JsonFlag = False,
 ) -> None:
-    """How far a study is: calls by path, outcomes, rate and time left. May be asked while it runs."""
+    """Show how far a study is: calls by path, outcomes, rate and time left. It may be asked while the study runs."""
     needs("study status", "data")
     from earwitness.study.status import status as status_of
     from earwitness.study.status import status_text

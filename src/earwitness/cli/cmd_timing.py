@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_records, progress
+from earwitness.cli.options import taking
 
 if TYPE_CHECKING:
     from earwitness.trace.report import StreamTiming
@@ -16,59 +19,101 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(timing)
+    app.command(rich_help_panel=panels.RECORDINGS)(timing)
 
 
-def timing(
-    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files.")],
+@dataclass(frozen=True, kw_only=True)
+class TimingOptions:
+    """What `earwitness timing` is asked."""
+
+    captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files.")]
     side: Annotated[
         str | None,
         typer.Option(
-            help="What this side received: caller or callee, by who sent the INVITE; in the published study's tunnel"
-            " packets from 10.8.0.1 or from 10.8.0.2."
+            help="Side whose received packets are timed: caller or callee, by who sent the INVITE; in the"
+            " published study's tunnel, packets from 10.8.0.1 or from 10.8.0.2. Default: both.",
+            rich_help_panel=panels.CHOICE,
         ),
-    ] = None,
-    address: Annotated[str | None, typer.Option(help="Only streams sent from this address.")] = None,
-    stream: Annotated[str | None, typer.Option(help="Only this stream: SSRC (0x...) or number, from 1.")] = None,
-    port: Annotated[list[int] | None, typer.Option(help="RTP is on this UDP port only (may be given again).")] = None,
-    clock_rate: Annotated[int | None, typer.Option(min=1, help="RTP clock in Hz, whatever the packets say.")] = None,
+    ] = None
+    address: Annotated[
+        str | None,
+        typer.Option(help="Only streams sent from this address. Default: all.", rich_help_panel=panels.CHOICE),
+    ] = None
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            help="Only this stream: its SSRC (0x...) or its number, from 1. Default: all.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None
+    port: Annotated[
+        list[int] | None,
+        typer.Option(help="UDP port of RTP; repeat it for several. Default: any.", rich_help_panel=panels.CHOICE),
+    ] = None
+    clock_rate: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="RTP clock in Hz, whatever the packets say. Default: as the payload type says.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
     payload_type: Annotated[
-        list[str] | None, typer.Option(help="What a payload type means: 97=speex/8000 (may be given again).")
-    ] = None,
+        list[str] | None,
+        typer.Option(
+            help="Meaning of a payload type: 97=speex/8000; repeat it for several. Default: as the SDP and"
+            " RFC 3551 say.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None
+    spike_ms: Annotated[
+        float, typer.Option(help="Shortest gap that counts as a delay spike, in ms.", rich_help_panel=panels.METHOD)
+    ] = 150.0
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Read on after damage in a pcap file.", rich_help_panel=panels.METHOD)
+    ] = False
     as_published: Annotated[
-        bool, typer.Option("--as-published", help="The published study's six jitter statistics, 3 decimals.")
-    ] = False,
-    spike_ms: Annotated[float, typer.Option(help="A gap longer than this is a delay spike, ms.")] = 150.0,
-    resume: Annotated[bool, typer.Option("--resume", help="Read on after damage in a pcap.")] = False,
-    json: JsonFlag = False,
-) -> None:
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Print the published study's six jitter statistics, to 3 decimals.",
+            rich_help_panel=panels.RESULT,
+        ),
+    ] = False
+    json: JsonFlag = False
+
+
+@taking(TimingOptions)
+def timing(asked: TimingOptions) -> None:
     """Print the timing of the RTP streams in captures: jitter, gaps, spikes, bursts, loss, delay variation.
 
-    Without --side, --address or --stream, every stream of every capture. Of several captures, one that cannot be used
-    is told on standard error, the others are done, and the command ends with 2.
+    Without --side, --address or --stream, every stream of every capture is timed. Of several captures, one that cannot
+    be used is reported on standard error, the others are timed, and the command ends with 2.
     """
     from earwitness.errors import InputError
     from earwitness.trace.capture import read_capture
     from earwitness.trace.report import choose_streams, time_streams
 
-    types = dict(_payload_type(text) for text in payload_type or [])
+    types = dict(_payload_type(text) for text in asked.payload_type or [])
     failed = False
-    for path in captures:
+    for path in asked.captures:
         try:
-            capture = read_capture(path, ports=port or (), payload_types=types, clock_rate=clock_rate, resume=resume)
-            streams = choose_streams(capture, side=side, address=address, stream=stream)
-            found = time_streams(capture, streams, spike_threshold_ms=spike_ms)
+            capture = read_capture(
+                path, ports=asked.port or (), payload_types=types, clock_rate=asked.clock_rate, resume=asked.resume
+            )
+            streams = choose_streams(capture, side=asked.side, address=asked.address, stream=asked.stream)
+            found = time_streams(capture, streams, spike_threshold_ms=asked.spike_ms)
         except InputError as error:
-            if len(captures) == 1:
+            if len(asked.captures) == 1:
                 raise
             failed = True
             progress.print(f"earwitness: {error}", markup=False, soft_wrap=True)
             continue
-        if json:
+        if asked.json:
             print_records(item.to_dict() for item in found)
             continue
         for item in found:
-            _print(item, as_published)
+            _print(item, asked.as_published)
     if failed:
         raise typer.Exit(2)
 
@@ -81,7 +126,8 @@ def _payload_type(text: str) -> tuple[int, Encoding]:
     number, _, encoding = text.partition("=")
     name, _, rate = encoding.partition("/")
     if not (number.isdecimal() and int(number) < 128 and name and rate.isdecimal() and int(rate)):
-        raise InputError("reading --payload-type", text, "it is not NUMBER=NAME/RATE", "write 97=speex/8000")
+        remedy = "write it as in 97=speex/8000"
+        raise InputError("reading the payload type", text, "it is not NUMBER=NAME/RATE", remedy, field="payload_type")
     return int(number), Encoding(name, int(rate))
 
 

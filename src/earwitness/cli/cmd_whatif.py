@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from earwitness.cli import panels
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress, progress_bar
 
@@ -29,86 +30,101 @@ def print_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
+    app.command(rich_help_panel=panels.DATASETS)(whatif)
 
-    @app.command()
-    def whatif(
-        dataset: Annotated[Path, typer.Argument(help="Data set of calls, live or imported.")],
-        buffer: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--buffer",
-                help="Jitter buffer: fixed:MS, pjmedia, adaptive, oracle:MS. Repeat for several. Default: fixed 40 to"
-                " 400 ms, pjmedia, adaptive from impatient to patient, and the oracle as the bound.",
-            ),
-        ] = None,
-        reference: Annotated[
-            str | None,
-            typer.Option(
-                "--reference",
-                help="Speech of calls that have none beside them, as imported ones: WAV file or name of speech that"
-                " ships. Cut packets are made again from it.",
-            ),
-        ] = None,
-        captures: Annotated[
-            Path | None,
-            typer.Option(
-                "--captures",
-                help="Folder that was imported: each phone's own playing clock is then read off its capture.",
-            ),
-        ] = None,
-        calls: Annotated[int | None, typer.Option("--calls", min=1, help="Only the first so many calls.")] = None,
-        workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that hear at the same time.")] = 1,
-        cluster: ClusterOption = None,
-        keys: KeysOption = None,
-        out: Annotated[
-            Path | None, typer.Option("--out", help="Folder for results; default: the data set's folder whatif.")
-        ] = None,
-        json: JsonFlag = False,
-    ) -> None:
-        """Hear all calls again through other jitter buffers: what each would have given, and at what delay.
 
-        Writes a page, whatif.html, tables and the trade-off figures. Stop it at any moment and run it again: it goes on
-        where it was. The result does not depend on the number of workers,
-        nor on whether they are processes here or machines of a --cluster.
-        """
-        needs("whatif", "report")
-        from rich.progress import Progress, TextColumn, TimeRemainingColumn
+def whatif(
+    dataset: Annotated[Path, typer.Argument(help="Data set of calls, live or imported.")],
+    calls: Annotated[
+        int | None,
+        typer.Option(min=1, help="Look at the first so many calls only. Default: all.", rich_help_panel=panels.CHOICE),
+    ] = None,
+    captures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that was imported: gives each phone's own playing clock. Default: the data set alone.",
+            rich_help_panel=panels.CHOICE,
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Speech of calls that have none beside them, such as imported ones: a WAV file or the"
+            " name of a shipped speech. Packets that were cut are made again from it. Default: the"
+            " speech stored beside each call.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None,
+    buffer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Jitter buffer: fixed:MS, pjmedia, adaptive or oracle:MS; repeat it for several. Default:"
+            " fixed 40 to 400 ms, pjmedia, adaptive from impatient to patient, and the oracle as the"
+            " bound.",
+            rich_help_panel=panels.METHOD,
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1,
+    cluster: ClusterOption = None,
+    keys: KeysOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the results. Default: the folder whatif of the data set.", rich_help_panel=panels.RESULT
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Hear all calls again through other jitter buffers: what each would have given, and at what delay.
 
-        from earwitness.replay.whatif import DEFAULT_BUFFERS
-        from earwitness.report.whatif import reader_row, report_what_if
+    Writes a page, whatif.html, tables, and the trade-off figures. Stop it at any moment and run it again: it continues
+    where it was. The result depends neither on the number of workers nor on whether they are processes here or
+    machines of a --cluster.
+    """
+    needs("whatif", "report")
+    from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
-        columns = (
-            *Progress.get_default_columns()[:-1],
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}", markup=False),
+    from earwitness.replay.whatif import DEFAULT_BUFFERS
+    from earwitness.report.whatif import report_what_if
+
+    columns = (
+        *Progress.get_default_columns()[:-1],
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[now]}", markup=False),
+    )
+    with work_on(workers, cluster, keys) as executor, progress_bar(*columns) as bar:
+        task = bar.add_task("hearing", total=None, now="")
+        report = report_what_if(
+            dataset,
+            buffer or DEFAULT_BUFFERS,
+            out=out,
+            reference=reference,
+            captures=captures,
+            calls=calls,
+            executor=executor,
+            on_event=bar_listener(bar, task, "now"),
         )
-        with work_on(workers, cluster, keys) as executor, progress_bar(*columns) as bar:
-            task = bar.add_task("hearing", total=None, now="")
-            report = report_what_if(
-                dataset,
-                buffer or DEFAULT_BUFFERS,
-                out=out,
-                reference=reference,
-                captures=captures,
-                calls=calls,
-                executor=executor,
-                on_event=bar_listener(bar, task, "now"),
-            )
-        summary = report.found.summary
-        left_out = (*report.found.left_out, *report.found.refused)
-        if json:
-            print_records({str(name): value for name, value in row.items()} for row in summary.to_dict("records"))
-            print_left_out(left_out)
-            return
-        from rich.table import Table
+    summary = report.found.summary
+    left_out = (*report.found.left_out, *report.found.refused)
+    if json:
+        print_records({str(name): value for name, value in row.items()} for row in summary.to_dict("records"))
+        print_left_out(left_out)
+        return
+    _show(summary)
+    show_left_out(left_out)
+    output.print(f"The page: {report.files[0]}", markup=False, soft_wrap=True)
 
-        for (condition, codec), group in summary.groupby(["condition", "codec"], sort=False):
-            rows = [reader_row(row) for row in group.to_dict("records")]
-            table = Table(title=f"{condition}, {codec}", title_justify="left", box=None, pad_edge=False)
-            for heading in rows[0]:
-                table.add_column(heading, justify="left" if heading == "buffer" else "right", no_wrap=True)
-            for row in rows:
-                table.add_row(*row.values())
-            output.print(table)
-        show_left_out(left_out)
-        output.print(f"The page: {report.files[0]}", markup=False, soft_wrap=True)
+
+def _show(summary: Any) -> None:
+    from rich.table import Table
+
+    from earwitness.report.whatif import reader_row
+
+    for (condition, codec), group in summary.groupby(["condition", "codec"], sort=False):
+        rows = [reader_row(row) for row in group.to_dict("records")]
+        table = Table(title=f"{condition}, {codec}", title_justify="left", box=None, pad_edge=False)
+        for heading in rows[0]:
+            table.add_column(heading, justify="left" if heading == "buffer" else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row.values())
+        output.print(table)

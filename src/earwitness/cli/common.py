@@ -13,6 +13,7 @@ import typer
 
 from earwitness import events
 from earwitness.archive.spreadsheet import cell
+from earwitness.cli import panels
 from earwitness.cli.terminal import DataConsole
 from earwitness.events import Event, Listener, Notice, StageReached, WarningGiven
 from earwitness.printable import visible, visible_json
@@ -28,7 +29,10 @@ progress = DataConsole(stderr=True)
 output = DataConsole(width=None if sys.stdout is not None and sys.stdout.isatty() else 130)
 """Where results go. Into a file or a pipe tables are as wide as they read best."""
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print records as JSON lines on standard output.")]
+JsonFlag = Annotated[
+    bool,
+    typer.Option("--json", help="Print records as JSON lines on standard output.", rich_help_panel=panels.RESULT),
+]
 
 
 def needs(command: str, *extras: str) -> None:

@@ -16,6 +16,7 @@ import earwitness.cli
 from earwitness.archive.problems import FULL
 from earwitness.cli import streams
 from earwitness.cli.common import output, progress
+from earwitness.cli.naming import CommandLine
 from earwitness.cli.running import INTERRUPTED
 from earwitness.cli.terminal import VisibleFormatter, show_refusal
 from earwitness.errors import EarwitnessError, InputError
@@ -26,24 +27,24 @@ from earwitness.version import __version__
 
 class _Commands(TyperGroup):
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Read the command line; told to end meanwhile, Typer would do so without a word, and as by Ctrl-C."""
+        """Read the command line. Typer would end without a message on a signal, and as if by Ctrl-C."""
         try:
             return super().make_context(*arguments, **options)
         except KeyboardInterrupt:
             _end("interrupted; what was measured is kept", termination.exit_code())
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run a command; Typer would end an interrupted one without a word."""
+        """Run a command. Typer would end an interrupted one without a message."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _end("interrupted; what was measured is kept", termination.exit_code())
         except typer.Exit as ended:
-            # Those that end in order say so themselves, by the code of Ctrl-C.
+            # Commands that shut down in order report it themselves, by the code of Ctrl-C.
             raise typer.Exit(termination.exit_code() if ended.exit_code == INTERRUPTED else ended.exit_code) from None
 
 
-app = typer.Typer(
+app = CommandLine(
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
@@ -73,7 +74,7 @@ for _module in sorted(module.name for module in pkgutil.iter_modules(earwitness.
 
 
 def main() -> None:
-    """Run the command line; what users can mend becomes one line on standard error and an exit code."""
+    """Run the command line; what users can fix becomes one line on standard error and an exit code."""
     streams.settle()
     termination.handle_termination_signals()
     if logging.lastResort is not None:
@@ -83,8 +84,8 @@ def main() -> None:
             sys.exit(app(standalone_mode=False))
     except EarwitnessError as error:
         _end(str(error), error.exit_code)
-    except OSError as error:  # of files, devices and limits of this machine, wherever no word of our own was found
-        remedy = "free some space" if error.errno in FULL else "see that it is there, and may be used"
+    except OSError as error:  # of files, devices and limits of this machine, where no error of ours was raised
+        remedy = "free some space" if error.errno in FULL else "check that it exists and that you may use it"
         _end(str(EarwitnessError("running", _command(), error, remedy)), 1)
     except UnicodeEncodeError as error:  # a name that is not UTF-8, where text has to be
         name = ascii(error.object[max(0, error.start - 40) : error.end + 40])
@@ -92,7 +93,7 @@ def main() -> None:
         _end(str(InputError("writing", f"the name {name}", "it is not UTF-8", remedy)), InputError.exit_code)
     except KeyboardInterrupt:
         _end("interrupted; what was measured is kept", termination.exit_code())
-    except Exception as fault:  # a refusal of Typer's, or a fault of ours, whose words may be a stranger's
+    except Exception as fault:  # a refusal by Typer, or a bug, whose text may come from outside
         code = show_refusal(fault)
         if code is None:
             progress.print(traceback.format_exc().rstrip(), soft_wrap=True)

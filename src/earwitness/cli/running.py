@@ -87,7 +87,7 @@ def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) 
     for line in lines:
         progress.print(line, markup=False, soft_wrap=True)
     progress.print(f"{ending.why}: {ending.detail}" if ending.detail else str(ending.why), markup=False, soft_wrap=True)
-    # Where something is to be mended first, such as a full disk, a report would only fail once more.
+    # If something has to be fixed first, such as a full disk, a report would only fail again.
     if report and ending.why is not Why.TROUBLE and len(Dataset.open(out)):
         from earwitness.report.html import write_report
 
@@ -112,7 +112,7 @@ async def _stoppable(running: Running, json: bool) -> Ending:
 
 @contextmanager
 def stopping(stop: StopRequest) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP are the user's word to stop, not an exception in the middle of a call."""
+    """Ctrl-C, SIGTERM and SIGHUP ask the study to stop, and raise no exception in the middle of a call."""
     from earwitness.netns.termination import on_termination_request
 
     main = asyncio.current_task()
@@ -120,7 +120,7 @@ def stopping(stop: StopRequest) -> Iterator[None]:
     def ask() -> None:
         stop.ask()
         if not stop.now.is_set():
-            progress.print("stopping after the calls on the air; once more: now", markup=False)
+            progress.print("stopping after the running calls; press Ctrl-C again to stop at once", markup=False)
         elif main is not None and not stop.busy:
             main.cancel()
 

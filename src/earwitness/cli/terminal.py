@@ -39,7 +39,7 @@ class SafeConsole(Console):
 
 
 class DataConsole(SafeConsole):
-    """A `SafeConsole` that takes no string for markup, whoever asks for it."""
+    """A `SafeConsole` that reads no string as markup, whoever asks for it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)

@@ -57,13 +57,13 @@ def cluster_address(text: str) -> str:
     tried = ("reading the cluster's address", text or "(empty)")
     parts = urlsplit(text if "://" in text else f"tls://{text}")
     if parts.scheme != "tls":
-        raise InputError(*tried, f"{parts.scheme}:// is not encrypted", "give tls://HOST:PORT")
+        raise InputError(*tried, f"{parts.scheme}:// is not encrypted", "give tls://HOST:PORT", field="cluster")
     try:
         host, port = parts.hostname, parts.port or DEFAULT_PORT
     except ValueError:
         host, port = None, 0
     if not host or parts.path.strip("/"):
-        raise InputError(*tried, "not tls://HOST:PORT", "for example tls://192.0.2.7:8786")
+        raise InputError(*tried, "not tls://HOST:PORT", "write it as in tls://192.0.2.7:8786", field="cluster")
     return f"tls://{host}:{port}"
 
 
@@ -80,16 +80,15 @@ def own_address(cluster: str) -> str:
         )
 
 
-def check_free(host: str, port: int, option: str) -> None:
-    """`InputError` if this port cannot be listened on; Dask's own error is long. `option`: the option that set the
-    port."""
+def check_free(host: str, port: int, field: str) -> None:
+    """`InputError` if this port cannot be listened on; Dask's own error is long. `field`: the setting of the port."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((host, port))
     except (OSError, OverflowError) as error:
-        remedy = f"give an address of this machine and a free port to {option}"
-        raise InputError("listening on", f"{host}:{port}", error, remedy) from error
+        remedy = "give an address of this machine and a free port"
+        raise InputError("listening on", f"{host}:{port}", error, remedy, field=field) from error
 
 
 async def join(cluster: str, keys: ClusterKeys, timeout_s: float = JOIN_S) -> Client:
@@ -121,7 +120,9 @@ def in_our_words(cluster: str) -> Iterator[None]:
     except (OSError, RuntimeError) as error:  # Dask hides the reason of a failed start in a RuntimeError
         if isinstance(_chain(error)[-1], _CLOSED_ON_US):
             happened = f"one side does not accept the other's certificate ({_chain(error)[-1]})"
-            raise InputError(*tried, happened, "give --keys a folder of the same `earwitness cluster init`") from error
+            raise InputError(
+                *tried, happened, "give keys of the same `earwitness cluster init`", field="keys"
+            ) from error
         remedy = "check that `earwitness cluster schedule` runs there and can be reached"
         raise EarwitnessError(*tried, str(_chain(error)[-1]) or type(error).__name__, remedy) from error
 

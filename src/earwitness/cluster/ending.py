@@ -24,7 +24,7 @@ def serve_to_the_end(work: Coroutine[Any, Any, None]) -> NoReturn:
     os._exit(0)
 
 
-async def until_told_to_end(serving: asyncio.Task[Any]) -> None:
+async def until_end_signal(serving: asyncio.Task[Any]) -> None:
     """Wait for the task; SIGINT, SIGTERM and SIGHUP cancel it. Its error is raised, its cancellation is not."""
     with on_termination_request(serving.cancel), contextlib.suppress(asyncio.CancelledError):
         await serving

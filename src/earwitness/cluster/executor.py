@@ -166,7 +166,7 @@ def cluster_executor(cluster: str, keys: Path) -> Iterator[Executor]:
     with client:
         check_agreement(client.get_metadata(AGREEMENT, default=None), address)
         if not _scorers(client):
-            remedy = "start `earwitness vantage` with --scorers 1 or more"
+            remedy = "start `earwitness vantage` with one scorer or more"
             raise EarwitnessError("spreading work over", address, "it has no scorers", remedy)
         executor = CarryingExecutor(client)
         try:

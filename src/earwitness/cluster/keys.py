@@ -96,8 +96,8 @@ def make_cluster_keys(folder: Path, vantages: Sequence[str] = ()) -> list[Path]:
     new = not authority.exists()
     names = [*(ROLES if new else ()), *(f"vantage-{_checked(name)}" for name in vantages)]
     if not names:
-        remedy = "name a further --vantage, or give another folder"
-        raise InputError("making a cluster's keys in", folder, "it has an authority already", remedy)
+        remedy = "name a further vantage, or give another folder"
+        raise InputError("making a cluster's keys in", folder, "it has an authority already", remedy, field="vantage")
     for name in names:
         if (folder / name).exists() or names.count(name) > 1:
             happened = "it exists already" if (folder / name).exists() else "two vantages have that name"

@@ -8,7 +8,7 @@ from distributed import Scheduler
 
 from earwitness.cluster.agreement import agreement
 from earwitness.cluster.dask import AGREEMENT, DEFAULT_PORT, LOOPBACK_ONLY, check_free, use_our_settings
-from earwitness.cluster.ending import until_told_to_end
+from earwitness.cluster.ending import until_end_signal
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.events import Listener, Notice
 from earwitness.netns.scratch import scratch_folder
@@ -19,7 +19,7 @@ async def run_scheduler(listen: str, keys: ClusterKeys, on_event: Listener) -> N
     """Serve until SIGINT or SIGTERM. `InputError` if it cannot listen at `listen` (ADDRESS[:PORT])."""
     use_our_settings()
     host, port = parse_address(listen if ":" in listen else f"{listen}:{DEFAULT_PORT}", lowest_port=0)
-    check_free(host, port, "--listen")
+    check_free(host, port, "listen")
     with scratch_folder("earwitness-scheduler-") as folder:
         scheduler = Scheduler(
             host=host,
@@ -33,4 +33,4 @@ async def run_scheduler(listen: str, keys: ClusterKeys, on_event: Listener) -> N
         async with scheduler:
             scheduler.set_metadata([AGREEMENT], agreement())
             on_event(Notice(f"scheduling at {scheduler.address}"))
-            await until_told_to_end(asyncio.create_task(scheduler.finished()))
+            await until_end_signal(asyncio.create_task(scheduler.finished()))

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from earwitness.cluster.dask import SCORING, use_our_settings
-from earwitness.cluster.ending import serve_to_the_end, until_told_to_end
+from earwitness.cluster.ending import serve_to_the_end, until_end_signal
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.worker import WorkerOptions, serve_worker
 from earwitness.errors import EarwitnessError
@@ -28,7 +28,7 @@ async def _main(cluster: str, keys: str, name: str, folder: str, reached_at: str
         reached_at=reached_at,
         port=int(port),
     )
-    await until_told_to_end(asyncio.create_task(serve_worker(options, lambda _line: None)))
+    await until_end_signal(asyncio.create_task(serve_worker(options, lambda _line: None)))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ from pathlib import Path
 from earwitness.call.public_network import CALLS_AN_HOUR, Politeness
 from earwitness.capture.live import epoch_offset_ns
 from earwitness.cluster.dask import check_free, join, own_address, use_our_settings
-from earwitness.cluster.ending import until_told_to_end
+from earwitness.cluster.ending import until_end_signal
 from earwitness.cluster.keys import ClusterKeys
 from earwitness.cluster.orders import EXTENSION, Facts
 from earwitness.cluster.vantage import Vantage
 from earwitness.cluster.worker import WorkerOptions, serve_worker
-from earwitness.errors import InputError
+from earwitness.errors import InputError, naming_field
 from earwitness.events import Listener, Notice, WarningGiven
 from earwitness.geography import place as find_place
 from earwitness.netns.owned import start_owned
@@ -30,7 +30,7 @@ from earwitness.remote.client import parse_address
 from earwitness.remote.machine import Machine, may_make_devices
 from earwitness.remote.service import ANY, AnswerOptions, default_store
 from earwitness.remote.store import CallStore
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 
 VANTAGE = "vantage"
 """Resource of a worker for a place, and the beginning of its name: `vantage/PLACE/NAME/...`."""
@@ -73,14 +73,13 @@ async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
         remedy = "run it as root, or with CAP_NET_ADMIN and CAP_NET_RAW"
         raise InputError("starting a vantage at", options.at, "this user may not create network devices", remedy)
     if options.reached_at and not options.worker_port:
+        happened, remedy = "the port is missing", "give {worker_port}, and open it in the firewall"
         raise InputError(
-            "being reached at",
-            options.reached_at,
-            "the port is missing",
-            "give --worker-port, and open it in the firewall",
+            "being reached at", options.reached_at, happened, remedy, field="reached_at", related=("worker_port",)
         )
     use_our_settings()
-    city = find_place(options.at)
+    with naming_field("at"):
+        city = find_place(options.at)
     keys = ClusterKeys.read(options.keys)
     await (await join(options.cluster, keys)).close()
     name = options.name or platform.node() or "vantage"
@@ -119,9 +118,9 @@ async def serve_vantage(options: VantageOptions, on_event: Listener) -> None:
         )
         if worker.port:
             for number in range(options.scorers + 1):
-                check_free(worker.listens_at, worker.port + number, "--worker-port")
+                check_free(worker.listens_at, worker.port + number, "worker_port")
         on_event(Notice(f"{name} in {city.name} answers at {vantage.facts.answers_at[0]}:{port}"))
-        await until_told_to_end(asyncio.create_task(_serve_all(options, worker, vantage, folder, on_event)))
+        await until_end_signal(asyncio.create_task(_serve_all(options, worker, vantage, folder, on_event)))
         on_event(Notice("stopped; measurements are kept"))
 
 

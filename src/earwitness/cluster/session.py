@@ -53,14 +53,26 @@ def check_calls(study: Study) -> None:
         seen.add(plan)
         RemoteNetwork.check(plan)
         if plan.speech not in ("", *speech_names()):
-            raise InputError("speaking at vantages", plan.speech, "it is a file on this machine", "use shipped speech")
+            raise InputError(
+                "speaking at vantages",
+                plan.speech,
+                "it is a file on this machine",
+                "use shipped speech",
+                field="speech",
+            )
         if plan.sip_accounts:
             happened = "the file is on this machine"
-            remedy = "remove sip_accounts; set them in the environment of the vantages"
-            raise InputError("calling at vantages with", plan.sip_accounts, happened, remedy)
+            remedy = "leave out {sip_accounts}, and set the accounts in the environment of the vantages"
+            raise InputError("calling at vantages with", plan.sip_accounts, happened, remedy, field="sip_accounts")
         if place(plan.from_place) == place(plan.to_place):
             remedy = "give each end a place of its own"
-            raise InputError("calling between vantages at", plan.from_place, "both ends are at the same place", remedy)
+            raise InputError(
+                "calling between vantages at",
+                plan.from_place,
+                "both ends are at the same place",
+                remedy,
+                field="to_place",
+            )
 
 
 async def run_in_cluster(

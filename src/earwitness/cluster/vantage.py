@@ -23,7 +23,7 @@ from earwitness.events import Listener, Notice, WarningGiven, ignore
 from earwitness.remote.answer import Answerer
 from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Invitation
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.description import TorNetwork
 
 INVITED_S = 30.0

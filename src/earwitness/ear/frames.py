@@ -59,7 +59,8 @@ def frames_of(trace: Trace, codec: Codec) -> Frames:
             "reading the frames of",
             trace.source or "the trace",
             f"its RTP clock is {trace.clock_rate} Hz and {codec.name}'s is {codec.clock_rate} Hz",
-            "name the codec of this stream with --codec",
+            "name this stream's {codec}",
+            related=("codec",),
         )
     ticks = frame_ticks(codec)
     count = np.ones(len(trace), dtype=np.int64)
@@ -78,9 +79,8 @@ def frames_of(trace: Trace, codec: Codec) -> Frames:
             overlong += len(rows)
     if not bool(np.any(count)):
         kind = "packet in it" if not len(trace) else f"packet in it holds a frame of {codec.name}"
-        raise InputError(
-            "reading the frames of", trace.source or "the trace", f"no {kind}", "name the codec with --codec"
-        )
+        source, remedy = trace.source or "the trace", "name its {codec}"
+        raise InputError("reading the frames of", source, f"no {kind}", remedy, related=("codec",))
     first = np.cumsum(count) - count
     packet = np.repeat(np.arange(len(trace), dtype=np.int64), count)
     part = np.arange(len(packet), dtype=np.int64) - first[packet]

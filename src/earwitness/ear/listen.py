@@ -59,7 +59,8 @@ def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None 
     if not heard:
         there = ", ".join(str(stream.flow) for stream in capture.streams) or "none"
         wanted = f"it has no RTP stream to {to} (streams: {there})" if to else "it has no RTP stream"
-        raise InputError("listening to", capture.source, wanted, "give a capture of a call, or another --to address")
+        remedy = "give a capture of a call, or another address as {to}"
+        raise InputError("listening to", capture.source, wanted, remedy, related=("to",))
     first = heard[0]
     back = next((stream for stream in streams if _opposite(first, stream)), None)
     if to is None and back is not None and not _captured_at_receiver(capture, first, back):

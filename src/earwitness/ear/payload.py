@@ -44,9 +44,8 @@ def frame_bytes(
         if trace.payloads is not None:
             kept = int(np.max(trace.payloads.captured))
             have = f"a snap length cut its packets to {kept} of {int(np.max(trace.size))} payload bytes"
-        raise InputError(
-            "decoding", trace.source or "the trace", have, "give the speech that was played with --reference"
-        )
+        remedy = "give the speech that was played as {reference}"
+        raise InputError("decoding", trace.source or "the trace", have, remedy, related=("reference",))
     return Remade(frames, codec, reference, offset)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earwitness.errors import InputError
+from earwitness.errors import InputError, naming_field
 from earwitness.files import MIB, read_text
 
 JITTER_SHAPES = ("normal", "uniform", "exponential")
@@ -65,13 +65,16 @@ class LinkProfile:
         self._require("loss_burst", 1 <= self.loss_burst < math.inf, "is not a finite number >= 1")
         self._require("jitter_shape", self.jitter_shape in JITTER_SHAPES, f"is not one of {', '.join(JITTER_SHAPES)}")
         self._require("loss_on", self.loss_on in LOSS_TARGETS, f"is not one of {', '.join(LOSS_TARGETS)}")
-        LossPattern(self.loss_pattern)
+        with naming_field("loss_pattern"):
+            LossPattern(self.loss_pattern)
         if self.trace:
-            read_delay_trace(Path(self.trace))
+            with naming_field("trace"):
+                read_delay_trace(Path(self.trace))
 
     def _require(self, name: str, holds: bool, complaint: str) -> None:
         if not holds:
-            raise InputError("using link setting", name, f"{getattr(self, name)!r} {complaint}", _REMEDY)
+            happened = f"{getattr(self, name)!r} {complaint}"
+            raise InputError("using link setting", name, happened, _REMEDY, field=name)
 
     def with_spec(self, spec: str) -> LinkProfile:
         """This profile changed by a compact text, for example `jitter=5,loss=0.01,pattern=3/100`.
@@ -93,7 +96,7 @@ class LinkProfile:
             try:
                 changes[field] = text.replace(";", ",") if _FIELD_TYPES[field] == "str" else float(text)
             except ValueError as error:
-                raise InputError("reading link setting", repr(item), "not a number", _REMEDY) from error
+                raise InputError("reading link setting", repr(item), "not a number", _REMEDY, field=field) from error
         return dataclasses.replace(self, **changes)
 
 

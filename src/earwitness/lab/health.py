@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +16,86 @@ if TYPE_CHECKING:
     from earwitness.lab.lab import Lab
 
 
-async def health(lab: Lab) -> dict[str, Any]:
-    """Hosts, the emulator's statistics, and the Tor network, as plain values.
+class Fault(StrEnum):
+    """What can be wrong with a lab."""
 
-    Returns:
-        `hosts`: name, role, place, country, address, `device_drops`, and for a tor relay or client whether its process
-        `runs`, for a client also `circuit` (it has built one, control-spec GETINFO status/circuit-established).
-        `emulator`: see `EmulatorClient.statistics`. `load`: what stands with the lab (`earwitness.lab.load.spec`).
-        `well`: nothing is wrong. `problems`: what is, in words.
+    DEVICE_DROPS = "device_drops"
+    """The emulator was too slow to read packets of a host."""
+    TOR_ENDED = "tor_ended"
+    NO_CIRCUIT = "no_circuit"
+    """A client's tor has built none yet, or lost them all."""
+    LOAD_ENDED = "load_ended"
+    """The background traffic that stands with the lab does not flow."""
+
+
+_LAB_IS_LOST = frozenset({Fault.TOR_ENDED, Fault.LOAD_ENDED})
+"""What only a new lab puts right."""
+
+
+@dataclass(frozen=True)
+class LabProblem:
+    """One thing that is wrong."""
+
+    fault: Fault
+    part: str
+    """The host or load that has it."""
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.detail}"
+
+
+class LabGone(EarwitnessError):
+    """A lab in which no further call is worth placing."""
+
+    def __init__(self, problems: Sequence[LabProblem]) -> None:
+        self.problems = tuple(problems)
+        happened = f"the lab has failed: {'; '.join(map(str, self.problems))}"
+        super().__init__("calling in", "the lab", happened, "start another lab")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What the parts of a lab say of themselves."""
+
+    hosts: Sequence[Mapping[str, Any]]
+    """`name`, `role`, `place`, `country`, `address`, `device_drops`; for a tor relay or client whether its process
+    `runs`; for a client also `circuit`: it has built one (control-spec, GETINFO status/circuit-established)."""
+    emulator: Mapping[str, Any]
+    """See `EmulatorClient.statistics`."""
+    load: str
+    """The background traffic that stands with the lab, as `earwitness.lab.load.spec` writes it."""
+    problems: tuple[LabProblem, ...]
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def require_usable(self) -> None:
+        """Raise `LabGone` where a part has failed that does not come back."""
+        if lost := [problem for problem in self.problems if problem.fault in _LAB_IS_LOST]:
+            raise LabGone(lost)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the problems in words."""
+        return {
+            "well": self.well,
+            "problems": [str(problem) for problem in self.problems],
+            "hosts": [dict(host) for host in self.hosts],
+            "emulator": dict(self.emulator),
+            "load": self.load,
+        }
+
+
+async def health(lab: Lab) -> Health:
+    """Ask the hosts, the emulator and the Tor network of a lab how they are.
+
+    Raises `EarwitnessError` where the emulator or a device does not answer.
     """
     pids = {} if not lab.plan.with_tor else dict(lab.tor.pids)
     hosts: list[dict[str, Any]] = []
-    problems: list[str] = []
+    problems: list[LabProblem] = []
     for host in lab.hosts.values():
         row: dict[str, Any] = {
             "name": host.name,
@@ -35,26 +106,26 @@ async def health(lab: Lab) -> dict[str, Any]:
             "device_drops": host.device_drops(),
         }
         if row["device_drops"]:
-            problems.append(f"{host.name}: the emulator was too slow to read {row['device_drops']} packets")
+            detail = f"the emulator was too slow to read {row['device_drops']} packets"
+            problems.append(LabProblem(Fault.DEVICE_DROPS, host.name, detail))
         if host.name in pids:
             row["runs"] = _runs(pids[host.name])
             if not row["runs"]:
-                problems.append(f"{host.name}: its tor has ended")
+                problems.append(LabProblem(Fault.TOR_ENDED, host.name, "its tor has ended"))
         if host.role == "client" and row.get("runs"):
             row["circuit"] = await _has_circuit(lab, host.name)
             if not row["circuit"]:
-                problems.append(f"{host.name}: its tor has no circuit")
+                problems.append(LabProblem(Fault.NO_CIRCUIT, host.name, "its tor has no circuit"))
         hosts.append(row)
     load = StandingLoad.of(lab)
     if load is not None and load.problem is not None:
-        problems.append(f"load {load.spec}: {load.problem}")
-    return {
-        "well": not problems,
-        "problems": problems,
-        "hosts": hosts,
-        "emulator": lab.emulator.statistics(),
-        "load": str(load.spec) if load else NO_LOAD,
-    }
+        problems.append(LabProblem(Fault.LOAD_ENDED, f"load {load.spec}", load.problem))
+    return Health(
+        hosts=hosts,
+        emulator=lab.emulator.statistics(),
+        load=str(load.spec) if load else NO_LOAD,
+        problems=tuple(problems),
+    )
 
 
 def _runs(pid: int) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.emulator.link_profile import LinkProfile
-from earwitness.errors import InputError
+from earwitness.errors import InputError, naming_field
 from earwitness.geography import INFLATION, Place, delay_ms, place
-from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, NO_LOAD, LoadSpec
+from earwitness.lab.load.spec import LEAST_RELAY_MBIT, LOAD_CLIENT, LOAD_SERVER, NO_LOAD, LoadSpec
 
 _AUTHORITY_CITIES = ("Amsterdam", "Stockholm", "Ashburn, US", "Zurich", "Vienna")
 """Near where the public network's authorities are."""
@@ -32,8 +32,6 @@ _RELAY_CITIES = (
 """Most of the public network's capacity is in Europe and North America. Any first few hold every role."""
 
 _LOAD_CITIES = ("Amsterdam", "Ashburn, US")
-LEAST_RELAY_MBIT = 0.7
-"""Tor runs no relay of less than 75 KiB/s."""
 
 _MOST_PAIRS = 16
 
@@ -86,16 +84,19 @@ class LabPlan:
     `relay3` (all links of a host) or `*`, each with settings as `LinkProfile.with_spec` reads them."""
 
     def __post_init__(self) -> None:
-        place(self.caller_place)
-        place(self.callee_place)
+        for end in ("caller_place", "callee_place"):
+            with naming_field(end):
+                place(getattr(self, end))
         if self.with_tor and not (1 <= self.authorities <= len(_AUTHORITY_CITIES)):
             _refuse("authorities", self.authorities, f"between 1 and {len(_AUTHORITY_CITIES)}")
         if self.with_tor and not 3 <= self.relays <= 200:
             _refuse("relays", self.relays, "between 3 and 200: a guard, a middle and an exit at least")
         if not 1 <= self.pairs <= _MOST_PAIRS:
             _refuse("pairs", self.pairs, f"between 1 and {_MOST_PAIRS}")
-        if self.standing_load and not (self.with_tor and self.with_load):
-            _refuse("load", self.load, "it with Tor (and, in Python, with_load)")
+        with naming_field("load"):
+            standing = self.standing_load
+        if standing and not (self.with_tor and self.with_load):
+            _refuse("load", self.load, "it to a lab with {with_tor} and {with_load}")
         if self.relay_mbit and not LEAST_RELAY_MBIT <= self.relay_mbit <= 10_000:
             _refuse("relay_mbit", self.relay_mbit, f"0 or between {LEAST_RELAY_MBIT:g} and 10000")
         if not 1.0 <= self.inflation <= 10.0:
@@ -104,8 +105,9 @@ class LabPlan:
         for key, spec in self.links.items():
             match = _LINK_KEY.fullmatch(key)
             if match is None or not {match["a"], match["b"] or "*"} <= names:
-                _refuse("link", key, f"HOST>HOST, HOST-HOST, HOST or *, of {', '.join(sorted(names - {'*'}))}")
-            LinkProfile().with_spec(spec)
+                _refuse("links", key, f"HOST>HOST, HOST-HOST, HOST or *, of {', '.join(sorted(names - {'*'}))}")
+            with naming_field("links"):
+                LinkProfile().with_spec(spec)
 
     def hosts(self) -> list[HostPlan]:
         """All hosts; the order is their number."""
@@ -186,5 +188,8 @@ def _concerns(key: str, source: str, destination: str) -> bool:
     return fits(match["a"], other) or fits(other, match["a"])
 
 
-def _refuse(what: str, value: object, rule: str) -> None:
-    raise InputError("planning a lab with", f"{what} = {value}", "not possible", f"give {rule}")
+def _refuse(field: str, value: object, rule: str) -> None:
+    related = ("with_tor", "with_load")
+    raise InputError(
+        "planning a lab with", f"{field} = {value}", "not possible", f"give {rule}", field=field, related=related
+    )

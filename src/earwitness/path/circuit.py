@@ -131,7 +131,7 @@ class OverCircuit:
             f"opening the {flow} stream over",
             on=" -> ".join(relay.nickname for relay in self.relays),
             happened=circuit_gone or told,
-            remedy="try again, or choose other relays" if circuit_gone else "choose another exit with --exit",
+            remedy="try again, or choose other relays" if circuit_gone else "choose another exit",
             evidence={
                 "flow": flow,
                 "reason": stream.reason if stream else "",

@@ -66,6 +66,6 @@ def free_port(host: Host, address: str, wanted: int = 0) -> int:
                 "taking a tunnel's TCP connection at",
                 on=f"{address}:{wanted} of {host.name}",
                 happened=error.strerror,
-                remedy="give another --media-port",
+                remedy="choose another media port",
             ) from error
         return int(sock.getsockname()[1])

@@ -45,7 +45,7 @@ def failure_values(error: EarwitnessError) -> dict[str, Any]:
 
 
 class Session(Protocol):
-    """A phone as such a process serves it: `earwitness.phone.session.PhoneSession` tells what each method does."""
+    """A phone as such a process serves it: `earwitness.phone.session.PhoneSession` documents each method."""
 
     @property
     def uri(self) -> str: ...  # noqa: D102
@@ -98,7 +98,7 @@ async def follow_command(session: Session, command: Mapping[str, Any]) -> None:
         refused = EarwitnessError("doing", shown(do), error, "run the same Earwitness on both machines")
         emit("reply", id=number, failure=failure_values(refused))
     except Exception as error:
-        # A fault of ours must reach whoever waits for the reply, and the traceback the log.
+        # A bug must reach the caller that waits for the reply, and its traceback the log.
         traceback.print_exc()
         fault = EarwitnessError("doing", do, f"{type(error).__name__}: {error}", "report this as a bug")
         emit("reply", id=number, failure=failure_values(fault))

@@ -1,4 +1,4 @@
-"""What a phone is to a call: something that listens, or dials, and tells afterwards what happened."""
+"""What a phone is to a call: something that listens or dials, and reports afterwards what happened."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Phone(Protocol):
         ...
 
     async def report(self) -> PhoneReport:
-        """What this end has to tell."""
+        """What this end knows of the call."""
         ...
 
 

@@ -119,12 +119,12 @@ class BuiltinPhone:
         await self._ask("hang_up")
 
     async def report(self) -> PhoneReport:
-        """What this end has to tell; whole once the call has ended. Raises `StrangeReport`."""
-        told = await self._ask("report")
+        """What this end knows of the call; complete once it has ended. Raises `StrangeReport`."""
+        reported = await self._ask("report")
         try:
-            return PhoneReport.from_dict(told)
+            return PhoneReport.from_dict(reported)
         except UntrustedValue as wrong:
-            raise strange_report(self.uri, told, wrong) from wrong
+            raise strange_report(self.uri, reported, wrong) from wrong
 
     async def _ask(self, do: str, *, within_s: float | None = ANSWERED_S, **given: object) -> Any:
         if self._gone is not None:

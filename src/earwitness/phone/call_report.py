@@ -1,4 +1,4 @@
-"""What a phone tells of a call when it is over. Plain values; one codec to JSON and back."""
+"""A phone's report of a call when it is over. Plain values; one codec to JSON and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.phone.pacer import SendingTimes
-from earwitness.phone.rtcp_session import MOST_ROUND_TRIPS
+from earwitness.phone.rtcp_session import MOST_ROUND_TRIPS, RtcpSession
 from earwitness.phone.sip_wire import LONGEST_LOGGED, MOST_LOGGED, SipLogEntry
 from earwitness.untrusted import (
     MOST_COUNT,
@@ -45,7 +45,7 @@ MILESTONES = (
 sent or received, `answered` the 200 sent or received, `bye` the BYE sent or received, `ended` its completion."""
 
 MOST_SOURCES = 32
-"""Sources of RTP that a phone tells apart in one call; a phone that speaks has one."""
+"""Sources of RTP that a phone distinguishes in one call; a phone that speaks has one."""
 _ROLES = ("caller", "callee", "idle")
 _LONGEST_MS = 1e10
 """Four months: RTCP's figures have 32 bits of 1/65,536 s or of the RTP clock."""
@@ -57,7 +57,7 @@ class StrangeReport(CallFailure):
 
 @dataclass(frozen=True)
 class RtcpReport:
-    """What RTCP told."""
+    """What RTCP reported."""
 
     round_trips_ms: tuple[float, ...] = ()
     """Round-trip times from LSR and DLSR, in order (RFC 3550 6.4.1)."""
@@ -74,6 +74,21 @@ class RtcpReport:
     def median_round_trip_ms(self) -> float | None:
         """Median round-trip time; None where none was measured."""
         return float(np.median(self.round_trips_ms)) if self.round_trips_ms else None
+
+    @classmethod
+    def of(cls, session: RtcpSession) -> RtcpReport:
+        """What an RTCP session has seen so far."""
+        view = session.remote_view
+        return cls(
+            round_trips_ms=tuple(session.round_trips_ms),
+            remote_fraction_lost=view.fraction_lost if view else None,
+            remote_cumulative_lost=view.cumulative_lost if view else None,
+            remote_jitter_ms=view.jitter_ms if view else None,
+            sent=session.sent,
+            received=session.received,
+            malformed=session.malformed,
+            remote_said_bye=session.remote_said_bye,
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +163,7 @@ def strange_report(uri: str, values: object, wrong: UntrustedValue) -> StrangeRe
 
 
 def milestone(told_name: object, at_ns: object) -> tuple[str, int]:
-    """A milestone that a phone tells: one of `MILESTONES`, and its time. Raises `UntrustedValue`."""
+    """A milestone that a phone reports: one of `MILESTONES`, and its time. Raises `UntrustedValue`."""
     known = name(told_name, what="a milestone")
     if known not in MILESTONES:
         raise UntrustedValue(f"a milestone: {known!r} is none")

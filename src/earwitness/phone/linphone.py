@@ -186,10 +186,10 @@ class LinphonePhone:
             await self._until(lambda: self._log.over and (not self._log.streaming or self._log.counted), 5.0)
 
     async def report(self) -> PhoneReport:
-        """What this end has to tell: no sending times, no RTCP; the captures know more."""
-        return self.told()
+        """What this end knows: no sending times, no RTCP; the captures hold more."""
+        return self.report_now()
 
-    def told(self) -> PhoneReport:
+    def report_now(self) -> PhoneReport:
         """As `report`."""
         log = self._log
         received = log.counts.get("received", 0)

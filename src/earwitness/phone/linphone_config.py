@@ -67,4 +67,6 @@ def linphone_settings(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: i
 def check_line(line: str) -> None:
     """What comes from elsewhere, such as an address to dial, must not become a line of its own. Raises `InputError`."""
     if not line.isprintable():
-        raise InputError("telling linphone", repr(line), "it is more than one line", "give plain names and addresses")
+        raise InputError(
+            "configuring linphone with", repr(line), "it is more than one line", "give plain names and addresses"
+        )

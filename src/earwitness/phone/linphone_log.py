@@ -33,7 +33,7 @@ class _Message:
 
 @dataclass
 class LinphoneLog:
-    """What is known so far. `line` is told each line of output and when it was read."""
+    """What is known so far. `line` is called with each line of output and the time at which it was read."""
 
     milestones: dict[str, int] = field(default_factory=dict)
     sip: SipLog = field(default_factory=SipLog)

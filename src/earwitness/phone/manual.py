@@ -1,4 +1,4 @@
-"""The user's own phone, by hand: we tell where to bind and what to dial, watch the capture, and drive nothing."""
+"""The user's own phone, used by hand: we say where to bind and what to dial, watch the capture, and control nothing."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ManualPhone:
         """The user does."""
 
     async def report(self) -> PhoneReport:
-        """What the capture tells of this end."""
+        """What the capture shows of this end."""
         capture = await asyncio.to_thread(self._read)
         if capture is None:
             return PhoneReport(uri=self.uri, role="idle")
@@ -138,7 +138,7 @@ class ManualPhone:
         try:
             return read_capture(self._capture)
         except EarwitnessError:
-            return None  # what is wrong with it the call's record tells, which is made of the same file
+            return None  # the call's record, made from the same file, says what is wrong with it
 
 
 def sip_milestones(messages: Sequence[SipMessage], address: str) -> dict[str, int]:

@@ -53,7 +53,7 @@ def bind_udp(address: str, port: int, what: str) -> socket.socket:
 
 @dataclass
 class MediaEvents:
-    """What the media tells the call, each from a thread of its own."""
+    """What the media report to the call, each from a thread of its own."""
 
     first_received: Callable[[int], None] = lambda _ns: None
     speech_ended: Callable[[], None] = lambda: None
@@ -222,5 +222,5 @@ class Media:
             sent = SentSoFar(timestamp, len(sender.deviations_ns), sender.octets)
         now_ns = now + self.epoch_offset_ns
         data = self.rtcp.report(now_ns, sent, self.main_reception, goodbye=goodbye)
-        with contextlib.suppress(OSError):  # a report that cannot be sent is not sent; the next one tells as much
+        with contextlib.suppress(OSError):  # a report that cannot be sent is dropped; the next one contains as much
             self._rtcp.sendto(data, self._remote_rtcp)

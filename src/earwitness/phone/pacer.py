@@ -2,7 +2,7 @@
 
 The thread sleeps until shortly before the deadline and spins the rest. It runs at real-time priority where the
 system permits, and its timer slack is 1 ns. Every packet is sent, as late as it must be: a real phone's clock
-does not stop because the machine was busy, and the deviations tell how busy it was.
+does not stop because the machine was busy, and the deviations show how busy it was.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Reach:
     own: str
     """The address that the phone is bound to."""
     peers: Collection[str] = ()
-    """The only ones, where given: the other end of the path, and the SIP server beside it."""
+    """The only ones, where given: the other end of the path, and the SIP server."""
 
     def check(self, target: SocketAddress) -> SocketAddress:
         """The target, where this phone may send to it. Raises `Unreachable`."""

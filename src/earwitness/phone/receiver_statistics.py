@@ -1,7 +1,7 @@
 """What a phone knows of the stream it receives: counts, loss and jitter for its RTCP reports.
 
 Source: RFC 3550 A.1 (sequence numbers), A.3 (loss), A.8 (jitter). Pure: the time is an argument. Figures for the
-data set come from the captures; these are what the far end is told in the call.
+data set come from the captures; these are what is reported to the far end in the call.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ReceiverStatistics:
         self._transit = transit
 
     def set_clock_rate(self, clock_rate: int) -> None:
-        """The RTP clock is known now (packets came before the answer that tells it); jitter starts anew."""
+        """The RTP clock is known now (packets came before the answer that states it); jitter starts anew."""
         self.clock_rate, self.jitter, self._transit = clock_rate, 0.0, None
 
     @property

@@ -22,7 +22,7 @@ _PING, _PONG = b"ready d7:command4:pinge", b"ready d6:result4:ponge"
 
 @dataclass(frozen=True)
 class RtpEngine:
-    """A running relay; Kamailio is told `control`."""
+    """A running relay; Kamailio controls it at `control`."""
 
     address: str
     control_port: int

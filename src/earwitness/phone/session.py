@@ -10,22 +10,21 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
-from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
 from earwitness.phone import sdp
 from earwitness.phone.call_report import PhoneReport, RtcpReport
+from earwitness.phone.encoded_speech import EncodedSpeech
 from earwitness.phone.media import Media, MediaEvents, bind_udp
 from earwitness.phone.pacer import SendingTimes, prefer_punctuality
-from earwitness.phone.packets import SpeechPackets, speech_packets
 from earwitness.phone.reachable import Reach, Unreachable
 from earwitness.phone.setup import PhoneSetup
 from earwitness.phone.sip_digest import SipAccount
 from earwitness.phone.sip_transactions import SipTransactions, Timers
 from earwitness.phone.sip_wire import endpoint_of
-from earwitness.phone.user_agent import IncomingInvite, UserAgent
+from earwitness.phone.user_agent import UserAgent
+from earwitness.phone.user_agent_server import IncomingInvite
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
-from earwitness.speech.reference import DEFAULT_SPEECH
-from earwitness.speech.reference import speech as reference_speech
 from earwitness.untrusted import LONGEST_TEXT, fit
 
 Notify = Callable[[str, dict[str, object]], None]
@@ -46,7 +45,7 @@ class PhoneSession:
         self.confirmed = asyncio.Event()
         self._notify = notify
         self._codecs: list[Codec] = [codec_of(spec) for spec in (setup.codec, *setup.accepts)]
-        self._speech: dict[str, SpeechPackets] = {}
+        self._speech = EncodedSpeech(setup)
         self._agreed: sdp.AgreedMedia | None = None
         self._ended_by = ""
         self._bye_status: int | None = None
@@ -73,7 +72,7 @@ class PhoneSession:
         """Encode the speech and bind the ports. CallFailure (PORT_TAKEN, SPEECH_UNUSABLE), InputError for the codec."""
         session = cls(setup, notify)
         for codec in session._codecs:
-            session._prepared(codec)
+            session._speech.encoded(codec)
         sock = bind_udp(setup.address, setup.sip_port, "SIP")
         await session._loop.create_datagram_endpoint(lambda: session._layer, sock=sock)
         try:
@@ -152,7 +151,7 @@ class PhoneSession:
         if "answered" not in self.milestones:
             return
         setup = self.setup
-        speech = self._prepared(self._codecs[0]).seconds
+        speech = self._speech.encoded(self._codecs[0]).seconds
         remote_speech = setup.remote_seconds if setup.remote_seconds is not None else speech
         spoken = asyncio.create_task(self._spoken.wait())
         ended = asyncio.create_task(self.ended.wait())
@@ -188,27 +187,14 @@ class PhoneSession:
         self._media.close()
 
     def report(self) -> PhoneReport:
-        """What there is to tell now; complete when the call has ended."""
+        """What is known of the call now; complete when it has ended."""
         media, sender, rtcp = self._media, self._media.sender, self._media.rtcp
         reception = media.main_reception
         milestones = dict(self.milestones)
         if media.first_sent_ns is not None:
             milestones["first_rtp_sent"] = media.first_sent_ns
         sent = len(sender.deviations_ns) if sender is not None else 0
-        told = RtcpReport()
-        if rtcp is not None:
-            view = rtcp.remote_view
-            told = RtcpReport(
-                round_trips_ms=tuple(rtcp.round_trips_ms),
-                remote_fraction_lost=view.fraction_lost if view else None,
-                remote_cumulative_lost=view.cumulative_lost if view else None,
-                remote_jitter_ms=view.jitter_ms if view else None,
-                sent=rtcp.sent,
-                received=rtcp.received,
-                malformed=rtcp.malformed,
-                remote_said_bye=rtcp.remote_said_bye,
-            )
-        speech = self._prepared(self._agreed.codec) if self._agreed else None
+        speech = self._speech.encoded(self._agreed.codec) if self._agreed else None
         return PhoneReport(
             uri=self.uri,
             role=self.role,
@@ -226,7 +212,7 @@ class PhoneSession:
             stray=media.stray,
             ssrc=media.ssrc,
             remote_ssrcs=tuple(media.receptions),
-            rtcp=told,
+            rtcp=RtcpReport.of(rtcp) if rtcp is not None else RtcpReport(),
             no_media=self._no_media or ("answered" in milestones and media.packets_received == 0),
             ended_by=self._ended_by,
             bye_status=self._bye_status,
@@ -267,26 +253,10 @@ class PhoneSession:
         if not self.ended.is_set():
             self._start_media()
 
-    def _prepared(self, codec: Codec) -> SpeechPackets:
-        """The speech in this codec, encoded once."""
-        key = repr(codec)
-        if key not in self._speech:
-            setup = self.setup
-            try:
-                samples = reference_speech(setup.speech or DEFAULT_SPEECH, sample_rate=codec.sample_rate).samples
-            except InputError as error:
-                raise CallFailure(
-                    Outcome.SPEECH_UNUSABLE, error.tried, on=error.on, happened=error.happened, remedy=error.remedy
-                ) from error
-            self._speech[key] = speech_packets(
-                samples, codec, seconds=setup.seconds, silence_suppression=setup.silence_suppression
-            )
-        return self._speech[key]
-
     def _start_media(self) -> None:
         assert self._agreed is not None
         agreed = self._agreed
-        self._media.start(self._prepared(agreed.codec), agreed.remote, agreed.send_payload_type)
+        self._media.start(self._speech.encoded(agreed.codec), agreed.remote, agreed.send_payload_type)
         self.confirmed.set()
         self._notify("confirmed", {})
         self._loop.call_later(self.setup.no_media_s, self._look_for_media)
@@ -334,7 +304,7 @@ class PhoneSession:
             self._note(f"the call broke: {error}")
 
     def _note(self, text: str) -> None:
-        """Tell the call's owner in words; a stranger who is refused again and again is told of so often and no more."""
+        """Send a note in words to the call's owner; at most `_MOST_NOTES`, however often a stranger is refused."""
         self._noted += 1
         if self._noted <= _MOST_NOTES:
             self._notify("note", {"text": fit(text, LONGEST_TEXT)})

@@ -1,4 +1,4 @@
-"""What a phone is told before a call."""
+"""The settings of a phone for a call."""
 
 from __future__ import annotations
 

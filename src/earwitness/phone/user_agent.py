@@ -9,62 +9,34 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from aiosipua import SipRequest, SipResponse
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import SocketAddress
-from earwitness.phone.sip_dialog import Dialog, refresh_target
+from earwitness.phone.sip_dialog import Dialog
 from earwitness.phone.sip_digest import SipAccount, send_authenticated
 from earwitness.phone.sip_transactions import (
     ClientTransaction,
     NoResponse,
-    ServerTransaction,
     SipTransactions,
 )
-from earwitness.phone.sip_wire import ALLOW, endpoint_of, new_tag, response
+from earwitness.phone.sip_wire import ALLOW, endpoint_of, new_tag
+from earwitness.phone.user_agent_server import UserAgentServer
 
 _CANCEL_PATIENCE_S = 3.0
 NOBODY_THERE = (404, 408, 410, 480, 487, 604)
 """Refusals that mean: nobody answered (unknown or unregistered user, time-out in a proxy, not available)."""
 
 
-@dataclass
-class IncomingInvite:
-    """An INVITE that waits for our answer."""
-
-    transaction: ServerTransaction
-    dialog: Dialog
-    tag: str
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    acknowledged: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def offer(self) -> str:
-        """Its session description, or the empty string."""
-        return self.transaction.request.text
-
-
-class UserAgent:
-    """One phone's SIP. Callbacks: `on_invite` (a call comes), `on_ended` (the far end hung up), `on_ack`."""
+class UserAgent(UserAgentServer):
+    """One phone's SIP: it answers requests, and sends its own (RFC 3261 8.1: user agent client)."""
 
     def __init__(self, layer: SipTransactions, user: str, account: SipAccount | None) -> None:
-        self.layer = layer
+        super().__init__(layer, user)
         self.account = account
-        self.dialog: Dialog | None = None
-        self.session_description = ""
-        """Ours, for a re-INVITE."""
-        self.on_invite: Callable[[IncomingInvite], None] | None = None
-        self.on_ended: Callable[[str], None] = lambda _why: None
-        self.on_refused: Callable[[str], None] = lambda _why: None
-        """Told why an INVITE was refused by itself."""
-        self._user = user
-        self._incoming: IncomingInvite | None = None
         self._registration = secrets.token_hex(12)
         self._register_sequence = 0
-        layer.on_request = self._receive
-        layer.on_ack = self._receive_ack
 
     @property
     def uri(self) -> str:
@@ -72,11 +44,6 @@ class UserAgent:
         if self.account is not None:
             return f"sip:{self.account.user}@{self.account.domain}"
         return self.contact_uri
-
-    @property
-    def contact_uri(self) -> str:
-        """Where we are."""
-        return f"sip:{self._user}@{self.layer.local[0]}:{self.layer.local[1]}"
 
     async def register(self, expires_s: int = 600) -> None:
         """REGISTER with digest; `expires_s` 0 takes the binding back. CallFailure AUTH_FAILED or REGISTER_FAILED."""
@@ -210,27 +177,6 @@ class UserAgent:
             return None
         return answer.status_code
 
-    def ring(self, call: IncomingInvite) -> None:
-        """Send 180."""
-        self._respond(call, 180)
-
-    def answer(self, call: IncomingInvite, description: str) -> None:
-        """Send 200 with our session description; it is repeated until the ACK."""
-        self.dialog = call.dialog
-        self.session_description = description
-        call.transaction.on_unacknowledged = lambda: self.on_ended("the answer was never acknowledged")
-        self._respond(call, 200, description)
-
-    def refuse(self, call: IncomingInvite, status: int) -> None:
-        """Send a final refusal."""
-        self._respond(call, status)
-        self._incoming = None
-
-    def forget_call(self) -> None:
-        """The call is over: the phone is free again."""
-        self.dialog = None
-        self._incoming = None
-
     async def _authenticated(
         self,
         build: Callable[[], SipRequest],
@@ -280,113 +226,6 @@ class UserAgent:
             with suppress(OSError, ValueError):
                 self._confirm(transaction, answer)
                 await self.bye(_CANCEL_PATIENCE_S)
-
-    def _respond(self, call: IncomingInvite, status: int, description: str = "") -> None:
-        made = response(call.transaction.request, status, call.tag)
-        made.headers.set_single("Contact", f"<{self.contact_uri}>")
-        if status == 200:
-            made.headers.set_single("Allow", ALLOW)
-            made.headers.set_single("Content-Type", "application/sdp")
-            made.text = description
-        call.transaction.respond(made)
-
-    def _receive(self, transaction: ServerTransaction) -> None:
-        received = transaction.request
-        to = received.to_addr
-        in_dialog = to is not None and to.tag is not None
-        if received.headers.get("Require") and received.method not in ("ACK", "CANCEL"):
-            made = response(received, 420, new_tag())
-            for option in received.headers.get("Require"):
-                made.headers.append("Unsupported", option)
-            transaction.respond(made)
-        elif received.method == "CANCEL":
-            self._receive_cancel(transaction)
-        elif in_dialog:
-            self._receive_in_dialog(transaction)
-        elif received.method == "INVITE":
-            self._receive_invite(transaction)
-        elif received.method == "OPTIONS":
-            made = response(received, 200, new_tag())
-            made.headers.set_single("Allow", ALLOW)
-            made.headers.set_single("Accept", "application/sdp")
-            transaction.respond(made)
-        elif received.method == "BYE":
-            transaction.respond(response(received, 481, new_tag()))
-        else:
-            made = response(received, 405, new_tag())
-            made.headers.set_single("Allow", ALLOW)
-            transaction.respond(made)
-
-    def _receive_invite(self, transaction: ServerTransaction) -> None:
-        if self.on_invite is None:
-            transaction.respond(response(transaction.request, 480, new_tag()))
-        elif self.dialog is not None or self._incoming is not None:
-            transaction.respond(response(transaction.request, 486, new_tag()))
-        else:
-            tag = new_tag()
-            try:
-                dialog = Dialog.of_callee(transaction.request, tag)
-                dialog.check(self.layer)
-            except (OSError, ValueError) as error:
-                self.on_refused(f"its requests would have to go elsewhere: {error}")
-                transaction.respond(response(transaction.request, 403, tag))
-                return
-            self._incoming = IncomingInvite(transaction, dialog, tag)
-            transaction.respond(response(transaction.request, 100))
-            self.on_invite(self._incoming)
-
-    def _receive_in_dialog(self, transaction: ServerTransaction) -> None:
-        received, dialog = transaction.request, self.dialog
-        if dialog is None or not dialog.holds(received):
-            transaction.respond(response(received, 481))
-            return
-        sequence = received.cseq.seq if received.cseq else 0
-        if sequence <= dialog.remote_sequence:
-            transaction.respond(response(received, 500))
-            return
-        dialog.remote_sequence = sequence
-        if received.method == "BYE":
-            transaction.respond(response(received, 200))
-            self.forget_call()
-            self.on_ended("remote")
-        elif received.method == "INVITE":  # a refresh: the session stays as it is
-            try:
-                refresh_target(dialog, received, self.layer)
-            except (OSError, ValueError) as error:
-                self.on_refused(f"its requests would have to go elsewhere: {error}")
-                transaction.respond(response(received, 403))
-                return
-            made = response(received, 200)
-            made.headers.set_single("Contact", f"<{self.contact_uri}>")
-            made.headers.set_single("Content-Type", "application/sdp")
-            made.text = self.session_description
-            transaction.respond(made)
-            dialog.refresh = transaction
-        else:
-            made = response(received, 200 if received.method == "OPTIONS" else 405)
-            made.headers.set_single("Allow", ALLOW)
-            transaction.respond(made)
-
-    def _receive_cancel(self, transaction: ServerTransaction) -> None:
-        incoming = self._incoming
-        received = transaction.request
-        if incoming is None or self.layer.server_of_same_branch(received) is not incoming.transaction:
-            transaction.respond(response(received, 481, new_tag()))
-            return
-        transaction.respond(response(received, 200, incoming.tag))
-        if incoming.transaction.final_status is None:
-            self.refuse(incoming, 487)
-            incoming.cancelled.set()
-
-    def _receive_ack(self, ack: SipRequest) -> None:
-        dialog = self.dialog
-        if dialog is None or not dialog.holds(ack):
-            return
-        if dialog.refresh is not None:
-            dialog.refresh.acknowledged()
-        if self._incoming is not None:
-            self._incoming.transaction.acknowledged()
-            self._incoming.acknowledged.set()
 
 
 def _cancel_of(invite: SipRequest) -> SipRequest:

@@ -93,8 +93,10 @@ def _check_same_reading(store: Dataset, there: set[str], as_published: bool) -> 
         return
     row = store.call(min(there)).rows[0]
     if (row.reading == "as-published") != as_published:
-        happened = f"its calls were imported {'with' if row.reading else 'without'} --as-published"
-        raise InputError("continuing the import into", store.path, happened, "use the same option, or another data set")
+        happened = f"its calls were imported {'as published' if row.reading else 'not as published'}"
+        raise InputError(
+            "continuing the import into", store.path, happened, "import in the same way, or into another data set"
+        )
 
 
 def _measure_all(
@@ -120,7 +122,7 @@ def _measure_all(
             "importing",
             options.folder,
             happened,
-            "run it again: stored calls are kept; --workers 1 needs the least memory",
+            "run it again: stored calls are kept; one worker process needs the least memory",
         ) from error
     finally:
         for future in pending:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from earwitness.remote.machine import Machine
 from earwitness.remote.store import CallStore
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 
 PATIENCE_S = 60.0
 """A caller without a connection for so long, and without media still arriving, is taken to be gone."""

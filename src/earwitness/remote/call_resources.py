@@ -38,7 +38,7 @@ from earwitness.remote.helper import Helper
 from earwitness.remote.services import Here, Services
 from earwitness.remote.store import CAPTURE, RECORDING, SPEECH, StoredEnd
 from earwitness.speech.reference import speech_names
-from earwitness.tor.control import default_control
+from earwitness.tor.control_address import default_control
 from earwitness.untrusted import MOST_COUNT, shown
 
 LONGEST_SPEECH_BYTES = 8 * 1024 * 1024

@@ -60,7 +60,7 @@ class LinphoneSession:
 
     def report(self) -> PhoneReport:
         """What it has to tell."""
-        return self._phone.told()
+        return self._phone.report_now()
 
     async def close(self) -> None:
         """Hang up and end it, its recording whole."""

@@ -32,7 +32,7 @@ from earwitness.remote.answering import Answering
 from earwitness.remote.certificates import AnswerKeys, Identity, Invitation
 from earwitness.remote.machine import Machine
 from earwitness.remote.store import CallStore
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 
 NAME = "callee"
 _LOCALHOST = "127.0.0.1"

@@ -20,7 +20,7 @@ from earwitness.remote.certificates import INVITATION, AnswerKeys
 from earwitness.remote.client import DEFAULT_PORT, parse_address
 from earwitness.remote.machine import Machine
 from earwitness.remote.store import CallStore
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 
 ANY = "0.0.0.0"
 
@@ -109,5 +109,7 @@ def default_store() -> Path:
 def check_media_port(port: int) -> int:
     """A TCP port, 0 for any. `InputError` otherwise."""
     if not 0 <= port < 65536:
-        raise InputError("taking streams at port", port, "no such port", "give 1 to 65535, or 0 for any")
+        raise InputError(
+            "taking streams at port", port, "no such port", "give 1 to 65535, or 0 for any", field="media_port"
+        )
     return port

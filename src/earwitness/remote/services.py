@@ -18,7 +18,7 @@ from earwitness.phone.lab_server import lab_server
 from earwitness.remote.bounds import Ration
 from earwitness.remote.channel import LaterResult
 from earwitness.remote.machine import Machine
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress, ControlUnreachable
 from earwitness.tor.onion import offered_service
 from earwitness.untrusted import shown, whole
 
@@ -80,7 +80,7 @@ async def _onion(here: Here, _given: Mapping[str, Any]) -> AsyncIterator[tuple[A
                 failure.tried,
                 on=on,
                 happened=failure.happened,
-                remedy=remedy if failure.tried.startswith("connecting") else failure.remedy,
+                remedy=remedy if isinstance(failure, ControlUnreachable) else failure.remedy,
                 evidence=failure.evidence,
             ) from failure
         yield vars(offered.service), offered.circuit

@@ -100,7 +100,7 @@ class Scored:
                 "writing what was heard to",
                 audio or ledger,
                 error.strerror or error,
-                "choose another --out or --ledger",
+                "choose another file for it",
             ) from error
         return {**self.record(), "audio": audio and str(audio), "ledger": ledger and str(ledger)}
 

@@ -164,9 +164,8 @@ def _direction(
         said, of_speech = str(reference), given
     else:
         happened = f"call {row.call_id} is stored without {REFERENCE}"
-        raise _NoSpeech(
-            "hearing the calls again of", stored.folder.parent.parent, happened, "give the speech with --reference"
-        )
+        folder, remedy = stored.folder.parent.parent, "give the speech as {reference}"
+        raise _NoSpeech("hearing the calls again of", folder, happened, remedy, related=("reference",))
     trace = stored.folder / trace_file(row.direction)
     capture = _capture(stored, row, captures)
     found = hashlib.sha256("\n".join([_digest(trace), of_speech, _digest(capture) if capture else ""]).encode())

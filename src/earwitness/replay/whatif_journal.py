@@ -228,7 +228,10 @@ def _worked(
     except BrokenExecutor as error:
         happened = "a worker process died (out of memory, or killed)"
         raise EarwitnessError(
-            "hearing calls again", "this machine", happened, "run it again, with fewer --workers: results are kept"
+            "hearing calls again",
+            "this machine",
+            happened,
+            "run it again with fewer worker processes: results are kept",
         ) from error
     finally:
         for future in pending:

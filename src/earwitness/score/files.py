@@ -70,7 +70,9 @@ def score_files(
     """
     further = [scorer(name) for name in dict.fromkeys(scorers)]
     if as_published and wideband:
-        raise InputError("scoring", degraded, "the published scores are narrowband", "omit --wideband")
+        raise InputError(
+            "scoring", degraded, "the published scores are narrowband", "leave out {wideband}", field="wideband"
+        )
     rate = 16000 if wideband else 8000
     spoken = _read(reference, "reference", rate, as_published, wideband)
     heard = _read(degraded, "degraded sound", rate, as_published, wideband)

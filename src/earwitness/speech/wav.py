@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
 from earwitness.errors import InputError
-from earwitness.files import MIB, read_regular
+from earwitness.files import MIB, FileTooLarge, read_regular
 
 _REMEDY = "give a sound file (WAV, FLAC, AIFF, Ogg) with at least one sample"
 MOST_FILE_BYTES = 128 * MIB
@@ -60,7 +60,7 @@ def read_sound_file(path: str | Path) -> bytes:
         return read_regular(path, MOST_FILE_BYTES)
     except OSError as error:
         happened = error.strerror or error
-        remedy = _TOO_LONG if "too large" in str(happened) else _REMEDY
+        remedy = _TOO_LONG if isinstance(error, FileTooLarge) else _REMEDY
         raise InputError("reading the sound file", path, happened, remedy) from error
 
 

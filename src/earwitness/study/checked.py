@@ -31,7 +31,7 @@ class FileFaults(InputError):
     def __init__(self, path: Path | str, complaints: Sequence[Complaint]) -> None:
         self.complaints = tuple(sorted(set(complaints)))
         count = len(self.complaints)
-        super().__init__("reading", path, f"{count} fault{'s' * (count != 1)}", "mend all of them and try again")
+        super().__init__("reading", path, f"{count} fault{'s' * (count != 1)}", "correct all of them and try again")
 
     def __str__(self) -> str:
         return "\n".join([f"{self.tried} {self.on}: {self.happened}", *(f"  {fault}" for fault in self.complaints)])
@@ -67,6 +67,11 @@ class Section:
     def wrong(self, key: str, what: str, remedy: str, *index: int) -> None:
         """Note a fault of one of its keys, or of an element of the list there."""
         self.faults.add((*self.where, key, *index), what, remedy)
+
+    def refuse(self, error: InputError) -> None:
+        """Note what another part says of the setting that its error names, or of the whole table."""
+        where = (*self.where, error.setting) if error.setting else self.where
+        self.faults.add(where, error.clause, error.advice)
 
     def know(self, key: str) -> None:
         """There is such a setting, and it need not be given."""

@@ -1,4 +1,4 @@
-"""How many calls may be on the air at once without harming the machine's own timing, and how much load at all."""
+"""How many calls may run at the same time without harming the machine's own timing, and how much load at all."""
 
 from __future__ import annotations
 

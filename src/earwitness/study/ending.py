@@ -1,4 +1,4 @@
-"""Why and how a run of a study ends, and the user's word to end it."""
+"""Why and how a run of a study ends, and the user's request to end it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Ending:
 
 
 class StopRequest:
-    """The user's word: `gently` ends after the calls that are on the air, `now` stores them as interrupted."""
+    """The user's request to stop: `gently` ends after the running calls, `now` stores them as interrupted."""
 
     def __init__(self) -> None:
         self.gently = asyncio.Event()

@@ -25,7 +25,8 @@ from earwitness.archive.storing import storing
 from earwitness.errors import InputError
 from earwitness.study.design import PlannedCall, design, of_call_id
 from earwitness.study.file import StudyFile, parse_study
-from earwitness.study.journal import DamagedJournal, Journal, now, remove_database
+from earwitness.study.journal import Journal
+from earwitness.study.journal_file import DamagedJournal, now, remove_database
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE, study_lock, this_run
 from earwitness.study.model import Retry, Study
 from earwitness.study.retry import Ended
@@ -174,7 +175,8 @@ def _differs(inner: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -
             "running the study",
             after["name"],
             f"{inner.parent} holds the study {before['name']!r}",
-            "give another directory with --out",
+            "give another directory as {out}",
+            related=("out",),
         )
     changes = changed_settings(before, after)
     more = f" and {len(changes) - 2} more" if len(changes) > 2 else ""
@@ -182,7 +184,8 @@ def _differs(inner: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -
         "running the study",
         after["name"],
         f"its design or stopping rule was changed after calls had run ({'; '.join(changes[:2])}{more})",
-        "give the changed study another name and --out, or put the settings back",
+        "give the changed study another name and another {out}, or put the settings back",
+        related=("out",),
     )
 
 

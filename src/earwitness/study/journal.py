@@ -10,44 +10,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
+from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.study.design import PlannedCall
+from earwitness.study.journal_file import JOURNAL_VERSION, SCHEMA, DamagedJournal, now, remove_database, typed_errors
 from earwitness.study.model import Retry
 from earwitness.study.retry import Ended, Next, decide
-from earwitness.utc import utc_text
 
-JOURNAL_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
 _CHECKPOINT_PAGES = 4000
 """16 MiB of log: a checkpoint waits for the disk, so it comes with one commit in some 400."""
-
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE calls (
-    position INTEGER PRIMARY KEY, block TEXT NOT NULL, repeat INTEGER NOT NULL, arm TEXT NOT NULL, plan TEXT NOT NULL,
-    tor_bytes REAL NOT NULL, state TEXT NOT NULL DEFAULT 'planned', attempts INTEGER NOT NULL DEFAULT 0,
-    outcome TEXT NOT NULL DEFAULT '', instrument_ok INTEGER, why TEXT NOT NULL DEFAULT '',
-    call_id TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX calls_by_state ON calls (state, arm);
-CREATE TABLE attempts (
-    id INTEGER PRIMARY KEY, position INTEGER NOT NULL, attempt INTEGER NOT NULL, call_id TEXT NOT NULL,
-    run INTEGER NOT NULL, state TEXT NOT NULL, started_at TEXT NOT NULL, ended_at TEXT NOT NULL DEFAULT '',
-    seconds REAL, outcome TEXT NOT NULL DEFAULT '', instrument_ok INTEGER, why TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX attempts_by_position ON attempts (position);
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, owner TEXT NOT NULL, started_at TEXT NOT NULL, ended_at TEXT NOT NULL DEFAULT '',
-    ending TEXT NOT NULL DEFAULT ''
-);
-"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +54,7 @@ class Journal:
 
         draft = path.with_name(f".{path.name}.new")
         remove_database(draft)
-        with _spoken(path):
+        with typed_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(draft)
             try:
@@ -106,7 +83,7 @@ class Journal:
         """
         if not path.is_file():
             raise InputError("opening the journal", path, "there is none", "give the directory of a study that was run")
-        with _spoken(path):
+        with typed_errors(path):
             connection = sqlite3.connect(
                 f"file:{path}?mode={'ro' if read_only else 'rw'}",
                 uri=True,
@@ -276,7 +253,7 @@ class Journal:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        with _spoken(self.path):
+        with typed_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -286,54 +263,11 @@ class Journal:
             self._db.execute("COMMIT")
 
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with _spoken(self.path):
+        with typed_errors(self.path):
             return self._db.execute(query, values).fetchall()
 
     def _one(self, query: str) -> tuple[Any, ...]:
         return self._all(query)[0]
-
-
-class DamagedJournal(EarwitnessError):
-    """The journal's file is not a sound database; what it says can be made again from the data set."""
-
-    def __init__(self, path: Path, happened: object) -> None:
-        super().__init__(
-            "opening the journal", path, happened, "run the study again: it is made anew from the data set"
-        )
-
-
-def remove_database(path: Path) -> None:
-    """Remove a database and what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def now() -> str:
-    """UTC, for people; nothing is computed from it."""
-    return utc_text(time.time_ns(), 3)
-
-
-@contextmanager
-def _spoken(path: Path) -> Iterator[None]:
-    """SQLite's errors in our words."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        happened = str(error)
-        if "locked" in happened or "busy" in happened:
-            remedy = "close whatever has it open for writing, and run it again"
-            raise EarwitnessError("writing the journal", path, "another program has locked it", remedy) from error
-        if "full" in happened or "disk I/O" in happened or "readonly" in happened or "unable to open" in happened:
-            raise CallFailure(
-                Outcome.STORAGE_FAILED,
-                "writing the journal",
-                on=path,
-                happened=happened,
-                remedy="free some space or give a writable directory, and run it again",
-            ) from error
-        raise DamagedJournal(path, happened) from error
-    except sqlite3.DatabaseError as error:
-        raise DamagedJournal(path, error) from error
 
 
 def _flag(value: bool | None) -> int | None:

@@ -43,13 +43,12 @@ class LabSlot:
         )
 
     async def trouble(self) -> str | None:
-        """What is wrong with the lab: a tor that has ended, an emulator that does not answer."""
+        """What makes the lab useless: a tor that has ended, an emulator that does not answer."""
         try:
-            found = await health(self._network.lab)
+            (await health(self._network.lab)).require_usable()
         except EarwitnessError as error:
             return str(error)
-        ended = [what for what in found["problems"] if what.endswith("its tor has ended") or what.startswith("load ")]
-        return f"the lab is not well: {'; '.join(ended)}" if ended else None
+        return None
 
 
 def lab_slots(lab: Lab, executor: Executor | None, command: tuple[str, ...] = ()) -> list[LabSlot]:

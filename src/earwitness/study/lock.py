@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.errors import EarwitnessError
-from earwitness.study.journal import now
+from earwitness.study.journal_file import now
 
 STUDY = "study"
 STUDY_FILE = "study.toml"

@@ -1,4 +1,4 @@
-"""What a watch tells Prometheus: calls, share acceptable, MOS, delay, jitter by path, codec and place; its own health.
+"""What a watch exports to Prometheus: calls, share acceptable, MOS, delay, jitter by path, codec, place; its health.
 
 Base units and names as Prometheus has them (seconds, ratios, `_total`); checked with promtool.
 """

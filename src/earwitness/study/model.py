@@ -75,7 +75,7 @@ class Retry:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How many calls are on the air at once."""
+    """How many calls run at the same time."""
 
     at_once: int = 1
     adapt: bool = True

@@ -93,7 +93,8 @@ def pilot_variance(pilot: Path, study: Study) -> Variance:
             "planning from the pilot",
             pilot,
             f"no two pairs of its calls differ in {axis} alone",
-            "give a data set that `study run` made, or leave --pilot out",
+            "give a data set that `study run` made, or leave out {pilot}",
+            field="pilot",
         )
     return max(found, key=lambda one: one.sd)
 

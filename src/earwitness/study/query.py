@@ -53,8 +53,8 @@ def query(directory: Path, sql: str) -> Answer:
     `truth` (the lab emulator's log of every packet), and of a study `planned` (its planned calls and where they stand)
     and `attempts` (every attempt at one). Those of files that the data set does not have are absent.
 
-    Calls and files that cannot be read are left out, and told with the answer. Raises InputError where there is no data
-    set, or with DuckDB's word on the question.
+    Calls and files that cannot be read are left out, and listed with the answer. Raises InputError if there is no
+    data set, or if DuckDB refuses the question.
     """
     path = Dataset.open(directory).path
     rows, problems = survey(path)
@@ -62,7 +62,7 @@ def query(directory: Path, sql: str) -> Answer:
     try:
         return _asked(path, sql, rows, {name: _files(path, calls, kind) for name, kind in _PER_CALL.items()}, problems)
     except _Unreadable:
-        # Which of the files it is, only a look at each tells; so this is not done before it must be.
+        # Only reading each file shows which one it is, so this is done only when necessary.
         sound = {name: _sound(_files(path, calls, kind), problems) for name, kind in _PER_CALL.items()}
         return _asked(path, sql, rows, sound, problems)
 
@@ -144,7 +144,7 @@ def _view(name: str, files: list[Path], directed: bool) -> str:
 
 
 def _journal_tables(journal: Path, problems: list[Problem]) -> dict[str, pa.Table]:
-    """The journal's tables; one that cannot be read is left out and told."""
+    """The journal's tables; one that cannot be read is left out and reported."""
     tables: dict[str, pa.Table] = {}
     if not journal.is_file():
         return tables

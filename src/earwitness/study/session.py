@@ -29,7 +29,7 @@ _BARREN_LABS = 2
 
 
 def lab_plan_of(study: Study) -> LabPlan:
-    """The lab that the study's calls need, with a pair of ends for each call on the air at once."""
+    """The lab that the study's calls need, with a pair of ends for each call that runs at the same time."""
     return lab_plan_for(
         [call.plan for call in design(study)[: study.blocks_per_repeat * study.calls_per_block]], study.run.at_once
     )

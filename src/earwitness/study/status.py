@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from earwitness.study.journal import Journal, now
+from earwitness.study.journal import Journal
+from earwitness.study.journal_file import now
 from earwitness.study.lock import JOURNAL, STUDY, running_since
 from earwitness.study.text import duration
 

@@ -25,7 +25,7 @@ from earwitness.study.session import lab_plan_of
 from earwitness.study.watch import remember, watch
 
 DEFAULT_ADDRESS = "127.0.0.1:9709"
-"""Only this machine may look, unless told otherwise."""
+"""Default: only this machine has access."""
 _REST_S = (5.0, 600.0)
 """Wait before the lab is started again, doubled each time it dies without a block, up to the second."""
 
@@ -82,7 +82,8 @@ def _listener(address: str) -> socket.socket:
     """A socket bound to the address in the network that the command was started in."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise InputError("serving metrics at", address, "it is no address", f"write HOST:PORT, as {DEFAULT_ADDRESS}")
+        remedy = f"write HOST:PORT, such as {DEFAULT_ADDRESS}"
+        raise InputError("serving metrics at", address, "it is not an address", remedy, field="metrics")
     host = host.strip("[]")
     listener = egress_service.open_socket(STATE_DIR, socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
@@ -90,5 +91,5 @@ def _listener(address: str) -> socket.socket:
         listener.bind((host, int(port)))
     except OSError as error:
         listener.close()
-        raise EarwitnessError("serving metrics at", address, error.strerror, "choose another --metrics") from error
+        raise EarwitnessError("serving metrics at", address, error.strerror, "choose another address") from error
     return listener

@@ -8,17 +8,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from aiostem import Controller
-from aiostem.connector import ControlConnector
 from aiostem.event import Event, EventCirc, EventStream
 from aiostem.exceptions import AiostemError, ReplyStatusError
 from aiostem.reply import BaseReply
 
-from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
-from earwitness.netns.egress import network_socket
+from earwitness.errors import CallFailure, EarwitnessError, Outcome
+from earwitness.tor.control_address import ControlAddress, ControlUnreachable, NetworkPort
 from earwitness.tor.relays import Relay, parse_router_status
 
 T = TypeVar("T")
@@ -31,46 +29,9 @@ logging.getLogger("aiostem").addHandler(logging.NullHandler())
 logging.getLogger("aiostem").propagate = False
 
 
-@dataclass(frozen=True)
-class ControlAddress:
-    """Where a tor listens for controllers: a unix socket, or a TCP address and port."""
-
-    path: Path | None = None
-    host: str = "127.0.0.1"
-    port: int = 9051
-
-    @staticmethod
-    def parse(text: str) -> ControlAddress:
-        """`unix:/run/tor/control`, `/run/tor/control`, `127.0.0.1:9051` or `9051`; `InputError` otherwise."""
-        if text.startswith(("unix:", "/")):
-            return ControlAddress(path=Path(text.removeprefix("unix:")))
-        host, _, port = text.rpartition(":")
-        if not port.isdecimal() or not 0 < int(port) < 65536:
-            raise InputError(
-                "reading the control port",
-                text,
-                "not an address",
-                "give unix:/path or host:port, such as 127.0.0.1:9051",
-            )
-        return ControlAddress(host=host or "127.0.0.1", port=int(port))
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
-
-
-CONTROL_ADDRESSES = ("unix:/run/tor/control", "127.0.0.1:9051")
-"""Where Debian's tor and the manual's example listen."""
-
-
-def default_control() -> ControlAddress:
-    """Where the tor of this machine usually listens for controllers."""
-    unix, tcp = (ControlAddress.parse(text) for text in CONTROL_ADDRESSES)
-    return unix if unix.path and unix.path.exists() else tcp
-
-
 @dataclass
 class Circuit:
-    """A circuit as the control events tell it; it goes on changing while it lives."""
+    """A circuit as the control events report it; it changes while it lives."""
 
     id: int
     fingerprints: tuple[str, ...] = ()
@@ -88,24 +49,6 @@ class Circuit:
         if self.status not in ("FAILED", "CLOSED"):
             return None
         return (self.reason or self.status) + (f" (remote: {self.remote_reason})" if self.remote_reason else "")
-
-
-class _NetworkPort(ControlConnector):
-    """A control port of the network that leads to other machines, also from within a sandbox of ours."""
-
-    def __init__(self, address: ControlAddress) -> None:
-        self._address = address
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to it. Raises `OSError`."""
-        connection = network_socket()
-        connection.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(connection, (self._address.host, self._address.port))
-        except BaseException:
-            connection.close()
-            raise
-        return await asyncio.open_connection(sock=connection)
 
 
 StreamListener = Callable[[EventStream], None]
@@ -129,20 +72,14 @@ class TorControl:
     async def connect(cls, address: ControlAddress) -> AsyncIterator[TorControl]:
         """Connect and authenticate (cookie, or none where tor asks for none), and follow circuits and streams.
 
-        Raises `CallFailure` (`PATH_FAILED`) when nobody listens there, `EarwitnessError` when the cookie is refused.
+        Raises `ControlUnreachable` when nobody listens there, `EarwitnessError` when the cookie is refused.
         """
-        connector = Controller.from_path(str(address.path)) if address.path else Controller(_NetworkPort(address))
+        connector = Controller.from_path(str(address.path)) if address.path else Controller(NetworkPort(address))
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 controller = await connector.__aenter__()
         except (OSError, TimeoutError) as error:
-            raise CallFailure(
-                Outcome.PATH_FAILED,
-                "connecting to the control port of tor at",
-                on=address,
-                happened=error or "no answer",
-                remedy="start tor, or give its control port",
-            ) from error
+            raise ControlUnreachable(address, error or "no answer") from error
         control = cls(controller, address)
         try:
             await control._begin()
@@ -223,7 +160,7 @@ class TorControl:
 
     async def follow(self, event: str, handler: Callable[[Event], None]) -> None:
         """Hear of each event of this name from now on. Raises `EarwitnessError` when tor refuses."""
-        await self._granted("to tell of", event, self._controller.add_event_handler(event, handler))
+        await self._granted("to report", event, self._controller.add_event_handler(event, handler))
 
     async def _granted(self, what: str, on: str, command: Coroutine[Any, Any, T]) -> T:
         """The reply to a command, if it has one. Raises `EarwitnessError` when tor refuses, or is gone."""
@@ -300,7 +237,7 @@ class TorControl:
             return  # The connection to tor is gone, and tor drops the circuit with its streams.
 
     def circuit(self, circuit_id: int) -> Circuit:
-        """What is known of a circuit, whoever built it; it goes on changing with the events."""
+        """What is known of a circuit, whichever process built it; it changes with the events."""
         return self._circuit(circuit_id)
 
     def _circuit(self, circuit_id: int) -> Circuit:
@@ -357,6 +294,6 @@ def _circuit_failure(named: str, happened: str, evidence: dict[str, Any]) -> Cal
         "building the circuit",
         on=named,
         happened=happened,
-        remedy="try again, or choose other relays with --guard, --middle, --exit",
+        remedy="try again, or choose another guard, middle or exit",
         evidence=evidence,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from earwitness.errors import InputError
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.relays import Relay
 
 

@@ -16,7 +16,8 @@ from types import TracebackType
 from earwitness.errors import CallFailure, EarwitnessError, InputError, Outcome
 from earwitness.events import Listener, StageReached, ignore
 from earwitness.netns.host import Host
-from earwitness.tor.control import ControlAddress, TorControl
+from earwitness.tor.control import TorControl
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.description import TorClient, TorNetwork
 from earwitness.tor.gather_or_cancel import gather_or_cancel
 from earwitness.tor.keys import make_authority, need_tor

@@ -65,11 +65,15 @@ async def keep_nodelay(pids: Iterable[int], every_s: float = EVERY_S) -> None:
 def check_nodelay(network: TorNetwork, on: bool | None) -> None:
     """Raise `InputError` where a network's relays cannot be set so for one call; None is always possible."""
     if on is False and network.relay_nodelay:
-        remedy = "start the lab without --relay-nodelay"
-        raise InputError("clearing TCP_NODELAY in the network", network.name, "it keeps it set", remedy)
+        remedy = "start a lab that leaves it to each call"
+        raise InputError(
+            "clearing TCP_NODELAY in the network", network.name, "it keeps it set", remedy, field="relay_nodelay"
+        )
     if on is not None and not network.pids:
-        remedy = "leave it away, or use the lab's network"
-        raise InputError("setting TCP_NODELAY on the relays of", network.name, "they are not ours", remedy)
+        remedy = "leave out {relay_nodelay}, or use the lab's network"
+        raise InputError(
+            "setting TCP_NODELAY on the relays of", network.name, "they are not ours", remedy, field="relay_nodelay"
+        )
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from aiostem.exceptions import AiostemError
 from aiostem.structures import OnionServiceFlags
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
-from earwitness.tor.control import ControlAddress, TorControl
+from earwitness.tor.control import TorControl
+from earwitness.tor.control_address import ControlAddress
 
 PUBLISH_TIMEOUT_S = 60.0
 """Introduction circuits, then the descriptor to its directories: seconds in the lab, at times a minute outside."""
@@ -54,10 +55,10 @@ class OfferedHere:
 
     async def circuit(self) -> Sequence[str]:
         """As tor's circuit list has it (control-spec 4.1.1: PURPOSE, REND_QUERY)."""
-        told = f"REND_QUERY={self.service.address.removesuffix('.onion')}"
+        query = f"REND_QUERY={self.service.address.removesuffix('.onion')}"
         for _ in range(10):
             for line in (await self.control.info("circuit-status")).splitlines():
-                if " BUILT " in line and "PURPOSE=HS_SERVICE_REND" in line and told in line:
+                if " BUILT " in line and "PURPOSE=HS_SERVICE_REND" in line and query in line:
                     return [part.lstrip("$").partition("~")[0] for part in line.split()[2].split(",")]
             await asyncio.sleep(0.05)
         return []
@@ -137,20 +138,20 @@ class DescriptorFetches:
 @asynccontextmanager
 async def descriptor_fetches(control: TorControl, address: str) -> AsyncIterator[DescriptorFetches]:
     """Follow this client's looking for a service's descriptor, until leaving."""
-    told = DescriptorFetches()
+    fetches = DescriptorFetches()
 
     def on_descriptor(event: Event) -> None:
         assert isinstance(event, EventHsDesc)
         if f"{event.address}".removesuffix(".onion") != address.removesuffix(".onion"):
             return
         if event.action == "RECEIVED":
-            told.received = True
+            fetches.received = True
         elif event.action == "FAILED":
-            told.failures.append(f"{event.hs_dir}: {event.reason}")
+            fetches.failures.append(f"{event.hs_dir}: {event.reason}")
 
     await control.follow("HS_DESC", on_descriptor)
     try:
-        yield told
+        yield fetches
     finally:
         with suppress(AiostemError, EarwitnessError):
             await control.request(control.controller.del_event_handler("HS_DESC", on_descriptor))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import Host
-from earwitness.tor.control import ControlAddress
+from earwitness.tor.control_address import ControlAddress
 from earwitness.tor.torrc import Node
 
 _LOG_LINES = 12
@@ -61,12 +61,14 @@ class TorProcess:
             return
         words = self.last_words()
         # "Reading config failed--see warnings above" is the last line of a tor that cannot read its torrc.
-        told = [line for line in words if ("[err]" in line or "[warn]" in line) and "see warnings" not in line] or words
+        telling = [
+            line for line in words if ("[err]" in line or "[warn]" in line) and "see warnings" not in line
+        ] or words
         raise CallFailure(
             Outcome.LAB_FAILED,
             "running tor",
             on=self.node.nickname,
-            happened=f"it ended with {_ending(code)}: {told[-1] if told else 'it logged nothing'}",
+            happened=f"it ended with {_ending(code)}: {telling[-1] if telling else 'it logged nothing'}",
             remedy=f"see {self.node.log}",
             evidence={"node": self.node.nickname, "exit_code": code, "log": words},
         )

@@ -39,14 +39,20 @@ def choose_relays(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Rel
     middles = [part.strip() for part in request.middle.split(",")] if request.middle else []
     if request.hops < 2:
         raise InputError(
-            "choosing a circuit of", f"{request.hops} hops", "a circuit has at least 2", "use --hops 2 or more"
+            "choosing a circuit of",
+            f"{request.hops} hops",
+            "a circuit has at least 2",
+            "ask for 2 or more",
+            field="hops",
         )
     if len(middles) > request.hops - 2:
         raise InputError(
             "choosing a circuit of",
             f"{request.hops} hops",
             f"it has {request.hops - 2} middle relays, not {len(middles)}",
-            "use --hops 3 or more, or leave --middle away",
+            "ask for more {hops}, or name fewer relays as {middle}",
+            field="middle",
+            related=("hops",),
         )
     usable = sorted((relay for relay in relays if not relay.is_authority), key=lambda relay: relay.fingerprint)
     random = np.random.default_rng(request.seed)
@@ -60,6 +66,7 @@ def choose_relays(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Rel
             f"{request.hops} hops",
             "there are not enough different relays for it",
             _what_there_is(usable),
+            field="hops",
         )
     return chosen
 
@@ -102,14 +109,18 @@ def _candidates(role: str, wish: str | None, relays: Sequence[Relay], random: np
     fit = [relay for relay in relays if wish is None or matches(wish, relay)]
     if not fit:
         raise InputError(
-            f"choosing a relay as {role}:", wish or "any", "no relay has that name or place", _what_there_is(relays)
+            f"choosing a relay as {role}:",
+            wish or "any",
+            "no relay has that name or place",
+            _what_there_is(relays),
+            field=role,
         )
     if role == "exit" and not (fit := [relay for relay in fit if relay.is_exit]):
         exits = [relay for relay in relays if relay.is_exit]
-        raise InputError("choosing a relay as exit:", wish or "any", "it is no exit", _what_there_is(exits))
+        raise InputError("choosing a relay as exit:", wish or "any", "it is no exit", _what_there_is(exits), field=role)
     # A guard named by the user may lack the flag: tor builds the circuit all the same, and the user asked for it.
     if role == "guard" and wish is None and not (fit := [relay for relay in fit if relay.is_guard]):
-        raise InputError("choosing a relay as guard:", "any", "no relay is a guard", _what_there_is(relays))
+        raise InputError("choosing a relay as guard:", "any", "no relay is a guard", _what_there_is(relays), field=role)
     weights = np.array([max(relay.bandwidth, 1) for relay in fit], dtype=float)
     drawn = [fit[int(index)] for index in random.choice(len(fit), len(fit), replace=False, p=weights / weights.sum())]
     # Exits are scarce: Tor's own weights keep them for the last hop (dir-spec 3.8.3), and so does a free draw.

@@ -46,7 +46,8 @@ async def single_onion_service(
             "offering a single onion service at",
             host.name,
             "the tor there is not the lab's, and one that is a client cannot be made non-anonymous",
-            "leave --single-onion away, or call in the lab",
+            "leave out {single_onion}, or call in the lab",
+            field="single_onion",
         )
     original = client.control.path.parent
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)

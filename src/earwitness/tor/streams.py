@@ -26,7 +26,8 @@ from aiostem.structures import StreamCloseReasonInt
 from earwitness.errors import EarwitnessError
 from earwitness.netns.private import not_ours
 from earwitness.netns.sandbox import private_place
-from earwitness.tor.control import Circuit, ControlAddress, TorControl
+from earwitness.tor.control import Circuit, TorControl
+from earwitness.tor.control_address import ControlAddress
 
 USER_PREFIX = "earwitness-"
 """SOCKS user names that begin so belong to some call; no call touches another's streams."""
@@ -38,7 +39,7 @@ _SWEEP_EVERY_S = 0.5
 
 @dataclass
 class TorStream:
-    """One stream of ours, as the control events tell it."""
+    """One stream of ours, as the control events report it."""
 
     id: int
     label: str

@@ -98,7 +98,7 @@ class Node:
             # Learned timeouts would differ from run to run; a wide-area circuit in the lab builds in < 2 s.
             "LearnCircuitBuildTimeout 0",
             "CircuitBuildTimeout 20",
-            # Cells and queueing time a second and circuit, for whoever asks (control-spec CELL_STATS).
+            # Cells and queueing time per second and circuit, for controllers that ask (control-spec CELL_STATS).
             "TestingEnableCellStatsEvent 1",
             # SIGTERM ends a relay at once; the default waits 30 s for its users.
             "ShutdownWaitLength 0",
@@ -128,7 +128,7 @@ class Node:
         ]
         if mbit:
             rate = f"{round(mbit * 1e6 / 8)} bytes"
-            # Addresses of the lab are private ones, which tor does not count unless told to.
+            # Addresses of the lab are private ones, which tor does not count by default.
             lines += [f"RelayBandwidthRate {rate}", f"RelayBandwidthBurst {rate}", "CountPrivateBandwidth 1"]
         if is_exit and not refuses:
             # A policy of only the private range makes automatic circuits hang: they look for a general exit.

@@ -6,6 +6,7 @@ memory, so a capture of gigabytes costs no more memory than what is kept of it (
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from io import BufferedReader
@@ -15,7 +16,7 @@ import numpy as np
 
 from earwitness.arrays import U8
 from earwitness.errors import InputError
-from earwitness.files import MIB, open_regular
+from earwitness.files import MIB, FileTooLarge, NotAFile, open_regular
 from earwitness.trace.pcap import HEADER_BYTES, PCAP_MAGIC, PcapReader
 from earwitness.trace.pcapng import PCAPNG_MAGIC, PcapngReader
 from earwitness.trace.records import Records
@@ -49,9 +50,9 @@ def read_pieces(path: str | Path, tally: Tally, *, resume: bool = False) -> Iter
             yield from _pieces(file, str(path), tally, resume)
     except OSError as error:
         remedy = "give a readable pcap or pcapng file"
-        if "too large" in str(error.strerror):
+        if isinstance(error, FileTooLarge):
             remedy = "keep only the calls (tshark -r FILE -Y 'rtp or rtcp or sip' -w CALLS) or split it (editcap -c)"
-        elif "pipe" in str(error.strerror):
+        elif isinstance(error, NotAFile) and stat.S_ISFIFO(error.kind):
             remedy = "save its contents to a file first"
         raise InputError("reading the capture", path, error.strerror or error, remedy) from error
 

@@ -86,15 +86,17 @@ def choose_streams(
 def _sender_to(capture: Capture, side: str) -> str:
     """The address from which a side's packets come."""
     if side not in SIDES:
-        raise InputError("choosing streams of", capture.source, f"there is no side {side!r}", "say caller or callee")
+        raise InputError(
+            "choosing streams of", capture.source, f"there is no side {side!r}", "say caller or callee", field="side"
+        )
     ends = {stream.flow.source for stream in capture.streams} | {message.source for message in capture.sip}
     if ends <= set(SIDES.values()):
         return SIDES[side]
     for message in capture.sip:
         if message.method == "INVITE" and not message.status:
             return message.destination if side == "caller" else message.source
-    happened = "it has no INVITE, so the caller is unknown"
-    raise InputError("choosing streams of", capture.source, happened, "give the sender's --address instead")
+    happened, remedy = "it has no INVITE, so the caller is unknown", "give the sender's {address} instead"
+    raise InputError("choosing streams of", capture.source, happened, remedy, field="side", related=("address",))
 
 
 def _none(capture: Capture, happened: str) -> InputError:

@@ -53,13 +53,13 @@ async def main(data: Path) -> dict[str, Any]:
                 hogs.end()
             async with standing(lab, LoadSpec.parse("bulk:1,rate=0.5"), 1):
                 report["standing"] = await call(path="direct")
-                report["well"] = await health(lab)
+                report["well"] = (await health(lab)).to_dict()
                 os.kill(load_agent(), 9)
-                while (await health(lab))["well"]:
+                while (await health(lab)).well:
                     await asyncio.sleep(0.05)
-                report["not_well"] = await health(lab)
+                report["not_well"] = (await health(lab)).to_dict()
                 report["without"] = await call(path="direct")
-            report["after"] = await health(lab)
+            report["after"] = (await health(lab)).to_dict()
     return report
 
 

@@ -1,1 +1,1 @@
-"""Background traffic in the lab: what else its relays carry while a call is on the air."""
+"""Background traffic in the lab: what else its relays carry during a call."""

@@ -1,7 +1,7 @@
 """The load's clients: `python -m earwitness.lab.load.agent` on a host of the lab with a tor client of its own.
 
 Its configuration (`Config`) is the first JSON line on standard input. Every client has a circuit of its own, through
-relays that it was told, and fetches over it as its seed says. What happens is told as JSON lines on standard output:
+relays that it was given, and fetches over it as its seed says. It reports as JSON lines on standard output:
 `flows` once circuits stand and bytes have come, `statistics` (`Carried`) four times a second. It ends with its standard
 input, so with the process that started it.
 """
@@ -29,7 +29,8 @@ from earwitness.lab.load.spec import LoadSpec, Web
 from earwitness.netns.egress import network_socket
 from earwitness.netns.emit import emit
 from earwitness.netns.socks import SocksRefused, connect_through
-from earwitness.tor.control import Circuit, ControlAddress, TorControl
+from earwitness.tor.control import Circuit, TorControl
+from earwitness.tor.control_address import ControlAddress
 
 STATISTICS_EVERY_S = 0.25
 PAGE_SIGMA = 1.0
@@ -47,7 +48,7 @@ _AFTER_FAILURE_S = 1.0
 
 @dataclass(frozen=True)
 class LoadConfig:
-    """What the clients are told."""
+    """The instructions for the clients."""
 
     load: str
     seed: int
@@ -171,7 +172,7 @@ class Clients:
         self._control.spawn(self._attach(event.stream, client.circuit.id if client and client.circuit else 0))
 
     async def _attach(self, stream: int, circuit: int) -> None:
-        with suppress(AiostemError, EarwitnessError):  # the fetch tells; tor's own streams it attaches itself
+        with suppress(AiostemError, EarwitnessError):  # the fetch reports it; tor attaches its own streams itself
             await self._control.request(self._control.controller.attach_stream(stream, circuit))
 
 

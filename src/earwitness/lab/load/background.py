@@ -1,4 +1,4 @@
-"""A load that runs in a lab: started on its hosts, followed, metered, ended with whoever started it."""
+"""A load that runs in a lab: started on its hosts, followed, metered, ended with the process that started it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LoadedLab(Protocol):
 
     @property
     def state_dir(self) -> Path:
-        """Where the lab's processes tell one another of themselves."""
+        """Where the processes of the lab leave notes for each other."""
         ...
 
 
@@ -155,7 +155,7 @@ class Background:
 
 @asynccontextmanager
 async def standing(lab: LoadedLab, spec: LoadSpec, seed: int) -> AsyncIterator[Background]:
-    """As `Background.running`, for as long as the lab is up; `STANDING` in its directory tells others of it."""
+    """As `Background.running`, while the lab is up; `STANDING` in its directory announces it to other processes."""
     path = lab.state_dir / STANDING
 
     def write(event: Event) -> None:
@@ -217,7 +217,7 @@ class StandingLoad:
 
 
 class LoadMeter:
-    """What a load carries while a call is on the air, from here on."""
+    """What a load carries during a call, from now on."""
 
     def __init__(self, load: Background | StandingLoad, relay_mbit: float) -> None:
         self._load = load

@@ -12,7 +12,9 @@ LOAD_CLIENT, LOAD_SERVER = "load", "loadserver"
 NO_LOAD = "none"
 MOST_CLIENTS = 64
 LEAST_RATE_MBIT = 0.01
-"""A download that trickles more slowly cannot be told from one that has stopped."""
+"""A download that trickles more slowly cannot be distinguished from one that has stopped."""
+LEAST_RELAY_MBIT = 0.7
+"""Tor runs no relay of less than 75 KiB/s."""
 DEFAULT_RELAY_MBIT = 2.0
 """Bound on each relay's rate where a load is asked for and no bound is: the lab's relays are as quick as the machine,
 and what is never full makes nothing wait. Ten voice streams; a load that fills it costs two cores little."""
@@ -63,7 +65,13 @@ class LoadSpec:
             return cls()
         found = cls(tuple(_part(part.strip(), text) for part in text.split("+")))
         if found.clients > MOST_CLIENTS:
-            raise InputError("loading the lab with", text, f"{found.clients} clients", f"give {MOST_CLIENTS} at most")
+            raise InputError(
+                "loading the lab with",
+                text,
+                f"{found.clients} clients",
+                f"give {MOST_CLIENTS} at most",
+                field="clients",
+            )
         return found
 
     @property
@@ -93,12 +101,20 @@ def _part(part: str, whole: str) -> Part:
         except ValueError:
             number = -1.0
         if name not in names or not equals or not 0.0 <= number <= 1e5:
-            raise InputError("reading the load", whole, f"{setting.strip()!r} is no setting of {kind}", _FORM)
+            raise InputError(
+                "reading the load",
+                whole,
+                f"{setting.strip()!r} is no setting of {kind}",
+                _FORM,
+                field=names.get(name, ""),
+            )
         values[names[name]] = number
     if values.get("page_kib") == 0:
-        raise InputError("reading the load", whole, "a page of nothing", _FORM)
+        raise InputError("reading the load", whole, "a page of nothing", _FORM, field="page_kib")
     if 0.0 < values.get("rate_mbit", 0.0) < LEAST_RATE_MBIT:
-        raise InputError("reading the load", whole, f"a rate below {LEAST_RATE_MBIT:g} Mbit/s", _FORM)
+        raise InputError(
+            "reading the load", whole, f"a rate below {LEAST_RATE_MBIT:g} Mbit/s", _FORM, field="rate_mbit"
+        )
     return made(int(count), **values)
 
 

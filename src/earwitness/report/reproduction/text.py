@@ -40,11 +40,11 @@ def rows_text(checked: pd.DataFrame) -> list[str]:
     scored = checked[checked["pesq_agrees"].notna()]
     wrong = scored[~scored["pesq_agrees"].astype(bool)]
     sentences = [
-        f"{int(checked['jitter_agrees'].sum())} of {len(checked)} captures that have a published row give its six"
-        f" jitter statistics within 0.002 ms ({len(measured)} with values, the largest difference"
+        f"{int(checked['jitter_agrees'].sum())} of {len(checked)} captures with a published row reproduce its six"
+        f" jitter statistics within 0.002 ms ({len(measured)} with values, largest difference"
         f" {measured['jitter_difference_ms'].max():.5f} ms; {len(checked) - len(measured)} without RTP, whose cells are"
         " empty).",
-        f"{int(scored['pesq_agrees'].astype(bool).sum())} of {len(scored)} recordings that have a published row give"
+        f"{int(scored['pesq_agrees'].astype(bool).sum())} of {len(scored)} recordings with a published row reproduce"
         " its PESQ raw and MOS-LQO to the third decimal.",
     ]
     sentences.extend(
@@ -62,29 +62,30 @@ def lessons_text(numbers: Sequence[Finding], tables: Mapping[str, pd.DataFrame])
     speex = by_name.get((NON_TOR, "speex: MOS-LQO > 3.0"))
     if speex is not None and speex.corrected:
         sentences.append(
-            "The codec table holds the callers' scores alone: both ends were stacked onto a frame indexed by call, and"
-            f" pandas kept the first half. For Speex it matters most: {speex.published} above 3.0 as printed,"
+            "The codec table contains only the callers' scores: both ends were concatenated onto a frame indexed by"
+            " call, and pandas kept the first half. The effect is largest for Speex:"
+            f" {speex.published} above 3.0 as printed,"
             f" {corrected_text(speex)} at both ends."
         )
     mean = by_name.get((NON_TOR, "mean of those kept"))
     if mean is not None and mean.corrected:
         sentences.append(
-            f"The mean jitter without Tor is {mean.published} because ends beyond 3 × IQR were cut first; of all ends"
-            f" measured it is {corrected_text(mean)}."
+            f"The mean jitter without Tor is {mean.published} because ends beyond 3 × IQR were removed first; over"
+            f" all measured ends it is {corrected_text(mean)}."
         )
     doubtful, conditions = tables.get("doubtful-batches"), tables.get("conditions")
     if doubtful is not None and conditions is not None and len(doubtful):
         share = conditions.set_index("condition")["share_at_least_3"]
         sentences.append(
-            f"{int(doubtful['doubtful'].sum())} calls labelled Non-Tor do not look so (see the doubtful batches):"
+            f"{int(doubtful['doubtful'].sum())} calls labelled Non-Tor do not look like it (see the doubtful batches):"
             f" with them {100 * share[NON_TOR]:.1f} % of completed ends reach MOS-LQO 3.0, without them"
             f" {100 * share['Non-Tor, less doubtful']:.1f} %."
         )
     raw = tables.get("raw-files")
     if raw is not None and len(raw):
         sentences.extend(
-            f"Delay spikes, {row['condition']}, raw files: {row['gaps_150ms_mean']:.1f} times between arrivals above"
-            f" 150 ms a call end, {row['spikes_150ms_mean']:.1f} once the pauses in the speech are taken off."
+            f"Delay spikes, {row['condition']}, raw files: {row['gaps_150ms_mean']:.1f} gaps between arrivals above"
+            f" 150 ms per call end, {row['spikes_150ms_mean']:.1f} after subtracting the pauses in the speech."
             for row in raw.to_dict("records")
         )
     return sentences

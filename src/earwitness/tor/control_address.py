@@ -1,0 +1,80 @@
+"""Where a tor listens for controllers, and the connection to it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiostem.connector import ControlConnector
+
+from earwitness.errors import CallFailure, InputError, Outcome
+from earwitness.netns.egress import network_socket
+
+
+@dataclass(frozen=True)
+class ControlAddress:
+    """Where a tor listens for controllers: a unix socket, or a TCP address and port."""
+
+    path: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 9051
+
+    @staticmethod
+    def parse(text: str) -> ControlAddress:
+        """`unix:/run/tor/control`, `/run/tor/control`, `127.0.0.1:9051` or `9051`; `InputError` otherwise."""
+        if text.startswith(("unix:", "/")):
+            return ControlAddress(path=Path(text.removeprefix("unix:")))
+        host, _, port = text.rpartition(":")
+        if not port.isdecimal() or not 0 < int(port) < 65536:
+            raise InputError(
+                "reading the control port",
+                text,
+                "not an address",
+                "give unix:/path or host:port, such as 127.0.0.1:9051",
+            )
+        return ControlAddress(host=host or "127.0.0.1", port=int(port))
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"{self.host}:{self.port}"
+
+
+CONTROL_ADDRESSES = ("unix:/run/tor/control", "127.0.0.1:9051")
+"""Where Debian's tor and the manual's example listen."""
+
+
+def default_control() -> ControlAddress:
+    """Where the tor of this machine usually listens for controllers."""
+    unix, tcp = (ControlAddress.parse(text) for text in CONTROL_ADDRESSES)
+    return unix if unix.path and unix.path.exists() else tcp
+
+
+class ControlUnreachable(CallFailure):
+    """Nothing listens at a control port, or what does is silent."""
+
+    def __init__(self, address: ControlAddress, happened: object) -> None:
+        super().__init__(
+            Outcome.PATH_FAILED,
+            "connecting to the control port of tor at",
+            on=address,
+            happened=happened,
+            remedy="start tor, or give its control port",
+        )
+
+
+class NetworkPort(ControlConnector):
+    """A control port of the network that leads to other machines, also from within a sandbox of ours."""
+
+    def __init__(self, address: ControlAddress) -> None:
+        self._address = address
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to it. Raises `OSError`."""
+        connection = network_socket()
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, (self._address.host, self._address.port))
+        except BaseException:
+            connection.close()
+            raise
+        return await asyncio.open_connection(sock=connection)
