@@ -66,7 +66,7 @@ def test_a_further_vantage_is_of_the_same_cluster(keys: Path) -> None:
 def test_a_key_that_others_may_read_is_not_used(keys: Path) -> None:
     (made,) = make_cluster_keys(keys / "ours", ("Open",))
     (made / "private.key").chmod(0o644)
-    with pytest.raises(InputError, match="others may read"):
+    with pytest.raises(InputError, match="others can read"):
         ClusterKeys.read(made)
 
 
