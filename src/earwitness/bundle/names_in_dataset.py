@@ -14,7 +14,7 @@ from earwitness.bundle.journal import copied_journal
 from earwitness.bundle.masked import read_table
 from earwitness.bundle.names import Names
 from earwitness.bundle.pseudonyms import Pseudonyms
-from earwitness.bundle.reading import DAMAGE, LARGEST_FILE, LARGEST_TEXT, reason, refuse_links
+from earwitness.bundle.reading import DAMAGE, LARGEST_FILE, LARGEST_TEXT, refuse_links, short_reason
 from earwitness.errors import InputError
 from earwitness.files import OpenFolder
 from earwitness.study.lock import STUDY, STUDY_FILE
@@ -86,7 +86,7 @@ def _key(study: Path) -> bytes:
                 raise ValueError(f"{len(key)} bytes, not 32")
         except (OSError, ValueError) as error:
             raise InputError(
-                "reading the key", path, reason(error), "restore it, or remove it: a new one is made"
+                "reading the key", path, short_reason(error), "restore it, or remove it: a new one is made"
             ) from None
         return key
     with os.fdopen(descriptor, "w") as opened:

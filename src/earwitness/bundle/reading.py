@@ -32,7 +32,7 @@ def linked(path: Path) -> InputError:
     return InputError("bundling", path, "it is a link, or not a file", remedy)
 
 
-def reason(error: BaseException) -> str:
+def short_reason(error: BaseException) -> str:
     """What happened, in one line of 200 characters at most."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(said.split())[:200] or type(error).__name__

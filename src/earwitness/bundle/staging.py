@@ -40,7 +40,7 @@ from earwitness.bundle.masked import (
     without_payload,
 )
 from earwitness.bundle.pseudonyms import Pseudonyms
-from earwitness.bundle.reading import DAMAGE, LARGEST_FILE, LARGEST_TEXT, linked, reason, refuse_links
+from earwitness.bundle.reading import DAMAGE, LARGEST_FILE, LARGEST_TEXT, linked, refuse_links, short_reason
 from earwitness.files import MIB, OpenFolder, UnfitFile, copy_out
 from earwitness.study.lock import JOURNAL, STUDY, STUDY_FILE
 
@@ -104,7 +104,7 @@ class Staging:
                 with calls.folder(name) as folder:
                     self._call(folder, name)
             except UnfitFile as error:
-                self._strange(f"{CALLS}/{name}", reason(error))
+                self._strange(f"{CALLS}/{name}", short_reason(error))
 
     def _call(self, folder: OpenFolder, call_id: str) -> None:
         record = None
@@ -129,7 +129,7 @@ class Staging:
             try:
                 file = folder.open(name, LARGEST_FILE)
             except UnfitFile as error:
-                self._strange(where, reason(error))
+                self._strange(where, short_reason(error))
                 continue
             except OSError as error:
                 self._damaged(where, error)
@@ -146,7 +146,7 @@ class Staging:
                 raise ValueError(f"it is of {record.call_id!r}")
         except DAMAGE as error:
             self.left_out[UNNAMED] += 1
-            self.strangers.append(f"{CALLS}/{call_id}: {reason(error)}")
+            self.strangers.append(f"{CALLS}/{call_id}: {short_reason(error)}")
             return None
         return record
 
@@ -189,7 +189,7 @@ class Staging:
 
     def _damaged(self, where: str, error: BaseException) -> None:
         self.left_out[DAMAGED] += 1
-        self.strangers.append(f"{where}: {reason(error)}")
+        self.strangers.append(f"{where}: {short_reason(error)}")
 
     def _strange(self, where: str, why: str) -> None:
         self.left_out[STRANGE] += 1
@@ -209,12 +209,12 @@ class Staging:
         except FileNotFoundError:
             pass
         except UnfitFile as error:
-            self._strange(f"{STUDY}/{STUDY_FILE}", reason(error))
+            self._strange(f"{STUDY}/{STUDY_FILE}", short_reason(error))
         try:
             with copied_journal(study, self.target) as journal:
                 write_journal(journal, into / JOURNAL, masks)
         except UnfitFile as error:
-            self._strange(f"{STUDY}/{JOURNAL}", reason(error))
+            self._strange(f"{STUDY}/{JOURNAL}", short_reason(error))
         except sqlite3.DatabaseError as error:
             (into / JOURNAL).unlink(missing_ok=True)
             self._damaged(f"{STUDY}/{JOURNAL}", error)

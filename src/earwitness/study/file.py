@@ -12,7 +12,15 @@ from earwitness.files import MIB, read_text
 from earwitness.lab.load.spec import LoadSpec
 from earwitness.study.checked import Faults, FileFaults, Section
 from earwitness.study.file_axes import NAME, NO_NAME_REMEDY, axes, call_options
-from earwitness.study.file_settings import budget, design, power, retry, run, stop, watch
+from earwitness.study.file_settings import (
+    read_budget,
+    read_design,
+    read_power,
+    read_retry,
+    read_run,
+    read_stop,
+    read_watch,
+)
 from earwitness.study.model import FILE_VERSION, Study
 from earwitness.study.toml_lines import toml_lines
 from earwitness.toml import parse_toml
@@ -92,15 +100,15 @@ def _study(top: Section) -> Study | None:
     network = top.text("network", "lab", NETWORKS)
     call = call_options(top.section("call"))
     varied = axes(top, call)
-    layout = design(top.section("design"))
-    running = run(top.section("run"))
+    layout = read_design(top.section("design"))
+    running = read_run(top.section("run"))
     settings: dict[str, Any] = {
-        "stop": stop(top.section("stop"), layout),
-        "retry": retry(top.section("retry")),
+        "stop": read_stop(top.section("stop"), layout),
+        "retry": read_retry(top.section("retry")),
         "run": running,
-        "budget": budget(top.section("budget")),
-        "power": power(top.section("power")),
-        "watch": watch(top.section("watch")),
+        "budget": read_budget(top.section("budget")),
+        "power": read_power(top.section("power")),
+        "watch": read_watch(top.section("watch")),
     }
     top.finish()
     if varied is None:

@@ -9,7 +9,7 @@ from earwitness.study.checked import Section
 from earwitness.study.model import AXES, MEASURES, Budget, Design, Power, Retry, Run, StopRule, Watch
 
 
-def design(section: Section) -> Design:
+def read_design(section: Section) -> Design:
     """The repeats, and the axes compared."""
     repeats = section.integer("repeats", Design.repeats, 1, 100_000)
     compare = section.several("compare", Design().compare, kind=str, what="axis")
@@ -20,7 +20,7 @@ def design(section: Section) -> Design:
     return Design(repeats=repeats, compare=tuple(axis for axis in compare if axis in AXES))
 
 
-def stop(section: Section, design: Design) -> StopRule:
+def read_stop(section: Section, design: Design) -> StopRule:
     """The stopping rule, which goes with the design."""
     stop = StopRule(
         rule=section.text("rule", StopRule.rule, ("all", "half_width", "hours")),
@@ -38,7 +38,7 @@ def stop(section: Section, design: Design) -> StopRule:
     return stop
 
 
-def retry(section: Section) -> Retry:
+def read_retry(section: Section) -> Retry:
     """How often a call is placed again."""
     retry = Retry(
         own=section.integer("own", Retry.own, 1, 100),
@@ -51,14 +51,14 @@ def retry(section: Section) -> Retry:
     return retry
 
 
-def run(section: Section) -> Run:
+def read_run(section: Section) -> Run:
     """How many calls run at once."""
     run = Run(at_once=section.integer("at_once", Run.at_once, 1, 16), adapt=section.flag("adapt", Run.adapt))
     section.finish()
     return run
 
 
-def budget(section: Section) -> Budget:
+def read_budget(section: Section) -> Budget:
     """Bounds on what is put on the network."""
     budget = Budget(
         tor_mib=section.number("tor_mib", None, 0.0, 1e9),
@@ -69,7 +69,7 @@ def budget(section: Section) -> Budget:
     return budget
 
 
-def power(section: Section) -> Power:
+def read_power(section: Section) -> Power:
     """What the plan assumes of the data."""
     power = Power(
         measure=section.text("measure", Power.measure, MEASURES),
@@ -82,7 +82,7 @@ def power(section: Section) -> Power:
     return power
 
 
-def watch(section: Section) -> Watch:
+def read_watch(section: Section) -> Watch:
     """The continuous mode."""
     watch = Watch(
         every_min=_float(section, "every_min", Watch.every_min, 0.0, 525_600.0),
