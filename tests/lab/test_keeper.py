@@ -156,5 +156,5 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
         assert identity.end(signal.SIGKILL, 5.0)
         process.wait()
     assert not identity.alive()
-    with pytest.raises(EarwitnessError, match="not there"):
+    with pytest.raises(EarwitnessError, match="does not exist"):
         ProcessIdentity.of(process.pid)
