@@ -103,6 +103,6 @@ def _accounts_in(file: Path) -> dict[str, tuple[str, str] | None]:
             raise InputError(*tried, f"[{end}] is not a valid account", remedy)
         user, password = account["user"], account["password"]
         if not (isinstance(user, str) and user and isinstance(password, str)):
-            raise InputError(*tried, f"[{end}] has a user or a password that is not text", remedy)
+            raise InputError(*tried, f"[{end}] has a user or a password that is no text", remedy)
         accounts[end] = (user, password)
     return accounts
