@@ -1,7 +1,7 @@
-"""Dataclass <-> plain JSON values, checked: every record that we write to disk goes through here both ways.
+"""Dataclass <-> plain JSON values, with checks: every record is read and written through this module.
 
-A record that we read may be anybody's. What passes here can be kept in every form that we write (UTF-8, int64, double),
-and is within the range that its field gives as `range` in its metadata.
+Records come from untrusted sources. A value that passes can be stored in every format in use (UTF-8, int64, double),
+and is within the `range` in its field's metadata.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Item = TypeVar("Item")
 
 INT64 = (-(2**63), 2**63 - 1)
 MOST_DEPTH = 40
-"""Levels of lists and objects within a field that may hold anything."""
+"""Most levels of nested lists and objects in a field that may hold anything."""
 MOST_NOTES = 20
-"""Notes on one record: a stranger's can have a million unknown keys."""
+"""Most notes on one record: an untrusted one may have a million unknown keys."""
 
 _PLAIN: dict[type, str] = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Maybe:
-    """A plain value or nothing: what most fields are."""
+    """A plain value or None, the type of most fields."""
 
     kind: type
 
@@ -38,11 +38,11 @@ _OPTIONAL: dict[Any, _Maybe] = {kind | None: _Maybe(kind) for kind in _PLAIN}
 
 
 class Mismatch(ValueError):
-    """A value that is not what the schema says, with where it is: `rows[0].hops: expected an integer, got 'x'`."""
+    """A value that violates the schema, with its place: `rows[0].hops: expected an integer, got 'x'`."""
 
 
 def loads(text: str | bytes) -> Any:
-    """Plain values from JSON as RFC 8259 has it: without NaN and infinities, each key of an object once.
+    """Plain values from JSON by RFC 8259: without NaN, infinities or duplicate keys.
 
     Raises `Mismatch`.
     """
@@ -55,10 +55,10 @@ def loads(text: str | bytes) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """The value as JSON can hold it: dataclasses to objects, numpy scalars to Python's, NaN and infinities to None.
+    """The value in JSON types: dataclasses become objects, numpy scalars Python's, NaN and infinities None.
 
-    Bytes that Python could not read as text (lone surrogates: a path that is not UTF-8) are written as `\\udcff`.
-    Raises `Mismatch` for what JSON cannot hold.
+    Bytes that Python could not decode (lone surrogates, from a path that is not UTF-8) are written as `\\udcff`.
+    Raises `Mismatch` for a value that JSON cannot represent.
     """
     if isinstance(value, str):
         text = str(value) if isinstance(value, Enum) else value
@@ -83,7 +83,7 @@ def to_plain(value: Any) -> Any:
 
 
 def _object(value: Any) -> dict[str, Any]:
-    """A dataclass as an object: a sparse field (`earwitness.facts`) where it has a value, `others` beside them."""
+    """A dataclass as an object; sparse fields (`earwitness.facts`) only if they have a value, `others` merged in."""
     plain: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
@@ -97,9 +97,9 @@ def _object(value: Any) -> dict[str, Any]:
 def from_plain(kind: type[Item], value: Any, notes: list[str] | None = None, where: str = "") -> Item:
     """The dataclass `kind` from plain JSON values.
 
-    A missing key takes the field's default. A key that the schema does not know goes into the field that is for such
-    (`earwitness.facts.others`); of a dataclass without one it is left out, and `notes` says so.
-    Raises `Mismatch` for a missing key without a default, for a value of the wrong type, and for one out of range.
+    A missing key takes the field's default. An unknown key goes into the field for unknown keys
+    (`earwitness.facts.others`); without such a field it is left out with an entry in `notes`.
+    Raises `Mismatch` for a missing key without a default, and for a value of the wrong type or out of range.
     """
     if not isinstance(value, Mapping):
         raise Mismatch(f"{where or kind.__name__}: expected an object, got {_short(value)}")
@@ -125,7 +125,7 @@ def from_plain(kind: type[Item], value: Any, notes: list[str] | None = None, whe
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Field:
-    """What a field of a dataclass asks of its value."""
+    """The requirements of a dataclass field on its value."""
 
     name: str
     hint: Any
@@ -138,7 +138,7 @@ class _Field:
 
 @functools.cache
 def _fields(kind: type) -> tuple[_Field, ...]:
-    """The fields of a dataclass, their types evaluated once."""
+    """The fields of a dataclass, with types evaluated once."""
     hints = typing.get_type_hints(kind)
     made = []
     for field in dataclasses.fields(kind):
@@ -157,7 +157,7 @@ def _names(kind: type) -> frozenset[str]:
 
 
 def _convert(hint: Any, value: Any, notes: list[str] | None, where: str) -> Any:
-    """`value` as the type `hint` asks, or `Mismatch`."""
+    """`value` as the type `hint`. Raises `Mismatch`."""
     if isinstance(hint, _Maybe):
         return None if value is None else _scalar(hint.kind, value, where)
     if hint in _PLAIN:
@@ -188,7 +188,7 @@ def _convert(hint: Any, value: Any, notes: list[str] | None, where: str) -> Any:
 
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
-    """`value` as a string, number, boolean or member of an enumeration."""
+    """`value` as a string, number, boolean or member of an enumeration. Raises `Mismatch`."""
     if type(value) is hint:
         if hint is str:
             if not value.isascii():
@@ -212,7 +212,7 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
 
 
 def _check_limits(value: Any, field: _Field, where: str) -> None:
-    """Raise `Mismatch` for a number out of its field's range, and for a text that is longer than its field's."""
+    """Raise `Mismatch` for a number outside its field's range, and for a text longer than its field permits."""
     bounds, longest = field.bounds, field.longest
     if bounds is not None and not bounds[0] <= value <= bounds[1]:
         raise Mismatch(f"{where}: {_short(value)} is not within {bounds[0]:g} to {bounds[1]:g}")
@@ -221,7 +221,7 @@ def _check_limits(value: Any, field: _Field, where: str) -> None:
 
 
 def _check_anything(value: Any, where: str) -> None:
-    """Raise `Mismatch` for what could not be written again, at any depth."""
+    """Raise `Mismatch` for a value, at any depth, that could not be written again."""
     level = [value]
     for _ in range(MOST_DEPTH):
         for item in level:
@@ -245,7 +245,7 @@ def _check_anything(value: Any, where: str) -> None:
 
 
 def _check_text(text: str, where: str) -> None:
-    """Raise `Mismatch` for a text that UTF-8 cannot hold: with half of a surrogate pair in it."""
+    """Raise `Mismatch` for a text that UTF-8 cannot represent, because it contains a lone surrogate."""
     if not text.isascii():
         try:
             text.encode()
@@ -259,7 +259,7 @@ def _key_of(key: Any, where: str) -> str:
 
 
 def _key(key: Any) -> str:
-    """A key as part of a place: one that is long or not text does not spoil the line."""
+    """A key as part of a place in an error message: shortened, and printable."""
     text = str(key)
     return _short_text(text if text.isprintable() else text[:50].encode("unicode_escape", "backslashreplace").decode())
 
@@ -269,7 +269,7 @@ def _no_constant(name: str) -> float:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; a key that is there twice means one thing to one reader and another to the next."""
+    """An object without duplicate keys, which different readers resolve differently. Raises `Mismatch`."""
     made = dict(pairs)
     if len(made) < len(pairs):
         seen: set[str] = set()

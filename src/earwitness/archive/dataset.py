@@ -1,4 +1,4 @@
-"""The data set: a directory of calls, each there whole or not at all, and an index that can always be made again."""
+"""The data set: a directory of calls, each stored whole or not at all, and an index that can always be rebuilt."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ _SHOWN = (
     "loss_ratio",
     "late_ratio",
 )
-"""Columns that a notebook shows of a data set; `rows` has all."""
+"""Columns of a data set shown in a notebook; `rows` has all."""
 _MOST_ROWS_SHOWN = 20
 
 
 class Dataset:
     """A data set directory. Several processes may add calls at the same time.
 
-    The records under calls/ are the truth; calls.parquet and calls.csv are made from them. Use as a context manager
-    (or call `close`) when adding calls, so that the index holds every call at the end; in between it is brought up
-    to date at least each time the data set has grown by 2 % (doubled, where it is not durable), so that the work stays
-    proportional to the calls.
+    The records under calls/ are authoritative; calls.parquet and calls.csv are derived from them. When adding calls,
+    use it as a context manager (or call `close`), so that the index finally holds every call. Meanwhile the index is
+    updated at least each time the data set has grown by 2 % (doubled, if it is not durable), so that the work stays
+    proportional to the number of calls.
     """
 
     def __init__(self, path: Path, durable: bool = True) -> None:
@@ -67,7 +67,7 @@ class Dataset:
 
     @classmethod
     def open(cls, directory: Path | str) -> Dataset:
-        """Open an existing data set for reading or adding; raises InputError where there is none."""
+        """Open an existing data set for reading or adding; raises InputError if there is none."""
         path = _nameable(directory)
         about = path / layout.DATASET_FILE
         try:
@@ -86,10 +86,10 @@ class Dataset:
 
     @classmethod
     def open_or_create(cls, directory: Path | str, *, durable: bool = True) -> Dataset:
-        """Open a data set for adding calls, making it where there is none; removes what killed runs left half done.
+        """Open a data set for adding calls; creates it if necessary, and removes unfinished calls of killed runs.
 
-        `durable`: wait until each call is on the disk (off: for imports that can be repeated).
-        Raises InputError for a directory that holds other things, CallFailure where it cannot be written.
+        `durable`: wait until each call is on the disk (off for imports, which can be repeated).
+        Raises InputError for a directory that holds other things, CallFailure if it cannot be written.
         """
         path = _nameable(directory)
         with storing(path):
@@ -110,10 +110,10 @@ class Dataset:
 
     @contextmanager
     def new_call(self, call_id: str) -> Iterator[Path]:
-        """A folder to write a call into. When the block ends well, the call is in the data set, all of it, in one step.
+        """A folder to write a call into. If the block succeeds, the call is added to the data set atomically.
 
-        The block must write record.json (`earwitness.archive.record.write_record`). When it raises, or the record is
-        not right, nothing of it stays. A full or unwritable disk is a `CallFailure(STORAGE_FAILED)`.
+        The block must write record.json (`earwitness.archive.record.write_record`). If it raises, or the record is
+        invalid, nothing is stored. A full or unwritable disk is a `CallFailure(STORAGE_FAILED)`.
         """
         target = self.path / layout.CALLS / layout.check_call_id(call_id, self.path)
         self.check_there()
@@ -133,7 +133,7 @@ class Dataset:
             self._refresh_quietly()
 
     def add_failed(self, record: CallRecord, evidence: Iterable[Path] = ()) -> StoredCall:
-        """Store a call that failed: its record and whatever files it left (those that exist are copied)."""
+        """Store a failed call: its record, and copies of those of its files that exist."""
         with self.new_call(record.call_id) as folder:
             for path in evidence:
                 if path.is_file():
@@ -142,23 +142,23 @@ class Dataset:
         return self.call(record.call_id)
 
     def check_there(self) -> None:
-        """Raise `FolderGone` unless the folder that was opened is still the one of that name."""
+        """Raise `FolderGone` unless the path still leads to the folder that was opened."""
         if folder_identity(self.path) != self._folder or not (self.path / layout.DATASET_FILE).is_file():
             self._added = 0  # there is no index to bring up to date
             raise gone(self.path)
 
     def reindex(self) -> list[Problem]:
-        """Make the index again from all records; returns the folders that could not be read."""
+        """Rebuild the index from all records; returns the folders that could not be read."""
         return self._write_index(use_index=False)
 
     def refresh(self) -> list[Problem]:
-        """Bring the index up to date with the calls that are there; returns the folders that could not be read."""
+        """Update the index with the calls in the data set; returns the folders that could not be read."""
         return self._write_index(use_index=True)
 
     def rows(self) -> pd.DataFrame:
-        """One row a call and direction, in order of start; typed columns, a missing value is pandas.NA.
+        """One row per call and direction, in order of start; typed columns, a missing value is pandas.NA.
 
-        Right even where the index on disk is behind. `frame.attrs["problems"]` lists the folders left out and why.
+        Complete even if the index on disk is out of date. `frame.attrs["problems"]` lists the folders left out and why.
         """
         table, problems = survey(self.path)
         frame = to_frame(table)
@@ -166,19 +166,19 @@ class Dataset:
         return frame
 
     def problems(self) -> list[Problem]:
-        """The call folders that cannot be read, and why; reads every record."""
+        """The call folders that cannot be read, and why. Reads every record."""
         return survey(self.path, use_index=False)[1]
 
     def calls(self) -> Iterator[StoredCall]:
-        """The calls in order of start; folders that cannot be read are left out (`problems` tells which)."""
+        """The calls in order of start, without folders that cannot be read (`problems` lists them)."""
         ids = survey(self.path)[0].column("call_id").to_pylist()
         for call_id in dict.fromkeys(ids):
             yield StoredCall(self.path / layout.CALLS / call_id)
 
     def readable(self, problems: list[Problem]) -> Iterator[StoredCall]:
-        """The calls whose records can be read, in order of start; what is wrong with the others is put to `problems`.
+        """The calls whose records can be read, in order of start; the others are added to `problems`.
 
-        Take each within `earwitness.archive.problems.apart`, so that one call does not end the work on all.
+        Process each within `earwitness.archive.problems.apart`, so that one bad call does not stop the work.
         """
         table, found = survey(self.path)
         problems.extend(found)
@@ -190,7 +190,7 @@ class Dataset:
                 yield call
 
     def call(self, call_id: str) -> StoredCall:
-        """One call by name; raises InputError where there is none."""
+        """One call by name; raises InputError if there is none."""
         folder = self.path / layout.CALLS / layout.check_call_id(call_id, self.path)
         if not folder.is_dir():
             raise InputError("looking for the call", folder, "there is none", "see calls.csv for the names")
@@ -209,14 +209,14 @@ class Dataset:
         return f"Dataset({str(self.path)!r})"
 
     def _repr_html_(self) -> str:
-        """The data set as a notebook shows it: how many calls, and the first and last rows."""
+        """The data set as HTML for a notebook: the number of calls, and the first and last rows."""
         rows = self.rows()
         shown = [name for name in _SHOWN if name in rows]
         heading = f"{escape(str(self.path))}: {rows['call_id'].nunique()} calls"
         return f"<p>{heading}</p>{rows[shown].to_html(max_rows=_MOST_ROWS_SHOWN, na_rep='')}"
 
     def close(self) -> None:
-        """Bring the index up to date; raises CallFailure where it cannot be written (no call is lost)."""
+        """Update the index; raises CallFailure if it cannot be written (no call is lost)."""
         if self._added:
             self.refresh()
 
@@ -241,7 +241,7 @@ class Dataset:
         return problems
 
     def _refresh_quietly(self) -> None:
-        """Refresh; where that fails the stored call still counts, and `close` or the next call tries again."""
+        """Update the index; if that fails the call is still stored, and `close` or the next call tries again."""
         try:
             self.refresh()
         except FolderGone:
@@ -251,7 +251,7 @@ class Dataset:
 
 
 def _nameable(directory: Path | str) -> Path:
-    """Records, reports and bundles name the data set, and they are UTF-8."""
+    """Reject a name that is not UTF-8: records, reports and bundles contain the name, and they are UTF-8."""
     path = Path(directory)
     if not is_utf8(path):
         raise InputError("opening the data set", path_text(path), "its name is not UTF-8", "give it another name")

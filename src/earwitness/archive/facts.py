@@ -1,4 +1,4 @@
-"""What a record nests: clocks, parties, speech, its rendering, and what the instrument found of itself."""
+"""Nested parts of a record: clocks, parties, speech, rendering, and the instrument's self-check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from earwitness.facts import LABEL, MS_RANGE, fact
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """A clock that times in this record and its traces were read from."""
+    """A clock of times in this record and its traces."""
 
     kind: str = fact("Kind of clock: CLOCK_REALTIME kernel timestamps, CLOCK_MONOTONIC ...")
     host: str = fact("Machine that it runs on", default="")
@@ -34,7 +34,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class CallParty:
-    """Who called, or who was called."""
+    """The caller or the callee."""
 
     place: str = fact("City", longest=LABEL, default="")
     host: str = fact("Host in the lab, or name of the machine", default="")
@@ -53,7 +53,7 @@ class SpeechFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:
-    """How the audio of one direction was rendered, so that sound, packets and reference can be laid side by side."""
+    """How the audio of one direction was rendered, so that audio, packets and reference can be aligned."""
 
     origin_ns: int = fact("Time of sample 0 of the heard audio, on the arrival clock of the trace")
     reference_at_ms: float | None = fact(
@@ -67,7 +67,7 @@ class Rendering:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfCheck:
-    """What the instrument found of itself during the call; null: not known, or there is no such thing in this call."""
+    """Results of the self-check during the call; null: unknown, or not applicable to this call."""
 
     emulator_late_p99_ms: float | None = fact(
         "99th percentile of the lateness of packets leaving the emulator", MS_RANGE, default=None

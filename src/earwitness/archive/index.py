@@ -1,4 +1,4 @@
-"""The index of a data set: calls.parquet and calls.csv, one row a call and direction, made from the records alone."""
+"""The index of a data set: calls.parquet and calls.csv, one row per call and direction, derived from the records."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 SCORES = "scores"
-"""The column of scorers' figures: a JSON object as text, since tables of ours have no columns within columns."""
+"""The column of additional scorers' figures: a JSON object as text, because tables have no nested columns."""
 _ROWS_AT_ONCE = 1000
 _LONGEST_NAME = 130
 
 
 @functools.cache
 def arrow_schema() -> pa.Schema:
-    """The columns of calls.parquet; unit, definition and source travel as field metadata."""
+    """The columns of calls.parquet, with unit, definition and source as field metadata."""
     hints = typing.get_type_hints(Row)
     fields = []
     for column in columns():
@@ -54,8 +54,8 @@ def arrow_schema() -> pa.Schema:
 def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]:
     """All rows of a data set, in order of start, and the folders that could not be read.
 
-    The index is believed for the calls in it, where it could have been made from records (`_believable`); the records
-    of all others are read. `use_index=False` reads every record.
+    The index is used for the calls in it if it is consistent with what records can contain (`_believable`); for all
+    other calls the records are read. `use_index=False` reads every record.
     """
     problems: list[Problem] = []
     present = _call_ids(root, problems)
@@ -74,7 +74,7 @@ def survey(root: Path, use_index: bool = True) -> tuple[pa.Table, list[Problem]]
             fresh.extend(_plain(row) for row in record_rows(record))
             problems.extend(Problem(call_id, note, skipped=False) for note in notes)
     schema = arrow_schema()
-    added = pa.Table.from_pylist(fresh, schema=schema)  # the codec let nothing pass that does not fit
+    added = pa.Table.from_pylist(fresh, schema=schema)  # cannot fail: the codec has checked the values
     table = added if table is None else pa.concat_tables([table, added])
     return table.sort_by([("started_at", "ascending"), ("call_id", "ascending"), ("direction", "ascending")]), problems
 
@@ -85,7 +85,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def with_score_columns(table: pa.Table) -> pa.Table:
-    """The rows with a column for each scorer, named as it, after all others."""
+    """The rows with one column per additional scorer, named after it, following all others."""
     if not pc.any(pc.not_equal(table.column(SCORES), "")).as_py():
         return table
     found: list[Mapping[str, float]] = [json.loads(text) if text else {} for text in table.column(SCORES).to_pylist()]
@@ -95,7 +95,7 @@ def with_score_columns(table: pa.Table) -> pa.Table:
 
 
 def write_index(root: Path, table: pa.Table) -> None:
-    """Write both forms of the index, each in one step. Call with the data set's lock held."""
+    """Write both forms of the index, each atomically. Call it with the data set's lock held."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     write_atomically(root / INDEX_PARQUET, buffer.getvalue(), durable=False)
@@ -103,7 +103,7 @@ def write_index(root: Path, table: pa.Table) -> None:
     writer = csv.writer(text, lineterminator="\n")
     wide = with_score_columns(table)
     writer.writerow(wide.column_names)
-    for batch in wide.to_batches(max_chunksize=_ROWS_AT_ONCE):  # Python's objects take 20 times Arrow's memory
+    for batch in wide.to_batches(max_chunksize=_ROWS_AT_ONCE):  # Python objects take 20 times the memory of Arrow's
         writer.writerows(zip(*map(_csv_cells, batch.columns), strict=True))
     write_atomically(root / INDEX_CSV, text.getvalue().encode(), durable=False)
 
@@ -111,9 +111,9 @@ def write_index(root: Path, table: pa.Table) -> None:
 def to_frame(table: pa.Table) -> pd.DataFrame:
     """The rows with typed columns: string, Int64, Float64, boolean; a missing value is pandas.NA.
 
-    Each scorer that was asked for besides has a column, named as it, after all others.
+    Each additional scorer has a column, named after it, following all others.
     """
-    import pandas as pd  # half a second, for which no call need wait
+    import pandas as pd  # takes half a second, which a call should not wait for
 
     types = {
         pa.string(): pd.StringDtype(),
@@ -126,9 +126,9 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _csv_cells(column: pa.Array) -> Iterable[Any]:
-    """Booleans as JSON writes them; a missing value is empty; floats keep every digit (repr); no text is a formula."""
+    """Booleans as in JSON, missing values empty, floats with all digits (repr), no text that is a formula."""
     values = column.to_pylist()
-    if column.type == pa.string():  # of which there are few different ones
+    if column.type == pa.string():  # few distinct values
         texts = {value: cell(value or "") for value in set(values)}
         return map(texts.__getitem__, values)
     return map(_csv_number, values)
@@ -141,9 +141,9 @@ def _csv_number(value: Any) -> Any:
 
 
 def _read_index(root: Path, calls: int) -> pa.Table | None:
-    """The index, or nothing where there is none that this version wrote whole, of about so many calls."""
+    """The index; None if there is none, if it is invalid, or if it has far more rows than this number of calls."""
     try:
-        # It may lag behind calls that were removed; where it lags more it is made again sooner than read.
+        # It may still list removed calls; if it lists too many, rebuilding it is faster than reading it.
         table = read_plain(root / INDEX_PARQUET, "reading the index", "remove it")
         table.validate(full=True)
     except (InputError, pa.ArrowException):
@@ -153,7 +153,7 @@ def _read_index(root: Path, calls: int) -> pa.Table | None:
 
 
 def _believable(table: pa.Table) -> bool:
-    """Whether every row could be one of a record: its figures in range, its direction once a call."""
+    """Whether every row could come from a record: figures in range, each direction once per call."""
     for column in columns():
         bounds, values = column.metadata.get("range"), table.column(column.name)
         if bounds is not None and values.null_count < len(values):
@@ -185,7 +185,7 @@ def _are_scores(text: str) -> bool:
 
 
 def _call_ids(root: Path, problems: list[Problem]) -> set[str]:
-    """The names of the call folders; what stands among them and can be none is told."""
+    """The names of the call folders; other entries among them are added to `problems`."""
     found = set()
     try:
         with os.scandir(root / CALLS) as entries:
@@ -204,7 +204,7 @@ def _call_ids(root: Path, problems: list[Problem]) -> set[str]:
     except FileNotFoundError:
         return set()
     except OSError as error:
-        raise InputError("reading the data set", root, error.strerror, "see that you may read it") from None
+        raise InputError("reading the data set", root, error.strerror, "check that you may read it") from None
     return found
 
 

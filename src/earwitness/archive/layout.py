@@ -40,38 +40,38 @@ def heard_file(direction: str) -> str:
 
 
 def ledger_file(direction: str) -> str:
-    """`to_callee.ledger.parquet`: what became of every frame, and what filled every gap."""
+    """`to_callee.ledger.parquet`: the fate of every frame, and what filled every gap."""
     return f"{direction}.ledger.parquet"
 
 
 def recording_file(end: str) -> str:
-    """`caller-linphone.wav`: what the linphone of this end recorded itself."""
+    """`caller-linphone.wav`: this end's own linphone recording."""
     return f"{end}-linphone.wav"
 
 
 def tunnel_file(end: str) -> str:
-    """`caller.ovpn`: the configuration of this end's tunnel; no secret is in it."""
+    """`caller.ovpn`: the configuration of this end's tunnel; it contains no secrets."""
     return f"{end}.ovpn"
 
 
 SOUNDS = frozenset({REFERENCE, *map(heard_file, DIRECTIONS), *map(recording_file, CAPTURES)})
-"""Files of a call that can be listened to."""
+"""Audio files of a call."""
 
 TRACES = frozenset(map(trace_file, DIRECTIONS))
 LEDGERS = frozenset(map(ledger_file, DIRECTIONS))
 TUNNELS = frozenset(map(tunnel_file, CAPTURES))
 
 CALL_FILES = frozenset({RECORD, TRUTH, *CAPTURES.values(), *SOUNDS, *TRACES, *LEDGERS, *TUNNELS})
-"""Every file that a call's folder may have; what else is in one is not part of the data set."""
+"""Every file that a call's folder may have; other files in it are not part of the data set."""
 
 
 def is_call_id(name: str) -> bool:
-    """Whether a call can have this name: one that can be a folder's on every system."""
+    """Whether a call can have this name: it must be valid as a folder name on every system."""
     return _CALL_ID.fullmatch(name) is not None
 
 
 def check_call_id(call_id: str, directory: Path) -> str:
-    """The call id, if it can be one (`is_call_id`); InputError."""
+    """The call id, checked by `is_call_id`. Raises `InputError`."""
     if not is_call_id(call_id):
         raise InputError(
             "storing a call in", directory, f"{call_id!r} cannot be the name of a call", "use letters, digits and ._+-"

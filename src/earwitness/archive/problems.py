@@ -1,7 +1,8 @@
-"""One bad call never stops the others: what a call raises leaves it out, and is told with its place in the program.
+"""One bad call never stops the others: an error leaves that call out, and is reported with its place in the program.
 
-Every loop over calls takes each within `apart`. A record may be anybody's, so that what it can make our code raise is
-not known beforehand; a fault of ours must be seen for what it is and not end the analysis of ten thousand good calls.
+Every loop over calls processes each within `apart`. Records come from untrusted sources, so the errors that they can
+cause are not known in advance. A bug must be recognisable as one, and must not stop the analysis of ten thousand good
+calls.
 """
 
 from __future__ import annotations
@@ -16,31 +17,31 @@ from pathlib import Path
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors that say: nothing more can be written."""
+"""Errors after which nothing more can be written."""
 _ROOT = Path(__file__).parents[1]
 _LONGEST = 300
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A call folder that cannot be read, and why; or one read with something left out."""
+    """A call folder that cannot be read or was read in part, and why."""
 
     call_id: str
     what: str
     skipped: bool = True
-    """Whether the call is missing from the rows because of it."""
+    """Whether the call is therefore missing from the rows."""
 
     def to_dict(self) -> dict[str, str]:
-        """As a record of a command's `--json`."""
+        """The problem as a record of a command's `--json` output."""
         return {"left_out" if self.skipped else "doubtful": self.call_id, "why": self.what}
 
 
 @contextmanager
 def apart(call_id: str, problems: list[Problem], *, without: str = "") -> Iterator[None]:
-    """What the block raises over one call becomes a problem of that call.
+    """Turn an exception in the block into a problem of this one call.
 
-    `without`: what of the call is missing then (`packets`), where the call itself stays. What concerns all calls goes
-    on: a full disk (`ends_everything`), and what is no `Exception`, such as an interrupt.
+    `without`: the part of the call that is then missing (`packets`), if the call itself stays. Errors that concern all
+    calls propagate: a full disk (`ends_everything`), and everything that is not an `Exception`, such as an interrupt.
     """
     try:
         yield
@@ -52,14 +53,14 @@ def apart(call_id: str, problems: list[Problem], *, without: str = "") -> Iterat
 
 
 def ends_everything(error: BaseException) -> bool:
-    """Whether an error is of the whole run and not of one call: nothing more can be written."""
+    """Whether an error concerns the whole run and not one call: nothing more can be written."""
     if isinstance(error, CallFailure):
         return error.outcome is Outcome.STORAGE_FAILED
     return isinstance(error, OSError) and error.errno in FULL
 
 
 def reason(error: BaseException) -> str:
-    """What happened, in one line; of an error that nobody foresaw also its type and its place in our program."""
+    """What happened, in one line; for an unexpected error also its type and its place in the program."""
     if isinstance(error, EarwitnessError):
         return _line(error.happened)
     frames = traceback.extract_tb(error.__traceback__)
@@ -74,7 +75,7 @@ def reason(error: BaseException) -> str:
 
 
 def encodable(name: str) -> str:
-    """A name that is safe in every output: bytes that are not UTF-8 are written as `\\udcff`."""
+    """A name that every output can encode: bytes that are not UTF-8 are written as `\\udcff`."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""The record of one call: what was asked, what it ran on, how it ended, and its rows. JSON, versioned, checked."""
+"""The record of one call: what was requested, what it ran on, how it ended, and its rows. Versioned, checked JSON."""
 
 # ruff: noqa: RUF009 -- `fact` makes a dataclass field, as `field` does
 from __future__ import annotations
@@ -22,12 +22,12 @@ from earwitness.path.facts import CircuitFacts, PathFacts
 
 RECORD_VERSION = 1
 MOST_BYTES = 16 * MIB
-"""Of a record, a thousand times what one usually has. As Python's objects it can take twenty times its size."""
+"""Largest record, a thousand times the usual size. As Python objects it can take twenty times as much memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallRecord:
-    """Everything known of one call but its packets and its sound."""
+    """Everything known about one call except its packets and audio."""
 
     record_version: int = fact("Version of this layout", default=RECORD_VERSION)
     call_id: str = fact("Identifier of the call; the name of its folder")
@@ -65,14 +65,14 @@ class CallRecord:
     notes: tuple[str, ...] = fact("Notes for the reader", default=())
 
     def to_json(self) -> str:
-        """The record as it is written, in field order."""
+        """The record as plain JSON values, in field order."""
         return json.dumps(to_plain(self), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, notes: list[str] | None = None) -> CallRecord:
-        """Read and check a record; raises `Mismatch` (a ValueError) with the place that is wrong.
+        """Parse and check a record; raises `Mismatch` (a ValueError) with the place of the error.
 
-        Keys of a later Earwitness of the same record version are left out and told in `notes`.
+        Keys from a later Earwitness of the same record version are left out and listed in `notes`.
         """
         plain = loads(text)
         version = plain.get("record_version") if isinstance(plain, Mapping) else None
@@ -89,27 +89,27 @@ class CallRecord:
         return record
 
     def check(self) -> None:
-        """Raise `Mismatch` where fields contradict one another."""
+        """Raise `Mismatch` if fields contradict one another."""
         seen = [row.direction for row in self.rows]
         if len(set(seen)) < len(seen):
             raise Mismatch(f"rows: a direction twice: {', '.join(seen)[:40]}")
         for i, row in enumerate(self.rows):
             if row.call_id != self.call_id:
                 raise Mismatch(f"rows[{i}].call_id: {row.call_id!r:.40} in the record of {self.call_id!r:.40}")
-            if row.direction not in DIRECTIONS:  # it is part of names of files
+            if row.direction not in DIRECTIONS:  # it becomes part of file names
                 raise Mismatch(f"rows[{i}].direction: {row.direction!r:.40} is not one of {', '.join(DIRECTIONS)}")
             if not is_scores(row.scores):
                 raise Mismatch(f"rows[{i}].scores: they cannot be figures of scorers by name")
 
 
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
-"""What a path that is not UTF-8 has for its bytes (PEP 383); no encoder takes them."""
+"""Surrogates that stand for undecodable bytes in a path (PEP 383); no encoder accepts them."""
 
 
 def write_record(folder: Path, record: CallRecord) -> Path:
     """Write `record` into a call's folder; raises `Mismatch` for a record that could not be read back.
 
-    Of names that are not UTF-8, as on a command line, the bytes are kept as text: `\\udcff` for the byte ff.
+    In names that are not UTF-8, such as on a command line, the bytes are kept as text: `\\udcff` for the byte ff.
     """
     text = _NOT_UTF8.sub(lambda found: f"\\\\u{ord(found[0]):04x}", record.to_json())
     if len(text) > MOST_BYTES:
@@ -121,7 +121,7 @@ def write_record(folder: Path, record: CallRecord) -> Path:
 
 
 def read_record(folder: Path, notes: list[str] | None = None) -> CallRecord:
-    """Read the record of a call's folder; an InputError says what is wrong with it."""
+    """Read the record in a call's folder; raises InputError with what is wrong."""
     path = folder / RECORD
     try:
         record = CallRecord.from_json(read_regular(path, MOST_BYTES), notes)

@@ -1,4 +1,4 @@
-"""The rows of a record: those that it has, or one a direction with what the record itself says."""
+"""The rows of a record: its own, or one per direction made from the record's other fields."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from earwitness.path.probe import NO_ROUND_TRIPS
 
 
 def record_rows(record: CallRecord) -> tuple[Row, ...]:
-    """The rows of a record; a call that failed before it had any gets one a direction with what is known of it."""
+    """The rows of a record; a call that failed before it had any gets one per direction with what is known."""
     return record.rows or tuple(
         row_of(record, direction).ended(record.outcome, record.outcome_detail) for direction in DIRECTIONS
     )
 
 
 def row_of(record: CallRecord, direction: str) -> Row:
-    """A row with every column that the record gives, without measurements of packets and sound, and not ended yet."""
+    """A row with every column that the record gives, without measurements of packets and audio, and without outcome."""
     path, load = record.path_details, record.load
     rtt = path.rtt or NO_ROUND_TRIPS
     throughput = (path.throughput or {}).get(direction)

@@ -1,4 +1,4 @@
-"""The row: one direction of one call. Field names are the contract, the same in JSON, CSV and Parquet."""
+"""The row: one direction of one call. Its field names are stable, and the same in JSON, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ratio 0..1": (-1e-9, 1.0 + 1e-9),  # a sum of shares is not always 1 to the last digit
     "MOS 1..5": (0.9, 5.0),  # P.862.1 and P.862.2 begin at 0.999
     "MOS 1..4.5": (0.9, 5.0),
-    "P.862 score -0.5..4.5": (-10.0, 5.0),  # the algorithm itself does not stop at -0.5
-    "R 0..100": (-1000.0, 1000.0),  # G.107's R is below 0 where everything is bad
+    "P.862 score -0.5..4.5": (-10.0, 5.0),  # the algorithm itself goes below -0.5
+    "R 0..100": (-1000.0, 1000.0),  # G.107's R is below 0 if everything is bad
     "ms": MS_RANGE,
     "packets": (0, 1e12),
     "gaps": (0, 1e12),
@@ -30,7 +30,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "Mbit/s": (0.0, 1e12),
     "kbit/s": (0.0, 1e12),
 }
-"""By unit: a row with a figure outside is not a measurement of anything, and is not read."""
+"""Range by unit: a row with a value outside is not a valid measurement, and is rejected."""
 
 
 _LONGEST_TEXT = 100_000
@@ -39,18 +39,18 @@ _LONGEST_TEXT = 100_000
 def _column(
     definition: str, unit: str = "", source: str = "", default: Any = None, longest: int = _LONGEST_TEXT
 ) -> Any:
-    """A field of the row with what the data dictionary says of it, the range of its figures and the length of texts."""
+    """A field of the row with its entry in the data dictionary, the range of its values and the length of its texts."""
     metadata: dict[str, Any] = {"definition": definition, "unit": unit, "source": source}
     metadata |= {"range": _RANGES.get(unit), "longest": longest if isinstance(default, str) else None}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 MOST_SCORES = 50
-"""Scorers whose figures a row can hold."""
+"""Most additional scorers in one row."""
 
 
 def is_scores(scores: Mapping[str, object]) -> bool:
-    """Whether these can be the figures of scorers by name: none is called as a column of the row is."""
+    """Whether these are valid figures of additional scorers by name: no name is that of a column of the row."""
     return len(scores) <= MOST_SCORES and all(
         NAME.fullmatch(name) and name not in Row.__dataclass_fields__ and _is_figure(value)
         for name, value in scores.items()
@@ -245,9 +245,9 @@ class Row:
     )
 
     def with_timing(self, timing: Timing, *, owd_error_ms: float | None = None) -> Row:
-        """The row with every column that the times of its packets give.
+        """The row with every column that its packet times give.
 
-        `owd_error_ms` bounds the error of the one-way delays; the column stays empty where there are none.
+        `owd_error_ms` bounds the error of the one-way delays; the column stays empty if there are none.
         """
         return dataclasses.replace(
             self,
@@ -272,7 +272,7 @@ class Row:
         )
 
     def ended(self, outcome: Outcome, detail: str) -> Row:
-        """The row with the call's ending; a failed call has no verdict but that."""
+        """The row with the call's outcome; the verdict on a failed call is that it failed."""
         row = dataclasses.replace(self, outcome=str(outcome), outcome_detail=detail)
         if outcome is Outcome.COMPLETED:
             return row
@@ -280,7 +280,7 @@ class Row:
 
     @property
     def conditions(self) -> str:
-        """What was different on the call's way, in words: see the function of this name."""
+        """The special conditions of the call, in words; see the function of the same name."""
         return conditions(load=self.load, link=self.link, relay_nodelay=self.relay_nodelay)
 
     def to_dict(self) -> dict[str, Any]:
@@ -288,7 +288,7 @@ class Row:
         return dataclasses.asdict(self)
 
     def figure(self, column: str) -> float | None:
-        """The figure of a column, or of a scorer by its name; None: not measured."""
+        """The value of a column, or of an additional scorer by name; None: not measured."""
         value = self.scores.get(column) if column not in Row.__dataclass_fields__ else getattr(self, column)
         return None if value is None else float(value)
 

@@ -1,8 +1,8 @@
-"""A folder that a call is written in before it is stored, owned by one process, and the way it gets its place.
+"""Staging folders: a call is written into one, owned by one process, and then moved to its place.
 
-An owner holds an advisory lock (flock) for as long as it lives; the kernel releases it however the process ends. So
-a folder whose lock can be had belongs to a dead owner, also where process ids cannot be compared (pid namespaces).
-The folder's name carries the owner's process id and start time, for a person to read.
+An owner holds an advisory lock (flock) while it lives; the kernel releases it however the process ends. A folder whose
+lock can be acquired therefore belongs to a dead owner, even if process ids cannot be compared (pid namespaces). The
+folder's name contains the owner's process id and start time for human readers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from earwitness.files import replacing
 def dataset_lock(root: Path, within: int | None = None) -> Iterator[None]:
     """Hold the data set's advisory lock; other processes and threads wait.
 
-    `within`: descriptor of the folder that `root` was, whatever has that name now.
+    `within`: descriptor of the folder that was opened as `root`, even if another folder has that name now.
     """
     name = root / LOCK if within is None else Path(LOCK)
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=within)
@@ -37,9 +37,9 @@ def dataset_lock(root: Path, within: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def staged(root: Path, call_id: str) -> Iterator[Path]:
-    """A new folder of this process inside the data set; whatever is still there on leaving is removed.
+    """A new folder of this process inside the data set; removed on leaving with everything still in it.
 
-    It is removed from where it was made, also if the data set has another name by then, or its name is another's.
+    It is removed from where it was created, even if the data set has been renamed or replaced by then.
     """
     with dataset_lock(root):
         folder = root / STAGING / f"{os.getpid()}-{_start_time()}-{secrets.token_hex(3)}-{call_id}"
@@ -52,7 +52,7 @@ def staged(root: Path, call_id: str) -> Iterator[Path]:
         yield folder
     finally:
         try:
-            # Locked, or another process's clean-up would meet it half removed; where it cannot be, all is gone.
+            # Hold the lock, so that no other clean-up meets it half removed; if that fails, the data set is gone.
             with suppress(OSError), dataset_lock(root, here):
                 shutil.rmtree(f"{STAGING}/{folder.name}", ignore_errors=True, dir_fd=here)
                 os.unlink(f"{STAGING}/{owner.name}", dir_fd=here)
@@ -62,11 +62,11 @@ def staged(root: Path, call_id: str) -> Iterator[Path]:
 
 
 def remove_stale(root: Path) -> None:
-    """Remove the staging folders whose owners are dead, and drafts of the data set's own files."""
+    """Remove staging folders of dead owners, and drafts of the data set's own files."""
     staging = root / STAGING
     with dataset_lock(root):
         for name in (DATASET_FILE, INDEX_PARQUET, INDEX_CSV):
-            for draft in root.glob(f".{name}.*"):  # who lives writes one with the lock held
+            for draft in root.glob(f".{name}.*"):  # a live process writes a draft only while it holds the lock
                 draft.unlink(missing_ok=True)
         if not staging.is_dir():
             return
@@ -80,7 +80,7 @@ def remove_stale(root: Path) -> None:
 
 
 def commit(folder: Path, target: Path, durable: bool) -> None:
-    """Move a finished folder to its place in one step, after everything in it is on the disk."""
+    """Move a finished folder to its place atomically, after everything in it is on the disk."""
     if durable:
         for parent, _, files in os.walk(folder):
             for name in files:
@@ -93,9 +93,9 @@ def commit(folder: Path, target: Path, durable: bool) -> None:
 
 
 def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
-    """Replace a file in one step: readers see the old one or the new one.
+    """Replace a file atomically: readers see the old one or the new one.
 
-    `durable`: wait until it is on the disk, which on a busy one takes a second; not for what can be made again.
+    `durable`: wait until it is on the disk, which takes a second on a busy disk; unnecessary for derived files.
     """
     with replacing(path) as draft:
         draft.write_bytes(content)
@@ -104,9 +104,10 @@ def write_atomically(path: Path, content: bytes, durable: bool = True) -> None:
 
 
 def make_way(folder: Path, *patterns: str) -> None:
-    """Remove links, pipes and the like of these names, before files are written there.
+    """Remove links, pipes and other special files of these names before files are written there.
 
-    A data set may be anybody's: a link in it would have us write to a file of ours elsewhere, and a pipe wait for ever.
+    A data set may come from an untrusted source: a link would redirect the write to another file, and a pipe would
+    block for ever.
     """
     for pattern in patterns:
         for path in folder.glob(pattern):

@@ -1,4 +1,4 @@
-"""One call as it is stored: its record, and its packets and sound when they are asked for."""
+"""A stored call: its record, and its packets and audio on request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEDGER = ("packet", "part", "timestamp", "due_ns", "audio_ms")
-"""Columns of a ledger that are numbers."""
+"""Numeric columns of a ledger."""
 
 
 def write_ledger(folder: Path, direction: str, ledger: pd.DataFrame) -> None:
@@ -43,7 +43,7 @@ def write_ledger(folder: Path, direction: str, ledger: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class StoredCall:
-    """A call's folder. Everything is read when asked for; an InputError says what is missing or damaged."""
+    """A call's folder. Files are read on request; an InputError says what is missing or damaged."""
 
     folder: Path
 
@@ -54,23 +54,23 @@ class StoredCall:
 
     @cached_property
     def record(self) -> CallRecord:
-        """What was asked, what it ran on, how it ended."""
+        """What was requested, what it ran on, how it ended."""
         return read_record(self.folder)
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """One a direction."""
+        """The rows, one per direction."""
         return record_rows(self.record)
 
     def _repr_html_(self) -> str:
-        """The call as a notebook shows it: a column a direction, what is known of it."""
+        """The call as HTML for a notebook: its known values, one column per direction."""
         import pandas as pd
 
         known = {row.direction: {k: v for k, v in row.to_dict().items() if v not in (None, "")} for row in self.rows}
         return pd.DataFrame(known).dropna(how="all").to_html(na_rep="", max_rows=None)
 
     def has(self, name: str) -> bool:
-        """Whether the file `name` (see `earwitness.archive.layout`) is there."""
+        """Whether the call has the file `name` (see `earwitness.archive.layout`)."""
         return (self.folder / name).is_file()
 
     def trace(self, direction: str) -> Trace:
@@ -84,11 +84,11 @@ class StoredCall:
         return self._sound(heard_file(direction))
 
     def reference(self) -> Sound:
-        """What was said."""
+        """The reference speech."""
         return self._sound(REFERENCE)
 
     def ledger(self, direction: str) -> pd.DataFrame:
-        """What became of every frame of one direction (`earwitness.ear.ledger`); absent times are NA."""
+        """The fate of every frame of one direction (`earwitness.ear.ledger`); missing times are NA."""
         frame = self._table(ledger_file(direction))
         numbers = [frame[name].dtype.kind in "iuf" for name in _LEDGER if name in frame]
         if len(numbers) < len(_LEDGER) or not all(numbers) or "fate" not in frame:
@@ -123,7 +123,7 @@ class StoredCall:
         path = self._file(name)
         table = read_plain(path, "reading", "make it again from the captures")
         try:
-            # What pandas wrote beside the columns says nothing that their types do not.
+            # The metadata that pandas adds says nothing that the column types do not.
             frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get, ignore_metadata=True)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._damaged(path, error) from None

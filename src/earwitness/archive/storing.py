@@ -1,4 +1,4 @@
-"""Writing where somebody asked for it: what the disk refuses is one line that says what to do."""
+"""Writing to a place that the user chose: an error of the disk becomes one line that says what to do."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _REMEDIES = {
     errno.EFBIG: "permit larger files (ulimit -f)",
     None: "leave it where it is",
 }
-"""By what the disk says; None: its folder was removed."""
+"""Remedies by errno; None: the folder was removed."""
 
 
 class FolderGone(CallFailure):
-    """The data set's folder is not there any more, or another has its name: nothing can be added to it."""
+    """The data set's folder was removed or replaced: nothing can be added to it."""
 
 
 @contextmanager
 def storing(target: Path) -> Iterator[None]:
-    """Turn what keeps files from being written at `target` or under it into one line.
+    """Turn errors in writing `target`, or files under it, into one line.
 
     Raises:
         CallFailure: `STORAGE_FAILED`: the disk is full, read-only or forbidden, or the folder was removed meanwhile.
-        InputError: what has the name of a file is no file (`earwitness.files.replacing`).
+        InputError: something other than a file has the file's name (`earwitness.files.replacing`).
     """
     base = _base(target)
     before = folder_identity(base)
@@ -60,14 +60,14 @@ def storing(target: Path) -> Iterator[None]:
 
 
 def check_output(*files: Path) -> None:
-    """Raise `InputError` where one of the files to write, once the work is done, has the name of what is no file."""
+    """Before the work, raise `InputError` if one of its output names belongs to something other than a file."""
     for file in files:
         with storing(file):
             check_replaceable(file)
 
 
 def _storage_trouble(error: BaseException, target: Path) -> int | None:
-    """What the disk refused (errno), where that is what `error` comes from."""
+    """The errno of the disk's refusal, if that is the cause of `error`; otherwise None."""
     base = _base(target)
     link: BaseException | None = error
     while link is not None:
@@ -75,14 +75,14 @@ def _storage_trouble(error: BaseException, target: Path) -> int | None:
         if number in FULL or (number in _REFUSED and _is_within(getattr(link, "filename", None), base)):
             return number
         link = link.__cause__ or link.__context__
-    # Writers that hide errno (libsndfile, Arrow) fail all the same when the disk is full.
+    # Some writers hide errno (libsndfile, Arrow), so check whether the disk is full.
     space = os.statvfs(base)
     free = space.f_bfree if os.geteuid() == 0 else space.f_bavail
     return errno.ENOSPC if free == 0 else None
 
 
 def _is_missing(error: Exception, folder: Path) -> bool:
-    """Whether an error is that the folder of what is written is not there; pandas says so without a number."""
+    """Whether an error means that the output's folder is missing; pandas raises such errors without errno."""
     of_folder = isinstance(error, OSError) and (
         error.errno is None or (error.errno == errno.ENOENT and _is_within(error.filename, folder))
     )
@@ -90,7 +90,7 @@ def _is_missing(error: Exception, folder: Path) -> bool:
 
 
 def gone(folder: Path) -> FolderGone:
-    """What to raise where a folder that was written to is not there any more."""
+    """The error for an output folder that no longer exists."""
     remedy = f"{_REMEDIES[None]} and run it again"
     return FolderGone(Outcome.STORAGE_FAILED, "storing", on=folder, happened=_REMOVED, remedy=remedy)
 
@@ -105,7 +105,7 @@ def _is_within(name: object, folder: Path) -> bool:
 
 
 def folder_identity(folder: Path) -> tuple[int, int] | None:
-    """Which folder it is, whatever its name; None: there is none."""
+    """Identity of the folder, whatever its name; None if there is none."""
     try:
         about = folder.stat()
     except OSError:

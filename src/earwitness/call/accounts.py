@@ -1,7 +1,7 @@
-"""The SIP server of a call and who both ends are there: Kamailio started for the call, or the user's own server.
+"""The SIP server of a call and both ends' accounts there: Kamailio started for the call, or the user's own server.
 
-Passwords come from the environment or a file, or are made for the call; they reach a phone through its standard input
-and are written nowhere.
+Passwords come from the environment or a file, or are made for the call. Phones read them from standard input; they
+are never written to disk.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from earwitness.phone.setup import SipServer
 from earwitness.toml import parse_toml
 
 CALLEE_BESIDE_SERVER_PORT = 5070
-"""The callee's SIP port where the server has the usual one at the same address."""
+"""The callee's SIP port if the server uses the default port at the same address."""
 
 
 @dataclass(frozen=True)
 class SipService:
-    """How each end reaches the other: its account (none without a server) and its own SIP port."""
+    """How the ends reach each other: each end's account (none without a server) and SIP port."""
 
     accounts: Mapping[str, SipServer] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
@@ -40,11 +40,11 @@ class SipService:
 
 @asynccontextmanager
 async def sip_service(plan: CallPlan, callee: MeasurementPoint, scratch: Path) -> AsyncIterator[SipService]:
-    """The SIP server that the plan asks for, as seen over the open path.
+    """The SIP server that the plan requests, as seen over the open path.
 
-    The lab's own is at the callee's end of the path, as the study's was on its server's side of the tunnel. Raises
-    `InputError` where an account of the user's server is not given or the file of accounts is not as it should be,
-    `CallFailure` where Kamailio does not start.
+    The lab's server is at the callee's end of the path, as the study's was at the server's end of the tunnel. Raises
+    `InputError` if an account at the user's server is missing or the file of accounts is invalid, `CallFailure` if
+    Kamailio does not start.
     """
     if not plan.sip_server:
         yield SipService()
@@ -66,7 +66,7 @@ async def sip_service(plan: CallPlan, callee: MeasurementPoint, scratch: Path) -
         yield SipService({end: SipServer(host, *account, port=port) for end, account in known.items()})
         return
     async with callee.lab_server(scratch, relay=plan.sip_relay) as server:
-        # What the user gives is tried as given, so that a wrong password can be seen to be refused.
+        # The user's password is used unchecked, so that the server's refusal of a wrong one shows in the record.
         accounts = {name: given[name] or (name, server.passwords[name]) for name in ENDS}
         yield SipService(
             {
@@ -78,7 +78,7 @@ async def sip_service(plan: CallPlan, callee: MeasurementPoint, scratch: Path) -
 
 
 def _given_account(end: str) -> tuple[str, str] | None:
-    """User and password of one end from the environment, where both are there."""
+    """User and password of one end from the environment, if both are set."""
     user, password = (os.environ.get(f"EARWITNESS_SIP_{end.upper()}_{what}") for what in ("USER", "PASSWORD"))
     return (user, password) if user and password is not None else None
 
@@ -94,13 +94,13 @@ def _accounts_in(file: Path) -> dict[str, tuple[str, str] | None]:
     except OSError as error:
         raise InputError(*tried, error.strerror, "give a file that can be read") from error
     except ValueError as error:
-        # The parser's own words may quote a line with a password in it.
+        # The parser's message may quote a line that contains a password.
         raise InputError(*tried, f"not TOML ({type(error).__name__})", remedy) from error
     accounts: dict[str, tuple[str, str] | None] = dict.fromkeys(ENDS)
     for end in given:
         account = given[end]
         if end not in ENDS or not isinstance(account, dict) or account.keys() != {"user", "password"}:
-            raise InputError(*tried, f"[{end}] is not as it should be", remedy)
+            raise InputError(*tried, f"[{end}] is not a valid account", remedy)
         user, password = account["user"], account["password"]
         if not (isinstance(user, str) and user and isinstance(password, str)):
             raise InputError(*tried, f"[{end}] has a user or a password that is no text", remedy)

@@ -1,4 +1,4 @@
-"""What is known so far of a call that is being placed; whatever happens, a `PlacedCall` can be made of it."""
+"""What is known so far about a call being placed; a `PlacedCall` can be made from it at any time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from earwitness.phone.call_report import PhoneReport
 
 
 class CallBuilder:
-    """Collects what becomes known of a call while it is placed.
+    """Collects the facts of a call while it is placed.
 
-    Each fact goes into `record` as soon as it is known (`builder.record = replace(builder.record, ...)`); whatever
-    ends the call finds there all that was known until then.
+    Each fact goes into `record` as soon as it is known (`builder.record = replace(builder.record, ...)`), so that
+    nothing is lost, however the call ends.
     """
 
     def __init__(
@@ -36,16 +36,16 @@ class CallBuilder:
             path=plan.path,
             codec=plan.codec,
             phone=plan.phone,
-            outcome=Outcome.FAILED,  # until it ends otherwise
+            outcome=Outcome.FAILED,  # until the call ends otherwise
         )
-        # As asked until the path is open: a call that fails earlier belongs to that path all the same.
+        # As requested until the path is open: a call that fails earlier still belongs to that path.
         self.setup = SetupFacts(hops=plan.hops if plan.chooses_relays else 0)
         self.started_monotonic_ns = 0
-        """CLOCK_MONOTONIC at the call's start; 0: its turn has not come."""
+        """CLOCK_MONOTONIC at the call's start; 0: not started."""
         self.reports: dict[str, PhoneReport] = {}
-        """By end: what its phone said at the end of the call."""
+        """Reports of the phones at the end of the call, by end."""
         self.captured: dict[str, CaptureSummary] = {}
-        """By end: what its capture said."""
+        """Summaries of the captures, by end."""
         self.clocks = dict.fromkeys(CAPTURES, CALL_CLOCK)
         self.notes: list[str] = []
 
@@ -55,7 +55,7 @@ class CallBuilder:
         return self.record.call_id
 
     def placed(self, outcome: Outcome, failure: EarwitnessError | None = None) -> PlacedCall:
-        """The call as it stands, ended so."""
+        """The call with what is known now, and this outcome."""
         evidence = dict(failure.evidence) if isinstance(failure, CallFailure) else {}
         ends = {end: EndFacts.of(self.reports.get(end), self.captured.get(end)) for end in CAPTURES}
         most = {end: facts.send_deviation_max_ms for end, facts in ends.items()}

@@ -1,4 +1,4 @@
-"""One clock for a call between two machines: the callee's times on the caller's clock, and how sure they are."""
+"""One clock for a call between two machines: the callee's times on the caller's clock, and a bound on their error."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from earwitness.trace.clock import ClockEstimate, estimate_clock, on_one_clock
 from earwitness.trace.model import Trace
 
 SAME_CLOCK_ERROR_MS = 0.1
-"""Both ends are stamped by one kernel; what is left is the conversion of stamps to the call's clock, microseconds,
-and the time between the stamp and the device."""
+"""One kernel timestamps both ends. What remains is the conversion of timestamps to the call's clock (microseconds)
+and the time between the timestamp and the device."""
 
 _KIND = "CLOCK_MONOTONIC + one offset to Unix time, kernel stamps converted to it"
 
 
 @dataclass(frozen=True)
 class OnOneClock:
-    """A call's times as far as they could be put on the caller's clock."""
+    """A call's times, converted to the caller's clock as far as possible."""
 
     traces: Mapping[str, Trace]
-    """By direction; where `error_ms` is None and the machines are two, each time is on its own machine's clock."""
+    """By direction. With two machines and `error_ms` None, each time is on the clock of the machine that read it."""
     milestones: Mapping[str, int]
     error_ms: float | None
-    """Bound on the error of every one-way delay, whatever the path; None where it cannot be bounded."""
+    """Bound on the error of every one-way delay, for any path; None if the error cannot be bounded."""
     clocks: Mapping[str, Clock]
 
 
 def one_clock(placed: PlacedCall, traces: Mapping[str, Trace], notes: list[str]) -> OnOneClock:
-    """Put the traces and milestones of a call on the caller's clock.
+    """Convert the traces and milestones of a call to the caller's clock.
 
-    With two machines the offset and skew between their clocks come from the packets of both directions
-    (`earwitness.trace.clock`). Where they cannot be estimated there are no delays: the callee's times leave the
-    milestones, and a note says why.
+    With two machines, offset and skew of their clocks are estimated from the packets of both directions
+    (`earwitness.trace.clock`). If that fails there are no one-way delays: the callee's milestones are left out, and a
+    note gives the reason.
     """
     here, there = placed.clocks["caller"], placed.clocks["callee"]
     if here == there:

@@ -1,4 +1,4 @@
-"""The record of a call, completed with what the hearing of it gave."""
+"""The record of a call, completed with the results of hearing it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compose(
     listening: Mapping[str, Rendering],
     notes: Sequence[str],
 ) -> CallRecord:
-    """The record of a call that ended so; `codec` as it was heard, `rows` one a direction, not ended yet."""
+    """The record of a call with this outcome; `codec` as found in the media, `rows` one per direction."""
     return replace(
         placed.record,
         clocks=timed_on.clocks,
@@ -41,7 +41,7 @@ def compose(
 
 
 def unheard(placed: PlacedCall, fault: Exception) -> CallRecord:
-    """The record of a placed call whose evaluation met a fault of ours: what is known without it, and the fault."""
+    """The record of a call whose evaluation failed by an internal error: what is known without it, and the error."""
     record = placed.record
     happened = f"{type(fault).__name__}: {fault}"
     remedy = "its captures are kept; report this with the evidence in its record"

@@ -1,4 +1,4 @@
-"""From a placed call's captures to its record: traces, what was heard, scores and rows. No network, no clock."""
+"""From a placed call's captures to its record: traces, heard audio, scores and rows. No network, no clock."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from earwitness.trace.table import write_trace
 
 
 def ready() -> None:
-    """Nothing; a process that was asked for it has loaded what hearing and scoring need, before they are asked for."""
+    """Do nothing; calling it in a worker process loads this module, and with it what hearing and scoring need."""
 
 
 def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
-    """Hear and score both directions of a placed call; writes traces, sound and ledgers into its folder.
+    """Hear and score both directions of a placed call; writes traces, audio and ledgers into its folder.
 
-    Whatever can be measured is measured, also of a call that failed. An outcome of `completed` becomes a failure
-    where a capture is empty or a scorer refuses. Raises only for a folder that cannot be written (OSError).
+    Everything that can be measured is measured, also for a failed call. An outcome of `completed` becomes a failure
+    if a capture is empty or a scorer refuses. Raises only `OSError`, for a folder that cannot be written.
     """
     notes = list(placed.record.notes)
     captures = {end: _capture(folder / name, placed.clocks[end], notes) for end, name in CAPTURES.items()}
@@ -60,7 +60,7 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
     listening: dict[str, Rendering] = {}
     outcome, detail = placed.record.outcome, placed.record.outcome_detail
     codecs = {direction: _codec(placed, direction, captures) for direction in DIRECTIONS}
-    # Backwards, so that the reference in the call's folder is at the rate of the first direction.
+    # In reverse order, so that the reference in the call's folder has the sample rate of the first direction.
     spoken = {direction: _spoken(placed, codecs[direction][0], folder) for direction in reversed(DIRECTIONS)}
     for direction in DIRECTIONS:
         codec, unknown = codecs[direction]
@@ -86,14 +86,14 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
             outcome = Outcome.CAPTURE_EMPTY
             detail = (
                 f"reading the media {direction.replace('_', ' ')} from {folder.name}: no packet of it was captured;"
-                " see that the capture's interface carries the path"
+                " check that the captured interface carries the path"
             )
         rows.append(row)
     return compose(placed, timed_on, codecs[DIRECTIONS[0]][0].spec, rows, outcome, detail, listening, notes)
 
 
 def _spoken(placed: PlacedCall, codec: Codec, folder: Path) -> Pcm | None:
-    """What was said, at the codec's rate, written into the call's folder; None where the call failed for lack of it."""
+    """The reference at the codec's rate, also written into the call's folder; None if there is no such speech."""
     try:
         said = reference_speech(placed.record.speech.name or placed.plan.speech, codec.sample_rate, placed.plan.seconds)
     except InputError:
@@ -103,10 +103,10 @@ def _spoken(placed: PlacedCall, codec: Codec, folder: Path) -> Pcm | None:
 
 
 def _codec(placed: PlacedCall, direction: str, captures: Mapping[str, Capture | None]) -> tuple[Codec, str]:
-    """What the direction was spoken with: as planned, but by hand it is whatever the capture holds.
+    """The codec of the direction: the planned one, or for a call by hand the one found in the capture.
 
-    A capture does not give the rate to decode Opus at: that is the planned codec's. Where it holds nothing that we
-    decode: the planned one, and why there is nothing to hear.
+    A capture does not give the rate at which to decode Opus, so the planned codec's is used. If the capture holds
+    nothing that can be decoded: the planned codec, and why nothing can be heard.
     """
     planned = codec_of(placed.record.codec)
     if not placed.plan.phone_kind.by_hand:
@@ -126,7 +126,7 @@ def _codec(placed: PlacedCall, direction: str, captures: Mapping[str, Capture | 
 
 
 def _found(heard: Heard, listening: Rendering, spoken: Pcm | None) -> tuple[Heard, Rendering]:
-    """The part of it in which the speech was said, which a person began when it pleased them; and where that is."""
+    """The part of the recording that contains the speech, which a person may start at any time, and its position."""
     if spoken is None:
         return heard, listening
     part, at = around_reference(spoken, heard.audio, heard.sample_rate)
@@ -148,9 +148,9 @@ def _capture(path: Path, clock: str, notes: list[str]) -> Capture | None:
 def _trace(
     placed: PlacedCall, direction: str, captures: Mapping[str, Capture | None], notes: list[str]
 ) -> Trace | None:
-    """What was sent and what arrived, joined; from the sender's capture alone where nothing arrived.
+    """The packets sent and received, joined; from the sender's capture alone if nothing arrived.
 
-    Where the speaker's capture is lost with its machine, what the listener's holds: when it was sent is then unknown.
+    If the speaker's capture was lost with its machine, the listener's capture alone: sending times are then unknown.
     """
     sent_at, heard_at = captures[SPEAKER[direction]], captures[LISTENER[direction]]
     if heard_at is not None and sent_at is None:
@@ -184,7 +184,7 @@ def _trace(
 
 
 def _without_what_was_on_the_way(trace: Trace, direction: str, notes: list[str]) -> Trace:
-    """Less what was sent after the last packet that came: the user may end the capture while the phones talk on."""
+    """The trace without packets sent after the last arrival: the user may stop the capture while the phones talk."""
     if not bool(np.any(trace.arrived)):
         return trace
     known = trace.sequence <= trace.sequence[trace.arrived].max()
@@ -195,7 +195,7 @@ def _without_what_was_on_the_way(trace: Trace, direction: str, notes: list[str])
 
 
 def _hear(placed: PlacedCall, trace: Trace, codec: Codec) -> tuple[Heard | None, str]:
-    """What a phone would have played, or why there is nothing to play."""
+    """The audio that a phone would have played, or why there is none."""
     if not bool(np.any(trace.arrived)):
         return None, ""
     try:
@@ -212,7 +212,7 @@ def _hear(placed: PlacedCall, trace: Trace, codec: Codec) -> tuple[Heard | None,
 
 
 def _listening(heard: Heard, trace: Trace) -> Rendering:
-    """How it was rendered, and where in it the first word spoken comes."""
+    """How the audio was rendered, and where the reference begins in it."""
     frames = heard.ledger
     played = frames[frames["audio_ms"].notna() & frames["timestamp"].notna() & (frames["packet"] >= 0)]
     reference_at_ms = None

@@ -1,4 +1,4 @@
-"""The lab that calls need, found without importing what places calls, so that a command starts faster."""
+"""The lab that calls need, determined without importing the code that places calls, so that commands start faster."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from earwitness.lab.plan import LabPlan
 
 
 def lab_plan_for(plans: Sequence[CallPlan], pairs: int = 1) -> LabPlan:
-    """The lab that these calls need: with Tor where one goes over it, a refusing exit where one asks for that.
+    """The lab that these calls need: with Tor if one uses it, with a refusing exit if one requests it.
 
-    `pairs`: how many of them may be on the air at once.
-    Raises `InputError` for a city or a link setting that does not exist.
+    `pairs`: how many calls may be on the air at once.
+    Raises `InputError` for an unknown city or link setting.
     """
     first = plans[0]
     refuses = any(plan.inject is not None and plan.inject.what == "exit-refuses" for plan in plans)
@@ -28,7 +28,7 @@ def lab_plan_for(plans: Sequence[CallPlan], pairs: int = 1) -> LabPlan:
             callee_place=first.to_place,
             with_tor=loaded or any(plan.over_tor for plan in plans),
             with_load=loaded,
-            # Calls that say what load they want, be it none, want no other.
+            # Calls that specify their load, even `none`, get no other.
             load=NO_LOAD if any(plan.load for plan in plans) else None,
             relay_mbit=asked[0] if asked else DEFAULT_RELAY_MBIT if loaded else None,
             seed=first.seed,

@@ -1,4 +1,4 @@
-"""The lab as the place of a call."""
+"""The lab as the network of a call."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from earwitness.path.local_callee import LocalCallee
 from earwitness.phone.base import Phones
 
 KEPT_CIRCUITS = "kept-circuits.json"
-"""In the lab's own directory, so that the next command finds them and they go with the lab."""
+"""In the lab's directory, so that the next command finds the circuits and they are removed with the lab."""
 
 
 class LabNetwork:
-    """Calls between a caller and a callee of the lab; one at a time, at the same time as other pairs'."""
+    """Calls between one caller and callee of the lab: one at a time per pair, in parallel with other pairs."""
 
     name = "lab"
 
@@ -43,16 +43,16 @@ class LabNetwork:
         self._load: Background | StandingLoad | None = None
 
     def epoch_offset_ns(self) -> int:
-        """Read for each call."""
+        """Read anew for each call."""
         return epoch_offset_ns()
 
     @asynccontextmanager
     async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
-        """A command has the lab to itself; the load that the call brings flows from here to the end of its turn."""
+        """No waiting: the command owns the lab. The call's load runs until the end of its turn."""
         async with AsyncExitStack() as stack:
             self._load = StandingLoad.of(self.lab)
             asked = plan.load_spec or (self._load.spec if self._load else LoadSpec())
-            self.lab_facts.begin_load(asked, None)  # in case that it does not start
+            self.lab_facts.begin_load(asked, None)  # in case it does not start
             if plan.load_spec:
                 running = Background.running(self.lab, plan.load_spec, plan.seed)
                 self._load = await stack.enter_async_context(running)
@@ -60,11 +60,11 @@ class LabNetwork:
             yield
 
     def failure(self) -> CallFailure | None:
-        """The end of the load; what else may die in the lab is seen by the path."""
+        """Why the load ended, if it did; the path notices all other failures in the lab."""
         return None if self._load is None else self._load.failure()
 
     def hosts(self, plan: CallPlan) -> tuple[Host, LocalCallee]:
-        """The two hosts in the plan's places, its impairments on the caller's links, all seeded afresh."""
+        """The two hosts in the plan's cities, with its impairments on the caller's links and new seeds."""
         self.lab_facts.begin_lateness()
         caller, callee = pair_names(self.pair)
         if self.lab.plan.pairs > 1:
@@ -81,7 +81,7 @@ class LabNetwork:
         return self.lab.host(caller), LocalCallee(self.lab.host(callee))
 
     def path(self, plan: CallPlan) -> Path:
-        """The path that the plan asks for."""
+        """The path that the plan requests."""
         if plan.inject and plan.inject.what == "exit-refuses":
             if not self.lab.plan.refusing_exits:
                 raise InputError(
@@ -101,12 +101,12 @@ class LabNetwork:
         }
 
     def versions(self) -> Mapping[str, str]:
-        """Of tor, where it is to be had (a lab that is up needs none of the command's own)."""
+        """Version of tor, if it is installed (a lab that is already up does not need it here)."""
         return {"tor": _tor_version()} if shutil.which("tor") else {}
 
 
 def lab_networks(lab: Lab) -> list[LabNetwork]:
-    """A network for each pair of the lab's, that can be used at the same time."""
+    """One network per pair of the lab; they can be used in parallel."""
     lateness = LatenessWatch(lab)
     return [LabNetwork(lab, pair, lateness) for pair in range(1, lab.plan.pairs + 1)]
 

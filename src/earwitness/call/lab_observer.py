@@ -1,4 +1,4 @@
-"""What the lab knows of one call (its emulator, processes, load, ground truth), and the faults that it causes."""
+"""What the lab knows about one call (emulator, processes, load, ground truth), and the faults that it injects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from earwitness.path.registry import known_path
 
 
 class LatenessWatch:
-    """How late the emulator was during each of several calls at once; its own statistics are of one period only."""
+    """Lateness of the emulator for each of several concurrent calls; its own statistics cover only one period."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -31,9 +31,9 @@ class LatenessWatch:
         self._worst[call] = None
 
     def end(self, call: object) -> LatenessSummary | None:
-        """Since the call began; None if no packet went, or it had not begun.
+        """Lateness since the call began; None if no packet was sent, or the call had not begun.
 
-        Where other calls began or ended meanwhile, the worst of the periods between.
+        If other calls began or ended meanwhile, the worst of the periods in between.
         """
         self._read()
         return self._worst.pop(call, None)
@@ -57,7 +57,7 @@ class LabObserver:
         self._meter: LoadMeter | None = None
 
     def begin_load(self, asked: LoadSpec, load: Background | StandingLoad | None) -> None:
-        """The load that is on the way from now on, in the turn of a call; None: there is none, whatever was asked."""
+        """The load from now on, in the turn of a call; None: there is none, whatever was requested."""
         self._asked = asked
         self._meter = None if load is None else LoadMeter(load, self._lab.plan.relay_mbit or 0.0)
 
@@ -74,7 +74,7 @@ class LabObserver:
         return self._lateness.end(self)
 
     def processes(self, opened: OpenPath) -> Mapping[str, int]:
-        """The tors that its cells pass: the caller's, the relays', and where it is an onion service the callee's."""
+        """The tors that the call's cells pass: the caller's, the relays', and for an onion service the callee's."""
         relays = opened.circuit.relays
         if not relays:
             return {}
@@ -84,9 +84,9 @@ class LabObserver:
         return {name: self._lab.tor.pids[name] for name in names if name in self._lab.tor.pids}
 
     def write_truth(self, since_ns: int, out: Path) -> None:
-        """The emulator's log since then: every packet between any two hosts of the lab but those of other pairs."""
+        """Write the emulator's log since then: all packets between hosts of the lab except those of other pairs."""
         truth = self._lab.truth(since_ns=since_ns)
-        # The load's own ends are no part of the call; what it does between relays is.
+        # Packets at the load's own clients and servers are not part of the call; its traffic between relays is.
         others = [name for name in (LOAD_CLIENT, LOAD_SERVER) if name in self._lab.hosts]
         pairs = range(1, self._lab.plan.pairs + 1)
         others += [name for pair in pairs if pair != self._pair for name in pair_names(pair)]
@@ -98,7 +98,7 @@ class LabObserver:
         """Kill the tor of a relay of the private network."""
         pid = self._lab.tor.pids.get(nickname)
         if pid is None:
-            raise EarwitnessError("killing relay", nickname, "it is not one of this lab's", "choose one that is")
+            raise EarwitnessError("killing relay", nickname, "this lab has no such relay", "choose one of its relays")
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

@@ -23,7 +23,7 @@ from earwitness.errors import EarwitnessError, Outcome
 from earwitness.events import Listener, StageReached, ignore
 
 SCORING = "hearing and scoring"
-"""Stage of a call that has left the air; its ends are free."""
+"""Stage of a call that has hung up; its two ends are free for the next call."""
 
 
 async def run_call(
@@ -37,12 +37,11 @@ async def run_call(
     on_event: Listener = ignore,
     call_id: str | None = None,
 ) -> StoredCall:
-    """Place one call and store everything known of it; it is in the data set when this returns.
+    """Place one call and store everything known about it; it is in the data set when this returns.
 
-    `executor` hears and scores (in this process where None). `line` is held while the call is on the air, so that of
-    several measured at once one speaks while others are scored. A call that fails is stored too, with its outcome; so
-    is one that is cancelled, before the cancellation goes on. Raises `CallFailure` (`STORAGE_FAILED`) where it cannot
-    be stored.
+    `executor` runs hearing and scoring (None: in this process). `line` is held while the call is on the air, so that
+    one of several calls speaks while others are scored. A failed call is stored too, with its outcome; so is a
+    cancelled one, before the cancellation propagates. Raises `CallFailure` (`STORAGE_FAILED`) if it cannot be stored.
     """
     call_id = call_id or new_call_id(plan)
     builder = CallBuilder(call_id, plan, network.name, command)
@@ -50,13 +49,13 @@ async def run_call(
         cancelled: asyncio.CancelledError | None = None
         try:
             async with line or asyncio.Lock():
-                dataset.check_there()  # before minutes on the air for nothing
+                dataset.check_there()  # rather than after minutes on the air
                 placed = await attempt_call(plan, network, folder, builder, on_event)
                 if builder.started_monotonic_ns and network.lab_facts is not None:
                     network.lab_facts.write_truth(builder.started_monotonic_ns, folder / layout.TRUTH)
         except asyncio.CancelledError as stop:
             if not builder.record.started_at:
-                raise  # its turn had not come: there is no such call
+                raise  # the call had not started, so there is nothing to store
             cancelled = stop
             placed = interrupted(builder)
         on_event(StageReached(SCORING))
@@ -68,29 +67,29 @@ async def run_call(
 
 
 def interrupted(builder: CallBuilder) -> PlacedCall:
-    """A call that was cancelled, as far as it had come."""
+    """A cancelled call, with what was known by then."""
     happened = EarwitnessError("placing the call", builder.plan.title, "it was interrupted", "place it again")
     return builder.placed(Outcome.INTERRUPTED, happened)
 
 
 def new_call_id(plan: CallPlan) -> str:
-    """A name for a call that no other has, and that a person can read."""
+    """A unique, readable name for a call."""
     hops = str(plan.hops) if plan.chooses_relays else ""
     return f"{plan.path_kind.name}{hops}-{plan.codec.partition(':')[0]}-{secrets.token_hex(4)}"
 
 
 async def evaluated(placed: PlacedCall, folder: Path, executor: Executor | None) -> CallRecord:
-    """Hear and score, out of the way of the next call where there is an executor.
+    """Hear and score, in the executor if there is one, so that the next call is not disturbed.
 
-    What was measured outlives a fault of ours in here: the call is then stored as failed, with its captures.
+    An internal error here does not lose the measurements: the call is then stored as failed, with its captures.
     """
     try:
         if executor is None:
             return evaluate(placed, folder)
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, evaluate, placed, folder)
-        except BrokenExecutor as broken:  # a scorer was killed, for want of memory as a rule
-            note = f"scored in the process that places calls, as the scoring process ended ({broken})"
+        except BrokenExecutor as broken:  # a scorer was killed, usually by the kernel for lack of memory
+            note = f"scored in the process that places calls, because the scoring process ended ({broken})"
             return await asyncio.to_thread(evaluate, placed.with_note(note), folder)
     except OSError:
         raise  # the folder cannot be written: `storing` reports it

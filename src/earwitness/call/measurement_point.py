@@ -1,4 +1,4 @@
-"""What a call needs of each end of its path: a capture and a phone, here or on another machine."""
+"""What a call needs at each end of its path: a capture and a phone, on this machine or another."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from earwitness.remote.endpoint import RemoteMeasurementPoint
 
 
 class RunningCapture(Protocol):
-    """A capture that runs."""
+    """A running capture."""
 
     async def stop(self) -> CaptureSummary:
-        """End it, with everything that came in until now in its file; more calls give the same summary."""
+        """Stop the capture, with all packets so far in its file. Further calls return the same summary."""
         ...
 
 
@@ -28,12 +28,12 @@ class MeasurementPoint(Protocol):
     """One end of a call."""
 
     clock: str
-    """Name of the clock that its times are read from."""
+    """Name of the clock that its times are on."""
     epoch_offset_ns: int
-    """What that clock is ahead of the CLOCK_MONOTONIC of its machine."""
+    """That clock minus its machine's CLOCK_MONOTONIC."""
 
     def capture(self, out: Path) -> AbstractAsyncContextManager[RunningCapture]:
-        """Capture the end's traffic into `out`; no packet is missed once this is entered."""
+        """Capture the end's traffic into `out`; the capture is complete from entering on."""
         ...
 
     def phone(self, setup: PhoneSetup) -> AbstractAsyncContextManager[Phone]:
@@ -41,14 +41,14 @@ class MeasurementPoint(Protocol):
         ...
 
     def lab_server(self, scratch: Path, *, relay: bool) -> AbstractAsyncContextManager[LabServer]:
-        """Run the lab's SIP server (Kamailio) here; `relay`: it relays the media. `scratch`: for its files.
+        """Run the lab's SIP server (Kamailio) here; `relay`: it also relays the media. `scratch`: for its files.
 
-        Raises `CallFailure` where it does not start.
+        Raises `CallFailure` if it does not start.
         """
         ...
 
     async def within_reach(self) -> None:
-        """Return when the end can be spoken to. `CallFailure` (`REMOTE_LOST`) where it no longer can."""
+        """Return once the end is reachable. Raises `CallFailure` (`REMOTE_LOST`) if it is lost."""
         ...
 
 
@@ -56,10 +56,10 @@ class LocalMeasurementPoint:
     """An end on this machine: in the lab, or the caller's of a call between two machines.
 
     Args:
-        end: where the path ends.
-        kind: which phone runs there.
-        epoch_offset_ns: what the call's clock is ahead of CLOCK_MONOTONIC.
-        ports: the UDP ports to capture on a device that carries more than the call; empty: all packets.
+        end: the end of the path.
+        kind: the kind of phone to run.
+        epoch_offset_ns: the call's clock minus CLOCK_MONOTONIC.
+        ports: the UDP ports to capture on a device that also carries other traffic; empty: all packets.
     """
 
     clock = CALL_CLOCK
@@ -78,7 +78,7 @@ class LocalMeasurementPoint:
             yield running
 
     def phone(self, setup: PhoneSetup) -> AbstractAsyncContextManager[Phone]:
-        """The plan's kind of phone."""
+        """A phone of the plan's kind."""
         return self._kind.start(self._end.host, setup)
 
     def lab_server(self, scratch: Path, *, relay: bool) -> AbstractAsyncContextManager[LabServer]:

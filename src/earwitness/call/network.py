@@ -1,4 +1,4 @@
-"""Where a call takes place: two hosts, the paths between them, and what only the lab knows."""
+"""The network of a call: two hosts, the paths between them, and what only the lab knows."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from earwitness.phone.base import Phones
 
 
 class LabFacts(Protocol):
-    """What the lab knows of a call and no real network does, and the faults that it can cause."""
+    """What only the lab knows about a call, and the faults that it can inject."""
 
     def lateness(self) -> LatenessSummary | None:
-        """How late packets left the emulator since `Network.hosts`; None where none left."""
+        """How late packets left the emulator since `Network.hosts`; None if no packet left."""
         ...
 
     def processes(self, opened: OpenPath) -> Mapping[str, int]:
@@ -30,15 +30,15 @@ class LabFacts(Protocol):
         ...
 
     def load(self) -> LoadFacts:
-        """What other traffic the lab carried in the turn of the call."""
+        """Background traffic that the lab carried during the turn of the call."""
         ...
 
     def write_truth(self, since_ns: int, out: FilePath) -> None:
-        """Write what really happened to every packet since then (CLOCK_MONOTONIC) as Parquet."""
+        """Write the fate of every packet since then (CLOCK_MONOTONIC) as Parquet."""
         ...
 
     def lose_relay(self, nickname: str) -> None:
-        """Kill a relay, for an injected fault. Raises `EarwitnessError` where it is not the lab's."""
+        """Kill a relay, as an injected fault. Raises `EarwitnessError` if the lab has no such relay."""
         ...
 
 
@@ -49,45 +49,45 @@ class Network(Protocol):
     """`lab` or `public`: a column of every row."""
 
     scratch: FilePath
-    """A directory for files of programs that run for one call; short-lived."""
+    """A directory for temporary files of programs that run for one call."""
 
     @property
     def lab_facts(self) -> LabFacts | None:
-        """None outside of the lab."""
+        """None outside the lab."""
         ...
 
     def epoch_offset_ns(self) -> int:
-        """What the clock of a call that begins now is ahead of CLOCK_MONOTONIC."""
+        """The clock of a call that begins now, minus CLOCK_MONOTONIC."""
         ...
 
     def turn(self, call_id: str, plan: CallPlan) -> AbstractAsyncContextManager[None]:
-        """The time of one call: what must be so before its path is opened, and is undone after it.
+        """The turn of one call: prepares the network before its path is opened, and restores it afterwards.
 
-        Raises `CallFailure` or `InputError` where the call cannot be placed now.
+        Raises `CallFailure` or `InputError` if the call cannot be placed now.
         """
         ...
 
     def failure(self) -> CallFailure | None:
-        """Why no call can go on here any more, whatever its path says; None while one can."""
+        """Why no call can continue here, whatever the state of its path; None while one can."""
         ...
 
     def hosts(self, plan: CallPlan) -> tuple[Host, CalleeHost]:
-        """The caller's and the callee's host, in the plan's places."""
+        """The caller's and the callee's host, in the plan's cities."""
         ...
 
     def path(self, plan: CallPlan) -> Path:
-        """The path that the plan asks for, not open yet."""
+        """The path that the plan requests, not yet open."""
         ...
 
     def measurement_points(
         self, opened: OpenPath, kind: Phones, epoch_offset_ns: int
     ) -> Mapping[str, MeasurementPoint]:
-        """Both ends of an open path, `caller` and `callee`, where phones of this kind and captures can run.
+        """Both ends of an open path, `caller` and `callee`, which can run captures and phones of this kind.
 
-        `epoch_offset_ns`: what the clock of the call is ahead of this machine's CLOCK_MONOTONIC.
+        `epoch_offset_ns`: the call's clock minus this machine's CLOCK_MONOTONIC.
         """
         ...
 
     def versions(self) -> Mapping[str, str]:
-        """Versions of the programs the network runs on."""
+        """Versions of the programs that the network uses."""
         ...

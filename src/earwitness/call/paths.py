@@ -1,4 +1,4 @@
-"""The path that a plan asks for, the same in the lab and outside."""
+"""The path that a plan requests; the same code in the lab and outside."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def path_of(
     kept: CircuitCache | None = None,
     bridged: bool = False,
 ) -> Path:
-    """The path, not open yet. Raises `InputError` where it needs a Tor network and there is none.
+    """The path, not yet open. Raises `InputError` if it needs a Tor network and there is none.
 
-    `scratch` is for short-lived files of the path, `kept` for the circuits that are kept; `bridged`: see `VpnPath`.
+    `scratch`: directory for the path's temporary files; `kept`: cache of kept circuits; `bridged`: see `VpnPath`.
     """
     if plan.over_tor and tor is None:
         raise InputError(

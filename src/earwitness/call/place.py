@@ -1,4 +1,4 @@
-"""Place one call: open the path, capture, register, dial, talk, hang up. What happens on the way is written down."""
+"""Place one call: open the path, capture, register, dial, talk, hang up. Everything that happens is recorded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from earwitness.speech.reference import speech as reference_speech
 from earwitness.utc import utc_text
 
 OPEN_WITHIN_S = 900.0
-"""Each stage of opening a path has a shorter bound of its own; together they are not to last for ever."""
+"""Bound on opening a path as a whole; each of its stages has a shorter bound."""
 
 
 async def attempt_call(
@@ -53,7 +53,7 @@ async def attempt_call(
 ) -> PlacedCall:
     """Place the call; its captures go into `folder`.
 
-    Always returns, with a typed outcome, unless it is cancelled: the builder then holds what was known.
+    Always returns, with a typed outcome, unless it is cancelled; the builder then holds what is known.
     """
     offset_ns = network.epoch_offset_ns()
     builder.started_monotonic_ns = time.monotonic_ns()
@@ -74,11 +74,11 @@ async def attempt_call(
                     on_event(StageReached("measuring throughput"))
                     await fill(opened, builder)
             except EarwitnessError as failure:
-                # A path that broke is the cause of whatever its phones then met.
+                # If the path broke, that is the cause of the phones' errors.
                 raise await path_lost(plan, network, opened) or failure from failure
     except EarwitnessError as failure:
         outcome, failed = _outcome_of(failure), failure
-    except Exception as fault:  # the system's or ours; what was measured is kept, as of every call that fails
+    except Exception as fault:  # of the system, or internal; the measurements are kept
         outcome, failed = Outcome.FAILED, _fault(plan, fault)
     finally:
         _look_back(network, opened, builder)
@@ -86,7 +86,7 @@ async def attempt_call(
 
 
 def _look_back(network: Network, opened: OpenPath | None, builder: CallBuilder) -> None:
-    """Add what the path, now closed, and the network know of the call."""
+    """Add the final facts of the path, which is now closed, and of the network."""
     if opened is not None:
         builder.record = replace(builder.record, path_details=opened.final_facts())
     if network.lab_facts is None:
@@ -101,7 +101,7 @@ def _look_back(network: Network, opened: OpenPath | None, builder: CallBuilder) 
 
 
 def _prepare(plan: CallPlan, builder: CallBuilder) -> None:
-    """What can be refused before anything is opened."""
+    """Refuse an impossible plan before anything is opened."""
     codec = codec_of(plan.codec)
     builder.record = replace(builder.record, codec=codec.spec)
     try:
@@ -132,7 +132,7 @@ async def _open_path(
             "opening the path of",
             on=plan.title,
             happened=f"it was not open after {OPEN_WITHIN_S:g} s",
-            remedy="see what the machines at both ends say",
+            remedy="check the machines at both ends",
         ) from error
     setup_ms = (time.monotonic_ns() - begun_ns) / 1e6
     builder.setup = SetupFacts(hops=len(opened.circuit.relays), path_setup_ms=setup_ms)
@@ -161,7 +161,7 @@ async def _captured_call(
     builder: CallBuilder,
     on_event: Listener,
 ) -> None:
-    """Everything between the first packet that could be captured and the last."""
+    """Everything from the start of the captures to their end."""
     ends = network.measurement_points(opened, _phones(plan, folder), offset_ns)
     builder.clocks = {name: end.clock for name, end in ends.items()}
     async with AsyncExitStack() as stack:
@@ -187,7 +187,7 @@ async def _captured_call(
         waits: CpuWaits | None = None
         try:
             on_event(StageReached("probing the path"))
-            await probe(opened, plan.rtt_probes, builder)  # with the phones up: starting them would delay the answers
+            await probe(opened, plan.rtt_probes, builder)  # not while phones start: it delays answers
             others = network.lab_facts.processes(opened) if network.lab_facts else {}
             waits = CpuWaits({**opened.processes, **others})
             async with waits.watched():
@@ -207,12 +207,12 @@ async def _captured_call(
                 on=plan.title,
                 happened="the call was answered, but RTP arrived at "
                 + ("neither end" if outcome is Outcome.NO_MEDIA else "one end only"),
-                remedy="see the captures of both ends in the call's folder",
+                remedy="see both ends' captures in the call's folder",
             )
 
 
 async def _enter_all(stack: AsyncExitStack, *contexts: AbstractAsyncContextManager[Any]) -> list[Any]:
-    """Enter all at once; where one fails, those that stood are left again and its error is raised."""
+    """Enter all concurrently; if one fails, leave the others and raise its error."""
     results = await asyncio.gather(*(context.__aenter__() for context in contexts), return_exceptions=True)
     failed = None
     for context, result in zip(contexts, results, strict=True):
@@ -229,7 +229,7 @@ def _setup(
     plan: CallPlan, name: str, on_path: PathEndpoint, other: PathEndpoint, service: SipService, end: MeasurementPoint
 ) -> PhoneSetup:
     ports = PhonePorts()
-    # Through a server of the user's, messages and media may come from any host of its operator.
+    # With the user's own server, messages and media may come from any host of its operator.
     own_server = plan.sip_server and plan.sip_server != LAB_SERVER
     beside = {account.host for account in service.accounts.values()}
     return PhoneSetup(
@@ -249,13 +249,13 @@ def _setup(
 
 
 def _phones(plan: CallPlan, folder: Path) -> Phones:
-    """What starts the phones that the plan asks for; those that record do so into the call's folder."""
+    """The kind of phones that the plan requests; those that record write into the call's folder."""
     captures = {name: folder / capture for name, capture in layout.CAPTURES.items()}
     return plan.phone_kind.build(CallFolder(folder, captures, plan.wait_s))
 
 
 def _take_port(end: PathEndpoint) -> socket.socket:
-    """Sit on the phone's SIP port, as another program would (injected fault)."""
+    """Occupy the phone's SIP port, as another program might (injected fault)."""
     with end.host.inside():
         taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     taken.bind((end.address, PhonePorts().sip))
@@ -272,13 +272,13 @@ def _fault(plan: CallPlan, fault: Exception) -> CallFailure:
         "placing the call",
         on=plan.title,
         happened=fault if isinstance(fault, OSError) else f"{type(fault).__name__}: {fault}",
-        remedy="report this with the evidence in its record, if it happens again",
+        remedy="if it happens again, report it with the evidence in the record",
         evidence={"traceback": traceback.format_exception(fault)},
     )
 
 
 def _plugins(plan: CallPlan) -> dict[str, str]:
-    """Versions of the packages that add what this call uses, by package."""
+    """Versions of the plug-in packages that this call uses, by package."""
     used: tuple[tuple[Registry[Any], str], ...] = (
         (PATHS, plan.path),
         (CODECS, plan.codec),

@@ -1,4 +1,4 @@
-"""What is known of a call when its last packet has come and nothing has been heard or scored yet."""
+"""What is known about a call after its last packet, before it is heard and scored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from earwitness.capture.live import CaptureSummary
 from earwitness.phone.call_report import PhoneReport
 
 CALL_CLOCK = "call"
-"""CLOCK_MONOTONIC plus one offset to Unix time, read when the call starts: the clock of every time in a call."""
+"""CLOCK_MONOTONIC plus a fixed offset to Unix time, read when the call starts: the clock of all times in a call."""
 
 
 CALLEE_MARKS = {
@@ -21,15 +21,15 @@ CALLEE_MARKS = {
     "first_rtp_sent": "callee_first_rtp_sent",
     "speech_ended": "callee_speech_ended",
 }
-"""Milestones of the callee's phone that a call keeps, and their names there: times of the callee's clock."""
+"""Milestones of the callee's phone that a call stores, and their names in its record; times on the callee's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndFacts:
-    """What one end's phone and capture said of themselves."""
+    """Facts reported by one end's phone and capture."""
 
     send_deviation_p99_ms: float | None = None
-    """99th percentile deviation of its sending times from the ptime grid; None where the phone does not say so."""
+    """99th percentile deviation of its sending times from the ptime grid; None if the phone does not report it."""
     send_deviation_max_ms: float | None = None
     rtcp_rtt_ms: float | None = None
     """Median round-trip time from RTCP reports."""
@@ -38,7 +38,7 @@ class EndFacts:
 
     @classmethod
     def of(cls, report: PhoneReport | None, captured: CaptureSummary | None) -> EndFacts:
-        """Those of the end whose phone and capture said this; None: it said nothing."""
+        """The facts in an end's report and capture summary; None: there is none."""
         sending = report.sending if report else None
         return cls(
             send_deviation_p99_ms=sending.p99_ms if sending else None,
@@ -50,26 +50,26 @@ class EndFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class SetupFacts:
-    """How the path was opened, as the call saw it."""
+    """How the path was opened, as seen by the call."""
 
     hops: int = 0
-    """Relays of the circuit; as asked for until the path is open."""
+    """Relays in the circuit; as requested until the path is open."""
     path_setup_ms: float | None = None
-    """Time to open the path; None: it was not opened."""
+    """Time to open the path; None: it did not open."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlacedCall:
-    """One call, placed; its captures are in its folder. Plain values: it travels to other processes."""
+    """One placed call; its captures are in its folder. Plain values, so that it can be sent to other processes."""
 
     plan: CallPlan
     record: CallRecord
-    """The record as far as it goes: without rows, its callee's times on the callee's clock."""
+    """The record so far: without rows, with the callee's times on the callee's clock."""
     setup: SetupFacts = SetupFacts()
     caller: EndFacts = EndFacts()
     callee: EndFacts = EndFacts()
     clocks: Mapping[str, str] = field(default_factory=lambda: {"caller": CALL_CLOCK, "callee": CALL_CLOCK})
-    """Name of the clock that each end's times were read from; two on two machines."""
+    """Name of the clock of each end's times; two clocks if there are two machines."""
 
     def end(self, name: str) -> EndFacts:
         """`caller` or `callee`."""
@@ -80,5 +80,5 @@ class PlacedCall:
         return self.record.caller if name == "caller" else self.record.callee
 
     def with_note(self, note: str) -> PlacedCall:
-        """With one more thing that a reader of the record should know."""
+        """The call with one more note for the record."""
         return replace(self, record=replace(self.record, notes=(*self.record.notes, note)))

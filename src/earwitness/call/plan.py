@@ -1,4 +1,4 @@
-"""What a call is asked to be: the options of `earwitness call`, as one value."""
+"""The plan of a call: the options of `earwitness call` as one value."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from earwitness.phone.kind import PhoneKind
 from earwitness.phone.registry import PHONES
 
 SECURITIES = ("none", "static", "tls")
-"""Of a tunnel, as `earwitness.path.vpn_config.Security` has them."""
+"""Protections of a tunnel, the values of `earwitness.path.vpn_config.Security`."""
 
 LAB_SERVER = "lab"
-"""`CallPlan.sip_server`: Kamailio, started for the call."""
+"""Value of `CallPlan.sip_server` for Kamailio, started for the call."""
 
 _LAB_INJECTIONS = ("callee-absent", "exit-refuses", "port-taken", "kill-guard", "kill-middle", "kill-exit")
 PATH_INJECTIONS = (KILL_TUNNEL, CLOSE_CIRCUIT)
-"""Those that a path does to itself, in mid-call."""
+"""Faults injected into a path during the call."""
 INJECTIONS = (*_LAB_INJECTIONS, *PATH_INJECTIONS)
-"""Faults that the lab can cause on purpose, so that the instrument itself can be checked."""
+"""Faults that the lab can inject, to check the instrument itself."""
 
 
 def sip_address(server: str) -> tuple[str, int]:
-    """Host and port of `CallPlan.sip_server`, where it is the user's own. `InputError` where it cannot be read."""
+    """Host and port of `CallPlan.sip_server` if it is the user's own. Raises `InputError` if it cannot be parsed."""
     host, _, port = server.partition(":")
     if not host or not (port or "5060").isdecimal() or not 0 < int(port or 5060) < 65536:
         remedy = "write it as in 192.0.2.7:5060"
@@ -41,15 +41,15 @@ def sip_address(server: str) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Injection:
-    """A fault caused on purpose, in the lab only."""
+    """A fault to inject, in the lab only."""
 
     what: str
     after_s: float = 0.0
-    """Seconds of media before it strikes, where it strikes in mid-call."""
+    """Seconds of media before it is injected, for a fault during the call."""
 
     @staticmethod
     def parse(text: str) -> Injection:
-        """Read `what` or `what@SECONDS`."""
+        """Parse `what` or `what@SECONDS`."""
         match = re.fullmatch(r"([a-z-]+)(?:@(\d+(?:\.\d+)?))?", text)
         if match is None or match[1] not in INJECTIONS:
             remedy = f"choose one of {', '.join(INJECTIONS)}, with @SECONDS after it"
@@ -58,85 +58,85 @@ class Injection:
 
     @property
     def kills_a_relay(self) -> bool:
-        """Whether the lab is not the same afterwards."""
+        """Whether the lab remains damaged afterwards."""
         return self.what in ("kill-guard", "kill-middle", "kill-exit")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InStudy:
-    """Which call of a study this is (`earwitness.study.design`)."""
+    """The place of a call in a study (`earwitness.study.design`)."""
 
     study: str
     block: str
-    """Repeat and number of the block: calls of one block differ in nothing but what the study compares."""
+    """Repeat and number of the block: its calls differ only in what the study compares."""
     arm: str
-    """Name of the path among those compared, as the study file calls it."""
+    """Name of the path in the study file."""
     attempt: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallPlan:
-    """One call to place. Two plans that are equal but for `path` and its options differ in one thing only."""
+    """One call to place. Plans that differ only in `path` and its options compare two paths under equal conditions."""
 
     path: str = "tor"
-    """As `earwitness.path.registry.path_kind` reads it: a name, and the path's own options after a colon."""
+    """As parsed by `earwitness.path.registry.path_kind`: a name, then the path's own options after a colon."""
     hops: int = 3
-    """Relays in the circuit, where the path has one."""
+    """Relays in the circuit, if the path has one."""
     guard: str | None = None
     middle: str | None = None
     exit: str | None = None
-    """Relays by nickname, fingerprint or city; None: chosen by the seed."""
+    """Relays by nickname, fingerprint or city; None: chosen at random from the seed."""
     codec: str = "g711u"
-    """As `earwitness.speech.codecs.registry.codec` reads it."""
+    """As parsed by `earwitness.speech.codecs.registry.codec`."""
     from_place: str = "Frankfurt"
     to_place: str = "New York"
     """Cities of the caller and the callee (two of the published study's places)."""
     speech: str = ""
     """Name of a shipped reference or a WAV file; empty: the default one."""
     seconds: float | None = None
-    """How long to speak; None: the speech once. Longer than the speech: it is looped."""
+    """How long to speak; None: the speech once. If longer than the speech, it is repeated."""
     silence_suppression: bool = False
     """Send nothing in pauses, as the published study's phones did."""
     buffer: str = ""
-    """Jitter buffer that renders the audio; empty: the default one."""
+    """Jitter buffer that renders the audio; empty: the default."""
     concealment: str = ""
-    """What fills a missing frame; empty: the buffer's own or the codec's."""
+    """Concealment method for missing frames; empty: the buffer's or the codec's own."""
     scorers: tuple[str, ...] = ()
-    """Scorers besides the usual ones, as `earwitness.score.scorers.scorer` reads them."""
+    """Additional scorers, as parsed by `earwitness.score.scorers.scorer`."""
     phone: str = "builtin"
-    """Which phone both ends have: the built-in one, a real softphone (Debian's linphonec), or the user's own."""
+    """The phone at both ends: the built-in one, a real softphone (Debian's linphonec), or the user's own."""
     wait_s: float = 120.0
-    """How long to wait for media of the user's own phones."""
+    """How long to wait for media from the user's own phones."""
     relay_nodelay: bool | None = None
-    """Whether the lab's relays and clients have TCP_NODELAY set during the call; None: as the lab has it (tor: off)."""
+    """Whether the lab's relays and clients set TCP_NODELAY during the call; None: the lab's setting (tor: off)."""
     keep_circuit: bool = False
-    """Leave the circuit standing after the call, and use the one that an earlier call left, whatever its seed."""
+    """Keep the circuit after the call, and use the one that an earlier call kept, whatever its seed."""
     security: str = "tls"
-    """How a tunnel is protected, where the path has one."""
+    """Protection of the tunnel, if the path has one."""
     tunnel_nodelay: bool = True
-    """TCP_NODELAY on a tunnel's TCP connection, where the path has one."""
+    """TCP_NODELAY on the tunnel's TCP connection, if the path has one."""
     single_onion: bool = False
-    """An onion path's service does not hide where it is: one relay, the rendezvous point, fewer hops on its side."""
+    """Use a single onion service, which does not hide its location: it connects directly to the rendezvous point."""
     rtt_probes: int = 3
-    """Datagrams sent to and fro before the call, for the path's round-trip time; 0: none."""
+    """Probes of the path's round-trip time before the call; 0: none."""
     throughput: bool = False
-    """Measure what the path carries each way, after the call."""
+    """Measure the path's throughput in both directions after the call."""
     sip_server: str | None = None
     """`lab` (Kamailio, started for the run) or HOST[:PORT]; None: the phones call each other."""
     sip_accounts: str = ""
-    """File with both ends' accounts at the SIP server; empty: they are in the environment."""
+    """File with both ends' accounts at the SIP server; empty: taken from the environment."""
     sip_relay: bool = False
-    """Have the lab's SIP server relay the media (rtpengine) instead of phone to phone."""
+    """Have the lab's SIP server relay the media (rtpengine), rather than send it from phone to phone."""
     seed: int = 1
     link: str = ""
-    """Impairments on top of geography, between caller and callee, as `earwitness.emulator.link_profile` reads them."""
+    """Impairments between caller and callee besides distance, as parsed by `earwitness.emulator.link_profile`."""
     load: str = ""
-    """Background traffic in the lab during the call (`earwitness.lab.load.spec`); empty: as the lab has it."""
+    """Background traffic in the lab during the call (`earwitness.lab.load.spec`); empty: the lab's setting."""
     relay_mbit: float | None = None
-    """Bound on the rate of each of the lab's relays, Mbit/s; 0: none. None: 2 where a load is asked for, else as the
-    lab has it."""
+    """Bound on the rate of each of the lab's relays, Mbit/s; 0: none. None: 2 if a load is requested, otherwise the
+    lab's setting."""
     tail_s: float = 1.5
-    """Seconds the call is kept after the last word, so that late packets still come in."""
+    """Seconds from the end of the speech to hanging up, so that late packets still arrive."""
     inject: Injection | None = None
     study: InStudy | None = None
 
@@ -145,7 +145,7 @@ class CallPlan:
             kind, _ = self.path_kind, self.path_options
         with naming_field("phone"):
             by_hand = self.phone_kind.by_hand
-        _require_one_of("security", self.security, SECURITIES, "securing a tunnel with", "no such security")
+        _require_one_of("security", self.security, SECURITIES, "securing a tunnel with", "unknown value")
         _require_range("wait_s", self.wait_s, 1, 3600, "waiting for phones", "s")
         _require_range("rtt_probes", self.rtt_probes, 0, MOST_PROBES, "probing the path with", "probes")
         _require_range("hops", self.hops, 2, 8, "planning a circuit of", "hops", "Tor carries 2 to 8")
@@ -203,12 +203,12 @@ class CallPlan:
                 remedy = "choose another {phone}"
                 raise InputError("calling by hand with", what, "it needs phones that we drive", remedy, field="phone")
         if self.load_spec:
-            happened = "such a call takes no part in starting the lab"
+            happened = "the lab must be running before such a call"
             remedy = "start the lab with the load (`earwitness lab up`), and leave out {load}"
             raise InputError("calling by hand with", "a load of the call's own", happened, remedy, field="load")
 
     def check(self) -> None:
-        """Check what takes longer: raise `InputError` for a codec, buffer, concealment, scorer or link that is none."""
+        """The slower checks: raise `InputError` for an invalid codec, buffer, concealment method, scorer or link."""
         from earwitness.ear import CONCEALMENTS, buffer
         from earwitness.emulator.link_profile import LinkProfile
         from earwitness.score.scorers import scorer
@@ -221,7 +221,7 @@ class CallPlan:
                 if (kind := scorer(name)).column == "" and not is_scores({kind.name: 0.0}):
                     raise InputError("scoring with", name, "a column of every call has this name", "rename the scorer")
             if len(self.scorers) > MOST_SCORES:
-                happened, remedy = "too many", f"name {MOST_SCORES} at most"
+                happened, remedy = "too many", f"give at most {MOST_SCORES}"
                 raise InputError("scoring with", f"{len(self.scorers)} scorers", happened, remedy)
         if self.buffer:
             with naming_field("buffer"):
@@ -233,18 +233,18 @@ class CallPlan:
 
     @property
     def load_spec(self) -> LoadSpec:
-        """The background traffic that the call brings with it. Raises `InputError` for what is none."""
+        """The call's own background traffic. Raises `InputError` if it cannot be parsed."""
         return LoadSpec.parse(self.load)
 
     @property
     def title(self) -> str:
-        """For a person: path, hops and codec."""
+        """Text for readers: path, hops and codec."""
         hops = f" {self.hops} hops" if self.chooses_relays else ""
         return f"{self.path}{hops}, {self.codec}"
 
     @property
     def path_kind(self) -> PathKind:
-        """What is registered of the path. Raises `InputError`."""
+        """The path's registry entry. Raises `InputError`."""
         return path_kind(self.path)
 
     @property
@@ -255,12 +255,12 @@ class CallPlan:
 
     @property
     def phone_kind(self) -> PhoneKind:
-        """What is registered of the phone. Raises `InputError`."""
+        """The phone's registry entry. Raises `InputError`."""
         return PHONES.get(self.phone, "planning a call with")
 
     @property
     def tor_use(self) -> TorUse | None:
-        """What the call puts on the Tor network; None where its path does not go over Tor."""
+        """The call's load on the Tor network; None if its path does not use Tor."""
         uses = self.path_kind.tor
         return None if uses is None else uses(self)
 
@@ -271,7 +271,7 @@ class CallPlan:
 
     @property
     def chooses_relays(self) -> bool:
-        """Whether the path's circuit is one that we choose; of an onion path's six relays tor chooses all."""
+        """Whether Earwitness chooses the relays of the path's circuit; on an onion path, tor chooses all six."""
         return self.path_kind.chooses_relays
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Probes around a call: round trips before it, throughput after it. One that fails costs the call nothing."""
+"""Probes around a call: round trips before it, throughput after it. A failed probe does not fail the call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIRECTIONS = ("to_callee", "to_caller")
 
 
 async def probe(opened: OpenPath, count: int, builder: CallBuilder) -> None:
-    """Measure round trips into the path's facts, as `rtt`; 0 probes measure nothing."""
+    """Measure round trips and store them in the path's facts as `rtt`; with 0 probes, do nothing."""
     if not count:
         return
     try:
@@ -29,7 +29,7 @@ async def probe(opened: OpenPath, count: int, builder: CallBuilder) -> None:
 
 
 async def fill(opened: OpenPath, builder: CallBuilder) -> None:
-    """Measure throughput into the path's facts, as `throughput`, by direction, one after the other."""
+    """Measure throughput, one direction after the other, and store it in the path's facts as `throughput`."""
     for direction in DIRECTIONS:
         try:
             measured = await opened.throughput(direction)

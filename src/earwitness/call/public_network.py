@@ -1,4 +1,4 @@
-"""The public Tor network by way of a tor that runs here, and how calls stay polite to it."""
+"""The public Tor network through a tor that runs here, and the limits that keep calls from burdening it."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from earwitness.tor.description import TorClient, TorNetwork
 from earwitness.tor.relays import Relay
 
 CALLS_AN_HOUR = 12
-"""A call of half a minute is 1,500 cells, 0.8 MB, each way over each of its relays; twelve are 20 MB in an hour."""
+"""A call of half a minute is 1,500 cells, 0.8 MB, in each direction over each relay; twelve are 20 MB per hour."""
 _HOUR_S = 3600.0
 _COUNTRIES_AT_ONCE = 400
 
 
 async def public_tor(control: ControlAddress | None, host: str) -> TorNetwork:
-    """The network that a running tor knows, with that tor as the client of `host`.
+    """The Tor network as known to a running tor, with that tor as the client of `host`.
 
-    Nothing is asked of the network: relays come from the consensus that tor holds, countries from tor's own table.
-    Raises `EarwitnessError` where no tor listens, none lets us in, or it is not ready.
+    Nothing is requested from the network: relays come from tor's consensus, countries from tor's own table.
+    Raises `EarwitnessError` if no tor listens, none lets us authenticate, or tor is not ready.
     """
     if control is None:
         control = default_control()
     async with TorControl.connect(control) as tor:
         if await tor.info("status/enough-dir-info") != "1":
-            raise EarwitnessError("using tor at", control, "it knows too little of the network yet", "wait a minute")
+            raise EarwitnessError("using tor at", control, "it does not know enough relays yet", "wait a minute")
         relays = [relay for relay in await tor.relays() if {"Running", "Valid"} <= relay.flags]
         return TorNetwork(
             name=(await tor.info("version")).strip(),
@@ -47,9 +47,9 @@ async def public_tor(control: ControlAddress | None, host: str) -> TorNetwork:
 
 
 class Politeness:
-    """One call at a time over the public network, and so many an hour, whichever command places them.
+    """Limits calls over the public network to one at a time and a number per hour, across all commands of a user.
 
-    The times of past calls are in `ledger`, which every command of this user reads and writes.
+    The times of past calls are in `ledger`, a file that all commands of this user share.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Politeness:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """The time of one call. `InputError` where another is on, or the hour has had its calls: says until when."""
+        """The turn of one call. Raises `InputError` if another is in progress, or the hourly limit is reached."""
         self.ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.ledger, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -78,14 +78,14 @@ class Politeness:
             os.close(descriptor)
 
     def _count(self, descriptor: int) -> None:
-        """Write this call down, if the hour has room for it. A ledger that cannot be read counts as a full hour."""
+        """Record this call if the hourly limit allows it. A ledger that cannot be read counts as a reached limit."""
         now = self._clock()
         text = os.pread(descriptor, 1 << 20, 0)
         try:
             times = [float(at) for at in json.loads(text or b"[]")]
         except (ValueError, TypeError) as error:
             raise InputError("counting calls in", self.ledger, "it is damaged", "remove it in an hour") from error
-        # A time in the future, of a clock that was set back, counts as now.
+        # A time in the future (the clock was set back) counts as now.
         recent = [min(at, now) for at in times if at > now - _HOUR_S]
         if len(recent) >= self.calls_an_hour:
             free_at = sorted(recent)[-self.calls_an_hour] + _HOUR_S
@@ -95,7 +95,7 @@ class Politeness:
                 f"{len(recent)} calls in the last hour, of {self.calls_an_hour} allowed",
                 f"try again at {datetime.fromtimestamp(free_at):%H:%M}; others need these relays too",
             )
-        # In this order: whoever is killed between leaves a ledger that is damaged, not one that is empty.
+        # In this order, so that a kill in between leaves a damaged ledger, not an empty one.
         os.ftruncate(descriptor, os.pwrite(descriptor, json.dumps([*recent, now]).encode(), 0))
 
 
@@ -105,7 +105,7 @@ def _state_folder() -> Path:
 
 
 async def _socks(tor: TorControl) -> tuple[str, int]:
-    """Where it takes streams: the first TCP address of its SOCKS listeners."""
+    """The first TCP address of tor's SOCKS listeners."""
     listeners = await tor.info("net/listeners/socks")
     for listener in listeners.replace('"', "").split():
         host, _, port = listener.rpartition(":")
@@ -116,7 +116,7 @@ async def _socks(tor: TorControl) -> tuple[str, int]:
 
 
 async def _with_countries(tor: TorControl, relays: Sequence[Relay]) -> list[Relay]:
-    """The relays with their countries, from the table that tor itself has; without where it has none."""
+    """The relays with their countries from tor's own table; without countries if tor has none."""
     try:
         if await tor.info("ip-to-country/ipv4-available") != "1":
             return list(relays)

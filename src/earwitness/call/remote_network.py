@@ -1,4 +1,4 @@
-"""Two machines as the place of a call: this one, and one where `earwitness answer` waits; outside the lab."""
+"""Two machines as the network of a call: this one, and one that runs `earwitness answer`; outside the lab."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ CALLER = "caller"
 
 
 class RemoteNetwork:
-    """Calls from this machine to another, each in a session of its own.
+    """Calls from this machine to another, each in a separate session.
 
     Args:
         address: host and port of the other machine's `earwitness answer`.
-        invitation: what it wrote for us.
-        scratch: directory for short-lived files, made where a program needs one.
+        invitation: the invitation that it wrote.
+        scratch: directory for temporary files, created when a program needs one.
         tor: the network for paths over Tor, whose client named `CALLER` is this machine's.
-        politeness: keeps calls over Tor apart; None where the network is our own.
-        one_clock_ns: where the other machine is this one too, what the clock of both ends is ahead of CLOCK_MONOTONIC.
-        also_at: another address by which the other machine takes streams, where we know of one.
+        politeness: limits calls over Tor; None if the Tor network is private.
+        one_clock_ns: if both ends are this machine, the clock of both minus CLOCK_MONOTONIC.
+        also_at: another address at which the other machine accepts streams, if known.
     """
 
     name = "public"
@@ -62,14 +62,14 @@ class RemoteNetwork:
         self._callee: RemoteMachine | None = None
 
     def epoch_offset_ns(self) -> int:
-        """Read for each call; between two ends of one machine it is theirs."""
+        """Read anew for each call; fixed if both ends are one machine."""
         return epoch_offset_ns() if self._one_clock_ns is None else self._one_clock_ns
 
     @asynccontextmanager
     async def turn(self, call_id: str, plan: CallPlan) -> AsyncIterator[None]:
-        """A session with the other machine, and a turn on the public Tor network where the call goes over it.
+        """A session with the other machine, and a turn on the public Tor network if the call uses it.
 
-        Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` for what two machines cannot do.
+        Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` for options that need the lab.
         """
         self.check(plan)
         async with AsyncExitStack() as stack:
@@ -83,17 +83,17 @@ class RemoteNetwork:
 
     @property
     def remote(self) -> RemoteClient:
-        """The other machine, in the turn of a call and after it."""
+        """The session with the other machine, during the turn of a call and after it."""
         if self._remote is None:
-            raise EarwitnessError("speaking to", self._address[0], "no call has its turn", "report this as a bug")
+            raise EarwitnessError("using the session of", self._address[0], "no call is on", "report this as a bug")
         return self._remote
 
     def failure(self) -> CallFailure | None:
-        """Why the other machine was given up, None while it is not."""
+        """Why the session with the other machine was given up; None while it stands."""
         return self._remote.lost if self._remote else None
 
     def hosts(self, plan: CallPlan) -> tuple[Host, RemoteMachine]:
-        """This machine, and the other. `CallFailure` where the other gives an address that the call is not to."""
+        """This machine and the other. Raises `CallFailure` if the other gives an address that is not allowed."""
         here, there = self.remote.local_address, self.remote.hello
         if plan.path_kind.dials_host_address:
             self.remote.check_address("phones", there.address)
@@ -102,7 +102,7 @@ class RemoteNetwork:
         return caller, self._callee
 
     def path(self, plan: CallPlan) -> Path:
-        """The path that the plan asks for."""
+        """The path that the plan requests."""
         return path_of(plan, self._tor, self.scratch, bridged=in_isolated_network())
 
     def measurement_points(
@@ -110,8 +110,8 @@ class RemoteNetwork:
     ) -> Mapping[str, MeasurementPoint]:
         """The caller's end here, the callee's at the other machine."""
         here, there = opened.caller, self._callee
-        assert there is not None, "its host was asked for when the path was opened"
-        # On a real machine's own device there is more than the call.
+        assert there is not None, "the callee's host is set when the path is opened"
+        # A real machine's device carries more than the call.
         ports = PhonePorts().all if here.interface == here.host.interface else ()
         recordings = kind.recordings if isinstance(kind, Linphones) else None
         clock = CALL_CLOCK if self._one_clock_ns is not None else "callee"
@@ -121,14 +121,14 @@ class RemoteNetwork:
         }
 
     def versions(self) -> Mapping[str, str]:
-        """What the other machine runs."""
+        """Versions of the other machine's programs."""
         versions = self._remote.hello.versions if self._remote else {}
         there = {f"callee_{name}": version for name, version in versions.items()}
         return {**there, **({"tor": self._tor.name} if self._tor else {})}
 
     @staticmethod
     def check(plan: CallPlan) -> None:
-        """Refuse what two machines cannot do, before anything is opened."""
+        """Refuse options that two machines cannot provide, before anything is opened."""
         for field, asked, what, remedy in (
             (
                 "phone",

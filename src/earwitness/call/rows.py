@@ -1,4 +1,4 @@
-"""The rows of a call, one a direction, as its traces, its sound and its scores come in."""
+"""The rows of a call, one per direction, filled in as traces, audio and scores become available."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from earwitness.trace.timing import summarise
 
 @lru_cache(maxsize=8)
 def _ceiling_mos(codec: str, speech: str, seconds: float | None) -> float:
-    """What the codec alone leaves of the speech: the same for all calls of a study."""
+    """The speech after the codec alone, without packets; the same for all calls of a study."""
     kind = codec_of(codec)
     return loopback(kind, reference_speech(speech, kind.sample_rate, seconds).samples).pesq.mos_lqo
 
 
 def blank_row(placed: PlacedCall, direction: str, marks: Mapping[str, int]) -> Row:
-    """What is known before anything is measured; `marks` are the milestones, on one clock."""
+    """The row before any measurement of packets; `marks` are the milestones, on one clock."""
     plan, study = placed.plan, placed.plan.study
     row = replace(
         row_of(placed.record, direction),
@@ -67,7 +67,7 @@ def blank_row(placed: PlacedCall, direction: str, marks: Mapping[str, int]) -> R
 
 
 def _send_deviation_p99_ms(trace: Trace) -> float | None:
-    """How far from the grid of its timestamps a phone sent, which does not say so itself: 99th percentile."""
+    """99th percentile deviation of sending times from the grid of timestamps, for a phone that does not report it."""
     known = trace.take(trace.sent_ns != UNKNOWN)
     if not len(known):
         return None
@@ -76,15 +76,15 @@ def _send_deviation_p99_ms(trace: Trace) -> float | None:
 
 
 def _packets_sent(trace: Trace) -> int:
-    """Distinct packets known to have been sent; 0 where nobody watched the speaker's end.
+    """Number of distinct packets known to have been sent; 0 if the speaker's end was not captured.
 
-    A packet that only the listener's end saw was sent too: the captures of two ends do not begin and end together.
+    Packets seen only at the listener's end count as sent: the two captures do not begin and end at the same time.
     """
     return len(np.unique(trace.sequence)) if bool(np.any(trace.sent_ns != UNKNOWN)) else 0
 
 
 def with_timing(row: Row, placed: PlacedCall, trace: Trace, clock_error_ms: float | None) -> Row:
-    """The row with what the packets' times give, and whether the instrument's own timing was good enough."""
+    """The row with the columns of packet timing, and whether the instrument's own timing was good enough."""
     timing = summarise(trace)
     sent = _packets_sent(trace)
     deviation = row.send_deviation_p99_ms
@@ -106,7 +106,7 @@ def with_timing(row: Row, placed: PlacedCall, trace: Trace, clock_error_ms: floa
 def with_quality(
     row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace
 ) -> tuple[Row, str]:
-    """The row with what the ear and the scorers found, and why a scorer refused."""
+    """The row with the columns of the ear and the scorers, and why a scorer refused, if one did."""
     row = replace(
         row,
         playout_buffer=heard.buffer,
@@ -124,7 +124,7 @@ def with_quality(
         )
         row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
     if spoken is None:
-        return row, "scoring with PESQ: the reference is missing; give the speech that was said"
+        return row, "scoring with PESQ: the reference is missing; give the reference speech"
     try:
         score = listening_quality(spoken, heard.audio, heard.sample_rate)
         ceiling = _ceiling_mos(codec.spec, placed.record.speech.name, placed.plan.seconds)
@@ -147,7 +147,7 @@ def with_quality(
 def with_extra_scores(
     row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, trace: Trace, notes: list[str]
 ) -> Row:
-    """The row with the figures of the scorers that the plan names; one that refuses leaves a note."""
+    """The row with the figures of the plan's additional scorers; one that refuses adds a note."""
     if not placed.plan.scorers:
         return row
     evidence = Evidence(
@@ -170,7 +170,7 @@ def with_extra_scores(
 def with_recording(
     row: Row, placed: PlacedCall, folder: Path, spoken: Pcm | None, codec: Codec, notes: list[str]
 ) -> Row:
-    """The row with the score of the phone's own recording, where it made one."""
+    """The row with the score of the phone's own recording, if there is one."""
     listener = LISTENER[row.direction]
     recording = folder / recording_name(listener)
     if spoken is None or not recording.exists():
@@ -185,5 +185,5 @@ def with_recording(
 
 
 def _between(marks: Mapping[str, int], begin: str, end: str) -> float | None:
-    """Milliseconds between two milestones, None unless both were reached."""
+    """Milliseconds between two milestones; None unless both were reached."""
     return (marks[end] - marks[begin]) / 1e6 if begin in marks and end in marks else None

@@ -18,9 +18,9 @@ from earwitness.netns.workers import scoring_pool
 
 
 def demo_plans(seed: int = 1) -> list[CallPlan]:
-    """The six calls of the main job: direct, Tor with 3 hops and with 2, each with G.711 and Opus.
+    """The six calls of the demo: direct, Tor with 3 hops and with 2, each with G.711 and Opus.
 
-    The two calls that are to be compared over a path follow each other, and all say the same.
+    The two calls that are compared over a path follow each other, and all use the same speech.
     """
     paths = [CallPlan(path="direct", seed=seed), CallPlan(path="tor", hops=3, seed=seed), CallPlan(hops=2, seed=seed)]
     return [replace(plan, codec=codec) for plan in paths for codec in ("g711u", "opus:24000")]
@@ -36,12 +36,12 @@ async def run_calls(
 ) -> AsyncGenerator[tuple[str, StoredCall | EarwitnessError]]:
     """Place the calls in order; yields (call id, stored call) as each is scored.
 
-    While one call is scored the next is on the air. A call that could not even be stored is yielded as its error;
-    the others go on.
+    While one call is scored the next is on the air. For a call that could not be stored its error is yielded, and the
+    other calls continue.
     """
     line = asyncio.Lock()
     with scoring_pool() as executor:
-        executor.submit(ready)  # it starts while the first path opens
+        executor.submit(ready)  # the worker starts while the first path opens
         tasks: dict[asyncio.Task[StoredCall], str] = {}
         for plan in plans:
             call_id = new_call_id(plan)

@@ -1,8 +1,8 @@
-"""What the instrument says of itself during one call, and whether that is good enough to trust the call.
+"""The instrument's self-check during one call: whether its own timing was good enough to trust the figures.
 
-Four things can make figures of a call that are the machine's and not the path's: the phone sent off its grid, the
-emulated network moved packets late, a process that carries the call (a relay's tor, a tunnel's end) waited for a
-processor, or a capture missed packets. All four are looked at.
+Four faults of the machine can distort a call's figures: the phone sent off its grid, the emulator forwarded packets
+late, a process that carries the call (a relay's tor, a tunnel's end) waited for a processor, or a capture missed
+packets. All four are checked.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from earwitness.archive.facts import SelfCheck
 SEND_DEVIATION_LIMIT_MS = 5.0
 EMULATOR_LATE_LIMIT_MS = 2.0
 CPU_WAIT_LIMIT_MS = 3.0
-"""Bulk: 99th percentiles; of the wait for a processor the mean of the worst twentieth of the call. Small against a
-20 ms frame. Measured (`make bench BENCH=instrument`): a wait of 0.6 ms undisturbed, 6 to 7 ms where busy loops of the
-lowest and of normal priority made the delay's 99th percentile 11 to 18 ms longer."""
+"""Limit on 99th percentiles, and on the wait for a processor in the worst twentieth of the call. Small compared with a
+20 ms frame. Measured (`make bench BENCH=instrument`): a wait of 0.6 ms undisturbed, and 6 to 7 ms when busy loops of
+the lowest and of normal priority made the delay's 99th percentile 11 to 18 ms longer."""
 WORST_LIMIT_MS = 20.0
-"""A single moment: a frame. Beyond it one packet is heard late, and the largest gap and jitter are the machine's."""
+"""Limit on maxima: one frame. Beyond it a packet plays late, and the machine causes the largest gap and jitter."""
 SAMPLE_EVERY_S = 0.1
 _PARTS = 20
 
@@ -39,7 +39,7 @@ class LatenessSummary:
 
 
 def complaint(check: SelfCheck, send_p99_ms: float | None, send_max_ms: float | None, dropped: int) -> str | None:
-    """Why a direction is not to be trusted, one clause a cause; empty where it is, None where nothing was sent."""
+    """Why a direction cannot be trusted, one clause per cause; empty if it can, None if nothing was sent."""
     if send_p99_ms is None:
         return None
     found = [
@@ -59,11 +59,11 @@ def complaint(check: SelfCheck, send_p99_ms: float | None, send_max_ms: float | 
 
 
 class CpuWaits:
-    """How long the processes of a path wait for a processor each time they have something to do.
+    """How long the processes of a path wait for a processor each time they become runnable.
 
     From /proc/PID/schedstat (Linux, Documentation/scheduler/sched-stats.rst): time spent waiting on a run queue, and
-    the number of times it ran. A packet wakes each process on its way about once, so the sum over them of wait a run
-    is what it waited in all.
+    the number of timeslices run. A packet wakes each process on its way about once, so its total wait is the sum, over
+    the processes, of the mean wait per timeslice.
     """
 
     def __init__(self, processes: Mapping[str, int]) -> None:
@@ -73,12 +73,12 @@ class CpuWaits:
 
     @property
     def names(self) -> list[str]:
-        """What is looked at."""
+        """Names of the observed processes."""
         return list(self._processes)
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Look at them until leaving."""
+        """Observe the processes until leaving."""
         task = asyncio.ensure_future(self._watch())
         try:
             yield
@@ -89,7 +89,7 @@ class CpuWaits:
             self._sample()
 
     def summary(self) -> tuple[float, float] | None:
-        """Mean wait over the call and mean over its worst twentieth, ms; None where there is nothing to look at."""
+        """Mean wait over the call and mean over its worst twentieth, ms; None if no process was observed."""
         parts = np.array_split(np.arange(len(self._samples)), _PARTS)
         edges = [0, *(int(part[-1]) for part in parts if len(part))]
         waits = [
@@ -109,16 +109,15 @@ class CpuWaits:
     def _sample(self) -> None:
         found = {}
         for name, pid in self._processes.items():
-            with suppress(
-                OSError, ValueError, IndexError
-            ):  # it ended, which others notice; or this kernel does not count
+            # An error: the process ended, which is noticed elsewhere, or this kernel has no schedstat.
+            with suppress(OSError, ValueError, IndexError):
                 _, waited_ns, runs = Path(f"/proc/{pid}/schedstat").read_text().split()
                 found[name] = (int(waited_ns), int(runs))
         self._samples.append(found)
 
     @staticmethod
     def _between(before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]) -> float:
-        """ms, all processes together."""
+        """Wait in ms, summed over all processes."""
         total = 0.0
         for name, (waited_ns, runs) in after.items():
             waited_before, runs_before = before.get(name, (waited_ns, runs))

@@ -31,7 +31,7 @@ async def talk(
     builder: CallBuilder,
     on_event: Listener,
 ) -> None:
-    """Register where asked, dial, talk until both have spoken, hang up; or have that done by hand."""
+    """Register if requested, dial, talk until both have spoken, hang up; or wait for the user's phones to do so."""
     caller, callee = phones["caller"], phones["callee"]
     if isinstance(caller, ManualPhone) and isinstance(callee, ManualPhone):
         with instructions(caller, callee, plan.wait_s, network.scratch) as text:
@@ -54,7 +54,7 @@ async def talk(
 
 
 async def _until_over(plan: CallPlan, network: Network, opened: OpenPath, caller: Phone) -> None:
-    """Wait until the caller's phone has finished; the loss of what is under the call ends it."""
+    """Wait until the caller's phone has finished; the loss of the path or of the other machine ends the call."""
     finish = asyncio.create_task(caller.finish(plan.tail_s))
     begun = time.monotonic()
     try:
@@ -67,11 +67,11 @@ async def _until_over(plan: CallPlan, network: Network, opened: OpenPath, caller
         await finish
     finally:
         finish.cancel()
-        await asyncio.gather(finish, return_exceptions=True)  # what ended the call is known already
+        await asyncio.gather(finish, return_exceptions=True)  # the cause of the call's end is already known
 
 
 def _strike(inject: Injection, network: Network, opened: OpenPath) -> None:
-    """Cause the fault, if it is one for the middle of a call; twice does no harm."""
+    """Inject the plan's fault, if it is one for the middle of a call; calling it twice is harmless."""
     if inject.what in opened.faults:
         opened.faults[inject.what]()
     elif inject.kills_a_relay and opened.circuit.relays and network.lab_facts is not None:
@@ -85,10 +85,10 @@ async def collect(
     captures: Mapping[str, RunningCapture],
     builder: CallBuilder,
 ) -> CallFailure | None:
-    """End what is still running and keep the reports of both ends, whatever happened before.
+    """Stop what is still running and store the reports of both ends, whatever happened before.
 
-    Returns what made a capture end badly, a report unreadable or an end unreachable, for a call that would be whole
-    otherwise.
+    Returns the error of a failed capture, an unreadable report or an unreachable end, for a call that would otherwise
+    be complete.
     """
     failure: CallFailure | None = None
     for name, phone in phones.items():
@@ -125,7 +125,7 @@ async def collect(
 
 
 async def path_lost(plan: CallPlan, network: Network, opened: OpenPath) -> CallFailure | None:
-    """The failure to raise when what is under the call is gone, the other machine or the path; None while it stands."""
+    """The failure to raise if the other machine or the path is lost; None while both stand."""
     if (gone := network.failure()) is not None:
         return gone
     reason = await opened.cause()
@@ -136,6 +136,6 @@ async def path_lost(plan: CallPlan, network: Network, opened: OpenPath) -> CallF
         "carrying the call over",
         on=plan.title,
         happened=reason,
-        remedy="place it again; its record keeps what was measured until then",
+        remedy="place it again; the record holds what was measured until then",
         evidence={"circuit": opened.circuit.id, "hops": [hop.nickname for hop in opened.circuit.relays]},
     )

@@ -15,8 +15,9 @@ from earwitness.path.probe import RoundTrips, Throughput
 from earwitness.path.probe_sockets import echoes, make_transfer
 
 WORD_WITHIN_S = 1.5
-"""Of a relay that dies, the ends of a path see the streams close within a round trip; tor's event, which says why,
-comes with them or a moment later (0.27 s at most in six runs at load 3 to 8; once half a second was not enough)."""
+"""How long to wait for tor's reason after a failure. When a relay dies, the ends of a path see their streams close
+within a round trip; tor's event with the reason arrives at the same time or a little later (at most 0.27 s in six runs
+at load 3 to 8; half a second was once too short)."""
 
 
 @dataclass(frozen=True)
@@ -48,64 +49,64 @@ class PathEndpoint:
 
 @dataclass(frozen=True)
 class CalleeEndpoint(PathEndpoint):
-    """The callee's end, which a path's probes are answered from."""
+    """The callee's end, which answers the path's probes."""
 
     host: CalleeHost
 
 
 @dataclass
 class OpenPath:
-    """A path that carries datagrams now."""
+    """A path that is open and carries datagrams."""
 
     name: str
     caller: PathEndpoint
     callee: CalleeEndpoint
     circuit: CircuitFacts = field(default_factory=CircuitFacts)
     facts: PathFacts = field(default_factory=PathFacts)
-    """What a reader of the record should know: options, stream ids, set-up times."""
+    """Facts for the record: options, stream ids, set-up times."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Text files to keep with the call, by name, such as the configuration of a tunnel; no secret is in them."""
+    """Text files to store with the call, by name, such as a tunnel's configuration; they contain no secrets."""
     notes: tuple[str, ...] = ()
-    """What a reader of the record should know in words."""
+    """Notes for the record."""
 
     processes: Mapping[str, int] = field(default_factory=dict)
-    """Process ids, by name, of the path's own ends on this machine that datagrams pass through."""
+    """Ids, by name, of the path's processes on this machine that carry its datagrams."""
     faults: Mapping[str, Callable[[], None]] = field(default_factory=dict, repr=False)
-    """Ways to break it on purpose, by the name of the injection (`kill-tunnel`, `close-circuit`)."""
-    _heard_out: bool = field(default=False, init=False, repr=False)
+    """Ways to break the path on purpose, by the name of the injected fault (`kill-tunnel`, `close-circuit`)."""
+    _waited_for_cause: bool = field(default=False, init=False, repr=False)
 
     def final_facts(self) -> PathFacts:
-        """The facts, with what the path counted so far; after it is closed, with all that it counted."""
+        """The facts with the path's counters so far; complete once the path is closed."""
         return self.facts
 
     def failure(self) -> str | None:
-        """Why the path no longer carries datagrams, as far as is known now, or None while it does."""
+        """Why the path no longer carries datagrams, as known so far; None while it works."""
         return None
 
     async def cause(self) -> str | None:
-        """As `failure`; who knows more of one is heard first, for `WORD_WITHIN_S` at most and once a path."""
-        if self.failure() is not None and not self._heard_out:
-            self._heard_out = True
+        """Like `failure`, but first wait up to `WORD_WITHIN_S`, once per path, for a source that knows the cause."""
+        if self.failure() is not None and not self._waited_for_cause:
+            self._waited_for_cause = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(WORD_WITHIN_S):
-                    await self._told_more()
+                    await self._wait_for_cause()
         return self.failure()
 
-    async def _told_more(self) -> None:
-        """Return when nobody is left who would know more of the failure than is known now."""
+    async def _wait_for_cause(self) -> None:
+        """Return when no source can add anything to what is known about the failure."""
 
     async def round_trips(self, count: int) -> RoundTrips | None:
-        """Round trips of `count` small datagrams over the path; None where this path has no way.
+        """Measure round trips of `count` small datagrams over the path; None if the path does not support it.
 
-        Raises `OSError` or `CallFailure`. To be called while no phone speaks.
+        Raises `OSError` or `CallFailure`. Call it while no phone is sending media.
         """
         async with self.callee.host.echoing(self.callee.interface, self.callee.address) as target:
             return await echoes(self.caller.host, self.caller.address, target, count)
 
     async def throughput(self, direction: str) -> Throughput | None:
-        """What it carries in a direction (`to_callee`, `to_caller`), bounded; None where this path has no way.
+        """Measure throughput in a direction (`to_callee`, `to_caller`); None if the path does not support it.
 
-        Raises `OSError` or `CallFailure`. To be called while no phone runs.
+        The transfer is bounded. Raises `OSError` or `CallFailure`. Call it while no phone is running.
         """
         sends = direction == "to_callee"
         end = self.callee
@@ -115,10 +116,10 @@ class OpenPath:
 
 
 class Path(Protocol):
-    """A way for datagrams between two hosts. Opening raises `CallFailure` with the outcome and evidence."""
+    """A path for datagrams between two hosts. Opening raises `CallFailure` with the outcome and evidence."""
 
     name: str
 
     def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AbstractAsyncContextManager[OpenPath]:
-        """Open the path, and close all of it on leaving."""
+        """Open the path; close it on leaving."""
         ...

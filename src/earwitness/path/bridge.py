@@ -1,8 +1,8 @@
-"""TCP connections handed across the edge of a sandbox: a program that opens its own sockets runs inside, the network
-that leads to others is outside (`earwitness.netns.egress`).
+"""Relays TCP connections across the edge of a sandbox, for a program that opens its own sockets inside it while the
+network is outside (`earwitness.netns.egress`).
 
-Forwarders open their sockets outside by themselves. OpenVPN cannot, so a connection of its ends here, on loopback, and
-goes on over a socket of ours; each piece is passed on as it comes, without Nagle's algorithm unless the tunnel has it.
+Forwarders open their sockets outside the sandbox. OpenVPN cannot, so its connection ends here, on loopback, and is
+relayed over a second socket. Data is passed on as it arrives, without Nagle's algorithm unless the tunnel uses it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOCALHOST = "127.0.0.1"
 
 @asynccontextmanager
 async def way_out(target: SocketAddress, *, nodelay: bool) -> AsyncIterator[SocketAddress]:
-    """An address inside whose connections go on to `target` outside, until leaving. Raises `OSError`."""
+    """An address inside the sandbox; its connections are relayed to `target` outside. Raises `OSError`."""
     with _inside() as listener:
         listener.bind((_LOCALHOST, 0))
         async with _bridging(listener, network_socket, target, nodelay):
@@ -32,7 +32,7 @@ async def way_out(target: SocketAddress, *, nodelay: bool) -> AsyncIterator[Sock
 
 @asynccontextmanager
 async def way_in(listen: SocketAddress, target: SocketAddress, *, nodelay: bool) -> AsyncIterator[int]:
-    """A port outside (0: any) whose connections go on to `target` inside, until leaving. Raises `OSError`."""
+    """A port outside the sandbox (0: any); its connections are relayed to `target` inside. Raises `OSError`."""
     with network_socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(listen)
@@ -53,7 +53,7 @@ async def _bridging(
     bridges: dict[asyncio.Task[None], socket.socket] = {}
 
     def over(bridge: asyncio.Task[None]) -> None:
-        bridges.pop(bridge).close()  # also of one that was cancelled before it began
+        bridges.pop(bridge).close()  # also for a task that was cancelled before it started
 
     async def accept() -> None:
         async for connection, _ in connections(listener):
@@ -76,9 +76,9 @@ async def _bridging(
 async def _bridge(
     near: socket.socket, opening: Callable[[], socket.socket], target: SocketAddress, nodelay: bool
 ) -> None:
-    """Carry one connection until either side ends it; then the other is ended too."""
+    """Relay one connection until either side closes it; then close the other side."""
     loop = asyncio.get_running_loop()
-    # Whoever opened the connection sees it end, which is all that can be told to a program that knows TCP alone.
+    # Closing the connection is the only way to signal a failure to a TCP client.
     with suppress(OSError, EarwitnessError), opening() as far:
         for end in (near, far):
             end.setblocking(False)

@@ -1,4 +1,4 @@
-"""The host at the callee's end of a path: what a path has done there, on this machine or on another."""
+"""The host at the callee's end of a path: the operations that a path needs there, on this machine or another."""
 
 from __future__ import annotations
 
@@ -21,58 +21,58 @@ from earwitness.tor.onion import OfferedService
 
 @dataclass(frozen=True)
 class OnionRequest:
-    """An onion service to be offered at the callee."""
+    """An onion service to publish at the callee."""
 
     target: SocketAddress
-    """Where the callee's forwarder takes its streams, on loopback."""
+    """The port on loopback where the callee's forwarder accepts streams."""
     network: TorNetwork
-    """The network of the caller; a callee on this machine has a client in it too."""
+    """The caller's Tor network; a callee on this machine also has a client in it."""
     single: bool = False
-    """Whether the service does not hide where it is; in the lab only."""
+    """Whether it is a single onion service, which does not hide its location; in the lab only."""
     scratch: Path | None = None
     """Directory for the tor of a single onion service."""
 
 
 class CalleeHost(Host, Protocol):
-    """A host where a path can have its callee's end: `LocalCallee`, or a machine where Earwitness answers."""
+    """A host that can be the callee's end of a path: `LocalCallee`, or a machine that runs `earwitness answer`."""
 
     def tunnel_device(self, number: int) -> AbstractAsyncContextManager[int | None]:
-        """Make the callee's TUN device of that number (`earwitness.path.tun`); None where it is taken there.
+        """Create the callee's TUN device with this number (`earwitness.path.tun`); None if the number is in use there.
 
-        Gives its descriptor, `FAR_DESCRIPTOR` where it is on another machine.
+        Returns its descriptor, or `FAR_DESCRIPTOR` if it is on another machine.
         """
         ...
 
     async def start_forwarder(self, config: ForwarderConfig) -> Child:
-        """Start the callee's forwarder on the device made before. The configuration is still to be sent to it."""
+        """Start the callee's forwarder on the device created before. Its configuration must still be sent to it."""
         ...
 
     def offered_tunnel(
         self, number: int, security: Security, *, nodelay: bool, scratch: Path
     ) -> AbstractAsyncContextManager[tuple[TunnelOffer, OpenVpn] | None]:
-        """Run the callee's OpenVPN with keys of its own; the caller's part of them, and the process.
+        """Run the callee's OpenVPN with new keys; returns the caller's keys and the process.
 
-        None where the device of that number is taken there. `scratch`: for its configuration and keys, on this machine.
+        None if the device number is in use there. `scratch`: directory on this machine for configuration and keys.
         Raises `CallFailure` (`TOOL_MISSING`, `PORT_TAKEN`).
         """
         ...
 
     def offered_onion(self, request: OnionRequest) -> AbstractAsyncContextManager[OfferedService]:
-        """Have the callee's tor offer the callee's forwarder as an onion service.
+        """Publish the callee's forwarder as an onion service of the callee's tor.
 
-        Raises `CallFailure` (`PATH_FAILED`) where there is no tor there, or no directory took it.
+        Raises `CallFailure` (`PATH_FAILED`) if there is no tor there, or no directory accepted the descriptor.
         """
         ...
 
     def echoing(self, interface: str, address: str) -> AbstractAsyncContextManager[SocketAddress]:
-        """Send back what comes to an address of the path's device there; the address with the UDP port."""
+        """Echo probes at an address of the path's device there; yields the address with the UDP port."""
         ...
 
     def taking_a_transfer(
         self, interface: str, address: str, *, sends: bool
     ) -> AbstractAsyncContextManager[tuple[SocketAddress, Callable[[], Awaitable[Throughput | None]]]]:
-        """Wait for one TCP connection at an address of the path's device there, to send or to receive.
+        """Accept one TCP connection at an address of the path's device there, to send or to receive.
 
-        The address with the port to connect to, and, afterwards, what it received.
+        Yields the address and port to connect to, and, once the transfer is over, what was received.
         """
         ...

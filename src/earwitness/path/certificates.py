@@ -1,7 +1,7 @@
-"""Keys of one tunnel, made for it and for nothing else: a certificate authority with one leaf an end, or a shared key.
+"""Keys for one tunnel only: a certificate authority with one leaf certificate per end, or a shared key.
 
 Elliptic-curve keys (P-256, RFC 5480), X.509 v3 certificates with the extended key usages that OpenVPN's
-`remote-cert-tls` asks for (RFC 5280 4.2.1.12). Nothing here is written anywhere.
+`remote-cert-tls` asks for (RFC 5280 4.2.1.12). This module writes no files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 SERVER_NAME, CLIENT_NAME = "earwitness-callee", "earwitness-caller"
-"""Common names of the two ends' certificates; each end accepts no other."""
+"""Common names of the two ends' certificates; each end accepts only the other's."""
 _CLOCKS_APART = timedelta(hours=1)
 _STATIC_KEY_BYTES = 256
 _PUBLIC = 0o644
@@ -27,8 +27,8 @@ _SECRET = 0o600
 def tls_files(now: datetime, valid: timedelta) -> Mapping[str, tuple[bytes, int]]:
     """All files of a TLS tunnel: name -> content (PEM) and file mode.
 
-    `ca.crt`, and `server.crt`, `server.key`, `client.crt`, `client.key`. The authority's own key is thrown away: it
-    signs these two and nothing ever again. `now` in UTC; certificates hold from an hour before it.
+    `ca.crt`, and `server.crt`, `server.key`, `client.crt`, `client.key`. The authority's own key is discarded
+    after it has signed these two. `now` in UTC; certificates are valid from an hour before it.
     """
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = _name(f"earwitness tunnel {secrets.token_hex(4)}")
@@ -82,7 +82,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 
 def key_usage(leaf: bool) -> x509.KeyUsage:
-    """What the key of an end may do, or that of an authority (RFC 5280 4.2.1.3)."""
+    """Key usage of an end's certificate, or of the authority's (RFC 5280 4.2.1.3)."""
     return x509.KeyUsage(
         digital_signature=leaf,
         content_commitment=False,

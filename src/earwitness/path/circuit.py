@@ -1,4 +1,4 @@
-"""The circuit of a path, from the wish to its closing: built or kept, our streams on it, its relays' TCP_NODELAY."""
+"""The circuit of a path: building or reusing it, checking our streams on it, TCP_NODELAY on its relays, closing it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 CIRCUIT_TIMEOUT_S = 30.0
 _OF_ITS_CIRCUIT = "DESTROY"
-"""A stream's reason to end where its circuit did, which has a reason of its own (control-spec 4.1.2)."""
+"""Stream end reason that only says that the circuit ended; the circuit's own reason says more (control-spec 4.1.2)."""
 
 
 @dataclass(frozen=True)
 class CircuitMonitor:
-    """What a tor has to say of the end of a circuit, and of our streams on it."""
+    """Follows tor's events on the end of a circuit and of our streams on it."""
 
     control: TorControl
     circuit: Circuit
@@ -37,7 +37,7 @@ class CircuitMonitor:
     what: str = "circuit"
 
     def ended(self) -> str | None:
-        """What of it broke, in tor's words, or None."""
+        """What ended, with tor's reason; None while all of it stands."""
         if (reason := self.circuit.ended) is not None:
             return f"{self.what} {self.circuit.id} closed: {reason}"
         for stream in self.watch.streams.values():
@@ -46,11 +46,11 @@ class CircuitMonitor:
         return self.control.lost
 
     async def given(self) -> None:
-        """Return when tor has said why something broke; however long that takes, so bound it."""
+        """Return when tor has reported why something ended. There is no time limit: the caller sets one."""
         await self.control.until(self._is_whole)
 
     async def heard(self) -> str | None:
-        """As `ended`, where somebody else saw something break just now: tor has `WORD_WITHIN_S` to say what."""
+        """Like `ended`, after another source saw a failure: wait up to `WORD_WITHIN_S` for tor's reason."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WORD_WITHIN_S):
                 await self.given()
@@ -63,13 +63,13 @@ class CircuitMonitor:
 
 @dataclass
 class OverCircuit:
-    """A circuit that is ours, or about to be, and the streams that a path puts on it."""
+    """A circuit that is being built or stands, and the streams that a path attaches to it."""
 
     control: TorControl
     relays: tuple[Relay, ...]
     """First hop first."""
     username: str
-    """SOCKS user name of this path's streams and of nobody else's."""
+    """SOCKS user name that only this path's streams use."""
     socks: tuple[str, int]
     _building: asyncio.Task[tuple[Circuit, bool]]
     _streams: ExitStack
@@ -77,7 +77,7 @@ class OverCircuit:
     _was_kept: bool = False
 
     async def built(self) -> StreamWatch:
-        """Wait for the circuit; who follows our streams from now on. Raises `CallFailure` (`CIRCUIT_FAILED`)."""
+        """Wait for the circuit; returns the monitor of our streams. Raises `CallFailure` (`CIRCUIT_FAILED`)."""
         if self._watch is None:
             circuit, self._was_kept = await self._building
             self._watch = self._streams.enter_context(StreamWatch(self.control, circuit, self.username).following())
@@ -102,16 +102,16 @@ class OverCircuit:
 
     @property
     def faults(self) -> dict[str, Callable[[], None]]:
-        """How to break it on purpose."""
+        """Ways to break the circuit on purpose."""
         return {"close-circuit": lambda: self.control.spawn(self.control.close_circuit(self.circuit.id))}
 
     @property
     def word(self) -> CircuitMonitor:
-        """What tor says of it, once it is built."""
+        """The circuit as tor reports it; available once it is built."""
         return CircuitMonitor(self.control, self.circuit, self.watch)
 
     async def refusal(self, flow: str, said: str, evidence: dict[str, Any]) -> CallFailure:
-        """Why a stream did not open: from tor's own events where it told, else what the one who asked for it said."""
+        """Why a stream did not open: tor's own events if there are any, otherwise the reason of the SOCKS client."""
         stream = self.watch.by_label().get(flow)
         if stream is not None:
             await self.word.heard()
@@ -122,15 +122,15 @@ class OverCircuit:
                 f"opening the {flow} stream through the SOCKS port at",
                 on=f"{self.socks[0]}:{self.socks[1]}",
                 happened=said,
-                remedy="see that tor's SOCKS port is there: it never heard of the stream",
+                remedy="check tor's SOCKS port: tor reported no such stream",
                 evidence={"flow": flow, "circuit_id": self.circuit.id, **evidence},
             )
-        told = (stream.ended if stream else None) or next(iter(self.watch.refused), None) or said
+        reason = (stream.ended if stream else None) or next(iter(self.watch.refused), None) or said
         return CallFailure(
             Outcome.CIRCUIT_FAILED if circuit_gone else Outcome.STREAM_REFUSED,
             f"opening the {flow} stream over",
             on=" -> ".join(relay.nickname for relay in self.relays),
-            happened=circuit_gone or told,
+            happened=circuit_gone or reason,
             remedy="try again, or choose other relays" if circuit_gone else "choose another exit",
             evidence={
                 "flow": flow,
@@ -143,9 +143,9 @@ class OverCircuit:
         )
 
     async def facts(self, took: Mapping[str, StreamFacts]) -> PathFacts:
-        """For the record, once the streams stand; `took`: what is known of each by its forwarder, by flow.
+        """Facts for the record, once the streams are open; `took`: what the forwarder measured of each, by flow.
 
-        Raises `EarwitnessError` where a stream is, or was, on any circuit but ours.
+        Raises `EarwitnessError` if a stream is, or was, on a circuit other than ours.
         """
         on_circuit = await self.watch.verify()
         return PathFacts(
@@ -164,17 +164,17 @@ class OverCircuit:
 
 
 class CircuitMaker:
-    """Makes the circuit of each opening of a path.
+    """Provides the circuit each time a path is opened.
 
     Args:
         request: which circuit.
-        network: whose relays and clients; the caller's host must have a client.
-        keep_circuit: leave the circuit standing on closing, and use it again at the next opening, for as long as
-            tor lets it stand (ten minutes after its first stream, unless MaxCircuitDirtiness says otherwise).
-        kept: where a kept circuit is remembered; None: here, for this object's openings alone.
-        nodelay: in a private network, whether its relays and clients have TCP_NODELAY while the path is open
-            (`earwitness.tor.nodelay`); it holds for the whole network, so open one such path at a time. None
-            leaves all as it is.
+        network: the Tor network; the caller's host must have a client in it.
+        keep_circuit: keep the circuit open when the path closes, and use it again the next time, for as long as
+            tor allows (ten minutes after its first stream, unless MaxCircuitDirtiness is set).
+        kept: the cache of kept circuits; None: one that lives as long as this object.
+        nodelay: in a private network, whether its relays and clients set TCP_NODELAY while the path is open
+            (`earwitness.tor.nodelay`). It applies to the whole network, so open one such path at a time. None
+            changes nothing.
     """
 
     def __init__(
@@ -195,9 +195,9 @@ class CircuitMaker:
 
     @asynccontextmanager
     async def making(self, caller: Host) -> AsyncIterator[OverCircuit]:
-        """Begin to build the circuit from the caller's tor; on leaving it is closed, unless it is kept.
+        """Start building the circuit at the caller's tor; on leaving it is closed unless it is kept.
 
-        Raises `InputError` where no relay is as asked for, `CallFailure` where there is no tor.
+        Raises `InputError` if no relay matches the request, `CallFailure` if there is no tor.
         """
         relays = choose_relays(self.request, self.network.relays)
         client = self.network.client(caller.name)
@@ -214,10 +214,10 @@ class CircuitMaker:
 
     @asynccontextmanager
     async def settled(self, over: OverCircuit, took: Mapping[str, StreamFacts]) -> AsyncIterator[PathFacts]:
-        """When the streams stand: check them, set TCP_NODELAY as asked until leaving; the facts for the record."""
+        """Check the open streams, set TCP_NODELAY as requested until leaving; yields the facts for the record."""
         begun = time.monotonic_ns()
         facts = await over.facts(took)
-        # Now, when every connection that the call will use is there.
+        # Only now does every connection that the call will use exist.
         with nodelay_during(self.network, self.nodelay):
             yield replace(
                 facts,
@@ -227,14 +227,14 @@ class CircuitMaker:
             )
 
     async def _standing(self, control: TorControl, caller: Host) -> Circuit | None:
-        """The circuit that was kept, where tor still has it."""
+        """The kept circuit, if tor still has it."""
         kept = self._kept.recall(caller.name, self.request)
         return None if kept is None else await control.standing_circuit(kept.id, kept.fingerprints)
 
     async def _circuit(
         self, control: TorControl, caller: Host, relays: Sequence[Relay], standing: Circuit | None
     ) -> tuple[Circuit, bool]:
-        """The circuit through these relays, and whether it stood already."""
+        """The circuit through these relays, and whether it was kept from an earlier call."""
         if standing is not None:
             return standing, True
         fingerprints = [relay.fingerprint for relay in relays]
@@ -244,7 +244,7 @@ class CircuitMaker:
         return circuit, False
 
     async def _leave(self, control: TorControl, building: asyncio.Task[tuple[Circuit, bool]]) -> None:
-        """Where opening failed for another reason first, the circuit's own failure is nobody's news."""
+        """Ignore the circuit's failure if opening the path has already failed for another reason."""
         building.cancel()
         (made,) = await asyncio.gather(building, return_exceptions=True)
         if not isinstance(made, BaseException) and not self.keep_circuit and made[0].ended is None:

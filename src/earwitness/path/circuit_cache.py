@@ -1,4 +1,4 @@
-"""Which circuits are kept for the next call, in a file that outlives the command that built them."""
+"""Cache of the circuits kept for the next call, in a file that outlives the command that built them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from earwitness.tor.select import CircuitRequest
 
 @dataclass(frozen=True)
 class CachedCircuit:
-    """A circuit that stood when it was last used."""
+    """A circuit that was open when it was last used."""
 
     id: int
     fingerprints: tuple[str, ...]
@@ -21,10 +21,10 @@ class CachedCircuit:
 
 
 class CircuitCache:
-    """One circuit for each caller and request; the seed is no part of it, so calls of any seed find the same.
+    """One circuit per caller and request. The seed is not part of the key, so calls with any seed share the circuit.
 
     Args:
-        file: where they are remembered; None: for as long as this object lives.
+        file: where the cache is stored; None: in memory, for as long as this object lives.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -32,11 +32,11 @@ class CircuitCache:
         self._here: dict[str, CachedCircuit] = {}
 
     def recall(self, caller: str, request: CircuitRequest) -> CachedCircuit | None:
-        """The circuit that was last kept for it, whether or not it still stands; None where there was none."""
+        """The circuit last kept for this request, open or not; None if there is none."""
         return self._all().get(_key(caller, request))
 
     def remember(self, caller: str, request: CircuitRequest, circuit: Circuit) -> None:
-        """Keep this one from now on."""
+        """Store this circuit in place of the one before."""
         self._here = {**self._all(), _key(caller, request): CachedCircuit(circuit.id, tuple(circuit.fingerprints))}
         if self._file is None:
             return
@@ -49,7 +49,7 @@ class CircuitCache:
     def _all(self) -> dict[str, CachedCircuit]:
         if self._file is None:
             return self._here
-        # A file that is damaged says no more than one that is not there: a new circuit is built.
+        # A damaged file is treated as a missing one: a new circuit is built.
         with suppress(OSError, ValueError, TypeError):
             plain = dict(json.loads(self._file.read_text()))
             return {key: CachedCircuit(int(number), tuple(relays)) for key, (number, *relays) in plain.items()}

@@ -1,4 +1,4 @@
-"""UDP datagrams inside IPv4 packets, as a TUN device gives and takes them (RFC 791, RFC 768)."""
+"""UDP datagrams in IPv4 packets, as read from and written to a TUN device (RFC 791, RFC 768)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 
 LONGEST_PAYLOAD = 0xFFFF - 20 - 8
-"""Bytes that one IPv4 packet carries behind its own header and UDP's."""
+"""Largest UDP payload of one IPv4 packet, in bytes."""
 _UDP = 17
 _TTL = 64
 _MORE_FRAGMENTS_OR_OFFSET = 0x3FFF
@@ -27,11 +27,11 @@ class Datagram:
 
 
 class NotUdp(Exception):
-    """The packet is whole but is no UDP datagram over IPv4, or a fragment of one; its text names the kind."""
+    """The packet is not a whole UDP datagram over IPv4; the message names its kind."""
 
 
 def parse_datagram(packet: bytes) -> Datagram:
-    """The datagram in an IP packet. Raises `NotUdp` for anything else; checksums are the kernel's business."""
+    """The datagram in an IP packet. Raises `NotUdp` for anything else. Checksums are left to the kernel."""
     if len(packet) < 28 or packet[0] >> 4 != 4:
         raise NotUdp("ipv6" if packet and packet[0] >> 4 == 6 else "short")
     header = (packet[0] & 0x0F) * 4
@@ -48,7 +48,7 @@ def parse_datagram(packet: bytes) -> Datagram:
 
 
 def build_datagram(datagram: Datagram, identification: int) -> bytes:
-    """The datagram in an IP packet, both checksums right. `identification` is the IP header's, modulo 2^16."""
+    """The datagram as an IP packet with valid checksums. `identification` is the IP header's, modulo 2^16."""
     length = 8 + len(datagram.payload)
     ip = _IP.pack(
         0x45, 0, 20 + length, identification & 0xFFFF, 0, _TTL, _UDP, 0, datagram.source, datagram.destination
@@ -65,7 +65,7 @@ def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071) of data, as 16 bits."""
     if len(data) % 2:
         data += b"\0"
-    # The ones' complement sum of 16-bit words is the number they spell modulo 2^16 - 1.
+    # The ones' complement sum of 16-bit words equals the whole number that they form, modulo 2^16 - 1.
     remainder = int.from_bytes(data, "big") % 0xFFFF
     if remainder == 0 and any(data):
         return 0

@@ -1,4 +1,4 @@
-"""What a path says of itself, for the record of its call. Times are in ms unless a name says otherwise."""
+"""Facts that a path reports for the record of its call. Times are in ms unless a name says otherwise."""
 
 # ruff: noqa: RUF009 -- `fact`, `sparse` and `others` make a dataclass field, as `field` does
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Hop:
 
     @classmethod
     def of(cls, relay: Relay) -> Hop:
-        """What the consensus says of a relay, as far as a record keeps it."""
+        """The relay's entry in the consensus, reduced to what a record stores."""
         return cls(relay.nickname, relay.fingerprint, relay.address, relay.place, relay.country)
 
 
@@ -63,7 +63,7 @@ class FlowCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class ForwarderCounts:
-    """What one end's forwarder counted."""
+    """Counters of one end's forwarder."""
 
     flows: Mapping[str, FlowCounts] | None = sparse("Counts by flow: sip, rtp, rtcp, other")
     ignored: Mapping[str, int] | None = sparse("Packets that were not UDP datagrams, by kind")
@@ -72,7 +72,7 @@ class ForwarderCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class ThroughputFacts:
-    """What the path carried in one direction."""
+    """Throughput measured in one direction."""
 
     bytes: int = fact("Bytes received after the first piece")
     seconds: float = fact("Time in which they arrived, in seconds", MS_RANGE)
@@ -80,13 +80,13 @@ class ThroughputFacts:
 
     @classmethod
     def of(cls, measured: Throughput) -> ThroughputFacts:
-        """What was measured, with its rate."""
+        """The measured arrivals with their rate."""
         return cls(bytes=measured.bytes, seconds=measured.seconds, kbit_s=measured.kbit_s)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PathFacts:
-    """What an open path knows of itself. A path has the facts of its kind only."""
+    """Facts of an open path; only those of its kind are set."""
 
     path_setup_ms: float | None = sparse("Time to open the path, as the path measured it", MS_RANGE)
     interface: str | None = sparse("Network device that carries the phones' datagrams")

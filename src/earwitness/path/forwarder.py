@@ -1,13 +1,13 @@
-"""One end of a path over TCP streams: a TUN device on one side, a stream a flow on the other.
+"""One end of a path over TCP streams: a TUN device on one side, one stream per flow on the other.
 
-Run as `python -m earwitness.path.forwarder` on a host, with its TUN descriptor inherited and its configuration as
-the first JSON line on standard input; further lines are commands (`{"command": "open", "target": [host, port]}` at the
-caller's end, `{"command": "stop"}` at either). It says what happens as JSON lines on standard output. It ends with
-its standard input, so with the process that started it. Only this module and `earwitness.path.forwarder_process`
-know this protocol.
+Run as `python -m earwitness.path.forwarder` on a host. The TUN descriptor is inherited, and the first JSON line on
+standard input is the configuration; further lines are commands (`{"command": "open", "target": [host, port]}` at the
+caller's end, `{"command": "stop"}` at either). Events are written as JSON lines to standard output. The process ends
+when its standard input closes, and so with its parent. Only this module and `earwitness.path.forwarder_process` know
+this protocol.
 
-A flow is a pair of UDP ports, caller's and callee's, with a stream of its own carrying the bare payloads (RFC 4571);
-every other pair shares the flow `other`, whose frames begin with both ports (16 bits each).
+A flow is a pair of UDP ports, caller's and callee's, whose stream carries the bare payloads (RFC 4571). All other
+pairs share the flow `other`, whose frames begin with both ports (16 bits each).
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from earwitness.untrusted import fit
 OTHER = "other"
 GREETING_TIMEOUT_S = 20.0
 LONGEST_GREETING = 1024
-_STRANGERS_TOLD = 20
+_MOST_REPORTED = 20
 STATISTICS_EVERY_S = 1.0
 _READS_IN_A_ROW = 16
 _LARGEST_PACKET = 65_536
 _REALTIME_PRIORITY = 5
-"""Below the emulator's: an end of the path may not delay the network."""
+"""Below the emulator's, so that a path's forwarder cannot delay the emulated network."""
 
 
 @dataclass(frozen=True)
 class ForwarderConfig:
-    """What a forwarder is told. `flows`: name -> [caller's port, callee's port], or None for `other`."""
+    """Configuration of a forwarder. `flows`: name -> [caller's port, callee's port], or None for `other`."""
 
     role: str
     tun: int
@@ -59,14 +59,14 @@ class ForwarderConfig:
     flows: dict[str, list[int] | None]
     listen: str = ""
     alone: bool = False
-    """`listen` is loopback, for a tor beside it."""
+    """`listen` is a loopback address, for a tor on the same host."""
     port: int = 0
-    """Where the callee's end takes streams; 0: any port that is free."""
+    """The port where the callee's end accepts streams; 0: any free port."""
     socks: list[Any] = field(default_factory=list)
-    """The proxy as [host, port]; empty to connect straight."""
+    """The SOCKS proxy as [host, port]; empty: connect directly."""
     username: str = ""
     one_circuit: bool = False
-    """One SOCKS password for all flows, so that tor may put them on one circuit; otherwise it is the flow's name."""
+    """Use one SOCKS password for all flows, so that tor may put them on one circuit; otherwise the flow's name."""
 
 
 class Forwarder:
@@ -82,7 +82,7 @@ class Forwarder:
         self._by_ports = {tuple(ports): name for name, ports in config.flows.items() if ports is not None}
         self._counters = {name: Counters() for name in config.flows}
         self._ignored: dict[str, int] = {}
-        self._strangers = 0
+        self._rejected = 0
         self._unproven = UnverifiedPeers()
         self._identification = 0
         self._loop = asyncio.get_running_loop()
@@ -150,9 +150,9 @@ class Forwarder:
     # -- streams -----------------------------------------------------------------------------------
 
     def open_all(self, target: tuple[str, int]) -> None:
-        """The caller's end: open every flow's stream at once, and say how each went.
+        """The caller's end: open the streams of all flows at once, and report the result of each.
 
-        The host of the target may be a name, such as an onion address, where there is a proxy.
+        With a proxy, the target's host may be a name, such as an onion address.
         """
         for name in self.config.flows:
             self._run(self._open(name, target))
@@ -183,7 +183,7 @@ class Forwarder:
             link = StreamLink(connection)
             answer = json.loads(await link.first(GREETING_TIMEOUT_S, LONGEST_GREETING))
             if answer != {"earwitness": 1, "accepted": name}:
-                raise ConnectionError("the other end answered with something else")
+                raise ConnectionError("the other end sent an unexpected answer")
         except (OSError, SocksRefused, ValueError, TypeError, OverflowError, RecursionError) as error:
             code = error.code if isinstance(error, SocksRefused) else 0
             connection.close()
@@ -194,7 +194,7 @@ class Forwarder:
         emit("open", flow=name, connect_ms=(connected - begun) / 1e6, greeting_ms=(now - connected) / 1e6)
 
     async def listen(self) -> None:
-        """The callee's end: take a stream for each flow from whoever knows the token, once each."""
+        """The callee's end: accept one stream per flow from a peer that knows the token."""
         listener = network_socket()
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -202,19 +202,19 @@ class Forwarder:
             listener.bind((self.config.listen, self.config.port))
             listener.listen(16)
         except OSError as error:
-            raise OSError(f"taking streams at {self.config.listen}:{self.config.port}: {error.strerror}") from error
+            raise OSError(f"accepting streams at {self.config.listen}:{self.config.port}: {error.strerror}") from error
         emit("listening", address=self.config.listen, port=listener.getsockname()[1])
         async for connection, peer in connections(listener):
             self._take_in(connection, peer)
 
     def _take_in(self, connection: socket.socket, peer: str) -> None:
-        """See whose it is; it has a place among those of whom that is not known, until it is, or it is gone."""
+        """Authenticate a new connection. Until it has sent its greeting it holds one of the few places for such."""
         tune(connection)
         welcome: asyncio.Task[None] = self._loop.create_task(self._welcome(connection, peer))
 
         def drop() -> None:
             welcome.cancel()
-            self._stranger(peer, "it had not said who it is when others came")
+            self._reject(peer, "it had not authenticated when newer connections needed its place")
 
         number = self._unproven.enter(peer, drop)
         self._tasks.add(welcome)
@@ -227,10 +227,10 @@ class Forwarder:
 
         welcome.add_done_callback(over)
 
-    def _stranger(self, peer: str, reason: str) -> None:
-        """Count it, and tell of the first few: their number is not in our hands."""
-        self._strangers += 1
-        if self._strangers <= _STRANGERS_TOLD:
+    def _reject(self, peer: str, reason: str) -> None:
+        """Count an unauthenticated peer, and report only the first ones: anyone can connect any number of times."""
+        self._rejected += 1
+        if self._rejected <= _MOST_REPORTED:
             emit("stranger", peer=peer, reason=reason)
 
     async def _welcome(self, connection: socket.socket, peer: str) -> None:
@@ -241,11 +241,11 @@ class Forwarder:
             if not hmac.compare_digest(str(greeting["token"]), self.config.token) or name not in self.config.flows:
                 raise ConnectionError("wrong token")
             if name in self._links:
-                raise ConnectionError("this flow has its stream")
+                raise ConnectionError("this flow already has a stream")
             await self._loop.sock_sendall(connection, frame(json.dumps({"earwitness": 1, "accepted": name}).encode()))
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             connection.close()
-            self._stranger(peer, fit(str(error), LONGEST_GREETING) or type(error).__name__)
+            self._reject(peer, fit(str(error), LONGEST_GREETING) or type(error).__name__)
             return
         self._establish(name, link)
         emit("accepted", flow=name, peer=peer)
@@ -263,11 +263,11 @@ class Forwarder:
     # -- the rest ----------------------------------------------------------------------------------
 
     def statistics(self) -> dict[str, Any]:
-        """What happened so far, by flow."""
+        """The counters so far, by flow."""
         return {
             "flows": {name: asdict(counters) for name, counters in self._counters.items()},
             "ignored": self._ignored,
-            "strangers": self._strangers,
+            "strangers": self._rejected,
         }
 
     def _ignore(self, kind: str) -> None:
@@ -315,7 +315,7 @@ async def _main() -> None:
             emit("ready")
         gc.collect()
         gc.freeze()
-        gc.disable()  # nothing here makes cycles at a rate that matters, and a collection costs milliseconds
+        gc.disable()  # few reference cycles arise here, and a collection would take milliseconds
         ended = asyncio.ensure_future(forwarder.ended.wait())
         await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks[2:]:
@@ -328,8 +328,8 @@ async def _main() -> None:
 
 
 def main() -> None:
-    """Run as a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides; Ctrl-C reaches the whole process group
+    """Entry point of the forwarder's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when to stop
     os.set_blocking(sys.stdout.fileno(), False)
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_REALTIME_PRIORITY))

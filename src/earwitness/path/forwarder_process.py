@@ -1,4 +1,4 @@
-"""The owner's side of a forwarder: start it on a host, follow what it says, stop it."""
+"""The parent's side of a forwarder: start it on a host, follow its events, stop it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _STOP_TIMEOUT_S = 2.0
 
 
 def flow_ports(ports: PhonePorts) -> dict[str, list[int] | None]:
-    """The flows of a path for these phones: a stream each for SIP, RTP and RTCP, and one for all other ports."""
+    """The flows of a path for these phones: SIP, RTP and RTCP, and one for all other ports."""
     known = {"sip": ports.sip, "rtp": ports.rtp, "rtcp": ports.rtcp}
     return {**{name: [port, port] for name, port in known.items()}, OTHER: None}
 
 
 async def start_forwarder(host: Host, config: ForwarderConfig) -> Child:
-    """The process of a forwarder on a host of this machine; the TUN descriptor in the configuration is inherited."""
+    """The process of a forwarder on a host of this machine; it inherits the TUN descriptor in the configuration."""
     argv = [sys.executable, "-m", "earwitness.path.forwarder"]
     return await JsonChild.start(host, argv, f"forwarder on {host.name}", pass_fds=[config.tun])
 
@@ -44,19 +44,19 @@ class ForwarderProcess:
         self.flow_names = tuple(flow_names)
         self.listening: tuple[str, int] | None = None
         self.opened: dict[str, StreamFacts] = {}
-        """Flows whose stream stands."""
+        """Flows whose stream is open."""
         self.refused: dict[str, dict[str, Any]] = {}
         """Flows whose stream was refused, with the reason."""
         self.closed: dict[str, str] = {}
         """Flows whose stream closed later, with the reason."""
         self.statistics = ForwarderCounts()
-        """The newest counts."""
+        """The latest counters."""
         self.round_trips: RoundTrips | None = None
-        """The newest result of the command `ping`."""
+        """The latest result of the command `ping`."""
         self.carried: Throughput | None = None
-        """What arrived here of the newest transfer."""
+        """What arrived here in the latest transfer."""
         self.problem: str | None = None
-        """Why the forwarder carries nothing any more, or None while it does."""
+        """Why the forwarder no longer works; None while it does."""
         self._child = child
         self._ready = False
         self._changed = asyncio.Event()
@@ -67,8 +67,9 @@ class ForwarderProcess:
     async def running(
         cls, host: Host, start: Callable[[ForwarderConfig], Awaitable[Child]], config: ForwarderConfig
     ) -> AsyncIterator[Self]:
-        """Start a forwarder on this host, configure it, and wait until it is ready to
-        listen or to open streams; it is ended on leaving. Raises `CallFailure` (`PATH_FAILED`).
+        """Start a forwarder on this host, configure it, and wait until it is ready to listen or to open streams.
+
+        It is stopped on leaving. Raises `CallFailure` (`PATH_FAILED`).
         """
         end = cls(host, await start(config), config.flows)
         reader = asyncio.ensure_future(end._follow())
@@ -85,11 +86,11 @@ class ForwarderProcess:
         self._tell({"command": name, **values})
 
     def forget_measured(self) -> None:
-        """Before another probe."""
+        """Clear earlier results before another probe."""
         self.round_trips, self.carried = None, None
 
     def kill(self) -> None:
-        """End it as a crash would, where it runs on this machine."""
+        """Kill the forwarder, as a crash would, if it runs on this machine."""
         if self.pid:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -102,7 +103,7 @@ class ForwarderProcess:
         return None
 
     async def until(self, holds: Callable[[], bool], timeout_s: float, stage: str) -> None:
-        """Wait until something holds. `CallFailure` (`PATH_FAILED`) when the forwarder fails or time runs out."""
+        """Wait for a condition. Raises `CallFailure` (`PATH_FAILED`) if the forwarder fails or time runs out."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not holds():
@@ -114,7 +115,7 @@ class ForwarderProcess:
             raise self._failure(stage, f"nothing after {timeout_s:g} s") from error
 
     def _tell(self, value: Mapping[str, Any]) -> None:
-        with suppress(ChildGone):  # its end is noticed by the reader
+        with suppress(ChildGone):  # the reader of its output notices that it ended
             self._child.send(value)
 
     async def _follow(self) -> None:
@@ -126,8 +127,8 @@ class ForwarderProcess:
             if not self._stopping:
                 self.problem = self.problem or f"the forwarder on {self.host.name} ended: {gone.happened}"
             self._changed.set()
-        except (KeyError, TypeError) as error:  # of a forwarder on another machine, which may be of another mind
-            self.problem = f"the forwarder on {self.host.name} is not to be understood: {error!r}"
+        except (KeyError, TypeError) as error:  # a forwarder on another machine may not follow the protocol
+            self.problem = f"the forwarder on {self.host.name} sent an invalid event: {error!r}"
             self._changed.set()
 
     def _hear(self, said: dict[str, Any]) -> None:
@@ -161,12 +162,12 @@ class ForwarderProcess:
             stage,
             on=self.host.name,
             happened=happened,
-            remedy="try again; if it stays, run `earwitness doctor`",
+            remedy="try again; if it fails again, run `earwitness doctor`",
             evidence={"host": self.host.name, "refused": self.refused, "closed": self.closed},
         )
 
     async def _stop(self, reader: asyncio.Task[None]) -> None:
-        """Ask, wait a little, then insist; what it counted last is kept."""
+        """Ask it to stop, kill it if it does not; its final counters are kept."""
         self.command("stop")
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):

@@ -1,4 +1,4 @@
-"""One TCP stream of a path, as a carrier of datagrams: framed, bounded, counted."""
+"""One TCP stream of a path, carrying datagrams: framed, with a bounded queue, counted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from earwitness.path.framing import Deframer, frame
 
 QUEUE_DATAGRAMS = 50
-"""Datagrams held for a stream that takes nothing: one second of 20 ms voice. What comes then is dropped, as a
-UDP network would, and counted. Below this, the kernel holds at most `SEND_BUFFER_BYTES`."""
+"""Datagrams queued while the stream accepts none: one second of 20 ms voice. Further ones are dropped, as a UDP
+network would do, and counted. In addition, the kernel buffers at most `SEND_BUFFER_BYTES`."""
 SEND_BUFFER_BYTES = 32_768
 _READ_BYTES = 65_536
 _DEAD_AFTER_MS = 10_000
@@ -21,7 +21,7 @@ _DEAD_AFTER_MS = 10_000
 
 @dataclass
 class Counters:
-    """What happened to the datagrams of one flow at one end."""
+    """Counts of one flow's datagrams at one end."""
 
     sent: int = 0
     received: int = 0
@@ -30,7 +30,7 @@ class Counters:
 
 
 def tune(connection: socket.socket) -> None:
-    """Options for voice: no Nagle, a small send buffer, and a dead peer noticed in seconds."""
+    """Set socket options for voice: no Nagle, a small send buffer, and detection of a dead peer within seconds."""
     connection.setblocking(False)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -44,7 +44,7 @@ def tune(connection: socket.socket) -> None:
 class StreamLink:
     """Sends and receives whole datagrams over a connected, tuned socket.
 
-    First the greeting: `first`, with nobody to serve yet; then `serve` says for whom it works, and starts.
+    `first` reads the greeting, before the flow is known; `serve` then names the receiver and starts the transfer.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -65,23 +65,23 @@ class StreamLink:
             while True:
                 piece = await self._loop.sock_recv(self._socket, _READ_BYTES)
                 if not piece:
-                    raise ConnectionError("closed before a word was said")
+                    raise ConnectionError("closed before it sent a greeting")
                 datagrams = self._deframer.feed(piece)
                 if (len(datagrams[0]) if datagrams else self._deframer.waiting) > longest:
-                    raise ConnectionError("what it says is no greeting of ours")
+                    raise ConnectionError("no greeting of ours: too long")
                 if datagrams:
                     self._early = datagrams[1:]
                     return datagrams[0]
 
     def serve(self, counters: Counters, received: Callable[[bytes], None], closed: Callable[[str], None]) -> None:
-        """From now on give each datagram that comes to `received`, count, and say `closed` with a reason, once."""
+        """Start: pass each datagram to `received`, count it, and call `closed` once, with the reason."""
         self._counters, self._received, self._closed = counters, received, closed
         for datagram in self._early:
             self._deliver(datagram)
         self._loop.add_reader(self._socket, self._on_readable)
 
     def send(self, datagram: bytes) -> None:
-        """Send now, or queue; drop and count when the queue is full."""
+        """Send or queue a datagram; drop and count it if the queue is full."""
         framed = frame(datagram)
         if self._queue:
             if len(self._queue) >= QUEUE_DATAGRAMS:
@@ -103,11 +103,11 @@ class StreamLink:
         self._counters.sent += 1
 
     async def drained(self) -> None:
-        """Wait until the stream has taken all that was to be sent, or is closed: the back-pressure for a sender."""
+        """Wait until the queue is empty or the stream is closed: back-pressure for a sender."""
         await self._empty.wait()
 
     def close(self, reason: str) -> None:
-        """Close the stream and say why, once."""
+        """Close the stream and report the reason, once."""
         self._empty.set()
         if self._socket.fileno() < 0:
             return
@@ -143,8 +143,8 @@ class StreamLink:
         if not piece:
             self.close("the other side closed the stream")
             return
-        # Acknowledge at once: the sender (a tor, which leaves Nagle's algorithm on) holds its next cell until
-        # then, and the kernel would wait up to 40 ms for something to send along. The option lasts for one segment.
+        # Acknowledge at once: the sender (tor, which leaves Nagle's algorithm on) holds its next cell until then,
+        # and the kernel would delay the ACK by up to 40 ms. The option lasts for one segment.
         with suppress(OSError):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         for datagram in self._deframer.feed(piece):

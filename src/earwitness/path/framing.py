@@ -1,9 +1,9 @@
-"""Datagrams over a byte stream: each with its length in 16 bits before it (RFC 4571 section 2)."""
+"""Datagrams over a byte stream: each is preceded by its length in 16 bits (RFC 4571 section 2)."""
 
 from __future__ import annotations
 
 LONGEST = 0xFFFF
-"""Bytes of the longest datagram that a frame can carry."""
+"""Largest datagram that a frame can carry, in bytes."""
 
 
 def frame(datagram: bytes) -> bytes:
@@ -14,13 +14,13 @@ def frame(datagram: bytes) -> bytes:
 
 
 class Deframer:
-    """Takes the stream in pieces of any size and gives back the datagrams, in order, as they become whole."""
+    """Takes the stream in pieces of any size and returns the datagrams, in order, as they become complete."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The datagrams that this piece completes; often none, sometimes several. An empty frame is an empty one."""
+        """The datagrams that this piece completes: none, one or several. An empty frame is an empty datagram."""
         rest = self._rest
         rest += piece
         datagrams: list[bytes] = []
@@ -36,5 +36,5 @@ class Deframer:
 
     @property
     def waiting(self) -> int:
-        """Bytes of an incomplete frame held back."""
+        """Bytes buffered of an incomplete frame."""
         return len(self._rest)

@@ -1,8 +1,8 @@
-"""Probes inside a path over streams: among the frames of one of its streams, from forwarder to forwarder.
+"""Probes inside a path over streams: extra frames in one of its streams, from forwarder to forwarder.
 
-Such a path carries datagrams alone, and drops those that its streams do not take. To see how much they take, frames are
-sent as fast as the stream's own back-pressure lets them; round trips are measured through the same stream. A frame of
-a probe stands where the flow `other` has both ports, with port 0 twice, which no datagram has.
+Such a path carries only datagrams, and drops those that its streams do not accept. To measure throughput, frames are
+therefore sent as fast as the stream's back-pressure allows; round trips are measured through the same stream. A probe's
+frame has port 0 for both ports in the flow `other`, which no datagram has.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _PING_FILLER = bytes(51)
 class InBand:
     """One forwarder's side of the probes.
 
-    `link`: the stream to use, or None while there is none. `emit(event, **values)` tells the owner: `pinged` (`sent`,
-    `times_ms`) at the end that probed, `carried` (`bytes`, `seconds`) at the end that received.
+    `link`: the stream to use, or None while there is none. `emit(event, **values)` reports to the parent: `pinged`
+    (`sent`, `times_ms`) at the probing end, `carried` (`bytes`, `seconds`) at the receiving end.
     """
 
     def __init__(self, link: Callable[[], StreamLink | None], emit: Callable[..., None]) -> None:
@@ -39,7 +39,7 @@ class InBand:
         self._limit: asyncio.TimerHandle | None = None
 
     def take(self, frame: bytes) -> None:
-        """A frame of a probe came, without its ports."""
+        """Handle a probe's frame, given without its ports."""
         now, kind = time.monotonic_ns(), frame[:1]
         if kind == _PING:
             self._send(_PONG + frame[1:])
@@ -59,7 +59,7 @@ class InBand:
             self._arrivals = None
 
     async def ping(self, count: int) -> None:
-        """Send `count` probes and say what came back."""
+        """Send `count` probes and report the round trips."""
         loop = asyncio.get_running_loop()
         self._times_ms, self._sent_ns = [], {}
         self._probes = count
@@ -76,7 +76,7 @@ class InBand:
         self._emit("pinged", sent=count, times_ms=self._times_ms)
 
     async def fill(self) -> None:
-        """Send as much as the stream takes, to the limits; the other end says what came."""
+        """Send as much as the stream accepts, within the limits; the other end reports what arrived."""
         deadline = time.monotonic() + LIMIT_S
         piece = NO_PORTS + _PIECE + bytes(PIECE_BYTES - 1)
         for _ in range(-(-LIMIT_BYTES // PIECE_BYTES)):
@@ -93,7 +93,7 @@ class InBand:
             link.send(NO_PORTS + frame)
 
     def _report(self) -> None:
-        """Say what came, once a transfer; later pieces of it are taken and forgotten."""
+        """Report what arrived, once per transfer; later pieces are discarded."""
         if self._limit is not None and self._arrivals is not None:
             self._limit.cancel()
             self._limit = None

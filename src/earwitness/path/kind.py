@@ -1,4 +1,4 @@
-"""What is registered of a path: everything that the rest of the program needs to know of it without opening it."""
+"""The registry entry of a path: what the rest of the program needs to know without opening it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from earwitness.looks import Look
 from earwitness.options import Option
 
-if TYPE_CHECKING:  # a plan is checked and counted without what opens paths, which takes long to import
+if TYPE_CHECKING:  # checking a plan must not import the code that opens paths, which is slow to load
     from earwitness.path.base import Path
     from earwitness.path.circuit_cache import CircuitCache
     from earwitness.tor.description import TorNetwork
@@ -20,11 +20,11 @@ CLOSE_CIRCUIT = "close-circuit"
 
 
 class PathOptions(Protocol):
-    """The options of a call that paths look at; `earwitness.call.plan.CallPlan` has them."""
+    """The options of a call that paths use; `earwitness.call.plan.CallPlan` provides them."""
 
     @property
     def path_options(self) -> Mapping[str, float]:
-        """The path's own options (`PathKind.options`), of which those that were not given are missing."""
+        """The path's own options (`PathKind.options`); those not given are absent."""
         ...
 
     @property
@@ -34,12 +34,12 @@ class PathOptions(Protocol):
 
     @property
     def guard(self) -> str | None:
-        """The first relay, by nickname, fingerprint, city or country; None: chosen by the seed."""
+        """The first relay, by nickname, fingerprint, city or country; None: chosen at random from the seed."""
         ...
 
     @property
     def middle(self) -> str | None:
-        """The relays between, likewise."""
+        """The inner relays, likewise."""
         ...
 
     @property
@@ -49,22 +49,22 @@ class PathOptions(Protocol):
 
     @property
     def seed(self) -> int:
-        """Seed of what is random in the choice of relays."""
+        """Seed of the random choice of relays."""
         ...
 
     @property
     def keep_circuit(self) -> bool:
-        """Whether the circuit is left standing for the next call."""
+        """Whether to keep the circuit for the next call."""
         ...
 
     @property
     def relay_nodelay(self) -> bool | None:
-        """Whether relays and clients have TCP_NODELAY set while the path is open; None: as they are."""
+        """Whether relays and clients set TCP_NODELAY while the path is open; None: unchanged."""
         ...
 
     @property
     def security(self) -> str:
-        """How a tunnel is protected, as `earwitness.path.vpn_config.Security` has it."""
+        """Protection of a tunnel, a value of `earwitness.path.vpn_config.Security`."""
         ...
 
     @property
@@ -74,35 +74,35 @@ class PathOptions(Protocol):
 
     @property
     def single_onion(self) -> bool:
-        """Whether an onion service does not hide where it is."""
+        """Whether the onion service is a single one, which does not hide its location."""
         ...
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a path is given of the network that it is opened in."""
+    """What a network provides to the paths that are opened in it."""
 
     scratch: FilePath
-    """Directory for its short-lived files."""
+    """Directory for temporary files."""
     tor: TorNetwork | None = None
-    """Whose relays and clients; there is one where the path goes over Tor."""
+    """The Tor network; required by a path over Tor."""
     kept: CircuitCache | None = None
-    """Where circuits that are kept are remembered."""
+    """Cache of kept circuits."""
     bridged: bool = False
-    """The caller is in a sandbox without a way out of its own; see `earwitness.path.vpn.VpnPath`."""
+    """The caller is in a sandbox that has no route to the network; see `earwitness.path.vpn.VpnPath`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TorUse:
-    """What a call over a path puts on the Tor network, for plans."""
+    """The load that a call over a path puts on the Tor network, for plans."""
 
     relays: int
-    """That carry each of its cells."""
+    """Relays that carry each of its cells."""
     circuits: int = 1
     copies: float = 1.0
-    """Of each packet, over all of its circuits."""
+    """Copies of each packet, over all of its circuits."""
     wrapping_bytes: int = 2
-    """Around an RTP packet within a stream: the length of RFC 4571, or a tunnel's headers."""
+    """Bytes added to an RTP packet in a stream: the length field of RFC 4571, or a tunnel's headers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,49 +112,49 @@ class PathKind:
     name: str
     summary: str
     usage: str
-    """The name with its own options."""
+    """The name, with the path's own options if there are any."""
     build: Callable[[PathOptions, Surroundings], Path]
-    """The path for a call with these options, not open yet. Raises `InputError`."""
+    """The path for a call with these options, not yet open. Raises `InputError`."""
     look: Look
     looks_by_hops: Mapping[int, Look] = field(default_factory=dict)
-    """How it is told from itself with other numbers of hops, for those that have a look of their own."""
+    """Looks that distinguish numbers of hops in charts, for the numbers that have one."""
     usual_hops: int | None = None
-    """With which `look` is meant; None: whatever their number."""
+    """The number of hops that `look` stands for; None: any number."""
     phrase: str = ""
-    """How a sentence on its calls begins: `Without Tor`; empty: `Over`, and the label."""
+    """Start of a sentence about its calls, such as `Without Tor`; empty: `Over` and the label."""
     options: tuple[Option, ...] = ()
-    """Its own, written as `NAME:OPTION=VALUE`."""
+    """The path's own options, written as `NAME:OPTION=VALUE`."""
     tor: Callable[[PathOptions], TorUse] | None = None
-    """What a call puts on the Tor network; None: it does not go over Tor."""
+    """Load of a call on the Tor network; None: the path does not use Tor."""
     chooses_relays: bool = False
-    """It has a circuit of relays that we choose, by `hops`, `guard`, `middle`, `exit`, and can keep it."""
+    """Earwitness chooses the relays of its circuit, by `hops`, `guard`, `middle`, `exit`, and can keep the circuit."""
     single_onion: bool = False
-    """It has an onion service, which can be one that does not hide where it is."""
+    """It has an onion service, which can be a single one that does not hide its location."""
     tor_at_callee: bool = False
-    """The callee's own tor carries the call too."""
+    """The callee's tor also carries the call."""
     faults: tuple[str, ...] = (KILL_TUNNEL,)
-    """Faults that it can cause to itself in mid-call."""
+    """Faults that can be injected into it during a call."""
     dials_host_address: bool = False
-    """The phones call each other at the hosts' own addresses, with nothing between."""
+    """The phones call each other directly at the hosts' own addresses."""
     reaches_own_machine: bool = False
-    """With both ends on one machine and no address given, its packets go over the public network all the same."""
+    """Its packets use the public network even if both ends are on one machine and no address is given."""
     reaches_own_address: bool = False
-    """Likewise, where the address is given by which the network reaches this machine."""
+    """Likewise, if this machine's address as seen from the network is given."""
     overhead_s: float = 3.2
-    """From the end of one call's speech to the start of the next one's, without the tail: start captures and phones,
-    open the path, dial, collect. Measured in the lab on 2 idle cores; a study that runs goes by its own calls."""
+    """Time between the speech of two consecutive calls, without the tail: start captures and phones, open the path,
+    dial, collect. Measured in the lab on 2 idle cores; a running study uses the times of its own calls."""
 
     def label(self, hops: int | None) -> str:
-        """For people: `Tor, 2 hops`, `direct`."""
+        """Text for readers: `Tor, 2 hops`, `direct`."""
         return f"{self.look.label}, {hops} hops" if self.usual_hops is not None and hops else self.look.label
 
     def look_with(self, hops: int | None) -> Look | None:
-        """Its look with so many hops; None where it is to be told from the others by what is left."""
+        """Its look for this number of hops; None: it has none of its own, and takes one of those left over."""
         if self.usual_hops is None or hops in (None, self.usual_hops):
             return self.look
         return self.looks_by_hops.get(hops)
 
     def opening(self, hops: int | None) -> str:
-        """How a sentence on its calls begins."""
+        """Start of a sentence about its calls."""
         with_hops = f" with {hops} hops" if self.usual_hops is not None and hops else ""
         return self.phrase or f"Over {self.look.label}{with_hops}"

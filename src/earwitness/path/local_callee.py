@@ -62,7 +62,7 @@ class LocalCallee:
 
     @asynccontextmanager
     async def tunnel_device(self, number: int) -> AsyncIterator[int | None]:
-        """The device, gone on leaving (with all copies of its descriptor closed)."""
+        """The device; it is removed on leaving, once all copies of its descriptor are closed."""
         with callee_device(self.host, number) as descriptor:
             yield descriptor
 
@@ -84,12 +84,12 @@ class LocalCallee:
             folder, offer = files.enter_context(server_files(scratch, tunnel))
             async with OpenVpn.over(self.host, await start_openvpn(self.host, folder, SERVER)) as end:
                 await wait_listening(end)
-                files.close()  # it has read its keys
+                files.close()  # it has read its keys by now
                 yield offer, end
 
     @asynccontextmanager
     async def offered_onion(self, request: OnionRequest) -> AsyncIterator[OfferedService]:
-        """By the host's tor, or by one that is started for a single onion service."""
+        """Published by the host's tor, or by one started for a single onion service."""
         client = request.network.client(self.name)
         if not request.single:
             async with offered_service(client.control, request.target) as offered:

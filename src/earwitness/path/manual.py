@@ -1,4 +1,4 @@
-"""A tunnel described on the command line, and its files in a directory of the user's."""
+"""A tunnel described on the command line, and its files in the user's directory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from earwitness.path.vpn_files import write_files
 
 
 def tunnel_by_hand(server: str, port: int, security: str, socks: str | None, *, nodelay: bool) -> Tunnel:
-    """The tunnel that these options describe. Raises `InputError` where one cannot be read."""
+    """The tunnel that these options describe. Raises `InputError` for an invalid option."""
     if security not in set(Security):
-        raise InputError("securing a tunnel with", security, "no such security", f"choose of {', '.join(Security)}")
+        raise InputError("securing a tunnel with", security, "unknown value", f"choose one of {', '.join(Security)}")
     try:
         ipaddress.IPv4Address(server)
     except ValueError as error:
@@ -34,13 +34,13 @@ def _is_port(text: str) -> bool:
 
 
 def write_by_hand(folder: Path, tunnel: Tunnel, days: int) -> list[Path]:
-    """Write both ends' files and new keys into a new folder; the paths written.
+    """Write both ends' files and new keys into a new folder; returns the paths written.
 
-    Raises `InputError` where the folder has such files already, or cannot be written.
+    Raises `InputError` if the folder already has such files, or cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A user name of its own keeps this tunnel on a circuit of its own (tor's IsolateSOCKSAuth).
+        # A separate user name keeps this tunnel on a separate circuit (tor's IsolateSOCKSAuth).
         username = f"tunnel-{secrets.token_hex(4)}"
         return write_files(folder, tunnel, username=username, password="tunnel", valid=timedelta(days=days))
     except OSError as error:

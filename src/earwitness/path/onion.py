@@ -1,4 +1,4 @@
-"""`onion`: the `tor` path's streams to a v3 onion service beside the callee, over a rendezvous that tor chooses."""
+"""`onion`: the `tor` path's streams to a v3 onion service at the callee, over a rendezvous point that tor chooses."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from earwitness.tor.onion import (
 from earwitness.tor.streams import USER_PREFIX, StreamWatch
 
 STREAMS_TIMEOUT_S = 90.0
-"""Fetching the descriptor, introduction and rendezvous come before the first stream."""
+"""The descriptor fetch, introduction and rendezvous precede the first stream."""
 
 
 class OnionPath:
     """RTP and SIP datagrams to an ephemeral onion service at the callee; neither end knows the other's address.
 
-    The circuit has six relays, three chosen by each side, of which the caller's last is the rendezvous point. A
-    single onion service does not hide where it is: its tor connects to the rendezvous point itself, three relays in
-    all.
+    The circuit has six relays, three chosen by each side; the caller's last one is the rendezvous point. A single
+    onion service does not hide its location: its tor connects directly to the rendezvous point, so there are three
+    relays in all.
 
     Args:
-        network: whose relays and clients; both ends' hosts must have a client.
+        network: the Tor network; both ends' hosts must have a client in it.
         scratch: directory for the tor of a single onion service.
-        single: whether it is one; in the lab only.
-        nodelay: TCP_NODELAY on relays and clients while the path is open, as `CircuitMaker` has it.
+        single: whether it is a single onion service; in the lab only.
+        nodelay: TCP_NODELAY on relays and clients while the path is open, as in `CircuitMaker`.
     """
 
     name = "onion"
@@ -61,9 +61,9 @@ class OnionPath:
     async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenTorPath]:
         """Publish the service, meet at a rendezvous, open the streams.
 
-        Raises `CallFailure`: `PATH_FAILED` when the service could not be published, `ONION_UNREACHABLE` with tor's
-        reason when it could not be reached (descriptor not found, introduction failed ...), `STREAM_REFUSED` when it
-        was and the streams did not open.
+        Raises `CallFailure`: `PATH_FAILED` if the service could not be published, `ONION_UNREACHABLE` with tor's
+        reason if it could not be reached (descriptor not found, introduction failed ...), `STREAM_REFUSED` if it was
+        reached and the streams did not open.
         """
         begun = time.monotonic_ns()
         username = USER_PREFIX + secrets.token_hex(8)
@@ -95,7 +95,7 @@ class OnionPath:
             now = time.monotonic_ns()
             circuit = callers_tor.circuit(_one_circuit(watch))
             half = [self._hop(fingerprint) for fingerprint in circuit.fingerprints]
-            # The service's half begins at its own guard and ends at the rendezvous point, which the caller's half has.
+            # The service's half ends at the rendezvous point, which is already in the caller's half.
             rest = [self._hop(fingerprint) for fingerprint in (await offered.circuit())[-2::-1]]
             stack.enter_context(
                 nodelay_during(self.network, self.nodelay, {"service": offered.pid} if offered.pid else {})
@@ -117,16 +117,16 @@ class OnionPath:
                 *ends.phones,
                 circuit=CircuitFacts(id=str(circuit.id), relays=(*half, *rest)),
                 facts=facts,
-                notes=("the onion service did not hide where it was (--single-onion)",) if self.single else (),
+                notes=("the onion service did not hide its location (--single-onion)",) if self.single else (),
                 processes=ends.processes,
                 faults={**ends.faults, **close},
-                # Of the rendezvous circuit tor tells the caller's half; the other ends with it.
+                # Tor reports the caller's half of the rendezvous circuit; the other half ends with it.
                 word=CircuitMonitor(callers_tor, circuit, watch, "rendezvous circuit"),
                 ends=ends,
             )
 
     def _hop(self, fingerprint: str) -> Hop:
-        """A relay as a path tells it; of one that is not in this end's consensus there is the fingerprint alone."""
+        """A relay as reported by a path; one that is missing from this end's consensus has only a fingerprint."""
         try:
             relay = self.network.relay(fingerprint)
         except InputError:
@@ -135,7 +135,7 @@ class OnionPath:
 
 
 def _one_circuit(watch: StreamWatch) -> int:
-    """The circuit that all our streams are on. Raises `EarwitnessError` where they are not on one."""
+    """The circuit of all our streams. Raises `EarwitnessError` if they are on several."""
     circuits = {circuit for stream in watch.streams.values() for circuit in stream.circuits[-1:]}
     if len(circuits) != 1:
         raise EarwitnessError(
@@ -147,12 +147,12 @@ def _one_circuit(watch: StreamWatch) -> int:
 def _refusal(
     refused: StreamsRefused, service: OnionService, watch: StreamWatch, callee: Host, fetches: DescriptorFetches
 ) -> CallFailure:
-    """Why the streams did not open: the service was not reached, or it was and did not take them."""
+    """Why the streams did not open: the service was unreachable, or it refused them."""
     reasons = [stream.ended for stream in watch.streams.values() if stream.ended]
     if not fetches.received and fetches.failures:
         unreachable, happened = True, f"its descriptor was not found ({fetches.failures[-1]})"
     else:
-        # A stream that was sent to the service has a circuit to it.
+        # A stream that was sent to the service has a circuit, so the service was reached.
         unreachable = not any(stream.circuits for stream in watch.streams.values())
         happened = refused.said["reason"]
     return CallFailure(

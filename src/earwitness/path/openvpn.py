@@ -1,4 +1,4 @@
-"""One OpenVPN process, one end of a tunnel: started here or on another machine, followed by what it logs, stopped."""
+"""One OpenVPN process, one end of a tunnel: started here or on another machine, followed through its log, stopped."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _UP = "Initialization Sequence Completed"
 _VERSION = re.compile(r"OpenVPN (\d\S*)")
 _CIPHER = re.compile(r"(?:Data Channel: cipher|Outgoing Data Channel: Cipher) '([^']+)'")
 LISTENING = re.compile(r"Listening for incoming TCP connection")
-"""It has read its configuration and its keys, and waits."""
+"""It has read its configuration and keys, and waits for the client."""
 _CAUSE = re.compile(r"VERIFY \w* ?ERROR|Options error|ERROR:|recv_socks_reply|Cannot ")
 _KILLED = re.compile(r"killed by \w+")
 _LEAVING = re.compile(
     r"^(SIG|Exiting|Closing TUN|net_|UDPv4|TCPv4|TCP/UDP: Closing|WARNING|NOTE|DEPRECATED|library|\*)"
 )
-"""What a log ends with whatever the cause was, and warnings: no cause of an end."""
+"""Closing lines and warnings, which do not tell the cause of the end."""
 
 
 def need_openvpn() -> str:
-    """Where openvpn is; Debian has it where users do not look. Raises `CallFailure` (`TOOL_MISSING`)."""
+    """Path of openvpn; Debian installs it outside a user's PATH. Raises `CallFailure` (`TOOL_MISSING`)."""
     found = shutil.which("openvpn", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
     if found is None:
         raise CallFailure(
@@ -56,15 +56,15 @@ class OpenVpn:
         self.pid = child.pid
         """Its process id; 0 on another machine."""
         self.up = False
-        """Whether the tunnel carries packets, as this end sees it."""
+        """Whether this end reports that the tunnel carries packets."""
         self.listening = False
         self.version = ""
         self.cipher = ""
-        """What protects the data, as OpenVPN names it; empty before it is agreed on, and where nothing does."""
+        """Cipher of the data channel, as OpenVPN names it; empty before the negotiation and without encryption."""
         self.problem: str | None = None
-        """Why the process is gone, or None while it runs."""
+        """Why the process ended; None while it runs."""
         self.killed = False
-        """Whether a signal of somebody else's ended it: then nothing that happened to the tunnel did."""
+        """Whether a signal from outside ended it, so that the tunnel is not the cause."""
         self.lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._child = child
         self._changed = asyncio.Event()
@@ -73,7 +73,7 @@ class OpenVpn:
     @classmethod
     @asynccontextmanager
     async def over(cls, host: Host, child: Child) -> AsyncIterator[OpenVpn]:
-        """Follow a process just started (`start_openvpn`) on this host, and end it on leaving."""
+        """Follow a process that was just started (`start_openvpn`) on this host, and stop it on leaving."""
         end = cls(host, child)
         reader = asyncio.ensure_future(end._follow())
         try:
@@ -81,18 +81,18 @@ class OpenVpn:
         finally:
             end._stopping = True
             await child.close(_STOP_TIMEOUT_S)
-            # What it logged last is still read; its device and address went with it.
+            # Its last log lines are still read; its device and address are already gone.
             await asyncio.wait({reader}, timeout=_STOP_TIMEOUT_S)
             reader.cancel()
 
     def kill(self) -> None:
-        """End it as a crash would, where it runs on this machine."""
+        """Kill it, as a crash would, if it runs on this machine."""
         if self.pid:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
     async def until(self, holds: Callable[[OpenVpn], bool], timeout_s: float) -> bool:
-        """Wait until something holds of it; False when its process ended, or time ran out, before."""
+        """Wait for a condition; False if the process ended or time ran out first."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not holds(self):
@@ -106,7 +106,7 @@ class OpenVpn:
 
     @property
     def last_word(self) -> str:
-        """The line of its log that tells most: the first error of a kind that has others in its wake, or the last."""
+        """The most informative line of its log: the first error that causes others, otherwise the last line."""
         if causes := [line for line in self.lines if _CAUSE.match(line)]:
             return causes[0]
         telling = [line for line in self.lines if not _LEAVING.match(line)]
@@ -137,28 +137,28 @@ class OpenVpn:
 
 
 async def start_openvpn(host: Host, folder: Path, config: str) -> LogChild:
-    """Start it on a host with a configuration file in `folder`, where the files that it names are too.
+    """Start it on a host with a configuration file in `folder`, which also holds the files that it refers to.
 
-    It never starts over by itself: a tunnel that broke is a fact to be told. Raises `CallFailure` (`TOOL_MISSING`) and
-    `EarwitnessError`.
+    It does not restart after a failure: a broken tunnel must show in the record.
+    Raises `CallFailure` (`TOOL_MISSING`) and `EarwitnessError`.
     """
     argv = [need_openvpn(), "--cd", str(folder), "--config", config, "--suppress-timestamps"]
     return await LogChild.start(host, [*argv, "--remap-usr1", "SIGTERM"], f"openvpn at the {host.name}")
 
 
 async def wait_listening(end: OpenVpn) -> None:
-    """Wait until the callee's end takes connections. Raises `CallFailure` (`PATH_FAILED`)."""
+    """Wait until the callee's end accepts connections. Raises `CallFailure` (`PATH_FAILED`)."""
     if not await end.until(lambda this: this.listening, _START_TIMEOUT_S):
         raise not_up(end, _START_TIMEOUT_S)
 
 
 def not_up(end: OpenVpn, waited_s: float) -> CallFailure:
-    """The failure of an end that did not come up in this time, with its log."""
+    """The failure of an end that did not come up in time, with its log as evidence."""
     return CallFailure(
         Outcome.PATH_FAILED,
         "opening an OpenVPN tunnel at the",
         on=end.host.name,
-        happened=end.problem or f"not up after {waited_s:g} s; its last word: {end.last_word}",
-        remedy="see the evidence in the record for its log",
+        happened=end.problem or f"not up after {waited_s:g} s; its last message: {end.last_word}",
+        remedy="see its log in the record's evidence",
         evidence={"host": end.host.name, "openvpn": list(end.lines)[-12:]},
     )

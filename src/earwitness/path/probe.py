@@ -1,9 +1,9 @@
-"""What is measured of a path itself: round trips as ping prints them, and how much it carries each way.
+"""Measurements of the path itself: round-trip times as ping prints them, and throughput in each direction.
 
-Round trips: small datagrams at a steady pace, each sent back by the other end, before the call. Throughput: as much as
-the path takes, to at most `LIMIT_BYTES` sent or `LIMIT_S` from the first arrival, whichever is first, after the call;
-the rate is what arrived after the first piece over the time since it. So the ramp at the start of a TCP connection or a
-circuit is in it, as in any transfer of that size, and nobody's network is loaded for long.
+Round trips, before the call: small datagrams at a steady pace, each echoed by the other end. Throughput, after the
+call: as much as the path accepts, up to `LIMIT_BYTES` sent or `LIMIT_S` from the first arrival, whichever comes first.
+The rate is the bytes that arrived after the first piece over the time since that piece. It therefore includes the
+slow start of a TCP connection or circuit, like any transfer of that size, and the network is loaded only briefly.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from earwitness.facts import MS_RANGE, fact
 
 MOST_PROBES = 1000
-"""In one series: over three minutes."""
+"""Most probes in one series: over three minutes."""
 INTERVAL_S = 0.2
-"""Between probes, as short as ping lets an ordinary user have it: an answer is usually back before the next, so that
-Nagle's algorithm at a relay holds none of them. What it does to voice, the voice shows."""
+"""Interval between probes, the shortest that ping permits an ordinary user. An answer is usually back before the next
+probe, so Nagle's algorithm at a relay delays none of them; its effect on voice shows in the call itself."""
 ANSWER_TIMEOUT_S = 2.0
-"""After the last probe."""
+"""Time to wait for answers after the last probe."""
 LIMIT_BYTES = 1 << 20
 LIMIT_S = 3.0
 PIECE_BYTES = 1400
@@ -28,7 +28,7 @@ PIECE_BYTES = 1400
 
 @dataclass(frozen=True)
 class RoundTrips:
-    """The answers to a series of probes; times in ms, None where none came back."""
+    """The answers to a series of probes; times in ms, None if no answer came back."""
 
     sent: int = fact("Probes sent")
     received: int = fact("Probes answered")
@@ -42,7 +42,7 @@ NO_ROUND_TRIPS = RoundTrips(0, 0, None, None, None, None)
 
 
 def summarise_round_trips(sent: int, times_ms: Sequence[float]) -> RoundTrips:
-    """The figures of `sent` probes, of which these came back."""
+    """The figures for `sent` probes, with the times of those that came back."""
     if not times_ms:
         return RoundTrips(sent, 0, None, None, None, None)
     mean = math.fsum(times_ms) / len(times_ms)
@@ -52,19 +52,19 @@ def summarise_round_trips(sent: int, times_ms: Sequence[float]) -> RoundTrips:
 
 @dataclass(frozen=True)
 class Throughput:
-    """What arrived at one end after the first piece, and how long that took."""
+    """Bytes that arrived at one end after the first piece, and how long that took."""
 
     bytes: int
     seconds: float
 
     @property
     def kbit_s(self) -> float | None:
-        """The rate, 1,000 bits a second; None where nothing came after the first piece."""
+        """The rate in 1,000 bits per second; None if nothing arrived after the first piece."""
         return self.bytes * 8 / 1000 / self.seconds if self.bytes and self.seconds > 0 else None
 
 
 class TransferArrivals:
-    """Adds up what arrives of a transfer, as its pieces come; times in ns on one clock."""
+    """Adds up the pieces of a transfer as they arrive; times in ns on one clock."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -72,7 +72,7 @@ class TransferArrivals:
         self.last_ns = 0
 
     def add(self, count: int, at_ns: int) -> bool:
-        """A piece came; whether it still counts (it is the first, or within `LIMIT_S` of it)."""
+        """Add a piece; returns whether it counts (it is the first, or within `LIMIT_S` of the first)."""
         if self.first_ns is None:
             self.first_ns = self.last_ns = at_ns
             return True

@@ -1,7 +1,7 @@
-"""Probes of a path whose ends have addresses of their own: UDP echoes, and a TCP transfer as iperf3 would make one.
+"""Probes of a path whose ends have IP addresses: UDP echoes, and a TCP transfer like iperf3's.
 
-Each is in two halves, as the callee's end may be on another machine: there something answers or listens, here it is
-probed. The caller's end connects whichever way the bytes go, as it may be behind a translator.
+Each has two halves, because the callee's end may be on another machine: that end answers or listens, this end probes.
+The caller always connects, whichever direction is measured, because it may be behind NAT.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from earwitness.path.probe import (
 )
 
 _PAYLOAD_BYTES = 56
-"""As ping sends. It begins with a zero byte, so that nobody takes it for RTP (whose first two bits are 10)."""
+"""Payload size of ping. The probe begins with a zero byte, so it cannot be taken for RTP (first two bits 10)."""
 _NUMBER_AND_HELD = struct.Struct("!xxxxIQ")
-"""Which probe, and in its answer for how long the end that answers had it, ns: from the kernel's stamp of its arrival
-to its sending back. A process that waits for a processor would else be counted to the path."""
+"""Number of the probe, and in its answer the time in ns that the answering end held it: from the kernel's timestamp of
+its arrival until it was sent back. Otherwise a process waiting for a processor would count as delay of the path."""
 _LONGEST_WAIT_NS = 2_000_000_000
-"""Of a process, between a datagram's arrival and its reading."""
+"""Longest plausible time between a datagram's arrival and its reading."""
 _CONNECT_TIMEOUT_S = 10.0
 _ABORT = struct.pack("ii", 1, 0)
 
 
 @contextmanager
 def echoing(host: Host, address: str) -> Iterator[SocketAddress]:
-    """Answer every probe that comes to a free port of the host's address, once, until leaving; where that is.
+    """Answer each probe that arrives at a free port of the host's address, once, until leaving; yields the address.
 
-    The port may be open to the world. What is no probe is not answered, and none twice: else a datagram with a forged
-    sender could set two such ports to answer each other. Raises `OSError` when the address is not there.
+    The port may be open to the Internet. Only probes are answered, each only once; otherwise a datagram with a forged
+    sender could make two such ports answer each other for ever. Raises `OSError` if the host lacks the address.
     """
     loop = asyncio.get_running_loop()
     answered: set[int] = set()
@@ -67,10 +67,10 @@ def echoing(host: Host, address: str) -> Iterator[SocketAddress]:
 
 
 async def echoes(host: Host, address: str, target: SocketAddress, count: int) -> RoundTrips:
-    """Send `count` datagrams from the host's address to where `echoing` is, and time what comes back.
+    """Send `count` datagrams from the host's address to the address of `echoing`, and time the answers.
 
-    TransferArrivals are the kernel's stamps at both ends, so that waits of the two processes are not in the times.
-    Raises `OSError` when the address is not there.
+    Arrivals are timed by the kernel at both ends, so the times exclude delays of the two processes.
+    Raises `OSError` if the host lacks the address.
     """
     loop = asyncio.get_running_loop()
     times_ms: list[float] = []
@@ -93,7 +93,7 @@ async def echoes(host: Host, address: str, target: SocketAddress, count: int) ->
             for number in range(count):
                 await asyncio.sleep(begun + number * INTERVAL_S - loop.time())
                 sent_ns[number] = time.monotonic_ns()
-                with suppress(OSError):  # an ICMP error of an earlier one
+                with suppress(OSError):  # an ICMP error caused by an earlier one
                     here.sendto(_probe(number), target)
             with suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -112,9 +112,9 @@ def listening(host: Host, address: str, port: int = 0) -> Iterator[socket.socket
 
 
 async def serve_transfer(listener: socket.socket, *, sends: bool) -> Throughput | None:
-    """The callee's half: take one connection, and send over it, or receive and tell what came.
+    """The callee's half: accept one connection and send over it, or receive and return what arrived.
 
-    Raises `OSError` or `TimeoutError` where nobody connects.
+    Raises `OSError`, or `TimeoutError` if the caller does not connect.
     """
     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
         connection, _ = await asyncio.get_running_loop().sock_accept(listener)
@@ -122,9 +122,9 @@ async def serve_transfer(listener: socket.socket, *, sends: bool) -> Throughput 
 
 
 async def make_transfer(host: Host, address: str, target: SocketAddress, *, sends: bool) -> Throughput | None:
-    """The caller's half: connect from the host's address to `target`, and send, or receive and tell what came.
+    """The caller's half: connect from the host's address to `target` and send, or receive and return what arrived.
 
-    Raises `OSError` or `TimeoutError` where it cannot be connected.
+    Raises `OSError` or `TimeoutError` if it cannot connect.
     """
     connection = _bound(host, address, socket.SOCK_STREAM)
     try:
@@ -141,16 +141,16 @@ async def _carried(connection: socket.socket, sends: bool) -> Throughput | None:
     with connection:
         if not sends:
             return await _receive(connection)
-        # What is not delivered at the end is thrown away, not left to trickle through the path.
+        # Discard undelivered data on closing; it must not keep loading the path.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
-        with suppress(TimeoutError, ConnectionError):  # the receiver has what it wanted
+        with suppress(TimeoutError, ConnectionError):  # the receiver has enough and closed the connection
             async with asyncio.timeout(_CONNECT_TIMEOUT_S + LIMIT_S):
                 await _send(connection)
         return None
 
 
 async def _send(connection: socket.socket) -> None:
-    """Send all, and wait until the receiver hangs up."""
+    """Send everything, and wait until the receiver closes the connection."""
     loop = asyncio.get_running_loop()
     piece = bytes(PIECE_BYTES)
     for _ in range(-(-LIMIT_BYTES // PIECE_BYTES)):
@@ -173,17 +173,17 @@ async def _receive(connection: socket.socket) -> Throughput:
 
 
 def _received(sock: socket.socket) -> tuple[bytes, SocketAddress, int]:
-    """A datagram, its sender, and when it arrived: CLOCK_MONOTONIC, ns, by the kernel's stamp."""
+    """A datagram, its sender, and its arrival time by the kernel's timestamp (CLOCK_MONOTONIC, ns)."""
     data, ancillary, _, sender = sock.recvmsg(2048, 64)
     realtime_ns, now_ns = sample_clocks()
     stamp_ns = stamp_of(ancillary)
     waited_ns = 0 if stamp_ns is None else realtime_ns - stamp_ns
-    # More, or less than none, is a clock that was set meanwhile.
+    # A larger or negative value means that the clock was set meanwhile.
     return data, sender, now_ns - waited_ns if 0 <= waited_ns < _LONGEST_WAIT_NS else now_ns
 
 
 def _numbers_in(datagram: bytes) -> tuple[int, int] | tuple[None, None]:
-    """Which probe, and for how long it was held, ns, if this is its answer, else 0; Nones of what is none of ours."""
+    """The probe's number, and how long its answer was held, in ns (0 for a probe); Nones for other datagrams."""
     if len(datagram) != _PAYLOAD_BYTES:
         return None, None
     number, held_ns = _NUMBER_AND_HELD.unpack_from(datagram)
@@ -195,7 +195,7 @@ def _probe(number: int, held_ns: int = 0) -> bytes:
 
 
 def _bound(host: Host, address: str, kind: socket.SocketKind, port: int = 0) -> socket.socket:
-    """A socket at the host's address, at a free port unless one is given, which does not block."""
+    """A non-blocking socket at the host's address, at a free port unless one is given."""
     with host.inside():
         sock = socket.socket(socket.AF_INET, kind)
     sock.setblocking(False)

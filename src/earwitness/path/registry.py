@@ -1,4 +1,4 @@
-"""Paths by name: the built-in ones, each with what makes it imported when it is opened, and those of other packages."""
+"""Paths by name: the built-in ones, whose implementation is imported on opening, and those of other packages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from earwitness.tor.select import CircuitRequest
 
 _TUNNEL_BYTES = 20 + 8 + 2 + 24
-"""IP and UDP header of the packet in the tunnel, length and header of OpenVPN's packet with an AEAD cipher."""
+"""IP and UDP headers of the packet in the tunnel, plus length and header of OpenVPN's packet with an AEAD cipher."""
 _SERVICE_RELAYS = 3
-"""On an onion service's side of the rendezvous; those of the caller's side are as many."""
+"""Relays on an onion service's side of the rendezvous; the caller's side has the same number."""
 
 
 def _direct(_options: PathOptions, _around: Surroundings) -> Path:
@@ -82,14 +82,14 @@ def _onion(options: PathOptions, around: Surroundings) -> Path:
 
 
 def circuit_request(options: PathOptions) -> CircuitRequest:
-    """Which circuit a call's options ask for."""
+    """The circuit that a call's options request."""
     from earwitness.tor.select import CircuitRequest
 
     return CircuitRequest(options.hops, options.guard, options.middle, options.exit, options.seed)
 
 
 def tor_of(around: Surroundings) -> TorNetwork:
-    """The Tor network of a path that goes over one. Raises `InputError` where there is none."""
+    """The Tor network for a path over Tor. Raises `InputError` if there is none."""
     if around.tor is None:
         remedy = "give --network public, or use the lab"
         raise InputError("calling over", "Tor", "there is no Tor network", remedy)
@@ -107,7 +107,7 @@ DIRECT = PathKind(
     dials_host_address=True,
     overhead_s=1.0,
 )
-"""What every other path is compared with."""
+"""The path that all others are compared with."""
 
 _TCP = PathKind(
     name="tcp",
@@ -116,7 +116,7 @@ _TCP = PathKind(
     build=_tcp,
     look=Look("TCP", "sky", "long-dot", "cross", "bars"),
     phrase="Over TCP without Tor",
-    overhead_s=1.5,  # four calls each, side by side: 0.5 s longer than direct
+    overhead_s=1.5,  # measured with four calls each, in parallel: 0.5 s longer than direct
 )
 
 _VPN = PathKind(
@@ -171,14 +171,14 @@ _ONION = PathKind(
 )
 
 PATHS = Registry("path", "earwitness.paths", PathKind, (DIRECT, _TCP, _VPN, TOR, _VPN_TOR, _ONION))
-"""Every path; other packages add theirs by entry points of this group."""
+"""All paths; other packages add theirs through entry points of this group."""
 
 
 def path_kind(spec: str, tried: str = "planning a call over") -> PathKind:
-    """The path that `spec` (a name, and its options after a colon) asks for. Raises `InputError`."""
+    """The path that `spec` names (a name, then its options after a colon). Raises `InputError`."""
     return PATHS.get(options.split(spec)[0], tried, spec)
 
 
 def known_path(spec: str) -> PathKind | None:
-    """As `path_kind` for what a data set says: None where it is of a plug-in that is not here."""
+    """Like `path_kind`, for the path in a data set: None if it belongs to a plug-in that is not installed."""
     return PATHS.find(options.split(spec)[0])

@@ -1,4 +1,4 @@
-"""A host on another machine: its end of a path is opened there, by the Earwitness that answers there."""
+"""A host on another machine: the Earwitness that answers there opens its end of a path."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from earwitness.tor.onion import OfferedService
 
 @runtime_checkable
 class RemoteHost(Host, Protocol):
-    """A host whose processes and devices are out of our hands, but for these."""
+    """A host on another machine, which offers only these operations."""
 
     def tunnel_device(self, number: int) -> AbstractAsyncContextManager[bool]:
-        """Have the callee's device of that number (`earwitness.path.tun`); False where it is taken there."""
+        """Create the callee's device with this number (`earwitness.path.tun`); False if it is in use there."""
         ...
 
     async def start_forwarder(self, config: Mapping[str, Any]) -> Child:
-        """Start the callee's forwarder on the device made before. The configuration is still to be sent to it."""
+        """Start the callee's forwarder on the device created before. Its configuration must still be sent to it."""
         ...
 
     async def start_tunnel(self, number: int, security: Security, *, nodelay: bool) -> tuple[TunnelOffer, Child] | None:
-        """Start the callee's OpenVPN with keys of its own; the caller's part of them, and the process, whose log it is.
+        """Start the callee's OpenVPN with new keys; returns the caller's keys and the process, which yields its log.
 
-        None where the device of that number is taken there. Raises `CallFailure` (`TOOL_MISSING`, `PORT_TAKEN`).
+        None if the device number is in use there. Raises `CallFailure` (`TOOL_MISSING`, `PORT_TAKEN`).
         """
         ...
 
     def offered_onion(self) -> AbstractAsyncContextManager[OfferedService]:
-        """Have the callee's tor offer the forwarder that was started to listen on loopback as an onion service.
+        """Publish the forwarder, which must listen on loopback, as an onion service of the callee's tor.
 
-        Raises `CallFailure` (`PATH_FAILED`) where there is no tor there, or no directory took it.
+        Raises `CallFailure` (`PATH_FAILED`) if there is no tor there, or no directory accepted the descriptor.
         """
         ...
 
     def echoing(self, interface: str) -> AbstractAsyncContextManager[int]:
-        """Have the callee's end send back what comes over a device of this call; the UDP port there."""
+        """Have the callee's end echo probes over a device of this call; yields the UDP port there."""
         ...
 
     def taking_a_transfer(
         self, interface: str, *, sends: bool
     ) -> AbstractAsyncContextManager[tuple[int, Callable[[], Awaitable[Throughput | None]]]]:
-        """Have the callee's end wait for one TCP connection over a device of this call, to send or to receive.
+        """Have the callee's end accept one TCP connection over a device of this call, to send or to receive.
 
-        The port to connect to there, and, afterwards, what it received.
+        Yields the port to connect to there, and, once the transfer is over, what was received.
         """
         ...

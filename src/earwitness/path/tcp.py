@@ -1,4 +1,4 @@
-"""`tcp`: the forwarders and streams of `tor` without Tor, straight from host to host: what the tunnel alone does."""
+"""`tcp`: the forwarders and streams of `tor` without Tor, directly from host to host: the tunnel's effect alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from earwitness.path.tunnel import OpenStreamsPath, StreamsRefused, tunnel_ends
 
 
 class TcpPath:
-    """RFC 4571 over a TCP connection a flow. The control for `tor`: they differ in the relays alone."""
+    """RFC 4571 over one TCP connection per flow. The control for `tor`: the two differ only in the relays."""
 
     name = "tcp"
 
@@ -32,7 +32,7 @@ class TcpPath:
                     f"opening the {refused.flow} connection to",
                     on=callee.name,
                     happened=refused.said["reason"],
-                    remedy="see that the callee can be reached over TCP",
+                    remedy="check that the callee can be reached over TCP",
                     evidence={"flow": refused.flow},
                 ) from refused
             setup_ms = (time.monotonic_ns() - begun) / 1e6

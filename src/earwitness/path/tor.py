@@ -1,4 +1,4 @@
-"""`tor`: the phones' datagrams over Tor streams, on one circuit of chosen relays, out of its exit to the callee."""
+"""`tor`: the phones' datagrams over Tor streams, on one circuit of chosen relays that exits to the callee."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from earwitness.tor.select import CircuitRequest
 
 @dataclass
 class OpenTorPath(OpenStreamsPath):
-    """A path on streams of a tor; it knows when the circuit, a stream, or a forwarder ends under the call."""
+    """A path over Tor streams; it notices when the circuit, a stream or a forwarder ends during the call."""
 
     word: CircuitMonitor | None = field(default=None, repr=False)
 
     def failure(self) -> str | None:
-        """The cause that says most of those known: a forwarder's end, tor's reason, what a forwarder saw of it."""
+        """The most specific known cause: a forwarder's end, then tor's reason, then what a forwarder saw."""
         if self.ends is None or self.word is None:
             return None
         return self.ends.problem or self.word.ended() or self.ends.lost_stream
 
-    async def _told_more(self) -> None:
+    async def _wait_for_cause(self) -> None:
         if self.ends is not None and self.word is not None and self.ends.problem is None:
             await self.word.given()
 
 
 class TorPath:
-    """RTP and SIP datagrams over Tor streams with RFC 4571 framing, a stream each for SIP, RTP, RTCP and the rest.
+    """RTP and SIP datagrams over Tor streams with RFC 4571 framing: one each for SIP, RTP, RTCP and the rest.
 
-    Arguments as `CircuitMaker` has them.
+    The arguments are those of `CircuitMaker`.
     """
 
     name = "tor"
@@ -55,10 +55,10 @@ class TorPath:
 
     @asynccontextmanager
     async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenTorPath]:
-        """Build the circuit, open the streams on it, and check that they are there.
+        """Build the circuit, open the streams, and check that they are on it.
 
         Raises `CallFailure`: `CIRCUIT_FAILED`, `STREAM_REFUSED` with the END reason, or `PATH_FAILED`; and
-        `InputError` where no relay is as asked for.
+        `InputError` if no relay matches the request.
         """
         begun = time.monotonic_ns()
         async with AsyncExitStack() as stack:

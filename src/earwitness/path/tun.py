@@ -1,4 +1,4 @@
-"""A pair of TUN devices for a path, one at each end, of the same number, taken from whatever is free."""
+"""A pair of TUN devices for a path, one at each end, both with the same free number."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from earwitness.path.callee_host import CalleeHost
 
 NETMASK = "255.255.255.0"
 MTU = 65_535
-"""The largest there is, so that the kernel never cuts a datagram in pieces: the stream underneath has no packets."""
+"""The largest possible MTU, so that the kernel never fragments a datagram; the stream underneath needs no packets."""
 QUEUE_PACKETS = 500
 NUMBERS = range(1, 255)
-ALL_TAKEN = "all of its numbers are in use, by calls or by networks that this machine has routes to"
+ALL_TAKEN = "all device numbers are in use, by calls or by networks that this machine has routes to"
 FAR_DESCRIPTOR = -1
-"""The callee's descriptor where the callee is another machine."""
+"""Stands for the callee's descriptor if the callee is another machine."""
 
 
 def callee_address(number: int) -> str:
@@ -61,11 +61,12 @@ class TunPair:
 
 @asynccontextmanager
 async def device_pair(caller: Host, callee: CalleeHost) -> AsyncIterator[TunPair]:
-    """Make the pair; several paths may be open at once on the same hosts. Gone on leaving (with all copies closed).
+    """Create the pair; it is removed on leaving, once all copies of the descriptors are closed.
 
-    A number is passed over where its device or its network is there already, at either end.
+    Several paths may be open at once on the same hosts. A number is skipped if its device or network already exists at
+    either end.
 
-    Raises `CallFailure` (`PATH_FAILED`) when the kernel permits no device, or all 254 are taken.
+    Raises `CallFailure` (`PATH_FAILED`) if the kernel permits no device, or all 254 numbers are in use.
     """
     for number in NUMBERS:
         mine = _open(caller, number)
@@ -85,7 +86,7 @@ async def device_pair(caller: Host, callee: CalleeHost) -> AsyncIterator[TunPair
 
 @contextmanager
 def callee_device(host: Host, number: int) -> Iterator[int | None]:
-    """The callee's half of a pair, for the machine where the callee is: its descriptor, None where it is taken."""
+    """The callee's half of a pair, on the callee's machine: its descriptor, or None if the number is in use."""
     pair = TunPair(number, FAR_DESCRIPTOR, FAR_DESCRIPTOR)
     mine = _open(host, number)
     try:
@@ -103,15 +104,15 @@ def _configure(host: Host, interface: str, address: str) -> None:
 
 
 def is_taken(name: str, address: str) -> bool:
-    """Whether the calling thread's network has a device of that name, or a way to the address's network already.
+    """Whether the calling thread's network already has a device of that name, or a route to the address's network.
 
-    A device that was given the address all the same would shadow whoever is there (a LAN, another tunnel).
+    A device with the address would then hide the hosts there (a LAN, another tunnel).
     """
     return name in {device for _, device in socket.if_nameindex()} or network_in_use(f"{address}/{NETMASK}")
 
 
 def _open(host: Host, number: int) -> int | None:
-    """The descriptor of the host's device of that number, or None where its name or its network is taken."""
+    """The descriptor of the host's device with that number, or None if its name or network is in use."""
     name = f"ew{number}"
     try:
         with host.inside():
@@ -128,6 +129,6 @@ def _failure(host: Host, happened: str) -> CallFailure:
         "making a TUN device on",
         on=host.name,
         happened=happened,
-        remedy="run as root or in the lab's sandbox, with /dev/net/tun there; see `earwitness doctor`",
+        remedy="run as root or in the lab's sandbox, with /dev/net/tun available; see `earwitness doctor`",
         evidence={"host": host.name},
     )

@@ -23,11 +23,11 @@ from earwitness.tor.gather_or_cancel import gather_or_cancel
 STREAMS_TIMEOUT_S = 30.0
 _LOCALHOST = "127.0.0.1"
 _PATIENCE_S = 10.0
-"""Beyond the time that a probe takes by itself."""
+"""Allowed in addition to the duration of a probe."""
 
 
 class StreamsRefused(Exception):
-    """A stream did not open: which flow, and what its forwarder said (`reason`, `socks_reply`)."""
+    """A stream did not open: its flow, and what its forwarder reported (`reason`, `socks_reply`)."""
 
     def __init__(self, flow: str, said: dict[str, Any]) -> None:
         self.flow = flow
@@ -37,7 +37,7 @@ class StreamsRefused(Exception):
 
 @dataclass
 class TunnelEnds:
-    """Two running forwarders that wait for their streams."""
+    """Two running forwarders, ready for their streams."""
 
     caller: ForwarderProcess
     callee: ForwarderProcess
@@ -46,7 +46,7 @@ class TunnelEnds:
 
     @property
     def phones(self) -> tuple[PathEndpoint, CalleeEndpoint]:
-        """The path's ends as the phones see them: caller's, callee's."""
+        """The path's ends as the phones see them: the caller's, then the callee's."""
         return (
             PathEndpoint(self.caller.host, self.pair.caller_address, self.pair.interface),
             CalleeEndpoint(self.callee_host, self.pair.callee_address, self.pair.interface),
@@ -54,17 +54,17 @@ class TunnelEnds:
 
     @property
     def listener(self) -> tuple[str, int]:
-        """Where the callee's end takes streams."""
+        """Address and port where the callee's end accepts streams."""
         assert self.callee.listening is not None
         return self.callee.listening
 
     async def open_streams(
         self, target: tuple[str, int], *, timeout_s: float = STREAMS_TIMEOUT_S
     ) -> dict[str, StreamFacts]:
-        """Have the caller's end open every flow's stream to `target`; all must stand at both ends.
+        """Have the caller's end open the streams of all flows to `target`; all must be open at both ends.
 
-        Returns what each took, by flow: `connect_ms`, `greeting_ms` (a round trip through the open stream).
-        Raises `StreamsRefused`, or `CallFailure` (`PATH_FAILED`) when a forwarder died.
+        Returns the times of each, by flow: `connect_ms`, `greeting_ms` (a round trip through the open stream).
+        Raises `StreamsRefused`, or `CallFailure` (`PATH_FAILED`) if a forwarder ended.
         """
         wanted = set(self.caller.flow_names)
         self.caller.command("open", target=list(target))
@@ -81,7 +81,7 @@ class TunnelEnds:
             raise StreamsRefused(late[0], {"reason": f"not open after {timeout_s:g} s"}) from None
         for flow, said in self.caller.refused.items():
             raise StreamsRefused(flow, said)
-        await self.callee.until(lambda: wanted <= self.callee.opened.keys(), timeout_s, "taking the streams at")
+        await self.callee.until(lambda: wanted <= self.callee.opened.keys(), timeout_s, "accepting the streams at")
         return dict(self.caller.opened)
 
     @property
@@ -91,21 +91,21 @@ class TunnelEnds:
 
     @property
     def faults(self) -> dict[str, Callable[[], None]]:
-        """How to break it on purpose."""
+        """Ways to break it on purpose."""
         return {"kill-tunnel": self.callee.kill}
 
     @property
     def problem(self) -> str | None:
-        """Why a forwarder carries nothing any more, or None."""
+        """Why a forwarder no longer works, or None."""
         return self.caller.problem or self.callee.problem
 
     @property
     def lost_stream(self) -> str | None:
-        """Which stream closed and why, as far as a forwarder can tell; None while all stand."""
+        """Which stream closed and why, as seen by a forwarder; None while all are open."""
         return self.caller.lost_stream or self.callee.lost_stream
 
     async def round_trips(self, count: int) -> RoundTrips:
-        """Probes from the caller's end to the callee's and back. Raises `CallFailure` when a forwarder died."""
+        """Probe from the caller's end to the callee's and back. Raises `CallFailure` if a forwarder ended."""
         caller = self.caller
         caller.forget_measured()
         caller.command("ping", count=count)
@@ -115,7 +115,7 @@ class TunnelEnds:
         return caller.round_trips
 
     async def throughput(self, direction: str) -> Throughput:
-        """Fill the stream `other` one way. Raises `CallFailure` when nothing arrives, or a forwarder died."""
+        """Fill the stream `other` in one direction. Raises `CallFailure` if nothing arrives or a forwarder ended."""
         sender, receiver = (self.caller, self.callee) if direction == "to_callee" else (self.callee, self.caller)
         receiver.forget_measured()
         sender.command("fill")
@@ -125,7 +125,7 @@ class TunnelEnds:
         return receiver.carried
 
     def counters(self) -> dict[str, ForwarderCounts]:
-        """What each forwarder counted, at most a second old: {"caller": ..., "callee": ...}."""
+        """Each forwarder's counters, at most a second old: {"caller": ..., "callee": ...}."""
         return {"caller": self.caller.statistics, "callee": self.callee.statistics}
 
 
@@ -136,19 +136,19 @@ class OpenStreamsPath(OpenPath):
     ends: TunnelEnds | None = field(default=None, repr=False)
 
     def final_facts(self) -> PathFacts:
-        """With the forwarders' counters, which they tell for the last time when they end."""
+        """The facts with the forwarders' counters, which are final once the forwarders have ended."""
         return replace(self.facts, forwarders=self.ends.counters()) if self.ends else self.facts
 
     def failure(self) -> str | None:
-        """Why a forwarder or a stream ended, or None. With a forwarder its streams end, and not the other way."""
+        """Why a forwarder or a stream ended, or None. Forwarders first: one that ends closes its streams."""
         return (self.ends.problem or self.ends.lost_stream) if self.ends else None
 
     async def round_trips(self, count: int) -> RoundTrips | None:
-        """Through one of its streams, from forwarder to forwarder."""
+        """Measured through one of its streams, from forwarder to forwarder."""
         return await self.ends.round_trips(count) if self.ends else None
 
     async def throughput(self, direction: str) -> Throughput | None:
-        """Of one of its streams, from forwarder to forwarder."""
+        """Measured for one of its streams, from forwarder to forwarder."""
         return await self.ends.throughput(direction) if self.ends else None
 
 
@@ -164,11 +164,11 @@ async def tunnel_ends(
     one_circuit: bool = False,
     one_stream: bool = False,
 ) -> AsyncIterator[TunnelEnds]:
-    """Start both forwarders at once. `listen` is where the callee's end takes streams (None: on loopback), `socks` the
-    caller's proxy.
+    """Start both forwarders at once. `listen` is the address where the callee's end accepts streams (None: loopback),
+    `socks` the caller's proxy.
 
-    `one_stream`: put all datagrams on the stream `other`, instead of a stream each for SIP, RTP, RTCP and the rest.
-    `one_circuit`: let the proxy put all streams on one circuit of its own choice. Raises `CallFailure` (`PATH_FAILED`).
+    `one_stream`: send all datagrams over the stream `other`, instead of one each for SIP, RTP, RTCP and the rest.
+    `one_circuit`: let the proxy put all streams on one circuit of its choice. Raises `CallFailure` (`PATH_FAILED`).
     """
     async with AsyncExitStack() as stack:
         pair = await stack.enter_async_context(device_pair(caller, callee))

@@ -1,7 +1,7 @@
-"""`vpn` and `vpn-tor`: an OpenVPN tunnel over TCP from caller to callee, straight or through the caller's tor.
+"""`vpn` and `vpn-tor`: an OpenVPN tunnel over TCP from caller to callee, directly or through the caller's tor.
 
-As in the published study, the phones use the tunnel's addresses, and the tunnel through Tor differs from the other in
-its SOCKS proxy alone. Its one TCP stream is put on the circuit asked for exactly as the streams of `tor` are.
+As in the published study, the phones use the tunnel's addresses, and the tunnel through Tor differs only in its SOCKS
+proxy. Its one TCP stream is attached to the requested circuit in the same way as the streams of `tor`.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from earwitness.tor.gather_or_cancel import gather_or_cancel
 from earwitness.tor.select import CircuitRequest
 
 UP_TIMEOUT_S = 30.0
-"""TLS through a slow circuit takes some ten round trips."""
+"""A TLS handshake through a slow circuit takes about ten round trips."""
 _CIPHER_TIMEOUT_S = 2.0
 _STREAM = "tunnel"
-"""The SOCKS password, by which the stream is known."""
+"""The SOCKS password, which identifies the stream."""
 _NOTES = {
     Security.NONE: "the tunnel was neither encrypted nor authenticated (--security none, as in the published study):"
-    " whoever carries its packets could read and change them",
+    " anyone on its way could read and change its packets",
     Security.STATIC: "the tunnel had a shared static key (--security static): no forward secrecy",
 }
 
 
 @dataclass
 class OpenVpnPath(OpenPath):
-    """An open tunnel; it knows when either OpenVPN, its circuit, or its stream ends under the call."""
+    """An open tunnel; it notices when an OpenVPN, its circuit or its stream ends during the call."""
 
     caller_vpn: OpenVpn | None = field(default=None, repr=False)
     callee_vpn: OpenVpn | None = field(default=None, repr=False)
@@ -59,26 +59,26 @@ class OpenVpnPath(OpenPath):
         return next((end.problem for end in self._ends if end.killed), None)
 
     def failure(self) -> str | None:
-        """The cause that says most of those known: an OpenVPN that was killed, tor's reason, what OpenVPN saw of it."""
+        """The most specific known cause: an OpenVPN that was killed, then tor's reason, then what OpenVPN saw."""
         reason = self._killed or (self.over.word.ended() if self.over is not None else None)
         return reason or next((end.problem for end in self._ends if end.problem is not None), None)
 
-    async def _told_more(self) -> None:
-        """An OpenVPN that ends by itself does so because of the other, or of the circuit."""
+    async def _wait_for_cause(self) -> None:
+        """Unless killed, an OpenVPN ends because of the other end or the circuit: wait for their reasons."""
         if self._killed is None:
             words = [end.until(lambda this: this.problem is not None, WORD_WITHIN_S) for end in self._ends]
             await gather_or_cancel(*words, *([self.over.word.given()] if self.over is not None else []))
 
 
 class VpnPath:
-    """The tunnel straight from caller to callee, or through the caller's tor when `circuits` are given.
+    """The tunnel directly from caller to callee, or through the caller's tor if `circuits` is given.
 
     Args:
-        scratch: directory for configuration and keys while the path is open; on a tmpfs of ours in the lab.
-        security: how the tunnel is protected.
+        scratch: directory for configuration and keys while the path is open; on a private tmpfs in the lab.
+        security: the tunnel's protection.
         nodelay: TCP_NODELAY on the tunnel's TCP connection.
-        circuits: makes the circuit that it goes over.
-        bridged: the caller is in a sandbox, and its connection goes out by `earwitness.path.bridge`.
+        circuits: provides the circuit that carries it.
+        bridged: the caller is in a sandbox, and its connection leaves through `earwitness.path.bridge`.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class VpnPath:
 
     @asynccontextmanager
     async def open(self, caller: Host, callee: CalleeHost, ports: PhonePorts) -> AsyncIterator[OpenVpnPath]:
-        """Build the circuit where there is to be one, start both ends, and wait until the tunnel carries packets.
+        """Build the circuit, if any, start both ends, and wait until the tunnel carries packets.
 
         Raises `CallFailure`: `TOOL_MISSING`, `CIRCUIT_FAILED`, `STREAM_REFUSED`, or `PATH_FAILED` with OpenVPN's last
-        word; and `InputError` where no relay is as asked for.
+        message; and `InputError` if no relay matches the request.
         """
         begun = time.monotonic_ns()
         async with AsyncExitStack() as stack:
@@ -124,9 +124,9 @@ class VpnPath:
             caller_vpn = await stack.enter_async_context(_client(caller, folder, over))
             await gather_or_cancel(*(_up(end, over) for end in (caller_vpn, callee_vpn)))
             if self.security is not Security.NONE:
-                # It logs that it is up first, and what protects the data next.
+                # It logs first that it is up, and then the cipher.
                 await caller_vpn.until(lambda end: bool(end.cipher), _CIPHER_TIMEOUT_S)
-            # It has read its keys, and never starts over.
+            # It has read its keys and never restarts.
             shutil.rmtree(folder)
             now = time.monotonic_ns()
             facts = PathFacts()
@@ -163,7 +163,7 @@ class VpnPath:
 
     @asynccontextmanager
     async def _offered(self, caller: Host, callee: CalleeHost) -> AsyncIterator[tuple[TunnelOffer, OpenVpn]]:
-        """The callee's end, started; its device's number is free at both ends."""
+        """Start the callee's end, with a device number that is free at both ends."""
         taken_there: set[int] = set()
         while True:
             with tunnel_number(caller, but=taken_there) as number:
@@ -187,14 +187,14 @@ def vpn_tor_path(
     nodelay: bool | None = None,
     bridged: bool = False,
 ) -> VpnPath:
-    """The tunnel through Tor; `keep_circuit`, `kept` and `nodelay` (of the relays) as `CircuitMaker` has them."""
+    """The tunnel through Tor; `keep_circuit`, `kept` and `nodelay` (of the relays) as in `CircuitMaker`."""
     circuits = CircuitMaker(request, network, keep_circuit=keep_circuit, kept=kept, nodelay=nodelay)
     return VpnPath(scratch, security=security, nodelay=tunnel_nodelay, circuits=circuits, bridged=bridged)
 
 
 @asynccontextmanager
 async def _client(caller: Host, folder: Path, over: OverCircuit | None) -> AsyncIterator[OpenVpn]:
-    """The caller's end, its stream on the circuit where there is one."""
+    """Start the caller's end, with its stream on the circuit if there is one."""
     async with AsyncExitStack() as stack:
         if over is None:
             yield await stack.enter_async_context(OpenVpn.over(caller, await start_openvpn(caller, folder, CLIENT)))
@@ -212,7 +212,7 @@ async def _client(caller: Host, folder: Path, over: OverCircuit | None) -> Async
 
 
 def _stream_is_settled(over: OverCircuit) -> bool:
-    """Whether the exit has taken the tunnel's stream, or it will not be taken any more."""
+    """Whether the tunnel's stream is open, or can no longer open."""
     stream = over.watch.by_label().get(_STREAM)
     return over.control.lost is not None or (
         stream is not None and (stream.status == "SUCCEEDED" or stream.ended is not None)
@@ -220,7 +220,7 @@ def _stream_is_settled(over: OverCircuit) -> bool:
 
 
 async def _up(end: OpenVpn, over: OverCircuit | None) -> None:
-    """Wait until this end says that the tunnel is up."""
+    """Wait until this end reports that the tunnel is up."""
     if await end.until(lambda this: this.up, UP_TIMEOUT_S):
         return
     if over is not None and (_STREAM not in over.watch.by_label() or await over.word.heard() is not None):

@@ -1,7 +1,6 @@
 """The configuration files of an OpenVPN tunnel, point to point over TCP (openvpn(8)), with and without a SOCKS proxy.
 
-The tunnel to a callee through Tor and the one straight to it differ in one line, `socks-proxy`. Files of keys are
-named, never contained.
+The tunnel through Tor and the direct one differ in one line, `socks-proxy`. Key files are referenced, never inlined.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from earwitness.path.certificates import CLIENT_NAME, SERVER_NAME, static_files,
 
 DEFAULT_PORT = 1194
 SOCKS_AUTH = "socks-auth"
-"""The file with SOCKS user name and password, a line each."""
+"""The file with the SOCKS user name and password, one per line."""
 PING_EVERY_S = 1
 DEAD_AFTER_S = 10
 _CONNECT_TIMEOUT_S = 20
@@ -32,19 +31,19 @@ def vpn_callee_address(number: int) -> str:
 
 
 class Security(StrEnum):
-    """How what travels in the tunnel is protected."""
+    """Protection of the tunnel's traffic."""
 
     NONE = "none"
-    """Not at all, as in the published study: a compatibility mode. OpenVPN 2.6 warns of it."""
+    """No protection, as in the published study: a compatibility mode. OpenVPN 2.6 warns about it."""
     STATIC = "static"
-    """A key that both ends hold; OpenVPN calls it deprecated, and 2.8 is to drop it."""
+    """A key shared by both ends; deprecated by OpenVPN, to be removed in 2.8."""
     TLS = "tls"
-    """TLS 1.3 where both ends have it, certificates made for the run."""
+    """TLS, 1.3 if both ends support it, with certificates made for the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tunnel:
-    """One tunnel, as both ends' files describe it. Addresses are IPv4."""
+    """One tunnel, as described by both ends' files. Addresses are IPv4."""
 
     server: str
     """Address at which the callee's end listens."""
@@ -53,9 +52,9 @@ class Tunnel:
     nodelay: bool = True
     """TCP_NODELAY on the tunnel's own TCP connection, both ends."""
     socks: tuple[str, int] | None = None
-    """The SOCKS proxy that the caller's end goes through, address and port; None: straight."""
+    """Address and port of the caller's SOCKS proxy; None: connect directly."""
     number: int = 0
-    """Which of several tunnels between the same hosts: in its addresses and the name of its device."""
+    """Number of the tunnel among those between the same hosts; part of its addresses and its device name."""
 
     @property
     def device(self) -> str:
@@ -64,7 +63,7 @@ class Tunnel:
 
     @property
     def caller_address(self) -> str:
-        """The caller's address in the tunnel; tunnel 0 has those of the published study."""
+        """The caller's address in the tunnel; tunnel 0 has the published study's addresses."""
         return f"10.8.{self.number}.2"
 
     @property
@@ -113,7 +112,7 @@ def key_files(security: Security, now: datetime, valid: timedelta) -> Mapping[st
 
 
 def files_of(end: str, security: Security, socks: bool) -> tuple[str, ...]:
-    """Which key files one end (`client` or `server`) needs beside its configuration."""
+    """The key files that one end (`client` or `server`) needs besides its configuration."""
     keys = {Security.NONE: (), Security.STATIC: ("static.key",), Security.TLS: ("ca.crt", f"{end}.crt", f"{end}.key")}
     return (*keys[security], *((SOCKS_AUTH,) if socks and end == "client" else ()))
 
@@ -122,10 +121,10 @@ def _both_ends(tunnel: Tunnel, local: str, remote: str) -> list[str]:
     lines = [
         f"dev {tunnel.device}",
         "dev-type tun",
-        # Data that the kernel moves by itself would take another route through the machine than the study's did.
+        # Kernel offload (DCO) would take a different path through the machine than the study's packets did.
         "disable-dco",
         f"ifconfig {local} {remote}",
-        # A point-to-point tunnel without TLS is up when its first packet has come: this one.
+        # A point-to-point tunnel without TLS is up once its first packet has arrived: this ping.
         f"ping {PING_EVERY_S}",
         f"ping-exit {DEAD_AFTER_S}",
         "verb 3",
@@ -134,7 +133,7 @@ def _both_ends(tunnel: Tunnel, local: str, remote: str) -> list[str]:
         lines.append("socket-flags TCP_NODELAY")
     if tunnel.security is Security.TLS:
         return lines
-    # OpenVPN 2.7 wants to be told twice; 2.6 does not know the word, which `setenv opt` permits.
+    # OpenVPN 2.7 requires this second option; 2.6 does not know it, so `setenv opt` makes it optional.
     lines.append("setenv opt allow-deprecated-insecure-static-crypto")
     if tunnel.security is Security.NONE:
         return [*lines, "cipher none", "auth none"]

@@ -1,7 +1,7 @@
-"""The files of a tunnel on disk: configuration, and keys that nobody else may read, in folders that go with the tunnel.
+"""A tunnel's files on disk: configuration, and keys readable only by their owner, in folders removed with the tunnel.
 
-Both ends' keys are made at the callee's end. What the client needs of them is handed over in memory: on another
-machine it travels in the control channel.
+Both ends' keys are made at the callee's end. The client's keys are handed over in memory, or through the control
+channel if the callee is another machine.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _SECRET, _PUBLIC = 0o600, 0o644
 
 @dataclass(frozen=True)
 class TunnelOffer:
-    """A tunnel that the callee's end has: how the caller reaches it, and the caller's part of its keys."""
+    """A tunnel that the callee's end offers: how the caller reaches it, and the caller's keys."""
 
     tunnel: Tunnel
-    """Its `server` and `port` are those that the caller connects to."""
+    """The tunnel; its `server` and `port` are those that the caller connects to."""
     config: str
-    """The callee's configuration file; no secret is in it."""
+    """The callee's configuration file; it contains no secrets."""
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @contextmanager
 def server_files(scratch: Path | None, tunnel: Tunnel) -> Iterator[tuple[Path, TunnelOffer]]:
-    """A folder below `scratch` with the callee's files and new keys; gone on leaving, if not before.
+    """A folder below `scratch` with the callee's files and new keys; removed on leaving at the latest.
 
     Raises `OSError`.
     """
@@ -57,9 +57,9 @@ def server_files(scratch: Path | None, tunnel: Tunnel) -> Iterator[tuple[Path, T
 def client_files(
     scratch: Path, tunnel: Tunnel, keys: Mapping[str, bytes], username: str, password: str
 ) -> Iterator[Path]:
-    """A folder below `scratch` with the caller's files; gone on leaving, if not before. Raises `OSError`.
+    """A folder below `scratch` with the caller's files; removed on leaving at the latest. Raises `OSError`.
 
-    `username` and `password` are for the SOCKS proxy, where the tunnel has one.
+    `username` and `password` are for the SOCKS proxy, if the tunnel has one.
     """
     contents = {CLIENT: (client_config(tunnel).encode(), _PUBLIC)}
     contents |= {name: (keys[name], _SECRET) for name in files_of("client", tunnel.security, socks=False)}
@@ -69,9 +69,9 @@ def client_files(
 
 
 def write_files(folder: Path, tunnel: Tunnel, *, username: str, password: str, valid: timedelta) -> list[Path]:
-    """Both ends' configuration, and new keys for them: secrets with mode 0600 from the first byte on.
+    """Write both ends' configuration and new keys; secrets have mode 0600 from creation.
 
-    Raises `OSError`, also where one of the files is there already.
+    Raises `OSError`, also if one of the files already exists.
     """
     contents = {name: (text.encode(), _PUBLIC) for name, text in configs(tunnel).items()}
     contents |= key_files(tunnel.security, datetime.now(UTC), valid)
@@ -79,7 +79,7 @@ def write_files(folder: Path, tunnel: Tunnel, *, username: str, password: str, v
 
 
 def configs(tunnel: Tunnel) -> dict[str, str]:
-    """Both configuration files by name."""
+    """Both configuration files, by name."""
     return {CLIENT: client_config(tunnel), SERVER: server_config(tunnel)}
 
 
@@ -89,7 +89,7 @@ def _socks_auth(tunnel: Tunnel, username: str, password: str) -> dict[str, tuple
 
 @contextmanager
 def _folder(scratch: Path | None) -> Iterator[Path]:
-    """A folder of our own, 0700, which a kill does not leave behind with the keys in it."""
+    """A private folder, mode 0700, that does not survive a kill with the keys in it."""
     if scratch is not None:
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     with scratch_folder("vpn-", scratch) as folder:
