@@ -234,7 +234,7 @@ def test_speech_goes_where_the_path_leads_and_nowhere_else(unused_port: int) -> 
 
     answers, notes = asyncio.run(scene())
     assert [answer.split()[1] for answer in answers] == [b"100", b"488"]
-    assert "wants its speech elsewhere: 127.0.0.9 is not the other end of the path" in str(notes)
+    assert "directs RTP to a forbidden address: 127.0.0.9 is not the other end of the path" in str(notes)
 
 
 def test_a_flood_of_rtp_from_many_sources_is_bounded_and_the_phone_ends(unused_port: int) -> None:

@@ -124,7 +124,7 @@ def test_another_client_certificate_or_none_is_refused_before_anything_is_said(t
     async def with_certificate(other: Identity) -> int:
         forged = Invitation("", invitation.server_certificate, other.certificate, other.key)
         async with answering(keys, tmp_path) as (address, answerer):
-            with pytest.raises(CallFailure, match="on seeing our certificate") as refused:
+            with pytest.raises(CallFailure, match="it rejected our certificate") as refused:
                 async with RemoteClient.connect(address, forged):
                     pass
             assert refused.value.outcome is Outcome.REMOTE_REFUSED

@@ -249,7 +249,7 @@ class RemoteClient:
 
     def _failure(self, outcome: Outcome, happened: object) -> CallFailure:
         remedies = {
-            Outcome.REMOTE_REFUSED: "give the invitation that its `earwitness answer` wrote, while it has no other call",
+            Outcome.REMOTE_REFUSED: "give the invitation of its `earwitness answer`, while it has no other call",
             Outcome.REMOTE_LOST: "check that `earwitness answer` runs there, and see what it kept",
         }
         return CallFailure(
