@@ -195,7 +195,7 @@ class ManualPhones:
 
 @contextmanager
 def instructions(caller: ManualPhone, callee: ManualPhone, wait_s: float, scratch: Path) -> Iterator[str]:
-    """Yield instructions for the user; the files that they name are in `scratch` until the generator ends."""
+    """Give the user's instructions as text; the files that they name are in `scratch` until the context ends."""
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     with scratch_folder("by-hand-", scratch) as folder:
         said = speech(caller.setup.speech, 8000, caller.setup.seconds)
