@@ -240,7 +240,9 @@ class CallResources:
     def make_device(self, number: int) -> bool:
         """Create the device of this number; False if it is in use."""
         if len(self._devices) >= MOST_DEVICES:
-            raise InputError("making a device beside", f"{MOST_DEVICES} others", "a call needs one", "remove some")
+            raise InputError(
+                "creating another device beside", f"{MOST_DEVICES} others", "a call needs one", "remove some"
+            )
         with contextlib.ExitStack() as stack:
             descriptor = stack.enter_context(callee_device(self._answering.machine, number))
             if descriptor is None:

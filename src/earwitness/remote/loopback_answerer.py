@@ -105,7 +105,7 @@ async def _port(reading: int) -> int:
             line = await lines.readline()
         return int(json.loads(line)["port"])
     except (TimeoutError, ValueError) as error:
-        raise _not_started("it did not say where it answers") from error
+        raise _not_started("it did not report its port") from error
     finally:
         transport.close()
 
