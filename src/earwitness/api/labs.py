@@ -95,13 +95,13 @@ def place_calls(plans: CallPlan | Iterable[CallPlan], out: str | Path, *, on_eve
             remedy = "use `earwitness call --phone manual` in a terminal"
             raise InputError("placing calls by", "hand", "the user must read what to dial", remedy)
     lab_plan_for(chosen)
-    heard = _Outcome(on_event)
+    outcome = _Outcome(on_event)
     calls = [plan.to_dict() for plan in chosen]
-    _run({"calls": calls, "out": str(out), "command": ["earwitness.place_calls"]}, heard)
+    _run({"calls": calls, "out": str(out), "command": ["earwitness.place_calls"]}, outcome)
     dataset = open_dataset(out)
     rows = dataset.rows()
-    rows = rows[rows["call_id"].isin(heard.call_ids)].reset_index(drop=True)
-    return PlacedCalls(rows, dataset, tuple(heard.unstored))
+    rows = rows[rows["call_id"].isin(outcome.call_ids)].reset_index(drop=True)
+    return PlacedCalls(rows, dataset, tuple(outcome.unstored))
 
 
 def read_study(file: str | Path) -> Study:
@@ -148,10 +148,10 @@ def run_study(file: str | Path, out: str | Path, *, on_event: Listener = ignore)
     if study.network != "lab":
         remedy = 'use `earwitness study run --cluster`, or write network = "lab"'
         raise InputError("running the study over the network", study.network, "it is between vantages", remedy)
-    heard = _Outcome(on_event)
-    _run({"study": str(Path(file).absolute()), "out": str(out), "command": ["earwitness.run_study"]}, heard)
+    outcome = _Outcome(on_event)
+    _run({"study": str(Path(file).absolute()), "out": str(out), "command": ["earwitness.run_study"]}, outcome)
     dataset = open_dataset(out)
-    return StudyRun(*heard.ending, rows=dataset.rows(), dataset=dataset)
+    return StudyRun(*outcome.ending, rows=dataset.rows(), dataset=dataset)
 
 
 @dataclass
@@ -181,12 +181,14 @@ class _Outcome:
 
 def _run(request: Mapping[str, Any], outcome: _Outcome) -> None:
     """Run the request in a separate process and collect its events; if we are ended, it is shut down cleanly."""
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
-        asked.write(json.dumps(request).encode())
-        asked.seek(0)
+    with tempfile.TemporaryFile() as request_file, tempfile.TemporaryFile() as error_output:
+        request_file.write(json.dumps(request).encode())
+        request_file.seek(0)
         argv = [sys.executable, "-m", _PROCESS, str(os.getpid())]
         # In its own session, because Ctrl-C in a terminal and a notebook's interrupt reach whole process groups.
-        process = subprocess.Popen(argv, stdin=asked, stdout=subprocess.PIPE, stderr=said, start_new_session=True)
+        process = subprocess.Popen(
+            argv, stdin=request_file, stdout=subprocess.PIPE, stderr=error_output, start_new_session=True
+        )
         with process:
             try:
                 assert process.stdout is not None
@@ -200,7 +202,7 @@ def _run(request: Mapping[str, Any], outcome: _Outcome) -> None:
         if outcome.error is not None:
             raise outcome.error
         if process.returncode != 0:
-            happened = f"it ended with status {process.returncode}{_last_line(said)}"
+            happened = f"it ended with status {process.returncode}{_last_line(error_output)}"
             raise EarwitnessError("running", "the lab's process", happened, "see `earwitness doctor`")
 
 
@@ -217,11 +219,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-def _last_line(said: IO[bytes]) -> str:
-    said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_WORDS))
-    lines = said.read().decode(errors="replace").split("\n")
+def _last_line(error_output: IO[bytes]) -> str:
+    error_output.seek(max(0, error_output.seek(0, os.SEEK_END) - _LAST_WORDS))
+    lines = error_output.read().decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f" after saying: {last}" if last else ""
+    return f"; its last message: {last}" if last else ""
 
 
 def _event(plain: Mapping[str, Any]) -> Event:

@@ -245,7 +245,7 @@ _REPORT: Mapping[str, Callable[[Any], Any]] = {
 
 def media_outcome(caller: PhoneReport, callee: PhoneReport) -> Outcome:
     """Return COMPLETED, NO_MEDIA or ONE_WAY_MEDIA, from the packets received at both ends of an answered call."""
-    heard = (caller.packets_received > 0, callee.packets_received > 0)
-    if all(heard):
+    received = (caller.packets_received > 0, callee.packets_received > 0)
+    if all(received):
         return Outcome.COMPLETED
-    return Outcome.ONE_WAY_MEDIA if any(heard) else Outcome.NO_MEDIA
+    return Outcome.ONE_WAY_MEDIA if any(received) else Outcome.NO_MEDIA
