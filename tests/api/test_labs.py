@@ -128,7 +128,7 @@ class TestInTheLab:
             os.killpg(process.pid, signal.SIGINT)  # as a notebook's server and a terminal do
             said, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
-        assert said == "['what was measured is in data']\n"
+        assert said == "['the measurements are in data']\n"
         (call,) = ew.open_dataset(tmp_path / "data")
         assert call.record.outcome == "interrupted"
         assert call.has("caller.pcap") or call.has("caller.pcapng")

@@ -112,7 +112,7 @@ def environment(run: Run, tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_linphones_by_hand_are_scored_in_their_own_codec(environment: dict[str, str], tmp_path: Path) -> None:
     call = ByHand(environment, "--seconds", "8", "--out", str(tmp_path / "data"))
     told = call.until("waiting for your phones")
-    speech = re.findall(r"Let each say (\S+)", told)[0]
+    speech = re.findall(r"Let each phone play (\S+)", told)[0]
     (uri,) = re.findall(r"dial (\S+)", told)
     # They come with the planned codec alone, 0; the user prefers another.
     files = ("codec disable 0", "codec enable 1", "soundcard use files", f"play {speech}")
@@ -147,7 +147,7 @@ def test_ctrl_c_while_waiting_ends_the_call_and_keeps_it(environment: dict[str, 
 def test_ctrl_c_in_mid_call_ends_it_and_scores_what_came(environment: dict[str, str], tmp_path: Path) -> None:
     call = ByHand(environment, "--seconds", "8", "--out", str(tmp_path / "data"))
     told = call.until("waiting for your phones")
-    speech = re.findall(r"Let each say (\S+)", told)[0]
+    speech = re.findall(r"Let each phone play (\S+)", told)[0]
     (uri,) = re.findall(r"dial (\S+)", told)
     files = ("soundcard use files", f"play {speech}")
     with (

@@ -79,7 +79,7 @@ def test_a_strange_report_is_a_stored_failure(tmp_path: Path, report: Any) -> No
     stored = read_record(tmp_path)
     assert stored.outcome == "failed"
     assert stored.outcome_detail.startswith(
-        "reading the report of phone sip:callee@192.0.2.7: it is not to be believed:"
+        "reading the report of phone sip:callee@192.0.2.7: it is malformed:"
     )
     assert len(stored.outcome_detail) < 500
     assert "report" in stored.evidence

@@ -114,7 +114,7 @@ def test_an_answer_whose_requests_lead_elsewhere_ends_the_call_in_one_line(heade
         sent = wire.sent[0][0]
         kept = [f"{name}: {sent.headers.get_first(name)}" for name in ("Via", "From", "Call-ID", "CSeq")]
         layer.datagram_received(message("SIP/2.0 200 OK", *kept, "To: <sip:b@10.0.0.2>;tag=b9", *headers), PEER)
-        with pytest.raises(CallFailure, match="wants further requests elsewhere") as raised:
+        with pytest.raises(CallFailure, match="directs further requests to a forbidden address") as raised:
             await calling
         assert raised.value.outcome is Outcome.CALL_REJECTED
         assert {target for _, target in wire.sent} == {PEER}
@@ -234,7 +234,7 @@ def test_speech_goes_where_the_path_leads_and_nowhere_else(unused_port: int) -> 
 
     answers, notes = asyncio.run(scene())
     assert [answer.split()[1] for answer in answers] == [b"100", b"488"]
-    assert "wants its speech elsewhere: 127.0.0.9 is not the other end of the path" in str(notes)
+    assert "directs RTP to a forbidden address: 127.0.0.9 is not the other end of the path" in str(notes)
 
 
 def test_a_flood_of_rtp_from_many_sources_is_bounded_and_the_phone_ends(unused_port: int) -> None:

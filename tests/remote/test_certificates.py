@@ -106,7 +106,7 @@ def test_another_server_certificate_is_refused_and_hears_nothing(tmp_path: Path)
             writer.close()
 
         impostor = await asyncio.start_server(listen, "127.0.0.1", 0, ssl=context)
-        with pytest.raises(CallFailure, match="another certificate than the invitation's; nothing was sent") as refused:
+        with pytest.raises(CallFailure, match="its certificate is not the invitation's; nothing was sent") as refused:
             async with RemoteClient.connect(impostor.sockets[0].getsockname(), invitation):
                 pass
         assert refused.value.outcome is Outcome.REMOTE_REFUSED
@@ -124,7 +124,7 @@ def test_another_client_certificate_or_none_is_refused_before_anything_is_said(t
     async def with_certificate(other: Identity) -> int:
         forged = Invitation("", invitation.server_certificate, other.certificate, other.key)
         async with answering(keys, tmp_path) as (address, answerer):
-            with pytest.raises(CallFailure, match="on seeing our certificate") as refused:
+            with pytest.raises(CallFailure, match="it rejected our certificate") as refused:
                 async with RemoteClient.connect(address, forged):
                     pass
             assert refused.value.outcome is Outcome.REMOTE_REFUSED

@@ -283,7 +283,7 @@ def test_what_a_process_there_says_and_nobody_hears_does_not_pile_up(tmp_path: P
             if child.gone is not None:
                 break
             await asyncio.sleep(0.1)
-        assert child.gone == "it said more at once than is listened to"
+        assert child.gone == "its events arrived faster than they were read"
         assert child._waiting_bytes < 9 << 20
 
     async def scene() -> None:

@@ -116,7 +116,7 @@ def test_a_process_that_is_told_nonsense_is_ended_and_its_caller_hears_why(tmp_p
         return sent
 
     sent = asyncio.run(run())
-    assert "that is no number that is free" in next(one for one in sent if one.get("re") == 2)["failure"]["happened"]
+    assert "not a free process number" in next(one for one in sent if one.get("re") == 2)["failure"]["happened"]
     assert (
         "refused: the setup of a phone: epoch_offset_ns is missing"
         in next(one for one in sent if "gone" in one)["gone"]

@@ -1,4 +1,4 @@
-"""A data set in a notebook: opened, compared, heard again through other buffers, asked in SQL, and reported."""
+"""Data sets in a notebook: open, compare, replay through other jitter buffers, query with SQL, and report."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     """A data set: open, or its directory."""
 
 DEFAULT_CALLS = 24
-"""Calls that a report shows in full: about 250 kB each with sound."""
+"""Calls that a report shows in full; about 250 kB each with sound."""
 
 
 def open_dataset(directory: str | Path) -> Dataset:
-    """Open a data set: what `ew.place_calls`, `ew.run_study` and every `--out` of the command line make.
+    """Open a data set, as written by `ew.place_calls`, `ew.run_study` and every `--out` of the command line.
 
-    `rows()` is a table with a row a call and direction (docs/data-dictionary.md); `for call in data` goes through the
-    calls, and `data[call_id]` is one of them, with `record`, `trace(direction)`, `heard(direction)` and
+    `rows()` is a table with one row per call and direction (docs/data-dictionary.md); `for call in data` iterates over
+    the calls, and `data[call_id]` is one of them, with `record`, `trace(direction)`, `heard(direction)` and
     `ledger(direction)`, where the direction is `to_callee` or `to_caller`.
 
     Raises:
-        EarwitnessError: there is none, it is damaged, or a later version wrote it.
+        EarwitnessError: it does not exist, is damaged, or was written by a later version.
     """
     face_needs("open_dataset", "data")
     from earwitness.archive.dataset import Dataset
@@ -50,21 +50,21 @@ def compare(
     seed: int = 1,
     any_instrument: bool = False,
 ) -> pd.DataFrame:
-    """Compare calls that differ in one thing only: a row a pair of levels and measure.
+    """Compare calls that differ in one factor only: one row per pair of levels and measure.
 
     Args:
         data: a data set, its directory, or its rows (as `Dataset.rows()` gives them, filtered as you like).
         by: `path`, `codec`, `places`, `speech`, `phone`, `load`, `link`, `buffer` or `concealment`.
-        measures: columns of the rows, `completed` or `acceptable`; by default the ones that matter most.
+        measures: columns of the rows, `completed` or `acceptable`; by default the most important ones.
         resamples, seed: of the bootstrap over pairs of places; the same seed gives the same intervals.
-        any_instrument: use calls that this machine measured badly, too.
+        any_instrument: also use calls that failed the instrument's self-check.
 
     Returns:
         `a`, `b`, `measure`, `pairs`, `places`, `mean_a`, `mean_b`, `difference` (b less a) with its 95 % interval
         `low`..`high`, `d_z` (Cohen's d of the pairs), `b_higher` (share of pairs), `left_out`, `note`.
 
     Raises:
-        EarwitnessError: no such axis or measure, or no two calls differ in that alone.
+        EarwitnessError: unknown factor or measure, or no two calls differ in that factor alone.
     """
     face_needs("compare", "data")
     import pandas as pd
@@ -90,21 +90,21 @@ def what_if(
     on_event: Listener = ignore,
     seed: int = 1,
 ) -> WhatIf:
-    """Hear all calls of a data set again, each through every one of these jitter buffers, and score them.
+    """Replay all calls of a data set through each of these jitter buffers, and score them.
 
     Args:
         data: a data set or its directory.
         buffers: such as `["fixed:60", "adaptive"]`; by default a wide choice, with the oracle as the bound.
-        out: folder where finished replays are kept, so that a second run goes on; by default whatif in the data set.
-        reference: the speech of calls that have none beside them, as imported ones.
-        captures: the folder that was imported, to read each phone's own playing clock off its capture.
-        calls: only the first so many calls.
-        workers: processes that work at the same time; the result does not depend on it.
-        on_event: called as work goes on, with what has been done of how much; `print` will do.
-        seed: of the intervals' resampling.
+        out: folder for finished replays, so that a second run resumes; by default whatif in the data set.
+        reference: the speech, for calls stored without it, such as imported ones.
+        captures: the folder that was imported, to estimate each phone's playout clock from its capture.
+        calls: limit to the first this many calls; None: all.
+        workers: number of parallel processes; the result does not depend on it.
+        on_event: called with each progress event; `print` is sufficient.
+        seed: of the bootstrap for the intervals.
 
     Returns:
-        `calls`, a row a call, direction and buffer; `summary`, a row a path, codec and buffer; `left_out`.
+        `calls`, one row per call, direction and buffer; `summary`, one row per path, codec and buffer; `left_out`.
 
     Raises:
         EarwitnessError: no such buffer, or nothing that can be heard. See docs/whatif.md.
@@ -140,14 +140,14 @@ def blame_dataset(
     on_event: Listener = ignore,
     seed: int = 1,
 ) -> BlamedCalls:
-    """Which cause took how much of the MOS-LQO of every call of a data set.
+    """Attribute the loss of MOS-LQO to causes, for every call of a data set.
 
-    `buffer`: the jitter buffer to hear through; by default the one that each call was heard with. `out` is by default
+    `buffer`: the jitter buffer to replay through; by default the one that each call was heard with. `out` is by default
     the folder blame in the data set; the other arguments are those of `ew.what_if`.
 
     Returns:
-        `calls`, a row a call and direction with `blame_codec` ... `blame_misalignment`; `summary`, a row a path, codec
-        and buffer; `left_out`.
+        `calls`, one row per call and direction with `blame_codec` ... `blame_misalignment`; `summary`, one row per
+        path, codec and buffer; `left_out`.
 
     Raises:
         EarwitnessError: no such buffer, or nothing that can be heard. See docs/whatif.md.
@@ -171,13 +171,13 @@ def blame_dataset(
 
 
 def query(data: Data, sql: str) -> pd.DataFrame:
-    """Ask a data set a question in SQL (as DuckDB has it); nothing in it can be changed by that.
+    """Query a data set with SQL (DuckDB's dialect), read-only.
 
-    Tables: `calls` (a row a call and direction), `packets`, `frames`, `truth`, and of a study `planned` and `attempts`.
-    What could not be read is in `attrs["problems"]` of the answer.
+    Tables: `calls` (one row per call and direction), `packets`, `frames`, `truth`, and for a study `planned` and
+    `attempts`. Problems with unreadable files are in `attrs["problems"]` of the result.
 
     Raises:
-        EarwitnessError: there is no such data set, or with DuckDB's word on the question.
+        EarwitnessError: the data set does not exist, or DuckDB rejects the query.
     """
     face_needs("query", "query")
     import pandas as pd
@@ -198,13 +198,13 @@ def write_report(
     figures: str | Path | None = None,
     on_event: Listener = ignore,
 ) -> Path:
-    """Write the report of a data set, one HTML file with the sound in it, and return its path.
+    """Write the report of a data set, one HTML file with embedded sound, and return its path.
 
     `out`: by default report.html in the data set. `calls`: how many are shown in full; None: all. `figures`: a folder
-    for figures for a paper (PDF and PNG). `on_event` is called at each stage; `print` will do.
+    for figures for a paper (PDF and PNG). `on_event` is called at each stage; `print` is sufficient.
 
     Raises:
-        EarwitnessError: there is no such data set, or a file cannot be written.
+        EarwitnessError: the data set does not exist, or a file cannot be written.
     """
     face_needs("write_report", "report")
     from earwitness.report.figures import write_figures
@@ -219,7 +219,7 @@ def write_report(
 
 
 def directory_of(data: Data) -> Path:
-    """Where a data set is, which may be given open or by its directory."""
+    """Return the directory of a data set that is given open or by its directory."""
     return Path(data) if isinstance(data, str | Path) else data.path
 
 

@@ -1,15 +1,16 @@
-"""The process in which a lab runs for a notebook: a request on its standard input, events on its standard output.
+"""The process that runs a lab for a notebook: a request on its standard input, events on its standard output.
 
     python -m earwitness.api.lab_process OWNER < request.json
 
-A lab needs namespaces of its own, which a process can enter only while it has a single thread; a notebook has many, and
-an event loop that runs. So this process is started for each request, runs itself again inside a sandbox or the lab that
-is up, and ends when it is interrupted or its owner (a process id) is gone: in order, with what was measured stored.
+A lab needs its own namespaces, which a process can enter only while it is single-threaded; a notebook has many threads
+and a running event loop. So this process is started for each request and re-executes itself inside a sandbox or a
+running lab. When it is interrupted or its owner (a process id) is gone, it stores its measurements and shuts down
+cleanly.
 
-The request names the calls (`{"calls": [plan, ...]}`) or the study (`{"study": file}`), the data set (`out`) and what
-is recorded as the `command`. Each line of output is a JSON object: `{"event": type, "fields": {...}}` of
-`earwitness.events`, `{"call_id": id}` as a call is stored, `{"unstored": error}` for one that could not be,
-`{"error": error}` where nothing more can be done, and of a study `{"ending": [why, detail]}`. An error is
+The request names the calls (`{"calls": [plan, ...]}`) or the study (`{"study": file}`), the data set (`out`) and the
+`command` to record. Each line of output is a JSON object: `{"event": type, "fields": {...}}` for an event of
+`earwitness.events`, `{"call_id": id}` when a call is stored, `{"unstored": error}` for a call that could not be stored,
+`{"error": error}` for a fatal error, and for a study `{"ending": [why, detail]}`. An error is
 `[kind, tried, on, happened, remedy]`.
 """
 
@@ -48,7 +49,7 @@ from earwitness.study.session import lab_plan_of, run_in_lab
 
 
 def main() -> int:
-    """Do what is asked for; the exit code says only whether it was told to end."""
+    """Serve the request; the exit code tells only whether the process was asked to end."""
     termination.handle_termination_signals()
     if not in_sandbox():
         syscalls.die_with_parent(signal.SIGTERM)
@@ -56,7 +57,7 @@ def main() -> int:
             return 1
     try:
         request = json.load(sys.stdin)
-        os.lseek(sys.stdin.fileno(), 0, os.SEEK_SET)  # the same file is read again inside
+        os.lseek(sys.stdin.fileno(), 0, os.SEEK_SET)  # the re-executed process reads the same file
         return _run_study(request) if "study" in request else _place_calls(request)
     except EarwitnessError as error:
         _emit(error=_plain(error))
@@ -85,7 +86,7 @@ async def _calls(plans: list[CallPlan], lab_plan: LabPlan, out: Path, command: t
                         continue
                     _emit(unstored=_plain(ended))
                     if isinstance(ended, FolderGone):
-                        break  # so it is for all calls
+                        break  # every further call would fail too
 
 
 def _run_study(request: Mapping[str, Any]) -> int:
@@ -102,7 +103,7 @@ def _run_study(request: Mapping[str, Any]) -> int:
 
 
 async def _study(file: StudyFile, out: Path, command: tuple[str, ...]) -> Ending:
-    """Run it; told to end, it finishes the calls on the air, and told again it stores them as interrupted."""
+    """Run the study. The first stop request lets calls in progress finish; the second stores them as interrupted."""
     stop, this = StopRequest(), asyncio.current_task()
     folder: StudyFolder | None = None
 
@@ -138,7 +139,7 @@ def _plain(error: EarwitnessError) -> list[str]:
 
 
 def _emit(**event: Any) -> None:
-    """One event; where nobody reads any more, nobody minds."""
+    """Write one event; ignore a closed pipe, as the reader has gone."""
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), json.dumps(event).encode() + b"\n")
 

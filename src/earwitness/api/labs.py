@@ -1,4 +1,4 @@
-"""Calls and studies in the lab from a notebook, or any other program that runs already."""
+"""Lab calls and studies from a notebook or any other running program."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 _PROCESS = "earwitness.api.lab_process"
 _INTERRUPTS = 3
-"""So many are passed on to the lab: it ends in order at the first; after the last it is killed."""
+"""Interrupts passed on to the lab: the first ends it cleanly; after the last it is killed."""
 _LAST_WORDS = 4000
 
 
 @dataclass(frozen=True)
 class PlacedCalls:
-    """What `ew.place_calls` gives."""
+    """Result of `ew.place_calls`."""
 
     rows: pd.DataFrame
-    """A row a call and direction, in order of start, with the columns of the data dictionary; `outcome` says how a call
-    ended."""
+    """One row per call and direction, in order of start, with the columns of the data dictionary; `outcome` tells how a
+    call ended."""
     dataset: Dataset
-    """The data set that they were added to, with their packets and sound."""
+    """The data set to which they were added, with their packets and sound."""
     errors: tuple[EarwitnessError, ...] = ()
-    """Of calls that could not even be stored: these have no rows."""
+    """Errors of calls that could not be stored and so have no rows."""
 
     def _repr_html_(self) -> str:
         return self.rows.to_html(max_rows=20)
@@ -51,13 +51,13 @@ class PlacedCalls:
 
 @dataclass(frozen=True)
 class StudyRun:
-    """What `ew.run_study` gives."""
+    """Result of `ew.run_study`."""
 
     ending: str
-    """`finished`; `enough`, `budget`: as the study's file says; `stopped`; `network`, `trouble`: see `detail`."""
+    """`finished`; `enough` or `budget` (as set in the study file); `stopped`; `network` or `trouble` (see `detail`)."""
     detail: str
     rows: pd.DataFrame
-    """A row a call and direction of the whole study so far."""
+    """One row per call and direction of the whole study so far."""
     dataset: Dataset
 
     def _repr_html_(self) -> str:
@@ -65,20 +65,20 @@ class StudyRun:
 
 
 def place_calls(plans: CallPlan | Iterable[CallPlan], out: str | Path, *, on_event: Listener = ignore) -> PlacedCalls:
-    """Place real calls in the lab, one after the other, and measure them; a process of its own runs the lab.
+    """Place real calls in the lab, one after the other, and measure them; the lab runs in a separate process.
 
-    A lab that is up (`earwitness lab up`) is used where it serves them, else one is started and ended with the calls. A
-    call that fails is a row with its `outcome`; the others go on. KeyboardInterrupt (in a notebook: interrupt the
-    kernel) ends the call on the air and the lab in order, and is raised then; again: at once. What was measured is
-    kept.
+    A running lab (`earwitness lab up`) is used if it suits the calls; otherwise one is started and ended with them.
+    A failed call is a row with its `outcome`; the others are still placed. KeyboardInterrupt (in a notebook: interrupt
+    the kernel) ends the current call and the lab cleanly and is then raised; a second one ends them at once. All
+    measurements are kept.
 
     Args:
-        plans: one or several; equal but for one field, they are compared by it.
-        out: the data set to add them to, made where there is none.
-        on_event: called at each stage; `print` will do.
+        plans: one or several; plans that differ in one field only can be compared by it.
+        out: the data set to add them to; created if it does not exist.
+        on_event: called at each stage; `print` is sufficient.
 
     Raises:
-        EarwitnessError: a plan that cannot be carried out, or no lab on this machine (`earwitness doctor` says why).
+        EarwitnessError: a plan is not feasible, or this machine cannot run a lab (`earwitness doctor` tells why).
     """
     face_needs("place_calls", "lab")
     from earwitness.call.lab_needs import lab_plan_for
@@ -93,22 +93,22 @@ def place_calls(plans: CallPlan | Iterable[CallPlan], out: str | Path, *, on_eve
         place(plan.to_place)
         if plan.phone_kind.by_hand:
             remedy = "use `earwitness call --phone manual` in a terminal"
-            raise InputError("placing calls by", "hand", "somebody must read what to dial", remedy)
+            raise InputError("placing calls by", "hand", "the user must read what to dial", remedy)
     lab_plan_for(chosen)
-    heard = _Outcome(on_event)
+    outcome = _Outcome(on_event)
     calls = [plan.to_dict() for plan in chosen]
-    _run({"calls": calls, "out": str(out), "command": ["earwitness.place_calls"]}, heard)
+    _run({"calls": calls, "out": str(out), "command": ["earwitness.place_calls"]}, outcome)
     dataset = open_dataset(out)
     rows = dataset.rows()
-    rows = rows[rows["call_id"].isin(heard.call_ids)].reset_index(drop=True)
-    return PlacedCalls(rows, dataset, tuple(heard.unstored))
+    rows = rows[rows["call_id"].isin(outcome.call_ids)].reset_index(drop=True)
+    return PlacedCalls(rows, dataset, tuple(outcome.unstored))
 
 
 def read_study(file: str | Path) -> Study:
-    """Read and check a study file (TOML; `earwitness study init` writes one to begin with).
+    """Read and check a study file (TOML; `earwitness study init` writes a template).
 
     Raises:
-        EarwitnessError: it cannot be read; or it says what cannot be, every fault of it. See docs/studies.md.
+        EarwitnessError: it cannot be read, or is invalid; the error lists every fault. See docs/studies.md.
     """
     face_needs("read_study", "lab")
     from earwitness.study.file import read_study as read_file
@@ -117,15 +117,15 @@ def read_study(file: str | Path) -> Study:
 
 
 def plan_study(study: Study | str | Path, pilot: str | Path | None = None) -> Preview:
-    """What a study takes and how small a difference it can see; nothing is started.
+    """Estimate what a study costs and the smallest difference that it can detect; nothing is started.
 
     `pilot`: a data set to take the variance of paired differences from; by default the study's own assumption.
 
     Returns:
-        `calls` in their order, `cost` (calls, bytes on Tor), `wall_s`, `visible` (smallest differences in MOS).
+        `calls` in their order, `cost` (calls, bytes on Tor), `wall_s`, `visible` (smallest detectable MOS differences).
 
     Raises:
-        EarwitnessError: the file has faults, or the pilot has no two calls that differ in the compared axis alone.
+        EarwitnessError: the file is invalid, or the pilot has no two calls that differ in the compared factor alone.
     """
     face_needs("plan_study", "lab")
     from earwitness.study.preview import preview
@@ -135,28 +135,28 @@ def plan_study(study: Study | str | Path, pilot: str | Path | None = None) -> Pr
 
 
 def run_study(file: str | Path, out: str | Path, *, on_event: Listener = ignore) -> StudyRun:
-    """Run a study in the lab, or resume it: calls that are in the data set `out` are not placed again.
+    """Run a study in the lab, or resume it: calls already in the data set `out` are not repeated.
 
-    KeyboardInterrupt ends it after the calls on the air, and is raised then; again: these are stored as interrupted.
-    `on_event` is called at each stage and with each call that is done, of how many; `print` will do.
+    KeyboardInterrupt ends it after the calls in progress, and is then raised; a second one stores them as interrupted.
+    `on_event` is called at each stage and with the progress after each call; `print` is sufficient.
 
     Raises:
-        EarwitnessError: the file has faults, `out` is another study's, another run is at work on it, or no lab starts.
+        EarwitnessError: the file is invalid, `out` belongs to another study or is in use, or no lab can be started.
     """
     face_needs("run_study", "lab")
     study = read_study(file)
     if study.network != "lab":
         remedy = 'use `earwitness study run --cluster`, or write network = "lab"'
         raise InputError("running the study over the network", study.network, "it is between vantages", remedy)
-    heard = _Outcome(on_event)
-    _run({"study": str(Path(file).absolute()), "out": str(out), "command": ["earwitness.run_study"]}, heard)
+    outcome = _Outcome(on_event)
+    _run({"study": str(Path(file).absolute()), "out": str(out), "command": ["earwitness.run_study"]}, outcome)
     dataset = open_dataset(out)
-    return StudyRun(*heard.ending, rows=dataset.rows(), dataset=dataset)
+    return StudyRun(*outcome.ending, rows=dataset.rows(), dataset=dataset)
 
 
 @dataclass
 class _Outcome:
-    """What the lab's process says."""
+    """Collects the events of the lab's process."""
 
     on_event: Listener
     call_ids: list[str] = field(default_factory=list)
@@ -165,7 +165,7 @@ class _Outcome:
     ending: tuple[str, str] = ("", "")
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """Note one event."""
+        """Take one event."""
         if "event" in event:
             self.on_event(_event(event))
         elif "call_id" in event:
@@ -180,13 +180,15 @@ class _Outcome:
 
 
 def _run(request: Mapping[str, Any], outcome: _Outcome) -> None:
-    """Have a process of its own do it, and note what it says, until it ends; whatever ends us ends it in order."""
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as said:
-        asked.write(json.dumps(request).encode())
-        asked.seek(0)
+    """Run the request in a separate process and collect its events; if we are ended, it is shut down cleanly."""
+    with tempfile.TemporaryFile() as request_file, tempfile.TemporaryFile() as error_output:
+        request_file.write(json.dumps(request).encode())
+        request_file.seek(0)
         argv = [sys.executable, "-m", _PROCESS, str(os.getpid())]
-        # In a session of its own: Ctrl-C of a terminal and a notebook's interrupt reach whole groups.
-        process = subprocess.Popen(argv, stdin=asked, stdout=subprocess.PIPE, stderr=said, start_new_session=True)
+        # In its own session, because Ctrl-C in a terminal and a notebook's interrupt reach whole process groups.
+        process = subprocess.Popen(
+            argv, stdin=request_file, stdout=subprocess.PIPE, stderr=error_output, start_new_session=True
+        )
         with process:
             try:
                 assert process.stdout is not None
@@ -195,17 +197,17 @@ def _run(request: Mapping[str, Any], outcome: _Outcome) -> None:
             except BaseException as ended:
                 _end(process)
                 if isinstance(ended, KeyboardInterrupt):
-                    ended.add_note(f"what was measured is in {request['out']}")
+                    ended.add_note(f"the measurements are in {request['out']}")
                 raise
         if outcome.error is not None:
             raise outcome.error
         if process.returncode != 0:
-            happened = f"it ended with status {process.returncode}{_last_line(said)}"
+            happened = f"it ended with status {process.returncode}{_last_line(error_output)}"
             raise EarwitnessError("running", "the lab's process", happened, "see `earwitness doctor`")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the lab's process in order, with an interrupt for each of ours; then by force."""
+    """End the lab's process cleanly, passing on each interrupt; then kill it."""
     for _ in range(_INTERRUPTS):
         process.send_signal(signal.SIGINT)
         try:
@@ -217,11 +219,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-def _last_line(said: IO[bytes]) -> str:
-    said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_WORDS))
-    lines = said.read().decode(errors="replace").split("\n")
+def _last_line(error_output: IO[bytes]) -> str:
+    error_output.seek(max(0, error_output.seek(0, os.SEEK_END) - _LAST_WORDS))
+    lines = error_output.read().decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return f" after saying: {last}" if last else ""
+    return f"; its last message: {last}" if last else ""
 
 
 def _event(plain: Mapping[str, Any]) -> Event:

@@ -1,4 +1,4 @@
-"""One direction of a call: its timing, what a phone plays of it, the score, and what took the quality."""
+"""One direction of a call: its timing, its playout, its score, and the causes of its impairment."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Packets: TypeAlias = Trace | RtpStream | Capture | str | Path
-"""What can be heard: a trace, a stream of a capture, or a whole capture (read, or as a file)."""
+"""Input of `ew.hear`: a trace, a stream of a capture, or a whole capture (parsed, or as a file)."""
 
 AnySound: TypeAlias = Heard | Speech | tuple[Pcm, int] | str | Path
-"""What was heard, speech, (samples, sample rate in Hz), a sound file, or the name of speech that ships."""
+"""What was heard, speech, (samples, sample rate in Hz), a sound file, or the name of bundled speech."""
 
 DEFAULT_BUFFER = "pjmedia"
-"""That of the published study's phones."""
+"""The jitter buffer of the published study's phones."""
 
 
 def timing(packets: Trace | RtpStream, *, spike_threshold_ms: float = SPIKE_MS) -> Timing:
-    """When the packets of one stream arrived, summed up: jitter, gaps, spikes, bursts, loss, delay variation.
+    """Summarise when the packets of one stream arrived: jitter, gaps, spikes, bursts, loss, delay variation.
 
-    A gap longer than `spike_threshold_ms` is a spike. Units are in the names of the fields; NaN where there is nothing
-    to tell from. Never raises, on an empty trace neither. Definitions: RFC 3550 A.8, RFC 5481; docs/timing.md.
+    A gap longer than `spike_threshold_ms` is a spike. Field names give the units; a figure without data is NaN. Never
+    raises, not even for an empty trace. Definitions: RFC 3550 A.8, RFC 5481; docs/timing.md.
     """
     trace = packets.trace if isinstance(packets, RtpStream) else packets
     return summarise(trace, spike_threshold_ms=spike_threshold_ms)
@@ -57,13 +57,14 @@ def time_capture(
     stream: int | str | None = None,
     spike_threshold_ms: float = SPIKE_MS,
 ) -> pd.DataFrame:
-    """The timing of every RTP stream of a capture: a row a stream, the columns of `earwitness timing --json`.
+    """Time every RTP stream of a capture: one row per stream, with the columns of `earwitness timing --json`.
 
-    `side` (`caller` or `callee`) chooses what that side received, `address` what that address sent, `stream` one by its
-    SSRC or its number from 1. Columns that begin with `published_` and `wireshark_` are those definitions of the same.
+    `side` (`caller` or `callee`) selects what that side received, `address` what that address sent, `stream` one stream
+    by its SSRC or its number from 1. Columns that begin with `published_` or `wireshark_` are the same figures by the
+    published study's or Wireshark's definition.
 
     Raises:
-        EarwitnessError: the file is no capture, or there is no such stream.
+        EarwitnessError: the file is not a capture, or there is no such stream.
     """
     face_needs("time_capture", "data")
     import pandas as pd
@@ -84,33 +85,33 @@ def hear(
     reference: Speech | str | Path | None = None,
     seed: int = 0,
 ) -> Heard:
-    """What a phone with this jitter buffer would have played: the sound, and what became of every frame.
+    """Compute what a phone with this jitter buffer would have played: the sound, and the fate of every frame.
 
     Args:
-        packets: a trace; a stream of a capture; or a capture, of which the stream that its phone received is heard.
-        codec: such as `opus:24000,fec=1`. Needed for a trace; a capture mostly says it itself.
+        packets: a trace; a stream of a capture; or a capture, from which the stream that its phone received is used.
+        codec: such as `opus:24000,fec=1`. Required for a trace; a capture usually identifies it.
         buffer: `fixed:MS`, `adaptive[:MS]`, `pjmedia` or `oracle:MS`.
-        to: in a capture, the address of the phone whose ear it is.
+        to: for a capture, the address of the receiving phone.
         concealment: `silence`, `repeat`, `wsola`, `codec`, `fec` or `pjmedia`; by default the buffer's own.
-        reference: what was said. Needed only where a capture cut the packets: they are made again from it.
-        seed: of the comfort noise, which is all that is random.
+        reference: the speech that was sent. Needed only if the capture truncated its packets, to reconstruct them.
+        seed: of the comfort noise, the only random component.
 
     Returns:
-        `audio` (n,) int16 at `sample_rate` Hz, `ledger` (a table, a row a frame), `shares` (played, late, lost ...),
-        `mouth_to_ear_mean_ms`, `playout_delay_mean_ms`. The same arguments give the same bytes. See docs/ear.md.
+        `audio` (n,) int16 at `sample_rate` Hz, `ledger` (a table, one row per frame), `shares` (played, late, lost
+        ...), `mouth_to_ear_mean_ms`, `playout_delay_mean_ms`. The same arguments give the same bytes. See docs/ear.md.
 
     Raises:
-        EarwitnessError: no such codec or buffer, nothing arrived, or the packets are not of this codec.
+        EarwitnessError: unknown codec or buffer, nothing arrived, or the packets are not of this codec.
     """
     return _listened(packets, codec, buffer, to=to, concealment=concealment, reference=reference, seed=seed)[0]
 
 
 def score(reference: AnySound, degraded: AnySound) -> Listening:
-    """Score what was heard against what was said with PESQ (ITU-T P.862, P.862.1).
+    """Score degraded speech against its reference with PESQ (ITU-T P.862, P.862.1).
 
-    Both may be what `ew.hear` or `ew.speech` gave, (samples (n,) int16, sample rate in Hz), or a sound file; the
-    reference also the name of speech that ships. They are compared at the lower of their rates; from 16 kHz on wideband
-    PESQ (P.862.2) is computed too.
+    Both may be results of `ew.hear` or `ew.speech`, (samples (n,) int16, sample rate in Hz), or a sound file; the
+    reference may also be the name of bundled speech. They are compared at the lower of their rates; at 16 kHz or more,
+    wideband PESQ (P.862.2) is computed too.
 
     Returns:
         `mos_lqo` 1.02..4.55; `mos_lqo_wb` or None; `pesq` with the raw score and the delay in ms that PESQ found.
@@ -132,13 +133,13 @@ def blame(
     *,
     to: str | None = None,
 ) -> Blame:
-    """Which cause took how much of one direction's MOS-LQO: codec, loss, lateness, concealment and others.
+    """Attribute one direction's loss of MOS-LQO to causes: codec, loss, lateness, concealment and others.
 
-    The call is replayed with one cause after the other put back. `reference` is what was said; the other arguments are
-    those of `ew.hear`.
+    The call is replayed with one cause after the other restored. `reference` is the speech that was sent; the other
+    arguments are those of `ew.hear`.
 
     Returns:
-        `parts`, MOS-LQO a cause (negative: it helped), which sum to `whole`; `sentence`, the same in words.
+        `parts`, MOS-LQO per cause (negative: it helped), which sum to `whole`; `sentence`, the same in words.
 
     Raises:
         EarwitnessError: as `ew.hear`; or a replay cannot be scored. See docs/whatif.md.
@@ -157,15 +158,17 @@ def _listened(
     reference: Speech | str | Path | None = None,
     seed: int = 0,
 ) -> tuple[Heard, Codec]:
-    """What was heard, and the codec that it was heard with."""
+    """Return what was heard, and the codec that decoded it."""
     asked = codec if codec is None or isinstance(codec, str) else codec.spec
     if isinstance(packets, Trace | RtpStream):
         if to is not None:
-            raise InputError("listening at", to, "a stream has one receiver", "give the whole capture, or leave it out")
+            raise InputError(
+                "listening at", to, "a stream has one receiver", "give the whole capture, or omit the address"
+            )
         if isinstance(packets, RtpStream):
             trace, known = packets.trace, codec_of_stream(packets, asked)
         elif asked is None:
-            raise InputError("listening to", packets.source or "a trace", "its codec is not known", "give the codec")
+            raise InputError("listening to", packets.source or "a trace", "its codec is unknown", "give the codec")
         else:
             trace, known = packets, codec_named(asked)
         said = None if reference is None else _said(reference, known)
@@ -184,14 +187,14 @@ def _capture(capture: Capture | str | Path) -> Capture:
 
 
 def _said(reference: Speech | str | Path, codec: Codec) -> Pcm:
-    """What was said, (n,) at the codec's rate."""
+    """Return the reference speech, (n,) at the codec's rate."""
     if isinstance(reference, Speech):
         return resample(reference.samples, reference.sample_rate, codec.sample_rate)
     return speech(reference, codec.sample_rate).samples
 
 
 def _sound(sound: AnySound, rate: int) -> tuple[Pcm, int]:
-    """The samples and their rate; speech that ships is taken at `rate`."""
+    """Return the samples and their rate in Hz; bundled speech is read at `rate`."""
     if isinstance(sound, Heard):
         return sound.audio, sound.sample_rate
     if isinstance(sound, str | Path) and str(sound) in speech_names():

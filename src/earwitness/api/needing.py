@@ -1,4 +1,4 @@
-"""What a public function needs beside the core is looked for as it is called, not as the package is imported."""
+"""Optional dependencies of public functions: checked when the function is called, not when the package is imported."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from earwitness.extras import need
 
 
 def face_needs(name: str, *extras: str) -> None:
-    """Raise `MissingExtra` unless the packages are installed that the public function `name` needs beside the core."""
+    """Raise `MissingExtra` unless the optional packages that the public function `name` needs are installed."""
     need(*extras, tried="using", on=f"earwitness.{name}")

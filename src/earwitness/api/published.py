@@ -1,4 +1,4 @@
-"""Other people's captures and recordings: imported, and a study's numbers computed again."""
+"""Published captures and recordings: import them, and reproduce a study's numbers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def import_folder(
 
     Args:
         folder: in the published study's layout, or pairs of x.pcap and x.wav.
-        out: the data set, made where there is none. Calls that it has are not measured again.
-        as_published: score and compute jitter as the published study did, to its decimals.
-        reference: the speech that was played; by default the study's, where it is found.
+        out: the data set; created if it does not exist. Calls that it already has are not measured again.
+        as_published: score and compute jitter as the published study did, to its number of decimals.
+        reference: the speech that was played; by default the study's, if it is found.
         copy_files: copy captures and recordings into the data set.
-        workers: processes that measure at the same time.
-        on_event: called with each call that is done, of how many; `print` will do.
+        workers: number of parallel processes.
+        on_event: called with the progress after each call; `print` is sufficient.
 
     Returns:
         Counts of calls and rows, `doubts` by kind, and `files_without_a_call`.
@@ -68,21 +68,21 @@ def reproduce(
     seed: int = 1,
     on_event: Listener = ignore,
 ) -> Reproduction:
-    """Compute a study's numbers, tables and figures again and write them to the folder `out`, with one page.
+    """Reproduce a study's numbers, tables and figures, and write them to the folder `out` with an HTML page.
 
     Args:
-        data: the published study's artifact (a folder), or a data set of ours, for the same figures of a new study.
+        data: the published study's artifact (a folder), or an Earwitness data set, for the same figures of a new study.
         out: folder for tables (CSV, Markdown), figures (PDF, PNG) and reproduction.html.
         raw: measure the artifact's captures and recordings too.
-        workers: processes that measure at the same time.
-        resamples, seed: of each interval; the same give the same bytes.
-        on_event: called with each call that is done, of how many; `print` will do.
+        workers: number of parallel processes.
+        resamples, seed: of the bootstrap for each interval; the same values give the same bytes.
+        on_event: called with the progress after each call; `print` is sufficient.
 
     Returns:
-        `numbers` (each published number and what became of it), `tables` by name, `figures`, `files`.
+        `numbers` (each published number and the reproduced one), `tables` by name, `figures`, `files`.
 
     Raises:
-        EarwitnessError: the folder is neither, or something cannot be written. See docs/reproduction.md.
+        EarwitnessError: the folder is neither, or a file cannot be written. See docs/reproduction.md.
     """
     face_needs("reproduce", "report")
     from earwitness.netns.workers import pool

@@ -121,7 +121,7 @@ def answer(asked: AnswerSettings) -> None:
         if asked.json:
             print_records([{"keys": str(asked.init), "invitation": str(made)}])
         progress.print(
-            f"keys made in {asked.init}; hand {made} to the caller by a safe way, then delete it", markup=False
+            f"keys made in {asked.init}; give {made} to the caller over a secure channel, then delete it", markup=False
         )
         return
     options = AnswerOptions(

@@ -1,8 +1,8 @@
 """The built-in phone's process: `python -m earwitness.phone.agent`, JSON lines in and out.
 
-The first line on stdin is the setup (a password travels here and nowhere else), each further one a command
+The first line on stdin is the setup (the only place where a password is passed), each further one a command
 `{"id": N, "do": NAME, "with": {...}}`. On stdout: `{"event": "ready"}`, then events as they happen, and for each
-command `{"event": "reply", "id": N, ...}`. When stdin closes the phone hangs up and exits.
+command `{"event": "reply", "id": N, ...}`. When stdin closes, the phone hangs up and exits.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from earwitness.untrusted import UntrustedValue, fields, name, shown, whole
 from earwitness.untrusted import number as told_number
 
 MOST_COMMANDS = 64
-"""At work at once."""
+"""Limit of commands in progress."""
 
 
 def failure_values(error: EarwitnessError) -> dict[str, Any]:
-    """An error as JSON values, its outcome among them."""
+    """Return an error as JSON values, including its outcome."""
     outcome, evidence = Outcome.FAILED, {}
     if isinstance(error, CallFailure):
         outcome, evidence = error.outcome, error.evidence
@@ -45,7 +45,7 @@ def failure_values(error: EarwitnessError) -> dict[str, Any]:
 
 
 class Session(Protocol):
-    """A phone as such a process serves it: `earwitness.phone.session.PhoneSession` documents each method."""
+    """A phone that such a process serves; `earwitness.phone.session.PhoneSession` documents each method."""
 
     @property
     def uri(self) -> str: ...  # noqa: D102
@@ -69,7 +69,7 @@ Opening = Callable[[PhoneSetup, Notify], Awaitable[Session]]
 
 
 async def follow_command(session: Session, command: Mapping[str, Any]) -> None:
-    """Do one command and reply. What it asks for may be another machine's wish: each value is within bounds."""
+    """Execute one command and reply. Commands may come from a remote machine, so each value is validated."""
     number, do = command.get("id"), command.get("do")
     value: object = None
     try:
@@ -98,7 +98,7 @@ async def follow_command(session: Session, command: Mapping[str, Any]) -> None:
         refused = EarwitnessError("doing", shown(do), error, "run the same Earwitness on both machines")
         emit("reply", id=number, failure=failure_values(refused))
     except Exception as error:
-        # A bug must reach the caller that waits for the reply, and its traceback the log.
+        # Report a bug to the caller, which waits for the reply; the traceback goes to the log.
         traceback.print_exc()
         fault = EarwitnessError("doing", do, f"{type(error).__name__}: {error}", "report this as a bug")
         emit("reply", id=number, failure=failure_values(fault))
@@ -107,12 +107,12 @@ async def follow_command(session: Session, command: Mapping[str, Any]) -> None:
 
 
 def refusal(value: object) -> int:
-    """A SIP status to refuse calls with; 0: none."""
+    """Read the SIP status to refuse calls with; 0: none."""
     return 0 if value == 0 else whole(value, 300, 699, what="refuse_with")
 
 
 async def serve_phone(opening: Opening) -> int:
-    """The process's life with the phone that `opening` makes; its exit status."""
+    """Serve the phone that `opening` makes until stdin closes; return the exit status."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 20)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -134,7 +134,7 @@ async def serve_phone(opening: Opening) -> int:
             if not isinstance(command, dict):
                 continue
             if len(tasks) >= MOST_COMMANDS:
-                busy = EarwitnessError("doing", shown(command.get("do")), "too much was asked at once", "wait")
+                busy = EarwitnessError("doing", shown(command.get("do")), "too many commands are in progress", "wait")
                 emit("reply", id=command.get("id"), failure=failure_values(busy))
                 continue
             task = asyncio.create_task(follow_command(session, command))
@@ -142,7 +142,7 @@ async def serve_phone(opening: Opening) -> int:
             task.add_done_callback(tasks.discard)
     for task in tasks:
         task.cancel()
-    # A call that is being set up must be cancelled on the wire too: let its task do so.
+    # A call being set up must be cancelled on the wire too: let its task do so.
     await asyncio.gather(*tasks, return_exceptions=True)
     await session.close()
     return 0
@@ -156,10 +156,10 @@ def _setup(line: bytes) -> PhoneSetup:
 
 
 def main(opening: Opening = PhoneSession.open) -> None:
-    """The process's entry."""
+    """Run the process."""
     status = asyncio.run(serve_phone(opening))
     sys.stdout.flush()
-    os._exit(status)  # threads that wait in a system call must not keep the process
+    os._exit(status)  # threads that block in a system call must not delay the exit
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a phone is to a call: something that listens or dials, and reports afterwards what happened."""
+"""The interface of a phone to a call: it listens or dials, and reports afterwards what happened."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from earwitness.phone.setup import PhoneSetup
 
 
 class Phone(Protocol):
-    """One phone of one call; every method raises `CallFailure` where the call ends as anything but completed."""
+    """One phone of one call; every method raises `CallFailure` if the call does not complete."""
 
     @property
     def uri(self) -> str:
-        """What the other phone dials."""
+        """The URI that the other phone dials."""
         ...
 
     @property
@@ -26,11 +26,11 @@ class Phone(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the phone had to say besides, for the call's record."""
+        """Further remarks for the call's record."""
         ...
 
     async def register(self) -> None:
-        """Register at the SIP server of the setup: AUTH_FAILED or REGISTER_FAILED."""
+        """Register with the setup's SIP server: AUTH_FAILED or REGISTER_FAILED."""
         ...
 
     async def listen(self) -> None:
@@ -38,32 +38,32 @@ class Phone(Protocol):
         ...
 
     async def call(self, uri: str, timeout_s: float = 30.0) -> None:
-        """Dial; returns when the call is answered and speech begins. NO_ANSWER, CALL_REJECTED, AUTH_FAILED."""
+        """Dial; return when the call is answered and speech begins. NO_ANSWER, CALL_REJECTED, AUTH_FAILED."""
         ...
 
     async def wait_answered(self, timeout_s: float) -> None:
-        """Wait until a call came and was acknowledged. NO_ANSWER after `timeout_s`."""
+        """Wait until a call has arrived and been acknowledged. NO_ANSWER after `timeout_s`."""
         ...
 
     async def finish(self, tail_s: float = 1.0) -> None:
-        """Wait until both ends have spoken, `tail_s` for what is still on the way, and hang up."""
+        """Wait until both ends have spoken, wait `tail_s` for packets in flight, and hang up."""
         ...
 
     async def wait_ended(self, timeout_s: float) -> bool:
-        """Wait until the call is over; False when it still stands after `timeout_s`."""
+        """Wait until the call is over; False if it is not after `timeout_s`."""
         ...
 
     async def hang_up(self) -> None:
-        """End the call now, if there is one."""
+        """End the current call, if any."""
         ...
 
     async def report(self) -> PhoneReport:
-        """What this end knows of the call."""
+        """Return this end's report of the call."""
         ...
 
 
 class Phones(Protocol):
-    """A way to get a phone: `start` gives a context that runs one on a host and ends it."""
+    """A factory of phones: `start` returns a context that runs one on a host and ends it."""
 
     def start(self, host: Host, setup: PhoneSetup) -> AbstractAsyncContextManager[Phone]:
         """Run a phone, ready to listen or dial. PORT_TAKEN, TOOL_MISSING, SPEECH_UNUSABLE."""

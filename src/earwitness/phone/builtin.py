@@ -1,4 +1,4 @@
-"""The built-in phone, as a process of a host: real SIP, RTP on a precise grid, RTCP."""
+"""The built-in phone, run as a process on a host: real SIP, precisely paced RTP, RTCP."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from earwitness.untrusted import UntrustedValue, fields, name, plain, text, whol
 AGENT = (sys.executable, "-m", "earwitness.phone.agent")
 START_TIMEOUT_S = 60.0
 ANSWERED_S = 300.0
-"""What a phone is asked has an answer by then, also over a control channel that was cut for two minutes."""
+"""Time limit of a command, long enough for a control channel that is cut for two minutes."""
 _MOST_NOTES = 100
 _GRACE_S = 8.0
-"""For hanging up and deregistering when its stdin closes."""
+"""Time to hang up and deregister once its stdin closes."""
 
 
 class BuiltinPhone:
-    """A built-in phone that runs. `async with BuiltinPhone.start(host, setup) as phone`."""
+    """A running built-in phone: `async with BuiltinPhone.start(host, setup) as phone`."""
 
     name = "builtin"
 
     def __init__(self, child: Child, uri: str) -> None:
         self.uri = uri
-        """What the other phone dials."""
+        """The URI that the other phone dials."""
         self.milestones: dict[str, int] = {}
         """Milestones so far, ns on the call's clock."""
         self.notes: list[str] = []
-        """What the phone had to say besides, for the call's record."""
+        """Further remarks for the call's record."""
         self.no_media = asyncio.Event()
-        """Set when the call was answered and no RTP came for `PhoneSetup.no_media_s`."""
+        """Set when the call was answered and no RTP arrived for `PhoneSetup.no_media_s`."""
         self._child = child
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -51,7 +51,7 @@ class BuiltinPhone:
     @classmethod
     @asynccontextmanager
     async def start(cls, host: Host, setup: PhoneSetup) -> AsyncIterator[BuiltinPhone]:
-        """Run a phone on `host`; ready, with its ports bound and its speech encoded. Hangs up on leaving.
+        """Run a phone on `host`, ready with its ports bound and its speech encoded. Hangs up on leaving.
 
         Raises CallFailure: PORT_TAKEN, SPEECH_UNUSABLE, REGISTER_FAILED (unknown server name), FAILED.
         """
@@ -62,7 +62,7 @@ class BuiltinPhone:
     @classmethod
     @asynccontextmanager
     async def over(cls, child: Child, setup: PhoneSetup) -> AsyncIterator[BuiltinPhone]:
-        """The phone that a process just started will be; as `start`."""
+        """Set up the phone of a process that was just started; otherwise as `start`."""
         phone: BuiltinPhone | None = None
         try:
             try:
@@ -84,15 +84,15 @@ class BuiltinPhone:
             await child.close(_GRACE_S)
 
     async def register(self) -> None:
-        """Register at the setup's server. AUTH_FAILED or REGISTER_FAILED."""
+        """Register with the setup's server. AUTH_FAILED or REGISTER_FAILED."""
         await self._ask("register")
 
     async def listen(self, ring_s: float = 0.0, refuse_with: int = 0) -> None:
-        """Answer the next call after ringing `ring_s`; or refuse all with that SIP status (486 busy, 603 ...)."""
+        """Answer the next call after ringing `ring_s`, or refuse all with that SIP status (486 busy, 603 ...)."""
         await self._ask("listen", ring_s=ring_s, refuse_with=refuse_with)
 
     async def call(self, uri: str, timeout_s: float = 30.0) -> None:
-        """Dial; returns when answered, acknowledged and speaking. NO_ANSWER, CALL_REJECTED, AUTH_FAILED."""
+        """Dial; return when answered, acknowledged and speaking. NO_ANSWER, CALL_REJECTED, AUTH_FAILED."""
         await self._ask("call", within_s=timeout_s + ANSWERED_S, uri=uri, timeout_s=timeout_s)
 
     async def wait_answered(self, timeout_s: float) -> None:
@@ -103,23 +103,23 @@ class BuiltinPhone:
                 "waiting for a call at",
                 on=self.uri,
                 happened=f"none was set up in {timeout_s:g} s",
-                remedy="see that the caller dials this address and that the path carries UDP",
+                remedy="check that the caller dials this address and that the path carries UDP",
             )
 
     async def finish(self, tail_s: float = 1.0) -> None:
-        """Wait until both ends have spoken and `tail_s` more, then hang up. It must exceed the path's delay."""
+        """Wait until both ends have spoken and `tail_s` more, then hang up. `tail_s` must exceed the path's delay."""
         await self._ask("finish", within_s=None, tail_s=tail_s)
 
     async def wait_ended(self, timeout_s: float) -> bool:
-        """Wait until the call is over; False when it still stands after `timeout_s`."""
+        """Wait until the call is over; False if it is not after `timeout_s`."""
         return await self._wait(self._ended, timeout_s)
 
     async def hang_up(self) -> None:
-        """End the call now, if there is one."""
+        """End the current call, if any."""
         await self._ask("hang_up")
 
     async def report(self) -> PhoneReport:
-        """What this end knows of the call; complete once it has ended. Raises `StrangeReport`."""
+        """Return this end's report of the call, complete once the call has ended. Raises `StrangeReport`."""
         reported = await self._ask("report")
         try:
             return PhoneReport.from_dict(reported)
@@ -139,7 +139,7 @@ class BuiltinPhone:
             raise _lost(gone) from gone
         except TimeoutError as error:
             happened = f"no answer to `{do}` in {within_s:g} s"
-            remedy = "see that it is the same Earwitness, and that its machine is not busy"
+            remedy = "check that both machines run the same Earwitness and that the phone's is not busy"
             raise CallFailure(
                 Outcome.FAILED, "talking to the", on=f"phone {self.uri}", happened=happened, remedy=remedy
             ) from error
@@ -161,7 +161,7 @@ class BuiltinPhone:
             while True:
                 self._heard(await self._child.receive())
         except (ChildGone, KeyError, TypeError, ValueError) as error:
-            # Of a phone on another machine not every event need be one of ours; who waits for it must not for ever.
+            # A phone on a remote machine may send malformed events; nothing that awaits it may wait for ever.
             gone = error if isinstance(error, ChildGone) else _strange(self.uri, error)
             self._gone = _lost(gone)
             for waiting in self._waiting.values():
@@ -194,10 +194,10 @@ class BuiltinPhone:
 
 
 def failure_from(values: dict[str, Any]) -> CallFailure:
-    """The CallFailure that a phone's process or another machine described. Raises `KeyError`, `ValueError`."""
+    """Rebuild the CallFailure that a phone's process or a remote machine sent. Raises `KeyError`, `ValueError`."""
     outcome = Outcome(name(values["outcome"], what="outcome"))
     if outcome in (Outcome.COMPLETED, Outcome.INTERRUPTED):
-        outcome = Outcome.FAILED  # that a call is whole, or that the user ended it, we know ourselves
+        outcome = Outcome.FAILED  # only we can know that a call is complete, or that the user ended it
     stage, on, happened, remedy = (text(values[key], what=key) for key in ("stage", "on", "happened", "remedy"))
     return CallFailure(
         outcome, stage, on=on, happened=happened, remedy=remedy, evidence=plain(fields(values["evidence"]))
@@ -205,7 +205,7 @@ def failure_from(values: dict[str, Any]) -> CallFailure:
 
 
 def _strange(uri: str, error: Exception) -> ChildGone:
-    happened = f"what it said is not to be understood: {error!r}"
+    happened = f"its output cannot be understood: {error!r}"
     return ChildGone("talking to the", f"phone {uri}", happened, "run the same Earwitness on both machines")
 
 

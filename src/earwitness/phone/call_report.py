@@ -1,4 +1,4 @@
-"""A phone's report of a call when it is over. Plain values; one codec to JSON and back."""
+"""A phone's report of a call that is over. Plain values, converted to JSON and back."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ MILESTONES = (
     "bye",
     "ended",
 )
-"""Names of the milestones, ns on the call's clock each. `first_provisional` is the first 180 (or other 101-199)
+"""Names of the milestones, each in ns on the call's clock. `first_provisional` is the first 180 (or other 101-199)
 sent or received, `answered` the 200 sent or received, `bye` the BYE sent or received, `ended` its completion."""
 
 MOST_SOURCES = 32
-"""Sources of RTP that a phone distinguishes in one call; a phone that speaks has one."""
+"""RTP sources that a phone distinguishes in one call; a speaking phone is one source."""
 _ROLES = ("caller", "callee", "idle")
 _LONGEST_MS = 1e10
-"""Four months: RTCP's figures have 32 bits of 1/65,536 s or of the RTP clock."""
+"""Four months: RTCP's figures have 32 bits, in units of 1/65,536 s or of the RTP clock."""
 
 
 class StrangeReport(CallFailure):
-    """A phone's report that is none: the call is stored without it, as failed."""
+    """A phone's report is malformed: the call is stored without it, as failed."""
 
 
 @dataclass(frozen=True)
 class RtcpReport:
-    """What RTCP reported."""
+    """Figures that RTCP reported."""
 
     round_trips_ms: tuple[float, ...] = ()
     """Round-trip times from LSR and DLSR, in order (RFC 3550 6.4.1)."""
     remote_fraction_lost: float | None = None
-    """Loss of our stream as the far end last reported it, 0..1 since its report before."""
+    """Loss of our stream between the far end's last two reports, 0..1."""
     remote_cumulative_lost: int | None = None
     remote_jitter_ms: float | None = None
     sent: int = 0
@@ -72,12 +72,12 @@ class RtcpReport:
 
     @property
     def median_round_trip_ms(self) -> float | None:
-        """Median round-trip time; None where none was measured."""
+        """Median round-trip time; None if none was measured."""
         return float(np.median(self.round_trips_ms)) if self.round_trips_ms else None
 
     @classmethod
     def of(cls, session: RtcpSession) -> RtcpReport:
-        """What an RTCP session has seen so far."""
+        """Return the figures of an RTCP session so far."""
         view = session.remote_view
         return cls(
             round_trips_ms=tuple(session.round_trips_ms),
@@ -93,13 +93,13 @@ class RtcpReport:
 
 @dataclass(frozen=True)
 class PhoneReport:
-    """One end of one call."""
+    """The report of one end of one call."""
 
     uri: str
     role: str
-    """`caller`, `callee`, or `idle` when there was no call."""
+    """`caller`, `callee`, or `idle` if there was no call."""
     codec: str = ""
-    """Encoding name that was agreed on, or empty."""
+    """Encoding name of the negotiated codec, or empty."""
     payload_type: int | None = None
     milestones: dict[str, int] = field(default_factory=dict)
     sending: SendingTimes | None = None
@@ -107,25 +107,25 @@ class PhoneReport:
     """Scheduling class of the sending thread: fifo, nice or normal."""
     packets_sent: int = 0
     packets_suppressed: int = 0
-    """Slots of the grid left empty by silence suppression."""
+    """Packet slots left empty by silence suppression."""
     packets_refused: int = 0
-    """Packets that the system refused to send."""
+    """Packets that the operating system refused to send."""
     packets_received: int = 0
     packets_lost: int = 0
-    """By sequence numbers, as for RTCP: duplicates count against loss."""
+    """From sequence numbers, as for RTCP: duplicates offset losses."""
     jitter_ms: float | None = None
-    """Interarrival jitter at the end (RFC 3550 A.8)."""
+    """Interarrival jitter at the end of the call (RFC 3550 A.8)."""
     stray: int = 0
-    """Datagrams on the RTP port that were no RTP, or of a source beyond the first `MOST_SOURCES`."""
+    """Datagrams on the RTP port that were not RTP, or from sources beyond the first `MOST_SOURCES`."""
     ssrc: int | None = None
     remote_ssrcs: tuple[int, ...] = ()
     rtcp: RtcpReport = field(default_factory=RtcpReport)
     no_media: bool = False
-    """The call was answered, and no RTP came for `no_media_s` or until it ended."""
+    """The call was answered, and no RTP arrived for `no_media_s` or until it ended."""
     ended_by: str = ""
-    """`local`, `remote`, or why the dialogue broke."""
+    """`local`, `remote`, or why the dialog broke."""
     bye_status: int | None = None
-    """Status of the response to our BYE; None where none came or none was sent."""
+    """Status of the response to our BYE; None if none arrived or none was sent."""
     sip: tuple[SipLogEntry, ...] = ()
 
     @property
@@ -134,14 +134,14 @@ class PhoneReport:
         return "answered" in self.milestones
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: object) -> PhoneReport:
-        """The inverse of `to_dict`, for what a phone says that may be anybody's. Raises `UntrustedValue`.
+        """Inverse of `to_dict`, for reports from untrusted phones. Raises `UntrustedValue`.
 
-        A field that is not there takes its default; one that is not known is left out.
+        Missing fields take their defaults; unknown fields are ignored.
         """
         given = fields(values, what="the report")
         said = {key: read(given[key]) for key, read in _REPORT.items() if key in given}
@@ -151,22 +151,22 @@ class PhoneReport:
 
 
 def strange_report(uri: str, values: object, wrong: UntrustedValue) -> StrangeReport:
-    """The ending of a call of which one phone's report cannot be read."""
+    """Return the failure of a call for which one phone's report is malformed."""
     return StrangeReport(
         Outcome.FAILED,
         "reading the report of",
         on=f"phone {uri}",
-        happened=f"it is not to be believed: {wrong}",
+        happened=f"it is malformed: {wrong}",
         remedy="run the same Earwitness on both machines, and ask who runs the other",
         evidence={"report": plain(values)},
     )
 
 
-def milestone(told_name: object, at_ns: object) -> tuple[str, int]:
-    """A milestone that a phone reports: one of `MILESTONES`, and its time. Raises `UntrustedValue`."""
-    known = name(told_name, what="a milestone")
+def milestone(reported_name: object, at_ns: object) -> tuple[str, int]:
+    """Read a milestone that a phone reports: one of `MILESTONES`, and its time. Raises `UntrustedValue`."""
+    known = name(reported_name, what="a milestone")
     if known not in MILESTONES:
-        raise UntrustedValue(f"a milestone: {known!r} is none")
+        raise UntrustedValue(f"a milestone: {known!r} is unknown")
     return known, whole(at_ns, -MOST_NS, MOST_NS, what=known)
 
 
@@ -177,7 +177,7 @@ def _milestones(value: object) -> dict[str, int]:
 def _role(value: object) -> str:
     role = name(value, what="role")
     if role not in _ROLES:
-        raise UntrustedValue(f"role: {role!r} is none")
+        raise UntrustedValue(f"role: {role!r} is unknown")
     return role
 
 
@@ -240,12 +240,12 @@ _REPORT: Mapping[str, Callable[[Any], Any]] = {
     "bye_status": lambda value: optional(value, _count("bye_status", 0, 999)),
     "sip": lambda value: listed(value, _sip, MOST_LOGGED, what="sip"),
 }
-"""How each field is read; what a phone of ours says is always within these bounds."""
+"""Reader of each field; reports of our own phones are always within these bounds."""
 
 
 def media_outcome(caller: PhoneReport, callee: PhoneReport) -> Outcome:
-    """COMPLETED, NO_MEDIA or ONE_WAY_MEDIA, from what arrived at both ends of an answered call."""
-    heard = (caller.packets_received > 0, callee.packets_received > 0)
-    if all(heard):
+    """Return COMPLETED, NO_MEDIA or ONE_WAY_MEDIA, from the packets received at both ends of an answered call."""
+    received = (caller.packets_received > 0, callee.packets_received > 0)
+    if all(received):
         return Outcome.COMPLETED
-    return Outcome.ONE_WAY_MEDIA if any(heard) else Outcome.NO_MEDIA
+    return Outcome.ONE_WAY_MEDIA if any(received) else Outcome.NO_MEDIA

@@ -1,4 +1,4 @@
-"""What a phone says in a call, encoded once in each codec that the call may agree on."""
+"""A phone's speech in a call, encoded once in each codec that the call may negotiate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EncodedSpeech:
         self._by_codec: dict[str, SpeechPackets] = {}
 
     def encoded(self, codec: Codec) -> SpeechPackets:
-        """Its packets in this codec. Raises CallFailure (SPEECH_UNUSABLE) where the speech cannot be read."""
+        """Return its packets in this codec. Raises CallFailure (SPEECH_UNUSABLE) if the speech cannot be read."""
         key = repr(codec)
         if key not in self._by_codec:
             setup = self._setup

@@ -22,7 +22,7 @@ DOMAIN = "earwitness.test"
 _START_TIMEOUT_S = 15.0
 _SHARED_MEMORY_MB, _PRIVATE_MEMORY_MB = 16, 4
 _MODULE_FOLDERS = ("lib/*/kamailio/modules", "lib*/kamailio/modules")
-"""Below /usr: Debian's by architecture, others'."""
+"""Relative to /usr: per architecture on Debian; other distributions."""
 
 _CONFIGURATION = """\
 #!KAMAILIO
@@ -133,7 +133,7 @@ class Kamailio:
 def kamailio_config(
     address: str, port: int, domain: str, users: Mapping[str, str], modules: str, relay: RtpEngine | None = None
 ) -> str:
-    """Kamailio's configuration; it holds digests of the passwords (HA1, RFC 7616 3.4.2), never a password."""
+    """Return Kamailio's configuration; it holds digests of the passwords (HA1, RFC 7616 3.4.2), never a password."""
     lines = ""
     for user, password in users.items():
         digest = hashlib.md5(f"{user}:{domain}:{password}".encode(), usedforsecurity=False).hexdigest()
@@ -161,19 +161,19 @@ async def start_kamailio(
     domain: str = DOMAIN,
     relay: RtpEngine | None = None,
 ) -> AsyncIterator[Kamailio]:
-    """Run Kamailio on `host` at `address` (the host's own when empty), its files under `state`.
+    """Run Kamailio on `host` at `address` (empty: the host's own), with its files under `state`.
 
-    `users` maps names to passwords. With a `relay` the media of every call go through it. The configuration is
-    0600 and gone once it runs; the log stays. Raises CallFailure: TOOL_MISSING, PORT_TAKEN, or LAB_FAILED with the
-    first error of its log.
+    `users` maps names to passwords. With a `relay`, the media of every call pass through it. The configuration file is
+    0600 and removed once Kamailio runs; the log stays. Raises CallFailure: TOOL_MISSING, PORT_TAKEN, or LAB_FAILED with
+    the first error in its log.
     """
     program, modules = _found()
     address = address or host.address
-    with host.inside():  # it would bind with SO_REUSEADDR and share the port with what is there
+    with host.inside():  # it binds with SO_REUSEADDR and would share a port that is in use
         bind_udp(address, port, "kamailio").close()
     state.mkdir(parents=True, exist_ok=True)
     file, log, pid = state / "kamailio.cfg", state / "kamailio.log", state / "kamailio.pid"
-    pid.unlink(missing_ok=True)  # one left by a kill names process 1, which the next takes for another of itself
+    pid.unlink(missing_ok=True)  # a stale one names process 1, which the next Kamailio would take for another instance
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as out:
         out.write(kamailio_config(address, port, domain, users, modules, relay))
@@ -197,7 +197,7 @@ async def start_kamailio(
             raise CallFailure(
                 Outcome.LAB_FAILED, "starting", on=f"kamailio at {where}", happened=_why(log), remedy=f"see {log}"
             )
-        file.unlink()  # it has read it, digests and all
+        file.unlink()  # Kamailio has read it, and it contains digests
         yield Kamailio(address, port, domain, log)
     finally:
         file.unlink(missing_ok=True)
@@ -220,7 +220,7 @@ def _found() -> tuple[str, str]:
 
 
 def _probe(address: str, port: int, own: tuple[str, int]) -> bytes:
-    """An OPTIONS to the server itself."""
+    """Return an OPTIONS request to the server itself."""
     return (
         f"OPTIONS sip:{address}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {own[0]}:{own[1]};rport;branch=z9hG4bKready\r\n"
         f"From: <sip:probe@{own[0]}>;tag=1\r\nTo: <sip:{address}>\r\nCall-ID: ready\r\nCSeq: 1 OPTIONS\r\n"

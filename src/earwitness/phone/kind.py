@@ -1,4 +1,4 @@
-"""What is registered of a phone: everything that the rest of the program needs to know of it without starting one."""
+"""The registered description of a phone: what the rest of the program needs to know without starting one."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # a plan is checked without what runs phones
+if TYPE_CHECKING:  # plans are checked without importing what runs phones
     from earwitness.phone.base import Phones
 
 
 @dataclass(frozen=True)
 class CallFolder:
-    """Where a call's phones find and leave their files."""
+    """The files of a call's phones."""
 
     folder: Path
-    """The call's own."""
+    """The call's folder."""
     captures: Mapping[str, Path]
-    """The capture of each end, by the phone's user."""
+    """The capture of each end, by its phone's user name."""
     wait_s: float
-    """How long to wait for media of phones that somebody else runs."""
+    """How long to wait for media of phones that the user runs by hand, s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneKind:
-    """A phone by name."""
+    """A kind of phone, by name."""
 
     name: str
     summary: str
     build: Callable[[CallFolder], Phones]
-    """What starts the phones of one call."""
+    """Makes the factory of one call's phones."""
     by_hand: bool = False
-    """The user runs it: it speaks when it pleases them, with the codec that they set."""
+    """Whether the user operates it: it then speaks when the user chooses, with the codec that the user set."""
     at_other_machine: bool = False
-    """The answering side of another machine can run it."""
+    """Whether the answering side on a remote machine can run it."""
 
     @property
     def usage(self) -> str:
-        """Its name: it has no options."""
+        """Return its name: it has no options."""
         return self.name

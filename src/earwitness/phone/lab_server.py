@@ -1,4 +1,4 @@
-"""The SIP server of one call: Kamailio with accounts made for it, and rtpengine where media go by it."""
+"""The SIP server of one call: Kamailio with accounts for this call, and rtpengine if it relays media."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDS = ("caller", "callee")
 
 @dataclass(frozen=True)
 class LabServer:
-    """Where it is, and the password of each end's user, whose name is the end's."""
+    """Its address, and the password of each end's user; users are named after their ends."""
 
     address: str
     port: int
@@ -26,7 +26,7 @@ class LabServer:
 
 @asynccontextmanager
 async def lab_server(host: Host, state: Path, *, address: str, relay: bool) -> AsyncIterator[LabServer]:
-    """Run it at the host's `address` until leaving, its files below `state`; with `relay` media go through it too.
+    """Run it at the host's `address` until leaving, with its files under `state`; with `relay` it relays media too.
 
     Raises `CallFailure` (`TOOL_MISSING`, `PORT_TAKEN`, `LAB_FAILED`).
     """

@@ -1,7 +1,7 @@
-"""Debian's `linphonec` as a phone: a real softphone, without a sound card, with a recording of its own.
+"""Debian's `linphonec` as a phone: a real softphone, without a sound card, that records what it plays.
 
-It is driven on its standard input. It sends what a WAV file says, records what it plays to another, and its
-jitter buffer, concealment and clock are its own: that is what it is for.
+It is controlled through its standard input. It sends the speech of one WAV file and records its playout to another.
+Its jitter buffer, concealment and clock are its own, which is the purpose of using it.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from earwitness.speech.wav import write_wav
 
 START_TIMEOUT_S = 20.0
 REGISTER_TIMEOUT_S = 35.0
-"""Beyond 64 x T1, after which linphone itself gives up."""
+"""Longer than 64 x T1, after which linphone itself gives up."""
 _SILENCE_AFTER_S = 120.0
-"""Appended to the speech, as linphone would play the file from its beginning again."""
+"""Silence appended to the speech, s, because linphone plays the file in a loop."""
 
 
 class LinphonePhone:
-    """A linphonec that runs. `async with LinphonePhone.start(host, setup, recording) as phone`."""
+    """A running linphonec: `async with LinphonePhone.start(host, setup, recording) as phone`."""
 
     name = "linphone"
 
     def __init__(self, host: Host, setup: PhoneSetup, recording: Path, speech_s: float) -> None:
         self.setup = setup
         self.recording = recording
-        """What it played to its user, as it recorded it itself: WAV at the codec's rate, whole after the call."""
+        """Its own recording of its playout: WAV at the codec's rate, complete after the call."""
         self.notes: list[str] = []
         self.on_milestone: Callable[[str, int], None] = lambda _name, _at_ns: None
-        """Told each milestone as it is reached."""
+        """Called with each milestone as it is reached: its name, and ns on the call's clock."""
         self._host = host
         self._speech_s = speech_s
         self._log = LinphoneLog()
@@ -61,7 +61,7 @@ class LinphonePhone:
 
     @property
     def uri(self) -> str:
-        """What the other phone dials."""
+        """The URI that the other phone dials."""
         server = self.setup.server
         if server is not None:
             return f"sip:{server.user}@{server.domain or server.host}"
@@ -69,7 +69,7 @@ class LinphonePhone:
 
     @property
     def milestones(self) -> dict[str, int]:
-        """Milestones so far, ns on the call's clock, as its output came: late by a few ms. RTP is not among them."""
+        """Milestones so far, ns on the call's clock, from its output: a few ms late, and none for RTP."""
         return self._log.milestones
 
     @classmethod
@@ -79,9 +79,9 @@ class LinphonePhone:
     ) -> AsyncIterator[LinphonePhone]:
         """Run linphonec on `host`, recording to `recording`. Hangs up and ends it on leaving.
 
-        Its jitter buffer is its own adaptive one, or a fixed one of `fixed_buffer_ms`.
+        The jitter buffer is its own: adaptive, or fixed at `fixed_buffer_ms`.
 
-        Raises CallFailure: TOOL_MISSING, PORT_TAKEN, SPEECH_UNUSABLE; InputError for a codec that it has not.
+        Raises CallFailure: TOOL_MISSING, PORT_TAKEN, SPEECH_UNUSABLE; InputError for a codec that it does not have.
         """
         program = shutil.which("linphonec")
         if program is None:
@@ -110,9 +110,9 @@ class LinphonePhone:
                 await phone._close()
 
     async def register(self) -> None:
-        """Wait for the registration, which it began by itself. AUTH_FAILED or REGISTER_FAILED."""
+        """Wait for the registration, which linphone starts by itself. AUTH_FAILED or REGISTER_FAILED."""
         if self.setup.server is None:
-            raise ValueError("a phone without a server has nowhere to register")
+            raise ValueError("a phone without a server cannot register")
         done = await self._until(lambda: self._log.registration in ("Ok", "Failed"), REGISTER_TIMEOUT_S)
         if done and self._log.registration == "Ok":
             return
@@ -122,7 +122,7 @@ class LinphonePhone:
             "registering linphone",
             on=f"SIP server {self.setup.server.host}:{self.setup.server.port} as {self.setup.server.user}",
             happened=f"refused with {status}" if status else "it did not answer",
-            remedy="check the user and password" if status else "see that it runs",
+            remedy="check the user and password" if status else "check that it runs",
         )
 
     async def listen(self) -> None:
@@ -130,12 +130,12 @@ class LinphonePhone:
         self.answer_the_next()
 
     def answer_the_next(self) -> None:
-        """As `listen`."""
+        """Synchronous form of `listen`."""
         self._role = "callee"
         self._say("autoanswer enable")
 
     async def call(self, uri: str, timeout_s: float = 30.0) -> None:
-        """Dial; returns when media flow. NO_ANSWER or CALL_REJECTED."""
+        """Dial; return when media flow. NO_ANSWER or CALL_REJECTED."""
         self._role = "caller"
         self._say(f"call {uri}")
         await self._until(lambda: self._log.streaming or self._log.over, timeout_s)
@@ -163,7 +163,7 @@ class LinphonePhone:
                 "waiting for a call at",
                 on=self.uri,
                 happened=f"none was set up in {timeout_s:g} s",
-                remedy="see that the caller dials this address and that the path carries UDP",
+                remedy="check that the caller dials this address and that the path carries UDP",
             )
 
     async def finish(self, tail_s: float = 1.0) -> None:
@@ -175,22 +175,22 @@ class LinphonePhone:
         await self.hang_up()
 
     async def wait_ended(self, timeout_s: float) -> bool:
-        """Wait until the call is over; False when it still stands after `timeout_s`."""
+        """Wait until the call is over; False if it is not after `timeout_s`."""
         return await self._until(lambda: self._log.over, timeout_s)
 
     async def hang_up(self) -> None:
-        """End the call now, if there is one."""
+        """End the current call, if any."""
         if "invite_sent" in self.milestones or "invite_received" in self.milestones:
             if not self._log.over:
                 self._say("terminate")
             await self._until(lambda: self._log.over and (not self._log.streaming or self._log.counted), 5.0)
 
     async def report(self) -> PhoneReport:
-        """What this end knows: no sending times, no RTCP; the captures hold more."""
+        """Return this end's report, without sending times and RTCP; the captures hold more."""
         return self.report_now()
 
     def report_now(self) -> PhoneReport:
-        """As `report`."""
+        """Synchronous form of `report`."""
         log = self._log
         received = log.counts.get("received", 0)
         return PhoneReport(
@@ -215,7 +215,7 @@ class LinphonePhone:
             "HOME": str(home),
             "PATH": os.environ.get("PATH", "/usr/bin"),
             "LC_ALL": "C.UTF-8",
-            # Its sound library would else leave a folder in /tmp for each new home.
+            # Otherwise its sound library would leave a folder in /tmp for each new home.
             "PULSE_RUNTIME_PATH": str(home / "pulse"),
         }
         self._process = self._host.popen(
@@ -235,7 +235,7 @@ class LinphonePhone:
         for command in ("soundcard use files", f"record {self.recording}", f"play {home / 'speech.wav'}", "ports"):
             self._say(command)
         if not await self._until(lambda: self._log.ready, START_TIMEOUT_S):
-            raise self._gone("it did not get ready")
+            raise self._gone("it did not become ready")
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
@@ -249,9 +249,9 @@ class LinphonePhone:
             self._changed.notify_all()
 
     async def _until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until the log says so; False after `timeout_s`. CallFailure when linphonec has ended."""
+        """Wait until the log satisfies `reached`; False after `timeout_s`. CallFailure if linphonec has ended."""
         try:
-            # Not `asyncio.wait_for`: Python 3.11's forgets a cancellation that comes just as it is over (bpo-37658).
+            # Not `asyncio.wait_for`: in Python 3.11 it loses a cancellation that coincides with the end (bpo-37658).
             async with asyncio.timeout(timeout_s), self._changed:
                 await self._changed.wait_for(lambda: reached() or self._reading.done())
         except TimeoutError:
@@ -302,13 +302,13 @@ class LinphonePhone:
 
 
 def recording_name(end: str) -> str:
-    """The file of what the linphone of `caller` or `callee` recorded, in the call's folder."""
+    """Return the name of the recording by the linphone of `caller` or `callee`, in the call's folder."""
     return f"{end}-linphone.wav"
 
 
 @dataclass(frozen=True)
 class Linphones:
-    """A `Phones`: linphones that keep their own recordings in a folder, each named by its end (`recording_name`)."""
+    """A `Phones`: linphones that record to a folder, each file named after its end (`recording_name`)."""
 
     recordings: Path
 
@@ -322,7 +322,7 @@ if TYPE_CHECKING:
 
 
 def _speech_file(setup: PhoneSetup, path: Path) -> float:
-    """Write what is to be said, followed by silence; its length in seconds, without the silence."""
+    """Write the speech, followed by silence; return its length in seconds, without the silence."""
     try:
         said = speech(setup.speech or DEFAULT_SPEECH, sample_rate=8000)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What linphonec is configured to be: one phone at one address, with these codecs, and as little else as can be."""
+"""linphonec's configuration: one phone at one address, with the given codecs, and as little else as possible."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from earwitness.phone.setup import PhoneSetup
 from earwitness.speech.codecs.base import Codec
 
 _FEATURES = ("PLC", "EQUALIZER", "VOL_SND", "VOL_RCV", "DTMF", "DTMF_ECHO", "REMOTE_PLAYING")
-"""Of linphone's streams: all that are on by default but LOCAL_PLAYING, the echo canceller (EC), and the flow control,
-which a sound card asks for and a file does not, and which has no name to be listed by. LOCAL_PLAYING puts a mixer
-behind the decoder, which takes 10 ms at a time of packets of 20 ms until, after its first second, it expects no other
-input (BYPASS_MODE_TIMEOUT in mediastreamer2's audiomixer.c). What it holds then is lost: 10 ms of every other call."""
+"""Features of linphone's streams: its defaults without LOCAL_PLAYING, the echo canceller (EC), and flow control, which
+only sound cards need and which cannot be listed by name. LOCAL_PLAYING puts a mixer behind the decoder. It takes 10 ms
+at a time of 20 ms packets until, after its first second, it expects no other input (BYPASS_MODE_TIMEOUT in
+mediastreamer2's audiomixer.c). Whatever it holds then is lost: 10 ms of every other call."""
 _PLAYABLE = (("PCMU", 8000, 1), ("PCMA", 8000, 1), ("GSM", 8000, 1), ("speex", 8000, 1), ("opus", 48000, 2))
 _OTHERS_ON_BY_DEFAULT = (("speex", 16000, 1), ("speex", 32000, 1), ("G729", 8000, 1), ("G722", 8000, 1))
 
 
 def linphone_settings(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: int | None = None) -> str:
-    """linphonec's configuration: our address and ports, these codecs alone, no NAT tricks, no echo canceller.
+    """Return linphonec's configuration: our address and ports, these codecs only, no NAT traversal, no echo canceller.
 
-    Its jitter buffer adapts, unless `fixed_buffer_ms` is given.
-    With a server it holds the password; it is written 0600 in a private folder that is gone afterwards.
+    The jitter buffer is adaptive, unless `fixed_buffer_ms` is given.
+    With a server it contains the password; it is written 0600 to a private folder that is removed afterwards.
     """
     user = setup.server.user if setup.server else setup.user
     lines = ["[sip]", f"sip_port={setup.sip_port}", "sip_tcp_port=0", "sip_tls_port=0", "use_ipv6=0"]
@@ -65,7 +65,7 @@ def linphone_settings(setup: PhoneSetup, codecs: list[Codec], fixed_buffer_ms: i
 
 
 def check_line(line: str) -> None:
-    """What comes from elsewhere, such as an address to dial, must not become a line of its own. Raises `InputError`."""
+    """Check that external text, such as an address to dial, cannot inject a line. Raises `InputError`."""
     if not line.isprintable():
         raise InputError(
             "configuring linphone with", repr(line), "it is more than one line", "give plain names and addresses"

@@ -1,7 +1,7 @@
-"""What linphonec says on its output, read line by line: SIP messages, milestones, endings, packet counts.
+"""Parser of linphonec's output, line by line: SIP messages, milestones, ends of calls, packet counts.
 
-Pure: lines and their times in. Liblinphone's own log goes through the same pipe, so that it never touches a disk;
-credentials are left out as it is read.
+Pure: takes lines and their times. Liblinphone's own log uses the same pipe, so it never touches a disk; credentials
+are redacted as it is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CALL_OVER = re.compile(r"^Call \d+ with .* (ended|error)\b")
 
 @dataclass
 class _Message:
-    """A SIP message that is being read."""
+    """A SIP message being read."""
 
     sent: bool
     peer: str
@@ -33,12 +33,12 @@ class _Message:
 
 @dataclass
 class LinphoneLog:
-    """What is known so far. `line` is called with each line of output and the time at which it was read."""
+    """The state so far. Call `line` with each line of output and the time at which it was read."""
 
     milestones: dict[str, int] = field(default_factory=dict)
     sip: SipLog = field(default_factory=SipLog)
     counts: dict[str, int] = field(default_factory=dict)
-    """RTP packets: `sent`, `received`, `incoming cumulative lost`, as oRTP says at the end of the call."""
+    """RTP packets: `sent`, `received`, `incoming cumulative lost`, as oRTP reports at the end of the call."""
     registration: str = ""
     """None, Progress, Ok, Cleared, Failed."""
     last_register_status: int = 0
@@ -53,11 +53,11 @@ class LinphoneLog:
 
     @property
     def counted(self) -> bool:
-        """Whether the packet counts came, which linphone gives when a call is over."""
+        """Whether the packet counts have arrived, which linphone prints when a call is over."""
         return "received" in self.counts
 
     def line(self, text: str, at_ns: int) -> None:
-        """One line of output, without its end, read at `at_ns` on the call's clock."""
+        """Take one line of output, without its newline, read at `at_ns` on the call's clock."""
         prompted = text.startswith("linphonec>")
         text = text.removeprefix("linphonec> ")
         if self._message is not None:

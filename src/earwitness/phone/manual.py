@@ -1,4 +1,4 @@
-"""The user's own phone, used by hand: we say where to bind and what to dial, watch the capture, and control nothing."""
+"""The user's own phone, operated by hand: we print where to bind and what to dial, and observe only its capture."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.sdp import SipMessage
 
 QUIET_S = 5.0
-"""A call whose media have stopped for so long is over."""
+"""A call whose media have stopped for this long is over."""
 _LOOK_EVERY_S = 1.0
 
 
 class ManualPhone:
-    """A phone that somebody else runs; all that is known of it is what its end's capture holds."""
+    """A phone that the user runs; everything known of it comes from its end's capture."""
 
     name = "manual"
 
@@ -44,18 +44,18 @@ class ManualPhone:
 
     @property
     def uri(self) -> str:
-        """What the other phone dials."""
+        """The URI that the other phone dials."""
         return f"sip:{self.setup.user}@{self.setup.address}:{self.setup.sip_port}"
 
     async def register(self) -> None:
-        """Not ours to do."""
-        raise ValueError("a phone that is driven by hand registers by hand")
+        """Not supported: the user registers the phone."""
+        raise ValueError("a phone that is operated by hand is registered by hand")
 
     async def listen(self) -> None:
-        """The user's phone does."""
+        """Do nothing: the user's phone listens."""
 
     async def call(self, uri: str, timeout_s: float = 30.0) -> None:
-        """Wait until somebody has dialled and RTP is at this end, as long as the user asked for. NO_MEDIA."""
+        """Wait until the user has dialled and RTP passes this end, for the wait that the user chose. NO_MEDIA."""
         await self.wait_answered(self._wait_s)
 
     async def wait_answered(self, timeout_s: float) -> None:
@@ -69,7 +69,9 @@ class ManualPhone:
                         Outcome.NO_MEDIA,
                         "waiting for RTP of your phone at",
                         on=self.uri,
-                        happened="stopped by Ctrl-C before any" if pressed.is_set() else f"none in {timeout_s:g} s",
+                        happened="stopped by Ctrl-C before any arrived"
+                        if pressed.is_set()
+                        else f"none in {timeout_s:g} s",
                         remedy="bind the phones and dial as printed; --wait SECONDS gives more time",
                     )
                 await _sleep(pressed, min(_LOOK_EVERY_S, left_s))
@@ -84,17 +86,17 @@ class ManualPhone:
                 self.notes.append("ended by Ctrl-C")
 
     async def wait_ended(self, timeout_s: float) -> bool:
-        """Wait until media have stopped; False when they have not after `timeout_s`."""
+        """Wait until media have stopped; False if they have not after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while not (quiet := await self._quiet()) and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_EVERY_S)
         return quiet
 
     async def hang_up(self) -> None:
-        """The user does."""
+        """Do nothing: the user hangs up."""
 
     async def report(self) -> PhoneReport:
-        """What the capture shows of this end."""
+        """Return a report of this end from the capture."""
         capture = await asyncio.to_thread(self._read)
         if capture is None:
             return PhoneReport(uri=self.uri, role="idle")
@@ -109,7 +111,9 @@ class ManualPhone:
         if role == "idle" and (sent or received):
             self.notes.append("no INVITE in its capture: set-up times are not known (SIP over TCP is not captured)")
         elif role not in ("idle", self.setup.user):
-            self.notes.append(f"the {self.setup.user}'s end was the {role}: the call was dialled the other way round")
+            self.notes.append(
+                f"the {self.setup.user}'s end was the {role}: the call was dialled in the opposite direction"
+            )
         return PhoneReport(
             uri=self.uri,
             role=role,
@@ -127,24 +131,24 @@ class ManualPhone:
         return last is None or now - last > QUIET_S * 1e9
 
     async def _last_media_ns(self) -> int | None:
-        """When the last RTP packet passed this end, on the call's clock; None before the first."""
+        """Time of the last RTP packet at this end, on the call's clock; None before the first."""
         capture = await asyncio.to_thread(self._read)
         if capture is None or not capture.streams:
             return None
         return max(int(stream.trace.arrived_ns.max()) for stream in capture.streams)
 
     def _read(self) -> Capture | None:
-        """The capture so far; it is written packet by packet. None while there is nothing to read in it."""
+        """Read the capture so far; it is written packet by packet. None while it is empty or unreadable."""
         try:
             return read_capture(self._capture)
         except EarwitnessError:
-            return None  # the call's record, made from the same file, says what is wrong with it
+            return None  # the call's record is made from the same file and reports what is wrong with it
 
 
 def sip_milestones(messages: Sequence[SipMessage], address: str) -> dict[str, int]:
-    """The milestones of the call set up by these messages, as its end at `address` saw them.
+    """Return the milestones of the call set up by these messages, as seen by its end at `address`.
 
-    Of several dialogues the first that was answered counts, else the first. Names as in `MILESTONES`.
+    Of several dialogs the first answered one counts, else the first. Names as in `MILESTONES`.
     """
     invites = [message for message in messages if message.method == "INVITE"]
     if not invites:
@@ -174,10 +178,10 @@ def sip_milestones(messages: Sequence[SipMessage], address: str) -> dict[str, in
 
 @dataclass(frozen=True)
 class ManualPhones:
-    """A `Phones`: the user's phones, each with its end's capture."""
+    """A `Phones`: phones that the user runs, each with its end's capture."""
 
     captures: Mapping[str, Path]
-    """By the phone's user."""
+    """By the phone's user name."""
     wait_s: float
 
     @asynccontextmanager
@@ -185,21 +189,21 @@ class ManualPhones:
         yield ManualPhone(setup, self.captures[setup.user], self.wait_s)
 
     def start(self, host: Host, setup: PhoneSetup) -> AbstractAsyncContextManager[ManualPhone]:
-        """Run nothing."""
+        """Return the phone; no process is started."""
         return self._start(setup)
 
 
 @contextmanager
 def instructions(caller: ManualPhone, callee: ManualPhone, wait_s: float, scratch: Path) -> Iterator[str]:
-    """What to do by hand, in words; the files that they name are in `scratch` until leaving."""
+    """Give the user's instructions as text; the files that they name are in `scratch` until the context ends."""
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     with scratch_folder("by-hand-", scratch) as folder:
         said = speech(caller.setup.speech, 8000, caller.setup.seconds)
         write_wav(folder / "speech.wav", said.samples, said.sample_rate)
         lines = [
-            f"The path is open. RTP of your phones within {wait_s:g} s is captured and scored, whatever its codec,",
+            f"The path is open. RTP that starts within {wait_s:g} s is captured and scored, with any codec,",
             f"until it stops for {QUIET_S:g} s or you press Ctrl-C here.",
-            f"Let each say {folder / 'speech.wav'} ({said.seconds:.0f} s, {said.name}), once.",
+            f"Let each phone play {folder / 'speech.wav'} ({said.seconds:.0f} s, {said.name}) once.",
         ]
         for end, other, does in (
             (callee, caller, f"answer (`answer`); it is {callee.uri}"),
@@ -222,10 +226,10 @@ def instructions(caller: ManualPhone, callee: ManualPhone, wait_s: float, scratc
 
 @contextmanager
 def _ctrl_c() -> Iterator[asyncio.Event]:
-    """Ctrl-C ends a wait instead of the command; as before on leaving."""
+    """Let Ctrl-C end a wait instead of the command, until leaving."""
     pressed = asyncio.Event()
     loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGINT)
-    # Only in the main thread may signals be handled; elsewhere Ctrl-C is as it was.
+    # Signals can be handled in the main thread only; elsewhere Ctrl-C keeps its effect.
     with suppress(ValueError, RuntimeError):
         loop.add_signal_handler(signal.SIGINT, pressed.set)
     try:

@@ -1,6 +1,6 @@
-"""The media of one call: RTP out on the grid, RTP in, RTCP both ways. Threads of its own; the call talks to it.
+"""The media of one call: paced RTP out, RTP in, RTCP both ways. It runs in its own threads.
 
-Times inside are on the clock of the call: CLOCK_MONOTONIC plus the offset that the call gave to both ends.
+Times are on the call's clock: CLOCK_MONOTONIC plus the offset that the call gave to both ends.
 """
 
 from __future__ import annotations
@@ -28,13 +28,12 @@ from earwitness.trace.rtp import MalformedPacket
 
 _LOOK_EVERY_S = 0.05
 _READS_IN_A_ROW = 256
-"""Of one socket: at line rate there is always one more, and reports and the end of the call must have their turn."""
+"""Reads from one socket in a row: at line rate it is never empty, and reports and the call's end must get a turn."""
 _HEADER = struct.Struct("!BBHII")
 
 
 def bind_udp(address: str, port: int, what: str) -> socket.socket:
-    """A UDP socket on this address; CallFailure: PORT_TAKEN when something else holds the port,
-    PATH_FAILED when the address is not there."""
+    """Bind a UDP socket. CallFailure: PORT_TAKEN if the port is in use, PATH_FAILED if the address does not exist."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.bind((address, port))
@@ -46,14 +45,14 @@ def bind_udp(address: str, port: int, what: str) -> socket.socket:
             "binding",
             on=f"UDP {address}:{port} for {what}",
             happened=error.strerror or str(error),
-            remedy="end what uses that port, or choose other ports" if taken else "see whether the path is open",
+            remedy="end what uses that port, or choose other ports" if taken else "check that the path is open",
         ) from error
     return sock
 
 
 @dataclass
 class MediaEvents:
-    """What the media report to the call, each from a thread of its own."""
+    """Callbacks from the media to the call; they run in the media's threads."""
 
     first_received: Callable[[int], None] = lambda _ns: None
     speech_ended: Callable[[], None] = lambda: None
@@ -61,7 +60,7 @@ class MediaEvents:
 
 @dataclass
 class Media:
-    """RTP and RTCP sockets with what flows through them. `open`, then `start`, then `close`."""
+    """RTP and RTCP sockets and their traffic. Call `open`, then `start`, then `close`."""
 
     address: str
     rtp_port: int
@@ -73,7 +72,7 @@ class Media:
     receptions: dict[int, ReceiverStatistics] = field(default_factory=dict)
     rtcp: RtcpSession | None = None
     stray: int = 0
-    """Datagrams on the RTP port that are no RTP, or of a source beyond the first `MOST_SOURCES`."""
+    """Datagrams on the RTP port that are not RTP, or from sources beyond the first `MOST_SOURCES`."""
 
     def __post_init__(self) -> None:
         self.ssrc = self.random.getrandbits(32)
@@ -87,7 +86,7 @@ class Media:
         self._receiver: threading.Thread | None = None
 
     def open(self) -> None:
-        """Bind both ports and listen: what comes before the call is set up is counted too."""
+        """Bind both ports and receive: packets that arrive before the call is set up are counted too."""
         self._rtp = bind_udp(self.address, self.rtp_port, "RTP")
         try:
             self._rtcp = bind_udp(self.address, self.rtp_port + 1, "RTCP")
@@ -105,7 +104,7 @@ class Media:
     def start(
         self, speech: SpeechPackets, remote: tuple[str, int], payload_type: int, lead_ns: int = 5_000_000
     ) -> None:
-        """Begin to speak to `remote`, and to report; the first packet leaves `lead_ns` from now."""
+        """Start sending speech and reports to `remote`; the first packet leaves `lead_ns` from now."""
         codec = speech.codec
         self._clock_rate = codec.clock_rate
         for reception in self.receptions.values():
@@ -136,16 +135,16 @@ class Media:
 
     @property
     def packets_received(self) -> int:
-        """RTP packets of all sources."""
+        """RTP packets received from all sources."""
         return sum(reception.packets for reception in self.receptions.values())
 
     @property
     def main_reception(self) -> ReceiverStatistics | None:
-        """The source that most packets came from."""
+        """Statistics of the source that sent the most packets; None before the first packet."""
         return max(self.receptions.values(), key=lambda one: one.packets, default=None)
 
     def silence(self) -> None:
-        """Stop sending RTP and say goodbye over RTCP; what still comes is received."""
+        """Stop sending RTP and send RTCP BYE; packets that still arrive are received."""
         if self.sender is not None:
             self.sender.halt()
         if self.rtcp is not None and self._next_report_ns:
@@ -182,7 +181,7 @@ class Media:
             except BlockingIOError:
                 return
             except ConnectionError:
-                continue  # an ICMP error for something we sent before
+                continue  # an ICMP error for an earlier packet of ours
             realtime, monotonic = sample_clocks()
             self._clock.observe(realtime, monotonic)
             stamp = stamp_of(ancillary)
@@ -222,5 +221,5 @@ class Media:
             sent = SentSoFar(timestamp, len(sender.deviations_ns), sender.octets)
         now_ns = now + self.epoch_offset_ns
         data = self.rtcp.report(now_ns, sent, self.main_reception, goodbye=goodbye)
-        with contextlib.suppress(OSError):  # a report that cannot be sent is dropped; the next one contains as much
+        with contextlib.suppress(OSError):  # a report that cannot be sent is dropped; the next one has the same content
             self._rtcp.sendto(data, self._remote_rtcp)

@@ -1,8 +1,8 @@
-"""Sending on a precise grid: each packet at its own absolute deadline, so that no error adds up.
+"""Paced sending: each packet has its own absolute deadline, so errors do not accumulate.
 
-The thread sleeps until shortly before the deadline and spins the rest. It runs at real-time priority where the
-system permits, and its timer slack is 1 ns. Every packet is sent, as late as it must be: a real phone's clock
-does not stop because the machine was busy, and the deviations show how busy it was.
+The thread sleeps until shortly before the deadline and spins for the rest. It runs at real-time priority if the system
+permits, with a timer slack of 1 ns. Every packet is sent, however late: a real phone's clock does not stop because the
+machine is busy, and the deviations show how busy it was.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SPIN_NS = 150_000
-"""Spun before each deadline: more than a timer's usual error, little enough not to be felt (1 % of a core)."""
+"""Spun before each deadline: more than a timer's usual error, but a negligible load (1 % of a core)."""
 _PR_SET_TIMERSLACK = 29
 _PRIORITY = 20
 _SWITCH_INTERVAL_S = 0.0002
@@ -27,7 +27,7 @@ _SWITCH_INTERVAL_S = 0.0002
 
 @dataclass(frozen=True)
 class SendingTimes:
-    """How far sending strayed from the grid, ms: time at which the kernel had the packet, less its deadline."""
+    """Deviation of sending from its deadlines, ms: time at which the kernel had the packet, less its deadline."""
 
     p50_ms: float
     p95_ms: float
@@ -36,7 +36,7 @@ class SendingTimes:
 
     @staticmethod
     def of(deviations_ns: Sequence[int]) -> SendingTimes | None:
-        """Summary of the deviations of all packets; None where none was sent."""
+        """Summarise the deviations of all packets; None if none was sent."""
         if not deviations_ns:
             return None
         p50, p95, p99, most = np.percentile(np.abs(np.asarray(deviations_ns)) / 1e6, (50, 95, 99, 100))
@@ -44,10 +44,10 @@ class SendingTimes:
 
 
 def prefer_punctuality() -> str:
-    """Ask the system for punctual wake-ups of this thread and those it starts; the scheduling class it got.
+    """Request punctual wake-ups for this process's threads; return the scheduling class obtained.
 
-    SCHED_FIFO where permitted, for the whole process: a real-time thread that waits for the interpreter lock of
-    a preempted one would be late. Without permission a better nice value, and without that nothing.
+    SCHED_FIFO if permitted, for the whole process: a real-time thread that waits for the interpreter lock of a
+    preempted one would be late. Otherwise a better nice value if permitted, else nothing.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -63,7 +63,7 @@ def prefer_punctuality() -> str:
 
 
 class PacedSender(threading.Thread):
-    """Sends one packet a period from `origin_ns` (CLOCK_MONOTONIC) on; None in `packets` is an empty slot."""
+    """Sends one packet per period from `origin_ns` (CLOCK_MONOTONIC) on; None in `packets` is an empty slot."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class PacedSender(threading.Thread):
     ) -> None:
         super().__init__(name="rtp-sender", daemon=True)
         self.remote = remote
-        """Where packets go; may be changed while it runs."""
+        """Destination of the packets; may be changed while it runs."""
         self.origin_ns = origin_ns
         self.period_ns = period_ns
         self.slots = len(packets)
         self.deviations_ns: list[int] = []
         self.refused = 0
-        """Sends that the system refused (a path that went away); the grid goes on."""
+        """Sends that the system refused (such as after the path has gone); pacing continues."""
         self.octets = 0
         self.first_sent_ns: int | None = None
         self._sock = sock
@@ -92,7 +92,7 @@ class PacedSender(threading.Thread):
         self._halt = threading.Event()
 
     def run(self) -> None:
-        """Send until the last packet or `halt`."""
+        """Send until the last packet or until `halt`."""
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
         clock = time.monotonic_ns
         deadline = self.origin_ns
@@ -110,7 +110,7 @@ class PacedSender(threading.Thread):
         self._on_end()
 
     def halt(self) -> None:
-        """Send nothing more; returns when the thread has ended."""
+        """Stop sending; return when the thread has ended."""
         self._halt.set()
         if self.is_alive():
             self.join()
@@ -118,7 +118,7 @@ class PacedSender(threading.Thread):
     def _send(self, packet: bytes, deadline: int) -> None:
         try:
             self._sock.sendto(packet, self.remote)
-        except (OSError, OverflowError):  # OverflowError: no such port
+        except (OSError, OverflowError):  # OverflowError: port out of range
             self.refused += 1
             return
         sent = time.monotonic_ns()

@@ -1,6 +1,6 @@
-"""Speech cut into the RTP payloads of a call, all encoded before it starts; with silence suppression if asked.
+"""Speech divided into the RTP payloads of a call, encoded before it starts; with silence suppression on request.
 
-Pure: samples in, payloads out.
+Pure: takes samples, returns payloads.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.trace.rtp import RtpPacket
 
 HANGOVER_PACKETS = 10
-"""200 ms of packets after the last active one, so that word ends are not cut."""
+"""200 ms of packets after the last active one, so that the ends of words are not clipped."""
 LOOK_AHEAD_PACKETS = 1
-"""The packet before a talkspurt is sent too: a soft onset would be lost."""
+"""The packet before a talkspurt is sent too, so that a soft onset is not lost."""
 _ABOVE_FLOOR_DB = 9.0
 _THRESHOLD_RANGE_DBOV = (-60.0, -42.0)
 _SILENCE_DBOV = -100.0
@@ -26,19 +26,19 @@ _SILENCE_DBOV = -100.0
 
 @dataclass(frozen=True)
 class SpeechPackets:
-    """One payload for each slot of the sending grid; None where silence is not sent."""
+    """One payload per packet interval; None where silence is suppressed."""
 
     payloads: tuple[bytes | None, ...]
     codec: Codec
 
     @property
     def seconds(self) -> float:
-        """Length of the speech."""
+        """Length of the speech in seconds."""
         return len(self.payloads) * self.codec.packet_ms / 1000
 
     @property
     def sent(self) -> int:
-        """How many slots carry a packet."""
+        """Number of slots that carry a packet."""
         return sum(payload is not None for payload in self.payloads)
 
     @property
@@ -47,7 +47,7 @@ class SpeechPackets:
         return self.codec.clock_rate * self.codec.packet_ms // 1000
 
     def rtp(self, payload_type: int, ssrc: int, first_sequence: int, first_timestamp: int) -> list[bytes | None]:
-        """The packets as they go on the wire. Timestamps go on in silence; sequence numbers do not.
+        """Return the packets as sent. Timestamps advance during silence; sequence numbers do not.
 
         The marker bit is set on the first packet of each talkspurt (RFC 3551 4.1).
         """
@@ -66,7 +66,7 @@ class SpeechPackets:
 
 
 def packet_levels_dbov(samples: Pcm, samples_a_packet: int) -> NDArray[np.float64]:
-    """Level of each whole packet of `samples` (n,), dB relative to a full-scale square wave."""
+    """Return the level of each complete packet of `samples` (n,), dB relative to a full-scale square wave."""
     whole = len(samples) // samples_a_packet
     cut = samples[: whole * samples_a_packet].reshape(whole, samples_a_packet).astype(np.float64)
     power = np.mean(cut**2, axis=1) / 32768.0**2
@@ -75,10 +75,10 @@ def packet_levels_dbov(samples: Pcm, samples_a_packet: int) -> NDArray[np.float6
 
 
 def active_packets(levels_dbov: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which packets hold speech, (n,): energy above the noise floor, with look-ahead and hangover.
+    """Return which packets hold speech, (n,): energy above the noise floor, with look-ahead and hangover.
 
-    The floor is the level that a tenth of the packets stay under; the threshold is 9 dB above it, kept between
-    -60 and -42 dBov so that neither digital silence nor speech without pauses misleads it.
+    The floor is the 10th percentile of the levels. The threshold is 9 dB above it, limited to -60..-42 dBov so that
+    neither digital silence nor speech without pauses misleads it.
     """
     if not len(levels_dbov):
         return np.zeros(0, dtype=np.bool_)
@@ -93,10 +93,10 @@ def active_packets(levels_dbov: NDArray[np.float64]) -> NDArray[np.bool_]:
 def speech_packets(
     samples: Pcm, codec: Codec, *, seconds: float | None = None, silence_suppression: bool = False
 ) -> SpeechPackets:
-    """Encode `samples` (n,) at `codec.sample_rate`: once, or looped to fill `seconds`.
+    """Encode `samples` (n,) at `codec.sample_rate`: once, or looped or cut to `seconds`.
 
-    The last packet is filled with zeros. With silence suppression the encoder does not see what is not sent, so
-    that its state stays that of the far end's decoder. Raises CallFailure (SPEECH_UNUSABLE) where there is none.
+    The last packet is padded with zeros. With silence suppression the encoder does not see what is not sent, so that
+    its state matches the far end's decoder. Raises CallFailure (SPEECH_UNUSABLE) if there are no samples.
     """
     if not len(samples):
         raise CallFailure(

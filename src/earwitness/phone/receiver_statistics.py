@@ -1,7 +1,7 @@
-"""What a phone knows of the stream it receives: counts, loss and jitter for its RTCP reports.
+"""A phone's statistics of the stream that it receives: counts, loss and jitter for its RTCP reports.
 
 Source: RFC 3550 A.1 (sequence numbers), A.3 (loss), A.8 (jitter). Pure: the time is an argument. Figures for the
-data set come from the captures; these are what is reported to the far end in the call.
+data set come from the captures; these are reported to the far end during the call.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MAX_MISORDER = 100
 
 @dataclass
 class ReceiverStatistics:
-    """One source of RTP, as received."""
+    """Statistics of one RTP source."""
 
     ssrc: int
     clock_rate: int
@@ -28,7 +28,7 @@ class ReceiverStatistics:
     _received_before: int = 0
 
     def receive(self, sequence: int, timestamp: int, arrived_ns: int) -> None:
-        """One packet came: 16-bit sequence number, 32-bit timestamp, arrival in ns."""
+        """Take one packet: 16-bit sequence number, 32-bit timestamp, arrival in ns."""
         if self._highest < 0:
             self._base = self._highest = sequence
         else:
@@ -36,7 +36,7 @@ class ReceiverStatistics:
             if step < _MAX_DROPOUT:
                 self._highest += step
             elif step < 0x10000 - _MAX_MISORDER:
-                # A jump too large to be loss: the source started anew (RFC 3550 A.1 waits for a second packet).
+                # A jump too large to be loss: the source restarted (RFC 3550 A.1 waits for a second packet).
                 self._base = sequence - self.packets
                 self._highest = sequence
         self.packets += 1
@@ -48,17 +48,17 @@ class ReceiverStatistics:
         self._transit = transit
 
     def set_clock_rate(self, clock_rate: int) -> None:
-        """The RTP clock is known now (packets came before the answer that states it); jitter starts anew."""
+        """Set the RTP clock rate, once the answer states it; packets may arrive before. Jitter is reset."""
         self.clock_rate, self.jitter, self._transit = clock_rate, 0.0, None
 
     @property
     def expected(self) -> int:
-        """Packets that should have come, from the sequence numbers."""
+        """Packets expected, from the sequence numbers."""
         return self._highest - self._base + 1 if self._highest >= 0 else 0
 
     @property
     def lost(self) -> int:
-        """Expected less received; duplicates make it negative (RFC 3550 6.4.1)."""
+        """Expected less received; duplicates can make it negative (RFC 3550 6.4.1)."""
         return self.expected - self.packets
 
     @property
@@ -72,7 +72,7 @@ class ReceiverStatistics:
         return self.jitter / self.clock_rate * 1000
 
     def fraction_lost(self) -> int:
-        """Loss since the last call of this, in 1/256 (RFC 3550 A.3)."""
+        """Loss since the previous call of this method, in 1/256 (RFC 3550 A.3)."""
         expected, received = self.expected - self._expected_before, self.packets - self._received_before
         self._expected_before, self._received_before = self.expected, self.packets
         lost = expected - received

@@ -1,4 +1,4 @@
-"""Phones by name: the built-in ones, imported when they are started, and those of other packages."""
+"""Phones by name: the built-in ones, imported when started, and those of other packages."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ PHONES = Registry(
     "earwitness.phones",
     PhoneKind,
     (
-        PhoneKind(name="builtin", summary="our own: SIP, RTP, RTCP", build=_builtin, at_other_machine=True),
+        PhoneKind(name="builtin", summary="Earwitness's own: SIP, RTP, RTCP", build=_builtin, at_other_machine=True),
         PhoneKind(
             name="linphone", summary="Debian's linphonec, a real softphone", build=_linphone, at_other_machine=True
         ),
-        PhoneKind(name="manual", summary="your own, run by hand in a lab that is up", build=_manual, by_hand=True),
+        PhoneKind(name="manual", summary="your own, operated by hand in a running lab", build=_manual, by_hand=True),
     ),
 )
-"""Every phone; other packages add theirs by entry points of this group."""
+"""All phones; other packages add theirs through entry points of this group."""

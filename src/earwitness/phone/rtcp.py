@@ -15,31 +15,31 @@ _NTP_EPOCH_S = 2_208_988_800
 
 
 def ntp_from_ns(time_ns: int) -> int:
-    """64-bit NTP time of nanoseconds since 1970: seconds since 1900 above, a binary fraction below (RFC 3550 4)."""
+    """Convert ns since 1970 to 64-bit NTP time: seconds since 1900 in the high half, a fraction below (RFC 3550 4)."""
     seconds, rest = divmod(time_ns, 10**9)
     return (((seconds + _NTP_EPOCH_S) & 0xFFFFFFFF) << 32) | ((rest << 32) // 10**9)
 
 
 def middle_of(ntp: int) -> int:
-    """The middle 32 bits of an NTP time, in 1/65,536 s: what LSR holds."""
+    """Return the middle 32 bits of an NTP time, in 1/65,536 s, as in LSR."""
     return (ntp >> 16) & 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
 class ReportBlock:
-    """What a receiver says of one source (RFC 3550 6.4.1)."""
+    """A receiver's report on one source (RFC 3550 6.4.1)."""
 
     ssrc: int
     fraction_lost: int
-    """In 1/256, since the report before."""
+    """In 1/256, since the previous report."""
     cumulative_lost: int
-    """Signed 24 bits: duplicates make it negative."""
+    """Signed 24 bits: duplicates can make it negative."""
     highest_sequence: int
-    """Extended: cycles above, sequence number below."""
+    """Extended: cycle count in the high 16 bits, sequence number in the low 16."""
     jitter: int
     """In units of the RTP clock."""
     last_sr: int
-    """Middle 32 bits of the NTP time in the last SR from this source; 0: none came yet."""
+    """Middle 32 bits of the NTP time in the last SR from this source; 0: none received yet."""
     delay_since_last_sr: int
     """1/65,536 s."""
 
@@ -95,7 +95,7 @@ class ReceiverReport:
 
 @dataclass(frozen=True)
 class SourceDescription:
-    """SDES of one source with its CNAME (RFC 3550 6.5.1); other items are left out when parsed."""
+    """SDES of one source with its CNAME (RFC 3550 6.5.1); other items are ignored when parsed."""
 
     ssrc: int
     cname: str
@@ -124,7 +124,7 @@ class Goodbye:
 
 @dataclass(frozen=True)
 class OtherPacket:
-    """A type that we do not use (APP, feedback, XR), as it came."""
+    """A packet of a type that we do not use (APP, feedback, XR), unparsed."""
 
     packet_type: int
     body: bytes
@@ -134,23 +134,23 @@ RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye | Other
 
 
 def compound(packets: Sequence[RtcpPacket]) -> bytes:
-    """One datagram of several packets (RFC 3550 6.1: a report first, then SDES)."""
+    """Join several packets into one datagram (RFC 3550 6.1: a report first, then SDES)."""
     return b"".join(bytes(packet) for packet in packets if not isinstance(packet, OtherPacket))
 
 
 def parse_compound(data: bytes) -> list[RtcpPacket]:
-    """Read every packet of a datagram; raises MalformedPacket."""
+    """Parse every packet of a datagram; raises MalformedPacket."""
     packets: list[RtcpPacket] = []
     at = 0
     while at < len(data):
         if len(data) < at + 4:
-            raise MalformedPacket("an RTCP header is cut off")
+            raise MalformedPacket("an RTCP header is truncated")
         first, packet_type, words = struct.unpack_from("!BBH", data, at)
         if first >> 6 != 2:
             raise MalformedPacket(f"RTCP version {first >> 6} is not 2")
         end = at + 4 + 4 * words
         if end > len(data):
-            raise MalformedPacket(f"an RTCP packet of {4 + 4 * words} bytes is cut off after {len(data) - at}")
+            raise MalformedPacket(f"an RTCP packet of {4 + 4 * words} bytes is truncated to {len(data) - at}")
         body = data[at + 4 : end]
         if first & 0x20:
             if not body or not 0 < body[-1] <= len(body):
@@ -159,7 +159,7 @@ def parse_compound(data: bytes) -> list[RtcpPacket]:
         packets.append(_parse_one(packet_type, first & 31, body))
         at = end
     if not packets:
-        raise MalformedPacket("an empty datagram is no RTCP")
+        raise MalformedPacket("an empty datagram is not RTCP")
     return packets
 
 
@@ -178,7 +178,7 @@ def _parse_one(packet_type: int, count: int, body: bytes) -> RtcpPacket:
             reason = body[at + 1 : at + 1 + body[at]].decode(errors="replace") if len(body) > at else ""
             return Goodbye(ssrcs, reason)
     except (struct.error, IndexError) as error:
-        raise MalformedPacket(f"an RTCP packet of type {packet_type} is cut off") from error
+        raise MalformedPacket(f"an RTCP packet of type {packet_type} is truncated") from error
     return OtherPacket(packet_type, body)
 
 

@@ -1,10 +1,10 @@
-"""The RTCP of one call: when to report, what to say, and the round-trip times that come out of it.
+"""The RTCP of one call: when to report, what to report, and the resulting round-trip times.
 
-Source: RFC 3550 6.2, 6.3, 6.4 and A.7. Pure: time is an argument, randomness is a generator given.
+Source: RFC 3550 6.2, 6.3, 6.4 and A.7. Pure: time and the random generator are arguments.
 
-The minimum interval is a setting. The AVP profile says 5 s, at which a call of 10 s has one round-trip time or
-none; we default to 1 s, as the reduced minimum of RFC 3550 6.2 and the AVPF profile (RFC 4585 3.4) permit more
-frequent reports, and stay within the 5 % of the session's bandwidth that both demand.
+The minimum interval is a setting. The AVP profile says 5 s, at which a call of 10 s yields at most one round-trip time.
+Our default is 1 s: the reduced minimum of RFC 3550 6.2 and the AVPF profile (RFC 4585 3.4) permit more frequent
+reports, within the 5 % of the session's bandwidth that both demand.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from earwitness.phone.rtcp import (
 )
 
 _COMPENSATION = math.e - 1.5
-"""Undoes that timer reconsideration converges below the intended mean (RFC 3550 6.3.1)."""
+"""Compensates for timer reconsideration, which converges below the intended mean (RFC 3550 6.3.1)."""
 MOST_ROUND_TRIPS = 8000
-"""Kept of one call: two hours of reports a second. A far end that sends more has them counted alone."""
+"""Round-trip times kept per call: two hours at one report per second. Further ones are only counted."""
 _UDP_IP_OCTETS = 28
 _BANDWIDTH_SHARE = 0.05
 
 
 def report_interval_s(random: Random, minimum_s: float, average_octets: float, session_bit_s: float) -> float:
-    """Seconds to the next report of a call of two (RFC 3550 6.3.1 with two members, both senders)."""
+    """Return the seconds to the next report in a two-party call (RFC 3550 6.3.1 with two members, both senders)."""
     needed = 2 * average_octets * 8 / (_BANDWIDTH_SHARE * session_bit_s)
     return max(minimum_s, needed) * random.uniform(0.5, 1.5) / _COMPENSATION
 
 
 @dataclass(frozen=True)
 class SentSoFar:
-    """What a sender report says of our own stream now."""
+    """The state of our own stream, for a sender report."""
 
     rtp_timestamp: int
     packets: int
@@ -52,7 +52,7 @@ class SentSoFar:
 
 @dataclass(frozen=True)
 class RemoteView:
-    """How the far end says that it receives us, from its last report."""
+    """The far end's reception of our stream, from its last report."""
 
     fraction_lost: float
     cumulative_lost: int
@@ -80,7 +80,7 @@ class RtcpSession:
     _first: bool = True
 
     def next_interval_ns(self) -> int:
-        """Nanoseconds until the next report; the first comes after half the time (RFC 3550 6.2)."""
+        """Return the ns until the next report; the first comes after half the interval (RFC 3550 6.2)."""
         minimum = self.minimum_s / 2 if self._first else self.minimum_s
         self._first = False
         return int(report_interval_s(self.random, minimum, self._average_octets, self.session_bit_s) * 1e9)
@@ -88,7 +88,7 @@ class RtcpSession:
     def report(
         self, now_ns: int, sent: SentSoFar, reception: ReceiverStatistics | None, *, goodbye: bool = False
     ) -> bytes:
-        """The compound packet to send now (ns since 1970 on the call's clock)."""
+        """Return the compound packet to send now (ns since 1970 on the call's clock)."""
         blocks = () if reception is None else (self._block(now_ns, reception),)
         report: RtcpPacket = ReceiverReport(self.ssrc, blocks)
         if sent.packets:
@@ -104,7 +104,7 @@ class RtcpSession:
         return data
 
     def receive(self, data: bytes, arrived_ns: int) -> None:
-        """A datagram came to the RTCP port; raises MalformedPacket."""
+        """Take a datagram from the RTCP port; raises MalformedPacket."""
         packets = parse_compound(data)
         self.received += 1
         self._average_octets += (len(data) + _UDP_IP_OCTETS - self._average_octets) / 16

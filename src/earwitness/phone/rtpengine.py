@@ -1,4 +1,4 @@
-"""rtpengine as the lab's media relay: RTP through the server, in user space, steered by Kamailio."""
+"""rtpengine as the lab's media relay: RTP passes through the server, in user space, controlled by Kamailio."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class RtpEngine:
     address: str
     control_port: int
     ports: tuple[int, int]
-    """First and last UDP port that media are relayed through: what a capture on its host shows."""
+    """First and last UDP port for relayed media, as seen in a capture on its host."""
     log: Path
 
     @property
     def control(self) -> str:
-        """As Kamailio's rtpengine module writes it."""
+        """The control address, as Kamailio's rtpengine module expects it."""
         return f"udp:{self.address}:{self.control_port}"
 
 
@@ -40,7 +40,7 @@ class RtpEngine:
 async def start_rtpengine(
     host: Host, state: Path, *, address: str = "", control_port: int = 2223, ports: tuple[int, int] = (30_000, 30_100)
 ) -> AsyncIterator[RtpEngine]:
-    """Run rtpengine on `host` at `address` (the host's own when empty), its log under `state`.
+    """Run rtpengine on `host` at `address` (empty: the host's own), with its log under `state`.
 
     Raises CallFailure: TOOL_MISSING, PORT_TAKEN, or LAB_FAILED with the last line of its log.
     """

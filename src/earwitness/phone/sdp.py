@@ -1,4 +1,4 @@
-"""Offer and answer of one audio stream. Source: RFC 3264, RFC 8866. Text and grammar by aiosipua."""
+"""Offer and answer of one audio stream. Source: RFC 3264, RFC 8866. Parsing and formatting by aiosipua."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _PROFILES = ("RTP/AVP", "RTP/AVPF")
 
 
 class NotAcceptable(ValueError):
-    """The far end's session description has nothing in it that we can do; a UAS answers 488."""
+    """The far end's session description offers nothing that we support; a UAS answers 488."""
 
 
 @dataclass(frozen=True)
 class AgreedMedia:
-    """What offer and answer agreed on, from our side."""
+    """The negotiated media, from our side."""
 
     codec: Codec
     send_payload_type: int
-    """The number that the far end wants this codec to have."""
+    """The payload type that the far end assigned to this codec."""
     remote: tuple[str, int]
-    """Where its RTP goes: address and port."""
+    """Destination of our RTP: address and port."""
 
 
 def offer(codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int) -> str:
-    """An offer of these codecs, preferred first."""
+    """Return an offer of these codecs, in order of preference."""
     media = MediaDescription(
         media="audio", port=rtp_port, formats=[str(codec.payload_type) for codec in codecs], attributes={}
     )
@@ -47,7 +47,7 @@ def offer(codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int)
 def sdp_answer(
     text: str, codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int
 ) -> tuple[str, AgreedMedia]:
-    """Our answer to an offer, and what is agreed: the first offered codec that is among `codecs`.
+    """Return our answer to an offer and the negotiated media: the first offered codec that is among `codecs`.
 
     Every other stream of the offer is refused with port 0 (RFC 3264 6). Raises NotAcceptable.
     """
@@ -70,7 +70,7 @@ def sdp_answer(
 
 
 def agreed_by(text: str, codecs: Sequence[Codec]) -> AgreedMedia:
-    """What an answer to our offer of `codecs` agrees on. Raises NotAcceptable."""
+    """Return the media negotiated by an answer to our offer of `codecs`. Raises NotAcceptable."""
     described = _parse(text)
     _, media = _audio(described)
     codec, answered = _first_common(media, codecs)
@@ -81,7 +81,7 @@ def _parse(text: str) -> SdpMessage:
     try:
         return parse_sdp(text)
     except (ValueError, IndexError) as error:
-        raise NotAcceptable(f"a session description that cannot be read ({error})") from error
+        raise NotAcceptable(f"an unreadable session description ({error})") from error
 
 
 def _audio(described: SdpMessage) -> tuple[int, MediaDescription]:
@@ -109,7 +109,7 @@ def _first_common(media: MediaDescription, codecs: Sequence[Codec]) -> tuple[Cod
     try:
         described = media.codecs
     except (ValueError, IndexError) as error:
-        raise NotAcceptable(f"codecs that cannot be read ({error})") from error
+        raise NotAcceptable(f"unreadable codecs ({error})") from error
     for offered in described:
         for codec in codecs:
             same = offered.encoding_name.lower() == codec.encoding_name.lower()

@@ -1,4 +1,4 @@
-"""What the servers of a call share: waiting until one answers, and ending one with all its workers."""
+"""Shared by the servers of a call: waiting until one answers, and ending one with all its workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def probe_until(
     expected: bytes,
     timeout_s: float,
 ) -> bool:
-    """Send what `probe` makes of our own address over UDP until an answer begins with `expected`; False if never."""
+    """Send `probe(own address)` over UDP until an answer begins with `expected`; False if none does in time."""
     with host.inside():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sock:
@@ -42,7 +42,7 @@ async def probe_until(
 
 
 def end_service(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM; if it does not go, SIGKILL to the whole session that it leads, which is ours, its workers with it."""
+    """Send SIGTERM; if it does not end, send SIGKILL to the whole session that it leads, including its workers."""
     if process.poll() is not None:
         return
     process.terminate()

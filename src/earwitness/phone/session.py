@@ -1,4 +1,4 @@
-"""One call of the built-in phone: SIP and media together, its milestones, and the report of it."""
+"""One call of the built-in phone: SIP and media combined, its milestones, and its report."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.untrusted import LONGEST_TEXT, fit
 
 Notify = Callable[[str, dict[str, object]], None]
-"""Called with each event for the process that drives the phone: its name and values."""
+"""Called with each event for the process that controls the phone: its name and values."""
 
 BYE_TIMEOUT_S = 5.0
 _MOST_NOTES = 20
 
 
 class PhoneSession:
-    """A phone that is ready: ports bound, speech encoded. Made by `open`; lives in one event loop."""
+    """A phone that is ready: ports bound, speech encoded. Made by `open`; used in one event loop."""
 
     def __init__(self, setup: PhoneSetup, notify: Notify) -> None:
         self.setup = setup
@@ -80,7 +80,7 @@ class PhoneSession:
         except CallFailure:
             session._layer.close()
             raise
-        # What exists now lives until the call is over: the collector has nothing to look for in it.
+        # Everything allocated so far lives until the call is over, so exempt it from garbage collection.
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -89,25 +89,25 @@ class PhoneSession:
 
     @property
     def uri(self) -> str:
-        """What the other phone dials."""
+        """The URI that the other phone dials."""
         return self._agent.uri
 
     def now_ns(self) -> int:
-        """The call's clock."""
+        """Time on the call's clock, ns."""
         return time.monotonic_ns() + self.setup.epoch_offset_ns
 
     async def register(self) -> None:
-        """Register at the server of the setup."""
+        """Register with the server of the setup."""
         await self._agent.register()
         self._milestone("registered")
 
     def listen(self, ring_s: float = 0.0, refuse_with: int = 0) -> None:
-        """Answer the next call after ringing `ring_s`; or refuse every one with a status."""
+        """Answer the next call after ringing `ring_s`, or refuse every call with a status."""
         self._ring_s, self._refusal = ring_s, refuse_with
         self._agent.on_invite = lambda invite: self._spawn(self._answer(invite))
 
     async def call(self, uri: str, timeout_s: float) -> None:
-        """Call `uri` and start to speak when it answers. CallFailure for every other ending."""
+        """Call `uri` and start speaking when it answers. CallFailure for any other outcome."""
         self.role = "caller"
         codecs = self._codecs[:1]
         offer = sdp.offer(codecs, self.setup.address, self.setup.rtp_port, secrets.randbits(31))
@@ -139,15 +139,15 @@ class PhoneSession:
                 on=uri,
                 happened=f"the answer has {error}"
                 if isinstance(error, sdp.NotAcceptable)
-                else f"the answer wants its speech elsewhere: {error}",
+                else f"the answer directs RTP to a forbidden address: {error}",
                 remedy="choose another codec"
                 if isinstance(error, sdp.NotAcceptable)
-                else "see the SIP dialogue in the evidence, and ask who runs the other phone",
+                else "see the SIP dialog in the evidence, and ask the operator of the other phone",
             ) from error
         self._start_media()
 
     async def finish(self, tail_s: float) -> None:
-        """Wait until both ends have spoken and `tail_s` more, then hang up; or until the far end hangs up."""
+        """Wait until both ends have spoken and `tail_s` more, then hang up, or until the far end hangs up."""
         if "answered" not in self.milestones:
             return
         setup = self.setup
@@ -164,7 +164,7 @@ class PhoneSession:
         await self.hang_up()
 
     async def hang_up(self) -> None:
-        """Say BYE, over SIP and RTCP, if there is a call; it has ended when this returns."""
+        """Send BYE over SIP and RTCP, if there is a call; it has ended when this returns."""
         if self.ended.is_set() or "answered" not in self.milestones:
             return
         self._media.silence()
@@ -174,7 +174,7 @@ class PhoneSession:
         self._end()
 
     async def close(self) -> None:
-        """Hang up, deregister, free the ports."""
+        """Hang up, deregister, and free the ports."""
         for task in self._tasks:
             task.cancel()
         await self.hang_up()
@@ -187,7 +187,7 @@ class PhoneSession:
         self._media.close()
 
     def report(self) -> PhoneReport:
-        """What is known of the call now; complete when it has ended."""
+        """Return the report of the call so far; complete once it has ended."""
         media, sender, rtcp = self._media, self._media.sender, self._media.rtcp
         reception = media.main_reception
         milestones = dict(self.milestones)
@@ -220,7 +220,7 @@ class PhoneSession:
         )
 
     async def _answer(self, invite: IncomingInvite) -> None:
-        """Ring, answer with what the offer and we have in common, and speak once the caller acknowledged."""
+        """Ring, answer with what the offer and we have in common, and speak once the caller has acknowledged."""
         self.role = "callee"
         self.milestones = {name: at for name, at in self.milestones.items() if name == "registered"}
         self._milestone("invite_received")
@@ -234,7 +234,7 @@ class PhoneSession:
             )
             self._layer.may_send_to(agreed.remote)
         except (sdp.NotAcceptable, Unreachable) as error:
-            offers = "offers" if isinstance(error, sdp.NotAcceptable) else "wants its speech elsewhere:"
+            offers = "offers" if isinstance(error, sdp.NotAcceptable) else "directs RTP to a forbidden address:"
             self._note(f"refused a call: it {offers} {error}")
             self._agent.refuse(invite, 488)
             return
@@ -304,7 +304,7 @@ class PhoneSession:
             self._note(f"the call broke: {error}")
 
     def _note(self, text: str) -> None:
-        """Send a note in words to the call's owner; at most `_MOST_NOTES`, however often a stranger is refused."""
+        """Send a text note to the call's owner; at most `_MOST_NOTES`, however often an unknown peer is refused."""
         self._noted += 1
         if self._noted <= _MOST_NOTES:
             self._notify("note", {"text": fit(text, LONGEST_TEXT)})

@@ -23,66 +23,66 @@ from earwitness.untrusted import (
 )
 
 LONGEST_S = 3600.0
-"""The longest that a phone speaks, in one call."""
+"""The longest time that a phone speaks in one call."""
 
 
 @dataclass(frozen=True)
 class SipServer:
-    """A registrar and proxy, and who we are there. The password travels by stdin only and is shown nowhere."""
+    """A registrar and proxy, and our account there. The password is passed through stdin only and never shown."""
 
     host: str
     user: str
     password: str = field(repr=False)
     port: int = 5060
     domain: str = ""
-    """Empty: `host`."""
+    """SIP domain; empty: `host`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhoneSetup:
-    """One phone for one call. All times that it reports are on CLOCK_MONOTONIC + `epoch_offset_ns`."""
+    """One phone for one call. All times that it reports are CLOCK_MONOTONIC + `epoch_offset_ns`."""
 
     address: str
     """IPv4 address that it binds to and offers (`End.address` of the path)."""
     epoch_offset_ns: int
     user: str = "earwitness"
-    """User part of its URI; with a server, that account's user is taken."""
+    """User part of its URI; with a server, the account's user is used instead."""
     sip_port: int = 5060
     rtp_port: int = 4000
-    """RTCP is the next port."""
+    """RTCP uses the next port."""
     codec: str = "g711u"
-    """What it offers, and what it speaks; as `earwitness.speech.codecs.registry.codec` reads it."""
+    """The codec that it offers and speaks; syntax of `earwitness.speech.codecs.registry.codec`."""
     accepts: tuple[str, ...] = ()
     """Codecs that it accepts when called, besides `codec`."""
     speech: str = ""
-    """Name of a shipped reference or a WAV file; empty: the default one."""
+    """Name of a bundled reference or a WAV file; empty: the default reference."""
     seconds: float | None = None
-    """How long it speaks: the speech looped or cut. None: once."""
+    """How long it speaks, with the speech looped or cut. None: the speech once."""
     remote_seconds: float | None = None
     """How long the far end speaks, for `finish`. None: as long as this one."""
     silence_suppression: bool = False
     seed: int = 1
-    """Start values of SSRC, sequence number and timestamp, and the RTCP timer, come from this and the address."""
+    """Seeds SSRC, initial sequence number and timestamp, and the RTCP timer, together with the address."""
     server: SipServer | None = None
     t1_s: float = 0.5
     """SIP's T1 (RFC 3261 17.1.1.1)."""
     rtcp_minimum_s: float = 1.0
-    """Least mean time between RTCP reports; the AVP profile's 5 s gives no round-trip time in a short call."""
+    """Minimum mean interval of RTCP reports; the AVP profile's 5 s gives no round-trip time in a short call."""
     no_media_s: float = 5.0
-    """An answered call on which no RTP came for so long is reported as such."""
+    """An answered call without RTP for this long is reported as having no media."""
     peers: tuple[str, ...] = ()
-    """The only addresses that it sends to and hears SIP from, where given; see `earwitness.phone.reachable.Reach`."""
+    """If given, the only addresses that it exchanges SIP and RTP with; see `earwitness.phone.reachable.Reach`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, password included: for the phone's stdin alone."""
+        """Return plain JSON values, including the password: for the phone's stdin only."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PhoneSetup:
-        """The inverse of `to_dict`, for what may come from another machine. Raises `UntrustedValue`."""
+        """Inverse of `to_dict`, for setups that may come from a remote machine. Raises `UntrustedValue`."""
         given = fields(values, what="the setup of a phone")
         if unknown := sorted(str(key) for key in given.keys() - _READ.keys()):
-            raise UntrustedValue(f"the setup of a phone: {shown(unknown[0])} is no field of it")
+            raise UntrustedValue(f"the setup of a phone: it has no field {shown(unknown[0])}")
         if missing := sorted({"address", "epoch_offset_ns"} - given.keys()):
             raise UntrustedValue(f"the setup of a phone: {missing[0]} is missing")
         return cls(**{key: read(given[key]) for key, read in _READ.items() if key in given})
@@ -92,7 +92,7 @@ def _address(value: object) -> str:
     try:
         return str(ipaddress.IPv4Address(name(value, what="address")))
     except ipaddress.AddressValueError as error:
-        raise UntrustedValue(f"address: {shown(value)} is no IPv4 address") from error
+        raise UntrustedValue(f"address: {shown(value)} is not an IPv4 address") from error
 
 
 def _server(value: object) -> SipServer:

@@ -1,4 +1,4 @@
-"""A SIP dialogue: who, where and by which route. Source: RFC 3261 12."""
+"""A SIP dialog: its parties, targets and route set. Source: RFC 3261 12."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from earwitness.phone.sip_wire import endpoint_of
 
 @dataclass
 class Dialog:
-    """What both ends keep of a call that was set up."""
+    """The state that each end keeps of an established call."""
 
     call_id: str
     local: str
-    """From of our requests, with our tag."""
+    """From header of our requests, with our tag."""
     remote: str
-    """To of our requests, with the far end's tag."""
+    """To header of our requests, with the far end's tag."""
     remote_target: str
     """URI of the far end's Contact."""
     route_set: tuple[str, ...]
@@ -28,11 +28,11 @@ class Dialog:
     invite_sequence: int = 0
     """CSeq number of the INVITE that ACK must carry."""
     refresh: ServerTransaction | None = None
-    """A re-INVITE of the far end that waits for its ACK."""
+    """A re-INVITE of the far end that awaits its ACK."""
 
     @staticmethod
     def of_caller(invite: SipRequest, success: SipResponse) -> Dialog:
-        """From our INVITE and its 2xx: Contact is the target, Record-Route reversed the route (12.1.2)."""
+        """Make it from our INVITE and its 2xx: Contact is the target, reversed Record-Route the route (12.1.2)."""
         contacts = success.contact
         sequence = invite.cseq.seq if invite.cseq else 0
         return Dialog(
@@ -47,7 +47,7 @@ class Dialog:
 
     @staticmethod
     def of_callee(invite: SipRequest, local_tag: str) -> Dialog:
-        """From an INVITE that we answer: Record-Route in order is the route (12.1.1)."""
+        """Make it from an INVITE that we answer: Record-Route in order is the route (12.1.1)."""
         contacts = invite.contact
         caller = invite.headers.get_first("From") or ""
         sequence = invite.cseq.seq if invite.cseq else 0
@@ -63,7 +63,7 @@ class Dialog:
         )
 
     def holds(self, received: SipRequest) -> bool:
-        """Whether a request belongs to this dialogue (Call-ID and both tags)."""
+        """Whether a request belongs to this dialog (Call-ID and both tags)."""
         to, sender = received.to_addr, received.from_addr
         return (
             received.headers.get_first("Call-ID") == self.call_id
@@ -74,7 +74,7 @@ class Dialog:
         )
 
     def request(self, layer: SipTransactions, method: str) -> tuple[SipRequest, SocketAddress]:
-        """A request within the dialogue and where it goes (12.2.1.1). ACK takes the INVITE's number."""
+        """Make a request within the dialog; return it and its destination (12.2.1.1). ACK takes the INVITE's number."""
         if method == "ACK":
             sequence = self.invite_sequence
         else:
@@ -84,7 +84,7 @@ class Dialog:
         if routes:
             first = parse_address(routes[0]).uri
             next_hop = stringify_uri(first)
-            if "lr" not in first.params:  # a strict router of RFC 2543: it wants to be the request URI
+            if "lr" not in first.params:  # a strict router (RFC 2543) expects itself in the request URI
                 routes, uri = [*routes[1:], f"<{uri}>"], next_hop
         else:
             next_hop = uri
@@ -98,24 +98,24 @@ class Dialog:
         return made, self._endpoint(layer, next_hop)
 
     def check(self, layer: SipTransactions) -> None:
-        """Raise `OSError` where requests of this dialogue would go where this phone does not send."""
+        """Raise `OSError` if requests of this dialog would go to an address that this phone does not send to."""
         first = parse_address(self.route_set[0]).uri if self.route_set else None
         self._endpoint(layer, self.remote_target if first is None else stringify_uri(first))
 
     @staticmethod
     def _endpoint(layer: SipTransactions, uri: str) -> SocketAddress:
-        # Where the peers are known, a name is none of them, and looking it up would hold up the phone.
+        # If the peers are given, a host name cannot be one of them, and resolving it would block the phone.
         numeric = layer.reach is not None and bool(layer.reach.peers)
         return layer.may_send_to(endpoint_of(uri, numeric=numeric))
 
     def acknowledge(self, layer: SipTransactions) -> None:
-        """Send the ACK of the 2xx; its own branch, no transaction (13.2.2.4)."""
+        """Send the ACK of the 2xx, with its own branch and no transaction (13.2.2.4)."""
         ack, target = self.request(layer, "ACK")
         layer.transmit(bytes(ack), target)
 
 
 def refresh_target(dialog: Dialog, message: SipRequest | SipResponse, layer: SipTransactions) -> None:
-    """Take over a new Contact from a re-INVITE (12.2). Raises `OSError` as `Dialog.check`."""
+    """Adopt a new Contact from a re-INVITE (12.2). Raises `OSError` as `Dialog.check`."""
     if message.contact:
         before, dialog.remote_target = dialog.remote_target, stringify_uri(message.contact[0].uri)
         try:

@@ -13,12 +13,12 @@ from earwitness.netns.host import SocketAddress
 from earwitness.phone.sip_transactions import ClientTransaction
 
 _ATTEMPTS = 3
-"""Without credentials, with them, and with a fresh nonce where the server says that ours was stale."""
+"""Without credentials, with them, and with a fresh nonce if the server reports ours as stale."""
 
 
 @dataclass(frozen=True)
 class SipAccount:
-    """How a phone is known at a SIP server. The password is shown nowhere."""
+    """A phone's account at a SIP server. The password is never shown."""
 
     user: str
     domain: str
@@ -32,10 +32,10 @@ async def send_authenticated(
     account: SipAccount | None,
     tried: str,
 ) -> SipResponse:
-    """Send what `build` makes (anew for each attempt), answer a challenge, and give the final response.
+    """Send the request that `build` makes for each attempt, answer a challenge, and return the final response.
 
-    A password that is refused is not tried again: CallFailure AUTH_FAILED. Without an account the challenge
-    itself is the response. Raises NoResponse.
+    A refused password is not retried: CallFailure AUTH_FAILED. Without an account, the challenge itself is the
+    response. Raises NoResponse.
     """
     credentials: tuple[str, str] | None = None
     for _ in range(_ATTEMPTS):

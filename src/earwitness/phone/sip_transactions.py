@@ -21,11 +21,11 @@ from earwitness.phone.sip_wire import (
 
 T2_S = 4.0
 MOST_TRANSACTIONS = 64
-"""Requests of others that are remembered at once; further new ones are dropped, as a full network would."""
+"""Limit of concurrent server transactions; further requests are dropped, as by a congested network."""
 
 
 class NoResponse(Exception):
-    """No final response came in 64 x T1 (timers B and F)."""
+    """No final response arrived within 64 x T1 (timers B and F)."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ class Timers:
 
 
 class ClientTransaction:
-    """A request that we sent, until its final response (RFC 3261 17.1)."""
+    """A request of ours, until its final response (RFC 3261 17.1)."""
 
     def __init__(self, layer: SipTransactions, sent: SipRequest, target: SocketAddress) -> None:
         self.request = sent
         self.target = target
         self.final: asyncio.Future[SipResponse] = asyncio.get_running_loop().create_future()
-        self.final.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody need await it
+        self.final.add_done_callback(lambda done: done.cancelled() or done.exception())  # it need not be awaited
         self.on_provisional: Callable[[SipResponse], None] = lambda _response: None
         self.on_repeated_success: Callable[[], None] = lambda: None
         self.retransmissions = 0
         self.proceeding = False
-        """A provisional response came."""
+        """Whether a provisional response has arrived."""
         self._layer = layer
         self._wire = bytes(sent)
         self._is_invite = sent.method == "INVITE"
@@ -63,12 +63,12 @@ class ClientTransaction:
         self._expiry = layer.later(layer.timers.give_up_s, self._expire)
 
     def receive(self, response: SipResponse) -> None:
-        """A response with this transaction's branch came."""
+        """Take a response with this transaction's branch."""
         if response.status_code < 200:
             self.proceeding = True
             if self._is_invite:
                 self._timer.cancel()
-                self._expiry.cancel()  # timer B waits for any response; who called bounds the ringing
+                self._expiry.cancel()  # timer B awaits any response; the user agent limits the ringing
             self.on_provisional(response)
             return
         self._timer.cancel()
@@ -85,7 +85,7 @@ class ClientTransaction:
         self._layer.later(self._layer.timers.give_up_s, lambda: self._layer.forget(self))
 
     def stop(self) -> None:
-        """Send it no more, and expect nothing."""
+        """Stop retransmitting and await nothing."""
         self._timer.cancel()
         self._expiry.cancel()
 
@@ -103,7 +103,7 @@ class ClientTransaction:
         self._layer.forget(self)
 
     def _non_success_ack(self, response: SipResponse) -> SipRequest:
-        """ACK of a refusal: same branch, target and route as the INVITE (RFC 3261 17.1.1.3)."""
+        """Return the ACK of a refusal: same branch, target and route as the INVITE (RFC 3261 17.1.1.3)."""
         ack = SipRequest(method="ACK", uri=self.request.uri)
         ack.headers.append("Via", self.request.headers.get("Via")[0])
         for route in self.request.headers.get("Route"):
@@ -117,7 +117,7 @@ class ClientTransaction:
 
 
 class ServerTransaction:
-    """A request that we received, and our responses (RFC 3261 17.2)."""
+    """A received request and our responses (RFC 3261 17.2)."""
 
     def __init__(self, layer: SipTransactions, received: SipRequest, source: SocketAddress) -> None:
         self.request = received
@@ -131,7 +131,7 @@ class ServerTransaction:
         self._interval_s = layer.timers.t1_s
 
     def respond(self, response: SipResponse) -> None:
-        """Send a response; the final one to an INVITE is repeated until it is acknowledged (13.3.1.4, 17.2.1)."""
+        """Send a response; the final one to an INVITE is retransmitted until acknowledged (13.3.1.4, 17.2.1)."""
         if self.final_status is not None:
             return
         self._last = bytes(response)
@@ -143,12 +143,12 @@ class ServerTransaction:
             self._expiry = self._layer.later(self._layer.timers.give_up_s, self._expire)
 
     def received_again(self) -> None:
-        """The request came again: so does our last response."""
+        """Take a retransmission of the request: resend our last response."""
         if self._last is not None:
             self._layer.transmit(self._last, self._target)
 
     def acknowledged(self) -> None:
-        """The ACK came."""
+        """Take the ACK."""
         for timer in (self._timer, self._expiry):
             if timer is not None:
                 timer.cancel()
@@ -167,10 +167,10 @@ class ServerTransaction:
 
 
 class SipTransactions(asyncio.DatagramProtocol):
-    """The transaction layer on one UDP socket. `on_request` gets each new request (ACK of a 200 included)."""
+    """The transaction layer on one UDP socket. `on_request` gets each new request (including the ACK of a 200)."""
 
     def __init__(self, timers: Timers, clock: Callable[[], int], reach: Reach | None = None) -> None:
-        """`reach`: where it may send to, and whom it hears; None: anywhere, anybody."""
+        """`reach`: the addresses that it sends to and accepts from; None: all."""
         self.reach = reach
         self.timers = timers
         self.clock = clock
@@ -180,8 +180,8 @@ class SipTransactions(asyncio.DatagramProtocol):
         self.log = SipLog()
         self.malformed = 0
         self.dropped = 0
-        """Datagrams from elsewhere than the path's other end, requests beyond `MOST_TRANSACTIONS`, and messages that
-        would have gone where this phone does not send."""
+        """Datagrams from outside `reach`, requests beyond `MOST_TRANSACTIONS`, and messages not sent because their
+        destination is outside `reach`."""
         self._transport: asyncio.DatagramTransport | None = None
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
         self._servers: dict[tuple[str, str], ServerTransaction] = {}
@@ -194,11 +194,11 @@ class SipTransactions(asyncio.DatagramProtocol):
         return transaction
 
     def new_request(self, method: str, uri: str) -> SipRequest:
-        """A request from our address."""
+        """Make a request from our address."""
         return request(method, uri, self.local)
 
     def transmit(self, wire: bytes, target: SocketAddress) -> None:
-        """Put a message on the wire and in the log."""
+        """Send a message and log it."""
         if self._transport is None or self._transport.is_closing():
             return
         try:
@@ -210,11 +210,11 @@ class SipTransactions(asyncio.DatagramProtocol):
         self._transport.sendto(wire, target)
 
     def may_send_to(self, target: SocketAddress) -> SocketAddress:
-        """The target, where this phone may send to it. Raises `Unreachable`."""
+        """Return the target if this phone may send to it. Raises `Unreachable`."""
         return target if self.reach is None else self.reach.check(target)
 
     def later(self, seconds: float, action: Callable[[], None]) -> asyncio.TimerHandle:
-        """Run `action` unless the layer is closed before."""
+        """Run `action` after `seconds`, unless the layer is closed before."""
         loop = asyncio.get_running_loop()
 
         def act() -> None:
@@ -226,17 +226,17 @@ class SipTransactions(asyncio.DatagramProtocol):
         return handle
 
     def forget(self, transaction: ClientTransaction | ServerTransaction) -> None:
-        """Nothing more is expected of this transaction."""
+        """Remove a finished transaction."""
         table = self._clients if isinstance(transaction, ClientTransaction) else self._servers
         for key in [key for key, one in table.items() if one is transaction]:
             del table[key]
 
     def server_of_same_branch(self, cancel: SipRequest) -> ServerTransaction | None:
-        """The INVITE that a CANCEL is about (RFC 3261 9.2)."""
+        """Return the transaction of the INVITE that a CANCEL refers to (RFC 3261 9.2)."""
         return self._servers.get((branch_of(cancel), "INVITE"))
 
     def close(self) -> None:
-        """Stop all timers and the socket."""
+        """Stop all timers and close the socket."""
         for handle in self._handles:
             handle.cancel()
         for transaction in self._clients.values():
@@ -251,7 +251,7 @@ class SipTransactions(asyncio.DatagramProtocol):
         self.local = transport.get_extra_info("sockname")[:2]
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """A datagram came; what is no SIP is counted, and keep-alives (RFC 5626 4.4.1) are not."""
+        """Take a datagram; malformed SIP is counted, keep-alives (RFC 5626 4.4.1) are ignored."""
         if not data.strip(b"\r\n\0 "):
             return
         if self.reach is not None and not self.reach.hears(addr[0]):
@@ -267,7 +267,7 @@ class SipTransactions(asyncio.DatagramProtocol):
                 self._receive_request(message, (addr[0], addr[1]))
             else:
                 self._receive_response(message)
-        except Exception:  # whatever a stranger's message is to the parsers, it ends nothing but itself
+        except Exception:  # a message that breaks a parser must affect nothing else
             self.malformed += 1
 
     def _receive_request(self, received: SipRequest, source: SocketAddress) -> None:

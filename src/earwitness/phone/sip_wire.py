@@ -1,7 +1,7 @@
-"""SIP messages: what every layer of the phone needs to make, address and show them.
+"""SIP messages: how every layer of the phone makes, addresses and logs them.
 
-Grammar and digest arithmetic are aiosipua's. Its user agent is not used: it drops Record-Route as a UAS and the
-Contact of a 200 as a UAC, so that through a record-routing proxy ACK and BYE go astray.
+Grammar and digest computation are aiosipua's. Its user agent is not used: it drops Record-Route as a UAS and the
+Contact of a 200 as a UAC, so ACK and BYE are misrouted through a record-routing proxy.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ PRODUCT = f"earwitness/{__version__}"
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS"
 DEFAULT_PORT = 5060
 MOST_LOGGED = 2000
-"""SIP messages that a phone keeps of a call,"""
+"""SIP messages that a phone logs per call,"""
 LONGEST_LOGGED = 8192
-"""of each so many characters,"""
+"""characters logged of each,"""
 MOST_LOGGED_CHARACTERS = 1 << 20
-"""and of all together so many."""
+"""and characters logged in total."""
 _MAGIC_COOKIE = "z9hG4bK"
 
 REASONS = {
@@ -47,10 +47,10 @@ REASONS = {
 
 @dataclass(frozen=True)
 class SipLogEntry:
-    """One SIP message that the phone sent or received; credentials are left out of `text`."""
+    """One SIP message that the phone sent or received; credentials are removed from `text`."""
 
     at_ns: int
-    """On the clock of the call."""
+    """ns on the call's clock."""
     sent: bool
     peer: str
     text: str
@@ -62,24 +62,24 @@ class SipLogEntry:
 
 
 def new_branch() -> str:
-    """A branch that no other transaction has (RFC 3261 8.1.1.7)."""
+    """Return a unique branch (RFC 3261 8.1.1.7)."""
     return _MAGIC_COOKIE + secrets.token_hex(10)
 
 
 def new_tag() -> str:
-    """A dialogue tag (RFC 3261 19.3)."""
+    """Return a new dialog tag (RFC 3261 19.3)."""
     return secrets.token_hex(6)
 
 
 class SipLog(list[SipLogEntry]):
-    """The messages of a call, in order, as far as there is room for them: a stranger can send any number."""
+    """The messages of a call, in order, up to a limit: an unauthenticated peer can send any number."""
 
     def __init__(self) -> None:
         super().__init__()
         self._characters = 0
 
     def note(self, at_ns: int, sent: bool, peer: str, wire: bytes) -> None:
-        """Keep a message, its credentials left out, unless the log is full."""
+        """Log a message without its credentials, unless the log is full."""
         if len(self) < MOST_LOGGED and self._characters < MOST_LOGGED_CHARACTERS:
             entry = SipLogEntry(at_ns, sent, peer, redacted(wire)[:LONGEST_LOGGED])
             self._characters += len(entry.text)
@@ -87,13 +87,13 @@ class SipLog(list[SipLogEntry]):
 
 
 def redacted(message: bytes) -> str:
-    """The message as text, its credentials and challenges replaced."""
+    """Return the message as text, with credentials and challenges replaced."""
     text = message.decode("utf-8", errors="replace")
     return re.sub(r"(?im)^((?:proxy-)?authorization|(?:www|proxy)-authenticate):.*$", r"\1: (left out)\r", text)
 
 
 def request(method: str, uri: str, local: SocketAddress) -> SipRequest:
-    """A request with Via (RFC 3581 rport), Max-Forwards and User-Agent; the rest is the caller's."""
+    """Make a request with Via (RFC 3581 rport), Max-Forwards and User-Agent; the caller adds the rest."""
     made = SipRequest(method=method, uri=uri)
     made.headers.append("Via", f"SIP/2.0/UDP {local[0]}:{local[1]};rport;branch={new_branch()}")
     made.headers.set_single("Max-Forwards", "70")
@@ -102,9 +102,9 @@ def request(method: str, uri: str, local: SocketAddress) -> SipRequest:
 
 
 def response(to: SipRequest, status: int, tag: str = "") -> SipResponse:
-    """A response to a request (RFC 3261 8.2.6.2): Via, From, To, Call-ID, CSeq, and Record-Route, copied.
+    """Make a response to a request (RFC 3261 8.2.6.2), with Via, From, To, Call-ID, CSeq and Record-Route copied.
 
-    `tag` is put on To where that has none. Record-Route is copied into what can make a dialogue (12.1.1).
+    `tag` is added to To if that has none. Record-Route is copied into responses that can create a dialog (12.1.1).
     """
     made = SipResponse(status_code=status, reason_phrase=REASONS.get(status, "Response"))
     for name in ("Via", "Record-Route") if 100 < status < 300 else ("Via",):
@@ -120,13 +120,13 @@ def response(to: SipRequest, status: int, tag: str = "") -> SipResponse:
 
 
 def branch_of(message: SipRequest | SipResponse) -> str:
-    """Branch of the top Via, or the empty string."""
+    """Return the branch of the top Via, or the empty string."""
     via = message.headers.get_first("via")
     return (parse_via(via).branch or "") if via else ""
 
 
 def mark_source(received: SipRequest, source: SocketAddress) -> None:
-    """Note in the top Via where a request came from (RFC 3261 18.2.1, RFC 3581 4)."""
+    """Record in the top Via where a request came from (RFC 3261 18.2.1, RFC 3581 4)."""
     values = received.headers.get("via")
     top = parse_via(values[0])
     if top.host != source[0] or "rport" in top.params:
@@ -137,15 +137,15 @@ def mark_source(received: SipRequest, source: SocketAddress) -> None:
 
 
 def response_target(received: SipRequest, source: SocketAddress) -> SocketAddress:
-    """Where the response to a request goes (RFC 3261 18.2.2, RFC 3581 4): to nobody but the one it came from."""
+    """Return where the response to a request goes (RFC 3261 18.2.2, RFC 3581 4): only to the request's source."""
     top = parse_via(received.headers.get("via")[0])
     return source[0], source[1] if "rport" in top.params or top.rport else top.port or DEFAULT_PORT
 
 
 def endpoint_of(uri: str, *, numeric: bool = False) -> SocketAddress:
-    """Address and port that a SIP URI names; OSError when it is none, or the name does not resolve.
+    """Return the address and port of a SIP URI. OSError if it is not one, or its name does not resolve.
 
-    `numeric`: no name is looked up. Who waits for that hears nothing meanwhile.
+    `numeric`: names are not resolved, which would block the event loop.
     """
     try:
         parsed = parse_uri(uri)
@@ -154,5 +154,5 @@ def endpoint_of(uri: str, *, numeric: bool = False) -> SocketAddress:
         flags = socket.AI_NUMERICHOST if numeric else 0
         family = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_DGRAM, flags=flags)
     except (AttributeError, IndexError, OverflowError, ValueError) as error:
-        raise OSError(f"{uri[:100]!a} is no SIP address") from error
+        raise OSError(f"{uri[:100]!a} is not a SIP address") from error
     return str(family[0][4][0]), port

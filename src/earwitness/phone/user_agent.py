@@ -1,6 +1,6 @@
 """A SIP user agent for one call at a time: REGISTER, INVITE both ways, ACK, BYE, CANCEL, OPTIONS; digest.
 
-Source: RFC 3261 8 to 15 and 22. What comes back is a value or a `CallFailure` with a typed outcome.
+Source: RFC 3261 8 to 15 and 22. Methods return a value or raise a `CallFailure` with a typed outcome.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from earwitness.phone.user_agent_server import UserAgentServer
 
 _CANCEL_PATIENCE_S = 3.0
 NOBODY_THERE = (404, 408, 410, 480, 487, 604)
-"""Refusals that mean: nobody answered (unknown or unregistered user, time-out in a proxy, not available)."""
+"""Status codes that mean no answer (unknown or unregistered user, time-out in a proxy, not available)."""
 
 
 class UserAgent(UserAgentServer):
-    """One phone's SIP: it answers requests, and sends its own (RFC 3261 8.1: user agent client)."""
+    """One phone's SIP: it answers requests and sends its own (RFC 3261 8.1: user agent client)."""
 
     def __init__(self, layer: SipTransactions, user: str, account: SipAccount | None) -> None:
         super().__init__(layer, user)
@@ -40,16 +40,16 @@ class UserAgent(UserAgentServer):
 
     @property
     def uri(self) -> str:
-        """Our address of record, or where we are when there is no server."""
+        """Our address of record or, without a server, our contact address."""
         if self.account is not None:
             return f"sip:{self.account.user}@{self.account.domain}"
         return self.contact_uri
 
     async def register(self, expires_s: int = 600) -> None:
-        """REGISTER with digest; `expires_s` 0 takes the binding back. CallFailure AUTH_FAILED or REGISTER_FAILED."""
+        """REGISTER with digest; `expires_s` 0 removes the binding. CallFailure AUTH_FAILED or REGISTER_FAILED."""
         account = self.account
         if account is None:
-            raise ValueError("a phone without an account has nowhere to register")
+            raise ValueError("a phone without an account cannot register")
 
         def build() -> SipRequest:
             self._register_sequence += 1
@@ -71,7 +71,7 @@ class UserAgent(UserAgentServer):
                 "registering",
                 on=server,
                 happened="it did not answer",
-                remedy="see that it runs",
+                remedy="check that it runs",
             ) from error
         if answer.status_code >= 300:
             raise CallFailure(
@@ -90,9 +90,9 @@ class UserAgent(UserAgentServer):
         on_provisional: Callable[[SipResponse], None],
         on_sending: Callable[[], None],
     ) -> SipResponse:
-        """Call `uri`; the 2xx, acknowledged, its dialogue in `dialog`. CallFailure for any other ending.
+        """Call `uri`; return the acknowledged 2xx, with its dialog in `dialog`. CallFailure for any other outcome.
 
-        Nobody answering within `timeout_s` is NO_ANSWER, after a CANCEL; a late 200 is acknowledged and hung up.
+        No answer within `timeout_s` is NO_ANSWER, after a CANCEL; a late 200 is acknowledged and hung up.
         """
         account = self.account
         call_id, tag, sequence = secrets.token_hex(12), new_tag(), 0
@@ -125,7 +125,7 @@ class UserAgent(UserAgentServer):
                 "calling",
                 on=uri,
                 happened=f"no answer within {timeout_s:g} s",
-                remedy="see that the callee's phone runs and that the path carries UDP",
+                remedy="check that the callee's phone runs and that the path carries UDP",
             ) from error
         except asyncio.CancelledError:
             if pending:
@@ -147,13 +147,13 @@ class UserAgent(UserAgentServer):
                 Outcome.CALL_REJECTED,
                 "calling",
                 on=uri,
-                happened=f"its answer wants further requests elsewhere: {error}",
-                remedy="see the SIP dialogue in the evidence, and ask who runs the other phone",
+                happened=f"its answer directs further requests to a forbidden address: {error}",
+                remedy="see the SIP dialog in the evidence, and ask the operator of the other phone",
             ) from error
         return answer
 
     async def bye(self, timeout_s: float) -> int | None:
-        """Hang up; the status of the response, None when none came in time."""
+        """Hang up; return the status of the response, None if none arrived in time."""
         dialog, self.dialog = self.dialog, None
         if dialog is None:
             return None
@@ -167,7 +167,7 @@ class UserAgent(UserAgentServer):
         try:
             first = build()
         except (OSError, ValueError):
-            return None  # where it would go, this phone does not send
+            return None  # its destination is one that this phone does not send to
         prepared = [first]
         try:
             answer = await asyncio.wait_for(
@@ -202,7 +202,7 @@ class UserAgent(UserAgentServer):
         self.dialog = dialog
 
     async def _cancel(self, transaction: ClientTransaction) -> None:
-        """Give up an INVITE (RFC 3261 9.1): CANCEL once a provisional response came; a 200 meanwhile is hung up."""
+        """Give up an INVITE (RFC 3261 9.1): CANCEL after a provisional response; a 200 meanwhile is hung up."""
         cancel_sent = False
 
         def cancel(_response: SipResponse | None = None) -> None:
@@ -229,7 +229,7 @@ class UserAgent(UserAgentServer):
 
 
 def _cancel_of(invite: SipRequest) -> SipRequest:
-    """CANCEL of an INVITE: same URI, top Via, From, To, Call-ID, CSeq number and Route (RFC 3261 9.1)."""
+    """Make the CANCEL of an INVITE: same URI, top Via, From, To, Call-ID, CSeq number and Route (RFC 3261 9.1)."""
     made = SipRequest(method="CANCEL", uri=invite.uri)
     made.headers.append("Via", invite.headers.get("Via")[0])
     for route in invite.headers.get("Route"):

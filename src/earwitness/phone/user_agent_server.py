@@ -1,6 +1,6 @@
 """The answering half of a SIP user agent (RFC 3261 8.2: user agent server), for one call at a time.
 
-It answers INVITE, re-INVITE, ACK, BYE, CANCEL and OPTIONS, and refuses what it does not know or may not follow.
+It answers INVITE, re-INVITE, ACK, BYE, CANCEL and OPTIONS, and refuses unknown or disallowed requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from earwitness.phone.sip_wire import ALLOW, new_tag, response
 
 @dataclass
 class IncomingInvite:
-    """An INVITE that waits for our answer."""
+    """An INVITE that awaits our answer."""
 
     transaction: ServerTransaction
     dialog: Dialog
@@ -33,19 +33,19 @@ class IncomingInvite:
 
 
 class UserAgentServer:
-    """What a phone does with requests that come. Callbacks: `on_invite`, `on_ended`, `on_refused`."""
+    """A phone's handling of incoming requests. Callbacks: `on_invite`, `on_ended`, `on_refused`."""
 
     def __init__(self, layer: SipTransactions, user: str) -> None:
         self.layer = layer
         self.dialog: Dialog | None = None
         self.session_description = ""
-        """Ours, for a re-INVITE."""
+        """Our session description, to answer a re-INVITE."""
         self.on_invite: Callable[[IncomingInvite], None] | None = None
-        """Called with each call that comes; None: nobody is available."""
+        """Called with each incoming call; None: the phone is not available."""
         self.on_ended: Callable[[str], None] = lambda _why: None
-        """Called when the other end hung up, or never acknowledged."""
+        """Called when the other end has hung up, or never acknowledged."""
         self.on_refused: Callable[[str], None] = lambda _why: None
-        """Called with the reason when an INVITE is refused here, without asking the phone."""
+        """Called with the reason when an INVITE is refused here, without involving the phone."""
         self._user = user
         self._incoming: IncomingInvite | None = None
         layer.on_request = self._receive
@@ -53,7 +53,7 @@ class UserAgentServer:
 
     @property
     def contact_uri(self) -> str:
-        """Where we are."""
+        """Our contact address."""
         return f"sip:{self._user}@{self.layer.local[0]}:{self.layer.local[1]}"
 
     def ring(self, call: IncomingInvite) -> None:
@@ -61,7 +61,7 @@ class UserAgentServer:
         self._respond(call, 180)
 
     def answer(self, call: IncomingInvite, description: str) -> None:
-        """Send 200 with our session description; it is repeated until the ACK."""
+        """Send 200 with our session description; it is retransmitted until the ACK."""
         self.dialog = call.dialog
         self.session_description = description
         call.transaction.on_unacknowledged = lambda: self.on_ended("the answer was never acknowledged")
@@ -73,7 +73,7 @@ class UserAgentServer:
         self._incoming = None
 
     def forget_call(self) -> None:
-        """The call is over: the phone is free again."""
+        """Forget a call that is over: the phone is free again."""
         self.dialog = None
         self._incoming = None
 
@@ -124,7 +124,7 @@ class UserAgentServer:
                 dialog = Dialog.of_callee(transaction.request, tag)
                 dialog.check(self.layer)
             except (OSError, ValueError) as error:
-                self.on_refused(f"its requests would have to go elsewhere: {error}")
+                self.on_refused(f"it directs requests to a forbidden address: {error}")
                 transaction.respond(response(transaction.request, 403, tag))
                 return
             self._incoming = IncomingInvite(transaction, dialog, tag)
@@ -145,11 +145,11 @@ class UserAgentServer:
             transaction.respond(response(received, 200))
             self.forget_call()
             self.on_ended("remote")
-        elif received.method == "INVITE":  # a refresh: the session stays as it is
+        elif received.method == "INVITE":  # a refresh: the session is unchanged
             try:
                 refresh_target(dialog, received, self.layer)
             except (OSError, ValueError) as error:
-                self.on_refused(f"its requests would have to go elsewhere: {error}")
+                self.on_refused(f"it directs requests to a forbidden address: {error}")
                 transaction.respond(response(received, 403))
                 return
             made = response(received, 200)

@@ -1,1 +1,1 @@
-"""The other machine of a call: an authenticated control channel, and what runs at its far end."""
+"""The remote machine of a call: an authenticated control channel, and the processes at its far end."""

@@ -1,4 +1,4 @@
-"""The answering side: a listener that lets in one caller, known by its certificate, and serves its calls."""
+"""The answering side: a listener that admits one caller, identified by its certificate, and serves its calls."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ PROTOCOL = 1
 HANDSHAKE_S = 10.0
 _ARRIVAL_LINES = 60
 GOODBYE_S = 2.0
-"""For the last of a connection to be taken."""
+"""Time for a TLS connection to shut down."""
 END_WITHIN_S = 20.0
-"""For a session to end when `answer` is ended: a phone hangs up and removes its registration."""
+"""Time for a session to end when `answer` is stopped: its phone hangs up and removes its registration."""
 
 
 def open_listener(address: str, port: int) -> socket.socket:
-    """A listening socket of the machine's network. `InputError` where the address is not ours or taken."""
+    """Open a listening socket in the machine's network. Raises `InputError` if the address is foreign or in use."""
     listener = network_socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,7 +53,7 @@ class Answerer:
 
     def __init__(self, keys: AnswerKeys, answering: Answering, on_event: Listener = ignore) -> None:
         self.strangers = 0
-        """Connections that were refused in the handshake."""
+        """Connections refused during the handshake."""
         self._keys, self._answering, self._on_event = keys, answering, on_event
         self._context = server_context(keys)
         self._caller: CallerSession | None = None
@@ -62,21 +62,21 @@ class Answerer:
         self._unproven = UnverifiedPeers()
         self._refusals = RateLimited(on_event, WarningGiven, "connections were refused")
         self._arrivals = RateLimited(on_event, Notice, "lines about callers", most=_ARRIVAL_LINES)
-        self._breaks = RateLimited(on_event, WarningGiven, "connections of the caller broke or could not be used")
+        self._breaks = RateLimited(on_event, WarningGiven, "connections of the caller broke or were unusable")
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> bool:
-        """Whether a caller is here, or is waited for."""
+        """Whether a session is open, connected or not."""
         return self._caller is not None and not self._caller.ended.is_set()
 
     @property
     def visited(self) -> bool:
-        """Whether a caller has come."""
+        """Whether any caller has connected."""
         return self._caller is not None
 
     async def serve(self, listener: socket.socket) -> None:
-        """Take connections until cancelled; a call that is on is then ended, and what it left is kept."""
+        """Accept connections until cancelled. A call in progress is then ended; its files are kept."""
         try:
             async for connection, peer in connections(listener):
                 self._take_in(connection, peer)
@@ -85,7 +85,7 @@ class Answerer:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._caller is not None:
-                # Its processes die with this one; what hangs must not keep it.
+                # Its processes die with this one, so a hung session must not delay the exit.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(END_WITHIN_S):
                         await self._caller.close()
@@ -99,10 +99,10 @@ class Answerer:
         return task
 
     def _take_in(self, connection: socket.socket, peer: str) -> None:
-        """See who it is; it has a place among those of whom that is not known, until it is, or it is gone."""
+        """Start the handshake. The connection counts as unverified until it has identified itself or is closed."""
 
         def drop() -> None:
-            self._refused(peer, "it had not said who it is when others came")
+            self._refused(peer, "it had not identified itself when newer connections arrived")
             task.cancel()
 
         number = self._unproven.enter(peer, drop)
@@ -110,9 +110,9 @@ class Answerer:
         task.add_done_callback(lambda _: self._unproven.leave(number))
 
     async def _shake_hands(self, connection: socket.socket, peer: str, known: Callable[[], None]) -> None:
-        """Handshake, then who it is and whether it may; nothing is said to anybody before that.
+        """Complete the handshake and check the certificate; nothing is sent to the peer before that.
 
-        `known` is called when it has said who it is.
+        `known` is called once the peer has identified itself.
         """
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=LONGEST_REQUEST)
@@ -125,22 +125,22 @@ class Answerer:
                 ssl_handshake_timeout=HANDSHAKE_S,
                 ssl_shutdown_timeout=GOODBYE_S,
             )
-        except OSError as error:  # TLS's errors and a handshake that takes too long are some
-            # The socket is the transport's: closed here, its number could be another's before that one lets go of it.
+        except OSError as error:  # TLS errors and handshake time-outs included
+            # The transport owns the socket: if we closed it here, its descriptor could be reused while still in use.
             self._refused(peer, error)
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
             tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
             if not is_pinned(tls.getpeercert(binary_form=True), self._keys.client_certificate):
-                self._refused(peer, "another certificate than the caller's")
+                self._refused(peer, "its certificate is not the caller's")
                 return
             async with asyncio.timeout(HANDSHAKE_S):
                 hello, _ = await read(reader)
             known()
             await self._serve(hello, reader, writer)
         except (OSError, KeyError, TypeError, ValueError) as error:
-            self._breaks.report(f"the connection from {peer} could not be used ({error!r:.200})")
+            self._breaks.report(f"the connection from {peer} was unusable ({error!r:.200})")
         except asyncio.CancelledError:
             writer.transport.abort()
             raise
@@ -153,14 +153,14 @@ class Answerer:
 
     async def _serve(self, hello: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if hello["earwitness"] != PROTOCOL:
-            writer.write(encode({"refused": "it speaks another version of the protocol"}))
+            writer.write(encode({"refused": "its protocol version differs"}))
             return
-        # All of it is read before there is a session: one without a connection would lock out every caller.
+        # Parse everything before creating the session: a session without a connection would lock out every caller.
         session, they_have = name(hello["session"], what="session"), whole(hello["received"], what="received")
         caller = self._caller
         if session:
             if caller is None or caller.session != session or caller.ended.is_set():
-                writer.write(encode({"refused": "the call is not known here any more", "unknown": True}))
+                writer.write(encode({"refused": "the call is no longer known here", "unknown": True}))
                 return
         elif caller is not None and not caller.ended.is_set():
             writer.write(encode({"refused": f"it is busy with call {caller.call_id or 'that is being set up'}"}))
@@ -177,8 +177,8 @@ class Answerer:
     async def _carry(
         self, caller: CallerSession, they_have: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Make this the session's connection; an older one that is not known to be cut yet is closed first."""
-        while self._writer is not None:  # of several that come at once, one after the other
+        """Make this the session's connection. An older one, whose loss has not been detected yet, is closed first."""
+        while self._writer is not None:  # several may arrive at once: take them one after the other
             self._writer.transport.abort()
             await self._gone.wait()
         self._writer, self._gone = writer, asyncio.Event()

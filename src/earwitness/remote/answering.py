@@ -1,4 +1,4 @@
-"""What holds at the answering side for every caller."""
+"""Settings of the answering side that apply to every caller."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from earwitness.remote.store import CallStore
 from earwitness.tor.control_address import ControlAddress
 
 PATIENCE_S = 60.0
-"""A caller without a connection for so long, and without media still arriving, is taken to be gone."""
+"""A caller that has been disconnected for this long, with no media arriving, is presumed gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answering:
-    """What holds for every session."""
+    """Settings for every session."""
 
     machine: Machine
     store: CallStore
     epoch_offset_ns: int
-    """What this machine's call clock is ahead of its CLOCK_MONOTONIC."""
+    """Offset of this machine's call clock from its CLOCK_MONOTONIC."""
     reached_at: str = ""
-    """Address that others reach this machine by, where it is not the machine's own (behind a translator)."""
+    """Address at which others reach this machine, if it is not the machine's own (behind NAT)."""
     media_port: int = 0
-    """TCP port for the streams of a path; 0: any that is free."""
+    """TCP port for the streams of a path; 0: any free port."""
     tor_control: ControlAddress | None = None
-    """Control port of the tor that offers onion services; None: where it usually is."""
+    """Control port of the tor that hosts onion services; None: the usual place."""
     patience_s: float = PATIENCE_S

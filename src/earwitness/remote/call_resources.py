@@ -1,4 +1,4 @@
-"""What a call has running at the answering side: processes, devices, tunnels and services, and what they may reach."""
+"""A call's resources at the answering side: processes, devices, tunnels and services, and what they may reach."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ from earwitness.untrusted import MOST_COUNT, shown
 LONGEST_SPEECH_BYTES = 8 * 1024 * 1024
 LINPHONE_AGENT = (sys.executable, "-m", "earwitness.remote.linphone_agent")
 _GRACE_S = 10.0
-"""For a process to end by itself: a phone hangs up and gives its registration back."""
+"""Time for a process to end by itself: a phone hangs up and removes its registration."""
 _LOCALHOST = "127.0.0.1"
 _ANY = "0.0.0.0"
 
 
 class CallResources:
-    """What belongs to the calls of one caller, one call after the other.
+    """The resources of one caller's calls, one call after the other.
 
-    What the processes say goes over `channel`, and into the call's folder.
+    Events of the processes go to `channel` and into the call's folder.
     """
 
     def __init__(self, answering: Answering, channel: Channel) -> None:
@@ -62,9 +62,9 @@ class CallResources:
         self._helpers: dict[int, Helper] = {}
         self._devices: dict[int, tuple[int, contextlib.ExitStack]] = {}
         self._tunnels: dict[str, str] = {}
-        """Addresses of OpenVPN's devices, by their names."""
+        """Addresses of OpenVPN devices, by device name."""
         self._alone: tuple[str, int] | None = None
-        """Where the forwarder of an onion path listens."""
+        """Where the forwarder of an onion path listens on loopback."""
         self.services = Services(
             Here(
                 machine=answering.machine,
@@ -76,21 +76,21 @@ class CallResources:
         )
         self._processes = Ration(1)
         self._given: set[int] = set()
-        """Numbers of processes that the caller gave in this call."""
+        """Process numbers that the caller has used in this call."""
 
     def begin(self, stored: StoredEnd) -> None:
-        """Another call begins, whose files are kept in `stored`."""
+        """Begin another call, whose files are kept in `stored`."""
         self._processes, self._given = Ration(1), set()
         self._stored = stored
 
     def helper(self, number: object) -> Helper | None:
-        """The process that the caller knows by this number."""
+        """Return the process that the caller knows by this number."""
         return self._helpers.get(number) if type(number) is int else None
 
     # -- what a caller may ask -------------------------------------------------------------------------
 
     def keep_speech(self, sound: bytes) -> None:
-        """The sound file that the phone of this call is to speak."""
+        """Store the sound file that the phone of this call is to play."""
         if len(sound) > LONGEST_SPEECH_BYTES:
             raise InputError("taking the speech of", f"{len(sound)} bytes", "it is too long", "give a shorter file")
         self._here.file(SPEECH).write_bytes(sound)
@@ -98,11 +98,13 @@ class CallResources:
     async def capture(self, child: int, interface: str) -> None:
         """Start the capture of a device of this call, as process `child`."""
         self._address_of(interface)
-        # On the machine's own device there is more than the call.
+        # The machine's own device carries more than the call.
         ports = PhonePorts().all if interface == self._answering.machine.interface else ()
         out = self._here.file(CAPTURE)
         if out.exists():
-            raise InputError("capturing again for", self._here.folder.name, "it has its capture", "begin another call")
+            raise InputError(
+                "capturing again for", self._here.folder.name, "it already has a capture", "begin another call"
+            )
         argv = capture_command(interface, out, self._answering.epoch_offset_ns, ports=ports, most_bytes=MOST_CAPTURED)
         await self._helper(child, "capture", argv)
 
@@ -128,7 +130,7 @@ class CallResources:
             alone, asked = forwarder_setup(config)
             return {
                 **asked,
-                "role": "callee",  # one that connects to others is refused here
+                "role": "callee",  # a forwarder that connects out is not allowed here
                 "tun": descriptor,
                 "local": callee_address(number),
                 "remote": caller_address(number),
@@ -150,9 +152,9 @@ class CallResources:
         )
 
     async def tunnel(self, child: int, number: int, security: str, nodelay: bool) -> dict[str, Any] | None:
-        """Start the callee's OpenVPN, as process `child`; its files go as soon as it has read them.
+        """Start the callee's OpenVPN, as process `child`; its files are removed as soon as it has read them.
 
-        Gives what the caller needs, its part of the keys included; None where the device is taken.
+        Returns what the caller needs, including its share of the keys; None if the device is in use.
         """
         if tunnel_is_taken(number):
             return None
@@ -202,18 +204,18 @@ class CallResources:
 
     @property
     def _listens_at(self) -> str:
-        """The address at which this machine takes a path's streams."""
+        """Return the address at which this machine accepts a path's streams."""
         return _ANY if self._answering.reached_at else self._answering.machine.address
 
     def _addresses(self) -> dict[str, str]:
-        """This side's addresses in the call, by device."""
+        """Return this side's addresses in the call, by device."""
         known = {f"ew{number}": callee_address(number) for number in self._devices} | self._tunnels
         if self._answering.machine.interface:
             known[self._answering.machine.interface] = self._answering.machine.address
         return known
 
     def _address_of(self, interface: str) -> str:
-        """The address of a device of this call. `InputError` for any other device."""
+        """Return the address of a device of this call. Raises `InputError` for any other device."""
         known = self._addresses()
         if interface not in known:
             raise InputError("using", interface or "this machine", "not a device of this call", "see its path")
@@ -225,7 +227,7 @@ class CallResources:
         return self._alone
 
     def _phone_setup(self, setup: dict[str, Any]) -> dict[str, Any]:
-        """The phone has this machine's clock, the call's address, and no file to speak but what was sent for the call.
+        """Complete a phone's setup: this machine's clock, the call's address, and only the speech sent for the call.
 
         Raises `UntrustedValue` and `InputError`.
         """
@@ -236,9 +238,11 @@ class CallResources:
         return replace(asked, speech=speech, epoch_offset_ns=self._answering.epoch_offset_ns).to_dict()
 
     def make_device(self, number: int) -> bool:
-        """Make the device of this number; False where it is taken."""
+        """Create the device of this number; False if it is in use."""
         if len(self._devices) >= MOST_DEVICES:
-            raise InputError("making a device beside", f"{MOST_DEVICES} others", "a call needs one", "remove some")
+            raise InputError(
+                "creating another device beside", f"{MOST_DEVICES} others", "a call needs one", "remove some"
+            )
         with contextlib.ExitStack() as stack:
             descriptor = stack.enter_context(callee_device(self._answering.machine, number))
             if descriptor is None:
@@ -247,15 +251,15 @@ class CallResources:
         return True
 
     def remove_device(self, number: int) -> None:
-        """Remove the device, where there is one."""
+        """Remove the device, if there is one."""
         if number in self._devices:
             self._devices.pop(number)[1].close()
 
     def new_child(self, given: Mapping[str, Any]) -> int:
-        """The number by which the caller will know a process. `InputError` where it has one of that number."""
+        """Reserve the number by which the caller will know a process. Raises `InputError` if it is in use."""
         number = given["child"]
         if type(number) is not int or not 0 <= number < MOST_COUNT or number in self._given:
-            happened = "that is no number that is free"
+            happened = "not a free process number"
             raise InputError("starting process", shown(number), happened, "report this as a bug")
         self._given.add(number)
         return number
@@ -288,23 +292,23 @@ class CallResources:
     @property
     def _here(self) -> StoredEnd:
         if self._stored is None:
-            raise InputError("keeping what belongs to", "no call", "none was begun", "run the same Earwitness there")
+            raise InputError("storing files of", "a call", "no call was begun", "run the same Earwitness there")
         return self._stored
 
     def note(self, name: str, event: Mapping[str, Any]) -> None:
-        """Write down what a process said."""
+        """Store an event of a process."""
         if self._stored is not None:
             with contextlib.suppress(OSError):  # the capture itself reports a full disk
                 self._stored.note(name, event)
 
     async def media_received(self) -> int:
-        """RTP packets that the call's phone has received so far."""
+        """Return how many RTP packets the call's phone has received so far."""
         phones = [helper for helper in self._helpers.values() if helper.name == "phone"]
         reports = await asyncio.gather(*(phone.report() for phone in phones))
         return sum(report.get("packets_received", 0) for report in reports)
 
     async def end(self) -> None:
-        """End every process, with its last word written down, and close what is open."""
+        """End every process, storing its last events, and close all services."""
         helpers, self._helpers = list(self._helpers.values()), {}
         try:
             phones = [helper for helper in helpers if helper.name == "phone"]

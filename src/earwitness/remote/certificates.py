@@ -1,7 +1,7 @@
-"""Who may speak over the control channel: two self-signed certificates, each pinned by the other side.
+"""Authentication of the control channel: two self-signed certificates, each pinned by the other side.
 
-There is no authority to trust: each side accepts exactly one certificate, byte for byte. The answering side makes
-both pairs; what the calling side needs of them travels in one file, the invitation.
+There is no certificate authority: each side accepts exactly one certificate, byte for byte. The answering side
+generates both key pairs; the calling side's share travels in one file, the invitation.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SERVER_CERTIFICATE = "server.pem"
 CLIENT_CERTIFICATE = "client.pem"
 INVITATION = "invitation.json"
 _VALID_YEARS = 10
-"""Long: a certificate that is pinned is withdrawn by making another, and clocks may be far off."""
+"""Long: a pinned certificate is revoked by making another, and clocks may be far off."""
 _INVITATION_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A certificate and its private key, PEM."""
+    """A certificate and its private key, both PEM."""
 
     certificate: str
     key: str = field(repr=False)
@@ -43,22 +43,22 @@ class Identity:
 
 @dataclass(frozen=True)
 class Invitation:
-    """What the calling side needs: where to connect, whom to expect there, and who it is itself."""
+    """What the calling side needs: the address, the server's certificate, and its own identity."""
 
     address: str
-    """HOST:PORT, or empty where the caller must know it."""
+    """HOST:PORT, or empty if the caller must supply it."""
     server_certificate: str
     client_certificate: str
     client_key: str = field(repr=False)
 
     def write(self, path: Path) -> None:
-        """Write it, readable by its owner alone. `InputError` where the file is there already or cannot be written."""
+        """Write it, readable by its owner only. Raises `InputError` if the file exists or cannot be written."""
         values = {"earwitness_invitation": _INVITATION_VERSION, **asdict(self)}
         write_private(path, json.dumps(values, indent=1) + "\n")
 
     @staticmethod
     def read(path: Path) -> Invitation:
-        """Read one. `InputError` where it is none, or others than its owner may read it: it holds a private key."""
+        """Read one. Raises `InputError` if it is invalid, or readable by others: it holds a private key."""
         try:
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
                 raise InputError(
@@ -75,13 +75,13 @@ class Invitation:
             raise InputError("reading the invitation", path, error.strerror, remedy) from error
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             remedy = "copy the file that `earwitness answer` wrote"
-            # The parser's own words may quote a line with a key in it.
-            happened = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"not one: {error!r}"
+            # The parser's message may quote a line that contains a key.
+            happened = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"not an invitation: {error!r}"
             raise InputError("reading the invitation", path, happened[:200], remedy) from error
 
 
 def make_identity(name: str) -> Identity:
-    """A new key (EC P-256) and a self-signed certificate for it that signs no others."""
+    """Make a new key (EC P-256) and a self-signed certificate for it that cannot sign others."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -106,20 +106,20 @@ def make_identity(name: str) -> Identity:
 
 @dataclass(frozen=True)
 class AnswerKeys:
-    """What the answering side holds: its own identity and the one certificate that it lets in."""
+    """The answering side's keys: its own identity and the one client certificate that it accepts."""
 
     server: Identity
     client_certificate: str
 
     @staticmethod
     def make(address: str) -> tuple[AnswerKeys, Invitation]:
-        """New keys for both sides. The caller's private key is in the invitation and nowhere else."""
+        """Make new keys for both sides. The caller's private key is in the invitation and nowhere else."""
         server, client = make_identity("earwitness answer"), make_identity("earwitness call")
         invitation = Invitation(address, server.certificate, client.certificate, client.key)
         return AnswerKeys(server, client.certificate), invitation
 
     def write(self, folder: Path) -> None:
-        """Keep them in a folder, the private key readable by its owner alone."""
+        """Write them to a folder, the private key readable by its owner only."""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -133,7 +133,9 @@ class AnswerKeys:
 
     @staticmethod
     def read(folder: Path) -> AnswerKeys:
-        """Keys that `write` kept. `InputError` where they are not there or others may read the private one."""
+        """Read the keys that `write` wrote. Raises `InputError` if they are missing or the private key is readable by
+        others.
+        """
         try:
             if stat.S_IMODE((folder / SERVER_KEY).stat().st_mode) & 0o077:
                 remedy = f"run `chmod 600 {folder / SERVER_KEY}`"
@@ -149,22 +151,22 @@ class AnswerKeys:
 
 
 def server_context(keys: AnswerKeys) -> ssl.SSLContext:
-    """TLS 1.3 for the answering side: nobody gets past the handshake without the one client certificate."""
+    """Return a TLS 1.3 context for the answering side: the handshake fails without the one client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0
     return _pinned(context, keys.server, keys.client_certificate, "the keys of the answering side")
 
 
 def client_context(invitation: Invitation) -> ssl.SSLContext:
-    """TLS 1.3 for the calling side: nothing is sent to whoever does not show the one server certificate."""
+    """Return a TLS 1.3 context for the calling side: nothing is sent to a server without the pinned certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # the certificate itself is pinned; addresses may change
+    context.check_hostname = False  # the certificate is pinned; addresses may change
     own = Identity(invitation.client_certificate, invitation.client_key)
     return _pinned(context, own, invitation.server_certificate, "the invitation")
 
 
 def is_pinned(presented: bytes | None, pinned: str) -> bool:
-    """Whether the certificate that the peer presented (DER) is the one that is pinned (PEM)."""
+    """Whether the certificate that the peer presented (DER) is the pinned one (PEM)."""
     return presented is not None and presented == ssl.PEM_cert_to_DER_cert(pinned)
 
 
@@ -184,7 +186,7 @@ def _pinned(context: ssl.SSLContext, own: Identity, peer: str, source: str) -> s
 
 @contextmanager
 def _in_memory(text: str) -> Iterator[str]:
-    """A path to a file that is on no disk, for a library that takes keys from files alone."""
+    """Give the path of an in-memory file, for a library that reads keys from files only."""
     descriptor = os.memfd_create("earwitness", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, text.encode())
@@ -194,7 +196,7 @@ def _in_memory(text: str) -> Iterator[str]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that is readable by its owner alone from its first moment, and was not there before."""
+    """Create a file that is readable by its owner only, from the moment it exists; an existing file is an error."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:

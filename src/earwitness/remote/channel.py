@@ -1,8 +1,8 @@
-"""Messages over a control connection that may break: numbered, acknowledged, sent again over the next connection.
+"""A message channel over connections that may break: numbered, acknowledged, resent over the next connection.
 
-On the wire a message is one line of JSON, followed by as many raw bytes as its `bytes` says (files travel so).
-`n` numbers messages from 1 in each direction; `ack` is the last number received. What was not acknowledged when a
-connection broke is sent again over the next, in order, so that to both sides the channel is one.
+On the wire a message is one line of JSON, followed by as many raw bytes as its `bytes` field says (used for files).
+`n` numbers messages from 1 in each direction; `ack` is the last number received. Messages that were not acknowledged
+when a connection broke are resent over the next, in order, so both sides see one continuous channel.
 """
 
 from __future__ import annotations
@@ -18,61 +18,61 @@ from earwitness.untrusted import shown
 
 HEARTBEAT_S = 1.0
 DEAD_AFTER_S = 6.0
-"""A connection over which nothing came for so long, not even a heartbeat, is taken to be cut."""
+"""A connection without traffic for this long, not even a heartbeat, is considered dead."""
 LONGEST_LINE = 4 * 1024 * 1024
-"""Of the answering side: a phone's report is the longest there is. (A line of brackets becomes 25 times as much.)"""
+"""Longest line from the answering side: a phone's report. (A line of brackets takes 25 times its size once parsed.)"""
 LONGEST_REQUEST = 64 * 1024
-"""Of the calling side."""
+"""Longest line from the calling side."""
 LONGEST_BLOB = 8 * 1024 * 1024
 MOST_UNREAD = 32 * 1024 * 1024
-"""Bytes of ours that the other side has not said to have, or that wait to be sent: who lets more wait does not read."""
+"""Bytes sent but not acknowledged, or waiting to be sent: beyond this the peer is considered not to read."""
 _ACKNOWLEDGE_EVERY = 1 << 20
-"""Bytes that came; besides with each heartbeat."""
+"""Bytes received between acknowledgements; each heartbeat acknowledges too."""
 _PIECE = 32 * 1024
-"""Of a long message at least so much must come in each `DEAD_AFTER_S`."""
+"""A long message must arrive at this rate or faster: bytes per `DEAD_AFTER_S`."""
 
 Message = dict[str, Any]
 MessageCheck = Callable[[Message], Message]
-"""Reads a message as a stranger's: gives what may be believed of it, or raises `ValueError`."""
+"""Validates an untrusted message: returns its valid content, or raises `ValueError`."""
 LaterResult = Callable[[], Awaitable[Any]]
-"""Asks for the result of what was opened before."""
+"""Requests the result of a service opened earlier."""
 Deliver = Callable[[Message, bytes], None]
 Pacing = Callable[[], Awaitable[None]]
 
 
 def unchecked(message: Message) -> Message:
-    """A message whose receiver checks it."""
+    """Pass a message on that its receiver validates."""
     return message
 
 
 async def _at_any_pace() -> None:
-    """As fast as it comes."""
+    """Impose no rate limit."""
 
 
 class ProtocolError(ConnectionError):
-    """The other side does not keep to the protocol; the connection cannot be used any more."""
+    """The other side violated the protocol; the connection can no longer be used."""
 
 
 def encode(message: Mapping[str, Any], blob: bytes = b"") -> bytes:
-    """A message as it goes over the wire."""
+    """Encode a message for the wire."""
     values = {**message, "bytes": len(blob)} if blob else message
     return json.dumps(values, separators=(",", ":")).encode() + b"\n" + blob
 
 
 async def read(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTER_S) -> tuple[Message, bytes]:
-    """The next message and its raw bytes; raises as `read_sized`."""
+    """Read the next message and its raw bytes; raises as `read_sized`."""
     message, blob, _ = await read_sized(reader, patience_s)
     return message, blob
 
 
 async def read_sized(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTER_S) -> tuple[Message, bytes, int]:
-    """The next message, its raw bytes, and how many bytes it took on the wire.
+    """Read the next message; return it, its raw bytes, and its size on the wire in bytes.
 
-    Raises `ConnectionError` at the end of the stream and for what is no message, `TimeoutError` where nothing comes
-    for `patience_s`.
+    Raises `ConnectionError` at the end of the stream and for malformed data, `TimeoutError` if nothing arrives for
+    `patience_s`.
     """
     try:
-        # Not `wait_for`: Python 3.11's forgets a cancellation that comes just as the message does (bpo-37658).
+        # Not `wait_for`: in Python 3.11 it loses a cancellation that coincides with the message (bpo-37658).
         async with asyncio.timeout(patience_s):
             line = await reader.readuntil(b"\n")
         message = json.loads(line)
@@ -89,29 +89,31 @@ async def read_sized(reader: asyncio.StreamReader, patience_s: float = DEAD_AFTE
     except asyncio.IncompleteReadError as error:
         raise ConnectionError("the other side closed the connection") from error
     except asyncio.LimitOverrunError as error:
-        raise ProtocolError("a line that is too long") from error
+        raise ProtocolError("a line is too long") from error
     except (ValueError, RecursionError) as error:
         raise ProtocolError(f"not a message: {error!s:.200}") from error
 
 
 def _worth_logging(record: logging.LogRecord) -> bool:
-    """All but that a connection is written to whose other side has left: that is told otherwise, and by it, at will."""
+    """Drop asyncio's warnings about writes to a closed connection: we report that ourselves, and a peer could flood
+    the log with them.
+    """
     return record.getMessage() not in ("socket.send() raised exception.", "SSL connection is closed")
 
 
 class Channel:
-    """One side of the channel. `send` at any time; `carry` for each connection in turn."""
+    """One side of the channel. Call `send` at any time, and `carry` for each connection in turn."""
 
     def __init__(
         self, deliver: Deliver, *, pace: Pacing = _at_any_pace, unread: Callable[[], None] = lambda: None
     ) -> None:
-        """`pace` is awaited before each message is read; `unread` is called once, when `MOST_UNREAD` is reached."""
+        """`pace` is awaited before each message is read; `unread` is called once, when `MOST_UNREAD` is exceeded."""
         self.received = 0
-        """Number of the last message that came."""
+        """Number of the last message received."""
         self.taking = 0
-        """Bytes of the message that is being delivered."""
+        """Size in bytes of the message being delivered."""
         self.full = False
-        """Whether the other side reads nothing any more: nothing is kept for it then."""
+        """Whether the other side has stopped reading; messages to it are then discarded."""
         logging.getLogger("asyncio").addFilter(_worth_logging)
         self._deliver, self._pace, self._unread = deliver, pace, unread
         self._sent = 0
@@ -121,7 +123,7 @@ class Channel:
         self._writer: asyncio.StreamWriter | None = None
 
     def send(self, message: Mapping[str, Any], blob: bytes = b"") -> None:
-        """Send now, or over the next connection; nothing to a side that does not read."""
+        """Send now, or over the next connection; discard if the other side has stopped reading."""
         if self.full:
             return
         self._sent += 1
@@ -130,7 +132,7 @@ class Channel:
         self._kept_bytes += len(packed)
         if self._writer is not None:
             self._writer.write(packed)
-        # What it says to have, and has not read, is in the transport.
+        # A peer that acknowledges without reading leaves its data in the transport's buffer.
         waiting = 0 if self._writer is None else self._writer.transport.get_write_buffer_size()
         if max(self._kept_bytes, waiting) > MOST_UNREAD:
             self._give_up()
@@ -143,12 +145,12 @@ class Channel:
         self._unread()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, they_have: int) -> None:
-        """Use this connection until it ends, which raises `ConnectionError`, `OSError` or `TimeoutError`.
+        """Use this connection until it ends; the end raises `ConnectionError`, `OSError` or `TimeoutError`.
 
-        `they_have`: the last of our messages that the other side says to have received.
+        `they_have`: number of our last message that the other side reports as received.
         """
         if self.full or not self._sent - len(self._kept) <= they_have <= self._sent:
-            raise ProtocolError(f"the other side has {shown(they_have)} of our {self._sent} messages")
+            raise ProtocolError(f"the other side claims {shown(they_have)} of our {self._sent} messages")
         self._acknowledged(they_have)
         for _, packed in self._kept:
             writer.write(packed)
@@ -168,7 +170,7 @@ class Channel:
             beating.cancel()
 
     def _take(self, message: Message, blob: bytes) -> None:
-        """Raises `ProtocolError` for what is none of our messages; of those that count, the next is then expected."""
+        """Process a message in sequence. Raises `ProtocolError` if it is malformed or out of sequence."""
         try:
             if "ack" in message:
                 self._acknowledged(message["ack"])
@@ -180,7 +182,7 @@ class Channel:
             self.received = number
             self._deliver(message, blob)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ProtocolError(f"a message that is not to be understood: {error!r:.200}") from error
+            raise ProtocolError(f"a message cannot be understood: {error!r:.200}") from error
 
     def _acknowledged(self, number: int) -> None:
         if type(number) is not int or number > self._sent:
@@ -189,7 +191,7 @@ class Channel:
             self._kept_bytes -= len(self._kept.popleft()[1])
 
     async def _beat(self, writer: asyncio.StreamWriter) -> None:
-        """Say what has come, again and again: an acknowledgement and a sign of life in one."""
+        """Send heartbeats, each of which acknowledges what has arrived."""
         while True:
             self._acknowledge(writer)
             await asyncio.sleep(HEARTBEAT_S)

@@ -1,4 +1,4 @@
-"""A process on the other machine, behind the same interface as one on this."""
+"""A process on the remote machine, with the interface of a local one."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from earwitness.remote.channel import Channel, MessageCheck, unchecked
 from earwitness.untrusted import LONGEST_TEXT, UntrustedValue, fit, plain
 
 MOST_WAITING = 8 << 20
-"""Bytes of what it says that wait for somebody to listen."""
+"""Bytes of unread events kept per process."""
 _AN_EVENT = 200
-"""Bytes that the shortest takes here."""
+"""Least memory of a queued event, bytes."""
 _ON_THE_WAY_S = 1.5
 
 
 class RemoteChannel(Protocol):
-    """The other machine, as far as a process there needs it."""
+    """What a remote process needs of the connection to its machine."""
 
     channel: Channel
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection just now."""
+        """Whether there is a connection now."""
         ...
 
 
 class RemoteChild:
-    """A process on the other machine; an `earwitness.netns.child.Child`."""
+    """A process on the remote machine; an `earwitness.netns.child.Child`."""
 
     pid = 0
 
     def __init__(self, remote: RemoteChannel, number: int, name: str, believed: MessageCheck = unchecked) -> None:
-        """`believed` reads each event, and raises `ValueError` for one that is none of such a process's."""
+        """`believed` validates each event, and raises `ValueError` for one that such a process does not send."""
         self.number, self.name = number, name
         self.gone: str | None = None
         self._remote, self._believed = remote, believed
@@ -44,20 +44,20 @@ class RemoteChild:
         self._over = asyncio.Event()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send one command. Raises ChildGone when the process or the other machine is gone."""
+        """Send one command. Raises ChildGone if the process or the remote machine is gone."""
         if self.gone is not None:
             raise self._child_gone(self.gone)
         self._remote.channel.send({"child": self.number, "line": message})
 
     async def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
-        """The next event. Raises ChildGone at the end of its output or after `timeout_s`."""
+        """Return the next event. Raises ChildGone at the end of its output or after `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
                 event = await self._events.get()
         except TimeoutError as error:
             raise self._child_gone(f"it said nothing for {timeout_s:g} s") from error
         if event is None:
-            self._events.put_nowait(None)  # so it is for whoever asks next
+            self._events.put_nowait(None)  # the next reader must see the end too
             raise self._child_gone(self.gone or "it ended")
         self._waiting_bytes -= event[1]
         return event[0]
@@ -68,7 +68,7 @@ class RemoteChild:
             self._remote.channel.send({"child": self.number, "close": True})
 
     async def close(self, grace_s: float = 5.0) -> None:
-        """Have it end. Where the other machine cannot be reached now, it gets the request when it can."""
+        """End it. If the remote machine cannot be reached now, the request is delivered once it can."""
         if self.gone is None:
             self._remote.channel.send({"child": self.number, "end": grace_s})
             with contextlib.suppress(TimeoutError):
@@ -76,12 +76,12 @@ class RemoteChild:
                     await self._over.wait()
 
     def hear(self, event: object) -> None:
-        """Take an event of it. What is no event cannot be understood: the process then counts as gone."""
+        """Take an event from the process. After a malformed event the process counts as gone."""
         if self.gone is not None:
             return
         size = self._remote.channel.taking + _AN_EVENT
         if self._waiting_bytes + size > MOST_WAITING:
-            self.end("it said more at once than is listened to")
+            self.end("its events arrived faster than they were read")
             return
         try:
             if not isinstance(event, dict) or not isinstance(event.get("event"), str):
@@ -94,7 +94,7 @@ class RemoteChild:
         self._events.put_nowait((believed, size))
 
     def end(self, happened: str) -> None:
-        """It is gone."""
+        """Mark the process as gone."""
         if self.gone is None:
             self.gone = happened
             self._over.set()

@@ -1,4 +1,4 @@
-"""The calling side's hold on the other machine: requests and processes there, over connections that may break."""
+"""The calling side's session with the remote machine: requests and processes, over connections that may break."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ from earwitness.untrusted import fit, shown, text
 
 DEFAULT_PORT = 7717
 UNREACHABLE_S = 120.0
-"""The other machine is given up when it could not be reached for so long,"""
+"""The remote machine is given up after it has been unreachable for this long,"""
 REFUSED_S = 8.0
-"""or when nobody listened there for so long: its `answer` has ended."""
+"""or has refused connections for this long: its `answer` has ended."""
 _RETRY_S = 0.3
 ANSWERED_S = 300.0
-"""What was asked for has an answer by then: two minutes without a connection, one for an onion service to be
-published, and as much again. Who says nothing for longer while the channel stands will not."""
+"""Time limit of a request: two minutes without a connection, one to publish an onion service, and as much again.
+A peer that is silent for longer over a working channel will not answer."""
 LONGEST_FILE_BYTES = 1 << 30
-"""Of a file of a call: an hour's capture of both directions is about a tenth of it."""
+"""Size limit of a call's file; an hour's capture of both directions is about a tenth of it."""
 FETCHED_S = 3600.0
-"""A file of a call is here by then."""
+"""Time limit for fetching one file of a call."""
 KEPT = frozenset((CAPTURE, SPEECH, RECORDING, EVENTS))
-"""Files that an answering side keeps of a call; it cannot have others written here."""
+"""Files that an answering side keeps of a call; no other name is written here."""
 
 
 class RemoteClient:
-    """A session with the other machine, as its caller. Use `connect`."""
+    """A session with the remote machine, as its caller. Use `connect`."""
 
     def __init__(self, address: tuple[str, int], invitation: Invitation, also_at: str = "") -> None:
         self.address = address
         self._also_at = also_at
         self.hello: Hello
         self.local_address = ""
-        """Our own address on the way there."""
+        """Our own address on the route to it."""
         self.lost: CallFailure | None = None
-        """Why the other machine is given up, None while it is not."""
+        """Why the remote machine was given up; None while it was not."""
         self.channel = Channel(self._deliver)
         self.connections = 0
-        """How many connections the channel took so far."""
+        """How many connections the channel has used so far."""
         self._connector = Connector(address, invitation)
         self._session = ""
         self._numbers = itertools.count(1)
@@ -71,10 +71,10 @@ class RemoteClient:
     async def connect(
         cls, address: tuple[str, int], invitation: Invitation, also_at: str = ""
     ) -> AsyncIterator[RemoteClient]:
-        """Connect, prove who both are, and hold on until leaving. `also_at`: another address known to be its.
+        """Connect, authenticate both sides, and keep the session until leaving. `also_at`: another address of the peer.
 
-        Raises `CallFailure`: `REMOTE_REFUSED` where the other side is not the one that invited (nothing was sent to it
-        then), did not accept our certificate or is busy; `REMOTE_LOST` where it cannot be reached.
+        Raises `CallFailure`: `REMOTE_REFUSED` if the server's certificate is not the invitation's (nothing is sent to
+        it then), it rejects our certificate, or it is busy; `REMOTE_LOST` if it cannot be reached.
         """
         remote = cls(address, invitation, also_at)
         try:
@@ -96,13 +96,13 @@ class RemoteClient:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection just now."""
+        """Whether there is a connection now."""
         return self._reached.is_set() and self.lost is None
 
     def check_address(self, what: str, address: str) -> str:
-        """An address that the other machine gives as its own, where it is the one that we were asked to call.
+        """Return an address that the remote machine gives as its own, if it is the one that we were asked to call.
 
-        The other machine must not send us to another one, or to ourselves. Raises `CallFailure` (`REMOTE_REFUSED`).
+        The remote machine must not redirect us elsewhere, or to ourselves. Raises `CallFailure` (`REMOTE_REFUSED`).
         """
         known = {*self._connector.known_addresses, self._also_at} - {""}
         if address not in known:
@@ -111,19 +111,19 @@ class RemoteClient:
                 f"connecting {what} to",
                 on=fit(address, 100),
                 happened=f"the other machine gave this address, but the call is to {self.address[0]}",
-                remedy="have it give its `answer --reached-at` as the address that --to has",
+                remedy="set `answer --reached-at` there to the address that --to has here",
                 evidence={"told": fit(address, 100), "known": sorted(map(str, known))},
             )
         return address
 
     async def within_reach(self) -> None:
-        """Wait until there is a connection. Raises the `CallFailure` where the other machine is given up."""
+        """Wait until there is a connection. Raises `CallFailure` if the remote machine was given up."""
         await self._reached.wait()
         if self.lost is not None:
             raise self.lost
 
     async def ask(self, do: str, blob: bytes = b"", **given: Any) -> tuple[Any, bytes]:
-        """Ask for something to be done there; its value and raw bytes. Raises what was raised there."""
+        """Send a request; return its value and raw bytes. Raises the error that was raised remotely."""
         if self.lost is not None:
             raise self.lost
         number = next(self._numbers)
@@ -139,14 +139,14 @@ class RemoteClient:
             del self._waiting[number]
 
     async def start(self, do: str, name: str, believed: MessageCheck = unchecked, **given: Any) -> RemoteChild:
-        """Start a process there; `believed` reads what it says."""
+        """Start a remote process; `believed` validates its events."""
         child, _ = await self.started(do, name, believed, **given)
         return child
 
     async def started(
         self, do: str, name: str, believed: MessageCheck = unchecked, **given: Any
     ) -> tuple[RemoteChild, Any]:
-        """Start a process there; the process, and what else the reply holds."""
+        """Start a remote process; return it and the value of the reply."""
         number = next(self._numbers)
         child = self._children[number] = RemoteChild(self, number, f"{name} of {self.hello.name}", believed)
         value, _ = await self.ask(do, child=number, **given)
@@ -154,7 +154,7 @@ class RemoteClient:
 
     @asynccontextmanager
     async def opened(self, do: str, **given: Any) -> AsyncIterator[tuple[Any, LaterResult]]:
-        """Have something opened there until leaving; what is to be known of it, and, when asked for, its result."""
+        """Open a remote service until leaving; give its description, and a function that requests its result."""
         number = next(self._numbers)
 
         async def result() -> Any:
@@ -166,11 +166,11 @@ class RemoteClient:
             yield value, result
         finally:
             if self.connected:
-                with contextlib.suppress(EarwitnessError):  # given up meanwhile; it is closed there too
+                with contextlib.suppress(EarwitnessError):  # given up meanwhile: the remote side closes it too
                     await self.ask("close", number=number)
 
     async def fetch(self, name: str, out: Path, call_id: str = "") -> None:
-        """Bring a file of the call (of an earlier one by its id) here. `out` is there only when it is whole."""
+        """Fetch a file of the call, or of an earlier one by its id. `out` exists only once it is complete."""
         draft = out.with_name(out.name + ".part")
         try:
             with draft.open("wb") as file:
@@ -183,7 +183,7 @@ class RemoteClient:
             draft.unlink(missing_ok=True)
 
     async def _fetch_into(self, file: BinaryIO, name: str, call_id: str) -> None:
-        """Piece by piece, each but the last as long as the other side sends them: there is an end to their number."""
+        """Fetch it in pieces; every piece but the last has the same length, so their number is bounded."""
         while True:
             _, piece = await self.ask("fetch", name=name, offset=file.tell(), call_id=call_id)
             if file.tell() + len(piece) > LONGEST_FILE_BYTES:
@@ -195,7 +195,7 @@ class RemoteClient:
     # -- the connection --------------------------------------------------------------------------------
 
     async def _hold(self, connection: Connection | None) -> None:
-        """Carry the channel, connection after connection, until the other machine is given up."""
+        """Carry the channel, connection after connection, until the remote machine is given up."""
         try:
             while connection is not None:
                 self._reached.set()
@@ -206,33 +206,33 @@ class RemoteClient:
                 finally:
                     connection.writer.transport.abort()
                 connection = await self._reconnected()
-        except Exception as fault:  # of ours: nothing that waits for the other machine must wait for ever
+        except Exception as fault:  # a bug of ours: nothing that awaits the remote machine may wait for ever
             self._give_up(f"{type(fault).__name__}: {fault}")
             raise
 
     async def _reconnected(self) -> Connection | None:
-        """The next connection; None when the other machine was given up."""
+        """Make the next connection; None if the remote machine was given up."""
         begun = time.monotonic()
         reached = begun
         while True:
             try:
                 return await self._connected()
             except Refused as refused:
-                self._give_up(f"its answer does not know the call any more: {refused}")
+                self._give_up(f"its `answer` no longer knows the call: {refused}")
                 return None
             except ConnectionRefusedError as error:
                 if time.monotonic() - reached > REFUSED_S:
-                    self._give_up(f"its answer has ended ({error.strerror})")
+                    self._give_up(f"its `answer` has ended ({error.strerror})")
                     return None
             except OSError as error:
                 reached = time.monotonic()
                 if reached - begun > UNREACHABLE_S:
-                    self._give_up(f"not reached for {UNREACHABLE_S:g} s: {error}")
+                    self._give_up(f"unreachable for {UNREACHABLE_S:g} s: {error}")
                     return None
             await asyncio.sleep(_RETRY_S)
 
     async def _connected(self) -> Connection:
-        """One more connection of the session. Raises as `Connector.connect`."""
+        """Make one more connection of the session. Raises as `Connector.connect`."""
         connection = await self._connector.connect(self._session, self.channel.received)
         self.hello, self._session, self.local_address = connection.hello, connection.session, connection.local_address
         self.connections += 1
@@ -249,8 +249,8 @@ class RemoteClient:
 
     def _failure(self, outcome: Outcome, happened: object) -> CallFailure:
         remedies = {
-            Outcome.REMOTE_REFUSED: "give the invitation that its `earwitness answer` wrote, when no other call is on",
-            Outcome.REMOTE_LOST: "see that `earwitness answer` runs there, and what it kept",
+            Outcome.REMOTE_REFUSED: "give the invitation of its `earwitness answer`, while it has no other call",
+            Outcome.REMOTE_LOST: "check that `earwitness answer` runs there, and see what it kept",
         }
         return CallFailure(
             outcome,
@@ -281,10 +281,10 @@ class RemoteClient:
 
 
 async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: str, out: Path) -> list[Path]:
-    """Bring everything that the other machine keeps of an earlier call into the folder `out`; the files' paths.
+    """Fetch every file that the remote machine keeps of an earlier call into the folder `out`; return their paths.
 
-    Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` where it keeps none of that id, or `out`
-    cannot be written.
+    Raises `CallFailure` (`REMOTE_REFUSED`, `REMOTE_LOST`), and `InputError` if it has no call of that id or `out` is
+    not writable.
     """
     async with RemoteClient.connect(address, invitation) as remote:
         files, _ = await remote.ask("files", call_id=call_id)
@@ -298,7 +298,7 @@ async def fetch_kept(address: tuple[str, int], invitation: Invitation, call_id: 
             for name in names:
                 await remote.fetch(name, out / name, call_id)
         except OSError as error:
-            raise InputError("fetching into", out, error.strerror, "give a folder that can be written") from error
+            raise InputError("fetching into", out, error.strerror, "give a writable folder") from error
     return [out / name for name in names]
 
 
@@ -311,15 +311,17 @@ def _raised_there(values: dict[str, Any]) -> EarwitnessError:
     except (KeyError, TypeError, ValueError) as fault:
         remedy = "run the same Earwitness on both machines"
         return EarwitnessError(
-            "doing something at", "the other machine", f"it failed, not saying how ({fault!r:.200})", remedy
+            "doing something at", "the other machine", f"it failed without a readable reason ({fault!r:.200})", remedy
         )
 
 
 def parse_address(text: str, *, lowest_port: int = 1) -> tuple[str, int]:
-    """`HOST` or `HOST:PORT`. `InputError` otherwise."""
+    """Parse `HOST` or `HOST:PORT`. Raises `InputError` otherwise."""
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = text, str(DEFAULT_PORT)
     if not host or not port.isdecimal() or not lowest_port <= int(port) <= 65535:
-        raise InputError("reading the address", text or "(empty)", "not HOST or HOST:PORT", "give such as 192.0.2.7")
+        raise InputError(
+            "reading the address", text or "(empty)", "not HOST or HOST:PORT", "give an address such as 192.0.2.7"
+        )
     return host, int(port)

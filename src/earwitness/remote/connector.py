@@ -1,4 +1,4 @@
-"""A connection to the machine that invited us, and to no other: address, TLS, and what both say first."""
+"""A connection to the machine that invited us, and to no other: address resolution, TLS, and hello."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from earwitness.untrusted import LONGEST_TEXT, fit
 
 
 class Refused(Exception):
-    """The answering side knows us, and does not serve us: the text says why."""
+    """The answering side refused the session; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     hello: Hello
-    """What the other side said of itself."""
+    """The other side's hello."""
     session: str
-    """What it calls the session."""
+    """The other side's name for the session."""
     they_have: int
     """How many of our messages it has received."""
     local_address: str
-    """Our own address on the way there."""
+    """Our own address on the route to it."""
 
 
 class Connector:
@@ -48,12 +48,13 @@ class Connector:
 
     @property
     def known_addresses(self) -> set[str]:
-        """The other machine's address, as it was given and as a number once it is known."""
+        """The remote machine's address as given and, once resolved, as a number."""
         return {self.address[0], *(self._numeric or ())[:1]}
 
     async def connect(self, session: str, received: int) -> Connection:
-        """Connect and introduce ourselves, as the caller of a session (empty: of a new one) that `received` so many
-        messages. `Refused`, or `OSError` (`TimeoutError` among them) when it fails.
+        """Connect and send our hello for a session (empty: a new one); `received` counts its messages so far.
+
+        Raises `Refused`, or `OSError` (including `TimeoutError`).
         """
         async with asyncio.timeout(HANDSHAKE_S):
             reader, writer = await self._handshake()
@@ -64,7 +65,7 @@ class Connector:
                 except OSError as error:
                     if session:
                         raise
-                    happened = f"it closed the channel on seeing our certificate ({error})"
+                    happened = f"it rejected our certificate ({error})"
                     raise Refused(happened) from error
                 if "refused" in reply:
                     raise Refused(fit(str(reply["refused"]), LONGEST_TEXT))
@@ -74,7 +75,7 @@ class Connector:
                 raise
 
     async def _handshake(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A TLS connection to the one that invited us, and to no other."""
+        """Make a TLS connection to the machine that invited us, and to no other."""
         loop = asyncio.get_running_loop()
         connection = network_socket()
         try:
@@ -83,7 +84,7 @@ class Connector:
         except BaseException:
             connection.close()
             raise
-        try:  # from now on the socket is the transport's, which closes it, also when this fails
+        try:  # from now on the transport owns the socket and closes it, also on failure
             reader, writer = await asyncio.open_connection(
                 sock=connection,
                 ssl=self._context,
@@ -92,15 +93,15 @@ class Connector:
                 ssl_shutdown_timeout=GOODBYE_S,
             )
         except ssl.SSLCertVerificationError as error:
-            raise Refused("it showed another certificate than the invitation's; nothing was sent to it") from error
+            raise Refused("its certificate is not the invitation's; nothing was sent to it") from error
         tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
         if not is_pinned(tls.getpeercert(binary_form=True), self._invitation.server_certificate):
             writer.transport.abort()
-            raise Refused("it showed another certificate than the invitation's; nothing was sent to it")
+            raise Refused("its certificate is not the invitation's; nothing was sent to it")
         return reader, writer
 
     async def _resolved(self) -> tuple[str, int]:
-        """Where it is, asked for once: with the network that is lost meanwhile, names are too."""
+        """Resolve the address, once: if the network fails during the call, so does name resolution."""
         if self._numeric is not None:
             return self._numeric
         host, port = self.address
@@ -109,15 +110,15 @@ class Connector:
                 host, port, family=socket.AF_INET, type=socket.SOCK_STREAM
             )
         except socket.gaierror as error:
-            remedy = "give its IP address" if in_isolated_network() else "see that the name is right"
+            remedy = "give its IP address" if in_isolated_network() else "check the name"
             raise InputError("finding the address of", host, error.strerror, remedy) from error
         self._numeric = str(found[0][4][0]), port
         return self._numeric
 
 
 def _connection(reply: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Connection:
-    """Raises `ProtocolError` for a reply that is none."""
+    """Read the reply. Raises `ProtocolError` if it is malformed."""
     they_have, session = reply.get("received"), reply.get("session")
     if type(they_have) is not int or not isinstance(session, str):
-        raise ProtocolError("the other side does not say where the call stands")
+        raise ProtocolError("the other side does not report the state of the call")
     return Connection(reader, writer, Hello.read(reply), session, they_have, str(writer.get_extra_info("sockname")[0]))

@@ -1,4 +1,4 @@
-"""The other machine as one end of a call: its host, its capture and its phone."""
+"""The remote machine as one end of a call: its host, its capture and its phone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 @dataclass
 class RemoteMachine:
-    """The other machine as a host; an `earwitness.path.callee_host.CalleeHost`."""
+    """The remote machine as a host; an `earwitness.path.callee_host.CalleeHost`."""
 
     remote: RemoteClient
     name: str
@@ -53,19 +53,19 @@ class RemoteMachine:
     address: str
     interface: str
     device: int = 0
-    """Number of the tunnel device that is there for the path that is open."""
+    """Number of the remote tunnel device of the open path."""
 
     def popen(self, argv: Sequence[str], **options: Any) -> Popen[bytes]:
-        """Refused: the other machine runs captures, phones and forwarders for us, and nothing else."""
+        """Always refused: the remote machine runs only captures, phones and forwarders for us."""
         self._not_there(argv[0])
 
     def inside(self) -> AbstractContextManager[None]:
-        """Refused, likewise."""
+        """Always refused: no socket of ours can be opened there."""
         self._not_there("a socket of ours")
 
     @asynccontextmanager
     async def tunnel_device(self, number: int) -> AsyncIterator[int | None]:
-        """Have the callee's device of that number; None where it is taken there."""
+        """Create the callee's device of that number; None if it is in use there."""
         made, _ = await self.remote.ask("device", number=number)
         try:
             self.device = number if made else 0
@@ -73,11 +73,13 @@ class RemoteMachine:
         finally:
             self.device = 0
             if made and self.remote.connected:
-                with contextlib.suppress(EarwitnessError):  # given up meanwhile; it goes with the session there
+                with contextlib.suppress(
+                    EarwitnessError
+                ):  # given up meanwhile: the device goes with the remote session
                     await self.remote.ask("remove_device", number=number)
 
     async def start_forwarder(self, config: ForwarderConfig) -> Child:
-        """Start the callee's forwarder on the device made before; each of its events is checked when it arrives."""
+        """Start the callee's forwarder on the device created before; each of its events is validated on arrival."""
 
         def believed(event: dict[str, Any]) -> dict[str, Any]:
             read = forwarder_event(event, frozenset(config.flows))
@@ -94,7 +96,7 @@ class RemoteMachine:
     async def offered_tunnel(
         self, number: int, security: Security, *, nodelay: bool, scratch: Path
     ) -> AsyncIterator[tuple[TunnelOffer, OpenVpn] | None]:
-        """Run the callee's OpenVPN there, with its files there."""
+        """Run the callee's OpenVPN remotely; its files stay there."""
         started = await self._start_tunnel(number, security, nodelay=nodelay)
         if started is None:
             yield None
@@ -106,7 +108,7 @@ class RemoteMachine:
     async def _start_tunnel(
         self, number: int, security: Security, *, nodelay: bool
     ) -> tuple[TunnelOffer, Child] | None:
-        """The reply is checked before anything is made of it."""
+        """Start it; the reply is validated before it is used."""
         given = {"number": number, "security": str(security), "nodelay": nodelay}
         child, reply = await self.remote.started("tunnel", "openvpn", log_event, **given)
         if reply is None:
@@ -126,7 +128,7 @@ class RemoteMachine:
 
     @asynccontextmanager
     async def offered_onion(self, request: OnionRequest) -> AsyncIterator[OfferedThere]:
-        """Have the tor there offer the forwarder there, whose address it knows itself."""
+        """Have the remote tor publish an onion service for the remote forwarder, whose address it knows itself."""
         async with self.remote.opened("onion") as (reply, circuit):
             with _believing("an onion service"):
                 uploads, failures = (list(listed(reply[key], text, 100, what=key)) for key in ("uploads", "failures"))
@@ -142,7 +144,7 @@ class RemoteMachine:
 
     @asynccontextmanager
     async def echoing(self, interface: str, address: str) -> AsyncIterator[SocketAddress]:
-        """Echoes of what comes over a device there."""
+        """Run an echo server on a remote device."""
         async with self.remote.opened("echo", interface=interface) as (reply, _):
             with _believing("echoes"):
                 port = _port(reply)
@@ -152,7 +154,7 @@ class RemoteMachine:
     async def taking_a_transfer(
         self, interface: str, address: str, *, sends: bool
     ) -> AsyncIterator[tuple[SocketAddress, Callable[[], Awaitable[Throughput | None]]]]:
-        """One end of a transfer over a device there."""
+        """Run the receiving end of a transfer over a remote device."""
         async with self.remote.opened("transfer", interface=interface, sends=sends) as (reply, result):
             with _believing("a transfer"):
                 port = _port(reply)
@@ -166,7 +168,7 @@ class RemoteMachine:
 
     @asynccontextmanager
     async def lab_server(self, interface: str, address: str, *, relay: bool) -> AsyncIterator[LabServer]:
-        """The lab's SIP server at `address` there, which is that of a device of the call."""
+        """Run the lab's SIP server remotely at `address`, the address of a device of the call."""
         async with self.remote.opened("sip_server", interface=interface, relay=relay) as (reply, _):
             with _believing("a SIP server"):
                 passwords = {end: name(reply["passwords"][end], what="password") for end in ENDS}
@@ -180,28 +182,28 @@ class RemoteMachine:
 
 @dataclass
 class OfferedThere:
-    """An onion service of the tor at the other machine; an `earwitness.tor.onion.OfferedService`."""
+    """An onion service of the remote tor; an `earwitness.tor.onion.OfferedService`."""
 
     service: OnionService
     _circuit: LaterResult
     pid: int = 0
 
     async def circuit(self) -> Sequence[str]:
-        """The fingerprints of its relays, as that tor reports them."""
+        """Return the fingerprints of its relays, as that tor reports them."""
         reply = await self._circuit()
         with _believing("a circuit"):
             return listed(reply, _fingerprint, 16, what="a circuit")
 
 
 class RemoteCapture:
-    """A capture at the other machine; its file comes here when it is stopped."""
+    """A capture on the remote machine; its file is fetched when it is stopped."""
 
     def __init__(self, remote: RemoteClient, process: CaptureProcess, out: Path) -> None:
         self._remote, self._process, self._out = remote, process, out
         self._summary: CaptureSummary | None = None
 
     async def stop(self) -> CaptureSummary:
-        """End the capture and fetch it, what there is of one that ended badly too.
+        """End the capture and fetch its file, even if the capture failed.
 
         Raises as `CaptureProcess.stop`, and `CallFailure` (`REMOTE_LOST`).
         """
@@ -216,13 +218,13 @@ class RemoteCapture:
 
 
 class RemoteMeasurementPoint:
-    """The callee's end of a call at the other machine; an `earwitness.call.measurement_point.MeasurementPoint`.
+    """The callee's end of a call on the remote machine; an `earwitness.call.measurement_point.MeasurementPoint`.
 
     Args:
-        machine: the other machine.
+        machine: the remote machine.
         end: the path's end there.
         clock: the name of its clock.
-        recordings: the folder for the recording of a linphone there, which is then the phone; None: the built-in one.
+        recordings: folder for the recording of a remote linphone, which is then the phone; None: the built-in phone.
     """
 
     def __init__(self, machine: RemoteMachine, end: PathEndpoint, clock: str, recordings: Path | None = None) -> None:
@@ -243,7 +245,7 @@ class RemoteMeasurementPoint:
 
     @asynccontextmanager
     async def phone(self, setup: PhoneSetup) -> AsyncIterator[BuiltinPhone]:
-        """Run a phone there; a sound file that it is to speak is sent along, and what it recorded fetched after it."""
+        """Run a phone remotely; its sound file is sent before it starts, and its recording is fetched afterwards."""
         if setup.speech not in ("", *speech_names()):
             await self._remote.ask("speech", blob=_sound(setup.speech))
         child = await self._remote.start("linphone" if self._recordings else "phone", "phone")
@@ -252,23 +254,23 @@ class RemoteMeasurementPoint:
                 yield phone
         finally:
             if self._recordings and self._remote.connected:
-                with contextlib.suppress(EarwitnessError):  # it made none, or is out of reach
+                with contextlib.suppress(EarwitnessError):  # no recording was made, or the machine is unreachable
                     await self._remote.fetch(RECORDING, self._recordings / recording_name("callee"))
 
     @asynccontextmanager
     async def lab_server(self, scratch: Path, *, relay: bool) -> AsyncIterator[LabServer]:
-        """Run the lab's SIP server there, with its files there."""
+        """Run the lab's SIP server remotely; its files stay there."""
         async with self._machine.lab_server(self._interface, self._end.address, relay=relay) as server:
             yield server
 
     async def within_reach(self) -> None:
-        """Wait for the control channel to come back. Raises `CallFailure` (`REMOTE_LOST`) where it does not."""
+        """Wait for the control channel to come back. Raises `CallFailure` (`REMOTE_LOST`) if it does not."""
         await self._remote.within_reach()
 
 
 @contextlib.contextmanager
 def _believing(what: str) -> Iterator[None]:
-    """Turn what cannot be read of a reply into an error of one line."""
+    """Turn a malformed reply into a one-line error."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -286,7 +288,7 @@ def _port(reply: object) -> int:
 
 def _fingerprint(reply: object) -> str:
     if not _FINGERPRINT.fullmatch(read := name(reply, what="a relay")):
-        raise UntrustedValue(f"a relay: {read} is no fingerprint")
+        raise UntrustedValue(f"a relay: {read} is not a fingerprint")
     return read
 
 

@@ -1,4 +1,4 @@
-"""What the answering side says of itself when a caller comes; the caller believes none of it unseen."""
+"""The answering side's hello to a caller, which validates every field."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _MOST_VERSIONS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """Who the other machine is."""
+    """The identity of the remote machine."""
 
     name: str
     place: str
     address: str
-    """IPv4 address that we reached it by, as it sees it."""
+    """IPv4 address at which we reached it, as it sees it."""
     interface: str
     epoch_offset_ns: int
-    """What its call clock is ahead of its CLOCK_MONOTONIC."""
+    """Offset of its call clock from its CLOCK_MONOTONIC."""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def read(reply: Message) -> Hello:
-        """From what it said. Raises `ProtocolError` for what is none."""
+        """Read a hello. Raises `ProtocolError` if it is malformed."""
         try:
             texts = {key: name(reply[key], what=key) for key in ("name", "place", "address", "interface")}
             if len(reply["versions"]) > _MOST_VERSIONS:
@@ -36,5 +36,5 @@ class Hello:
             ipaddress.IPv4Address(texts["address"])
             offset_ns = whole(reply["epoch_offset_ns"], -MOST_NS, MOST_NS, what="its clock")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ProtocolError(f"the other side does not say who it is: {error!r:.200}") from error
+            raise ProtocolError(f"the other side's hello is malformed: {error!r:.200}") from error
         return Hello(**texts, epoch_offset_ns=offset_ns, versions=versions)

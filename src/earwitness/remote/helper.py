@@ -1,4 +1,4 @@
-"""A process of a call at the answering side: what it says goes into the channel and is written down."""
+"""A process of a call at the answering side: its events are sent over the channel and stored."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from earwitness.untrusted import UntrustedValue
 
 _REPORT_S = 5.0
 _LONGEST_COMMAND = 32 * 1024
-"""Bytes; commands are of some hundred. A pipe holds 64 KiB: one that is not read at once must not hold up this side."""
+"""Bytes; commands have a few hundred. A pipe holds 64 KiB: a command that is not read at once must not block us."""
 _OWN = -1
-"""Number of the commands that this side gives by itself; the caller's count from 1."""
+"""Number of commands that this side issues itself; the caller's count from 1."""
 
 
 class Listens(Protocol):
@@ -26,16 +26,16 @@ class Listens(Protocol):
     channel: Channel
 
     def note(self, name: str, event: dict[str, Any]) -> None:
-        """Write it down."""
+        """Store an event."""
         ...
 
 
 async def _nothing() -> None:
-    """What is to be done at the end of most."""
+    """Do nothing at the end: the default."""
 
 
 class Helper:
-    """A process of a call, its events numbered into the channel and written down."""
+    """A process of a call; its events are sent over the channel and stored."""
 
     def __init__(
         self,
@@ -60,9 +60,9 @@ class Helper:
         self._follower = asyncio.create_task(self._follow())
 
     def tell(self, line: dict[str, Any]) -> None:
-        """A line for its standard input; the first is checked and completed by this side.
+        """Write a line to its standard input; the first is validated and completed by this side.
 
-        A line that cannot be passed on ends the process, and the caller learns why.
+        A line that cannot be passed on ends the process; the caller receives the reason.
         """
         try:
             checked = self._then(line) if self._told else self._first(line)
@@ -87,10 +87,10 @@ class Helper:
             pass  # the follower reports its end
 
     async def report(self) -> dict[str, Any]:
-        """A phone's report, asked for by this side; empty where the phone does not answer."""
+        """Request a phone's report for this side; empty if the phone does not answer."""
         if self.over.is_set() or not self._told:
             return {}
-        while not self._reports.empty():  # of an earlier question, which it answered too late
+        while not self._reports.empty():  # late answers to earlier requests
             self._reports.get_nowait()
         self._pass_on({"id": _OWN, "do": "report"})
         try:
@@ -104,7 +104,7 @@ class Helper:
         self._child.close_stdin()
 
     async def close(self, grace_s: float) -> None:
-        """Have it end; its last words are passed on before this returns. `grace_s` is finite."""
+        """End it; its last events are passed on before this returns. `grace_s` is finite."""
         self._child.close_stdin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
@@ -124,7 +124,7 @@ class Helper:
                 self._listener.channel.send({"child": self.number, "event": event})
         except ChildGone as gone:
             self._listener.channel.send({"child": self.number, "gone": self._refused or gone.happened})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # it said what none of ours says
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # output that no process of ours writes
             self._listener.channel.send(
                 {"child": self.number, "gone": f"its output cannot be understood: {error!r:.200}"}
             )

@@ -1,6 +1,6 @@
-"""linphone at the answering side, `python -m earwitness.remote.linphone_agent RECORDING`, driven as the built-in phone.
+"""linphone at the answering side, `python -m earwitness.remote.linphone_agent RECORDING`, driven like the built-in one.
 
-`earwitness.phone.agent` has the protocol. The answering side decides where it records, never the caller.
+The protocol is that of `earwitness.phone.agent`. The answering side, never the caller, chooses the recording's path.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from earwitness.remote.machine import Machine
 
 
 class LinphoneSession:
-    """An `earwitness.phone.agent.Session` over a linphone of this machine."""
+    """An `earwitness.phone.agent.Session` that drives a linphone on this machine."""
 
     def __init__(self, phone: LinphonePhone, notify: Notify, stack: AsyncExitStack) -> None:
         self.uri = phone.uri
@@ -51,7 +51,7 @@ class LinphoneSession:
         await self._phone.call(uri, timeout_s)
 
     async def finish(self, tail_s: float) -> None:
-        """Speak to the end and hang up."""
+        """Play the speech to its end and hang up."""
         await self._phone.finish(tail_s)
 
     async def hang_up(self) -> None:
@@ -59,11 +59,11 @@ class LinphoneSession:
         await self._phone.hang_up()
 
     def report(self) -> PhoneReport:
-        """What it has to tell."""
+        """Return the phone's report."""
         return self._phone.report_now()
 
     async def close(self) -> None:
-        """Hang up and end it, its recording whole."""
+        """Hang up and end it, with its recording complete."""
         await self._stack.aclose()
 
     def _milestone(self, name: str, at_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""A limit on log lines that strangers cause: we cannot bound their number, but we can bound the log."""
+"""A rate limit on log lines that unauthenticated peers cause: we cannot bound the peers, but we can bound the log."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import asyncio
 from earwitness.events import Listener, Notice, WarningGiven
 
 SAID_AT_ONCE = 5
-"""Lines in a period by default; further ones are counted."""
+"""Default number of lines per period; further ones are only counted."""
 PERIOD_S = 60.0
 
 
 class RateLimited:
-    """Passes on a few lines a minute, and how many more there were."""
+    """Passes on a few lines per period, then the count of the rest."""
 
     def __init__(
         self,
@@ -22,14 +22,14 @@ class RateLimited:
         period_s: float = PERIOD_S,
         most: int = SAID_AT_ONCE,
     ) -> None:
-        """`kind`: the event that a line becomes. `what` is counted: "connections were refused"."""
+        """`kind`: type of event for each line. `what` names what is counted, such as "connections were refused"."""
         self._on_event, self._kind = on_event, kind
         self._what, self._period_s, self._most = what, period_s, most
         self._said = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def report(self, line: str) -> None:
-        """Say it, or count it."""
+        """Emit the line, or count it."""
         self._said += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._period_s, self.sum_up)
@@ -37,7 +37,7 @@ class RateLimited:
             self._on_event(self._kind(line))
 
     def sum_up(self) -> None:
-        """Say what was only counted, and begin anew."""
+        """Emit the count of suppressed lines and start a new period."""
         more, self._said = self._said - self._most, 0
         if self._timer is not None:
             self._timer.cancel()

@@ -1,10 +1,10 @@
-"""Both ends of a call on this machine, outside the lab: an answering side of our own, in a sandbox beside the caller's.
+"""Both ends of a call on this machine, outside the lab: our own answering side, in a sandbox beside the caller's.
 
-Each end has its devices and phone in a network of its own, and its sockets in the machine's. All else is as on two
-machines: the control channel is TLS on loopback, with keys made for the command, which touch no disk.
+Each end has its devices and phone in its own network namespace, and its sockets in the machine's. All else is as with
+two machines: the control channel is TLS on loopback, with keys made for this run that never touch a disk.
 
-`python -m earwitness.remote.loopback_answerer` is the process: options and keys come as one JSON line on standard
-input, the port that it answers at goes out as one on standard output. It ends with its standard input.
+`python -m earwitness.remote.loopback_answerer` is the process: it reads options and keys as one JSON line from standard
+input, and writes the port that it answers at as one to standard output. It ends when its standard input closes.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ _END_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class LoopbackOptions:
-    """What `earwitness call` says of the answering side that it runs itself."""
+    """Options of `earwitness call` for the answering side that it runs itself."""
 
     place: str = ""
     reached_at: str = ""
-    """The address by which exits reach this machine."""
+    """The address at which exits reach this machine."""
     media_port: int = 0
     tor_control: str = ""
     epoch_offset_ns: int = field(default_factory=epoch_offset_ns)
-    """What the clock of both ends is ahead of CLOCK_MONOTONIC."""
+    """Offset of both ends' clock from CLOCK_MONOTONIC."""
 
 
 @asynccontextmanager
 async def loopback_answerer(options: LoopbackOptions) -> AsyncIterator[tuple[tuple[str, int], Invitation]]:
-    """Run one until leaving; where it answers, and the invitation. To be called in a sandbox without a lab.
+    """Run one until leaving; give its address and the invitation. Call it in a sandbox without a lab.
 
-    Raises `EarwitnessError`, and `CallFailure` (`REMOTE_LOST`) where it does not start.
+    Raises `EarwitnessError`, and `CallFailure` (`REMOTE_LOST`) if it does not start.
     """
     keys, invitation = AnswerKeys.make("")
     settings = {"options": asdict(options), "certificate": keys.server.certificate, "key": keys.server.key}
@@ -77,7 +77,7 @@ async def loopback_answerer(options: LoopbackOptions) -> AsyncIterator[tuple[tup
         except ProcessLookupError as error:
             raise _not_started("it ended at once") from error
         try:
-            with suppress(BrokenPipeError):  # then there is no answer to be read either
+            with suppress(BrokenPipeError):  # then reading its answer fails too
                 os.write(writing, json.dumps({**settings, "client": keys.client_certificate}).encode() + b"\n")
             yield (_LOCALHOST, await _port(reading)), invitation
         finally:
@@ -105,20 +105,20 @@ async def _port(reading: int) -> int:
             line = await lines.readline()
         return int(json.loads(line)["port"])
     except (TimeoutError, ValueError) as error:
-        raise _not_started("it did not say where it answers") from error
+        raise _not_started("it did not report its port") from error
     finally:
         transport.close()
 
 
 async def _end(process: int) -> None:
-    """It ends with its standard input; what does not is made to. `process` is a pidfd."""
+    """Wait until it ends (its standard input is closed), then kill it. `process` is a pidfd."""
     if not await exits_within(process, _END_TIMEOUT_S):
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(process, signal.SIGKILL)  # it is the first of a chain that falls together
+            signal.pidfd_send_signal(process, signal.SIGKILL)  # its descendants die with it
 
 
 async def serve_loopback() -> None:
-    """The process's life."""
+    """Run the process."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
@@ -136,7 +136,7 @@ async def serve_loopback() -> None:
         listener = open_listener(_LOCALHOST, 0)
         keys = AnswerKeys(Identity(settings["certificate"], settings["key"]), settings["client"])
         serving = asyncio.create_task(serve_callers(keys, answering, listener))
-        with on_termination_request(lambda: None):  # the command decides; Ctrl-C reaches its whole group
+        with on_termination_request(lambda: None):  # the command decides when to end; Ctrl-C reaches its whole group
             print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
             await lines.read()
             serving.cancel()

@@ -21,17 +21,17 @@ _SIOCGIFADDR = 0x8915
 
 @dataclass
 class Machine:
-    """An `earwitness.netns.host.Host` that is the machine we run on."""
+    """This machine as an `earwitness.netns.host.Host`."""
 
     name: str
     place: str
     address: str
-    """IPv4 address by which the other machine is reached, and reaches this one."""
+    """This machine's IPv4 address towards the remote machine."""
     interface: str
-    """The device that carries it; empty inside a sandbox, from where it cannot be captured on."""
+    """The device that has it; empty inside a sandbox, where it cannot be captured."""
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a process; it is killed when this one ends. `EarwitnessError` where it does not start."""
+        """Start a process; it is killed when this one ends. Raises `EarwitnessError` if it does not start."""
         try:
             return start_owned(argv, **options)
         except OSError as error:
@@ -40,12 +40,12 @@ class Machine:
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """We are there."""
+        """Do nothing: we already run here."""
         yield
 
 
 def may_make_devices() -> bool:
-    """Whether this process has CAP_NET_ADMIN and CAP_NET_RAW where it is (as root has, outside containers)."""
+    """Whether this process has CAP_NET_ADMIN and CAP_NET_RAW in its namespace (as root does outside containers)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             held = int(line.split()[1], 16)
@@ -54,7 +54,7 @@ def may_make_devices() -> bool:
 
 
 def interface_of(address: str) -> str:
-    """The device that carries an IPv4 address, empty where none of this network does."""
+    """Return the device that has an IPv4 address; empty if none in this network does."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for _, name in socket.if_nameindex():
             request = struct.pack("16s24x", os.fsencode(name))

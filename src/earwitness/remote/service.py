@@ -1,4 +1,4 @@
-"""`earwitness answer`: wait for the other machine's calls."""
+"""`earwitness answer`: wait for calls from the remote machine."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ ANY = "0.0.0.0"
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """What `earwitness answer` is asked for."""
+    """Options of `earwitness answer`."""
 
     listen: str = f"{ANY}:{DEFAULT_PORT}"
     keys: Path | None = None
-    """Folder that `make_answer_keys` filled; None: keys for this run alone."""
+    """Folder that `make_answer_keys` filled; None: keys for this run only."""
     invitation: Path = Path("earwitness-invitation.json")
-    """Where the invitation of a run with keys of its own is written; it is removed at the end."""
+    """Where the invitation is written if the keys are for this run only; it is removed at the end."""
     reached_at: str = ""
-    """Address by which others reach this machine, where it is not its own."""
+    """Address at which others reach this machine, if it is not its own."""
     place: str = ""
-    """City that this machine is in."""
+    """City of this machine."""
     name: str = ""
-    """What it is called in records; empty: its host name."""
+    """Its name in records; empty: its host name."""
     store: Path | None = None
-    """Where what it measures is kept; None: in the user's state folder."""
+    """Folder for its measurements; None: in the user's state folder."""
     media_port: int = 0
     tor_control: str = ""
-    """Control port of the tor that offers onion services; empty: where it usually is."""
+    """Control port of the tor that hosts onion services; empty: the usual place."""
     patience_s: float = PATIENCE_S
-    """How long a call is kept whose caller is away and whose media have stopped."""
+    """How long a call is kept after its caller has disconnected and its media have stopped."""
     clock_offset_ms: float = 0.0
-    """As if this machine's clock were so far ahead: to see that the caller finds it."""
+    """Shift this machine's clock by this much, to test that the caller detects it."""
 
 
 def make_answer_keys(folder: Path, address: str = "") -> Path:
-    """Make keys for answering in `folder`, and the invitation to hand to the caller; its path is returned.
+    """Make keys for answering in `folder`, and the invitation for the caller; return the invitation's path.
 
-    `address` is HOST:PORT as the caller reaches us. `InputError` where keys are there already.
+    `address` is HOST:PORT as the caller reaches us. Raises `InputError` if `folder` already holds keys.
     """
     keys, invitation = AnswerKeys.make(address)
     keys.write(folder)
@@ -64,9 +64,9 @@ def make_answer_keys(folder: Path, address: str = "") -> Path:
 
 
 async def wait_for_calls(options: AnswerOptions, on_event: Listener) -> None:
-    """Answer until SIGINT, SIGTERM, SIGHUP or cancellation; what was measured until then is kept.
+    """Answer until SIGINT, SIGTERM, SIGHUP or cancellation; all measurements are kept.
 
-    Raises `InputError` where it cannot listen, or for keys that cannot be used.
+    Raises `InputError` if it cannot listen or the keys are unusable.
     """
     city = find_place(options.place).name if options.place else ""
     host, port = parse_address(options.listen, lowest_port=0)
@@ -80,7 +80,9 @@ async def wait_for_calls(options: AnswerOptions, on_event: Listener) -> None:
             invitation.write(options.invitation)
             stack.callback(options.invitation.unlink, missing_ok=True)
             on_event(
-                Notice(f"the invitation for this run is {options.invitation}: bring it to the caller by a safe way")
+                Notice(
+                    f"the invitation for this run is {options.invitation}: give it to the caller over a secure channel"
+                )
             )
         answering = Answering(
             machine=Machine(options.name or platform.node() or "callee", city, "", ""),
@@ -101,15 +103,15 @@ async def wait_for_calls(options: AnswerOptions, on_event: Listener) -> None:
 
 
 def default_store() -> Path:
-    """Where an answering machine keeps what it measured (XDG base directory specification)."""
+    """Return the default folder for an answering machine's measurements (XDG base directory specification)."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return state / "earwitness" / "answered"
 
 
 def check_media_port(port: int) -> int:
-    """A TCP port, 0 for any. `InputError` otherwise."""
+    """Check a TCP port, 0 for any. Raises `InputError` otherwise."""
     if not 0 <= port < 65536:
         raise InputError(
-            "taking streams at port", port, "no such port", "give 1 to 65535, or 0 for any", field="media_port"
+            "accepting streams at port", port, "no such port", "give 1 to 65535, or 0 for any", field="media_port"
         )
     return port

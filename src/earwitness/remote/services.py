@@ -1,6 +1,6 @@
-"""What a caller may have opened at the answering side besides processes: each has a number, and is closed by it.
+"""Services that a caller may open at the answering side, besides processes; each is closed by its number.
 
-Nothing that comes over the wire is a path, an address or a command line: a device is named, and is one of the call's.
+Nothing on the wire is a path, an address or a command line: a device is named, and must be one of the call's.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from earwitness.untrusted import shown, whole
 
 @dataclass(frozen=True)
 class Here:
-    """What of the call's the services may use."""
+    """What the services may use of the call."""
 
     machine: Machine
     media_port: int
     tor_control: ControlAddress
     address_of: Callable[[str], str]
-    """The address of a device of this call; raises `InputError` for any other device."""
+    """Gives the address of a device of this call; raises `InputError` for any other device."""
     alone: Callable[[], tuple[str, int]]
-    """Where a forwarder of this call listens on loopback; raises `InputError` where none does."""
+    """Gives the loopback address of this call's forwarder; raises `InputError` if it has none."""
 
 
 async def _nothing() -> None:
-    """The result of what has none."""
+    """Return None, for services without a result."""
 
 
 @asynccontextmanager
@@ -49,7 +49,7 @@ async def _echo(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any
 @asynccontextmanager
 async def _transfer(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, LaterResult]]:
     address = here.address_of(given["interface"])
-    # The machine's own address may be behind something that lets few ports through.
+    # The machine's own address may be behind a firewall that admits few ports.
     port = here.media_port if address == here.machine.address else 0
     with listening(here.machine, address, port) as listener:
         serving = asyncio.ensure_future(serve_transfer(listener, sends=bool(given["sends"])))
@@ -99,7 +99,7 @@ SERVICES = {"echo": _echo, "transfer": _transfer, "onion": _onion, "sip_server":
 
 
 class Services:
-    """Those that are open for one call."""
+    """The open services of one call."""
 
     def __init__(self, here: Here) -> None:
         self._here = here
@@ -107,7 +107,7 @@ class Services:
         self._open: dict[int, tuple[AsyncExitStack, LaterResult]] = {}
 
     async def open(self, what: str, given: Mapping[str, Any]) -> Any:
-        """Open one under the number that the caller gave it; what the caller is to know of it."""
+        """Open one under the number that the caller chose; return its description for the caller."""
         number = whole(given["number"], what="number")
         if number in self._open:
             raise InputError("opening", f"{what} {number}", "that number is in use", "report this as a bug")
@@ -128,18 +128,18 @@ class Services:
         return value
 
     async def result(self, number: int) -> Any:
-        """What came of one."""
+        """Return a service's result."""
         if number not in self._open:
             raise InputError("asking for the result of", shown(number), "nothing of that number is open", "open it")
         return await self._open[number][1]()
 
     async def close(self, number: int) -> None:
-        """Close one; one that is closed is no error."""
+        """Close one; closing it again is no error."""
         if number in self._open:
             await self._open.pop(number)[0].aclose()
 
     async def close_all(self) -> None:
-        """Close every one, the newest first."""
+        """Close all, newest first."""
         for number in reversed(list(self._open)):
             await self.close(number)
         self._ration = Ration(1)

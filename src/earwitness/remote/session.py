@@ -1,4 +1,4 @@
-"""One caller at the answering side: its requests, over a channel that may break, and the end of its call."""
+"""One caller's session at the answering side: its requests, over a channel that may break, and the end of its call."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CHUNK_BYTES = 1 << 18
 
 
 class CallerSession:
-    """The session of one caller. `channel` is carried by the listener, connection after connection."""
+    """The session of one caller. The listener carries `channel`, connection after connection."""
 
     def __init__(self, answering: Answering) -> None:
         self.session = secrets.token_hex(16)
         self.channel = Channel(self._deliver, pace=MessagePace(), unread=self._is_not_read)
         self.ended = asyncio.Event()
         self.ended_because = ""
-        """Why this side ended it, where it did so by itself."""
+        """Why this side ended it, if it did."""
         self.call_id = ""
         self.away_since: float | None = time.monotonic()
         """When the connection was lost (CLOCK_MONOTONIC, s); None while there is one."""
@@ -65,8 +65,8 @@ class CallerSession:
         self._run(self._answer(message, blob))
 
     def _is_not_read(self) -> None:
-        """The caller does not read what is sent to it."""
-        self.ended_because = "it did not read what was sent to it"
+        """End the session: the caller does not read its messages."""
+        self.ended_because = "it did not read its messages"
         self._run(self.close())
 
     def _refuse(self, number: object, error: EarwitnessError) -> None:
@@ -126,7 +126,7 @@ class CallerSession:
         except EarwitnessError as error:
             self._refuse(number, error)
         except Exception as error:
-            # Whoever asked must hear of it; what is no error of the system is a fault, of the request or of ours.
+            # The caller must be informed. Anything but a system error is a fault: of the request, or a bug of ours.
             happened = (
                 str(error) if isinstance(error, OSError | UntrustedValue) else f"{type(error).__name__}: {error!s:.300}"
             )
@@ -144,25 +144,25 @@ class CallerSession:
         self.call_id = call_id
 
     def _of(self, given: Mapping[str, Any]) -> StoredEnd:
-        """What is kept of the call that the caller names, else of its own."""
+        """Return the stored files of the call that the caller names, or of its current one."""
         if given.get("call_id"):
             return self._answering.store.find(given["call_id"])
         if self._stored is None:
-            raise InputError("keeping what belongs to", "no call", "none was begun", "run the same Earwitness there")
+            raise InputError("storing files of", "a call", "no call was begun", "run the same Earwitness there")
         return self._stored
 
     # -- the end ---------------------------------------------------------------------------------------
 
     async def watch_over(self) -> None:
-        """End the session of a caller that does not come back, once no media of its call arrive any more."""
+        """End the session of a caller that does not reconnect, once its call's media have stopped."""
         received, grown = 0, time.monotonic()
-        # Seldom enough that asking does not disturb the phone, which goes on measuring.
+        # Poll seldom, so as not to disturb the phone, which goes on measuring.
         look_every_s = max(1.0, self._answering.patience_s / 10)
         while not self.ended.is_set():
             await asyncio.sleep(look_every_s)
             now = time.monotonic()
             if now - self._begun > LONGEST_CALL_S:
-                self.ended_because = f"it stayed for more than {LONGEST_CALL_S:g} s"
+                self.ended_because = f"its session exceeded {LONGEST_CALL_S:g} s"
                 await self.close()
                 continue
             if self.away_since is None:
@@ -176,7 +176,7 @@ class CallerSession:
                 await self.close()
 
     async def close(self) -> None:
-        """End every process, its last events written down, and the session."""
+        """End every process, storing its last events, and the session."""
         if not self.ended.is_set():
             try:
                 await self._close_call()
@@ -185,7 +185,7 @@ class CallerSession:
                 self.ended.set()
 
     async def _close_call(self) -> None:
-        # What a request opens from now on would belong to no call, and stay.
+        # Anything that a request opened from now on would belong to no call, and leak.
         self._ending = True
         try:
             others = self._tasks - {asyncio.current_task()}

@@ -1,4 +1,4 @@
-"""What the answering side keeps of each call, by its id: captures, reports, everything its processes said."""
+"""The answering side's store: captures, reports and process events of each call, by call id."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.remote.bounds import MOST_EVENTS
 
 KEPT_CALLS = 50
-"""Calls that are kept; of more, the oldest go. A call of a minute is about 2 MB."""
+"""Calls kept; beyond this the oldest are deleted. A call of a minute is about 2 MB."""
 KEPT_BYTES = 4 << 30
-"""Of all together before a new one: of more, the oldest go too."""
+"""Total size before a new call; beyond this the oldest are deleted too."""
 EVENTS = "events.jsonl"
 CAPTURE = "callee.pcap"
 SPEECH = "speech.wav"
@@ -23,20 +23,20 @@ RECORDING = "linphone.wav"
 
 
 class CallStore:
-    """A folder with a folder a call."""
+    """A folder with one subfolder per call."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def new(self, call_id: str) -> StoredEnd:
-        """A folder for a call. `InputError` for a name that cannot be used; `CallFailure` for a full disk."""
+        """Create a call's folder. Raises `InputError` for an unusable name, `CallFailure` if it cannot be created."""
         check_call_id(call_id, self.folder)
         here = self.folder / call_id
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             here.mkdir(mode=0o700)
         except FileExistsError as error:
-            raise InputError("keeping call", call_id, "there is one of that name", "place it under another") from error
+            raise InputError("keeping call", call_id, "it already exists", "place it under another id") from error
         except OSError as error:
             raise CallFailure(
                 Outcome.STORAGE_FAILED, "keeping the call in", on=here, happened=error, remedy="free space there"
@@ -45,7 +45,7 @@ class CallStore:
         return StoredEnd(here)
 
     def find(self, call_id: str) -> StoredEnd:
-        """A call that was kept. `InputError` where there is none."""
+        """Find a stored call. Raises `InputError` if there is none."""
         check_call_id(call_id, self.folder)
         if not (self.folder / call_id).is_dir():
             raise InputError("fetching call", call_id, "it is not kept there", "see the answering machine's folder")
@@ -68,17 +68,17 @@ class StoredEnd:
         self._full = False
 
     def file(self, name: str) -> Path:
-        """A file of the call. `InputError` for a name that leads elsewhere."""
+        """Return the path of a file of the call. Raises `InputError` for a name that leads elsewhere."""
         if Path(name).name != name or name.startswith("."):
             raise InputError("fetching", name, "not the name of a file of the call", "report this as a bug")
         return self.folder / name
 
     def files(self) -> dict[str, int]:
-        """Names and sizes."""
+        """Return the files' names and sizes in bytes."""
         return {path.name: path.stat().st_size for path in sorted(self.folder.iterdir()) if path.is_file()}
 
     def note(self, child: str, event: Mapping[str, Any]) -> None:
-        """Write down what a process said, at once, so that it outlives every connection and this process."""
+        """Append an event of a process at once, so that it survives the connection and this process."""
         if self._full:
             return
         line = json.dumps({"from": child, **event}) + "\n"

@@ -1,6 +1,6 @@
-"""Checks of what processes at the other machine send: untrusted until it is read here.
+"""Validation of what processes on the remote machine send: untrusted until it has passed here.
 
-Each function takes what arrived and returns what is sound of it, or raises `UntrustedValue`. Pure.
+Each function takes a received value and returns its valid content, or raises `UntrustedValue`. Pure.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SHORTEST_S = 1e-6
 
 
 def forwarder_event(said: Mapping[str, Any], flows: Collection[str]) -> dict[str, Any]:
-    """An event of a callee's forwarder that carries these flows."""
+    """Read an event of a callee's forwarder that carries these flows."""
 
     def flow(value: object) -> str:
         if (known := name(value, what="flow")) not in flows:
-            raise UntrustedValue(f"flow: {shown(known)} is none of this path")
+            raise UntrustedValue(f"flow: this path has no {shown(known)}")
         return known
 
     readers: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
@@ -45,26 +45,26 @@ def forwarder_event(said: Mapping[str, Any], flows: Collection[str]) -> dict[str
     }
     event = said["event"]
     if event not in readers:
-        raise UntrustedValue(f"it said {shown(event)}, which no forwarder of a callee says")
+        raise UntrustedValue(f"{shown(event)} is not an event of a callee's forwarder")
     given = readers[event]
     if missing := [key for key in given if key not in said]:
-        raise UntrustedValue(f"it said {event} without {missing[0]}")
+        raise UntrustedValue(f"event {event} lacks {missing[0]}")
     return {"event": event, **{key: read(said[key]) for key, read in given.items()}}
 
 
 def log_event(said: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of a program's log."""
+    """Read a line of a program's log."""
     return {"event": "log", "line": text(said.get("line"), what="a line")}
 
 
 def throughput(value: object) -> Throughput:
-    """What arrived of a transfer."""
+    """Read the result of a transfer: bytes and seconds."""
     given = fields(value, what="a transfer")
     return Throughput(_bytes(given.get("bytes")), _seconds(given.get("seconds")))
 
 
 def is_onion_address(address: str) -> bool:
-    """Whether it is an onion address of version 3, its checksum right (rend-spec-v3 6)."""
+    """Whether it is a version 3 onion address with a valid checksum (rend-spec-v3 6)."""
     if not _ONION.fullmatch(address):
         return False
     raw = base64.b32decode(address.removesuffix(".onion").upper())
