@@ -106,7 +106,7 @@ def to_all(*listeners: Listener) -> Listener:
 
 
 def of_call(on_event: Listener, call_id: str, call: str) -> Listener:
-    """A listener for one call of several: it passes the call's stages on with the call's name, and other events as is."""
+    """A listener for one call of several: adds the call's name to its stages, and passes other events on unchanged."""
 
     def named(event: Event) -> None:
         on_event(CallStageReached(call_id, call, event.stage) if isinstance(event, StageReached) else event)
