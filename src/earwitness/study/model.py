@@ -20,7 +20,7 @@ MEASURES = ("mos_lqo", "mos_cqe", "mouth_to_ear_ms", "jitter_mean_ms", "owd_p50_
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the compared paths: its name in the study, and its options, named as in `earwitness.call.plan.CallPlan`."""
+    """One of the compared paths: its name in the study, and its options as in `earwitness.call.plan.CallPlan`."""
 
     name: str
     options: Mapping[str, Any]
