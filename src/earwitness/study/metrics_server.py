@@ -55,7 +55,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._since: dict[socket.socket, float] = {}
-        """Open connections and their start (CLOCK_MONOTONIC), oldest first; a closed one stays until its thread ends."""
+        """Open connections with start (CLOCK_MONOTONIC), oldest first; closed ones stay until their threads end."""
         self._cut: set[socket.socket] = set()
         self._lock = threading.Lock()
 
