@@ -78,7 +78,7 @@ class CallOptions:
         bool,
         Option(
             help="Keep the circuit after the call, and reuse the one that an earlier call with the same --hops,"
-            " --guard, --middle and --exit kept in the same lab. Default: a fresh circuit for each call.",
+            " --guard, --middle and --exit kept in the same lab. Default: a new circuit for each call.",
             rich_help_panel=CIRCUIT,
         ),
     ] = False

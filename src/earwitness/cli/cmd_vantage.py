@@ -64,7 +64,7 @@ class VantageSettings:
     tor_control: Annotated[
         str,
         typer.Option(
-            help="Control port of this machine's tor, unix:/path or host:port. Default: /run/tor/control, else port 9051.",
+            help="Control port of the tor here, unix:/path or host:port. Default: /run/tor/control, else port 9051.",
             rich_help_panel=panels.MEETING,
         ),
     ] = ""

@@ -26,7 +26,7 @@ class SafeConsole(Console):
     """A console that emits no control characters except rich's own styles and cursor movements."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Convert a string to text, before rich drops the control characters that it knows, so that they are shown too."""
+        """Convert a string to text before rich drops the control characters that it knows, so that these show too."""
         return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
