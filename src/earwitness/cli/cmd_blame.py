@@ -50,9 +50,7 @@ class BlameOptions:
     ] = None
     calls: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Number of calls to use, from the first. Default: all.", rich_help_panel=panels.CHOICE
-        ),
+        typer.Option(min=1, help="Maximum number of calls to use. Default: all.", rich_help_panel=panels.CHOICE),
     ] = None
     reference: Annotated[
         str | None,

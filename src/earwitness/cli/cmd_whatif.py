@@ -37,9 +37,7 @@ def whatif(
     dataset: Annotated[Path, typer.Argument(help="Data set of calls, live or imported.")],
     calls: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Number of calls to use, from the first. Default: all.", rich_help_panel=panels.CHOICE
-        ),
+        typer.Option(min=1, help="Maximum number of calls to use. Default: all.", rich_help_panel=panels.CHOICE),
     ] = None,
     captures: Annotated[
         Path | None,
