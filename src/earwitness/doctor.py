@@ -83,7 +83,7 @@ class _Program:
     version_arguments: tuple[str, ...]
     needed_for: str
     required: bool = False
-    likewise: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     """Alternative names, or equivalent programs."""
 
 
@@ -101,7 +101,7 @@ _PROGRAMS = (
         "chromium",
         ("--version",),
         "the tests of the report in a browser",
-        likewise=("chromium-browser", "google-chrome"),
+        alternatives=("chromium-browser", "google-chrome"),
     ),
     _Program("promtool", "prometheus", ("--version",), "Prometheus's own check of the metrics, and its benchmark"),
 )
@@ -110,7 +110,7 @@ _PROGRAMS = (
 def _programs() -> Iterator[Check]:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"
     for program in _PROGRAMS:
-        places = (shutil.which(name, path=path) for name in (program.name, *program.likewise))
+        places = (shutil.which(name, path=path) for name in (program.name, *program.alternatives))
         found = next(filter(None, places), None)
         detail = _version(found, program.version_arguments) if found else "not found"
         yield Check(

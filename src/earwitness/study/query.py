@@ -96,7 +96,7 @@ def _asked(path: Path, sql: str, rows: pa.Table, files: dict[str, list[Path]], p
                 raise InputError("asking", path, _line(error), f"ask of the tables {', '.join(tables)}") from error
     except (duckdb.Error, UnicodeError) as error:
         kind = _Unreadable if any(files.values()) else InputError
-        raise kind("asking", path, _line(error), "mend the question, or the file that it names") from error
+        raise kind("asking", path, _line(error), "correct the query, or the file that it names") from error
 
 
 def _files(path: Path, calls: list[str], kind: str) -> list[Path]:
