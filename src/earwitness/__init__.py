@@ -6,8 +6,8 @@
     heard = ew.hear(capture, buffer="fixed:60")
     ew.score("allison-10s", heard).mos_lqo
 
-Each name is loaded when it is first asked for (PEP 562); importing the package alone loads nothing else. These names
-are the public interface; the modules behind them may move. docs/python.md shows each of them at work.
+Each name is loaded on first use (PEP 562); importing the package loads nothing else. These names are the public
+interface; the modules behind them may move. docs/python.md shows each of them in use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-TYPE_CHECKING = False  # type checkers take it for true; importing `typing` for it would take most of the time
+TYPE_CHECKING = False  # type checkers assume True; importing it from `typing` would dominate the import time
 if TYPE_CHECKING:
     from typing import Any
 
@@ -93,9 +93,9 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 class _Package(ModuleType):
-    """This package as a module, in which `score` and `speech` stay functions.
+    """The class of this module, which keeps `score` and `speech` functions.
 
-    Importing a package binds it in its parent, which would hide the function of the same name.
+    Importing a subpackage binds its name in the parent, which would hide the function of the same name.
     """
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -118,7 +118,7 @@ def __getattr__(name: str) -> Any:
     if isinstance(found, type) and "__annotations__" in vars(found):
         import typing
 
-        # As types: by its new module's name, their names could not be looked up any more.
+        # Resolve them now: once `__module__` changes, their names could no longer be looked up.
         found.__annotations__ = typing.get_type_hints(found)
     found.__module__ = __name__
     globals()[name] = found

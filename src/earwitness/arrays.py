@@ -1,4 +1,4 @@
-"""The arrays that results are made of, by what an element is."""
+"""Array types by element type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pcm = NDArray[np.int16]
-"""Sound: samples of 16-bit linear PCM."""
+"""16-bit linear PCM samples."""
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""What is missing on this machine, and the command that mends it."""
+"""Check this machine for missing programs, packages and permissions; each failed check names its fix."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from earwitness.speech.codecs.speex import PLAIN
 
 APT = "apt-get install -y --no-install-recommends"
 AGAIN = f"{sys.executable} -m pip install --force-reinstall --no-deps -e ."
-"""Run where Earwitness is checked out, installs it again."""
+"""Reinstalls Earwitness; to be run in the checkout."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
     detail: str
     """What was found."""
     remedy: str = ""
-    """The command that mends it; empty where nothing need be done."""
+    """The command that fixes it; empty if nothing is wrong."""
     required: bool = True
-    """Whether the main job needs it; the others are needed by the parts that `needed_for` names."""
+    """Whether placing calls requires it; if not, `needed_for` says what does."""
     needed_for: str = ""
 
 
 def examine() -> list[Check]:
-    """Look at everything Earwitness relies on; changes nothing, takes about a second."""
+    """Run all checks. Takes about a second and changes nothing."""
     checks: list[Check] = []
     for look in (_system, _packages, _programs, _libraries, _permissions, _timing, _disk):
         checks.extend(look())
@@ -55,7 +55,7 @@ def _system() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    """The Python packages that this one was installed with, which may have been taken away since."""
+    """The required packages, some of which may have been uninstalled since, and those of each extra."""
     needed = [line for line in metadata.requires("earwitness") or () if "extra ==" not in line]
     missing = [line for line in needed if not _installed(re.split(r"[^\w.-]", line)[0])]
     detail = f"{', '.join(missing)} not installed" if missing else f"{len(needed)} installed"
@@ -83,25 +83,25 @@ class _Program:
     version_arguments: tuple[str, ...]
     needed_for: str
     required: bool = False
-    likewise: tuple[str, ...] = ()
-    """Other names of the program, or programs that do the same."""
+    alternatives: tuple[str, ...] = ()
+    """Alternative names, or equivalent programs."""
 
 
 _PROGRAMS = (
     _Program("tor", "tor", ("--version",), "every path over Tor", True),
     _Program("tor-gencert", "tor", (), "the private Tor network's authorities", True),
-    _Program("ip", "iproute2", ("-Version",), "looking at the lab's hosts by hand, and the tests that do"),
+    _Program("ip", "iproute2", ("-Version",), "inspecting the lab's hosts by hand, and the tests that do"),
     _Program("openvpn", "openvpn", ("--version",), "the paths vpn and vpn-tor"),
     _Program("kamailio", "kamailio", ("-v",), "calls through a SIP server in the lab"),
     _Program("rtpengine", "rtpengine-daemon", ("--version",), "calls with media relayed by the SIP server"),
     _Program("linphonec", "linphone-cli", ("--version",), "the phone linphone"),
-    _Program("tshark", "tshark", ("--version",), "the tests that hold our figures against tshark's"),
+    _Program("tshark", "tshark", ("--version",), "the tests that compare our figures with tshark's"),
     _Program(
         "chromium",
         "chromium",
         ("--version",),
         "the tests of the report in a browser",
-        likewise=("chromium-browser", "google-chrome"),
+        alternatives=("chromium-browser", "google-chrome"),
     ),
     _Program("promtool", "prometheus", ("--version",), "Prometheus's own check of the metrics, and its benchmark"),
 )
@@ -110,7 +110,7 @@ _PROGRAMS = (
 def _programs() -> Iterator[Check]:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"
     for program in _PROGRAMS:
-        places = (shutil.which(name, path=path) for name in (program.name, *program.likewise))
+        places = (shutil.which(name, path=path) for name in (program.name, *program.alternatives))
         found = next(filter(None, places), None)
         detail = _version(found, program.version_arguments) if found else "not found"
         yield Check(
@@ -124,7 +124,7 @@ def _programs() -> Iterator[Check]:
 
 
 def _version(program: str, arguments: tuple[str, ...]) -> str:
-    """The first line with a number that the program prints of itself, or its place where it prints none."""
+    """The first line of the program's output that contains a version number; its path if no line does."""
     if not arguments:
         return program
     try:
@@ -150,12 +150,12 @@ def _libraries() -> Iterator[Check]:
         problem or "linked",
         f"{APT} libspeex-dev gcc libc6-dev && {AGAIN}" if problem else "",
         False,
-        "hearing Speex bit for bit as the published study's phones did",
+        "decoding Speex bit for bit like the published study's phones",
     )
 
 
 def _loading(library: str) -> str:
-    """Why a shared library cannot be loaded; empty where it can."""
+    """Why a shared library cannot be loaded; empty if it can."""
     try:
         ctypes.CDLL(library)
     except OSError as error:
@@ -172,7 +172,7 @@ def _permissions() -> Iterator[Check]:
 
 
 def _namespaces() -> Check:
-    """Whether a child may make the namespaces that the lab lives in, tried for real."""
+    """Whether a child process can create the namespaces that the lab needs, found by trying."""
     arguments = ["unshare", "--pid", "--mount", "--net", "--fork", "--kill-child"]
     if os.geteuid() != 0:
         arguments.insert(1, "-Ur")
@@ -197,7 +197,7 @@ def _namespaces() -> Check:
 
 
 def _timing() -> Iterator[Check]:
-    """How late this machine wakes a sleeper: the floor under every timing figure."""
+    """How late this machine wakes a sleeping process, which limits the accuracy of all timing figures."""
     try:
         policy = os.sched_get_priority_max(os.SCHED_FIFO)
         child = subprocess.run(
@@ -227,7 +227,7 @@ def _timing() -> Iterator[Check]:
         "timer",
         fine,
         f"p99 of waking late: {late_ms:.2f} ms",
-        "" if fine else "free this machine of other work while measuring",
+        "" if fine else "stop other work on this machine while measuring",
         False,
         "exact timing",
     )

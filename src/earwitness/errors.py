@@ -41,10 +41,11 @@ class EarwitnessError(Exception):
 class InputError(EarwitnessError):
     """A file or argument given by the user cannot be used.
 
-    `field` names the setting at fault as the value that holds it does (`CallPlan.hops`: "hops"); a part of a setting
-    follows after a dot ("link.jitter_ms"); empty: no single setting is. A remedy names settings in braces, and those
-    other than `field` are listed in `related`: `InputError(..., "set {sip_server}", field="sip_accounts",
-    related=("sip_server",))`. Each front end calls them what its user does (`named`): --sip-server, or a key of a file.
+    `field` is the faulty setting, by the name of its dataclass field (`CallPlan.hops`: "hops"), with a dot before a
+    part of it ("link.jitter_ms"); it is empty if no single setting is at fault. A remedy names settings in braces;
+    those other than `field` are listed in `related`: `InputError(..., "set {sip_server}", field="sip_accounts",
+    related=("sip_server",))`. Each front end substitutes the names that its users know (`named`): --sip-server, or a
+    key of a file.
     """
 
     exit_code = 2
@@ -59,17 +60,17 @@ class InputError(EarwitnessError):
 
     @property
     def setting(self) -> str:
-        """The whole setting at fault, without the part of it: "link" for "link.jitter_ms"."""
+        """The faulty setting without its part: "link" for "link.jitter_ms"."""
         return self.field.partition(".")[0]
 
     def named(self, names: Mapping[str, str]) -> Self:
-        """This error, which from now on calls settings by these names; those that have none keep their own."""
+        """Rename settings in this error, and return it; settings without an entry keep their names."""
         self.names = names
         return self
 
     @property
     def advice(self) -> str:
-        """The remedy, with settings called by their names."""
+        """The remedy, with the settings' names filled in."""
         text = self.remedy
         for other in (self.setting, *self.related):
             text = text.replace(f"{{{other}}}", self.names.get(other, other))
@@ -83,10 +84,10 @@ class InputError(EarwitnessError):
 
 @contextmanager
 def naming_field(field: str, **renamed: str) -> Iterator[None]:
-    """Name the setting whose value is checked within the block.
+    """Attribute every `InputError` raised in the block to this setting.
 
-    What the block names becomes a part of it: `link` and "jitter_ms" make "link.jitter_ms". With an empty `field` only
-    the settings in `renamed` change: naming_field("", caller_place="from_place").
+    A field named inside the block becomes a part of it: `link` and "jitter_ms" make "link.jitter_ms". With an empty
+    `field`, only the settings in `renamed` are renamed: naming_field("", caller_place="from_place").
     """
     try:
         yield
@@ -97,11 +98,11 @@ def naming_field(field: str, **renamed: str) -> Iterator[None]:
 
 
 class Outcome(StrEnum):
-    """How a call ended. Every call ends as one of these."""
+    """How a call ended. Every call has exactly one of these outcomes."""
 
     COMPLETED = "completed"
     TOOL_MISSING = "tool_missing"
-    """A program or permission that the call needs is not on this machine."""
+    """This machine lacks a program or permission that the call needs."""
     LAB_FAILED = "lab_failed"
     """The private network did not come up, or died."""
     SPEECH_UNUSABLE = "speech_unusable"
@@ -127,7 +128,7 @@ class Outcome(StrEnum):
     AUTH_FAILED = "auth_failed"
     """The SIP server refused the credentials."""
     NO_ANSWER = "no_answer"
-    """The callee did not answer the INVITE in time, or nobody was there."""
+    """The callee did not answer the INVITE in time, or was unreachable."""
     CALL_REJECTED = "call_rejected"
     """The callee answered with a final refusal (486, 488, 603 ...)."""
     NO_MEDIA = "no_media"
@@ -143,11 +144,11 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     """The user stopped the call."""
     FAILED = "failed"
-    """None of the above; see the detail."""
+    """Any other failure; see the detail."""
 
 
 class CallFailure(EarwitnessError):
-    """A call that ended as anything but completed: the outcome, the stage it reached, and the evidence."""
+    """A call did not complete: its outcome, the stage it reached, and the evidence."""
 
     exit_code = 3
 

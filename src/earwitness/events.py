@@ -1,9 +1,9 @@
-"""What happens in everything that takes time: one stream of typed events; terminal, JSON output and metrics listen.
+"""One stream of typed events for everything that takes time. The terminal, JSON output and metrics listen to it.
 
-A function that takes time has a parameter `on_event: Listener`. A listener picks out what it shows by the event's type,
-and leaves the rest alone, so that a new type breaks none. Events with types of upper floors are defined there
-(`earwitness.study.events`, for one). A listener is called in the thread of whoever reports, and should not block. The
-events here read as a line each, so that `print` is a listener too.
+A function that takes time has a parameter `on_event: Listener`. A listener selects events by type and ignores the
+rest, so a new type breaks no listener. Higher packages define their own types (for example `earwitness.study.events`).
+A listener is called in the thread that reports the event, and should not block. `str` of each event defined here is
+one line, so `print` is a listener too.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Event:
 
 @dataclass(frozen=True)
 class StageReached(Event):
-    """Work that goes through stages, such as starting a lab, has reached one."""
+    """Work in stages, such as starting a lab, has reached a new stage."""
 
     stage: str
-    """In words: what is being done now."""
+    """What is being done now, in words."""
     fraction: float | None = None
-    """Share of the whole work that is done, 0 to 1; None where nobody knows."""
+    """Fraction of the work that is done, 0 to 1; None if unknown."""
 
     def __str__(self) -> str:
         return self.stage if self.fraction is None else f"{self.stage} ({self.fraction:.0%})"
@@ -36,7 +36,7 @@ class CallStageReached(Event):
 
     call_id: str
     call: str
-    """For a person: path, codec, places."""
+    """The call in words: path, codec, places."""
     stage: str
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class CallStageReached(Event):
 
 @dataclass(frozen=True)
 class InstructionsGiven(Event):
-    """A person has to act before the work goes on."""
+    """The user must act before the work can continue."""
 
     text: str
     """Several lines."""
@@ -61,7 +61,7 @@ class Progress(Event):
     done: int
     total: int
     what: str = ""
-    """The piece that was done last; empty before the first."""
+    """The piece finished last; empty before the first."""
 
     def __str__(self) -> str:
         return f"{self.done} of {self.total}" + (f": {self.what}" if self.what else "")
@@ -69,7 +69,7 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Notice(Event):
-    """A fact worth a line of the log."""
+    """A fact worth a line in the log."""
 
     text: str
 
@@ -79,7 +79,7 @@ class Notice(Event):
 
 @dataclass(frozen=True)
 class WarningGiven(Event):
-    """Something is wrong, and the work goes on all the same."""
+    """Something is wrong, but the work continues."""
 
     text: str
 
@@ -92,11 +92,11 @@ Listener = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Listen to nothing."""
+    """Ignore the event."""
 
 
 def to_all(*listeners: Listener) -> Listener:
-    """A listener that passes each event on to all of these, in order."""
+    """A listener that passes each event to all of these, in order."""
 
     def pass_on(event: Event) -> None:
         for listener in listeners:
@@ -106,7 +106,7 @@ def to_all(*listeners: Listener) -> Listener:
 
 
 def of_call(on_event: Listener, call_id: str, call: str) -> Listener:
-    """A listener for one call of several: its stages reach `on_event` under the call's name, other events unchanged."""
+    """A listener for one call of several: adds the call's name to its stages, and passes other events on unchanged."""
 
     def named(event: Event) -> None:
         on_event(CallStageReached(call_id, call, event.stage) if isinstance(event, StageReached) else event)

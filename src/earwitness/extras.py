@@ -1,6 +1,6 @@
-"""Extras: the packages that only parts of Earwitness need, and the one line that names the extra to install.
+"""Extras: packages that only some parts of Earwitness need, and the error that names the extra to install.
 
-Which packages an extra has is written once, in pyproject.toml; here it is read from the installed metadata.
+pyproject.toml alone lists the packages of each extra; they are read here from the installed metadata.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from earwitness.errors import InputError
 
 NOT_PARTS = frozenset({"all", "dev"})
-"""Extras that are no part of Earwitness: everything, and what its developers use."""
+"""Extras not listed: `all`, and those for developers."""
 
 NEEDED_FOR = {
     "data": "data sets: compare, import, export, bundle",
@@ -25,13 +25,13 @@ NEEDED_FOR = {
     "cluster": "studies over many machines: cluster, vantage",
     "watch": "watch",
 }
-"""What each extra is for, in the words of the command line."""
+"""The commands that each extra is for."""
 
 _REQUIREMENT = re.compile(r"""([\w.-]+)[^;]*;.*\bextra\s*==\s*['"]([\w-]+)['"]""")
 
 
 class MissingExtra(InputError):
-    """What was asked for needs packages that an extra installs, and they are not installed."""
+    """The operation needs packages of an extra that is not installed."""
 
     def __init__(self, tried: str, on: object, extras: tuple[str, ...], modules: tuple[str, ...]) -> None:
         named = f"the extra{'s' * (len(extras) > 1)} {' and '.join(extras)}"
@@ -45,7 +45,7 @@ class MissingExtra(InputError):
 
 @cache
 def extras() -> dict[str, tuple[str, ...]]:
-    """Each part of Earwitness that is an extra, with the modules that it needs beside the core's, in order of names."""
+    """The extras in order of name, each with the packages that it adds to the core's."""
     found: dict[str, set[str]] = {}
     for line in metadata.requires("earwitness") or ():
         if (match := _REQUIREMENT.match(line)) and match[2] not in NOT_PARTS:
@@ -54,12 +54,12 @@ def extras() -> dict[str, tuple[str, ...]]:
 
 
 def missing(extra: str) -> tuple[str, ...]:
-    """Those modules of an extra that are not installed."""
+    """The packages of an extra that are not installed."""
     return tuple(module for module in extras().get(extra, ()) if not _is_there(module))
 
 
 def need(*wanted: str, tried: str, on: object) -> None:
-    """Raise `MissingExtra` unless everything in these extras is installed; `tried` and `on` begin its line."""
+    """Raise `MissingExtra` unless these extras are installed completely; `tried` and `on` begin its message."""
     lacking = {extra: missing(extra) for extra in wanted}
     lacking = {extra: modules for extra, modules in lacking.items() if modules}
     if lacking:
@@ -69,7 +69,7 @@ def need(*wanted: str, tried: str, on: object) -> None:
 
 @contextmanager
 def naming_extras(tried: str, on: object) -> Iterator[None]:
-    """Turn a failed import of an extra's package within the block into `MissingExtra`, for the smallest such extra."""
+    """Turn a failed import in the block into `MissingExtra` for the smallest extra that has the package."""
     try:
         yield
     except ModuleNotFoundError as error:

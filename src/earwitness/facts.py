@@ -1,7 +1,7 @@
-"""A field of what is written down: its definition for the data dictionary, and the range that its value must have.
+"""Fields of stored records: each has a definition, for the data dictionary, and a permitted range.
 
-A fact about a call is a field of a frozen dataclass, filled where the fact is known. Such dataclasses nest: the same
-object is what a path returns, what a call collects and what its record holds (`earwitness.archive.codec` writes it).
+A fact about a call is a field of a frozen dataclass, set where the fact becomes known. These dataclasses nest: a path
+returns the same object that the call collects and its record stores (`earwitness.archive.codec` writes it).
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import math
 from typing import Any
 
 MS_RANGE = (-1e12, 1e12)
-"""Thirty years either way: what lies beyond is no time of a call, and sums of it would overflow."""
+"""Thirty years either way. Anything beyond is not a time in a call, and sums of such values would overflow."""
 LABEL = 200
-"""Characters of a text that stands on axes and in headings, at most."""
+"""Maximum length, in characters, of a text shown on axes and in headings."""
 
 
 def fact(definition: str, bounds: tuple[float, float] | None = None, longest: int | None = None, **options: Any) -> Any:
-    """A field with its definition, the range of its number or the length of its text; `options` are those of `field`.
+    """A field with its definition and the range of its number or the length of its text; `options` go to `field`.
 
-    It is always written, as null where it is None.
+    The field is always written; None becomes null.
     """
     return dataclasses.field(metadata={"definition": definition, "range": bounds, "longest": longest}, **options)
 
 
 def sparse(definition: str, bounds: tuple[float, float] | None = None, longest: int | None = None) -> Any:
-    """As `fact`, for what most calls do not have: None by default, and then not written."""
+    """Like `fact`, for a value that most calls lack: it defaults to None, which is not written."""
     metadata = {"definition": definition, "range": bounds, "longest": longest, "sparse": True}
     return dataclasses.field(default=None, metadata=metadata)
 
 
 def others(definition: str) -> Any:
-    """The field for keys that have no field: they are read into it and written beside the others. One a dataclass."""
+    """The field that collects unknown keys, which are written back beside the others. At most one per dataclass."""
     return dataclasses.field(default_factory=dict, metadata={"definition": definition, "others": True})
 
 
 def finite(value: float) -> float | None:
-    """The value; None where it is NaN or infinite, which JSON cannot hold."""
+    """The value, or None for NaN and infinities, which JSON cannot represent."""
     return float(value) if math.isfinite(value) else None

@@ -19,7 +19,7 @@ from typing import BinaryIO
 MIB = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LONGEST_NAME = 50
-"""Characters of a name kept in its draft's name: names have at most 255 bytes, and a character up to four."""
+"""Characters of a file's name that its draft's name keeps: a name has at most 255 bytes, a character up to four."""
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFCHR: "a device",
@@ -37,11 +37,11 @@ class UnfitFile(OSError):
 
 
 class FileTooLarge(UnfitFile):
-    """A file of more bytes than are read."""
+    """The file is larger than permitted."""
 
 
 class NotAFile(UnfitFile):
-    """A directory, device, pipe or socket. `kind` is its `stat.S_IFMT`."""
+    """The file is a directory, device, pipe or socket. `kind` is its `stat.S_IFMT`."""
 
     def __init__(self, kind: int, path: object) -> None:
         super().__init__(f"it is {_KINDS.get(kind, 'something else')}, not a file", path)
@@ -150,11 +150,11 @@ def read_text(path: str | Path, most_bytes: int = MIB) -> str:
 
 
 class OpenFolder:
-    """A directory held open, whose files are reached from its descriptor and never by a link.
+    """An open directory whose files are reached through its descriptor, never through a symbolic link.
 
-    A path with a link in its middle leads anywhere, and a name that was looked at may be another file when it is
-    opened. So each folder is opened in the one above it (openat(2), O_NOFOLLOW), and files are judged by their
-    descriptors.
+    A path with a link in its middle can lead anywhere, and a name that was checked may be another file by the time it
+    is opened. So each folder is opened relative to its parent (openat(2), O_NOFOLLOW), and files are checked through
+    their descriptors.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -163,12 +163,12 @@ class OpenFolder:
     @classmethod
     @contextmanager
     def of(cls, path: Path) -> Iterator[OpenFolder]:
-        """The directory at a path that the user gave, which may lead over links. Raises OSError."""
+        """Open the directory at a path given by the user, which may contain links. Raises OSError."""
         yield from cls._held(os.open(path, _FOLDER))
 
     @contextmanager
     def folder(self, name: str) -> Iterator[OpenFolder]:
-        """A folder in it. Raises UnfitFile where it is a link, OSError where it is none or not there."""
+        """Open a folder in it. Raises UnfitFile if it is a link, OSError if it is missing or not a folder."""
         try:
             descriptor = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor)
         except NotADirectoryError:
@@ -181,25 +181,25 @@ class OpenFolder:
         yield from self._held(descriptor)
 
     def names(self) -> list[str]:
-        """What is in it, in order."""
+        """The names in it, sorted."""
         with os.scandir(self.descriptor) as entries:
             return sorted(entry.name for entry in entries)
 
     def is_folder(self, name: str) -> bool:
-        """Whether there is a folder of that name, which is no link."""
+        """Whether it contains a folder of that name that is not a link."""
         return stat.S_ISDIR(self._mode(name))
 
     def is_link(self, name: str) -> bool:
-        """Whether there is a symbolic link of that name."""
+        """Whether it contains a symbolic link of that name."""
         return stat.S_ISLNK(self._mode(name))
 
     def open(self, name: str, most_bytes: int) -> BinaryIO:
-        """A regular file in it, for reading.
+        """Open a regular file in it for reading.
 
         Raises:
-            UnfitFile: another kind, a link, more than `most_bytes`; or a hard link to another user's file, which who
-                made the folder may have set without being able to read it.
-            OSError: it is not there, or may not be read.
+            UnfitFile: another kind, a link, larger than `most_bytes`; or a hard link to another user's file, which
+                the folder's owner may have created without being able to read it.
+            OSError: it is missing or cannot be read.
         """
         file = open_regular(name, most_bytes=most_bytes, follow=False, within=self.descriptor)
         about = os.fstat(file.fileno())
@@ -209,13 +209,13 @@ class OpenFolder:
         return file
 
     def create(self, name: str) -> BinaryIO:
-        """A new file in it (mode 0600), in place of any of that name, open for writing. Raises `OSError`."""
+        """Create a file in it (mode 0600) and open it for writing; replaces any file of that name. Raises `OSError`."""
         self.remove(name)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return os.fdopen(os.open(name, flags, 0o600, dir_fd=self.descriptor), "wb")
 
     def replace(self, name: str, content: bytes) -> None:
-        """Write a file in it in one step. Raises `OSError` where the disk refuses."""
+        """Write a file in it atomically. Raises `OSError`."""
         draft = f".{name}.{secrets.token_hex(4)}"
         try:
             with self.create(draft) as file:
@@ -225,7 +225,7 @@ class OpenFolder:
             self.remove(draft)
 
     def remove(self, *names: str) -> None:
-        """Remove files in it; one that is not there is no fault."""
+        """Remove files in it; missing ones are ignored."""
         for name in names:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self.descriptor)
@@ -245,14 +245,14 @@ class OpenFolder:
 
 
 def copy_out(file: BinaryIO, target: Path) -> None:
-    """Copy as much of an open file as it had when it was opened; what is added to it meanwhile is not in the copy."""
+    """Copy an open file up to its present size; data appended during the copy is left out."""
     left = os.fstat(file.fileno()).st_size
     with target.open("xb") as copy:
         try:
             while left and (copied := os.copy_file_range(file.fileno(), copy.fileno(), left)):
                 left -= copied
         except OSError as error:
-            # Between some file systems the kernel does not copy.
+            # The kernel cannot copy between some file systems.
             if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
             copy.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""A kind with its options as a user writes it: `opus:24000,fec=1`."""
+"""Parse a kind with its options as the user writes it: `opus:24000,fec=1`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from earwitness.errors import InputError
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-"""What a kind can be called: its name is part of specifications, columns and names of files."""
+"""Valid names of kinds; names appear in specifications, columns and file names."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option that a kind takes, and the values that it permits."""
+    """One option of a kind, and its permitted values."""
 
     name: str
     values: Container[float]
-    """Such as `range(11)`, `(0, 1)` or a `Between`."""
+    """For example `range(11)`, `(0, 1)` or a `Between`."""
     bare: bool = False
-    """It is the one that a first value without a name sets."""
+    """Whether a first value without a name sets this option."""
 
 
 @dataclass(frozen=True)
 class Between:
-    """The numbers from `low` to `high`, both included, whole or not."""
+    """All real numbers from `low` to `high`, inclusive."""
 
     low: float
     high: float
@@ -36,7 +36,7 @@ class Between:
 
 
 def split(spec: str) -> tuple[str, str]:
-    """The name and the options of a specification: `opus:24000,fec=1` gives `opus` and `24000,fec=1`."""
+    """Split a specification into name and options: `opus:24000,fec=1` gives `opus` and `24000,fec=1`."""
     name, _, rest = spec.strip().lower().partition(":")
     return name.strip(), rest
 
@@ -44,8 +44,8 @@ def split(spec: str) -> tuple[str, str]:
 def parse(tried: str, spec: str, permitted: Sequence[Option], usage: str) -> Mapping[str, float]:
     """The options in `spec`, by name; integers stay integers.
 
-    They are comma-separated `name=value`; the first may be a bare value where one of `permitted` takes that. Raises
-    `InputError` that begins with `tried` ("using the codec") and ends with `usage`.
+    They are comma-separated `name=value` pairs; the first may be a bare value if one of `permitted` is `bare`. Raises
+    `InputError`, whose message begins with `tried` ("using the codec") and ends with `usage`.
     """
     name, rest = split(spec)
     by_name = {option.name: option for option in permitted}

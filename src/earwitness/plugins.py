@@ -1,7 +1,7 @@
-"""Kinds by name: those of this package, and those that other installed packages add through entry points.
+"""Registries of kinds by name: built-in ones, and those that other packages add through entry points.
 
-A plug-in is loaded when its name is asked for, or when all kinds are listed. One that cannot be loaded is an
-`InputError` to whoever asks for it by name, and one line in a list; nothing else notices it.
+A plug-in is loaded when its name is used, or when all kinds are listed. One that cannot be loaded raises an
+`InputError` when it is requested by name, and is one line in a list; it affects nothing else.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from earwitness.errors import InputError
 from earwitness.options import NAME
 
-if TYPE_CHECKING:  # a command that names built-in kinds alone starts without it
+if TYPE_CHECKING:  # importing it would slow down commands that use built-in kinds only
     from importlib.metadata import EntryPoint
 
 GROUPS = ("earwitness.codecs", "earwitness.buffers", "earwitness.scorers", "earwitness.paths", "earwitness.phones")
-"""Groups of entry points that are read, one a registry."""
+"""The groups of entry points, one for each registry."""
 
 
 class Kind(Protocol):
-    """What can be registered: it has a name, and a line that says how to ask for it."""
+    """An object that can be registered: it has a name, a usage and a summary."""
 
     @property
     def name(self) -> str:
-        """As a user writes it, before any options."""
+        """The name that the user writes, without options."""
         ...
 
     @property
@@ -36,7 +36,7 @@ class Kind(Protocol):
 
     @property
     def summary(self) -> str:
-        """What it is, in one line."""
+        """One line that describes it."""
         ...
 
 
@@ -57,7 +57,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Listed(Generic[K]):
-    """All kinds of a registry, in order, with the package of each (empty: built in), and the plug-ins that failed."""
+    """All kinds of a registry in order, each with its package (empty: built in), and the plug-ins that failed."""
 
     kinds: tuple[tuple[K, str], ...]
     broken: tuple[Broken, ...]
@@ -67,10 +67,10 @@ class Registry(Generic[K]):
     """The kinds of one plug point.
 
     Args:
-        what: what one is, for messages: `codec`.
-        group: the group of entry points to read; each is named as its kind and gives a `kind`.
+        what: the noun for messages: `codec`.
+        group: the group of entry points; each has the name of its kind and loads a `kind`.
         kind: the class of the registered objects.
-        built_in: those of this package, in the order of lists.
+        built_in: the built-in kinds, in the order in which they are listed.
     """
 
     def __init__(self, what: str, group: str, kind: type[K], built_in: Iterable[K]) -> None:
@@ -82,46 +82,46 @@ class Registry(Generic[K]):
 
     @property
     def built_in(self) -> tuple[K, ...]:
-        """Those of this package; no plug-in is loaded for it."""
+        """The built-in kinds. Loads no plug-in."""
         return tuple(self._built_in.values())
 
     def names(self) -> tuple[str, ...]:
-        """Names that can be asked for, built-in ones first; no plug-in is loaded for it."""
+        """All names, built-in ones first. Loads no plug-in."""
         return (*self._built_in, *sorted(set(_points(self.group)) - set(self._built_in)))
 
     @property
     def remedy(self) -> str:
-        """What can be asked for, as the last clause of an error; no plug-in is loaded for it."""
+        """The choices, as the last clause of an error. Loads no plug-in."""
         usages = (self._built_in[name].usage if name in self._built_in else name for name in self.names())
         return f"use one of: {', '.join(usages)}"
 
     def get(self, name: str, tried: str, asked: str = "") -> K:
         """The kind of that name.
 
-        Raises `InputError`, which begins with `tried` and shows `asked` (default: the name), where there is none or its
-        plug-in cannot be loaded.
+        Raises `InputError`, whose message begins with `tried` and quotes `asked` (default: the name), if there is no
+        such kind or its plug-in cannot be loaded.
         """
         found = self._find(name)
         if found is None:
             happened = f"no {self.what.rpartition(' ')[2]} has that name"
             raise InputError(tried, repr(asked or name), happened, self.remedy)
         if isinstance(found, Broken):
-            remedy = f"mend or remove the package {found.package}"
+            remedy = f"repair or remove the package {found.package}"
             raise InputError(f"loading the {self.what}", name, f"{found.why} (plug-in of {found.package})", remedy)
         return found
 
     def find(self, name: str) -> K | None:
-        """The kind of that name, None where there is none that can be used: for names out of a data set."""
+        """The kind of that name, or None if there is no usable one; for names read from a data set."""
         found = self._find(name)
         return None if isinstance(found, Broken) else found
 
     def package(self, name: str) -> str:
-        """Name and version of the package that adds this kind; empty for one of ours, or of nobody's."""
+        """Name and version of the package that adds this kind; empty if it is built in or unknown."""
         points = () if name in self._built_in else _points(self.group).get(name, ())
         return _package(points[0]) if points else ""
 
     def listed(self) -> Listed[K]:
-        """Every kind, each plug-in loaded."""
+        """All kinds. Loads every plug-in."""
         kinds = [(one, "") for one in self.built_in]
         broken: list[Broken] = []
         for name in sorted(_points(self.group)):
@@ -152,26 +152,27 @@ class Registry(Generic[K]):
             return Broken(point.name, package, f"two packages add it: {others}")
         try:
             found = point.load()
-        except (Exception, SystemExit) as error:  # whatever a module does that is not ours
+        except (Exception, SystemExit) as error:  # a plug-in may raise anything
             return Broken(point.name, package, f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason'}")
         if not isinstance(found, self._kind):
-            return Broken(point.name, package, f"{point.value} is a {type(found).__name__}, no {self._kind.__name__}")
+            happened = f"{point.value} has type {type(found).__name__}, not {self._kind.__name__}"
+            return Broken(point.name, package, happened)
         if not NAME.fullmatch(found.name):
-            return Broken(point.name, package, f"{found.name!r} is no name of lower-case letters, digits, - and _")
+            return Broken(point.name, package, f"{found.name!r} is not a name of lower-case letters, digits, - and _")
         if found.name != point.name:
             return Broken(point.name, package, f"{point.value} calls itself {found.name!r}")
         return found
 
 
 def packages() -> Mapping[str, str]:
-    """Versions of the installed packages that add kinds, by name; none of them is loaded."""
+    """Versions of the installed packages that add kinds, by name. Loads none of them."""
     every = (point for group in GROUPS for points in _points(group).values() for point in points)
     return dict(sorted((point.dist.name, point.dist.version) for point in every if point.dist is not None))
 
 
 @cache
 def _points(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
-    """Entry points by name; a package that is on the path twice counts once."""
+    """Entry points by name; a package found twice on the path counts once."""
     from importlib.metadata import entry_points
 
     found: dict[str, dict[tuple[str, str], EntryPoint]] = {}

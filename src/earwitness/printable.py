@@ -1,8 +1,8 @@
 """Makes untrusted text harmless: control characters are shown as Python escapes.
 
-A record, a remote phone or a file name may contain characters that a terminal obeys (ESC and the C1 controls: ECMA-48;
-carriage return, backspace), that reverse the order of a line (the bidirectional controls of Unicode's UAX #9), or half
-of a surrogate pair, which no file can hold.
+A record, a remote phone or a file name may contain characters that control a terminal (ESC and the C1 controls:
+ECMA-48; carriage return, backspace), bidirectional controls that reorder a line (Unicode UAX #9), or half of a
+surrogate pair, which cannot be encoded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parse users' TOML. Python's parser takes minutes for a key of 60,000 parts, and overflows on deep nesting."""
+"""Parse TOML given by users. Python's parser takes minutes for a key of 60,000 parts, and overflows on deep nesting."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("the nesting is too deep") from None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 MOST_NS = 2**62
-"""Limit of a time: twice as much would not fit the 64 bits of the times in a trace."""
+"""Largest time: twice as much would not fit in 64 bits, the size of times in a trace."""
 MOST_COUNT = 2**40
 LONGEST_TEXT = 1000
 _DEEPEST = 6
@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 
 class UntrustedValue(ValueError):
-    """A received value is not what it should be; the message says which one, and what it was."""
+    """A received value is invalid; the message names it and shows it."""
 
 
 def whole(value: object, least: int = 0, most: int = MOST_COUNT, *, what: str = "a count") -> int:
@@ -48,21 +48,21 @@ def flag(value: object, *, what: str = "a switch") -> bool:
 
 
 def name(value: object, longest: int = 100, *, what: str = "a name") -> str:
-    """A printable text of one line, unchanged; it may be empty."""
+    """A printable single-line text, unchanged; may be empty."""
     if not isinstance(value, str) or len(value) > longest or not value.isprintable():
         raise UntrustedValue(f"{what}: {shown(value)} is not a single-line text of at most {longest} characters")
     return value
 
 
 def text(value: object, longest: int = LONGEST_TEXT, *, what: str = "a text") -> str:
-    """Any text, made storable: characters that cannot be encoded are replaced, excess length is cut."""
+    """Any text, made storable: characters that cannot be encoded are replaced, and long texts truncated."""
     if not isinstance(value, str):
         raise UntrustedValue(f"{what}: {shown(value)} is not a text")
     return fit(value, longest)
 
 
 def listed(value: object, read: Callable[[Any], Value], most: int, *, what: str = "a list") -> tuple[Value, ...]:
-    """A list, with each item read by `read`."""
+    """A list, each item validated by `read`."""
     if not isinstance(value, list | tuple) or len(value) > most:
         raise UntrustedValue(f"{what}: {shown(value)} is not a list of at most {most}")
     return tuple(read(item) for item in value)
@@ -76,18 +76,18 @@ def fields(value: object, *, what: str = "an object") -> Mapping[str, Any]:
 
 
 def optional(value: object, read: Callable[[Any], Value]) -> Value | None:
-    """The value read, or None."""
+    """None, or the value validated by `read`."""
     return None if value is None else read(value)
 
 
 def fit(value: str, longest: int) -> str:
-    """A text cut to a length, with lone surrogates and NUL replaced."""
+    """A text truncated to a length, with lone surrogates and NUL replaced."""
     cut = value[:longest] + (" ..." if len(value) > longest else "")
     return cut.encode("utf-8", errors="replace").decode().replace("\0", "?")
 
 
 def plain(value: object, most_items: int = 200, depth: int = 0) -> Any:
-    """Any received value as evidence that can be stored: texts, lists and nesting cut, huge numbers described."""
+    """Any received value as storable evidence: texts, lists and nesting are truncated, huge numbers described."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -107,7 +107,7 @@ def plain(value: object, most_items: int = 200, depth: int = 0) -> Any:
 
 
 def shown(value: object) -> str:
-    """Any received value as one short line for a person."""
+    """Any received value as one short line."""
     if isinstance(value, list | tuple | Mapping):
         return f"{type(value).__name__} of {len(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**18:

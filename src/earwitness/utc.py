@@ -1,4 +1,4 @@
-"""Times of day as every record, journal and file of ours writes them: UTC, ISO 8601, to the digit that is known."""
+"""The one format of times in records, journals and files: UTC, ISO 8601, as many decimals as are known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def utc_text(at_ns: int, digits: int = 9) -> str:
-    """Nanoseconds since 1970 as `2026-01-31T12:00:00.000000000Z`, cut to so many decimals of a second (0: none)."""
+    """Nanoseconds since 1970 as `2026-01-31T12:00:00.000000000Z`, truncated to `digits` decimals of a second."""
     seconds, nanoseconds = divmod(at_ns, 10**9)
     fraction = f".{nanoseconds:09d}"[: digits + 1] if digits else ""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"

@@ -1,4 +1,4 @@
-"""The version of this installation, as its metadata has it (PEP 440)."""
+"""The installed version, from the package's metadata (PEP 440)."""
 
 from importlib.metadata import version
 

@@ -38,7 +38,7 @@ def test_a_list_has_what_works_and_a_line_for_each_that_does_not(strange: Comman
         f"the codec boom of {package}: ModuleNotFoundError: No module named 'a_library_that_is_not_installed'",
         f"the codec g711u of {package}: the name is taken by a built-in one",
         f"the codec alias of {package}: earwitness_strange.kinds:PLAIN calls itself 'plain'",
-        f"the jitter buffer number of {package}: earwitness_strange.kinds:NUMBER is a int, no BufferKind",
+        f"the jitter buffer number of {package}: earwitness_strange.kinds:NUMBER has type int, not BufferKind",
         f"the scorer quits of {package}: SystemExit: this module ends whoever imports it",
         f"the path nowhere of {package}: AttributeError:",
     ):
@@ -68,7 +68,7 @@ def test_who_asks_for_it_is_told_in_one_line(
     ("option", "value", "why"),
     [
         ("--codec", "boom", "loading the codec boom: ModuleNotFoundError"),
-        ("--buffer", "number", "is a int, no BufferKind"),
+        ("--buffer", "number", "has type int, not BufferKind"),
         ("--path", "nowhere", "loading the path nowhere: AttributeError"),
         ("--scorer", "mos_lqo", "a column of every call has this name"),
     ],

@@ -99,8 +99,8 @@ def test_bandwidth_weighs() -> None:
     ("request_", "says"),
     [
         (CircuitRequest(guard="Atlantis"), "there are alpha"),
-        (CircuitRequest(exit="alpha"), "it is no exit; there are epsilon"),
-        (CircuitRequest(exit="zeta"), "no exit"),
+        (CircuitRequest(exit="alpha"), "it is not an exit; there are epsilon"),
+        (CircuitRequest(exit="zeta"), "it is not an exit"),
         (CircuitRequest(hops=1), "at least 2"),
         (CircuitRequest(hops=2, middle="beta"), "0 middle relays"),
         (CircuitRequest(guard="alpha", middle="alpha"), "not enough different relays"),

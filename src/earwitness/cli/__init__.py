@@ -1,1 +1,1 @@
-"""Command line: parse arguments, call one function, print."""
+"""The command line: each command parses its arguments, calls one function, and prints the result."""

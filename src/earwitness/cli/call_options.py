@@ -1,4 +1,4 @@
-"""The options of `earwitness call`, in panels; those of the call itself are named as the fields of `CallPlan`."""
+"""The options of `earwitness call`, in panels; the call's own options have the names of `CallPlan`'s fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAB, OUTSIDE = "Lab", "Another machine, or the public Tor network"
 
 @dataclass(frozen=True, kw_only=True)
 class CallOptions:
-    """What the user asked for."""
+    """The user's options."""
 
     path: Annotated[
         str,
@@ -50,7 +50,7 @@ class CallOptions:
     throughput: Annotated[
         bool,
         Option(
-            help="Measure after the call what the path carries each way, with at most 1 MiB or 3 s.",
+            help="Measure the path's throughput each way after the call, with at most 1 MiB or 3 s.",
             rich_help_panel=PATH,
         ),
     ] = False
@@ -59,33 +59,33 @@ class CallOptions:
     guard: Annotated[
         str | None,
         Option(
-            help="First relay: nickname, fingerprint, city or country. Default: drawn by the seed.",
+            help="First relay: nickname, fingerprint, city or country. Default: drawn from the seed.",
             rich_help_panel=CIRCUIT,
         ),
     ] = None
     middle: Annotated[
         str | None,
         Option(
-            help="Middle relay, in the same form; several with commas. Default: drawn by the seed.",
+            help="Middle relay, in the same form; separate several by commas. Default: drawn from the seed.",
             rich_help_panel=CIRCUIT,
         ),
     ] = None
     exit: Annotated[
         str | None,
-        Option(help="Last relay, in the same form. Default: drawn by the seed.", rich_help_panel=CIRCUIT),
+        Option(help="Last relay, in the same form. Default: drawn from the seed.", rich_help_panel=CIRCUIT),
     ] = None
     keep_circuit: Annotated[
         bool,
         Option(
             help="Keep the circuit after the call, and reuse the one that an earlier call with the same --hops,"
-            " --guard, --middle and --exit kept in the same lab. Default: a fresh circuit for each call.",
+            " --guard, --middle and --exit kept in the same lab. Default: a new circuit for each call.",
             rich_help_panel=CIRCUIT,
         ),
     ] = False
     single_onion: Annotated[
         bool,
         Option(
-            help="Use a single onion service, which does not hide where it is: fewer hops (path onion).",
+            help="Use a single onion service, which does not hide its location: fewer hops (path onion).",
             rich_help_panel=CIRCUIT,
         ),
     ] = False
@@ -111,14 +111,14 @@ class CallOptions:
     speech: Annotated[
         str,
         Option(
-            help="What is said: a shipped speech by name, or a sound file. Default: the first that ships.",
+            help="Speech to play: the name of a shipped speech, or a sound file. Default: the first shipped one.",
             rich_help_panel=SPEECH,
         ),
     ] = ""
     seconds: Annotated[
         float | None,
         Option(
-            help="How long to speak, in s, 4 to 3600: the speech is looped or cut. Default: the speech once.",
+            help="Duration of speech in s, 4 to 3600: the speech is looped or cut. Default: the speech once.",
             rich_help_panel=SPEECH,
         ),
     ] = None
@@ -131,14 +131,14 @@ class CallOptions:
         Option(help="Jitter buffer that renders the sound. Default: the phone's own.", rich_help_panel=SPEECH),
     ] = ""
     concealment: Annotated[
-        str, Option(help="What fills a missing frame. Default: as the buffer has it.", rich_help_panel=SPEECH)
+        str, Option(help="Concealment of missing frames. Default: the buffer's own.", rich_help_panel=SPEECH)
     ] = ""
 
     scorers: Annotated[
         list[str] | None,
         Option(
             "--scorer",
-            help="Further scorer by name (`earwitness kinds scorers`); repeat it for several. Default: none.",
+            help="Additional scorer by name (`earwitness kinds scorers`); repeat for several. Default: none.",
             rich_help_panel=SPEECH,
         ),
     ] = None
@@ -155,7 +155,7 @@ class CallOptions:
         float,
         Option(
             "--wait",
-            help="How long to wait for the media of phones used by hand, in s, 1 to 3600.",
+            help="Time to wait for media of phones used by hand, in s, 1 to 3600.",
             rich_help_panel=PHONES,
         ),
     ] = 120.0
@@ -177,7 +177,7 @@ class CallOptions:
         ),
     ] = None
     sip_relay: Annotated[
-        bool, Option(help="Have the lab's SIP server relay the media (rtpengine).", rich_help_panel=SIP)
+        bool, Option(help="Relay the media through the lab's SIP server (rtpengine).", rich_help_panel=SIP)
     ] = False
 
     link: Annotated[
@@ -192,28 +192,28 @@ class CallOptions:
         str,
         Option(
             help="Background traffic over the lab's relays during the call: web:CLIENTS[,page=KIB][,pause=S],"
-            " bulk:CLIENTS[,rate=MBIT], several with +, or none. Default: as the lab has it.",
+            " bulk:CLIENTS[,rate=MBIT], several with +, or none. Default: the lab's.",
             rich_help_panel=LAB,
         ),
     ] = ""
     relay_mbit: Annotated[
         float | None,
         Option(
-            help="Bound on each relay's rate, in Mbit/s; 0: none. Default: 2 with --load, else as the lab has it.",
+            help="Limit on each relay's rate, in Mbit/s; 0: none. Default: 2 with --load, else the lab's.",
             rich_help_panel=LAB,
         ),
     ] = None
     relay_nodelay: Annotated[
         bool | None,
         Option(
-            help="Set TCP_NODELAY on the lab's relays during the call. Default: as the lab has it (tor: off).",
+            help="Set TCP_NODELAY on the lab's relays during the call. Default: as in the lab (tor: off).",
             rich_help_panel=LAB,
         ),
     ] = None
     inject: Annotated[
         str | None,
         Option(
-            help="Cause a fault on purpose, to see it reported: callee-absent, exit-refuses, port-taken,"
+            help="Inject a fault: callee-absent, exit-refuses, port-taken,"
             " kill-guard@SECONDS, kill-middle@SECONDS, kill-exit@SECONDS, kill-tunnel@SECONDS,"
             " close-circuit@SECONDS. Default: none.",
             rich_help_panel=LAB,
@@ -239,28 +239,30 @@ class CallOptions:
     reached_at: Annotated[
         str,
         Option(
-            help="Address at which exits reach this machine, where it has both ends. Default: none.",
+            help="Address at which exits reach this machine, if it has both ends. Default: none.",
             rich_help_panel=OUTSIDE,
         ),
     ] = ""
     media_port: Annotated[
         int,
         Option(
-            help="TCP port that exits reach, where this machine has both ends; 0: any. Exits like 443.",
+            help="TCP port that exits reach, if this machine has both ends; 0: any. Most exits permit 443.",
             rich_help_panel=OUTSIDE,
         ),
     ] = 0
     tor_control: Annotated[
         str | None,
         Option(
-            help="Control port of the tor of this machine, unix:/path or host:port."
+            help="Control port of this machine's tor, unix:/path or host:port."
             " Default: /run/tor/control, else port 9051.",
             rich_help_panel=OUTSIDE,
         ),
     ] = None
     calls_an_hour: Annotated[
         int | None,
-        Option(help="Most calls over the public Tor network in an hour. Default: 12.", rich_help_panel=OUTSIDE),
+        Option(
+            help="Maximum number of calls per hour over the public Tor network. Default: 12.", rich_help_panel=OUTSIDE
+        ),
     ] = None
 
     seed: Annotated[
@@ -271,7 +273,7 @@ class CallOptions:
     json: JsonFlag = False
 
     def plan(self) -> CallPlan:
-        """The call to place; raises `InputError` where it is impossible."""
+        """The call to place; raises `InputError` if it is impossible."""
         from earwitness.call.plan import CallPlan, Injection
 
         values: dict[str, Any] = {

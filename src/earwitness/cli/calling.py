@@ -1,4 +1,4 @@
-"""What `call` and `demo` share: a lab around them, a table that fills while calls run, records for `--json`."""
+"""Shared by `call` and `demo`: running in a lab, the table that fills while calls run, records for `--json`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def call_as_asked(asked: CallOptions) -> int:
-    """Place the call of `earwitness call` where it is to be placed; the exit code."""
+    """Place the call of `earwitness call` on the requested network; returns the exit code."""
     check_network(asked.network, asked.invitation, asked.path, asked.reached_at)
     plan = asked.plan()
     plan.check()
@@ -68,7 +68,7 @@ def _call_this_machine_as_asked(plan: CallPlan, asked: CallOptions) -> int:
 
 
 def in_a_lab(lab_plan: LabPlan, inside: Callable[[], int], *, own: bool = False) -> int:
-    """Run `inside` in a lab: this command line is run again in owned namespaces unless it is there already."""
+    """Run `inside` in a lab: unless already inside, this command line is run again in new namespaces."""
     from earwitness.lab.session import rerun_in_lab
     from earwitness.netns.sandbox import in_sandbox
 
@@ -76,7 +76,7 @@ def in_a_lab(lab_plan: LabPlan, inside: Callable[[], int], *, own: bool = False)
 
 
 def place_calls(plans: Sequence[CallPlan], lab_plan: LabPlan, out: Path, *, json: bool) -> int:
-    """Place calls in a lab, show them as they come, and print what they gave; the exit code: 0 when all completed."""
+    """Place calls in a lab, show their progress, and print the results; returns the exit code, 0 if all completed."""
 
     @contextlib.asynccontextmanager
     async def lab(on_event: Listener) -> AsyncIterator[Network]:
@@ -99,10 +99,10 @@ def call_other_machine(
     calls_an_hour: int | None,
     json: bool,
 ) -> int:
-    """As `place_calls`, to the machine at `to` (HOST[:PORT]) that wrote the invitation, outside the lab.
+    """Like `place_calls`, outside the lab, to the machine at `to` (HOST[:PORT]) that wrote the invitation.
 
-    Calls over Tor go through the tor that runs here (`tor_control`: its control port; None: where it usually is). A
-    user who may not make network devices places them in a sandbox.
+    Calls over Tor use this machine's tor (`tor_control`: its control port; None: the usual ones). If the user cannot
+    create network devices, they are placed in a sandbox.
     """
     from earwitness.netns.sandbox import in_sandbox, rerun_inside
     from earwitness.remote.certificates import Invitation
@@ -124,7 +124,7 @@ def call_other_machine(
 def call_this_machine(
     plans: Sequence[CallPlan], options: LoopbackOptions, out: Path, *, calls_an_hour: int | None, json: bool
 ) -> int:
-    """As `call_other_machine`, with an answering side of our own on this machine, each end in a sandbox."""
+    """Like `call_other_machine`, with the answering side on this machine too, each end in a sandbox."""
     from earwitness.netns.egress import in_isolated_network
     from earwitness.netns.sandbox import rerun_inside
 
@@ -144,7 +144,7 @@ def call_this_machine(
 
 
 async def _tor_here(plans: Sequence[CallPlan], control: str | None, on_event: Listener) -> TorNetwork | None:
-    """The network that the tor of this machine knows, where a call goes over Tor."""
+    """The network that this machine's tor knows, if a call goes over Tor."""
     from earwitness.call.public_network import public_tor
     from earwitness.call.remote_network import CALLER
     from earwitness.tor.control_address import ControlAddress
@@ -179,7 +179,7 @@ def _remote_network(
 
 
 def check_network(network: str, invitation: Path | None, path: str, reached_at: str = "") -> None:
-    """Raise `InputError` where the network asked for does not go with the rest."""
+    """Raise `InputError` if the requested network conflicts with other options."""
     from earwitness.errors import InputError, naming_field
     from earwitness.path.registry import path_kind
 
@@ -211,7 +211,7 @@ def check_network(network: str, invitation: Path | None, path: str, reached_at: 
 
 
 def check_lab_is_up(lab_plan: LabPlan) -> None:
-    """Raise `InputError` unless a lab is up that this plan's calls can use, and that others can join meanwhile."""
+    """Raise `InputError` unless a lab is up that can serve this plan and that other commands can join meanwhile."""
     from earwitness.errors import InputError
     from earwitness.lab import keeper
     from earwitness.netns.sandbox import in_sandbox

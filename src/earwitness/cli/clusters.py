@@ -1,4 +1,4 @@
-"""What commands share that can use a cluster: its two options, and where their work runs."""
+"""Shared by commands that can use a cluster: its two options, and the executor of their work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KeysOption = Annotated[
 
 
 def cluster_asked(cluster: str | None, keys: Path | None) -> tuple[str, Path] | None:
-    """The cluster and the keys for it; None where none was asked for. `InputError` where one of both is missing."""
+    """The cluster and its keys; None if not requested. Raises `InputError` if only one of the two is given."""
     from earwitness.errors import InputError
 
     if cluster is None and keys is None:
@@ -55,9 +55,9 @@ def cluster_asked(cluster: str | None, keys: Path | None) -> tuple[str, Path] | 
 
 @contextmanager
 def work_on(workers: int, cluster: str | None, keys: Path | None) -> Iterator[Executor | None]:
-    """An executor for what-ifs: so many processes here, or the machines of a cluster; None for this process alone.
+    """An executor for what-ifs: processes of this machine, or a cluster; None to use this process alone.
 
-    `InputError` where both are asked for.
+    Raises `InputError` if both are requested.
     """
     joining = cluster_asked(cluster, keys)
     if joining is not None:

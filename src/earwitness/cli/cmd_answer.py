@@ -1,4 +1,4 @@
-"""`earwitness answer`: be the callee of another machine's calls."""
+"""`earwitness answer`: answers calls from another machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerSettings:
-    """What `earwitness answer` is asked."""
+    """The options of `earwitness answer`."""
 
     listen: Annotated[
         str, typer.Option(help="ADDRESS:PORT at which the control channel listens.", rich_help_panel=panels.MEETING)
@@ -28,22 +28,21 @@ class AnswerSettings:
     reached_at: Annotated[
         str,
         typer.Option(
-            help="Address at which callers and exits reach this machine, where it is not its own (NAT)."
-            " Default: its own.",
+            help="Address at which callers and exits reach this machine, if it is behind NAT. Default: its own.",
             rich_help_panel=panels.MEETING,
         ),
     ] = ""
     media_port: Annotated[
         int,
         typer.Option(
-            help="TCP port for the streams of the paths tcp, tor, vpn and vpn-tor; 0: any free one. Exits like 443.",
+            help="TCP port for the streams of tcp, tor, vpn and vpn-tor; 0: any free one. Most exits permit 443.",
             rich_help_panel=panels.MEETING,
         ),
     ] = 0
     tor_control: Annotated[
         str,
         typer.Option(
-            help="Control port of the tor here that offers onion services, unix:/path or host:port."
+            help="Control port of this machine's tor, which offers onion services; unix:/path or host:port."
             " Default: /run/tor/control, else port 9051.",
             rich_help_panel=panels.MEETING,
         ),
@@ -78,7 +77,7 @@ class AnswerSettings:
     store: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that keeps what is measured. Default: ~/.local/state/earwitness.",
+            help="Folder for measurements. Default: ~/.local/state/earwitness.",
             rich_help_panel=panels.RECORDS,
         ),
     ] = None
@@ -86,14 +85,14 @@ class AnswerSettings:
         float,
         typer.Option(
             "--patience",
-            help="Seconds for which a call is kept whose caller has gone and whose media have stopped.",
+            help="Seconds to keep a call open after its caller has disconnected and its media have stopped.",
             rich_help_panel=panels.RECORDS,
         ),
     ] = 60.0
     clock_offset_ms: Annotated[
         float,
         typer.Option(
-            help="Pretend that this machine's clock is ahead by so many ms; checks the measurement itself.",
+            help="Simulate that this machine's clock is ahead by this many ms, to test the measurement.",
             rich_help_panel=panels.RECORDS,
         ),
     ] = 0.0
@@ -102,11 +101,11 @@ class AnswerSettings:
 
 @taking(AnswerSettings)
 def answer(asked: AnswerSettings) -> None:
-    """Wait for calls from another machine, over TLS, and only from the holder of the invitation.
+    """Answer calls from another machine, over TLS, from the holder of the invitation only.
 
-    It runs the callee's capture, phone and end of the path (also an OpenVPN server, or an onion service of the tor
-    here) and, if asked, a SIP server for the call, while `earwitness call --to HOST --invitation FILE` measures from
-    the other side. It keeps what it measured by call id, whatever becomes of the connection.
+    Runs the callee's capture, phone and end of the path (an OpenVPN server or an onion service too) and, on request,
+    a SIP server for the call, while `earwitness call --to HOST --invitation FILE` measures from the other side.
+    Measurements are kept by call id, even if the connection is lost.
     """
     needs("answer", "lab")
     from earwitness.netns.sandbox import in_sandbox, rerun_inside

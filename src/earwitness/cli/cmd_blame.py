@@ -1,4 +1,4 @@
-"""`earwitness blame`: which cause took how much of a call's quality."""
+"""`earwitness blame`: how much of a call's quality each cause took."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class BlameOptions:
-    """What `earwitness blame` is asked."""
+    """The options of `earwitness blame`."""
 
     calls_or_capture: Annotated[
-        Path, typer.Argument(metavar="DATASET|CAPTURE", help="Data set, or pcap or pcapng file of a call.")
+        Path, typer.Argument(metavar="DATASET|CAPTURE", help="Data set, or pcap or pcapng capture of a call.")
     ]
     to: Annotated[
         str | None,
         typer.Option(
-            help="Address of the phone whose ear it is (capture only). Default: the capturing phone.",
+            help="Address of the listening phone (capture only). Default: the capturing phone.",
             rich_help_panel=panels.CHOICE,
         ),
     ] = None
     codec: Annotated[
         str | None,
         typer.Option(
-            help="Codec, where the capture does not name it (capture only). Default: as the capture has it.",
+            help="Codec, if the capture does not name it (capture only). Default: the capture's.",
             rich_help_panel=panels.CHOICE,
         ),
     ] = None
     captures: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that was imported: gives each phone's own playing clock. Default: the data set alone.",
+            help="Imported folder, which gives each phone's playout clock. Default: the data set alone.",
             rich_help_panel=panels.CHOICE,
         ),
     ] = None
     calls: Annotated[
         int | None,
-        typer.Option(min=1, help="Look at the first so many calls only. Default: all.", rich_help_panel=panels.CHOICE),
+        typer.Option(min=1, help="Maximum number of calls to use. Default: all.", rich_help_panel=panels.CHOICE),
     ] = None
     reference: Annotated[
         str | None,
         typer.Option(
-            help="What was said: a WAV file or the name of a shipped speech. A capture needs it, and so do"
+            help="Speech that was sent: a WAV file or the name of a shipped speech. A capture needs it, and so do"
             " imported calls. Default: the speech stored beside each call.",
             rich_help_panel=panels.METHOD,
         ),
@@ -81,10 +81,10 @@ class BlameOptions:
 
 @taking(BlameOptions)
 def blame(asked: BlameOptions) -> None:
-    """Say what cost a call its quality: codec, far phone, loss, lateness, concealment, delay changes, or PESQ itself.
+    """Attribute a call's loss of quality: codec, far phone, loss, lateness, concealment, delay changes, or PESQ itself.
 
-    The call is replayed with one cause after the other removed. Each part is the difference between two neighbouring
-    scores, so the parts add up to the whole loss. For a data set, tables and a figure are written as well.
+    The call is replayed with one cause removed after another. Each part is the difference between two successive
+    scores, so the parts add up to the whole loss. For a data set, tables and a figure are written too.
     """
     needs("blame", "report")
     if asked.calls_or_capture.is_file():
@@ -127,7 +127,9 @@ def _one(
     from earwitness.replay.whatif_calls import DEFAULT_PHONE
 
     if reference is None:
-        raise InputError("blaming", capture, "what was said is not known", "give the speech", field="reference")
+        raise InputError(
+            "blaming", capture, "the speech that was sent is unknown", "give the speech", field="reference"
+        )
     found = blame_capture(capture, reference, buffer=buffer or DEFAULT_PHONE, to=to, codec=codec)
     record = {"capture": str(capture), "buffer": buffer or DEFAULT_PHONE, **found.to_dict()}
     if json:

@@ -1,4 +1,4 @@
-"""`earwitness bundle`: a data set as one file for others."""
+"""`earwitness bundle`: packs a data set into one file to share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def bundle(
         bool,
         typer.Option(
             "--pseudonyms",
-            help="Replace the names of relays, addresses and machines, and leave captures out.",
+            help="Replace the names of relays, addresses and machines by pseudonyms, and leave out captures.",
             rich_help_panel=panels.CHOICE,
         ),
     ] = False,
@@ -45,9 +45,9 @@ def bundle(
     ] = True,
     json: JsonFlag = False,
 ) -> None:
-    """Pack a data set with its study, journal, hashes and versions; `make figures` in it draws every figure again.
+    """Pack a data set with its study, journal, hashes and versions; `make figures` in the bundle redraws every figure.
 
-    The key of the pseudonyms stays in DATASET/study. Later bundles made with it use the same pseudonyms.
+    The key of the pseudonyms stays in DATASET/study, so later bundles use the same pseudonyms.
     """
     needs("bundle", "report" if figures else "data")
     import dataclasses

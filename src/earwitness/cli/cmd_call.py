@@ -1,4 +1,4 @@
-"""`earwitness call`: place one call and measure it."""
+"""`earwitness call`: places one call and measures it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def register(app: typer.Typer) -> None:
 
 @taking(CallOptions)
 def call(asked: CallOptions) -> None:
-    """Place one real SIP/RTP call, both directions, and measure everything about it: in the lab, or outside.
+    """Place one real SIP/RTP call and measure both directions, in the lab or outside.
 
-    A lab that is up (`earwitness lab up`) is used; else one is started for the call and ended with it. Outside the
-    lab, the call goes to another machine, where `earwitness answer` waits, or over the public Tor network back to
-    this one. Exit code 0: the call completed; 3: it ended otherwise (the line says how); 2: it was asked for wrongly.
+    A running lab (`earwitness lab up`) is used; otherwise one is started for the call. Outside the lab, the call goes
+    to another machine that runs `earwitness answer`, or over the public Tor network back to this one. Exit code 0: the
+    call completed; 3: it failed (the line says how); 2: invalid options.
     """
     needs("call", "lab")
     from earwitness.cli.calling import call_as_asked

@@ -1,4 +1,4 @@
-"""`earwitness cluster`: the keys of many machines, and the scheduler that they meet at."""
+"""`earwitness cluster`: keys for many machines, and the scheduler that connects them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from earwitness.cli.naming import CommandLine
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    cluster = CommandLine(
-        no_args_is_help=True, help="Use many machines: make their keys, run their scheduler, list them."
-    )
+    cluster = CommandLine(no_args_is_help=True, help="Use many machines: make keys, run the scheduler, list vantages.")
     app.add_typer(cluster, name="cluster", rich_help_panel=panels.STUDIES)
     cluster.command(name="init")(cluster_init)
     cluster.command(name="schedule")(cluster_schedule)
@@ -24,12 +22,12 @@ def register(app: typer.Typer) -> None:
 
 
 def cluster_init(
-    folder: Annotated[Path, typer.Argument(help="Folder for the keys; run it again there to add vantages.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the keys; run the command again on it to add vantages.")],
     vantage: Annotated[
         list[str] | None,
         typer.Option(
             "--vantage",
-            help="Name of a vantage; repeat it for each machine. Default: none.",
+            help="Name of a vantage; repeat for each machine. Default: none.",
             rich_help_panel=panels.MEETING,
         ),
     ] = None,
@@ -37,8 +35,8 @@ def cluster_init(
 ) -> None:
     """Make a cluster's keys: an authority, and a folder each for the scheduler, the client and every vantage.
 
-    Take each folder to its machine in a safe way, and the authority nowhere. Whoever has one of them can run programs
-    on all machines of the cluster.
+    Transfer each folder to its machine securely, and keep the authority here. Anyone who has one of them can run
+    programs on all machines of the cluster.
     """
     needs("cluster init", "cluster")
     from earwitness.cluster.keys import make_cluster_keys
@@ -79,7 +77,7 @@ def cluster_show(
     ],
     json: JsonFlag = False,
 ) -> None:
-    """List the vantages that a cluster has now, and how many processes score for it."""
+    """List a cluster's connected vantages, and the number of its scoring processes."""
     needs("cluster show", "cluster")
     import asyncio
 

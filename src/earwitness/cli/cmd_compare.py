@@ -1,4 +1,4 @@
-"""`earwitness compare`: paired differences."""
+"""`earwitness compare`: paired differences between calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def compare(
     by: Annotated[
         str,
         typer.Option(
-            help="What to compare by: path, codec, places, speech, phone, load, link, buffer or concealment.",
+            help="Axis to compare: path, codec, places, speech, phone, load, link, buffer or concealment.",
             rich_help_panel=panels.CHOICE,
         ),
     ] = "path",
@@ -37,7 +37,7 @@ def compare(
         bool,
         typer.Option(
             "--any-instrument",
-            help="Include calls in which this machine's own timing was not good enough.",
+            help="Include calls that failed the instrument check (this machine's own timing).",
             rich_help_panel=panels.CHOICE,
         ),
     ] = False,
@@ -47,11 +47,11 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the resampling.", rich_help_panel=panels.METHOD)] = 1,
     json: JsonFlag = False,
 ) -> None:
-    """Compare calls that differ in one thing only: paired differences, 95 % intervals, effect sizes.
+    """Compare calls that differ in one axis only: paired differences, 95 % intervals, effect sizes.
 
-    Two calls make a pair when they belong to the same repeat of a study (otherwise: have the same seed) and are alike
-    in all but the axis. Intervals resample whole pairs of places. `d_z` is Cohen's d of the paired differences;
-    `higher` is the share of pairs in which the second is higher, where ties count half. `completed` and `acceptable`
+    Two calls form a pair if they belong to the same repeat of a study (without a study: have the same seed) and are
+    equal in all but the axis. Intervals resample whole pairs of places. `d_z` is Cohen's d of the paired differences;
+    `higher` is the share of pairs in which the second call is higher; ties count half. `completed` and `acceptable`
     are shares of calls.
     """
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""`earwitness demo`: the main job, start to finish."""
+"""`earwitness demo`: places calls, scores them and writes a report."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def demo(
     ] = 1,
     json: JsonFlag = False,
 ) -> None:
-    """Start a private Tor network, place six real calls, hear and score them, and write a report.
+    """Start a private Tor network, place and score six real calls, and write a report.
 
-    The calls go directly, over Tor with 3 hops and with 2, each with G.711 and with Opus, in both directions. It takes
-    about two minutes, needs no network, and leaves nothing behind but the data set with its report.html.
+    The calls go direct, over Tor with 3 hops and with 2, each with G.711 and with Opus, in both directions. This takes
+    about two minutes, needs no network, and leaves only the data set with its report.html.
     """
     needs("demo", "lab", "report")
     from earwitness.call.lab_needs import lab_plan_for

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: JsonFlag = False) -> None:
-    """Say what is missing on this machine, and which command installs it. Exit code 1: calls cannot be placed."""
+    """List what this machine lacks, with the command that fixes it. Exit code 1: calls cannot be placed."""
     from rich.table import Table
     from rich.text import Text
 
@@ -27,7 +27,7 @@ def doctor(json: JsonFlag = False) -> None:
         print_records(dataclasses.asdict(check) for check in checks)
     else:
         table = Table(box=None, pad_edge=False)
-        for heading in ("", "what", "found", "mend it with"):
+        for heading in ("", "what", "found", "fix"):
             table.add_column(heading, overflow="fold")
         for check in checks:
             word, colour = ("missing", "red") if check.required else ("absent", "yellow")

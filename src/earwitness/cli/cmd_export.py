@@ -1,4 +1,4 @@
-"""`earwitness export`: a data set in another layout."""
+"""`earwitness export`: writes a data set in another layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from earwitness.cli.common import JsonFlag, needs, output, print_records, show_p
 
 
 class ExportLayout(StrEnum):
-    """Layouts that a data set can be written in."""
+    """Layouts for export."""
 
     PUBLISHED = "published"
 

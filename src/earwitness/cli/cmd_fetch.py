@@ -1,4 +1,4 @@
-"""`earwitness fetch`: bring what the other machine kept of a call."""
+"""`earwitness fetch`: gets a call's files from the other machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fetch(
-    call_id: Annotated[str, typer.Argument(help="Id of the call, as `earwitness call` and `answer` print it.")],
+    call_id: Annotated[str, typer.Argument(help="Id of the call, as printed by `earwitness call` and `answer`.")],
     to: Annotated[str, typer.Option(help="HOST[:PORT] of the other machine.", rich_help_panel=panels.MEETING)],
     invitation: Annotated[
         Path, typer.Option(help="Invitation that its `earwitness answer` wrote.", rich_help_panel=panels.MEETING)
@@ -30,9 +30,9 @@ def fetch(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Fetch the callee's files of a call whose caller could not: it crashed, or lost the other machine.
+    """Fetch the callee's files of a call whose caller crashed or lost the connection.
 
-    The answering machine keeps captures and events by call id, those of failed calls too.
+    The answering machine keeps captures and events by call id, including those of failed calls.
     """
     needs("fetch", "lab")
     from earwitness.netns.termination import run

@@ -1,4 +1,4 @@
-"""`earwitness hear`: what any phone would have played of a capture."""
+"""`earwitness hear`: renders what a phone would have played from a capture."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class HearOptions:
-    """What `earwitness hear` is asked."""
+    """The options of `earwitness hear`."""
 
     capture: Annotated[Path, typer.Argument(help="pcap or pcapng file of a call, from any softphone.")]
     to: Annotated[
         str | None,
         typer.Option(
-            help="Address of the phone whose ear it is. Default: the capturing phone.", rich_help_panel=panels.CHOICE
+            help="Address of the listening phone. Default: the capturing phone.", rich_help_panel=panels.CHOICE
         ),
     ] = None
     codec: Annotated[
         str | None,
         typer.Option(
-            help="Codec, where the capture does not name it: g711u, opus:24000 ... Default: as the capture has it.",
+            help="Codec, if the capture does not name it: g711u, opus:24000 ... Default: the capture's.",
             rich_help_panel=panels.CHOICE,
         ),
     ] = None
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Speech that the far phone played: a WAV file or the name of a shipped speech. It is"
-            " needed for scores, and for packets that were cut. Default: none, no scores.",
+            help="Speech that the far phone sent: a WAV file or the name of a shipped speech. Needed for"
+            " scores, and for truncated packets. Default: none, no scores.",
             rich_help_panel=panels.METHOD,
         ),
     ] = None
@@ -82,14 +82,14 @@ class HearOptions:
     ledger: Annotated[
         Path | None,
         typer.Option(
-            help="Parquet file of what became of each frame, named in the same way. Default: none.",
+            help="Parquet file of every frame's fate, named in the same way. Default: none.",
             rich_help_panel=panels.RESULT,
         ),
     ] = None
     scorer: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further scorer by name (`earwitness kinds scorers`); repeat it for several. Default: none.",
+            help="Additional scorer by name (`earwitness kinds scorers`); repeat for several. Default: none.",
             rich_help_panel=panels.METHOD,
         ),
     ] = None
@@ -98,10 +98,10 @@ class HearOptions:
 
 @taking(HearOptions)
 def hear(asked: HearOptions) -> None:
-    """Replay a capture through a phone's ear: its jitter buffer, concealment and decoder.
+    """Replay a capture through a phone's receiver: jitter buffer, concealment and decoder.
 
-    Gives a record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and the shares of the speech
-    that were played, late, lost, discarded, concealed or stretched. The same capture always gives the same sound.
+    Prints a record for each buffer: MOS-LQO against the reference, mouth-to-ear delay, and the shares of speech that
+    were played, late, lost, discarded, concealed or stretched. The same capture always gives the same sound.
     """
     if asked.ledger is not None:
         needs("hear --ledger", "data")
@@ -131,7 +131,7 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Seq
 
     from earwitness.score.scorers import scorer as scorer_named
 
-    # With --as-published the score that is printed is that one already.
+    # With --as-published, the printed score is already that one.
     study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
     table = Table(box=None, pad_edge=False)
     further = [kind for name in dict.fromkeys(scorers) if not (kind := scorer_named(name)).column]
@@ -150,7 +150,7 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Seq
         )
     output.print(table)
     if any(one["mouth_to_ear_basis"] != "sent" for one in records):
-        output.print("+ and the least network delay, which a capture at one end cannot show", markup=False)
+        output.print("+ plus the minimum network delay, which a capture at one end cannot show", markup=False)
     if study_reads:
         output.print(
             "as published: the reference read from byte 44 on, as the published study's program did, whatever its"

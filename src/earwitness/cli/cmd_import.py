@@ -1,4 +1,4 @@
-"""`earwitness import`: other people's captures and recordings into a data set."""
+"""`earwitness import`: imports captures and recordings into a data set."""
 
 from __future__ import annotations
 
@@ -25,35 +25,33 @@ def import_(
     ],
     out: Annotated[
         Path,
-        typer.Option(help="Data set to import into; it is made where there is none.", rich_help_panel=panels.RESULT),
+        typer.Option(help="Data set to import into; created if absent.", rich_help_panel=panels.RESULT),
     ],
     copy_files: Annotated[
         bool,
         typer.Option(
-            "--copy", help="Copy captures and recordings into the data set as well.", rich_help_panel=panels.RESULT
+            "--copy", help="Copy captures and recordings into the data set too.", rich_help_panel=panels.RESULT
         ),
     ] = False,
     as_published: Annotated[
         bool,
         typer.Option(
             "--as-published",
-            help="Score and compute jitter the way the published study did, to its decimals.",
+            help="Compute scores and jitter like the published study, to its decimals.",
             rich_help_panel=panels.METHOD,
         ),
     ] = False,
     reference: Annotated[
         Path | None,
-        typer.Option(
-            help="Speech that was played. Default: the study's, where it is found.", rich_help_panel=panels.METHOD
-        ),
+        typer.Option(help="Speech that was sent. Default: the study's, if found.", rich_help_panel=panels.METHOD),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1,
     json: JsonFlag = False,
 ) -> None:
-    """Import captures and recordings: timing from the packets, PESQ from the sound, a row a call and direction.
+    """Import captures and recordings: timing from the packets, PESQ from the sound, one row per call and direction.
 
-    Every file that is empty, cut, mislabelled or doubtful in another way is counted with its reason. Stop it at any
-    moment and run it again: it continues where it was.
+    Every file that is empty, truncated, mislabelled or otherwise doubtful is counted with its reason. If you stop the
+    command, run it again to continue.
     """
     from rich.progress import Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""`earwitness kinds`: what there is to choose from, built in and of plug-ins."""
+"""`earwitness kinds`: lists codecs, buffers and other kinds, built in and from plug-ins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kinds(
 ) -> None:
     """List codecs, jitter buffers, scorers, paths and phones: name, options, and the package that adds it.
 
-    A plug-in that cannot be loaded is a line on standard error.
+    A plug-in that cannot be loaded is reported on standard error.
     """
     from rich.table import Table
 

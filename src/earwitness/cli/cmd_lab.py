@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 lab = CommandLine(
     no_args_is_help=True,
-    help="Keep a lab running: hosts in cities, the emulated network between them, a private Tor network."
-    " Other commands use it while it is up; otherwise they start one of their own and end it.",
+    help="Run a lab: hosts in cities, the emulated network between them, a private Tor network."
+    " Other commands use it while it is up; otherwise each starts and ends its own.",
 )
 
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class LabOptions:
-    """What `earwitness lab up` is asked."""
+    """The options of `earwitness lab up`."""
 
     caller_place: Annotated[str, typer.Option("--from", help="City of the caller.", rich_help_panel=panels.PLACES)] = (
         "Frankfurt"
@@ -47,7 +47,7 @@ class LabOptions:
         bool,
         typer.Option(
             "--tor/--no-tor",
-            help="Start a private Tor network; without it there are caller, callee and server only.",
+            help="Start a private Tor network; without it the lab has only caller, callee and server.",
             rich_help_panel=panels.TOR,
         ),
     ] = True
@@ -68,7 +68,7 @@ class LabOptions:
     relay_mbit: Annotated[
         float | None,
         typer.Option(
-            help="Limit of each relay in Mbit/s, so that a load queues; `call --load` needs it. 0: no"
+            help="Rate limit of each relay in Mbit/s, so that a load queues; `call --load` needs it. 0: no"
             " limit. Default: 2 with --load, else 0.",
             rich_help_panel=panels.TOR,
         ),
@@ -76,7 +76,7 @@ class LabOptions:
     load: Annotated[
         str,
         typer.Option(
-            help="Background traffic over the relays as long as the lab is up:"
+            help="Background traffic over the relays while the lab is up:"
             " web:CLIENTS[,page=KIB][,pause=S], bulk:CLIENTS[,rate=MBIT], several with +.",
             rich_help_panel=panels.LINKS,
         ),
@@ -101,7 +101,7 @@ class LabOptions:
     json: JsonFlag = False
 
     def plan(self) -> LabPlan:
-        """The lab to start; raises `InputError` where it is impossible."""
+        """The lab to start; raises `InputError` if it is impossible."""
         from earwitness.errors import InputError, naming_field
         from earwitness.geography import INFLATION
         from earwitness.lab.plan import LabPlan
@@ -153,12 +153,12 @@ def lab_up(asked: LabOptions) -> None:
     else:
         for host in hosts:
             output.print(f"{host['name']:12} {host['role']:10} {host['place']}")
-        progress.print("the lab is up; `earwitness lab status` looks at it, `earwitness lab down` ends it")
+        progress.print("the lab is up; `earwitness lab status` shows it, `earwitness lab down` ends it")
 
 
 @lab.command("status")
 def lab_status(json: JsonFlag = False) -> None:
-    """Show the running lab: hosts, circuits, how late the emulator is. Exit code 1: none runs, or it has faults."""
+    """Show the running lab: hosts, circuits, the emulator's lateness. Exit code 1: no lab is up, or it has problems."""
     import asyncio
 
     needs("lab status", "lab")
@@ -195,20 +195,20 @@ def lab_run(
     if not in_sandbox():
         _rerun_in_lab_or_exit(json=False)
     with Lab.joined() as joined:
-        # Of our own process group, so that a command which is typed to has the terminal.
+        # In our own process group, so that interactive commands have the terminal.
         process = joined.host(host).popen(command, process_group=None)
         while True:
             try:
                 code = process.wait()
                 break
             except KeyboardInterrupt:
-                continue  # the command has had it too, and may have an answer
+                continue  # the command has received it too, and may handle it
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 
 @lab.command("down")
 def lab_down(json: JsonFlag = False) -> None:
-    """End the running lab, and show that nothing of it is left."""
+    """End the running lab, and show that no process of it is left."""
     needs("lab down", "lab")
     from earwitness.lab import keeper
 
@@ -227,7 +227,7 @@ def lab_down(json: JsonFlag = False) -> None:
 
 
 def _rerun_in_lab_or_exit(json: bool) -> None:
-    """Never returns: runs this command inside the lab that is up, or says that none is."""
+    """Run this command inside the running lab, or report that none is up; never returns."""
     from earwitness.lab.keeper import current
     from earwitness.lab.session import rerun_joined
 

@@ -1,4 +1,4 @@
-"""`earwitness path`: the paths, and what is needed to build one by hand."""
+"""`earwitness path`: prints the configuration to build a path by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAYS = 30
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    paths = CommandLine(no_args_is_help=True, help="Show what a path is made of, to build one by hand.")
+    paths = CommandLine(no_args_is_help=True, help="Show the configuration of a path, to build one by hand.")
     app.add_typer(paths, name="path", rich_help_panel=panels.CALLS)
     paths.command()(config)
 
@@ -47,7 +47,7 @@ def config(
     ] = True,
     days: Annotated[
         int,
-        typer.Option(min=1, max=3650, help="Days for which the certificates are valid.", rich_help_panel=panels.METHOD),
+        typer.Option(min=1, max=3650, help="Validity of the certificates, in days.", rich_help_panel=panels.METHOD),
     ] = _DAYS,
     out: Annotated[
         Path | None,
@@ -61,7 +61,7 @@ def config(
 ) -> None:
     """Print the OpenVPN files of the paths vpn and vpn-tor, for the client (caller) and the server (callee).
 
-    They are those that `earwitness call` uses. Keys are never printed; --out makes them.
+    `earwitness call` uses the same files. Keys are never printed; --out makes them.
     """
     needs("path config", "lab")
     from earwitness.path.manual import tunnel_by_hand, write_by_hand

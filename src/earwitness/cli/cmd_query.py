@@ -18,15 +18,15 @@ def register(app: typer.Typer) -> None:
 
 def query(
     dataset: Annotated[Path, typer.Argument(help="Data set: a folder that `call`, `study run` or `import` made.")],
-    sql: Annotated[str, typer.Argument(help="The question in SQL, as DuckDB reads it.")],
+    sql: Annotated[str, typer.Argument(help="SQL query, in DuckDB's dialect.")],
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV instead of a table.", rich_help_panel=panels.RESULT)
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Ask a data set a question in SQL.
+    """Run an SQL query over a data set.
 
-    Tables: calls (one row a call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and for
+    Tables: calls (one row per call and direction; columns in docs/data-dictionary.md), packets, frames, truth, and for
     a study planned and attempts. Example: "SELECT arm, median(mos_lqo) FROM calls GROUP BY arm".
     """
     needs("query", "query")

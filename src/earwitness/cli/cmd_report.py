@@ -1,4 +1,4 @@
-"""`earwitness report`: the page of a data set."""
+"""`earwitness report`: writes the report of a data set."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def report(
     figures: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for figures of a paper, as PDF and PNG. Default: none are drawn.",
+            help="Folder for figures for a paper, as PDF and PNG. Default: none are drawn.",
             rich_help_panel=panels.RESULT,
         ),
     ] = None,
@@ -49,9 +49,9 @@ def report(
 ) -> None:
     """Write the report of a data set: one HTML file that works from disk, offline, with sound.
 
-    It has the table of verdicts, the comparison of paths, and call by call the circuit, what was said and what was
-    heard (to see and to play), and the delay of every packet. With --json the rows of the data set are printed, one
-    object a call and direction.
+    It contains the table of verdicts, the comparison of paths, and for each call the circuit, the sound sent and heard
+    (to view and to play), and the delay of every packet. With --json, the rows of the data set are printed, one
+    object per call and direction.
     """
     needs("report", "report")
     from earwitness.archive.codec import to_plain
@@ -83,7 +83,7 @@ def report(
         print_records(problem.to_dict() for problem in problems)
     else:
         if not output.is_terminal:
-            output.width = max(output.width, 100)  # a file or pipe has room
+            output.width = max(output.width, 100)  # a file or pipe has no line width
         output.print(table.report([row for call in opened.readable([]) for row in call.rows], output.width))
     show_problems("report", problems)
     for path in written:

@@ -1,4 +1,4 @@
-"""`earwitness reproduce`: a study's numbers, tables and figures again."""
+"""`earwitness reproduce`: computes a study's numbers, tables and figures again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reproduce(
         bool,
         typer.Option(
             "--raw/--no-raw",
-            help="Measure the artifact's captures and recordings as well.",
+            help="Measure the artifact's captures and recordings too.",
             rich_help_panel=panels.CHOICE,
         ),
     ] = True,
@@ -34,10 +34,10 @@ def reproduce(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.", rich_help_panel=panels.WORK)] = 1,
     json: JsonFlag = False,
 ) -> None:
-    """Compute the published numbers and figures again, and set them beside the published and the corrected ones.
+    """Compute the published numbers and figures again, and compare them with the published and the corrected ones.
 
-    Writes CSV and Markdown tables, figures as PDF and PNG, and one page, reproduction.html. From a data set of
-    Earwitness it draws the same figures for a new study.
+    Writes CSV and Markdown tables, figures as PDF and PNG, and one page, reproduction.html. For a data set of
+    Earwitness it draws the same figures for the new study.
     """
     needs("reproduce", "report")
     from earwitness.netns.workers import pool

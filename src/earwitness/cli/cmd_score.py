@@ -17,13 +17,13 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    reference: Annotated[Path, typer.Argument(help="What was said: a sound file.")],
-    degraded: Annotated[Path, typer.Argument(help="What was heard: a sound file.")],
+    reference: Annotated[Path, typer.Argument(help="The sound sent: a sound file.")],
+    degraded: Annotated[Path, typer.Argument(help="The sound heard: a sound file.")],
     as_published: Annotated[
         bool,
         typer.Option(
             "--as-published",
-            help="Read both files as the published study's program did: 8 kHz samples from byte 44 on,"
+            help="Read both files like the published study's program: 8 kHz samples from byte 44 on,"
             " whatever the header says.",
             rich_help_panel=panels.METHOD,
         ),
@@ -37,15 +37,15 @@ def score(
     scorer: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further scorer by name (`earwitness kinds scorers`); repeat it for several. Default: none.",
+            help="Additional scorer by name (`earwitness kinds scorers`); repeat for several. Default: none.",
             rich_help_panel=panels.METHOD,
         ),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Score what was heard against what was said: PESQ (ITU-T P.862), MOS-LQO, delay, levels and a verdict.
+    """Score the sound heard against the sound sent: PESQ (ITU-T P.862), MOS-LQO, delay, levels and a verdict.
 
-    The first line is what the ITU-T reference program prints: the raw score and MOS-LQO (P.862.1).
+    The first line has the format of the ITU-T reference program: the raw score and MOS-LQO (P.862.1).
     """
     from earwitness.score.files import score_files
     from earwitness.score.scorers import SCORERS

@@ -1,4 +1,4 @@
-"""`earwitness study`: many calls: planned, run, resumed, looked at."""
+"""`earwitness study`: plans, runs and resumes studies of many calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ StudyFileArgument = Annotated[Path, typer.Argument(help="Study file (TOML).")]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     study = CommandLine(
-        no_args_is_help=True, help="Place many calls: write a study's file, see what it takes, run it, resume it."
+        no_args_is_help=True, help="Place many calls: write a study file, see its cost, run it, resume it."
     )
     app.add_typer(study, name="study", rich_help_panel=panels.STUDIES)
     study.command(name="init")(study_init)
@@ -36,10 +36,10 @@ def study_init(
         str, typer.Option(help="Name of the study. Default: the example's.", rich_help_panel=panels.CHOICE)
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a file that is there.", rich_help_panel=panels.RESULT)
+        bool, typer.Option("--force", help="Replace an existing file.", rich_help_panel=panels.RESULT)
     ] = False,
 ) -> None:
-    """Write a study file that can be run as it is; every default stands beside its reason."""
+    """Write a study file that is ready to run, with a reason beside every default."""
     needs("study init", "lab")
     from earwitness.errors import EarwitnessError, InputError
     from earwitness.study.file import parse_study
@@ -62,7 +62,7 @@ def study_plan(
     pilot: Annotated[
         Path | None,
         typer.Option(
-            help="Data set that gives the variance of paired differences. Default: the assumptions of the study file.",
+            help="Data set that gives the variance of paired differences. Default: the study file's assumptions.",
             rich_help_panel=panels.METHOD,
         ),
     ] = None,
@@ -71,9 +71,9 @@ def study_plan(
     ] = 0,
     json: JsonFlag = False,
 ) -> None:
-    """Check the whole file, and show what the study takes: calls, time, bytes on Tor, the smallest visible difference.
+    """Check the file, and show the study's calls, time, bytes on Tor and smallest detectable difference.
 
-    Nothing is started. With --json the first record is the summary, followed by one for each call of --calls.
+    Nothing is started. With --json, the first record is the summary, followed by one for each call of --calls.
     """
     import dataclasses
     import itertools
@@ -95,7 +95,7 @@ def study_run(
     file: StudyFileArgument,
     out: Annotated[
         Path,
-        typer.Option(help="Data set of the study; give the same again to resume it.", rich_help_panel=panels.RESULT),
+        typer.Option(help="Data set of the study; give the same one to resume it.", rich_help_panel=panels.RESULT),
     ],
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html at the end.", rich_help_panel=panels.RESULT)
@@ -107,18 +107,18 @@ def study_run(
         typer.Option(
             "--patience",
             min=0,
-            help="With --cluster: seconds for which a place waits for its vantage.",
+            help="With --cluster: seconds that a place waits for its vantage.",
             rich_help_panel=panels.WORK,
         ),
     ] = 300.0,
     json: JsonFlag = False,
 ) -> None:
-    """Run a study or resume it: calls that are in the data set are not placed again; half a call does not count.
+    """Run or resume a study: calls in the data set are not placed again; incomplete calls do not count.
 
     It runs in the lab, or with --cluster between vantages at its places (`earwitness vantage`).
 
     Ctrl-C once: no new calls start, and running ones are finished. Twice: they are stored as interrupted.
-    Exit code 0: finished, or ended by the stopping rule or the budget; 130: stopped; 1: something needs mending.
+    Exit code 0: finished, or ended by the stopping rule or the budget; 130: stopped; 1: a problem must be fixed first.
     """
     needs("study run", "lab" if cluster is None else "cluster", *["report"] * report)
     from earwitness.cli.calling import in_a_lab
@@ -144,7 +144,7 @@ def study_status(
     directory: Annotated[Path, typer.Argument(help="Data set of the study.")],
     json: JsonFlag = False,
 ) -> None:
-    """Show how far a study is: calls by path, outcomes, rate and time left. It may be asked while the study runs."""
+    """Show a study's progress: calls by path, outcomes, rate and time left. Works while the study runs."""
     needs("study status", "data")
     from earwitness.study.status import status as status_of
     from earwitness.study.status import status_text

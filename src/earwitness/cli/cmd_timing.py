@@ -24,13 +24,13 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TimingOptions:
-    """What `earwitness timing` is asked."""
+    """The options of `earwitness timing`."""
 
     captures: Annotated[list[Path], typer.Argument(metavar="CAPTURE...", help="pcap or pcapng files.")]
     side: Annotated[
         str | None,
         typer.Option(
-            help="Side whose received packets are timed: caller or callee, by who sent the INVITE; in the"
+            help="Side whose received packets are timed: caller (who sent the INVITE) or callee; in the"
             " published study's tunnel, packets from 10.8.0.1 or from 10.8.0.2. Default: both.",
             rich_help_panel=panels.CHOICE,
         ),
@@ -54,15 +54,14 @@ class TimingOptions:
         int | None,
         typer.Option(
             min=1,
-            help="RTP clock in Hz, whatever the packets say. Default: as the payload type says.",
+            help="RTP clock rate in Hz, overriding the payload type. Default: the payload type's.",
             rich_help_panel=panels.METHOD,
         ),
     ] = None
     payload_type: Annotated[
         list[str] | None,
         typer.Option(
-            help="Meaning of a payload type: 97=speex/8000; repeat it for several. Default: as the SDP and"
-            " RFC 3551 say.",
+            help="Meaning of a payload type: 97=speex/8000; repeat for several. Default: as the SDP and RFC 3551 say.",
             rich_help_panel=panels.METHOD,
         ),
     ] = None
@@ -70,7 +69,7 @@ class TimingOptions:
         float, typer.Option(help="Shortest gap that counts as a delay spike, in ms.", rich_help_panel=panels.METHOD)
     ] = 150.0
     resume: Annotated[
-        bool, typer.Option("--resume", help="Read on after damage in a pcap file.", rich_help_panel=panels.METHOD)
+        bool, typer.Option("--resume", help="Continue after damage in a pcap file.", rich_help_panel=panels.METHOD)
     ] = False
     as_published: Annotated[
         bool,
@@ -87,8 +86,8 @@ class TimingOptions:
 def timing(asked: TimingOptions) -> None:
     """Print the timing of the RTP streams in captures: jitter, gaps, spikes, bursts, loss, delay variation.
 
-    Without --side, --address or --stream, every stream of every capture is timed. Of several captures, one that cannot
-    be used is reported on standard error, the others are timed, and the command ends with 2.
+    Without --side, --address or --stream, every stream of every capture is timed. If one of several captures cannot be
+    used, it is reported on standard error, the others are timed, and the exit code is 2.
     """
     from earwitness.errors import InputError
     from earwitness.trace.capture import read_capture
@@ -119,7 +118,7 @@ def timing(asked: TimingOptions) -> None:
 
 
 def _payload_type(text: str) -> tuple[int, Encoding]:
-    """`97=speex/8000` as a number and what it means."""
+    """Parse `97=speex/8000` into a number and its meaning."""
     from earwitness.errors import InputError
     from earwitness.trace.sdp import Encoding
 
@@ -132,7 +131,7 @@ def _payload_type(text: str) -> tuple[int, Encoding]:
 
 
 def _print(item: StreamTiming, as_published: bool) -> None:
-    """One stream as a table."""
+    """The table of one stream."""
     from rich.table import Table
 
     table = Table(show_header=False, box=None)

@@ -1,4 +1,4 @@
-"""`earwitness vantage`: be one place of a study that runs over many machines."""
+"""`earwitness vantage`: runs this machine as one place of a study over many machines."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class VantageSettings:
-    """What `earwitness vantage` is asked."""
+    """The options of `earwitness vantage`."""
 
     at: Annotated[
         str,
-        typer.Option(
-            help="City of this machine: the place of a study at which it stands.", rich_help_panel=panels.MEETING
-        ),
+        typer.Option(help="City of this machine, which is its place in studies.", rich_help_panel=panels.MEETING),
     ]
     cluster: Annotated[
         str, typer.Option(help="Address of the scheduler: tls://HOST:PORT.", rich_help_panel=panels.MEETING)
@@ -46,7 +44,7 @@ class VantageSettings:
     reached_at: Annotated[
         str,
         typer.Option(
-            help="Address at which others reach this machine, where it is not its own (NAT). Default: its own.",
+            help="Address at which others reach this machine, if it is behind NAT. Default: its own.",
             rich_help_panel=panels.MEETING,
         ),
     ] = ""
@@ -73,13 +71,17 @@ class VantageSettings:
     calls_an_hour: Annotated[
         int,
         typer.Option(
-            min=1, help="Most calls from here over the public Tor network in an hour.", rich_help_panel=panels.WORK
+            min=1,
+            help="Maximum number of calls per hour from here over the public Tor network.",
+            rich_help_panel=panels.WORK,
         ),
     ] = 12
     scorers: Annotated[
         int,
         typer.Option(
-            min=0, help="Number of processes that hear and score for the whole cluster.", rich_help_panel=panels.WORK
+            min=0,
+            help="Number of processes that render and score calls for the whole cluster.",
+            rich_help_panel=panels.WORK,
         ),
     ] = 1
     name: Annotated[
@@ -91,7 +93,7 @@ class VantageSettings:
     store: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that keeps what is measured. Default: ~/.local/state/earwitness.",
+            help="Folder for measurements. Default: ~/.local/state/earwitness.",
             rich_help_panel=panels.RECORDS,
         ),
     ] = None
@@ -100,9 +102,9 @@ class VantageSettings:
 
 @taking(VantageSettings)
 def vantage(asked: VantageSettings) -> None:
-    """Be a vantage of a cluster: place and answer calls for studies that run with --cluster, and score.
+    """Join a cluster as a vantage: place, answer and score calls for studies that run with --cluster.
 
-    It takes one call at a time, and needs root, or CAP_NET_ADMIN and CAP_NET_RAW.
+    A vantage takes one call at a time, and needs root, or CAP_NET_ADMIN and CAP_NET_RAW.
     """
     needs("vantage", "cluster")
     from earwitness.cluster.dask import cluster_address

@@ -1,4 +1,4 @@
-"""`earwitness watch`: blocks of a study for ever, with metrics."""
+"""`earwitness watch`: runs a study continuously, with metrics."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def register(app: typer.Typer) -> None:
 def watch(
     file: Annotated[Path, typer.Argument(help="Study file (TOML); its \\[watch] table is the schedule.")],
     out: Annotated[
-        Path, typer.Option(help="Folder of the data sets, one a day.", rich_help_panel=panels.RESULT)
+        Path, typer.Option(help="Folder for the data sets, one per day.", rich_help_panel=panels.RESULT)
     ] = Path("earwitness-watch"),
     metrics: Annotated[
         str, typer.Option(help="HOST:PORT at which Prometheus finds /metrics.", rich_help_panel=panels.RESULT)
     ] = "127.0.0.1:9709",
     json: JsonFlag = False,
 ) -> None:
-    """Measure blocks of a study on a schedule, into a data set a day, and serve /metrics for Prometheus.
+    """Measure blocks of a study on a schedule, into one data set per day, and serve /metrics for Prometheus.
 
-    Ctrl-C ends it after the running calls. A watch that is started again continues the day's data set.
+    Ctrl-C ends the watch after the running calls. A restarted watch continues the day's data set.
     """
     needs("watch", "watch")
     import asyncio

@@ -1,4 +1,4 @@
-"""`earwitness whatif`: a data set's calls through other jitter buffers."""
+"""`earwitness whatif`: renders a data set's calls through other jitter buffers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_r
 
 
 def show_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
-    """How many directions could not be heard, by reason, with an example each."""
+    """The number of directions that could not be rendered, by reason, with an example each."""
     first: dict[str, str] = {}
     for call, direction, reason in left_out:
         first.setdefault(reason, f"{call} {direction}".strip())
@@ -24,7 +24,7 @@ def show_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
 
 
 def print_left_out(left_out: Sequence[tuple[str, str, str]]) -> None:
-    """The same as records: `left_out` (the call), `direction`, `why`."""
+    """The same as JSON records: `left_out` (the call), `direction`, `why`."""
     print_records({"left_out": call, "direction": direction, "why": why} for call, direction, why in left_out)
 
 
@@ -37,12 +37,12 @@ def whatif(
     dataset: Annotated[Path, typer.Argument(help="Data set of calls, live or imported.")],
     calls: Annotated[
         int | None,
-        typer.Option(min=1, help="Look at the first so many calls only. Default: all.", rich_help_panel=panels.CHOICE),
+        typer.Option(min=1, help="Maximum number of calls to use. Default: all.", rich_help_panel=panels.CHOICE),
     ] = None,
     captures: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that was imported: gives each phone's own playing clock. Default: the data set alone.",
+            help="Imported folder, which gives each phone's playout clock. Default: the data set alone.",
             rich_help_panel=panels.CHOICE,
         ),
     ] = None,
@@ -75,11 +75,10 @@ def whatif(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Hear all calls again through other jitter buffers: what each would have given, and at what delay.
+    """Render all calls through other jitter buffers, and compare quality and delay.
 
-    Writes a page, whatif.html, tables, and the trade-off figures. Stop it at any moment and run it again: it continues
-    where it was. The result depends neither on the number of workers nor on whether they are processes here or
-    machines of a --cluster.
+    Writes a page, whatif.html, tables, and the trade-off figures. If you stop the command, run it again to continue.
+    The result is the same for any number of workers, on this machine or on a --cluster.
     """
     needs("whatif", "report")
     from rich.progress import Progress, TextColumn, TimeRemainingColumn

@@ -1,4 +1,4 @@
-"""What every command shares: JSON or a table on standard output, progress and errors on standard error."""
+"""Shared by all commands: JSON or tables on standard output, progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from earwitness.archive.problems import Problem
 
 progress = DataConsole(stderr=True)
-"""Where progress, notes and errors go."""
+"""The console for progress, notes and errors."""
 
 output = DataConsole(width=None if sys.stdout is not None and sys.stdout.isatty() else 130)
-"""Where results go. Into a file or a pipe tables are as wide as they read best."""
+"""The console for results. In a file or a pipe, tables take their natural width."""
 
 JsonFlag = Annotated[
     bool,
@@ -36,14 +36,14 @@ JsonFlag = Annotated[
 
 
 def needs(command: str, *extras: str) -> None:
-    """Raise `MissingExtra` unless the packages are installed that `earwitness COMMAND` needs beside the core."""
+    """Raise `MissingExtra` unless the extras that `earwitness COMMAND` needs are installed."""
     from earwitness.extras import need
 
     need(*extras, tried="running", on=f"earwitness {command}")
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A bar where progress goes, gone when its block ends; on what is no terminal nothing, not even an empty line."""
+    """A progress bar, removed when its block ends; prints nothing if standard error is not a terminal."""
     from rich.progress import Progress
 
     return Progress(*columns, console=progress, transient=True, disable=not progress.is_terminal)
@@ -52,7 +52,7 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
 def print_records(records: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object a line; non-finite numbers become null.
 
-    Control characters, and where standard output cannot hold them all but ASCII, are JSON's escapes.
+    Control characters are escaped, and so are non-ASCII characters if standard output cannot encode them.
     """
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     for record in records:
@@ -62,13 +62,13 @@ def print_records(records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def print_line(text: str) -> None:
-    """A line as another program prints it, tabs and all, in which nothing acts."""
+    """Print a line of another program's format, tabs included, with control characters escaped."""
     sys.stdout.write(visible(text) + "\n")
     sys.stdout.flush()
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table as CSV, for spreadsheets: nothing in it acts (`earwitness.archive.spreadsheet`)."""
+    """Print a table as CSV that is safe to open in a spreadsheet (`earwitness.archive.spreadsheet`)."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     for row in (columns, *rows):
@@ -78,14 +78,14 @@ def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def show_problems(command: str, problems: Iterable[Problem]) -> None:
-    """What is wrong with calls of a data set, a line each where progress goes."""
+    """Print the problems with a data set's calls on standard error, one line each."""
     for problem in problems:
         left_out = "; left out" if problem.skipped else ""
         progress.print(f"{command}: calls/{problem.call_id}: {problem.what}{left_out}", markup=False, soft_wrap=True)
 
 
 def event_lines(command: str, json: bool) -> Listener:
-    """A listener for a command that serves: a line on standard error for each event, with `json` a record besides."""
+    """A listener for servers: prints each event on standard error, and with `json` also as a record."""
 
     def on_event(event: Event) -> None:
         match event:
@@ -98,7 +98,7 @@ def event_lines(command: str, json: bool) -> Listener:
 
 
 def bar_listener(bar: Progress, task: TaskID, field: str = "") -> Listener:
-    """A listener that moves a task of a bar along; `field`: the task's field for the piece that was done last."""
+    """A listener that advances a task of a bar; `field`: the task's field that shows the piece finished last."""
 
     def on_event(event: Event) -> None:
         if isinstance(event, events.Progress):
@@ -109,7 +109,7 @@ def bar_listener(bar: Progress, task: TaskID, field: str = "") -> Listener:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON can hold it: numpy scalars to Python's, NaN and infinities to None."""
+    """Convert a value for JSON: numpy scalars to Python's, NaN and infinities to None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -40,7 +40,7 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             _end("interrupted; what was measured is kept", termination.exit_code())
         except typer.Exit as ended:
-            # Commands that shut down in order report it themselves, by the code of Ctrl-C.
+            # Commands that shut down cleanly report it themselves, with the exit code of Ctrl-C.
             raise typer.Exit(termination.exit_code() if ended.exit_code == INTERRUPTED else ended.exit_code) from None
 
 
@@ -65,7 +65,7 @@ def _root(
         False, "--version", callback=_show_version, is_eager=True, help="Print the version and stop."
     ),
 ) -> None:
-    """Options that come before the command."""
+    """Options before the command."""
 
 
 for _module in sorted(module.name for module in pkgutil.iter_modules(earwitness.cli.__path__)):
@@ -74,20 +74,20 @@ for _module in sorted(module.name for module in pkgutil.iter_modules(earwitness.
 
 
 def main() -> None:
-    """Run the command line; what users can fix becomes one line on standard error and an exit code."""
+    """Run the command line; errors that users can fix become one line on standard error and an exit code."""
     streams.settle()
     termination.handle_termination_signals()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:
-        with naming_extras("running", _command()):  # where a command did not say first what it needs
+        with naming_extras("running", _command()):  # if a command did not check for it first
             sys.exit(app(standalone_mode=False))
     except EarwitnessError as error:
         _end(str(error), error.exit_code)
-    except OSError as error:  # of files, devices and limits of this machine, where no error of ours was raised
+    except OSError as error:  # files, devices and limits of this machine, not translated into an error of ours
         remedy = "free some space" if error.errno in FULL else "check that it exists and that you may use it"
         _end(str(EarwitnessError("running", _command(), error, remedy)), 1)
-    except UnicodeEncodeError as error:  # a name that is not UTF-8, where text has to be
+    except UnicodeEncodeError as error:  # a name that is not UTF-8, where text is required
         name = ascii(error.object[max(0, error.start - 40) : error.end + 40])
         remedy = "give the file or folder another name"
         _end(str(InputError("writing", f"the name {name}", "it is not UTF-8", remedy)), InputError.exit_code)

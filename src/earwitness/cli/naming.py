@@ -1,7 +1,7 @@
-"""What the user of the command line calls a setting: `hops` is --hops, `from_place` is --from.
+"""Names settings by their command-line options: `hops` is --hops, `from_place` is --from.
 
-The parameters of commands are named as the values are that they set (`earwitness.call.plan.CallPlan`), so that an
-`InputError` that names its field finds its option here, and no error has to know the command line.
+Parameters of commands have the names of the fields that they set (`earwitness.call.plan.CallPlan`). So the field of an
+`InputError` can be mapped to its option here, and errors need not know the command line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OPTIONS: ContextVar[Mapping[str, str]] = ContextVar("options of the command tha
 
 
 class NamingCommand(TyperCommand):
-    """A command whose errors call settings by its options, and whose help fills its lines."""
+    """A command whose errors name its options, and whose help is wrapped to the terminal."""
 
     def __init__(self, *arguments: Any, help: str | None = None, **options: Any) -> None:
         super().__init__(*arguments, help=_filled(help) if help else help, **options)
@@ -47,7 +47,7 @@ class CommandLine(typer.Typer):
 
 
 def option_names(command: TyperCommand) -> dict[str, str]:
-    """The first option of each parameter by its name; an argument is called as the help calls it (FILE)."""
+    """The first option of each parameter, by the parameter's name; an argument has its name in the help (FILE)."""
     return {
         str(one.name): one.opts[0] if one.param_type_name == "option" else str(one.name).upper()
         for one in command.params
@@ -55,10 +55,10 @@ def option_names(command: TyperCommand) -> dict[str, str]:
 
 
 def in_options(error: EarwitnessError) -> str:
-    """An error that a command shows and goes on after, in the words of its options."""
+    """The text, with the command's option names, of an error after which the command continues."""
     return str(error.named(_OPTIONS.get()) if isinstance(error, InputError) else error)
 
 
 def _filled(text: str) -> str:
-    """A docstring whose paragraphs are a line each, which the terminal breaks; Typer keeps the source's lines."""
+    """A docstring with each paragraph on one line, for the terminal to wrap; Typer would keep the source's lines."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

@@ -1,4 +1,4 @@
-"""Commands whose options are the fields of a dataclass: declared once, with their help, and handed on as one value."""
+"""Commands whose options are the fields of a dataclass: declared once, with their help, and passed as one value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def taking(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
-    """Make of a function of one `options` value a function that Typer can read: a parameter a field.
+    """Turn a function of one `options` value into a function for Typer, with one parameter per field.
 
     Each field is Annotated with a `typer.Option` or `typer.Argument`; its default is the option's.
     """

@@ -1,4 +1,4 @@
-"""The panels that the help of all commands uses, so that like options stand in like places."""
+"""The panels of all commands' help, so that similar options are grouped alike."""
 
 CALLS = "Calls"
 RECORDINGS = "Captures and recordings"

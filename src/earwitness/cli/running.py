@@ -1,4 +1,4 @@
-"""What `study run` shows: a bar with rate and time left on a terminal, a line a call elsewhere, records for --json."""
+"""The output of `study run`: a bar with rate and time left on a terminal, else a line per call; records for --json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 
 def run_study(file: StudyFile, out: Path, *, report: bool, json: bool) -> int:
-    """Run a study in the lab, show how it goes, and return the exit code."""
+    """Run a study in the lab, show its progress, and return the exit code."""
 
     async def running(stop: StopRequest, shown: _Shown) -> Ending:
         from earwitness.study.session import run_in_lab
@@ -44,7 +44,7 @@ def run_study(file: StudyFile, out: Path, *, report: bool, json: bool) -> int:
 def run_study_in_cluster(
     file: StudyFile, out: Path, cluster: str, keys: Path, *, patience_s: float, report: bool, json: bool
 ) -> int:
-    """As `run_study`, between the vantages of a cluster."""
+    """Like `run_study`, between the vantages of a cluster."""
 
     async def running(stop: StopRequest, shown: _Shown) -> Ending:
         from earwitness.cluster.session import run_in_cluster
@@ -79,11 +79,11 @@ def _shown_to_its_end(running: Running, out: Path, *, report: bool, json: bool) 
         progress.print("stopped before any call; the same command resumes it", markup=False)
         return INTERRUPTED
     try:
-        lines = status_text(replace(status(out), last_ending=str(ending.why)))  # its detail is shown below, once
+        lines = status_text(replace(status(out), last_ending=str(ending.why)))  # its detail is shown once, below
     except EarwitnessError:
         if ending.why is not Why.TROUBLE:
             raise
-        lines = []  # its folder may be gone, which is what is shown below
+        lines = []  # its folder may be gone, which is reported below
     for line in lines:
         progress.print(line, markup=False, soft_wrap=True)
     progress.print(f"{ending.why}: {ending.detail}" if ending.detail else str(ending.why), markup=False, soft_wrap=True)
@@ -112,7 +112,7 @@ async def _stoppable(running: Running, json: bool) -> Ending:
 
 @contextmanager
 def stopping(stop: StopRequest) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP ask the study to stop, and raise no exception in the middle of a call."""
+    """Make Ctrl-C, SIGTERM and SIGHUP request a stop, rather than raise an exception in the middle of a call."""
     from earwitness.netns.termination import on_termination_request
 
     main = asyncio.current_task()
@@ -146,7 +146,7 @@ class _Shown:
         self._task = self.bar.add_task("starting", total=None, more="")
 
     def on_event(self, event: Event) -> None:
-        """Show the lab's stages, notices, and each finished call with how far the study is."""
+        """Show the lab's stages, notices, and each finished call with the study's progress."""
         from earwitness.study.events import CallFinished, StudyOpened
 
         match event:

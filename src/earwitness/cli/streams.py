@@ -1,4 +1,4 @@
-"""Standard streams that take any text: terminals without UTF-8, names that are not UTF-8, streams that are closed."""
+"""Makes standard streams accept any text: terminals without UTF-8, names that are not UTF-8, closed streams."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import sys
 from io import TextIOWrapper
 
 ESCAPED = "earwitness-escaped"
-"""Name of the error handler: what the encoding lacks is written as in JSON, S\\u00e3o Paulo."""
+"""Name of the error handler: characters that the encoding lacks are escaped as in JSON, S\\u00e3o Paulo."""
 
 
 def settle() -> None:
-    """Make the streams so; what is printed with --json stays JSON."""
+    """Set up the streams; output of --json remains valid JSON."""
     codecs.register_error(ESCAPED, _escaped)
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         stream = getattr(sys, name)
-        if stream is None:  # closed by the starter: the next file opened would take its number, and its output
+        if (
+            stream is None
+        ):  # closed by the parent process: the next opened file would get its number, and receive its output
             _open_on_nothing(descriptor)
             stream = open(descriptor, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)

@@ -1,7 +1,7 @@
-"""The console that all output for people goes through: what is printed is data, and data does nothing.
+"""The console for all human-readable output, which treats printed strings as data.
 
-Strings are never read as rich's markup, nor `:names:` as emoji; characters that act on a terminal are shown
-(`earwitness.printable`), wherever in a table, bar or panel they stand. Styles are given as `rich.text.Text`.
+Strings are never interpreted as rich markup, nor `:names:` as emoji; control characters are escaped
+(`earwitness.printable`) anywhere in tables, bars and panels. Styles are given as `rich.text.Text`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from rich.text import Text
 from earwitness.printable import ACTING, visible
 
 _REFUSAL = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-"""Typer brings its own copy of click, under a private name."""
+"""Typer includes its own copy of click, under a private name."""
 
 
 class SafeConsole(Console):
-    """A console on which nothing acts but rich's own styles and cursor movements."""
+    """A console that emits no control characters except rich's own styles and cursor movements."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The string as text; before rich drops the controls that it knows, so that they are seen too."""
+        """Convert a string to text before rich drops the control characters that it knows, so that these show too."""
         return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Everything that is drawn, at any depth, comes through here."""
+        """Everything drawn, at any depth, passes through here."""
         for segment in super().render(_harmless(renderable), options):
             if segment.control is None and ACTING.search(segment.text):
                 yield Segment(visible(segment.text), segment.style)
@@ -39,17 +39,17 @@ class SafeConsole(Console):
 
 
 class DataConsole(SafeConsole):
-    """A `SafeConsole` that reads no string as markup, whoever asks for it."""
+    """A `SafeConsole` that interprets no string as markup."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """As it stands."""
+        """Return the text unchanged."""
         return super().render_str(text, **{**options, "markup": False, "emoji": False})
 
     def status(self, status: RenderableType, **options: Any) -> Status:
-        """A line that changes; rich's own reads it as markup."""
+        """A status line; rich's own would interpret it as markup."""
         return _PlainStatus(_as_text(status), console=self, **options)
 
 
@@ -59,17 +59,17 @@ class _PlainStatus(Status):
 
 
 class VisibleFormatter(logging.Formatter):
-    """What other libraries say on standard error."""
+    """Log messages of other libraries on standard error."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, in which nothing acts."""
+        """The line, with control characters escaped."""
         return visible(super().format(record))
 
 
 def show_refusal(fault: Exception) -> int | None:
-    """Show Typer's refusal of the command line, drawn as it draws it; its exit code, None for any other exception."""
+    """Show Typer's error in Typer's style; returns its exit code, or None for any other exception."""
     if isinstance(fault, _REFUSAL):
-        from typer import rich_utils  # a fifth of a second, which no good command need wait
+        from typer import rich_utils  # takes a fifth of a second, which valid commands need not wait for
 
         vars(rich_utils)["Console"] = SafeConsole
         rich_utils.rich_format_error(fault)  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def _as_text(status: RenderableType) -> RenderableType:
 
 
 def _harmless(renderable: RenderableType) -> RenderableType:
-    """A text with the acting characters shown before its lines are laid out, so that they are counted."""
+    """A text whose control characters are escaped before layout, so that the escapes count towards its width."""
     if not isinstance(renderable, Text) or not ACTING.search(renderable.plain):
         return renderable
     made = renderable.blank_copy()
@@ -92,12 +92,12 @@ def _harmless(renderable: RenderableType) -> RenderableType:
         text = visible(piece.plain)
         one = Text(text, end="")
         for span in piece.spans:
-            # A piece that grew was one character: what styled it styles all of what it became.
+            # A piece that grew was one character; its style applies to the whole escape.
             one.stylize(span.style, span.start, span.end if text == piece.plain else len(text))
         made.append_text(one)
     return made
 
 
 def _cuts(text: str) -> list[int]:
-    """Where to cut so that each acting character is a piece of its own."""
+    """Where to cut so that each control character is its own piece."""
     return sorted({at for match in ACTING.finditer(text) for at in match.span()} - {0, len(text)})

@@ -1,4 +1,4 @@
-"""Whether a lab is well, asked of its parts."""
+"""Checks the health of a lab's parts."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 
 class Fault(StrEnum):
-    """What can be wrong with a lab."""
+    """The kinds of problem that a lab can have."""
 
     DEVICE_DROPS = "device_drops"
-    """The emulator was too slow to read packets of a host."""
+    """The emulator was too slow to read a host's packets."""
     TOR_ENDED = "tor_ended"
     NO_CIRCUIT = "no_circuit"
-    """A client's tor has built none yet, or lost them all."""
+    """A client's tor has built no circuit yet, or lost all of them."""
     LOAD_ENDED = "load_ended"
-    """The background traffic that stands with the lab does not flow."""
+    """The lab's background traffic does not flow."""
 
 
 _LAB_IS_LOST = frozenset({Fault.TOR_ENDED, Fault.LOAD_ENDED})
-"""What only a new lab puts right."""
+"""Problems that only a new lab solves."""
 
 
 @dataclass(frozen=True)
 class LabProblem:
-    """One thing that is wrong."""
+    """One problem."""
 
     fault: Fault
     part: str
-    """The host or load that has it."""
+    """The host or load that has the problem."""
     detail: str
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class LabProblem:
 
 
 class LabGone(EarwitnessError):
-    """A lab in which no further call is worth placing."""
+    """The lab has failed, and no more calls can be placed in it."""
 
     def __init__(self, problems: Sequence[LabProblem]) -> None:
         self.problems = tuple(problems)
@@ -56,24 +56,24 @@ class LabGone(EarwitnessError):
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """What the parts of a lab say of themselves."""
+    """The status of a lab's parts."""
 
     hosts: Sequence[Mapping[str, Any]]
-    """`name`, `role`, `place`, `country`, `address`, `device_drops`; for a tor relay or client whether its process
-    `runs`; for a client also `circuit`: it has built one (control-spec, GETINFO status/circuit-established)."""
+    """`name`, `role`, `place`, `country`, `address`, `device_drops`; for a tor relay or client, `runs`: its process is
+    alive; for a client, `circuit`: it has built one (control-spec, GETINFO status/circuit-established)."""
     emulator: Mapping[str, Any]
     """See `EmulatorClient.statistics`."""
     load: str
-    """The background traffic that stands with the lab, as `earwitness.lab.load.spec` writes it."""
+    """The lab's background traffic, as `earwitness.lab.load.spec` writes it."""
     problems: tuple[LabProblem, ...]
 
     @property
     def well(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
     def require_usable(self) -> None:
-        """Raise `LabGone` where a part has failed that does not come back."""
+        """Raise `LabGone` if a part has failed for good."""
         if lost := [problem for problem in self.problems if problem.fault in _LAB_IS_LOST]:
             raise LabGone(lost)
 
@@ -89,9 +89,9 @@ class Health:
 
 
 async def health(lab: Lab) -> Health:
-    """Ask the hosts, the emulator and the Tor network of a lab how they are.
+    """Query the status of a lab's hosts, emulator and Tor network.
 
-    Raises `EarwitnessError` where the emulator or a device does not answer.
+    Raises `EarwitnessError` if the emulator or a device does not answer.
     """
     pids = {} if not lab.plan.with_tor else dict(lab.tor.pids)
     hosts: list[dict[str, Any]] = []

@@ -1,8 +1,8 @@
-"""A lab that stays up for use by hand: the keeper process, its record, and `up` / `down`.
+"""A persistent lab: the keeper process, its record, and the commands `up` and `down`.
 
-`python -m earwitness.lab.keeper PLAN` is the keeper: it puts itself inside a sandbox, starts the lab there, and keeps
-it until SIGTERM. Outside it leaves one directory (`runtime_dir`) with its record and its log; a keeper that was killed
-took everything else with it, and the next command to look removes the stale record.
+`python -m earwitness.lab.keeper PLAN` is the keeper: it enters a sandbox, starts the lab there, and keeps it until
+SIGTERM. Outside the sandbox there is only one directory (`runtime_dir`) with its record and log. When a keeper is
+killed everything else ends with it, and the next command removes the stale record.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ END_TIMEOUT_S = 20.0
 _RECORD, _LOG = "lab.json", "keeper.log"
 _FILES = (_RECORD, _LOG)
 _LARGEST_RECORD = 1 * MIB
-"""The largest plan, of 200 relays with a link each, takes a tenth."""
+"""The largest plan, of 200 relays with a link change for each, takes a tenth of it."""
 _LARGEST_LOG = 64 * MIB
 
 
 @dataclass(frozen=True)
 class KeeperRecord:
-    """A lab that is up."""
+    """The record of a running lab."""
 
     keeper: ProcessIdentity
     init: ProcessIdentity
@@ -51,16 +51,16 @@ class KeeperRecord:
     started_at: float
     """Unix time, s."""
     namespaces: tuple[int, ...]
-    """Inode numbers of the namespaces that it made, to prove afterwards that they are gone."""
+    """Inode numbers of its namespaces, to check afterwards that nothing is left in them."""
     ready: bool = False
 
 
 def current() -> KeeperRecord | None:
-    """The lab that is up, or None; the record of one that was killed is removed.
+    """The running lab, or None; the record of a killed one is removed.
 
     Raises:
-        EarwitnessError: the record, its folder or the processes that it names are not this user's alone, or the record
-            is damaged. Then it is not believed: nothing is entered and nothing is ended.
+        EarwitnessError: the record is damaged, or it, its folder or the processes that it names are not this user's
+            alone. Then it is not trusted: no namespace is entered and no process ended.
     """
     with private_folder(runtime_dir()) as folder:
         if folder is None:
@@ -140,11 +140,10 @@ def start_keeper(plan: LabPlan, on_event: Listener = ignore) -> KeeperRecord:
 
 
 def end_keeper() -> tuple[KeeperRecord, list[tuple[int, str]]] | None:
-    """End the lab that is up: SIGTERM, and SIGKILL if that does not help in time.
+    """End the running lab: SIGTERM, then SIGKILL after a timeout.
 
     Returns:
-        What was up and the processes (id, name) left of it, which is none unless the kernel fails; or None when no
-        lab was up.
+        The lab's record and its remaining processes (id, name), normally none; or None if no lab was up.
     """
     record = current()
     if record is None:
@@ -155,7 +154,7 @@ def end_keeper() -> tuple[KeeperRecord, list[tuple[int, str]]] | None:
     with private_folder(runtime_dir()) as folder:
         if folder is not None:
             folder.remove(*_FILES)
-    with contextlib.suppress(OSError):  # not empty: somebody else's file, or the next lab
+    with contextlib.suppress(OSError):  # not empty: another program's file, or the next lab's
         runtime_dir().rmdir()
     return record, processes_in(record.namespaces)
 
@@ -187,7 +186,7 @@ def _write(folder: PrivateFolder, record: KeeperRecord, namespaces: list[int], r
 
 @contextlib.contextmanager
 def _alone() -> Iterator[PrivateFolder]:
-    """Only one `up` at a time; the directory is this user's alone."""
+    """Allow one `up` at a time; the directory belongs to this user alone."""
     with private_folder(runtime_dir(), create=True) as folder:
         assert folder is not None
         try:
@@ -201,7 +200,7 @@ def _alone() -> Iterator[PrivateFolder]:
 
 
 def main() -> None:
-    """Outside: run ourselves inside. Inside: start the lab and keep it."""
+    """Outside a sandbox: run this module again inside one. Inside: start the lab and keep it."""
     plan = LabPlan.from_dict(json.loads(sys.argv[1]))
     ready = int(os.environ[_READY_DESCRIPTOR])
     try:
@@ -251,7 +250,7 @@ async def _keep(plan: LabPlan, ready: int) -> None:
 
 
 def _write_line(ready: int, message: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more
+    with contextlib.suppress(OSError):  # the parent has stopped reading
         os.write(ready, json.dumps(message).encode() + b"\n")
 
 

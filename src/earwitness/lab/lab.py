@@ -3,8 +3,8 @@
     async with Lab.started(LabPlan()) as lab:
         lab.host("caller").popen([...])
 
-runs inside a sandbox only (`earwitness.netns.sandbox`); commands use `earwitness.lab.session`, which sees to that and
-joins a lab that is up.
+works only inside a sandbox (`earwitness.netns.sandbox`); commands use `earwitness.lab.session`, which enters one and
+joins a running lab.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from earwitness.tor.network import PrivateTor
 
 LAB_DIR = STATE_DIR / "lab"
-"""One lab a sandbox; everything of it is here."""
+"""The directory of all the lab's files; a sandbox has one lab."""
 LAB_FILE = LAB_DIR / "lab.json"
-"""What is there, for those who join; present once the lab is ready."""
+"""The lab's description for processes that join; written once the lab is ready."""
 
 
 class Lab:
-    """A lab that runs. Made by `started`, or by `joined` where another process of the sandbox started it."""
+    """A running lab, from `started`, or from `joined` if another process of the sandbox started it."""
 
     def __init__(self, plan: LabPlan, hosts: Mapping[str, NamespaceHost], emulator: EmulatorClient) -> None:
         self.plan = plan
@@ -48,7 +48,7 @@ class Lab:
         self.emulator = emulator
         self.state_dir = LAB_DIR
         self.private_tor: PrivateTor | None = None
-        """The Tor network's owner, in the process that started the lab."""
+        """The owner of the Tor network; set only in the process that started the lab."""
         self._tor: TorNetwork | None = None
 
     # -- beginning and end ---------------------------------------------------------------------------
@@ -56,7 +56,7 @@ class Lab:
     @classmethod
     @contextlib.asynccontextmanager
     async def started(cls, plan: LabPlan, on_event: Listener = ignore) -> AsyncIterator[Lab]:
-        """Start a lab, and end it on leaving.
+        """Start a lab, and end it on exit.
 
         Raises:
             EarwitnessError: not in a sandbox, or a part did not start.
@@ -96,7 +96,7 @@ class Lab:
     @classmethod
     @contextlib.contextmanager
     def joined(cls) -> Iterator[Lab]:
-        """The lab that another process of this sandbox started.
+        """Join the lab that another process of this sandbox started.
 
         Raises:
             EarwitnessError: there is none, or it is not ready.
@@ -117,7 +117,7 @@ class Lab:
         finally:
             emulator.close()
 
-    # -- what is there -------------------------------------------------------------------------------
+    # -- its parts -----------------------------------------------------------------------------------
 
     def host(self, name: str) -> NamespaceHost:
         """The host of that name: caller, callee, server, authority1, relay1 ...
@@ -134,7 +134,7 @@ class Lab:
         """The private Tor network: relays, clients, process ids.
 
         Raises:
-            EarwitnessError: the lab was started without.
+            EarwitnessError: the lab was started without one.
         """
         if self._tor is None:
             raise EarwitnessError("using", "the lab's Tor network", "started without it", "plan the lab with_tor=True")
@@ -147,7 +147,7 @@ class Lab:
         since_ns: int = 0,
         until_ns: int | None = None,
     ) -> pd.DataFrame:
-        """The emulator's log: see `earwitness.emulator.truth.read_truth`. Packets still under way are not in it."""
+        """The emulator's log, without packets in flight: see `earwitness.emulator.truth.read_truth`."""
         from earwitness.emulator.truth import read_truth
 
         self.emulator.flush()
@@ -164,10 +164,10 @@ class Lab:
         links: Mapping[str, str] | None = None,
         seed: int | None = None,
     ) -> None:
-        """Make ready for the next call: where the ends are, what the links do (both as in `LabPlan`), which seed.
+        """Prepare the next call: set the places of the ends, the link settings (both as in `LabPlan`) and the seed.
 
-        All links start anew: random streams from the seed, loss patterns and traces from their first packet. What
-        is not given stays as it was.
+        All links restart: random streams from the seed, loss patterns and traces from their first packet. Settings
+        that are not given stay unchanged.
 
         Raises:
             InputError: no such city, host or setting; nothing has changed then.
@@ -187,10 +187,10 @@ class Lab:
         self._write()
 
     def arrange_pair(self, pair: int, *, caller_place: str, callee_place: str, link: str = "", seed: int) -> None:
-        """Make one pair of ends ready for its next call, while others may be talking: only its own links start anew.
+        """Prepare one pair of ends for its next call, while other pairs may be in calls: only its own links restart.
 
-        `link`: impairments of all the caller's links, on top of the plan's. Links between other hosts go on as they
-        are, so that what is random on those depends on the calls before.
+        `link`: impairments of all the caller's links, on top of the plan's. Links between other hosts do not restart,
+        so their random streams depend on earlier calls.
 
         Raises:
             InputError: no such city or setting; nothing has changed then.
@@ -212,7 +212,7 @@ class Lab:
         self._write()
 
     def place_host(self, name: str, city: str) -> None:
-        """Move one host to another city: its links' delays change from the next packet on."""
+        """Move one host to another city; its links' delays change from the next packet on."""
         host = self.host(name)
         host.place, host.location = _label(city), place(city)
         self._set_links(lambda source, destination: name in (source, destination))
@@ -223,7 +223,7 @@ class Lab:
         self.emulator.set_links([(self.host(source).number, self.host(destination).number, profile)])
 
     def link(self, source: str, destination: str) -> LinkProfile:
-        """What the plan makes of one direction between two hosts where they are now."""
+        """The plan's link profile for one direction between two hosts at their present places."""
         places = {name: self.host(name).location for name in (source, destination)}
         return next(profile for a, b, profile in self.plan.links_between(places) if (a, b) == (source, destination))
 
@@ -237,7 +237,7 @@ class Lab:
         self.emulator.set_links(links, seed)
 
     def _write(self) -> None:
-        """Renew `LAB_FILE` in one step."""
+        """Rewrite `LAB_FILE` atomically."""
         record = {
             "plan": self.plan.to_dict(),
             "hosts": [dataclasses.asdict(host) for host in self.hosts.values()],

@@ -1,4 +1,4 @@
-"""What a lab is made of, as a value: hosts, cities, roles, links."""
+"""The plan of a lab as a value: hosts, cities, roles, links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.geography import INFLATION, Place, delay_ms, place
 from earwitness.lab.load.spec import LEAST_RELAY_MBIT, LOAD_CLIENT, LOAD_SERVER, NO_LOAD, LoadSpec
 
 _AUTHORITY_CITIES = ("Amsterdam", "Stockholm", "Ashburn, US", "Zurich", "Vienna")
-"""Near where the public network's authorities are."""
+"""Near the places of the public network's authorities."""
 _RELAY_CITIES = (
     ("guard", "Frankfurt"),
     ("middle", "Amsterdam"),
@@ -29,7 +29,7 @@ _RELAY_CITIES = (
     ("exit", "Singapore"),
     ("middle", "Tokyo"),
 )
-"""Most of the public network's capacity is in Europe and North America. Any first few hold every role."""
+"""Most of the public network's capacity is in Europe and North America. Any prefix of the list covers every role."""
 
 _LOAD_CITIES = ("Amsterdam", "Ashburn, US")
 
@@ -40,7 +40,7 @@ _LINK_KEY = re.compile(r"(?P<a>[\w*]+)(?:(?P<direction>[->])(?P<b>[\w*]+))?")
 
 @dataclass(frozen=True)
 class HostPlan:
-    """One host. `place` is a city as `geography.place` reads it.
+    """One host. `place` is a city, in any form that `geography.place` reads.
 
     `role` is authority, guard, middle, exit, client (runs a tor client) or plain (runs none).
     """
@@ -52,36 +52,36 @@ class HostPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class LabPlan:
-    """A lab to start. The same plan and seed make the same links and the same losses and delays."""
+    """A lab to start. The same plan and seed give the same links, losses and delays."""
 
     caller_place: str = "Frankfurt"
     callee_place: str = "New York"
     with_tor: bool = True
     """False: caller, callee and server only, up in a second, for direct calls and tests."""
     authorities: int = 3
-    """Directory authorities: three is the least that still votes when one is lost."""
+    """Directory authorities: three is the smallest number that can still vote when one is lost."""
     relays: int = 8
     """Two or three for each role, so that circuits differ and one relay can be lost."""
     pairs: int = 1
-    """Pairs of caller and callee, each of which can have a call at the same time: `caller2`, `callee2` ..."""
+    """Pairs of caller and callee, which can be in calls at the same time: `caller2`, `callee2` ..."""
     seed: int = 1
     refusing_exits: tuple[str, ...] = ()
-    """Exits, by host name, whose policy refuses every stream: for showing what a refusal looks like."""
+    """Exits, by host name, whose policy refuses every stream, to show a refusal."""
     relay_nodelay: bool = False
-    """Force TCP_NODELAY on the relays' sockets, which stock tor does not set."""
+    """Set TCP_NODELAY on the relays' sockets; stock tor does not."""
     load: str | None = None
-    """Background traffic for as long as the lab is up (`earwitness.lab.load.spec`). None: as a lab that is up has it,
-    or none."""
+    """Background traffic while the lab is up (`earwitness.lab.load.spec`). None: as in the running lab, else
+    none."""
     with_load: bool = False
-    """With hosts for background traffic, whether any stands or a call brings its own."""
+    """Whether there are hosts for background traffic, be it the lab's or a call's."""
     relay_mbit: float | None = None
-    """Bound on the rate of each relay (tor's RelayBandwidthRate), Mbit/s; 0: none. None: as a lab that is up has it, or
+    """Limit on each relay's rate (tor's RelayBandwidthRate), Mbit/s; 0: none. None: as in the running lab, else
     none."""
     inflation: float = INFLATION
     """See `earwitness.geography.INFLATION`."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Changes to links on top of geography, applied in turn: `caller>callee` (one direction), `caller-callee` (both),
-    `relay3` (all links of a host) or `*`, each with settings as `LinkProfile.with_spec` reads them."""
+    """Changes to links on top of geography, applied in order: `caller>callee` (one direction), `caller-callee` (both),
+    `relay3` (all links of a host) or `*`, each with settings in the form that `LinkProfile.with_spec` reads."""
 
     def __post_init__(self) -> None:
         for end in ("caller_place", "callee_place"):
@@ -110,7 +110,7 @@ class LabPlan:
                 LinkProfile().with_spec(spec)
 
     def hosts(self) -> list[HostPlan]:
-        """All hosts; the order is their number."""
+        """All hosts; their order numbers them."""
         client = "client" if self.with_tor else "plain"
         hosts = [
             HostPlan("caller", self.caller_place, client),
@@ -136,7 +136,7 @@ class LabPlan:
         return LoadSpec.parse(self.load or NO_LOAD)
 
     def links_between(self, places: Mapping[str, Place]) -> Iterator[tuple[str, str, LinkProfile]]:
-        """The profile of every ordered pair of hosts, given where each host (by name) is."""
+        """The link profile of every ordered pair of hosts, given each host's place by name."""
         for source, here in places.items():
             for destination, there in places.items():
                 if source != destination:
@@ -147,7 +147,7 @@ class LabPlan:
                     yield source, destination, profile
 
     def served_by(self, other: LabPlan) -> bool:
-        """Whether a lab of the `other` plan can do what this one asks: places, links and seed can be arranged later."""
+        """Whether a lab of the `other` plan can serve this one; places, links and seed can be changed later."""
         network = ("authorities", "relays", "refusing_exits", "relay_nodelay")
         same_network = all(getattr(self, name) == getattr(other, name) for name in network)
         return (
@@ -170,7 +170,7 @@ class LabPlan:
 
 
 def pair_names(pair: int) -> tuple[str, str]:
-    """The hosts of a pair of ends, counted from 1: `caller` and `callee`, `caller2` and `callee2` ..."""
+    """The hosts of a pair of ends, numbered from 1: `caller` and `callee`, `caller2` and `callee2` ..."""
     number = "" if pair == 1 else str(pair)
     return f"caller{number}", f"callee{number}"
 

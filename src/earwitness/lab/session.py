@@ -1,4 +1,4 @@
-"""How a command gets a lab: the one that is up, or one of its own.
+"""How a command gets a lab: the running one, or one of its own.
 
     def call(...):                                  # the command
         plan = LabPlan(...)
@@ -10,7 +10,7 @@
         async with lab_for(plan, on_event) as lab:  # joined or started; arranged for the plan
             ...
 
-A lab that is up is used when it serves the plan (`LabPlan.served_by`); one command at a time has it, others wait.
+A running lab is used if it serves the plan (`LabPlan.served_by`), by one command at a time; others wait.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _WAIT_STEP_S = 0.2
 
 
 def rerun_in_lab(plan: LabPlan, *, own: bool = False) -> int:
-    """Run this very command line again where a lab for the plan is or can be started; returns its exit code.
+    """Run this command line again where a lab for the plan is up or can be started; returns its exit code.
 
-    With `own`, a lab that is up is left alone.
+    With `own`, a running lab is not used.
 
     Raises:
-        EarwitnessError: this machine does not permit it, or the lab that was joined went down meanwhile.
+        EarwitnessError: this machine does not permit it, or the joined lab went down meanwhile.
     """
     share_places()
     record = None if own else keeper.current()
@@ -50,7 +50,7 @@ def rerun_in_lab(plan: LabPlan, *, own: bool = False) -> int:
 
 
 def rerun_joined(record: keeper.KeeperRecord) -> int:
-    """Run this very command line again inside the lab that is up; returns its exit code.
+    """Run this command line again inside the running lab; returns its exit code.
 
     Raises:
         EarwitnessError: it cannot be joined, or went down meanwhile.
@@ -63,7 +63,7 @@ def rerun_joined(record: keeper.KeeperRecord) -> int:
 
 @contextlib.asynccontextmanager
 async def lab_for(plan: LabPlan, on_event: Listener = ignore) -> AsyncIterator[Lab]:
-    """Inside a sandbox: the lab that is up in it, arranged for the plan and ours until we leave; else one we start.
+    """Inside a sandbox: its running lab, arranged for the plan and reserved until exit; else a new lab.
 
     Raises:
         EarwitnessError: not in a sandbox, or a part of the lab did not start.

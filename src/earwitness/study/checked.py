@@ -1,4 +1,4 @@
-"""Reading a table of settings with all its faults: each getter notes what is wrong and goes on with the default."""
+"""Read tables of settings and collect all faults: each getter notes a fault and continues with the default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.study.toml_lines import Where
 
 @dataclass(frozen=True, order=True)
 class Complaint:
-    """One fault of a file: where, what is wrong, what to write instead."""
+    """One fault in a file: where it is, what is wrong, what to write instead."""
 
     line: int
     key: str
@@ -26,7 +26,7 @@ class Complaint:
 
 
 class FileFaults(InputError):
-    """Everything that is wrong with a file, a line each."""
+    """All faults of a file, one per line."""
 
     def __init__(self, path: Path | str, complaints: Sequence[Complaint]) -> None:
         self.complaints = tuple(sorted(set(complaints)))
@@ -39,13 +39,13 @@ class FileFaults(InputError):
 
 @dataclass
 class Faults:
-    """Complaints as they are found, with the lines of the file's keys."""
+    """Collects faults, and knows the line of each key in the file."""
 
     lines: Mapping[Where, int]
     found: list[Complaint] = field(default_factory=list)
 
     def add(self, where: Where, what: str, remedy: str) -> None:
-        """Note a fault at a key or list element (or the nearest thing above it that has a line)."""
+        """Note a fault at a key or list element, or at its nearest ancestor with a known line."""
         above = where
         while above and above not in self.lines:
             above = above[:-1]
@@ -53,7 +53,7 @@ class Faults:
 
 
 class Section:
-    """One table of the file. What is not asked for by the time of `finish` is a key that does not exist."""
+    """One table of the file. Keys that have not been read when `finish` is called are unknown settings."""
 
     def __init__(self, values: Mapping[str, Any], where: Where, faults: Faults) -> None:
         self.values = values
@@ -65,20 +65,20 @@ class Section:
         return key in self.values
 
     def wrong(self, key: str, what: str, remedy: str, *index: int) -> None:
-        """Note a fault of one of its keys, or of an element of the list there."""
+        """Note a fault in one of its keys, or in an element of that key's list."""
         self.faults.add((*self.where, key, *index), what, remedy)
 
     def refuse(self, error: InputError) -> None:
-        """Note what another part says of the setting that its error names, or of the whole table."""
+        """Note the fault that another module's error reports, at the setting it names or at the whole table."""
         where = (*self.where, error.setting) if error.setting else self.where
         self.faults.add(where, error.clause, error.advice)
 
     def know(self, key: str) -> None:
-        """There is such a setting, and it need not be given."""
+        """Declare an optional setting."""
         self._known.append(key)
 
     def text(self, key: str, default: str, choices: Sequence[str] = ()) -> str:
-        """A string, one of `choices` where there are any."""
+        """A string; one of `choices` if any are given."""
         value = self._get(key, default)
         if not isinstance(value, str):
             self.wrong(key, f"{value!r} is not a text", f'write it in quotes: {key} = "{default or "..."}"')
@@ -89,7 +89,7 @@ class Section:
         return value
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
-        """A whole number in a range, ends included."""
+        """An integer in an inclusive range."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             self.wrong(key, f"{value!r} is not possible", f"give a whole number from {low} to {high}")
@@ -97,7 +97,7 @@ class Section:
         return value
 
     def number(self, key: str, default: float | None, low: float, high: float) -> float | None:
-        """A number in a range, ends included; `default` where it is not there."""
+        """A number in an inclusive range; `default` if the key is absent."""
         value = self._get(key, None)
         if value is None:
             return default
@@ -115,7 +115,7 @@ class Section:
         return value
 
     def several(self, key: str, default: Sequence[Any], *, kind: type, what: str) -> list[Any]:
-        """A list of at least one element of a kind; a single value stands for a list of one."""
+        """A list of one or more elements of one type; a single value is read as a list of one."""
         value = self._get(key, list(default))
         listed = value if isinstance(value, list) else [value]
         if not listed:
@@ -128,7 +128,7 @@ class Section:
         return good or list(default)
 
     def section(self, key: str) -> Section:
-        """The table of that name; an empty one where there is none."""
+        """The table of that name; empty if absent."""
         value = self._get(key, {})
         if not isinstance(value, Mapping):
             self.wrong(key, "it is not a table", f"write its settings below a line [{key}]")
@@ -144,7 +144,7 @@ class Section:
         return [Section(item, (*self.where, key, index), self.faults) for index, item in enumerate(value)]
 
     def finish(self) -> None:
-        """Note every key that nothing asked for."""
+        """Note every key that was not read."""
         for key in self.values:
             if key not in self._known:
                 self.wrong(key, "there is no such setting", _choose(key, self._known))

@@ -1,4 +1,4 @@
-"""How many calls may run at the same time without harming the machine's own timing, and how much load at all."""
+"""How many calls may run at once without degrading this machine's timing, and how much traffic a study may cause."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections import deque
 from earwitness.study.model import Budget
 
 _CALM = 0.5
-"""Share of what the instrument check permits below which there is room for one call more."""
+"""Fraction of the timing error that the instrument check permits; below it there is room for another call."""
 _HOUR_S = 3600.0
 _MIB = 2**20
 
 
 class ConcurrencyLimit:
-    """One call less at once when the instrument was not good enough, one more after a calm while.
+    """Allow one call fewer whenever the instrument check fails, and one more after a calm period.
 
-    Additive in both directions: the difference of one call is what the machine can be asked about, and a study is long.
+    Steps are additive both ways: one call is the smallest step whose effect can be measured, and a study is long.
     """
 
     def __init__(self, most: int, *, adapt: bool = True) -> None:
@@ -25,7 +25,7 @@ class ConcurrencyLimit:
         self._calm = 0
 
     def note(self, good: bool | None, strain: float) -> None:
-        """Take in one call: whether its instrument was good enough, and the worst error as a share of the permitted."""
+        """Record one call: whether its instrument check passed, and its worst error as a fraction of the limit."""
         if not self._adapt or good is None:
             return
         if not good:
@@ -39,7 +39,7 @@ class ConcurrencyLimit:
 
 
 class Load:
-    """What has been put on the network, against the budget. Times are of the caller's clock, in seconds."""
+    """Bytes put on the network, against the budget. Times are in seconds, by the caller's clock."""
 
     def __init__(self, budget: Budget, spent_bytes: float = 0.0) -> None:
         self._budget = budget
@@ -47,17 +47,17 @@ class Load:
         self._hour: deque[tuple[float, float]] = deque()
 
     def add(self, now_s: float, tor_bytes: float) -> None:
-        """Count a call that begins now."""
+        """Count a call that starts now."""
         self.spent_bytes += tor_bytes
         self._hour.append((now_s, tor_bytes))
 
     def used_up(self, tor_bytes: float) -> bool:
-        """Whether a call of so many bytes would exceed what may be put on the network in all."""
+        """Whether a call of that many bytes would exceed the total budget."""
         most = self._budget.tor_mib
         return most is not None and tor_bytes > 0 and self.spent_bytes + tor_bytes > most * _MIB
 
     def wait_s(self, now_s: float, tor_bytes: float) -> float:
-        """How long a call of so many bytes must wait for the budget of an hour; 0 where it need not."""
+        """How long a call of that many bytes must wait for the hourly budget; 0 if it can start now."""
         while self._hour and self._hour[0][0] <= now_s - _HOUR_S:
             self._hour.popleft()
         calls, mib = self._budget.calls_per_hour, self._budget.tor_mib_per_hour
@@ -65,7 +65,7 @@ class Load:
         if calls is not None and len(self._hour) >= max(1.0, calls):
             wait = self._hour[len(self._hour) - max(1, int(calls))][0] + _HOUR_S - now_s
         if mib is not None and tor_bytes > 0:
-            # A single call may exceed it, or it would never be placed.
+            # A single call may exceed the budget; otherwise it would never be placed.
             excess = sum(size for _, size in self._hour) + tor_bytes - max(mib * _MIB, tor_bytes)
             for begun, size in self._hour:
                 if excess <= 0:

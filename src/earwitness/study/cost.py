@@ -1,4 +1,4 @@
-"""What a study will take: calls, time, and bytes that relays carry."""
+"""The cost of a study: calls, time, and bytes that relays carry."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from earwitness.study.design import PlannedCall
 CELL_BYTES = 514
 """A fixed-length cell on a link of version 4 and later (tor-spec, "Cell Packet format")."""
 CELL_DATA_BYTES = 498
-"""What a RELAY_DATA cell carries (tor-spec: a 509-byte payload less an 11-byte relay header)."""
+"""Data bytes in a RELAY_DATA cell (tor-spec: a 509-byte payload minus an 11-byte relay header)."""
 CONTROL_CELLS = 1.03
 """SENDMEs (one for 50 data cells of a stream, one for 100 of a circuit), circuit building, RTCP, SIP."""
 _RTP_HEADER_BYTES = 12
 
 LOAD_OVERHEAD_S = 6.0
-"""More where the call brings a load: its circuits, and what it needs to settle."""
+"""Extra time for a call with background traffic: building its circuits, and settling."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What calls take. Bytes are of both directions."""
+    """The cost of calls. Bytes count both directions."""
 
     calls: int
     over_tor: int
     circuits: int
-    """That calls have, one each time or several at once."""
+    """Circuits of all calls together."""
     speech_s: float
-    """Speech, both directions at once."""
+    """Duration of speech; both directions talk at once."""
     busy_s: float
-    """Time with a call under way, one at a time."""
+    """Duration of all calls placed one after another."""
     tor_bytes: float
-    """Cells that calls put on circuits, in bytes, at the client's side; what a load of the lab carries is not in it."""
+    """Cells that calls put on circuits, in bytes, at the client; excludes the lab's background traffic."""
     relayed_bytes: float
-    """The same cells counted at every relay that carries them."""
+    """The same cells, counted once per relay that carries them."""
 
 
 def cost(calls: Iterable[PlannedCall]) -> Cost:
-    """What these calls take in all."""
+    """The total cost of these calls."""
     count = over_tor = circuits = 0
     speech_s = busy_s = tor_bytes = relayed = 0.0
     for call in calls:
@@ -65,7 +65,7 @@ def cost(calls: Iterable[PlannedCall]) -> Cost:
 
 
 def tor_bytes_of(plan: CallPlan) -> float:
-    """Bytes of the cells that one call puts on its circuits, both directions; 0 where it has none."""
+    """Bytes of the cells that one call puts on its circuits, both directions; 0 without circuits."""
     uses = plan.tor_use
     if uses is None:
         return 0.0
@@ -74,7 +74,7 @@ def tor_bytes_of(plan: CallPlan) -> float:
 
 
 def speech_seconds(plan: CallPlan) -> float:
-    """How long the call's speech is."""
+    """Duration of the call's speech."""
     return plan.seconds if plan.seconds is not None else _speech_seconds(plan.speech or DEFAULT_SPEECH)
 
 
@@ -84,6 +84,6 @@ def _speech_seconds(name: str) -> float:
 
 
 def _packets(spec: str, uses: TorUse) -> tuple[int, int]:
-    """Milliseconds of speech in a packet, and the cells that a packet fills."""
+    """Milliseconds of speech per packet, and cells per packet."""
     codec, payload = payload_bytes(spec)
     return codec.packet_ms, math.ceil((payload + _RTP_HEADER_BYTES + uses.wrapping_bytes) / CELL_DATA_BYTES)

@@ -1,13 +1,13 @@
-"""From a study to its calls: interleaved blocks in an order drawn from the seed.
+"""Lays out a study's calls as interleaved blocks, in an order determined by the seed.
 
-A *block* is one combination of everything that is not compared (codec, places, speech ...), measured once over each of
-the compared paths, back to back and in random order, with the same seed for relays, losses and start values. So a
-comparison is between neighbours in time, and what changes slowly (load, time of day) falls on all paths alike. A
-*repeat* is every block once, in random order. (Randomised complete blocks: Montgomery, "Design and Analysis of
-Experiments", ch. 4.)
+A *block* is one combination of all factors that are not compared (codec, places, speech ...), measured once over each
+of the compared paths, back to back in random order, with the same seed for relays, losses and start values. So
+comparisons are between calls close in time, and slow changes (load, time of day) affect all paths alike. A *repeat* is
+every block once, in random order. (Randomised complete blocks: Montgomery, "Design and Analysis of Experiments",
+ch. 4.)
 
-Random orders are the orders of SHA-256 digests of the study's seed and what is ordered: the same on every machine and
-in every version, where a generator's shuffle need not be.
+Items are ordered by the SHA-256 digest of the study's seed and the item, which is the same on every machine and in
+every version; a generator's shuffle need not be.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from earwitness.study.model import AXES, Arm, Study
 
 @dataclass(frozen=True)
 class PlannedCall:
-    """One call of a study. `position` counts all calls from 1 in the order in which they are to be placed."""
+    """One call of a study. `position` numbers all calls from 1 in the planned order."""
 
     position: int
     block: str
-    """`repeat.number`: calls of one block differ in what is compared only."""
+    """`repeat.number`; calls of one block differ only in the compared axes."""
     repeat: int
     arm: str
     plan: CallPlan
 
     def call_id(self, attempt: int) -> str:
-        """The call's name in the data set, the same whenever and wherever this attempt at it is made."""
+        """The call's name in the data set, which depends on the planned call and the attempt alone."""
         study = self.plan.study
         assert study is not None
         codec = self.plan.codec.partition(":")[0]
@@ -44,7 +44,7 @@ class PlannedCall:
 
 
 def of_call_id(study: str, call_id: str) -> tuple[int, int] | None:
-    """Position and attempt of a call of the study by its name; None for another's."""
+    """Position and attempt from a call's name; None if it is not a call of this study."""
     match = re.fullmatch(rf"{re.escape(study)}-(\d{{5,}})-.+-a(\d+)", call_id)
     return None if match is None else (int(match[1]), int(match[2]))
 
@@ -55,7 +55,7 @@ def design(study: Study) -> tuple[PlannedCall, ...]:
 
 
 def design_repeats(study: Study, repeats: Iterable[int]) -> Iterator[tuple[PlannedCall, ...]]:
-    """The calls of each of these repeats; what a repeat holds does not depend on the others."""
+    """The calls of each of these repeats; a repeat's calls do not depend on other repeats."""
     within = [axis for axis in AXES if axis in study.design.compare]
     between = [axis for axis in AXES if axis not in study.design.compare]
     blocks = list(enumerate(itertools.product(*(getattr(study.axes, axis) for axis in between)), 1))

@@ -1,4 +1,4 @@
-"""Why and how a run of a study ends, and the user's request to end it."""
+"""How and why a run of a study ends, and the user's request to stop it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ class Why(StrEnum):
     FINISHED = "finished"
     """Every call is done or failed."""
     ENOUGH = "enough"
-    """The stopping rule says so."""
+    """The stopping rule is met."""
     BUDGET = "budget"
-    """What may be put on the network is used up."""
+    """The budget for the network is used up."""
     STOPPED = "stopped"
     """The user stopped it."""
     NETWORK = "network"
-    """The network that the calls go over is not well; with another one the study can go on."""
+    """The network that carries the calls has failed; the study can continue over another one."""
     TROUBLE = "trouble"
-    """Nothing more can be measured until something is mended."""
+    """No more calls can be measured until the user fixes a problem."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended; `completed` counts the calls that it completed itself."""
+    """How a run ended; `completed` is the number of calls completed in this run."""
 
     why: Why
     detail: str = ""
@@ -35,14 +35,14 @@ class Ending:
 
 
 class StopRequest:
-    """The user's request to stop: `gently` ends after the running calls, `now` stores them as interrupted."""
+    """The user's request to stop: `gently` finishes the running calls, `now` stores them as interrupted."""
 
     def __init__(self) -> None:
         self.gently = asyncio.Event()
         self.now = asyncio.Event()
         self.busy = False
-        """Whether a runner listens; before that there is nothing to end gently."""
+        """Whether a runner is listening; before that there is nothing to finish."""
 
     def ask(self) -> None:
-        """Stop gently; asked again, now."""
+        """Stop gently; on the second request, at once."""
         (self.now if self.gently.is_set() else self.gently).set()

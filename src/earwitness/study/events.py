@@ -1,4 +1,4 @@
-"""What happens in a study, as events (`earwitness.events`)."""
+"""The events of a study (`earwitness.events`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from earwitness.study.folder import StudyFolder
 
 @dataclass(frozen=True)
 class StudyOpened(Event):
-    """A study's folder is open, and its calls are about to be placed."""
+    """The study's folder is open, and its first call is about to be placed."""
 
     folder: StudyFolder
 
 
 @dataclass(frozen=True)
 class CallEvent(Event):
-    """Something that happened to an attempt at a call."""
+    """An event of one attempt at a call."""
 
     call: PlannedCall
     attempt: int
@@ -33,21 +33,21 @@ class CallPlaced(CallEvent):
 
 @dataclass(frozen=True)
 class CallOffAir(CallEvent):
-    """Its ends are free for the next call; it is still scored."""
+    """The call is over and its ends are free for the next one; scoring continues."""
 
 
 @dataclass(frozen=True)
 class CallFinished(CallEvent):
-    """It is in the data set, however it ended."""
+    """The attempt is in the data set, whatever its outcome."""
 
     stored: StoredCall
     again_in_s: float | None = None
-    """Seconds until it is placed again; None where it is not."""
+    """Seconds until the call is retried; None if it is not."""
 
 
 @dataclass(frozen=True)
 class CallLost(CallEvent):
-    """The attempt left nothing that could be stored."""
+    """The attempt could not be stored."""
 
 
 @dataclass(frozen=True)
@@ -56,5 +56,5 @@ class TurnFinished(Event):
 
     day: str
     blocks: int
-    """How many were finished."""
+    """Number of blocks finished."""
     ending: Ending

@@ -1,4 +1,4 @@
-"""The study file: TOML, read and checked as a whole; all faults are reported at once, with line and remedy."""
+"""Reads the study file (TOML), and reports all its faults at once, each with line and remedy."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ from earwitness.study.toml_lines import toml_lines
 from earwitness.toml import parse_toml
 
 NETWORKS = ("lab", "public")
-"""`public`: between the vantages of a cluster, over whatever network is between them."""
+"""`public`: between the vantages of a cluster, over the network that connects them."""
 _MOST_CALLS = 1_000_000
 MOST_BYTES = MIB // 4
-"""Of a study file; a long one has a hundredth of it."""
+"""Largest study file; even a long one is a hundred times smaller."""
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study file, read and checked once; passed on as this value."""
+    """A study file, parsed and checked once."""
 
     text: str
-    """As it is kept beside the calls."""
+    """The file's text, which is stored beside the calls."""
     source: Path | str
-    """Where it came from, for messages."""
+    """Its origin, for messages."""
     study: Study
-    """What runs: the study that the text describes, or what `adapted` made of it."""
+    """The study to run: as the text describes it, or as `adapted` changed it."""
     adapt: Callable[[Study], Study] = field(default=lambda study: study, repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, source: Path | str = "the study file") -> StudyFile:
-        """The file with that text; raises as `read_study_file`."""
+        """Parse a study file's text; raises like `read_study_file`."""
         return cls(text, source, parse_study(text, source))
 
     def adapted(self, adapt: Callable[[Study], Study]) -> StudyFile:
-        """The same file, whose study is run as `adapt` makes it: as a day of a watch, for example."""
+        """The same file with its study changed by `adapt`, for example for one day of a watch."""
         return replace(self, study=adapt(self.study), adapt=lambda study: adapt(self.adapt(study)))
 
 
 def read_study(path: Path) -> Study:
-    """The study that a file describes; raises as `read_study_file`."""
+    """The study that a file describes; raises like `read_study_file`."""
     return read_study_file(path).study
 
 
@@ -63,7 +63,8 @@ def read_study_file(path: Path) -> StudyFile:
     """Read and check a study file.
 
     Raises:
-        InputError: it cannot be read, is not TOML, or (`FileFaults`) says what cannot be; all its faults are named.
+        InputError: it cannot be read or is not TOML.
+        FileFaults: it has faults; all of them are listed.
     """
     try:
         text = read_text(path, MOST_BYTES)
@@ -75,7 +76,7 @@ def read_study_file(path: Path) -> StudyFile:
 
 
 def parse_study(text: str, path: Path | str = "the study file") -> Study:
-    """The study that a file's text describes; raises as `read_study_file`."""
+    """The study that a file's text describes; raises like `read_study_file`."""
     try:
         values = parse_toml(text.replace("\r\n", "\n"))
         faults = Faults(toml_lines(text.replace("\r\n", "\n")))

@@ -1,7 +1,7 @@
-"""The tables of a study file that say what varies: the paths, the axes, and the options that all calls share.
+"""Reads the tables of a study file for what varies: paths, axes, and the options that all calls share.
 
-What a call can be asked is decided by `CallPlan` alone. Its errors name the setting at fault, which is looked up here
-where the file gives it.
+`CallPlan` alone decides which options are valid. Its errors name the faulty setting, and this module finds that
+setting's place in the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from earwitness.study.checked import Section
 from earwitness.study.model import Arm, Axes
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-"""Of a study, and of a path in it."""
+"""Valid names of studies and of their paths."""
 NO_NAME_REMEDY = 'give a name of letters, digits, _ and -, at most 40, such as name = "tor3"'
 
 _OF_AXES = ("codec", "from_place", "to_place", "speech", "phone", "buffer", "concealment", "load", "link")
@@ -37,18 +37,18 @@ _OF_CALL = (
     "throughput",
     "scorers",
 )
-"""Options that all calls of a study share; what is in none of these belongs to a path."""
+"""The options that axes, the study itself and its [call] table set; all others belong to a path."""
 _SOME_STUDY = InStudy(study="checked", block="1.1", arm="checked")
 
 
 def call_options(section: Section) -> dict[str, Any]:
-    """The options that all calls share, as `CallPlan` has them; those that cannot be are noted and left out."""
+    """The options that all calls share, named as in `CallPlan`; invalid ones are noted and left out."""
     options = _options(section, _OF_CALL)
     return _without_faults(options, section.refuse)
 
 
 def axes(top: Section, call: dict[str, Any]) -> Axes | None:
-    """Every axis, each value checked with each path; None where no path or no place is left."""
+    """All axes, each value checked with each path; None if no valid path or no valid pair of places remains."""
     arms = _arms(top.sections("path"), call)
     if not arms:
         top.wrong("path", "no path is given", 'add a table: [[path]] with name = "direct" and path = "direct"')
@@ -59,7 +59,7 @@ def axes(top: Section, call: dict[str, Any]) -> Axes | None:
         fallback = next(field.default for field in dataclasses.fields(Axes) if field.name == key)
         default = () if fallback is dataclasses.MISSING else fallback
         if not default and key not in section:
-            section.wrong(key, "it is missing", f'list what is measured: {key} = ["g711u", "opus:24000"]')
+            section.wrong(key, "it is missing", f'list the values to measure: {key} = ["g711u", "opus:24000"]')
         values = section.several(key, default or ("g711u",), kind=str, what=f"{key} (in quotes)")
         _check_each(section, key, values, _check(key, arms, call))
         chosen[key] = tuple(values)
@@ -86,7 +86,7 @@ def _arms(sections: Iterable[Section], call: dict[str, Any]) -> list[Arm]:
 
 
 def _check_arm(section: Section, call: dict[str, Any], options: dict[str, Any]) -> None:
-    """Note what is wrong with a path's options, each by itself and with those that all calls share."""
+    """Note faults in a path's options, alone and combined with the shared ones."""
 
     def wrong(error: InputError) -> None:
         if error.setting in call and error.setting not in options:
@@ -98,7 +98,7 @@ def _check_arm(section: Section, call: dict[str, Any], options: dict[str, Any]) 
 
 
 def _without_faults(options: dict[str, Any], wrong: Callable[[InputError], None]) -> dict[str, Any]:
-    """The options that `CallPlan` takes. Each that it does not is reported, and left out to find the next."""
+    """The options that `CallPlan` accepts. Each rejected one is noted and left out, to find the next fault."""
     left = dict(options)
     while True:
         try:
@@ -113,7 +113,7 @@ def _without_faults(options: dict[str, Any], wrong: Callable[[InputError], None]
 
 
 def _options(section: Section, allowed: Iterable[str]) -> dict[str, Any]:
-    """Options of a call among `allowed`, each of the type that `CallPlan` says."""
+    """The options in `allowed`, each checked against its type in `CallPlan`."""
     hints = _plan_fields()
     chosen: dict[str, Any] = {}
     for key in (key for key in allowed if key in hints):
@@ -139,7 +139,7 @@ def _options(section: Section, allowed: Iterable[str]) -> dict[str, Any]:
 
 
 def _names(section: Section, key: str) -> tuple[str, ...]:
-    """A list of names, each checked by itself; empty where there is none."""
+    """A list of names, each checked alone; empty if the key is absent."""
     if key not in section:
         section.know(key)
         return ()
@@ -154,7 +154,7 @@ def _names(section: Section, key: str) -> tuple[str, ...]:
 
 
 def _plan_fields() -> dict[str, Any]:
-    """The options of a call and their types."""
+    """The options of a call, with their types."""
     hints = typing.get_type_hints(CallPlan)
     return {field.name: hints[field.name] for field in dataclasses.fields(CallPlan)}
 
@@ -188,7 +188,7 @@ def _check_each(section: Section, key: str, values: list[str], check: Callable[[
 
 
 def _check(axis: str, arms: list[Arm], call: dict[str, Any]) -> Callable[[str], None]:
-    """A check of one value of an axis, by itself and with each path."""
+    """A check of one value of an axis, alone and with each path."""
 
     def check(value: str) -> None:
         given: dict[str, Any] = {axis: value}

@@ -1,6 +1,6 @@
-"""The tables of a study file that say how its calls are laid out, repeated, bounded and watched.
+"""Reads the tables of a study file on design, stopping, retries, concurrency, budget and watching.
 
-Each function reads one table: what is wrong is noted in the section, and the default stands in for it.
+Each function reads one table, notes faults in the section, and substitutes the default for a faulty value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def read_design(section: Section) -> Design:
 
 
 def read_stop(section: Section, design: Design) -> StopRule:
-    """The stopping rule, which goes with the design."""
+    """The stopping rule, checked against the design."""
     stop = StopRule(
         rule=section.text("rule", StopRule.rule, ("all", "half_width", "hours")),
         measure=section.text("measure", StopRule.measure, MEASURES),
@@ -39,7 +39,7 @@ def read_stop(section: Section, design: Design) -> StopRule:
 
 
 def read_retry(section: Section) -> Retry:
-    """How often a call is placed again."""
+    """The limits on retries."""
     retry = Retry(
         own=section.integer("own", Retry.own, 1, 100),
         network=section.integer("network", Retry.network, 1, 100),
@@ -70,7 +70,7 @@ def read_budget(section: Section) -> Budget:
 
 
 def read_power(section: Section) -> Power:
-    """What the plan assumes of the data."""
+    """The assumptions of the power calculation."""
     power = Power(
         measure=section.text("measure", Power.measure, MEASURES),
         sd=_float(section, "sd", Power.sd, 1e-9, 1e9),

@@ -1,9 +1,9 @@
-"""A study's directory: the data set, and in `study/` the file, the journal and the lock; opened, reconciled, owned.
+"""A study's directory: the data set, and in `study/` the study file, the journal and the lock.
 
 DIR/calls/...            the data set
-DIR/study/study.toml     the study as it was last run
+DIR/study/study.toml     the study as last run
 DIR/study/journal.sqlite
-DIR/study/lock           held (flock) by the run that is at work
+DIR/study/lock           locked (flock) by the active run
 DIR/study/damaged/       call folders and journals that could not be read
 """
 
@@ -38,7 +38,7 @@ Adapt = Callable[[Study], Study]
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """A study that this process owns: nobody else runs it while this is open."""
+    """A study that this process owns: no other process can run it while this is open."""
 
     path: Path
     study: Study
@@ -46,16 +46,16 @@ class StudyFolder:
     dataset: Dataset
     journal: Journal
     notes: tuple[str, ...]
-    """What was put right on opening, a line each."""
+    """Repairs made on opening, one line each."""
 
 
 @contextmanager
 def owned_study(directory: Path, file: StudyFile) -> Iterator[StudyFolder]:
-    """Open a study's directory for running it, making it where there is none; its journal agrees with its calls then.
+    """Open a study's directory to run it; created if absent. The journal is reconciled with the stored calls.
 
     Raises:
-        InputError: the directory holds another study, or one whose design differs.
-        EarwitnessError: another run is at work on it, or it cannot be written.
+        InputError: the directory holds another study, or one of a different design.
+        EarwitnessError: another run is active in it, or it cannot be written.
     """
     study, adapt = file.study, file.adapt
     calls = design(study)
@@ -77,10 +77,10 @@ def owned_study(directory: Path, file: StudyFile) -> Iterator[StudyFolder]:
 
 
 def reconcile(journal: Journal, directory: Path, calls: Sequence[PlannedCall], retry: Retry) -> list[str]:
-    """Make the journal agree with the data set, which is the truth; returns what was put right, a line each.
+    """Make the journal agree with the data set, which takes precedence; returns the repairs, one line each.
 
-    A call that is stored has happened, also where the journal was cut off before it said so; an attempt that left no
-    call has not, and the next one takes its name. Call folders that cannot be read are moved out of the data set.
+    A stored call counts even if the journal lacks its end; an attempt without a stored call does not count, and the
+    next attempt takes its name. Call folders that cannot be read are moved out of the data set.
     """
     by_position = {call.position: call for call in calls}
     study = calls[0].plan.study.study if calls and calls[0].plan.study else ""
@@ -161,7 +161,7 @@ def _open_journal(inner: Path, study: Study, calls: Sequence[PlannedCall], notes
 
 
 def _check_stored_study(inner: Path, study: Study, adapt: Adapt) -> None:
-    """Without a journal, the file that was last run says what the design was."""
+    """Refuse a changed design where there is no journal, by the study file of the last run."""
     if not (inner / STUDY_FILE).exists():
         return
     stored = adapt(parse_study((inner / STUDY_FILE).read_text(encoding="utf-8"), inner / STUDY_FILE))

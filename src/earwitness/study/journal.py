@@ -1,9 +1,9 @@
-"""The journal of a study: which calls are planned, running, done or failed, every attempt at them, and why.
+"""The journal of a study: the state of each planned call, every attempt at it, and the reasons.
 
-SQLite in WAL mode, in `DIR/study/` beside the data set's calls. The data set is the truth of what was measured: a call
-that is in it has happened, one that is not has not, whatever the journal says; `earwitness.study.folder.reconcile` puts
-the journal right at the start of each run. So the journal's commits need not wait for the disk (synchronous=NORMAL): a
-power cut may take the last ones, never its consistency.
+SQLite in WAL mode, in `DIR/study/` beside the data set's calls. The data set takes precedence: a call counts if, and
+only if, it is stored there, whatever the journal says; `earwitness.study.folder.reconcile` corrects the journal at the
+start of each run. So commits need not wait for the disk (synchronous=NORMAL): a power failure may lose the last ones,
+but never the journal's consistency.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from earwitness.study.retry import Ended, Next, decide
 
 _BUSY_TIMEOUT_S = 5.0
 _CHECKPOINT_PAGES = 4000
-"""16 MiB of log: a checkpoint waits for the disk, so it comes with one commit in some 400."""
+"""16 MiB of log. A checkpoint waits for the disk, so only about one commit in 400 does one."""
 
 
 @dataclass(frozen=True)
 class CallState:
-    """Where one planned call stands."""
+    """The state of one planned call."""
 
     position: int
     state: str
     attempts: int
-    """Attempts that are in the data set."""
+    """Number of attempts stored in the data set."""
 
 
 class Journal:
@@ -49,8 +49,8 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, frozen: dict[str, Any], calls: Iterable[PlannedCall]) -> Self:
-        """A new journal with every call planned; it is there whole or not at all. Raises EarwitnessError."""
-        from earwitness.study.cost import tor_bytes_of  # brings the codecs, which `status` does without
+        """Create a journal with every call planned, atomically. Raises EarwitnessError."""
+        from earwitness.study.cost import tor_bytes_of  # imports the codecs, which `status` does not need
 
         draft = path.with_name(f".{path.name}.new")
         remove_database(draft)
@@ -75,11 +75,11 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> Self:
-        """Open a journal that is there.
+        """Open an existing journal.
 
         Raises:
             InputError: there is none, or it is of another version.
-            DamagedJournal: it is not a sound database.
+            DamagedJournal: the database is damaged.
         """
         if not path.is_file():
             raise InputError("opening the journal", path, "there is none", "give the directory of a study that was run")
@@ -112,7 +112,7 @@ class Journal:
         return cls(path, connection)
 
     def close(self) -> None:
-        """Close it; its files are then one."""
+        """Close it; SQLite then merges its files into one."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -121,7 +121,7 @@ class Journal:
     def __exit__(self, *why: object) -> None:
         self.close()
 
-    # -- what stands in it ---------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------
 
     def frozen(self) -> dict[str, Any]:
         """The design and the stopping rule that the journal was made for."""
@@ -141,25 +141,25 @@ class Journal:
         return [Ended(Outcome(outcome), None if ok is None else bool(ok)) for outcome, ok in rows]
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """The answer to a question in SQL; see the module's schema."""
+        """The rows of an SQL query; for the schema see `earwitness.study.journal_file`."""
         return self._all(query, *values)
 
     # -- writing -------------------------------------------------------------------------------------
 
     def begin_run(self, owner: str) -> int:
-        """Note that a run begins; returns its number."""
+        """Record the start of a run; returns its number."""
         with self._writing():
             cursor = self._db.execute("INSERT INTO runs (owner, started_at) VALUES (?, ?)", (owner, now()))
         self.run = int(cursor.lastrowid or 0)
         return self.run
 
     def end_run(self, ending: str) -> None:
-        """Note why the run ended."""
+        """Record why the run ended."""
         with self._writing():
             self._db.execute("UPDATE runs SET ended_at = ?, ending = ? WHERE id = ?", (now(), ending, self.run))
 
     def begin(self, call: PlannedCall) -> int:
-        """Note that a call is placed now; returns which attempt at it this is."""
+        """Record the start of an attempt; returns the attempt's number."""
         with self._writing():
             row = self._db.execute("SELECT state, attempts FROM calls WHERE position = ?", (call.position,)).fetchone()
             if row is None or row[0] != "planned":
@@ -183,7 +183,7 @@ class Journal:
         why: str = "",
         seconds: float | None = None,
     ) -> Next:
-        """Note how an attempt ended that is in the data set now, and what becomes of its call."""
+        """Record how a stored attempt ended, and the new state of its call."""
         with self._writing():
             self._db.execute(
                 "UPDATE attempts SET state = 'ended', ended_at = ?, outcome = ?, instrument_ok = ?, why = ?,"
@@ -193,7 +193,7 @@ class Journal:
             return self._settle(position, retry)
 
     def lose(self, position: int, call_id: str, why: str, retry: Retry) -> Next:
-        """Note that an attempt left nothing in the data set: it does not count."""
+        """Record that an attempt was not stored; it does not count."""
         with self._writing():
             self._db.execute(
                 "UPDATE attempts SET state = 'lost', ended_at = ?, why = ? WHERE call_id = ? AND state != 'lost'",
@@ -202,7 +202,7 @@ class Journal:
             return self._settle(position, retry)
 
     def adopt(self, position: int, attempt: int, call_id: str, ended: Ended, why: str, retry: Retry) -> Next:
-        """Note an attempt that is in the data set and of which the journal does not know how it ended."""
+        """Record a stored attempt whose end is missing from the journal."""
         with self._writing():
             self._db.execute("DELETE FROM attempts WHERE call_id = ? AND state != 'lost'", (call_id,))
             self._db.execute(
@@ -233,7 +233,7 @@ class Journal:
         ]
 
     def _settle(self, position: int, retry: Retry) -> Next:
-        """Bring a call's line up to date with its attempts."""
+        """Update a call's row from its attempts."""
         rows = self._db.execute(
             "SELECT outcome, instrument_ok, why, call_id, attempt FROM attempts WHERE position = ? AND state = 'ended'"
             " ORDER BY attempt",
@@ -241,7 +241,7 @@ class Journal:
         ).fetchall()
         past = [Ended(Outcome(row[0]), None if row[1] is None else bool(row[1])) for row in rows]
         follows = decide(past, retry)
-        # What a done call is counted as is its completed attempt, even if a later one failed.
+        # A done call counts by its completed attempt, even if a later one failed.
         completed = [row for row in rows if row[0] == Outcome.COMPLETED]
         shown = (completed or rows or [("", None, "", "", 0)])[-1]
         self._db.execute(

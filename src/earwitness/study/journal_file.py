@@ -1,4 +1,4 @@
-"""The SQLite file of a study's journal: its tables, and what can go wrong with it, as errors of ours."""
+"""The SQLite file of a study's journal: its schema, and the translation of SQLite's errors."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ CREATE TABLE runs (
 
 
 class DamagedJournal(EarwitnessError):
-    """The journal's file is not a sound database; what it says can be made again from the data set."""
+    """The journal's database is damaged; it can be rebuilt from the data set."""
 
     def __init__(self, path: Path, happened: object) -> None:
         super().__init__(
-            "opening the journal", path, happened, "run the study again: it is made anew from the data set"
+            "opening the journal", path, happened, "run the study again: the journal is rebuilt from the data set"
         )
 
 
 def remove_database(path: Path) -> None:
-    """Remove a database and what SQLite keeps beside it."""
+    """Remove a database and SQLite's files beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def now() -> str:
-    """UTC, for people; nothing is computed from it."""
+    """The time in UTC."""
     return utc_text(time.time_ns(), 3)
 
 
@@ -60,11 +60,11 @@ _STORAGE_FAILS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READ
 
 @contextmanager
 def typed_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite raises as errors of ours."""
+    """Translate SQLite's errors into `EarwitnessError`."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # of an extended code, the primary one
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code of an extended one
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             remedy = "close whatever has it open for writing, and run it again"
             raise EarwitnessError("writing the journal", path, "another program has locked it", remedy) from error

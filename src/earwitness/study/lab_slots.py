@@ -1,4 +1,4 @@
-"""A study's calls in the lab: a slot for each pair of ends, scored in processes beside the air."""
+"""A study's calls in the lab: a slot for each pair of ends; scoring runs in separate processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from earwitness.lab.lab import Lab
 
 
 class LabSlot:
-    """One pair of the lab's ends."""
+    """A slot for one pair of the lab's ends."""
 
     def __init__(self, network: LabNetwork, executor: Executor | None, command: tuple[str, ...] = ()) -> None:
         self.name = f"pair {network.pair}"
@@ -43,7 +43,7 @@ class LabSlot:
         )
 
     async def trouble(self) -> str | None:
-        """What makes the lab useless: a tor that has ended, an emulator that does not answer."""
+        """Why the lab can carry no more calls, such as a tor that has ended or an emulator that does not answer."""
         try:
             (await health(self._network.lab)).require_usable()
         except EarwitnessError as error:

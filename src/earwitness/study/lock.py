@@ -1,4 +1,4 @@
-"""Who runs a study: a lock (flock) that the run holds as long as it lives, and names of what is in its directory."""
+"""The lock (flock) that a run holds on its study for as long as it lives, and the names of files in `study/`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOCK = "lock"
 
 _LOCK_TRIES = 10
 _LOCK_STEP_S = 0.05
-"""`status` holds the lock, shared, for some microseconds."""
+"""`status` takes the lock, shared, for a few microseconds."""
 
 
 def running_since(directory: Path) -> Mapping[str, Any] | None:
-    """Who is running the study now, as the lock's file says; None where nobody is."""
+    """The process that runs the study now, from the lock file; None if it is not running."""
     try:
         descriptor = os.open(directory / STUDY / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
@@ -42,7 +42,7 @@ def running_since(directory: Path) -> Mapping[str, Any] | None:
 
 @contextmanager
 def study_lock(directory: Path) -> Iterator[None]:
-    """Be the one run of the study while the block runs; raises EarwitnessError where another is at work on it."""
+    """Hold the study's lock while the block runs; raises EarwitnessError if another run holds it."""
     descriptor = os.open(directory / STUDY / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         for tried in range(_LOCK_TRIES):
@@ -67,7 +67,7 @@ def study_lock(directory: Path) -> Iterator[None]:
 
 
 def this_run() -> dict[str, Any]:
-    """Who we are, for people; a process id says little outside of its sandbox."""
+    """Identifies this run to users; a process id means little outside its sandbox."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": now()}
 
 

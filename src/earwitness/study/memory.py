@@ -1,4 +1,4 @@
-"""Memory of a process that runs for days."""
+"""Memory use of processes that run for days."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pyarrow as pa
 
 
 def use_little_memory() -> None:
-    """Have Arrow give memory back at once: its own pools keep what they had, 60 MiB at 10,000 calls.
+    """Make Arrow return memory at once: its own pools retain it, 60 MiB at 10,000 calls.
 
-    For the whole process; to be called by a command that runs for long, before it opens a data set.
+    Affects the whole process. A long-running command calls it before it opens a data set.
     """
     pa.set_memory_pool(pa.system_memory_pool())

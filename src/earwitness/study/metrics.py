@@ -1,6 +1,6 @@
-"""What a watch exports to Prometheus: calls, share acceptable, MOS, delay, jitter by path, codec, place; its health.
+"""The metrics that a watch exports to Prometheus: calls, share acceptable, MOS, delay, jitter; and the watch's health.
 
-Base units and names as Prometheus has them (seconds, ratios, `_total`); checked with promtool.
+Units and names follow Prometheus's conventions (seconds, ratios, `_total`); checked with promtool.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from earwitness.version import __version__
 
 LABELS = ("path", "codec", "from_place", "to_place")
 RECENT = 20
-"""Calls and directions of one kind that the share acceptable is of: a day of hourly calls, or the last quarter hour."""
+"""Number of recent directions per kind that the acceptable share covers: a day of hourly calls, or a quarter hour."""
 
 _MOS = (1.0, 1.5, 2.0, 2.5, 2.75, 3.0, 3.25, 3.5, 3.75, 4.0, 4.25, 4.5)
 _DELAY_S = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.5)
-"""0.15 and 0.4 s are G.114's limits."""
+"""Includes G.114's limits, 0.15 and 0.4 s."""
 _SETUP_S = (0.001, 0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _JITTER_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 _SHARE = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5)
@@ -32,7 +32,7 @@ _EXACT_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
 
 
 class Metrics:
-    """The figures of one watch, in a registry of its own."""
+    """The metrics of one watch, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -75,7 +75,7 @@ class Metrics:
         self._recent: dict[tuple[str, ...], deque[bool]] = defaultdict(lambda: deque(maxlen=RECENT))
 
     def call(self, rows: Iterable[Row], arm: str, at_unix_s: float | None) -> None:
-        """Take in the rows of one call; `at_unix_s` None: one of an earlier run, for the share acceptable only."""
+        """Count the rows of one call; `at_unix_s` None: from an earlier run, counted in the acceptable share only."""
         for number, row in enumerate(rows):
             labels = (arm or row.path, row.codec.partition(":")[0], row.from_place, row.to_place)
             recent = self._recent[labels]
@@ -105,7 +105,7 @@ class Metrics:
                 _observe(histogram.labels(*heard), value, unit)
 
     def listen(self, event: Event) -> None:
-        """Take in what happens in a watch."""
+        """Update the metrics from an event."""
         if isinstance(event, CallFinished):
             self.call(event.stored.rows, event.call.arm, time.time())
         elif isinstance(event, TurnFinished):
@@ -115,11 +115,11 @@ class Metrics:
                 self.error()
 
     def block_done(self) -> None:
-        """A block is finished."""
+        """Count a finished block."""
         self._blocks.inc()
 
     def error(self) -> None:
-        """Calls could not be placed at all."""
+        """Count a time when no calls could be placed."""
         self._errors.inc()
 
     def _histogram(self, name: str, says: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:

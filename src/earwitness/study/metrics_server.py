@@ -1,7 +1,7 @@
-"""`/metrics` over HTTP, for one scraper or a few: bounded in clients, in time and in what is read of each.
+"""Serves `/metrics` over HTTP to a few scrapers, with limits on connections, time and request size.
 
-Whoever reaches the port may ask. Nobody can keep others from it, or take more than a little memory: of too many
-connections at once the oldest is cut, which is done or has come for nothing.
+Anyone who can reach the port may scrape. No client can block others or use much memory: when there are too many
+connections, the oldest is closed, which is either finished or idle.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 MOST_CLIENTS = 16
 LONGEST_S = 10.0
-"""Of a connection: a scrape takes milliseconds, and Prometheus itself gives up after 10 s."""
+"""Longest connection: a scrape takes milliseconds, and Prometheus itself gives up after 10 s."""
 LONGEST_REQUEST = 16 * 1024
-"""Bytes that are read of one, its headers included."""
+"""Maximum bytes of a request, headers included."""
 
 
 @contextmanager
@@ -55,14 +55,14 @@ class _Server(ThreadingMixIn, WSGIServer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._since: dict[socket.socket, float] = {}
-        """Open connections in order of their coming, CLOCK_MONOTONIC; a cut one stays until its thread has ended."""
+        """Open connections with start (CLOCK_MONOTONIC), oldest first; closed ones stay until their threads end."""
         self._cut: set[socket.socket] = set()
         self._lock = threading.Lock()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve it in a thread of its own; where there are too many, in the place of the oldest."""
+        """Serve the connection in its own thread; if there are too many, close the oldest."""
         with self._lock:
-            if len(self._since) >= 2 * MOST_CLIENTS:  # the threads of those that were cut have not had their turn
+            if len(self._since) >= 2 * MOST_CLIENTS:  # threads of closed connections have not ended yet
                 self.shutdown_request(request)
                 return
             alive = [one for one in self._since if one not in self._cut]
@@ -72,7 +72,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """As ever, and it is counted no more."""
+        """As in the base class; the connection no longer counts."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -81,14 +81,14 @@ class _Server(ThreadingMixIn, WSGIServer):
                 self._cut.discard(request)
 
     def service_actions(self) -> None:
-        """Called twice a second: cut what lasts too long, also where a byte comes now and then."""
+        """Called twice a second: close connections that last too long, even if bytes still trickle in."""
         with self._lock:
             for request, since in self._since.items():
                 if time.monotonic() - since > LONGEST_S and request not in self._cut:
                     self._end(request)
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        """A client that goes early, or is cut, is no news."""
+        """Ignore clients that disconnect early or are closed."""
 
     def _end(self, request: socket.socket) -> None:
         self._cut.add(request)
@@ -98,15 +98,15 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Handler(WSGIRequestHandler):
     timeout = LONGEST_S
-    """Seconds that a client that says nothing is listened to."""
+    """Seconds to wait for an idle client."""
 
     def setup(self) -> None:
-        """Read no more than a request may have."""
+        """Limit how much of a request is read."""
         super().setup()
         self.rfile: Any = _Beginning(self.rfile)
 
     def log_message(self, *_said: Any) -> None:
-        """A scrape is no news."""
+        """Do not log scrapes."""
 
 
 class _Beginning:
@@ -117,7 +117,7 @@ class _Beginning:
         self.close = stream.close
 
     def readline(self, most: int = -1) -> bytes:
-        """As a file's."""
+        """As in the base class."""
         line = self._stream.readline(min(most, self._left) if most >= 0 else self._left)
         self._left -= len(line)
         return line

@@ -1,4 +1,4 @@
-"""A study as a value: what is compared, over what it varies, how often, and how it is run."""
+"""A study as a value: what it compares, what it varies, how often, and how it is run."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FILE_VERSION = 1
 
 PATH_AXIS = "path"
 AXES = (PATH_AXIS, "codec", "places", "speech", "phone", "buffer", "concealment", "load", "link")
-"""What a study can vary, in the order in which a plan is counted through."""
+"""The axes of a study, in the order in which a plan enumerates them."""
 
 MEASURES = ("mos_lqo", "mos_cqe", "mouth_to_ear_ms", "jitter_mean_ms", "owd_p50_ms", "concealed_ratio", "late_ratio")
-"""Columns of a row that a stopping rule or a comparison can look at."""
+"""Columns that a stopping rule or a comparison can use."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the paths compared: its name in the study, and its options as `earwitness.call.plan.CallPlan` has them."""
+    """One of the compared paths: its name in the study, and its options as in `earwitness.call.plan.CallPlan`."""
 
     name: str
     options: Mapping[str, Any]
@@ -43,16 +43,16 @@ class Axes:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """How the calls are laid out in time."""
+    """The order of the calls in time."""
 
     repeats: int = 1
     compare: tuple[str, ...] = (PATH_AXIS,)
-    """Axes that vary within a block; all others vary between blocks."""
+    """Axes that vary within a block; the others vary between blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StopRule:
-    """When the study ends, other than with its last call."""
+    """When the study ends before its last call."""
 
     rule: str = "all"
     """`all`, `half_width` or `hours`."""
@@ -64,7 +64,7 @@ class StopRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """How often a call is placed at most, by why it did not complete, and how long to wait before it is again."""
+    """The maximum number of attempts by kind of failure, and the wait between them."""
 
     own: int = 3
     network: int = 2
@@ -75,7 +75,7 @@ class Retry:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How many calls run at the same time."""
+    """The number of calls that run at the same time."""
 
     at_once: int = 1
     adapt: bool = True
@@ -83,7 +83,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What may be put on a network that others use; None: no bound."""
+    """The traffic permitted on a network that others use; None: unlimited."""
 
     tor_mib: float | None = None
     tor_mib_per_hour: float | None = None
@@ -92,7 +92,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """What the plan assumes when it says how small a difference the study can see."""
+    """The assumptions behind the smallest detectable difference that the plan reports."""
 
     measure: str = "mos_lqo"
     sd: float = 0.65
@@ -119,7 +119,7 @@ class Study:
     network: str
     axes: Axes
     call: Mapping[str, Any] = field(default_factory=dict)
-    """Options that all calls share, as `CallPlan` has them."""
+    """Options that all calls share, named as in `CallPlan`."""
     design: Design = field(default_factory=Design)
     stop: StopRule = field(default_factory=StopRule)
     retry: Retry = field(default_factory=Retry)
@@ -129,7 +129,7 @@ class Study:
     watch: Watch = field(default_factory=Watch)
 
     def frozen(self) -> dict[str, Any]:
-        """What cannot change once calls have run: everything that the calls and the end of the study depend on."""
+        """Everything that determines the calls and the end of the study, and so cannot change once calls have run."""
         plain = asdict(self)
         return {key: plain[key] for key in ("name", "seed", "network", "axes", "call", "design", "stop")}
 
@@ -139,17 +139,17 @@ class Study:
 
     @property
     def blocks_per_repeat(self) -> int:
-        """How many blocks measure every combination once."""
+        """Number of blocks that measure every combination once."""
         return self._combinations(lambda axis: axis not in self.design.compare)
 
     @property
     def calls_per_block(self) -> int:
-        """How many calls are compared in a block."""
+        """Number of calls in a block."""
         return self._combinations(lambda axis: axis in self.design.compare)
 
     @property
     def calls(self) -> int:
-        """Calls planned in all."""
+        """Total number of planned calls."""
         return self.design.repeats * self.blocks_per_repeat * self.calls_per_block
 
     def _combinations(self, wanted: Any) -> int:

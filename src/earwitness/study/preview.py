@@ -1,4 +1,4 @@
-"""`earwitness study plan`: what a study will take, and what it can see."""
+"""`earwitness study plan`: the cost of a study, and the smallest difference that it can detect."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _WIDEST_MOS = 4.0
 
 @dataclass(frozen=True)
 class Visible:
-    """How small a difference between two paths can be seen."""
+    """The smallest detectable difference between two paths."""
 
     of: str
     """all codecs, or one."""
     pairs: int
     here: float
-    """Between these very places."""
+    """Between the study's own places."""
     elsewhere: float
-    """Between places like these."""
+    """Between other places like these."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Preview:
     visible: tuple[Visible, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """One JSON record."""
+        """The plan as one JSON record."""
         return {
             "study": self.study.name,
             "digest": self.study.digest(),
@@ -65,9 +65,9 @@ class Preview:
 
 
 def preview(study: Study, pilot: Path | None = None) -> Preview:
-    """What the study takes and how small a difference it can see, from a pilot data set or the assumed variance.
+    """The study's cost and smallest detectable difference, from a pilot data set or the assumed variance.
 
-    Raises InputError where the pilot has no two calls that differ in the compared axis alone.
+    Raises InputError if no two calls of the pilot differ in the compared axis alone.
     """
     calls = design(study)
     taken = cost(calls)
@@ -80,7 +80,7 @@ def preview(study: Study, pilot: Path | None = None) -> Preview:
 
 
 def pilot_variance(pilot: Path, study: Study) -> Variance:
-    """The variance of paired differences in a pilot data set: of the pair of paths whose differences vary most."""
+    """The variance of paired differences in a pilot data set, for the pair of paths whose differences vary most."""
     axis = study.design.compare[0] if study.design.compare else "path"
     rows = Dataset.open(pilot).rows()
     found = []
@@ -115,13 +115,13 @@ def _visible(study: Study, of: str, codecs: int, variance: Variance, comparisons
 
 
 def preview_text(plan: Preview, shown: int = 0) -> list[str]:
-    """For a person; the first `shown` calls in order."""
+    """The plan as text, with the first `shown` calls."""
     study, taken = plan.study, plan.cost
     blocks = study.blocks_per_repeat * study.design.repeats
     lines = [
         f"study {study.name}: {taken.calls:,} calls in {blocks:,} blocks of {study.calls_per_block}"
         f" ({study.design.repeats} repeats), {taken.speech_s / 3600:.1f} h of speech",
-        f"time: about {duration(plan.wall_s)} with {study.run.at_once} on the air at once",
+        f"time: about {duration(plan.wall_s)} with {study.run.at_once} in progress at once",
         f"Tor: {taken.over_tor:,} calls on {taken.circuits:,} circuits,"
         f" {taken.tor_bytes / 2**20:,.0f} MiB of cells put on them,"
         f" {taken.relayed_bytes / 2**20:,.0f} MiB counted at each relay that carries them",

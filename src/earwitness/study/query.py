@@ -29,32 +29,32 @@ _MOST_ROWS = 1_000_000
 _STEPS_AT_ONCE = 10_000
 _LONGEST_WORD = 1000
 _MOST_STEPS = 200_000_000
-"""Of SQLite's machine in reading one of them, so that a view that never ends does."""
+"""SQLite virtual-machine instructions allowed for reading one of them, which stops views that never end."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a question gave: column names, and rows of plain values. `problems`: what was left out, and why."""
+    """The result of a query: column names, and rows of plain values. `problems`: what was left out, and why."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     problems: tuple[Problem, ...] = ()
 
     def records(self) -> list[dict[str, Any]]:
-        """One dictionary a row."""
+        """One dictionary per row."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
 def query(directory: Path, sql: str) -> Answer:
-    """Ask the data set a question in SQL, which can change nothing in it.
+    """Run a read-only SQL query over the data set.
 
-    Tables: `calls` (a row a call and direction, as in docs/data-dictionary.md), `packets` (every RTP packet of every
-    call: sent and arrived, ns), `frames` (what became of every frame, and what filled every gap: the ears' ledgers),
-    `truth` (the lab emulator's log of every packet), and of a study `planned` (its planned calls and where they stand)
-    and `attempts` (every attempt at one). Those of files that the data set does not have are absent.
+    Tables: `calls` (one row per call and direction, as in docs/data-dictionary.md), `packets` (every RTP packet of
+    every call: sent and arrived, ns), `frames` (the fate of every frame, and what filled every gap: the ears' ledgers),
+    `truth` (the lab emulator's log of every packet), and for a study `planned` (its planned calls and their states) and
+    `attempts` (every attempt at one). A table is absent if the data set has none of its files.
 
-    Calls and files that cannot be read are left out, and listed with the answer. Raises InputError if there is no
-    data set, or if DuckDB refuses the question.
+    Calls and files that cannot be read are left out, and listed with the result. Raises InputError if there is no
+    data set, or if DuckDB rejects the query.
     """
     path = Dataset.open(directory).path
     rows, problems = survey(path)
@@ -62,13 +62,13 @@ def query(directory: Path, sql: str) -> Answer:
     try:
         return _asked(path, sql, rows, {name: _files(path, calls, kind) for name, kind in _PER_CALL.items()}, problems)
     except _Unreadable:
-        # Only reading each file shows which one it is, so this is done only when necessary.
+        # Finding the unreadable file means reading all of them, so it is done only after a failure.
         sound = {name: _sound(_files(path, calls, kind), problems) for name, kind in _PER_CALL.items()}
         return _asked(path, sql, rows, sound, problems)
 
 
 class _Unreadable(InputError):
-    """DuckDB met a file of a call that it could not read."""
+    """DuckDB could not read one of the calls' files."""
 
 
 def _asked(path: Path, sql: str, rows: pa.Table, files: dict[str, list[Path]], problems: list[Problem]) -> Answer:
@@ -80,7 +80,7 @@ def _asked(path: Path, sql: str, rows: pa.Table, files: dict[str, list[Path]], p
                     database.execute(_view(name, of_calls, "*" in _PER_CALL[name]))
             for name, table in _journal_tables(path / STUDY / JOURNAL, problems).items():
                 database.register(name, table)
-            # From here on it reads the data set alone.
+            # From here on, DuckDB can read only the data set.
             database.execute(f"SET allowed_directories = [{_quoted(str(path.resolve()) + '/')}]")
             database.execute("SET enable_external_access = false")
             database.execute("SET lock_configuration = true")
@@ -96,28 +96,28 @@ def _asked(path: Path, sql: str, rows: pa.Table, files: dict[str, list[Path]], p
                 raise InputError("asking", path, _line(error), f"ask of the tables {', '.join(tables)}") from error
     except (duckdb.Error, UnicodeError) as error:
         kind = _Unreadable if any(files.values()) else InputError
-        raise kind("asking", path, _line(error), "mend the question, or the file that it names") from error
+        raise kind("asking", path, _line(error), "correct the query, or the file that it names") from error
 
 
 def _files(path: Path, calls: list[str], kind: str) -> list[Path]:
-    """The regular files of one kind of the calls, in order; DuckDB would wait at a pipe for ever."""
+    """The calls' regular files of one kind, sorted; on a pipe DuckDB would wait for ever."""
     names = [kind.replace("*", direction) for direction in DIRECTIONS] if "*" in kind else [kind]
     every = (path.resolve() / CALLS / call / name for call in calls for name in names)
     return [file for file in every if file.is_file()]
 
 
 def _sound(files: list[Path], problems: list[Problem]) -> list[Path]:
-    """Those of the files that DuckDB reads whole."""
+    """The files that DuckDB can read completely."""
     sound = []
     with duckdb.connect(":memory:") as database:
         for file in files:
             with apart(file.parent.name, problems, without=file.name):
                 columns = database.execute(f"DESCRIBE SELECT * FROM read_parquet({_quoted(str(file))})").fetchall()
-                # A count alone DuckDB may take from the footer; a hash needs every page.
+                # DuckDB may take a count from the footer; a hash needs every page.
                 hashes = ", ".join(f'max(hash("{str(name).replace(chr(34), chr(34) * 2)}"))' for name, *_ in columns)
                 database.execute(f"SELECT {hashes} FROM read_parquet({_quoted(str(file))})").fetchall()
                 sound.append(file)
-    # A file of other types than most would end the view of all.
+    # One file with other column types would break the view of all files.
     kinds = {file: tuple(pq.read_schema(file)) for file in sound}
     known: dict[str, pa.DataType] = {}
     for file in sound:
@@ -133,7 +133,7 @@ def _sound(files: list[Path], problems: list[Problem]) -> list[Path]:
 
 
 def _view(name: str, files: list[Path], directed: bool) -> str:
-    """A view of one kind of file of every call, with the call's name, and the direction where the file has one."""
+    """A view of one kind of file over all calls, with the call's name and, if the file has one, the direction."""
     call = r"regexp_extract(filename, '.*/([^/]+)/[^/]+$', 1) AS call_id"
     direction = r", regexp_extract(filename, '.*/([a-z_]+)\.[^/]*$', 1) AS direction" if directed else ""
     return (
@@ -144,7 +144,7 @@ def _view(name: str, files: list[Path], directed: bool) -> str:
 
 
 def _journal_tables(journal: Path, problems: list[Problem]) -> dict[str, pa.Table]:
-    """The journal's tables; one that cannot be read is left out and reported."""
+    """Add the journal's tables; one that cannot be read is left out and reported."""
     tables: dict[str, pa.Table] = {}
     if not journal.is_file():
         return tables
@@ -163,7 +163,7 @@ def _journal_tables(journal: Path, problems: list[Problem]) -> dict[str, pa.Tabl
 
 
 def _opened(journal: Path) -> sqlite3.Connection:
-    """A journal that anybody may have made, for reading."""
+    """Open an untrusted journal for reading."""
     database = sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True)
     database.execute("PRAGMA trusted_schema = OFF")
     database.text_factory = lambda text: text.decode("utf-8", "replace")

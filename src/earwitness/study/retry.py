@@ -1,4 +1,4 @@
-"""What becomes of a planned call after an attempt at it: done, failed, or again, and when. A function of its past."""
+"""Decides, from all attempts at a planned call so far, whether it is done, failed, or retried, and when."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from earwitness.study.model import Retry
 
 
 class FailureKind(StrEnum):
-    """What an outcome says of whether another attempt makes sense."""
+    """What kind of failure an outcome is, which decides whether to retry."""
 
     COMPLETED = "completed"
     NETWORK = "network"
-    """The path or the far end: a result of the study. Tried again as a user would."""
+    """The path or the far end failed: a result of the study. Retried, as a user would."""
     OWN = "own"
-    """Trouble of this machine, which says nothing of the path."""
+    """This machine failed, which says nothing about the path."""
     SETTLED = "settled"
-    """Would end the same way again."""
+    """Another attempt would fail in the same way."""
     HALT = "halt"
-    """Every call would end so: the study stops until it is mended. Costs no attempt."""
+    """Every call would fail in the same way: the study stops until it is fixed. Does not count as an attempt."""
     STOPPED = "stopped"
-    """The user stopped it. Costs no attempt."""
+    """The user stopped the call. Does not count as an attempt."""
 
 
 _KINDS: dict[Outcome, FailureKind] = {
@@ -43,8 +43,8 @@ _KINDS: dict[Outcome, FailureKind] = {
 
 
 def failure_kind(outcome: Outcome) -> FailureKind:
-    """What an outcome says. All that are not this machine's or the user's doing are the network's, also
-    `SCORER_REFUSED`: what arrived could not be scored.
+    """The kind of failure of an outcome. All that neither this machine nor the user caused are the network's, including
+    `SCORER_REFUSED`: the received sound could not be scored.
     """
     return _KINDS.get(outcome, FailureKind.NETWORK)
 
@@ -59,17 +59,17 @@ class Ended:
 
 @dataclass(frozen=True)
 class Next:
-    """What becomes of the call: `done`, `failed`, or `planned` (again, after `wait_s`)."""
+    """The call's new state: `done`, `failed`, or `planned` (retry after `wait_s`)."""
 
     state: str
     wait_s: float = 0.0
 
 
 def decide(past: Sequence[Ended], retry: Retry) -> Next:
-    """What follows from all attempts so far, the last one last.
+    """The decision after all attempts so far, oldest first.
 
-    A completed call whose instrument was not good enough is repeated while `retry.instrument` permits, then stays as it
-    is, marked. A failed one is repeated while its kind's limit permits.
+    A completed call that failed the instrument check is repeated while `retry.instrument` permits, then kept and
+    marked. A failed call is repeated up to the limit of its kind of failure.
     """
     if not past:
         return Next("planned")

@@ -1,4 +1,4 @@
-"""Runs a study's calls: takes them from the plan, places them, writes the journal, until the end or a word to stop."""
+"""Runs a study's calls: takes them from the plan, places them and writes the journal, until the end or a stop."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from earwitness.study.schedule import Occupied, Schedule, nothing_shared
 from earwitness.study.slot import Slot
 
 _SCORED_BEHIND = 4
-"""Calls that may wait to be scored; more would only fill memory."""
+"""Maximum number of calls waiting to be scored; more would only use memory."""
 _LOST_IN_A_ROW = 3
-"""Attempts that left nothing at all, one after the other, after which the study stops."""
+"""Number of consecutive attempts that could not be stored, after which the study stops."""
 
 
 class Runner:
-    """One run of a study over some slots."""
+    """One run of a study over its slots."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class Runner:
         calls: Sequence[PlannedCall] | None = None,
         occupied: Occupied = nothing_shared,
     ) -> None:
-        """`calls`: those of the study to place in this run; all where not given. Done ones are left out.
+        """`calls`: the study's calls to place in this run, by default all; done ones are skipped.
 
-        `occupied`: what of a call two slots may not use at once.
+        `occupied`: the resources of a call that two slots must not use at once.
         """
         self._folder = folder
         self._journal = folder.journal
@@ -66,9 +66,9 @@ class Runner:
         self._fault: Exception | None = None
 
     async def run(self) -> Ending:
-        """Place calls until there is a reason to stop; every call that was begun is in the journal then.
+        """Place calls until there is a reason to stop; then every started call is in the journal.
 
-        Raises what a slot raised other than EarwitnessError: a fault of ours.
+        Exceptions of a slot other than EarwitnessError, which are bugs, propagate.
         """
         self._stop.busy = True
         workers = [asyncio.create_task(self._work(slot, index)) for index, slot in enumerate(self._slots)]
@@ -105,7 +105,7 @@ class Runner:
     # -- one slot ------------------------------------------------------------------------------------
 
     async def _work(self, slot: Slot, index: int) -> None:
-        """Place one call after the other at this slot."""
+        """Place calls one after another in this slot."""
         while not self._stop.gently.is_set() and self._ending is None:
             now_s = time.monotonic()
             if index >= self.concurrency.limit:
@@ -132,10 +132,10 @@ class Runner:
             self._load.add(now_s, tor_bytes)
             await self._launch(slot, call)
             self._schedule.off_air(slot.name)
-            self._wake()  # what it occupied may be what others wait for
+            self._wake()  # other slots may be waiting for what it occupied
 
     async def _launch(self, slot: Slot, call: PlannedCall) -> None:
-        """Begin a call, and come back when the slot is free again."""
+        """Start a call, and return when the slot is free again."""
         attempt = self._journal.begin(call)
         off_air = asyncio.Event()
         self._on_air += 1
@@ -150,7 +150,7 @@ class Runner:
             self._on_event(CallOffAir(call, attempt))
 
     async def _one(self, slot: Slot, call: PlannedCall, attempt: int, off_air: asyncio.Event) -> None:
-        """One attempt, from the journal's line that it begins to the line that says how it ended."""
+        """Make one attempt, and record its start and its end in the journal."""
         call_id = call.call_id(attempt)
         begun = time.monotonic()
         self._on_event(CallPlaced(call, attempt))
@@ -166,7 +166,7 @@ class Runner:
                 self._lost_attempt(call, attempt, error)
             else:
                 await self._ended(slot, call, attempt, stored, time.monotonic() - begun)
-        except EarwitnessError as error:  # the journal; the next run puts it right
+        except EarwitnessError as error:  # the journal failed; the next run corrects it
             self._end(Why.TROUBLE, str(error))
         except Exception as error:
             self._fault = self._fault or error
@@ -178,7 +178,7 @@ class Runner:
             self._wake()
 
     async def _ended(self, slot: Slot, call: PlannedCall, attempt: int, stored: StoredCall, seconds: float) -> None:
-        """A call is in the data set: note it, and find out what follows."""
+        """Record a stored call, and decide what follows."""
         record = stored.record
         ended = ended_of(record)
         self._attempts += 1
@@ -199,8 +199,8 @@ class Runner:
             self._look_at_rule()
 
     def _lost_attempt(self, call: PlannedCall, attempt: int, error: EarwitnessError) -> None:
-        """Nothing could be stored: the call is to be placed again, and the disk or the network may need mending."""
-        with suppress(EarwitnessError):  # the journal may be on the same full disk; the next run puts it right
+        """The attempt could not be stored: retry the call; the disk or the network may need fixing."""
+        with suppress(EarwitnessError):  # the journal may be on the same full disk; the next run corrects it
             self._journal.lose(call.position, call.call_id(attempt), str(error), self._study.retry)
         self._on_event(CallLost(call, attempt))
         self._lost += 1
@@ -208,12 +208,12 @@ class Runner:
         if outcome in (Outcome.STORAGE_FAILED, Outcome.LAB_FAILED, Outcome.TOOL_MISSING):
             self._end(Why.NETWORK if outcome is Outcome.LAB_FAILED else Why.TROUBLE, str(error))
         elif self._lost >= _LOST_IN_A_ROW:
-            self._end(Why.TROUBLE, f"{self._lost} attempts in a row left nothing: {error}")
+            self._end(Why.TROUBLE, f"{self._lost} attempts in a row could not be stored: {error}")
         else:
             self._schedule.again(call, time.monotonic() + self._study.retry.backoff_s)
 
     def _cut_off(self, call: PlannedCall, attempt: int, seconds: float) -> None:
-        """A call was cancelled: it may have been stored as interrupted, or not at all."""
+        """Record a cancelled call, which may have been stored as interrupted or not at all."""
         call_id = call.call_id(attempt)
         try:
             record = self._folder.dataset.call(call_id).record
@@ -222,7 +222,7 @@ class Runner:
             with suppress(EarwitnessError):
                 self._journal.lose(call.position, call_id, "it was interrupted", self._study.retry)
 
-    # -- together ------------------------------------------------------------------------------------
+    # -- all slots -----------------------------------------------------------------------------------
 
     def _note(self, call: PlannedCall, attempt: int, ended: Ended, why: str, seconds: float) -> Next:
         return self._journal.end(
@@ -230,7 +230,7 @@ class Runner:
         )
 
     def _look_at_rule(self) -> None:
-        """After each whole repeat: does the stopping rule say that it is enough?"""
+        """Apply the stopping rule after each whole repeat."""
         stop = self._study.stop
         if stop.rule == "all" or self._ending is not None:
             return
@@ -238,7 +238,7 @@ class Runner:
             if self._hours() >= (stop.hours or 0.0):
                 self._end(Why.ENOUGH, f"{stop.hours:g} h of measuring")
             return
-        from earwitness.study.stopping import enough  # brings SciPy: 60 MiB that other rules do without
+        from earwitness.study.stopping import enough  # imports SciPy: 60 MiB that other rules do not need
 
         (open_repeat,) = self._journal.rows("SELECT min(repeat) FROM calls WHERE state IN ('planned', 'running')")[0]
         whole = (open_repeat or self._study.design.repeats + 1) - 1
@@ -264,7 +264,7 @@ class Runner:
         self._changed.set()
 
     async def _wait(self, timeout_s: float | None) -> None:
-        """Until something changes, the time is over, or the user stops it."""
+        """Wait until something changes, the time is over, or the user stops the run."""
         self._changed.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -278,7 +278,7 @@ class Runner:
             task.cancel()
 
     async def _interrupt(self) -> None:
-        """Cancel what is under way, and wait until it is stored."""
+        """Cancel the running calls, and wait until they are stored."""
         while self._running:
             for task in self._running:
                 task.cancel()
@@ -286,6 +286,6 @@ class Runner:
 
 
 def _strain(rows: Sequence[Row]) -> float:
-    """The worst send-time error as a share of what is permitted."""
+    """The worst send-time error as a fraction of the limit."""
     errors = [row.send_deviation_p99_ms for row in rows if row.send_deviation_p99_ms is not None]
     return max(errors, default=0.0) / SEND_DEVIATION_LIMIT_MS

@@ -1,4 +1,4 @@
-"""Which call a pair of ends places next: blocks stay together, what is to be tried again comes when it is due."""
+"""Chooses the next call for each slot: blocks stay together, and retries run when they are due."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from earwitness.geography import place
 from earwitness.study.design import PlannedCall
 
 Occupied = Callable[[PlannedCall], frozenset[str]]
-"""What a call has to itself of all that slots share."""
+"""The shared resources that a call occupies."""
 
 
 def nothing_shared(_call: PlannedCall) -> frozenset[str]:
-    """Every slot has ends of its own, as in the lab."""
+    """No shared resources: every slot has its own ends, as in the lab."""
     return frozenset()
 
 
 def its_places(call: PlannedCall) -> frozenset[str]:
-    """There is one end at each place, by whatever name of it, which any slot may use."""
+    """One end at each place, whatever name the place is given, shared by all slots."""
     return frozenset(str(place(name)) for name in (call.plan.from_place, call.plan.to_place))
 
 
 class Schedule:
-    """The calls still to be placed. Times are of the caller's clock, in seconds."""
+    """The calls still to be placed. Times are in seconds, by the caller's clock."""
 
     def __init__(self, calls: Iterable[PlannedCall], occupied: Occupied = nothing_shared) -> None:
-        """`calls` in planned order; those of one block follow each other. While a slot has a block or a call, others
-        are given nothing that occupies the same.
+        """`calls` in planned order, with those of a block together. While a slot has a block or a call, other slots
+        get nothing that occupies the same resources.
         """
         blocks = itertools.groupby(calls, key=lambda call: call.block)
         self._blocks = deque(deque(block) for _, block in blocks)
         self._under_way: dict[str, deque[PlannedCall]] = {}
         self._waiting: list[tuple[float, int, PlannedCall]] = []
-        """When it is due, and its position, which no other has."""
+        """When the retry is due, and the call's position, which is unique."""
         self._occupied = occupied
         self._held: dict[str, frozenset[str]] = {}
 
@@ -42,7 +42,7 @@ class Schedule:
         return sum(map(len, self._blocks)) + sum(map(len, self._under_way.values())) + len(self._waiting)
 
     def take(self, slot: str, now_s: float) -> PlannedCall | None:
-        """The next call for a pair of ends: of its block, else one that is due again, else of a new block."""
+        """The slot's next call: from its block, else a retry that is due, else from a new block."""
         if block := self._under_way.get(slot):
             return block.popleft()
         self._held.pop(slot, None)
@@ -58,7 +58,7 @@ class Schedule:
         return None
 
     def _hold(self, slot: str, calls: Iterable[PlannedCall]) -> bool:
-        """Keep for a slot what these calls occupy, where no other has it."""
+        """Reserve for a slot what these calls occupy, if no other slot holds it."""
         wanted = frozenset().union(*map(self._occupied, calls))
         if any(wanted & held for held in self._held.values()):
             return False
@@ -66,23 +66,23 @@ class Schedule:
         return True
 
     def off_air(self, slot: str) -> None:
-        """The slot's call is over: what it occupied is free, unless more of its block is to come."""
+        """The slot's call is over: release what it occupied, unless its block continues."""
         if not self._under_way.get(slot):
             self._held.pop(slot, None)
 
     def give_back(self, slot: str) -> None:
-        """The slot is to rest: what it has not placed of its block is the next for others."""
+        """Suspend the slot: the rest of its block goes to the next slot."""
         if block := self._under_way.pop(slot, None):
             self._blocks.appendleft(block)
         self._held.pop(slot, None)
 
     def again(self, call: PlannedCall, due_s: float) -> None:
-        """Place this call once more, not before then."""
+        """Retry this call, not before the given time."""
         self._waiting.append((due_s, call.position, call))
 
     def due_in_s(self, now_s: float) -> float | None:
-        """How long until one more call is due; None where none waits.
+        """Time until the next retry is due; None if there is none.
 
-        What is due by now and was not taken waits for what others occupy, not for a time.
+        A retry that is already due waits for occupied resources, not for a time.
         """
         return min((due_s - now_s for due_s, _, _ in self._waiting if due_s > now_s), default=None)

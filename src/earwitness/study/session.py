@@ -1,4 +1,4 @@
-"""A study run in the lab, from its file to its end; the lab is started again where it dies under the study."""
+"""Runs a study in the lab, and restarts the lab if it fails during the study."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from earwitness.study.model import Study
 from earwitness.study.runner import Runner
 
 _BARREN_LABS = 2
-"""Labs that died one after the other without one completed call, after which the study stops."""
+"""Number of consecutive labs that failed without one completed call, after which the study stops."""
 
 
 def lab_plan_of(study: Study) -> LabPlan:
-    """The lab that the study's calls need, with a pair of ends for each call that runs at the same time."""
+    """The lab that the study's calls need, with a pair of ends for each concurrent call."""
     return lab_plan_for(
         [call.plan for call in design(study)[: study.blocks_per_repeat * study.calls_per_block]], study.run.at_once
     )
@@ -37,7 +37,7 @@ def lab_plan_of(study: Study) -> LabPlan:
 
 @contextlib.contextmanager
 def ending_noted(folder: StudyFolder) -> Iterator[None]:
-    """Note in the journal how a run ended that its runner could not end: no network came up, or the user stopped it."""
+    """Record the end of a run that never reached its runner: no network came up, or the user stopped it."""
     try:
         yield
     except EarwitnessError as error:
@@ -56,14 +56,14 @@ async def run_in_lab(
     on_event: Listener = ignore,
     command: tuple[str, ...] = (),
 ) -> Ending:
-    """Run a study to its end in the lab, or resume it. To be called inside a sandbox (`earwitness.lab.session`).
+    """Run or resume a study in the lab. To be called inside a sandbox (`earwitness.lab.session`).
 
-    `on_event` hears of every call, of the lab's stages, and of what was put right. A lab that dies is started again,
-    and the call that died with it placed again, as long as labs last for at least one call.
+    `on_event` receives every call, the lab's stages, and repairs to the journal. A lab that fails is restarted and its
+    call retried, as long as each lab completes at least one call.
 
     Raises:
-        InputError: the directory is another study's.
-        EarwitnessError: another run is at work on it, or the lab does not come up.
+        InputError: the directory holds another study.
+        EarwitnessError: another run is active in it, or the lab does not come up.
     """
     study = file.study
     with owned_study(directory, file) as folder, folder.dataset:
@@ -86,4 +86,4 @@ async def run_in_lab(
             barren = 0 if ending.completed else barren + 1
             if ending.why is not Why.NETWORK or kept or barren >= _BARREN_LABS or stop.gently.is_set():
                 return Ending(ending.why, ending.detail, completed, attempts)
-            on_event(WarningGiven(f"{ending.detail}; the lab is started again"))
+            on_event(WarningGiven(f"{ending.detail}; restarting the lab"))

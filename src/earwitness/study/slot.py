@@ -1,4 +1,4 @@
-"""Where a study's calls are placed: a pair of ends that carries one call at a time."""
+"""The slot protocol: a pair of ends that carries one call of a study at a time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class Slot(Protocol):
     """A caller and a callee: in the lab, on two machines, or simulated."""
 
     name: str
-    """For a person; no two slots of a run have the same."""
+    """Its name for users, unique in a run."""
 
     async def place(self, plan: CallPlan, call_id: str, dataset: Dataset, off_air: Callable[[], None]) -> StoredCall:
-        """Place one call, hear and score it, and store it; it is in the data set when this returns.
+        """Place, score and store one call; it is in the data set on return.
 
-        `off_air` is called as soon as the ends are free for the next call, while this one is still scored. A call that
-        fails is stored too. Raises EarwitnessError where nothing could be stored. Cancelled, it stores the call as
-        interrupted if it had begun, and goes on with the cancellation.
+        `off_air` is called as soon as the ends are free for the next call, while this one is still being scored. A
+        failed call is stored too. Raises EarwitnessError if nothing could be stored. On cancellation, a call that had
+        begun is stored as interrupted before the cancellation propagates.
         """
         ...
 
     async def trouble(self) -> str | None:
-        """What is wrong with the network that the calls go over, so that more calls make no sense; None if nothing."""
+        """Why the network can carry no more calls; None if it can."""
         ...

@@ -1,4 +1,4 @@
-"""`earwitness study status`: how far a study is, from its journal alone; another terminal may ask while it runs."""
+"""`earwitness study status`: a study's progress, from its journal alone, also while the study runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.study.lock import JOURNAL, STUDY, running_since
 from earwitness.study.text import duration
 
 _RECENT = 40
-"""Attempts that the rate is of: what the machine does now, not what it did last week."""
+"""Number of recent attempts that the rate is computed from, so that it reflects the present."""
 
 
 @dataclass(frozen=True)
@@ -27,48 +27,48 @@ class ArmStatus:
     done: int
     failed: int
     marked: int
-    """Done, but with an instrument that was not good enough."""
+    """Done, but the instrument check failed."""
     attempts: int
 
 
 @dataclass(frozen=True)
 class Status:
-    """A study as its journal has it."""
+    """The state of a study according to its journal."""
 
     study: str
     calls: int
     arms: tuple[ArmStatus, ...]
     attempts: int
     lost: int
-    """Attempts that left nothing in the data set."""
+    """Attempts that were not stored."""
     outcomes: Mapping[str, int]
-    """Attempts by how they ended."""
+    """Number of attempts by outcome."""
     calls_per_hour: float | None
     left_s: float | None
     running_since: str
-    """Empty where no run is at work."""
+    """Empty if no run is active."""
     last_ending: str
     tor_mib: float
 
     @property
     def open(self) -> int:
-        """Calls that are neither done nor failed."""
+        """Number of calls that are neither done nor failed."""
         return sum(arm.planned + arm.running for arm in self.arms)
 
     def to_dict(self) -> dict[str, Any]:
-        """One JSON record."""
+        """The status as one JSON record."""
         return {**asdict(self), "open": self.open}
 
 
 def status(directory: Path) -> Status:
-    """How far the study in this directory is. Raises InputError where there is none."""
+    """The status of the study in this directory. Raises InputError if there is none."""
     owner = running_since(directory)
     with Journal.open(directory / STUDY / JOURNAL, read_only=True) as journal:
         return read_status(journal, owner)
 
 
 def read_status(journal: Journal, owner: Mapping[str, Any] | None) -> Status:
-    """As `status`, of a journal that is open."""
+    """Like `status`, for an open journal."""
     arms = [
         ArmStatus(*row)
         for row in journal.rows(
@@ -100,7 +100,7 @@ def read_status(journal: Journal, owner: Mapping[str, Any] | None) -> Status:
 
 
 def status_text(found: Status) -> list[str]:
-    """For a person."""
+    """The status as text."""
     done = sum(arm.done for arm in found.arms)
     failed = sum(arm.failed for arm in found.arms)
     marked = sum(arm.marked for arm in found.arms)
@@ -129,7 +129,7 @@ def status_text(found: Status) -> list[str]:
 
 
 def _rate(journal: Journal, *, running: bool) -> float | None:
-    """Attempts an hour lately, by the clock on the wall; None with fewer than two or where that makes no sense."""
+    """Recent attempts per hour of wall-clock time; None with fewer than two, or if the clock went backwards."""
     rows = journal.rows(
         "SELECT started_at, ended_at FROM attempts WHERE state = 'ended' AND run = (SELECT max(run) FROM attempts)"
         " ORDER BY id DESC LIMIT ?",

@@ -1,8 +1,8 @@
-"""The stopping rule by precision: enough when every paired difference is known well enough.
+"""The precision stopping rule: stop when the confidence interval of every paired difference is narrow enough.
 
-Stopping at a width of the interval, rather than at significance, leaves the estimate and its interval asymptotically
-right (Chow & Robbins, "On the asymptotic theory of fixed-width sequential confidence intervals", Ann. Math. Statist.
-36, 1965), as long as there is a least size, which is the rule's `least_repeats`.
+Stopping at an interval width, rather than at significance, keeps the estimate and its interval asymptotically valid
+(Chow & Robbins, "On the asymptotic theory of fixed-width sequential confidence intervals", Ann. Math. Statist. 36,
+1965), given a minimum sample size, which is the rule's `least_repeats`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from earwitness.study.model import Study
 
 
 def enough(study: Study, rows: pd.DataFrame, whole_repeats: int) -> str | None:
-    """Why the study may stop, or None. `rows`: `Dataset.rows()`; repeats after `whole_repeats` are left out."""
+    """Why the study may stop, or None. `rows`: `Dataset.rows()`; repeats after `whole_repeats` are ignored."""
     stop = study.stop
     repeat = pd.to_numeric(rows["block"].fillna("").str.partition(".")[0], errors="coerce")
     own = rows[(rows["study"] == study.name) & (repeat <= whole_repeats)]

@@ -1,4 +1,4 @@
-"""`earwitness study init`: a study file to begin with, every default beside its reason."""
+"""`earwitness study init`: writes an example study file with a reason beside every default."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KINDS = ("small", "published")
 
 
 def study_template(kind: str = "small", name: str = "") -> str:
-    """The text of a study file that validates.
+    """The text of a valid study file.
 
     `small`: three paths, two codecs, two pairs of cities: minutes. `published`: the published study's 15 pairs of
     places and 4 codecs over Tor with 3 hops, with 2, and without. Raises InputError for another kind.

@@ -1,4 +1,4 @@
-"""Numbers for people."""
+"""Formats durations for users."""
 
 from __future__ import annotations
 

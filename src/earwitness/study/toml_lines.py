@@ -1,7 +1,7 @@
-"""Where in a TOML text each key and each list element stands, so that a complaint can name its line.
+"""Finds the line of each key and list element in a TOML text, so that error messages can name it.
 
-`tomllib` gives values without positions. The text here has been parsed by it already, so it is known to be valid, and
-a scanner that only follows brackets and strings is enough.
+`tomllib` gives values without positions. It has parsed the text before, so the text is known to be valid, and a
+scanner that follows brackets and strings is enough.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 Where = tuple[str | int, ...]
-"""Keys and indices from the top: ("path", 0, "hops")."""
+"""Keys and indices from the root: ("path", 0, "hops")."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}\n#]+")
@@ -57,7 +57,7 @@ class _Scanner:
         return table
 
     def _resolved(self, name: Where) -> Where:
-        """A table's name with the index of the newest element for each list of tables in it."""
+        """A table's name, with the index of the latest element after each list of tables in it."""
         found: Where = ()
         for part in name:
             found += (part,)
@@ -128,7 +128,7 @@ class _Scanner:
         raise AssertionError("checked by tomllib")
 
     def _skip(self) -> bool:
-        """Go past white space and comments; whether there is more."""
+        """Skip white space and comments; returns whether any text is left."""
         while self.at < len(self.text):
             if self.text[self.at] == "#":
                 end = self.text.find("\n", self.at)
@@ -140,7 +140,7 @@ class _Scanner:
         return False
 
     def _line(self) -> int:
-        # Counted from where it was counted last: `at` never goes back.
+        # Count from the last position on: `at` never decreases.
         self._counted_line += self.text.count("\n", self._counted_to, self.at)
         self._counted_to = self.at
         return self._counted_line

@@ -1,4 +1,4 @@
-"""The continuous mode: blocks of a study for ever on a schedule, a data set a day."""
+"""The continuous mode: runs blocks of a study on a schedule, with a new data set each day."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from earwitness.study.slot import Slot
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY_MIN = 24 * 60.0
 _SPARE = 1.5
-"""A day is planned for more blocks than the schedule has, so that one that begins at once after another finds calls."""
+"""A day's plan has more blocks than the schedule, so that a turn that starts late still finds calls."""
 
 
 def study_of_day(study: Study, day: str) -> Study:
-    """The study of one day: its calls are named after the day, its orders and relays drawn anew, enough repeats."""
+    """The study of one day: named after the day, with orders and relays drawn anew, and enough repeats."""
     blocks = math.ceil(_DAY_MIN / max(study.watch.every_min, 1.0) * study.watch.blocks * _SPARE)
     repeats = max(1, math.ceil(blocks / study.blocks_per_repeat))
     ordinal = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).toordinal()
@@ -58,9 +58,9 @@ async def watch_once(
     day: str,
     on_event: Listener = ignore,
 ) -> TurnFinished:
-    """Measure the next blocks of the day (as many as the study's `watch.blocks`) into the day's data set.
+    """Measure the day's next `watch.blocks` blocks into its data set.
 
-    Raises EarwitnessError where another watch is at work or the disk is full.
+    Raises EarwitnessError if another watch is active or the disk is full.
     """
     of_day = file.adapted(lambda study: study_of_day(study, day))
     with owned_study(directory / day, of_day) as folder, folder.dataset:
@@ -82,10 +82,10 @@ async def watch(
     on_event: Listener = ignore,
     today: Callable[[], str] = lambda: f"{datetime.now(UTC):%Y-%m-%d}",
 ) -> Ending:
-    """Turn after turn until the user stops it, or the network is not well (the caller may begin again with another).
+    """Run turns until the user stops the watch or the network fails (the caller may continue with a new network).
 
-    Turns begin `every_min` apart, by a clock that nobody sets; one that takes longer delays the next, which then begins
-    at once, and none is made up for. Days are UTC.
+    Turns start `every_min` apart, by the monotonic clock. A turn that takes longer delays the next, which then starts
+    at once; missed turns are not made up for. Days are in UTC.
     """
     while True:
         begun_s = time.monotonic()
@@ -102,7 +102,7 @@ async def watch(
 
 
 def remember(directory: Path, metrics: Metrics, day: str) -> None:
-    """Give the metrics what was measured today before this watch began, so that its shares do not begin at nothing."""
+    """Load today's earlier calls into the metrics, so that shares do not start empty."""
     root = directory / day / "calls"
     if not root.is_dir():
         return
@@ -114,13 +114,13 @@ def remember(directory: Path, metrics: Metrics, day: str) -> None:
 
 
 def remove_old(directory: Path, keep_days: int, day: str) -> list[str]:
-    """Remove the data sets of days more than `keep_days` before `day` (0: none is removed); returns which."""
+    """Remove data sets more than `keep_days` days older than `day` (0: keep all); returns the removed days."""
     if keep_days == 0:
         return []
     oldest = f"{datetime.strptime(day, '%Y-%m-%d').replace(tzinfo=UTC) - timedelta(days=keep_days):%Y-%m-%d}"
     removed = []
     for path in sorted(directory.iterdir()):
-        # Only what a watch made: a directory named after a day with a study in it.
+        # Only directories that a watch made: named after a day, with a study inside.
         if _DAY.fullmatch(path.name) and path.name < oldest and (path / STUDY).is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
             removed.append(path.name)
@@ -128,7 +128,7 @@ def remove_old(directory: Path, keep_days: int, day: str) -> list[str]:
 
 
 def _next_blocks(folder: StudyFolder) -> list[list[PlannedCall]]:
-    """The first blocks of the day that have calls still to be placed."""
+    """The day's first blocks with calls still to be placed."""
     states = {state.position: state.state for state in folder.journal.states()}
     found: dict[str, list[PlannedCall]] = {}
     for call in folder.calls:

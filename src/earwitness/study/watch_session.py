@@ -1,4 +1,4 @@
-"""A watch in the lab: metrics served where the command was started, the lab started again where it dies."""
+"""Runs a watch in the lab: serves metrics in the caller's network namespace, and restarts a failed lab."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from earwitness.study.session import lab_plan_of
 from earwitness.study.watch import remember, watch
 
 DEFAULT_ADDRESS = "127.0.0.1:9709"
-"""Default: only this machine has access."""
+"""The default address, reachable from this machine only."""
 _REST_S = (5.0, 600.0)
-"""Wait before the lab is started again, doubled each time it dies without a block, up to the second."""
+"""First and longest wait before the lab is restarted; doubled each time it fails without finishing a block."""
 
 
 async def watch_in_lab(
@@ -43,7 +43,7 @@ async def watch_in_lab(
 
     Raises:
         InputError: the address cannot be read.
-        EarwitnessError: the address is taken, another watch writes there, or the disk is full.
+        EarwitnessError: the address is in use, another watch writes there, or the disk is full.
     """
     study = file.study
     plan = lab_plan_of(replace(study, design=replace(study.design, repeats=1)))
@@ -69,7 +69,7 @@ async def watch_in_lab(
                 metrics.error()
                 trouble = str(error)
             rest_s = _REST_S[0] if time.monotonic() - begun_s > _REST_S[1] else min(2 * rest_s, _REST_S[1])
-            on_event(WarningGiven(f"{trouble}; the lab is started again in {rest_s:.0f} s"))
+            on_event(WarningGiven(f"{trouble}; restarting the lab in {rest_s:.0f} s"))
             try:
                 async with asyncio.timeout(rest_s):
                     await stop.gently.wait()
@@ -79,7 +79,7 @@ async def watch_in_lab(
 
 
 def _listener(address: str) -> socket.socket:
-    """A socket bound to the address in the network that the command was started in."""
+    """A socket bound to the address in the network namespace that the command was started in."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
         remedy = f"write HOST:PORT, such as {DEFAULT_ADDRESS}"

@@ -1,4 +1,4 @@
-"""A Tor control connection: what a call needs of it, with typed failures (control-spec; over aiostem)."""
+"""The Tor control connection of a call, with typed failures (control-spec; uses aiostem)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Circuit:
     remote_reason: str = ""
     build_ms: float = 0.0
     closed_ns: int = 0
-    """When its end was noticed (CLOCK_MONOTONIC), 0 while it stands."""
+    """When its end was noticed (CLOCK_MONOTONIC); 0 while it is open."""
     _built: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
     def ended(self) -> str | None:
-        """Why it is gone, or None while it stands: `DESTROYED (remote: CHANNEL_CLOSED)`."""
+        """Why it closed, such as `DESTROYED (remote: CHANNEL_CLOSED)`; None while it is open."""
         if self.status not in ("FAILED", "CLOSED"):
             return None
         return (self.reason or self.status) + (f" (remote: {self.remote_reason})" if self.remote_reason else "")
@@ -55,12 +55,12 @@ StreamListener = Callable[[EventStream], None]
 
 
 class TorControl:
-    """One authenticated control connection. Use `connect`."""
+    """One authenticated control connection; created by `connect`."""
 
     def __init__(self, controller: Controller, address: ControlAddress) -> None:
         self.address = address
         self.lost: str | None = None
-        """Why the control connection is gone, or None while it is there."""
+        """Why the control connection closed, or None while it is open."""
         self._controller = controller
         self._circuits: dict[int, Circuit] = {}
         self._stream_listeners: list[StreamListener] = []
@@ -70,9 +70,9 @@ class TorControl:
     @classmethod
     @asynccontextmanager
     async def connect(cls, address: ControlAddress) -> AsyncIterator[TorControl]:
-        """Connect and authenticate (cookie, or none where tor asks for none), and follow circuits and streams.
+        """Connect, authenticate (by cookie, or not at all if tor permits), and follow circuits and streams.
 
-        Raises `ControlUnreachable` when nobody listens there, `EarwitnessError` when the cookie is refused.
+        Raises `ControlUnreachable` if nothing listens there, `EarwitnessError` if the cookie is refused.
         """
         connector = Controller.from_path(str(address.path)) if address.path else Controller(NetworkPort(address))
         try:
@@ -106,7 +106,7 @@ class TorControl:
             ) from error
 
     async def request(self, command: Coroutine[Any, Any, T]) -> T:
-        """Run one command. It is never abandoned half-way: a reply left unread would answer the next command."""
+        """Run one command. It is never abandoned: an unread reply would be taken as the reply to the next command."""
         task = asyncio.ensure_future(command)
         self._keep(task)
         try:
@@ -118,7 +118,7 @@ class TorControl:
             ) from error
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run something beside, for as long as the connection lives (an event handler may not wait for a reply)."""
+        """Run a task while the connection lasts (an event handler must not wait for a reply)."""
         self._keep(asyncio.ensure_future(work))
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
@@ -128,15 +128,15 @@ class TorControl:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # taken here, so that the loop does not report what the waiter already has
+            task.exception()  # retrieve it here, or the loop would report an exception that the waiter also gets
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until an event of a circuit or a stream makes something hold; however long, so bound it."""
+        """Wait until a circuit or stream event makes the condition true. Has no timeout; the caller sets one."""
         while not holds():
             self._changed.clear()
             await self._changed.wait()
 
-    # -- questions ---------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------
 
     async def info(self, key: str) -> str:
         """`GETINFO key`. Raises `EarwitnessError` when tor refuses."""
@@ -145,7 +145,7 @@ class TorControl:
         return value if isinstance(value, str) else ""
 
     async def relays(self) -> list[Relay]:
-        """The relays of the consensus that this tor holds; empty before it has one."""
+        """The relays in this tor's consensus; empty before it has one."""
         return parse_router_status((await self.info("ns/all")).splitlines())
 
     async def configuration(self, key: str) -> str:
@@ -155,15 +155,15 @@ class TorControl:
         return str(value) if value is not None else ""
 
     async def configure(self, key: str, value: str) -> None:
-        """`SETCONF key=value`, in memory only; never written to a torrc. Raises `EarwitnessError` when tor refuses."""
+        """`SETCONF key=value`, in memory only, never in a torrc. Raises `EarwitnessError` when tor refuses."""
         await self._granted("to set", f"{key}={value}", self._controller.set_conf({key: value}))
 
     async def follow(self, event: str, handler: Callable[[Event], None]) -> None:
-        """Hear of each event of this name from now on. Raises `EarwitnessError` when tor refuses."""
+        """Subscribe to events of this name. Raises `EarwitnessError` when tor refuses."""
         await self._granted("to report", event, self._controller.add_event_handler(event, handler))
 
     async def _granted(self, what: str, on: str, command: Coroutine[Any, Any, T]) -> T:
-        """The reply to a command, if it has one. Raises `EarwitnessError` when tor refuses, or is gone."""
+        """Send a command and return its reply. Raises `EarwitnessError` if tor refuses or the connection is closed."""
         try:
             reply = await self.request(command)
             if isinstance(reply, BaseReply):
@@ -174,7 +174,7 @@ class TorControl:
 
     @property
     def controller(self) -> Controller:
-        """The library's controller, for commands that only one caller needs."""
+        """The library's controller, for commands with only one caller."""
         return self._controller
 
     # -- circuits ----------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class TorControl:
     async def build_circuit(self, fingerprints: Sequence[str], *, timeout_s: float = 30.0) -> Circuit:
         """Build a circuit through exactly these relays, guard first, and wait until it is BUILT.
 
-        Raises `CallFailure` (`CIRCUIT_FAILED`) with tor's reason as evidence; the circuit is then closed.
+        On failure closes the circuit and raises `CallFailure` (`CIRCUIT_FAILED`) with tor's reason as evidence.
         """
         begun = time.monotonic_ns()
         named = " -> ".join(fingerprint[:8] for fingerprint in fingerprints)
@@ -202,7 +202,7 @@ class TorControl:
             evidence = {"circuit_id": circuit.id, "reason": "TIMEOUT", "hops_built": hops}
             raise _circuit_failure(named, f"{hops} hops built in {timeout_s:g} s", evidence) from error
         except asyncio.CancelledError:
-            # Here and not beside: what is spawned ends with this connection, which may be closed next.
+            # Await it rather than spawn a task, which would end with this connection, possibly at once.
             await self.close_circuit(circuit.id)
             raise
         if circuit.ended is not None:
@@ -218,7 +218,7 @@ class TorControl:
         return circuit
 
     async def standing_circuit(self, circuit_id: int, fingerprints: Sequence[str]) -> Circuit | None:
-        """The circuit with this id, if it is still built through exactly these relays."""
+        """The circuit with this id, if it is still open through exactly these relays."""
         for line in (await self.info("circuit-status")).splitlines():
             fields = line.split()
             if len(fields) >= 3 and fields[0] == str(circuit_id) and fields[1] == "BUILT":
@@ -230,14 +230,14 @@ class TorControl:
         return None
 
     async def close_circuit(self, circuit_id: int) -> None:
-        """Close a circuit; one that is gone already is no error."""
+        """Close a circuit; no error if it is already closed."""
         try:
             await self.request(self._controller.close_circuit(circuit_id))
         except AiostemError:
-            return  # The connection to tor is gone, and tor drops the circuit with its streams.
+            return  # The control connection is closed; tor drops the circuit with its streams.
 
     def circuit(self, circuit_id: int) -> Circuit:
-        """What is known of a circuit, whichever process built it; it changes with the events."""
+        """The state of a circuit, whichever process built it; updated by events."""
         return self._circuit(circuit_id)
 
     def _circuit(self, circuit_id: int) -> Circuit:

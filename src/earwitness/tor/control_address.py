@@ -1,4 +1,4 @@
-"""Where a tor listens for controllers, and the connection to it."""
+"""The address of a tor's control port, and the connection to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.netns.egress import network_socket
 
 @dataclass(frozen=True)
 class ControlAddress:
-    """Where a tor listens for controllers: a unix socket, or a TCP address and port."""
+    """The address of a control port: a unix socket, or a TCP address and port."""
 
     path: Path | None = None
     host: str = "127.0.0.1"
@@ -40,17 +40,17 @@ class ControlAddress:
 
 
 CONTROL_ADDRESSES = ("unix:/run/tor/control", "127.0.0.1:9051")
-"""Where Debian's tor and the manual's example listen."""
+"""The control ports of Debian's tor, and of the example in tor's manual."""
 
 
 def default_control() -> ControlAddress:
-    """Where the tor of this machine usually listens for controllers."""
+    """The usual control port of this machine's tor."""
     unix, tcp = (ControlAddress.parse(text) for text in CONTROL_ADDRESSES)
     return unix if unix.path and unix.path.exists() else tcp
 
 
 class ControlUnreachable(CallFailure):
-    """Nothing listens at a control port, or what does is silent."""
+    """Nothing listens at the control port, or it does not respond."""
 
     def __init__(self, address: ControlAddress, happened: object) -> None:
         super().__init__(
@@ -63,7 +63,7 @@ class ControlUnreachable(CallFailure):
 
 
 class NetworkPort(ControlConnector):
-    """A control port of the network that leads to other machines, also from within a sandbox of ours."""
+    """A control port in the host's network namespace, reachable from within a sandbox too."""
 
     def __init__(self, address: ControlAddress) -> None:
         self._address = address

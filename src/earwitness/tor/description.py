@@ -1,4 +1,4 @@
-"""A Tor network as those who use it see it: its relays, and the clients to go through. It survives JSON."""
+"""A Tor network as its users see it: relays and clients. Converts to and from JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from earwitness.tor.relays import Relay
 
 @dataclass(frozen=True)
 class TorClient:
-    """A tor that takes SOCKS streams: on which host, its control port, its SOCKS address there, its process id."""
+    """A tor client: its host, control port, SOCKS address on that host, and process id."""
 
     host: str
     control: ControlAddress
@@ -23,18 +23,18 @@ class TorClient:
 
 @dataclass(frozen=True)
 class TorNetwork:
-    """What a path needs to know of a Tor network, private or public."""
+    """The facts about a Tor network, private or public, that a path needs."""
 
     name: str
     relays: tuple[Relay, ...]
     clients: Mapping[str, TorClient]
     pids: Mapping[str, int] = field(default_factory=dict)
-    """Process ids of all tors whose sockets a call's cells may pass, by name, in the sandbox's pid namespace: relays,
-    clients, and authorities, which tor itself takes as relays for onion services. Empty for a public network."""
+    """Process ids, in the sandbox's pid namespace, of all tors that may carry a call's cells, by name: relays, clients,
+    and authorities, which tor itself uses as relays for onion services. Empty for a public network."""
     authorities: tuple[Relay, ...] = ()
-    """Directory authorities: never drawn for a circuit of ours, but tor may use them as middles of its own."""
+    """Directory authorities: never drawn for our circuits, but tor may use them as middle relays of its own."""
     relay_nodelay: bool = False
-    """Whether TCP_NODELAY is kept set on all connections of its relays and clients (`earwitness.tor.nodelay`)."""
+    """Whether TCP_NODELAY is always set on all connections of its relays and clients (`earwitness.tor.nodelay`)."""
 
     def client(self, host_name: str) -> TorClient:
         """The client on a host. Raises `InputError` when there is none."""
@@ -52,7 +52,7 @@ class TorNetwork:
         raise InputError("looking for the relay", name, "there is none", f"there are: {there_are}")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, for another process to join the network."""
+        """Plain JSON values, with which another process can join the network."""
         return {
             "name": self.name,
             "relays": [_relay_to_json(relay) for relay in self.relays],
@@ -67,7 +67,7 @@ class TorNetwork:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> TorNetwork:
-        """What `to_json` wrote. Raises `InputError` for anything else."""
+        """Parse the output of `to_json`. Raises `InputError` for anything else."""
         try:
             return TorNetwork(
                 name=value["name"],

@@ -1,4 +1,4 @@
-"""Several things at once, where the first failure ends the others and is what the caller sees."""
+"""Run coroutines concurrently; the first failure cancels the others and propagates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def gather_or_cancel(*work: Coroutine[Any, Any, T]) -> list[T]:
-    """Results in order. A `TaskGroup` would wrap the first error; `gather` would leave the others running."""
+    """The results in order. A `TaskGroup` would wrap the first error; `gather` would leave the others running."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return await asyncio.gather(*tasks)

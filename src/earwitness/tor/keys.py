@@ -1,6 +1,6 @@
-"""The keys that a directory authority must have before anybody starts.
+"""Makes the keys of a directory authority before any tor starts.
 
-Its fingerprints stand in everybody's configuration, so it cannot make them when it starts, as a relay does.
+Every node's configuration contains the authority's fingerprints, so unlike a relay it cannot make its keys on start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from earwitness.tor.torrc import DIR_PORT, Authority
 
 _LIFETIME_MONTHS = 12
 _RELAY_IDENTITY_BITS = 1024
-"""What tor-spec says it is (an ed25519 identity stands beside it)."""
+"""The size that tor-spec gives (the ed25519 identity is separate)."""
 _AUTHORITY_IDENTITY_BITS = 2048
 
 
@@ -49,9 +49,9 @@ def need_tor() -> None:
 async def make_authority(nickname: str, address: str, directory: Path) -> Authority:
     """Make the identity, the voting certificate and the relay identity of one authority under `directory`/keys.
 
-    The identities are made here, in hundredths of a second: `tor --list-fingerprint` would start a tor for it, and
-    tor-gencert would choose 3,072 bits. The long-term identity is thrown away when it has signed the certificate:
-    nobody renews that of a network that lives for hours. Raises `CallFailure` with what the tool said.
+    The identities are made here, in hundredths of a second: `tor --list-fingerprint` would start a tor, and
+    tor-gencert would use 3,072 bits. The long-term identity is discarded once it has signed the certificate, which is
+    never renewed in a network that lives for hours. Raises `CallFailure` with the tool's output.
     """
     keys = directory / "keys"
     keys.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,4 @@
-"""`PrivateTor`: a whole Tor network of real `tor` processes, one a host, from keys to the first usable circuit."""
+"""`PrivateTor`: a private Tor network of real `tor` processes, one per host, from keys to the first usable circuit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from earwitness.tor.torrc import (
 BOOT_TIMEOUT_S = 90.0
 _POLL_S = 0.1
 _TIME_TO_VOTE_S = 1.0
-"""From the decision to vote to the vote: all authorities must have heard of it."""
+"""Time from the decision to vote to the vote, in which all authorities must learn of it."""
 _CIRCUIT_TRY_S = 5.0
 _DIRECTORY_FILES = ("cached-certs", "cached-microdesc-consensus", "cached-microdescs", "cached-microdescs.new")
 
@@ -50,12 +50,12 @@ class PrivateTor:
         authorities: hosts of the directory authorities (3 by default in the lab).
         relays: hosts of the relays; a relay's nickname is its host's name.
         clients: hosts with a client: caller and callee.
-        state: directory for keys, logs and sockets; its path should be short (a unix socket's has at most 107 bytes).
-        countries: country of each place, for choosing relays by it.
+        state: directory for keys, logs and sockets; keep its path short (a unix socket's path has at most 107 bytes).
+        countries: the country of each place, for choosing relays by country.
         on_event: called with each `StageReached` of the boot.
 
-    Entering returns when every client has built a circuit of its own through the network. It raises
-    `CallFailure`: `TOOL_MISSING` without tor; `LAB_FAILED` with the last log lines when a tor dies or time runs out.
+    Entering waits until every client has built a circuit through the network. It raises `CallFailure`: `TOOL_MISSING`
+    if tor is not installed; `LAB_FAILED` with the last log lines if a tor dies or the time limit passes.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PrivateTor:
     ) -> None:
         self.options = options or TorOptions()
         self.boot_s: dict[str, float] = {}
-        """Seconds from the start to the end of each stage of the boot."""
+        """Seconds from the start of the boot to the end of each stage."""
         self._authorities = tuple(authorities)
         self._relays = tuple(relays)
         self._clients = tuple(clients)
@@ -86,14 +86,14 @@ class PrivateTor:
 
     @property
     def network(self) -> TorNetwork:
-        """What is there, once the network is up."""
+        """The running network."""
         if self._network is None:
             raise EarwitnessError("using the private Tor network", self._state, "it is not up", "start it first")
         return self._network
 
     @property
     def relays(self) -> tuple[Relay, ...]:
-        """The relays (authorities left out) with their consensus flags and places."""
+        """The relays, without authorities, with their consensus flags and places."""
         return self.network.relays
 
     def client(self, host_name: str) -> TorClient:
@@ -101,7 +101,7 @@ class PrivateTor:
         return self.network.client(host_name)
 
     def process(self, nickname: str) -> TorProcess:
-        """The tor of this nickname; `.kill()` is how a test loses a relay."""
+        """The tor with this nickname; tests call `.kill()` on it to lose a relay."""
         for tor in self._running:
             if tor.node.nickname == nickname:
                 return tor
@@ -215,10 +215,10 @@ class PrivateTor:
         return clients
 
     def _hand_directory_to(self, host: Host) -> None:
-        """Give a client the directory as an authority has it, as if it had run a minute ago.
+        """Copy an authority's directory to a client, as if the client had run a minute ago.
 
-        The relays themselves fetch it only in the next seconds; a client that asks one of them too early gets
-        nothing and asks again after ten seconds (measured: half of the boots).
+        The relays fetch the directory only in the next seconds. A client that asks one of them too early gets nothing,
+        and retries after ten seconds (measured: in half of the boots).
         """
         source, target = self._state / self._authorities[0].name, self._state / host.name
         target.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -235,9 +235,9 @@ class PrivateTor:
         return tor
 
     async def _all_published(self) -> None:
-        """Wait until every authority has every relay's descriptor, and have them vote then, in the same second.
+        """Wait until every authority has every relay's descriptor, and then make them all vote in the same second.
 
-        A vote at a fixed time either wastes it or comes too early, and a relay that is late waits for the next.
+        A vote at a fixed time would come too late or too early, and a late relay would have to wait for the next one.
         """
         wanted = {host.name for host in (*self._relays, *self._authorities)}
         async with AsyncExitStack() as stack:
@@ -253,7 +253,7 @@ class PrivateTor:
             await gather_or_cancel(*(control.configure(VOTING_OFFSET, str(offset)) for control in controls))
 
     async def _first_consensus(self) -> tuple[Relay, ...]:
-        """Wait until every authority holds a consensus with all in it and running: relays, then authorities."""
+        """Wait until every authority has a consensus that lists all nodes as running: relays, then authorities."""
         wanted = {host.name: host for host in (*self._relays, *self._authorities)}
         seen: dict[str, Relay] = {}
         for authority in self._running[: len(self._authorities)]:
@@ -268,10 +268,10 @@ class PrivateTor:
         return replace(relay, place=host.place, country=self._countries.get(host.place, ""))
 
     async def _knows_the_others(self, relay: TorProcess) -> None:
-        """Have a relay fetch the consensus now, not at its next try.
+        """Make a relay fetch the consensus now, not at its next scheduled try.
 
-        Until it has, it takes other relays for clients, and as the exit of a two-hop circuit refuses every stream
-        ("Attempt to open a stream from unknown relay").
+        Without a consensus it takes other relays for clients, and as the exit of a two-hop circuit it refuses every
+        stream ("Attempt to open a stream from unknown relay").
         """
         relay.signal(signal.SIGHUP)  # forgets failed tries, and fetches
         async with TorControl.connect(relay.control) as control:
@@ -280,7 +280,7 @@ class PrivateTor:
                 await asyncio.sleep(_POLL_S)
 
     async def _first_circuit(self, client: TorClient, relays: tuple[Relay, ...]) -> None:
-        """Ready is: the client built a real circuit of three hops, and knows enough to build its own."""
+        """Wait until the client has built a three-hop circuit, and can build circuits of its own."""
         tor = self.process(client.host)
         async with TorControl.connect(await self._socket(tor)) as control:
             attempt = 0
@@ -290,7 +290,7 @@ class PrivateTor:
                     hops = choose_relays(CircuitRequest(hops=min(3, len(relays)), seed=attempt), relays)
                     circuit = await control.build_circuit([hop.fingerprint for hop in hops], timeout_s=_CIRCUIT_TRY_S)
                 except CallFailure:
-                    # Not known yet to the client (tor refuses at once), or a relay that is still settling.
+                    # The client does not know a relay yet (tor refuses at once), or a relay is still starting.
                     attempt += 1
                     await asyncio.sleep(_POLL_S)
                     continue
@@ -300,7 +300,7 @@ class PrivateTor:
                 return
 
     async def _socket(self, tor: TorProcess) -> ControlAddress:
-        """Its control socket, once tor listens on it (it is there a moment before)."""
+        """Wait for its control socket to accept connections (the file exists a moment earlier)."""
         while not _listens(tor.node.control_socket):
             tor.check()
             await asyncio.sleep(0.02)
@@ -320,13 +320,13 @@ class PrivateTor:
 
 
 async def _described(control: TorControl) -> set[str]:
-    """Nicknames of the relays whose descriptor this tor has (dir-spec 2.1.1)."""
+    """Nicknames of the relays whose descriptors this tor has (dir-spec 2.1.1)."""
     descriptors = (await control.info("desc/all-recent")).splitlines()
     return {line.split()[1] for line in descriptors if line.startswith("router ")}
 
 
 def _listens(path: Path) -> bool:
-    """Whether a unix socket takes connections."""
+    """Whether a unix socket accepts connections."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))

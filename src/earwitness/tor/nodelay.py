@@ -1,9 +1,9 @@
-"""TCP_NODELAY on the connections of a tor that runs, without rebuilding or restarting it.
+"""Sets TCP_NODELAY on the connections of a running tor, without rebuilding or restarting it.
 
-Tor leaves Nagle's algorithm on (RFC 896): a relay holds a cell while the one before it is unacknowledged, which at
-voice rates costs a round trip a link. To see what that does, its sockets are borrowed (pidfd_getfd(2), Linux 5.6)
-and the option is set on the very connection, from outside; tor does not notice. It can be taken back again, so
-that calls with and without can alternate on one network.
+Tor leaves Nagle's algorithm on (RFC 896): a relay holds a cell while the previous one is unacknowledged, which at
+voice rates costs one round trip per link. To measure the effect, its sockets are duplicated (pidfd_getfd(2), Linux
+5.6) and the option is set from outside, unnoticed by tor. It can be cleared again, so that calls with and without it
+can alternate on one network.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from earwitness.tor.description import TorNetwork
 
 _SYS_PIDFD_GETFD = 438
 EVERY_S = 0.2
-"""How often new connections are looked for; a call's streams open half a second before its media."""
+"""Interval of scans for new connections; a call's streams open half a second before its media."""
 
 
 def set_nodelay(pid: int, on: bool) -> int:
-    """Set or clear TCP_NODELAY on every TCP connection of a process; how many were changed by it.
+    """Set or clear TCP_NODELAY on every TCP connection of a process; returns the number changed.
 
-    Raises `EarwitnessError` when the process is gone or its sockets may not be borrowed.
+    Raises `EarwitnessError` if the process has ended or its sockets cannot be duplicated.
     """
     changed = 0
     try:
@@ -49,7 +49,7 @@ def set_nodelay(pid: int, on: bool) -> int:
 
 
 async def keep_nodelay(pids: Iterable[int], every_s: float = EVERY_S) -> None:
-    """Set it on old and new connections of these processes until cancelled; those that end are left out."""
+    """Set it on present and new connections of these processes until cancelled; processes that end are dropped."""
     living = set(pids)
     while living:
         for pid in list(living):
@@ -63,7 +63,7 @@ async def keep_nodelay(pids: Iterable[int], every_s: float = EVERY_S) -> None:
 
 
 def check_nodelay(network: TorNetwork, on: bool | None) -> None:
-    """Raise `InputError` where a network's relays cannot be set so for one call; None is always possible."""
+    """Raise `InputError` if the option cannot be set this way for one call; None is always possible."""
     if on is False and network.relay_nodelay:
         remedy = "start a lab that leaves it to each call"
         raise InputError(
@@ -78,9 +78,9 @@ def check_nodelay(network: TorNetwork, on: bool | None) -> None:
 
 @contextmanager
 def nodelay_during(network: TorNetwork, on: bool | None, others: Mapping[str, int] | None = None) -> Iterator[None]:
-    """Set or clear it on all connections that a network's relays and clients have now; on leaving, as it was.
+    """Set or clear it on all present connections of a network's relays and clients, and restore it on exit.
 
-    `others`: further tors of the call (process ids by name). None: nothing is changed.
+    `others`: further tors of the call (process ids by name). None: change nothing.
     """
     if on is None:
         yield
@@ -95,7 +95,7 @@ def nodelay_during(network: TorNetwork, on: bool | None, others: Mapping[str, in
 
 def _set_on_all(pids: Iterable[int], on: bool) -> None:
     for pid in pids:
-        # A relay that a test has killed does not matter here; one of the circuit's would show as a failure.
+        # A relay killed by a test does not matter here; if it is in the circuit, the call fails anyway.
         with suppress(ProcessLookupError):
             os.kill(pid, 0)
             set_nodelay(pid, on)
@@ -111,7 +111,7 @@ def _sockets(pid: int) -> list[int]:
 
 
 def _set_on(process: int, descriptor: int, on: bool) -> bool:
-    """Set the option on one socket if it is a TCP connection and has it otherwise; whether it was."""
+    """Set the option on one socket if it is a TCP connection with another value; returns whether it was changed."""
     borrowed = _libc.syscall(_SYS_PIDFD_GETFD, process, descriptor, 0)
     if borrowed < 0:
         code = ctypes.get_errno()
@@ -126,7 +126,7 @@ def _set_on(process: int, descriptor: int, on: bool) -> bool:
             if bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) == on:
                 return False
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(on))
-        except OSError:  # a listener, or a connection that has just ended
+        except OSError:  # a listening socket, or a connection that has just ended
             return False
     return True
 

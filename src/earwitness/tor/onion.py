@@ -18,7 +18,7 @@ from earwitness.tor.control import TorControl
 from earwitness.tor.control_address import ControlAddress
 
 PUBLISH_TIMEOUT_S = 60.0
-"""Introduction circuits, then the descriptor to its directories: seconds in the lab, at times a minute outside."""
+"""Time to build introduction circuits and upload the descriptor: seconds in the lab, up to a minute outside."""
 
 
 @dataclass
@@ -29,19 +29,19 @@ class OnionService:
     port: int
     publish_ms: float = 0.0
     uploads: list[str] = field(default_factory=list)
-    """Fingerprints of the directories that have taken the descriptor."""
+    """Fingerprints of the directories that accepted the descriptor."""
     failures: list[str] = field(default_factory=list)
 
 
 class OfferedService(Protocol):
-    """A service while it is offered, by a tor here or on another machine."""
+    """A service on offer, by a tor here or on another machine."""
 
     service: OnionService
     pid: int
-    """Process id of its tor, where it was started for this service alone; else 0."""
+    """Process id of its tor, if that was started for this service alone; else 0."""
 
     async def circuit(self) -> Sequence[str]:
-        """Fingerprints of the service's circuit to the rendezvous point, its guard first; empty if untold."""
+        """Fingerprints of the service's circuit to the rendezvous point, guard first; empty if unknown."""
         ...
 
 
@@ -54,7 +54,7 @@ class OfferedHere:
     pid: int = 0
 
     async def circuit(self) -> Sequence[str]:
-        """As tor's circuit list has it (control-spec 4.1.1: PURPOSE, REND_QUERY)."""
+        """From tor's circuit list (control-spec 4.1.1: PURPOSE, REND_QUERY)."""
         query = f"REND_QUERY={self.service.address.removesuffix('.onion')}"
         for _ in range(10):
             for line in (await self.control.info("circuit-status")).splitlines():
@@ -66,7 +66,7 @@ class OfferedHere:
 
 @asynccontextmanager
 async def offered_service(control: ControlAddress, target: tuple[str, int]) -> AsyncIterator[OfferedHere]:
-    """`onion_service` by the tor with this control port, until leaving."""
+    """`onion_service` by the tor at this control port, until exit."""
     async with TorControl.connect(control) as connection, onion_service(connection, target) as service:
         yield OfferedHere(service, connection)
 
@@ -79,9 +79,9 @@ async def onion_service(
     port: int = 80,
     timeout_s: float = PUBLISH_TIMEOUT_S,
 ) -> AsyncIterator[OnionService]:
-    """Have tor offer `target` (address and port beside it) as an onion service, until leaving.
+    """Make tor offer `target` (an address and port that tor can reach) as an onion service, until exit.
 
-    Entering returns when a first directory has the descriptor. Raises `CallFailure` (`PATH_FAILED`).
+    Entering waits until one directory has the descriptor. Raises `CallFailure` (`PATH_FAILED`).
     """
     begun = time.monotonic_ns()
     service = OnionService("", port)
@@ -121,14 +121,14 @@ async def onion_service(
     try:
         yield service
     finally:
-        # Where the connection is gone, so is the service: it was not detached from it.
+        # If the connection is closed, so is the service: it was not detached.
         with suppress(AiostemError, EarwitnessError):
             await control.request(control.controller.del_onion(service.address.removesuffix(".onion")))
 
 
 @dataclass
 class DescriptorFetches:
-    """What came of a client's looking for a service's descriptor (control-spec 4.1.25 HS_DESC)."""
+    """The result of a client's lookup of a service's descriptor (control-spec 4.1.25 HS_DESC)."""
 
     received: bool = False
     failures: list[str] = field(default_factory=list)
@@ -137,7 +137,7 @@ class DescriptorFetches:
 
 @asynccontextmanager
 async def descriptor_fetches(control: TorControl, address: str) -> AsyncIterator[DescriptorFetches]:
-    """Follow this client's looking for a service's descriptor, until leaving."""
+    """Follow this client's lookups of a service's descriptor, until exit."""
     fetches = DescriptorFetches()
 
     def on_descriptor(event: Event) -> None:
@@ -158,7 +158,7 @@ async def descriptor_fetches(control: TorControl, address: str) -> AsyncIterator
 
 
 def publishing_failed(control: TorControl, happened: str, service: OnionService) -> CallFailure:
-    """The outcome of a service that no directory took."""
+    """The failure of a service whose descriptor no directory accepted."""
     return CallFailure(
         Outcome.PATH_FAILED,
         "publishing an onion service by tor at",

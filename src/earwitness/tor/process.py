@@ -1,4 +1,4 @@
-"""One tor process that we own."""
+"""One tor process that this program owns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOG_LINES = 12
 
 
 class TorProcess:
-    """A running tor: its node, its host, its process. Ended by `stop`, or with the process that started it."""
+    """A running tor: its node, host and process. `stop` ends it, and so does the end of its parent process."""
 
     def __init__(self, host: Host, node: Node, process: subprocess.Popen[bytes]) -> None:
         self.host = host
@@ -43,11 +43,11 @@ class TorProcess:
 
     @property
     def control(self) -> ControlAddress:
-        """Where it listens for controllers."""
+        """The address of its control port."""
         return ControlAddress(path=self.node.control_socket)
 
     def last_words(self) -> list[str]:
-        """The last lines of its log, for an error."""
+        """The last lines of its log, for error messages."""
         lines: list[str] = []
         for file in (self.node.log, self.node.directory / "output.log"):
             if file.is_file():
@@ -74,18 +74,18 @@ class TorProcess:
         )
 
     def signal(self, number: int) -> None:
-        """Send it a signal, if it lives."""
+        """Send it a signal, if it is alive."""
         if self.process.poll() is None:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """Kill it, like a crash."""
         self.signal(signal.SIGKILL)
         self.process.wait()
 
 
 async def stop_all(processes: list[TorProcess], patience_s: float = 3.0) -> None:
-    """SIGTERM to all, then SIGKILL to those that have not ended (SIGTERM does not always end a tor)."""
+    """Send SIGTERM to all, then SIGKILL to those still alive (SIGTERM does not always end a tor)."""
     for tor in processes:
         tor.signal(signal.SIGTERM)
     waits = round(patience_s / 0.02)

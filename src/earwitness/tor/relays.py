@@ -1,4 +1,4 @@
-"""What the consensus says of a relay."""
+"""The relays of a consensus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Relay:
     """One relay of a Tor network.
 
     `fingerprint` is 40 upper-case hexadecimal digits; `flags` are the consensus flags (dir-spec 3.4.1);
-    `place` and `country` are where the relay is known to be, empty when unknown.
+    `place` and `country` are its location, empty if unknown.
     """
 
     nickname: str
@@ -28,24 +28,24 @@ class Relay:
 
     @property
     def is_exit(self) -> bool:
-        """Whether the authorities call it an exit."""
+        """Whether it has the Exit flag."""
         return "Exit" in self.flags and "BadExit" not in self.flags
 
     @property
     def is_guard(self) -> bool:
-        """Whether the authorities call it a guard."""
+        """Whether it has the Guard flag."""
         return "Guard" in self.flags
 
     @property
     def is_authority(self) -> bool:
-        """Whether it is a directory authority, which nobody should choose as a hop."""
+        """Whether it is a directory authority, which should not be chosen as a hop."""
         return "Authority" in self.flags
 
 
 def parse_router_status(lines: Iterable[str]) -> list[Relay]:
     """The relays in the `r`, `s` and `w` lines of `GETINFO ns/all` (control-spec 3.9, dir-spec 3.4.1).
 
-    Raises `EarwitnessError` for an `r` line that is not one.
+    Raises `EarwitnessError` for a malformed `r` line.
     """
     relays: list[Relay] = []
     for line in lines:
@@ -65,7 +65,7 @@ def _router(rest: str) -> Relay:
     try:
         nickname, identity = fields[0], fields[1]
         fingerprint = base64.b64decode(identity + "=" * (-len(identity) % 4)).hex().upper()
-        # The full document has a descriptor digest before the date; a microdescriptor consensus does not.
+        # The full consensus has a descriptor digest before the date; a microdescriptor consensus does not.
         address, or_port = fields[-3], int(fields[-2])
     except (IndexError, ValueError) as error:
         raise EarwitnessError(

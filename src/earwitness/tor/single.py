@@ -1,8 +1,8 @@
-"""A single onion service: it hides nobody, and its tor goes to the rendezvous point itself (tor(1), proposal 260).
+"""A single onion service: not anonymous, its tor connects to the rendezvous point directly (tor(1), proposal 260).
 
-A tor cannot be both this and a client, so one of its own is started beside the host's client for as long as the service
-is offered. It begins with that client's configuration and directory. The service is in its configuration: one that is
-added over the control port (ADD_ONION NonAnonymous) still goes through relays of its own with tor 0.4.9.
+A tor cannot be both this and a client, so a second tor runs beside the host's client while the service is offered. It
+starts with that client's configuration and directory. The service is in its torrc, because with tor 0.4.9 a service
+added over the control port (ADD_ONION NonAnonymous) still uses relays of its own.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _NON_ANONYMOUS = ["SocksPort 0", "HiddenServiceNonAnonymousMode 1", "HiddenServi
 async def single_onion_service(
     host: Host, client: TorClient, scratch: Path, target: tuple[str, int], *, port: int = 80
 ) -> AsyncIterator[OfferedHere]:
-    """Offer `target` from a host of the private network whose client is given, until leaving.
+    """Offer `target` from the host of this client of the private network, until exit.
 
-    Its key is gone with its folder below `scratch`. Raises `InputError` where the client is not ours to copy,
-    `CallFailure` where its tor does not start (`LAB_FAILED`) or publish (`PATH_FAILED`).
+    Its key is deleted with its folder below `scratch`. Raises `InputError` if the client is not the lab's,
+    `CallFailure` if the new tor does not start (`LAB_FAILED`) or publish (`PATH_FAILED`).
     """
     begun = time.monotonic_ns()
     if client.control.path is None or not client.pid:
@@ -77,7 +77,7 @@ async def single_onion_service(
 
 
 async def _connected(tor: TorProcess, node: Node, stack: AsyncExitStack) -> TorControl:
-    """Its control connection, as soon as it listens."""
+    """Connect to its control port, as soon as it listens."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         tor.check()
@@ -97,7 +97,7 @@ async def _connected(tor: TorProcess, node: Node, stack: AsyncExitStack) -> TorC
 
 
 async def _published(tor: TorProcess, node: Node, control: TorControl, port: int) -> OnionService:
-    """Its service, when a first directory has the descriptor; it offers no other."""
+    """Wait until one directory has the descriptor of its only service, and return the service."""
     service = OnionService("", port)
 
     def on_descriptor(event: Event) -> None:

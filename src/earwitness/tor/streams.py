@@ -1,8 +1,8 @@
-"""Our streams, and only ours, onto our circuit, and the proof of it (control-spec 3.14 ATTACHSTREAM).
+"""Attaches our streams, and no others, to our circuit, and verifies it (control-spec 3.14 ATTACHSTREAM).
 
-While `attaching` is open, tor leaves new streams to its controllers. Ours are known by their SOCKS user name, and
-each goes to the circuit asked for; every other stream is handed back to tor at once. A stream of ours that
-tor detaches (the exit refused it) is closed there and then, before it can be tried on another circuit.
+While `attaching` is open, tor leaves new streams to its controllers. Our streams have a SOCKS user name of their own,
+and each is attached to the requested circuit; all others are returned to tor at once. If tor detaches a stream of ours
+(the exit refused it), it is closed immediately, before tor can try it on another circuit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from earwitness.tor.control import Circuit, TorControl
 from earwitness.tor.control_address import ControlAddress
 
 USER_PREFIX = "earwitness-"
-"""SOCKS user names that begin so belong to some call; no call touches another's streams."""
+"""Prefix of the SOCKS user names of all calls; no call touches another's streams."""
 
 _LEAVE = "__LeaveStreamsUnattached"
 _LOCK_TIMEOUT_S = 30.0
@@ -43,25 +43,25 @@ class TorStream:
 
     id: int
     label: str
-    """The SOCKS password it was opened with: which of the path's flows it carries."""
+    """The SOCKS password it was opened with, which names the path's flow that it carries."""
     source_port: int = 0
     status: str = "NEW"
     reason: str = ""
     remote_reason: str = ""
     circuits: list[int] = field(default_factory=list)
-    """Each circuit that tor said the stream was on, in order, once each."""
+    """Every circuit that tor reported for the stream, in order, without repeats."""
     closed_ns: int = 0
 
     @property
     def ended(self) -> str | None:
-        """Why it is gone, or None while it stands. For an END cell of the exit, the exit's reason."""
+        """Why it closed, or None while it is open; after an END cell from the exit, the exit's reason."""
         if not self.closed_ns:
             return None
         return self.remote_reason or self.reason or self.status
 
 
 class StreamWatch:
-    """Follows the streams of one SOCKS user name, and attaches them to one circuit; without one, only follows."""
+    """Follows the streams with one SOCKS user name, and attaches them to one circuit, if given."""
 
     def __init__(self, control: TorControl, circuit: Circuit | None, username: str) -> None:
         if not username.startswith(USER_PREFIX):
@@ -70,13 +70,13 @@ class StreamWatch:
         self.circuit = circuit
         self.streams: dict[int, TorStream] = {}
         self.refused: list[str] = []
-        """What tor said when it refused to attach a stream of ours."""
+        """Tor's reason for refusing to attach one of our streams."""
         self._control = control
         self._attaching = False
 
     @contextmanager
     def following(self) -> Iterator[StreamWatch]:
-        """Follow our streams' events for as long as the path is open."""
+        """Follow our streams' events while the path is open."""
         self._control.on_stream(self._on_stream)
         try:
             yield self
@@ -85,7 +85,7 @@ class StreamWatch:
 
     @asynccontextmanager
     async def attaching(self) -> AsyncIterator[None]:
-        """While this is open, new streams of ours go to our circuit. The configuration is put back afterwards."""
+        """Attach our new streams to our circuit while this is open; restores tor's configuration on exit."""
         async with my_turn(self._control.address) as turn:
             before = "0" if turn.left_changed else await self._control.configuration(_LEAVE)
             await self._control.configure(_LEAVE, "1")
@@ -98,8 +98,8 @@ class StreamWatch:
                 sweeper.cancel()
                 with suppress(asyncio.CancelledError):
                     await sweeper
-                # A control connection that is gone took tor with it, or tor outlives us with the setting: the next
-                # holder of the turn finds our mark and puts it back.
+                # If the control connection is closed, tor has ended too, or it keeps the setting; then the next
+                # holder of the lock finds our mark and restores the setting.
                 with suppress(AiostemError, EarwitnessError):
                     await self._control.configure(_LEAVE, before or "0")
                     turn.restored = True
@@ -107,11 +107,11 @@ class StreamWatch:
                         await self._hand_back(number)
 
     async def verify(self) -> dict[str, int]:
-        """Ask tor which circuit each of our streams is on now: label -> circuit id.
+        """Ask tor which circuit each of our streams uses now: label -> circuit id.
 
-        Raises `EarwitnessError` where one is on any circuit but ours, now or at any earlier moment.
+        Raises `EarwitnessError` if one is on another circuit than ours, or ever was.
         """
-        assert self.circuit is not None, "without a circuit asked for there is nothing to verify"
+        assert self.circuit is not None, "nothing to verify: no circuit was requested"
         ours = self.circuit.id
         now: dict[int, int] = {}
         for line in (await self._control.info("stream-status")).splitlines():
@@ -153,7 +153,7 @@ class StreamWatch:
         if event.circuit and event.circuit not in known.circuits:
             known.circuits.append(event.circuit)
         if status in ("FAILED", "CLOSED", "DETACHED") and not known.closed_ns:
-            # The first reason is tor's; what follows a DETACHED is our own closing of it.
+            # The first reason is tor's; after a DETACHED, later ones come from our closing the stream.
             known.reason, known.remote_reason = str(event.reason or ""), str(event.remote_reason or "")
             known.closed_ns = time.monotonic_ns()
         if self.circuit is not None and (status == "DETACHED" or event.circuit not in (0, self.circuit.id)):
@@ -168,7 +168,7 @@ class StreamWatch:
             await self._close(number)
 
     async def _hand_back(self, number: int) -> None:
-        """Circuit 0: tor chooses. It refuses for its own internal streams, which it attaches by itself."""
+        """Attach to circuit 0: tor chooses. Tor refuses this for its internal streams, which it attaches itself."""
         with suppress(AiostemError, EarwitnessError):
             await self._control.request(self._control.controller.attach_stream(number, 0))
 
@@ -177,7 +177,7 @@ class StreamWatch:
             await self._control.request(self._control.controller.close_stream(number, StreamCloseReasonInt.MISC))
 
     async def _sweep_for_ever(self) -> None:
-        """Streams whose event could not be read must not hang: hand back those that stay unattached."""
+        """Return unattached streams to tor, so that those whose events could not be parsed do not hang."""
         seen: set[int] = set()
         while True:
             await asyncio.sleep(_SWEEP_EVERY_S)
@@ -187,26 +187,26 @@ class StreamWatch:
             seen = unattached
 
     async def _unattached(self) -> set[int]:
-        """The streams without a circuit that are not known as ours."""
+        """The streams without a circuit that are not ours."""
         status = (line.split() for line in (await self._control.info("stream-status")).splitlines())
         return {int(f[0]) for f in status if len(f) >= 3 and f[2] == "0"} - self.streams.keys()
 
 
 @dataclass
 class StreamTurn:
-    """Whose turn it is to change the setting."""
+    """A call's exclusive right to change the setting."""
 
     left_changed: bool
-    """The one before us died with the setting changed."""
+    """The previous holder died with the setting changed."""
     restored: bool = False
-    """To be set when the setting is back as it was."""
+    """To be set once the setting is restored."""
 
 
 @asynccontextmanager
 async def my_turn(address: ControlAddress) -> AsyncIterator[StreamTurn]:
-    """One call at a time changes how this tor attaches streams: a lock file, with a mark while it is changed.
+    """Let one call at a time change how this tor attaches streams, through a lock file with a mark while changed.
 
-    The file is gone when the setting is back.
+    The file is removed when the setting is restored.
     """
     path = _lock_file(address)
     descriptor = await _locked(path, address)
@@ -223,7 +223,7 @@ async def my_turn(address: ControlAddress) -> AsyncIterator[StreamTurn]:
 
 
 def _lock_file(address: ControlAddress) -> Path:
-    """Where all that call through this tor look: a lab's is of the lab alone, any other this user's commands share."""
+    """The lock file for this tor: in the lab's directory for a lab's tor, else shared by the user's commands."""
     name = hashlib.sha256(str(address).encode()).hexdigest()[:16]
     private = private_place()
     if private is not None and address.path is not None and address.path.is_relative_to(private):
@@ -232,17 +232,17 @@ def _lock_file(address: ControlAddress) -> Path:
 
 
 async def _locked(path: Path, address: ControlAddress) -> int:
-    """A descriptor of the file, with its lock.
+    """Open and lock the file; returns its descriptor.
 
     Raises:
-        EarwitnessError: others keep it too long, or the file is not this user's alone.
+        EarwitnessError: others hold it too long, or the file is not this user's alone.
     """
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
         descriptor = _opened(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, descriptor):  # or the holder before us removed it after we had opened it
+            if _is_at(path, descriptor):  # or the previous holder removed it after we had opened it
                 return descriptor
         except BlockingIOError:
             if time.monotonic() > deadline:
@@ -258,7 +258,7 @@ async def _locked(path: Path, address: ControlAddress) -> int:
 
 
 def _opened(path: Path) -> int:
-    """The lock file, made where there is none; anybody may have put another there first."""
+    """Open the lock file, or create it; another user may have put a different file there."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     remedy = "remove it, or set TMPDIR to a directory that only you can write to"
     try:
@@ -274,7 +274,7 @@ def _opened(path: Path) -> int:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file is the one that has this name now."""
+    """Whether this name still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

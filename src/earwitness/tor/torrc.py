@@ -1,4 +1,4 @@
-"""The configuration files of a private Tor network (tor(1); why each value is what it is)."""
+"""The configuration files of a private Tor network, with the reason for each value (tor(1))."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OR_PORT = 9001
 DIR_PORT = 9030
 SOCKS_PORT = 9050
 VOTING_INTERVAL_S = 300
-"""Between two consensuses; it divides a day, as it must. Seldom, so as not to disturb a measurement."""
+"""Time between consensuses. It must divide a day; it is long, so as not to disturb measurements."""
 FIRST_VOTE_TO_CONSENSUS_S = 4
 VOTING_OFFSET = "TestingV3AuthVotingStartOffset"
 
@@ -23,12 +23,12 @@ def voting_offset(first_consensus_s: float) -> int:
 
 @dataclass(frozen=True)
 class TorOptions:
-    """What can be said of a private network beyond who is in it.
+    """Options of a private network.
 
-    `exits`: nicknames of the relays that are exits; None makes every second relay one. `guards`: nicknames of the
-    relays with the Guard flag; None gives it to all. `refusing`: nicknames of exits whose policy refuses
-    every stream (they keep the Exit flag: for tests of refusal). `extra`: lines for every torrc.
-    `relay_mbit`: bound on each relay's rate, Mbit/s (0: none; tor's least is 0.615).
+    `exits`: nicknames of the exits; None makes every second relay one. `guards`: nicknames of the relays with the
+    Guard flag; None gives it to all. `refusing`: nicknames of exits whose policy refuses every stream (they keep the
+    Exit flag; for tests of refusal). `extra`: lines for every torrc.
+    `relay_mbit`: limit on each relay's rate, Mbit/s (0: none; tor's minimum is 0.615).
     `relay_nodelay`: keep TCP_NODELAY set on the connections of relays and clients (`earwitness.tor.nodelay`).
     """
 
@@ -42,7 +42,7 @@ class TorOptions:
 
 @dataclass(frozen=True)
 class Authority:
-    """What the others must know of a directory authority before it starts."""
+    """What the other nodes must know about a directory authority before it starts."""
 
     nickname: str
     address: str
@@ -59,7 +59,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class Node:
-    """One tor of the network: where it runs and where it keeps its state."""
+    """One tor of the network: its host, and the directory of its state."""
 
     nickname: str
     address: str
@@ -93,48 +93,48 @@ class Node:
             "SafeLogging 0",
             f"ControlSocket {self.control_socket}",
             "CookieAuthentication 1",
-            # The default of 60 % of each position is over-careful where all relays come at once.
+            # The default, 60 % of each position, is too cautious when all relays start at once.
             "PathsNeededToBuildCircuits 0.67",
-            # Learned timeouts would differ from run to run; a wide-area circuit in the lab builds in < 2 s.
+            # Learned timeouts would differ between runs; a wide-area circuit in the lab builds in < 2 s.
             "LearnCircuitBuildTimeout 0",
             "CircuitBuildTimeout 20",
             # Cells and queueing time per second and circuit, for controllers that ask (control-spec CELL_STATS).
             "TestingEnableCellStatsEvent 1",
-            # SIGTERM ends a relay at once; the default waits 30 s for its users.
+            # SIGTERM ends a relay at once; by default it waits 30 s for its users.
             "ShutdownWaitLength 0",
             *self.extra,
         ]
 
     def relay(self, *, is_exit: bool, refuses: bool = False, mbit: float = 0.0) -> str:
-        """The torrc of a relay; `mbit` bounds its rate, each way, where it is not 0."""
+        """The torrc of a relay; `mbit` limits its rate in each direction unless it is 0."""
         lines = [
             *self._common(),
             "SocksPort 0",
             f"Address {self.address}",
             f"OutboundBindAddress {self.address}",
             f"ORPort {self.address}:{OR_PORT} IPv4Only",
-            # Nobody outside could test it.
+            # No outside node could test its reachability.
             "AssumeReachable 1",
             # There is no name server in the lab; addresses are literal.
             "ServerDNSDetectHijacking 0",
             "ServerDNSTestAddresses",
             "ServerDNSAllowBrokenConfig 1",
             "DirCache 1",
-            # A minute after its start a relay that has built a circuit tests its bandwidth with 500 kB over four more,
-            # all relays at once: in the middle of somebody's call. One that builds none of its own, and still expects
-            # to, does not.
+            # A minute after its start, a relay that has built a circuit tests its bandwidth with 500 kB over four more,
+            # all relays at once, perhaps during a call. A relay that builds no circuits, but still expects to, does
+            # not.
             "__DisablePredictedCircuits 1",
             "CircuitsAvailableTimeout 24 hours",
         ]
         if mbit:
             rate = f"{round(mbit * 1e6 / 8)} bytes"
-            # Addresses of the lab are private ones, which tor does not count by default.
+            # The lab's addresses are private, and by default tor does not count traffic to those.
             lines += [f"RelayBandwidthRate {rate}", f"RelayBandwidthBurst {rate}", "CountPrivateBandwidth 1"]
         if is_exit and not refuses:
-            # A policy of only the private range makes automatic circuits hang: they look for a general exit.
+            # With a policy for the private range only, tor's automatic circuits hang: they need a general exit.
             lines += ["ExitRelay 1", "ExitPolicyRejectPrivate 0", "ExitPolicy accept *:*"]
         elif is_exit:
-            # A descriptor that rejects everything would cost it the flag; one far-away port keeps it an exit.
+            # A policy that rejects everything would cost it the Exit flag; one unused port keeps it.
             lines += [
                 "ExitRelay 1",
                 "ExitPolicyRejectPrivate 0",
@@ -148,8 +148,8 @@ class Node:
     def authority(self, exits: Sequence[str], guards: Sequence[str], *, started_s: float) -> str:
         """The torrc of a directory authority.
 
-        `exits` and `guards` are the addresses that get these flags. The first vote is put off to half an interval
-        from the Unix time `started_s`: when all relays have published, `voting_offset` brings it forward.
+        `exits` and `guards` are the addresses that get these flags. The first vote is due half an interval after the
+        Unix time `started_s`; when all relays have published, `voting_offset` brings it forward.
         """
         lines = [
             self.relay(is_exit=False),
@@ -157,7 +157,7 @@ class Node:
             "AuthoritativeDirectory 1",
             "V3AuthoritativeDirectory 1",
             "ContactInfo none",
-            # Flags by decree: a network that is seconds old has earned none.
+            # Assign flags by configuration: no relay of a network that is seconds old has earned any.
             f"TestingDirAuthVoteExit {','.join(exits)}",
             "TestingDirAuthVoteExitIsStrict 1",
             f"TestingDirAuthVoteGuard {','.join(guards)}",
@@ -166,7 +166,7 @@ class Node:
             "TestingMinExitFlagThreshold 0",
             "TestingAuthDirTimeToLearnReachability 0",
             "AuthDirMaxServersPerAddr 0",
-            # The shortest phases that tor permits.
+            # The shortest phases permitted by tor.
             f"TestingV3AuthInitialVotingInterval {VOTING_INTERVAL_S}",
             "TestingV3AuthInitialVoteDelay 2",
             "TestingV3AuthInitialDistDelay 2",
@@ -174,7 +174,7 @@ class Node:
             f"V3AuthVotingInterval {VOTING_INTERVAL_S}",
             "V3AuthVoteDelay 2",
             "V3AuthDistDelay 2",
-            # A missed vote must not end the network.
+            # A missed vote must not bring the network down.
             "V3AuthNIntervalsValid 12",
         ]
         return _text(lines)
@@ -183,15 +183,15 @@ class Node:
         """The torrc of a client."""
         lines = [
             *self._common(),
-            # Not ExtendedErrors: tor 0.4.9 then answers with the error of the first directory that had no
-            # descriptor, although it got one from another and the stream stands.
+            # Not ExtendedErrors: tor 0.4.9 then returns the error of the first directory that lacked the
+            # descriptor, although it got it from another and the stream is open.
             f"SocksPort 127.0.0.1:{SOCKS_PORT}",
             "ClientOnly 1",
             "ORPort 0",
-            # The callee's address is a private one.
+            # The callee's address is private.
             "ClientRejectInternalAddresses 0",
             "ClientDNSRejectInternalAddresses 0",
-            # Linked circuits would double the background circuits of an idle client and carry none of ours.
+            # Conflux would double the background circuits of an idle client and carry no stream of ours.
             "ConfluxEnabled 0",
         ]
         return _text(lines)

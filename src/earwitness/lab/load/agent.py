@@ -1,9 +1,9 @@
-"""The load's clients: `python -m earwitness.lab.load.agent` on a host of the lab with a tor client of its own.
+"""The load's clients: `python -m earwitness.lab.load.agent` on a lab host with its own tor client.
 
-Its configuration (`Config`) is the first JSON line on standard input. Every client has a circuit of its own, through
-relays that it was given, and fetches over it as its seed says. It reports as JSON lines on standard output:
-`flows` once circuits stand and bytes have come, `statistics` (`Carried`) four times a second. It ends with its standard
-input, so with the process that started it.
+Its configuration (`Config`) is the first JSON line on standard input. Each client has its own circuit, through given
+relays, and fetches over it as its seed determines. It reports JSON lines on standard output: `flows` once all circuits
+are open and data has arrived, `statistics` (`Carried`) four times a second. It ends when standard input closes, and so
+with the process that started it.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from earwitness.tor.control_address import ControlAddress
 
 STATISTICS_EVERY_S = 0.25
 PAGE_SIGMA = 1.0
-"""Of the logarithm of a page's size: a tenth are more than 3.6 times the median."""
+"""Standard deviation of the logarithm of a page's size: a tenth are over 3.6 times the median."""
 BULK_BYTES = 5 * 2**20
 _LARGEST_PAGE_BYTES = 20 * 2**20
 _USER = "load-"
 _CIRCUIT_TIMEOUT_S = 20.0
 _SILENCE_S = 60.0
-"""A fetch of which nothing comes for so long has failed. How long it takes in all is the load's own doing."""
+"""A fetch that receives nothing for this long has failed. Its total duration depends on the load and has no limit."""
 _FIRST_WITHIN_S = 10.0
-"""However long the pauses: the first client begins by then, so that it shows in time whether anything flows."""
+"""Latest start of the first client, however long the pauses, so that it soon shows whether data flows."""
 _AFTER_FAILURE_S = 1.0
 
 
@@ -61,14 +61,14 @@ class LoadConfig:
 
 @dataclass
 class Carried:
-    """What was carried until `at_ns` (CLOCK_MONOTONIC)."""
+    """Totals up to `at_ns` (CLOCK_MONOTONIC)."""
 
     at_ns: int = 0
     bytes: int = 0
-    """Of pages and downloads, as the clients received them."""
+    """Bytes of pages and downloads that the clients received."""
     pages: int = 0
     page_s: float = 0.0
-    """Time that these pages took, together."""
+    """Total time to fetch these pages."""
     downloads: int = 0
     failed: int = 0
     last_failure: str = ""
@@ -76,7 +76,7 @@ class Carried:
 
 @dataclass
 class Client:
-    """One client: its circuit, and what it draws from."""
+    """One client: its circuit and its random generator."""
 
     number: int
     part: Any
@@ -107,7 +107,7 @@ class Clients:
         control.on_stream(self._on_stream)
 
     async def live(self, client: Client) -> None:
-        """Fetch for ever. Begins at a moment of its own, as if it had gone on for long."""
+        """Fetch for ever, starting at a random moment, as if the client had been running for long."""
         web = isinstance(client.part, Web)
         wait_s = client.random.uniform(0.0, client.part.pause_s if web else 0.5)
         if client.number == 0:
@@ -165,7 +165,7 @@ class Clients:
             patience.reschedule(loop.time() + _SILENCE_S)
 
     def _on_stream(self, event: EventStream) -> None:
-        """Ours go to their own client's circuit, all others where tor wants them."""
+        """Attach our streams to their client's circuit; tor chooses for all others."""
         if str(event.status) != "NEW":
             return
         client = self._by_user.get(event.socks_username or "")
@@ -177,7 +177,7 @@ class Clients:
 
 
 def _size(client: Client) -> int:
-    """Bytes of the next page or download."""
+    """Size of the next page or download, bytes."""
     if not isinstance(client.part, Web):
         return BULK_BYTES
     mean = client.part.page_kib * 1024

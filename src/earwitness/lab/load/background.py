@@ -1,4 +1,4 @@
-"""A load that runs in a lab: started on its hosts, followed, metered, ended with the process that started it."""
+"""Background traffic in a lab: starts it on the lab's hosts, monitors and meters it, and ends it."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ from earwitness.tor.select import CircuitRequest, choose_relays
 PORT = 8080
 START_TIMEOUT_S = 45.0
 SETTLE_S = 2.0
-"""From the first bytes to what is called the load: windows open, the first pages overlap."""
+"""Time from the first bytes to the full load: TCP windows open, and the first pages overlap."""
 STANDING = "load.json"
-"""In the lab's directory: what the load that stands with the lab has carried, for other processes."""
+"""The file in the lab's directory that shows other processes what the lab's own load has carried."""
 _STOP_TIMEOUT_S = 3.0
 
 
 class LoadedLab(Protocol):
-    """What a load needs of the lab that it runs in."""
+    """The parts of a lab that a load needs."""
 
     @property
     def hosts(self) -> Mapping[str, Host]:
-        """Its hosts by name."""
+        """The lab's hosts by name."""
         ...
 
     @property
     def tor(self) -> TorNetwork:
-        """Its private Tor network."""
+        """The lab's private Tor network."""
         ...
 
     @property
     def state_dir(self) -> Path:
-        """Where the processes of the lab leave notes for each other."""
+        """The directory in which the lab's processes share files."""
         ...
 
 
 @dataclass(frozen=True)
 class LoadChanged(Event):
-    """What a load has carried since it started, and why it carries nothing any more (None while it does)."""
+    """What a load has carried since it started, and why it stopped (None while it runs)."""
 
     carried: Carried
     problem: str | None
 
 
 class Background:
-    """A load that runs. Use `running`."""
+    """A running load; created by `running`."""
 
     def __init__(self, spec: LoadSpec, seed: int) -> None:
         self.spec = spec
@@ -68,16 +68,16 @@ class Background:
         self.problem: str | None = None
         """Why it carries nothing any more, or None while it does."""
         self.on_event: Listener = ignore
-        """Called with a `LoadChanged` whenever it has carried more, or carries no more."""
+        """Called with a `LoadChanged` whenever the load has carried more, or has stopped."""
         self._ready = asyncio.Event()
         self._stopping = False
 
     @classmethod
     @asynccontextmanager
     async def running(cls, lab: LoadedLab, spec: LoadSpec, seed: int) -> AsyncIterator[Background]:
-        """Start it, and come back when it flows; on leaving it is ended, and `carried` is what it carried in all.
+        """Start it, and wait until it flows; on exit it ends, and `carried` has the totals.
 
-        Raises `InputError` in a lab without hosts for it, `CallFailure` (`LAB_FAILED`) where it does not flow.
+        Raises `InputError` if the lab has no hosts for it, `CallFailure` (`LAB_FAILED`) if it does not flow.
         """
         if LOAD_CLIENT not in lab.hosts:
             raise InputError(
@@ -105,13 +105,13 @@ class Background:
             followers = [asyncio.ensure_future(self._follow(child)) for child in (serving, agent)]
             stack.push_async_callback(self._end, agent, followers)
             config = LoadConfig(str(spec), seed, str(tor.control), list(tor.socks), [server.address, PORT], relays)
-            with suppress(ChildGone):  # its end is noticed by who follows
+            with suppress(ChildGone):  # whoever monitors it notices its end
                 agent.send(asdict(config))
             await self._flows()
             yield self
 
     def failure(self) -> CallFailure | None:
-        """Why there is no load any more, as the ending of the call that was to have it; None while there is."""
+        """Why the load stopped, as the failure of the call that needed it; None while it runs."""
         return None if self.problem is None else _failure("carrying the load", str(self.spec), self.problem)
 
     async def _flows(self) -> None:
@@ -144,7 +144,7 @@ class Background:
                 self.on_event(LoadChanged(self.carried, self.problem))
 
     async def _end(self, agent: Child, followers: list[asyncio.Task[None]]) -> None:
-        """Ask, and hear its last words."""
+        """End the agent, and read its last report."""
         self._stopping = True
         agent.close_stdin()
         await asyncio.wait(followers[1:], timeout=_STOP_TIMEOUT_S)
@@ -155,7 +155,7 @@ class Background:
 
 @asynccontextmanager
 async def standing(lab: LoadedLab, spec: LoadSpec, seed: int) -> AsyncIterator[Background]:
-    """As `Background.running`, while the lab is up; `STANDING` in its directory announces it to other processes."""
+    """Like `Background.running`, for the lab's own load; `STANDING` in its directory shows it to other processes."""
     path = lab.state_dir / STANDING
 
     def write(event: Event) -> None:
@@ -177,7 +177,7 @@ async def standing(lab: LoadedLab, spec: LoadSpec, seed: int) -> AsyncIterator[B
 
 
 class StandingLoad:
-    """The load that stands with a lab, seen from another process."""
+    """The lab's own load, seen from another process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -186,7 +186,7 @@ class StandingLoad:
 
     @classmethod
     def of(cls, lab: LoadedLab) -> StandingLoad | None:
-        """That of the lab, None where it has none."""
+        """The lab's own load; None if it has none."""
         try:
             return cls(lab.state_dir / STANDING)
         except FileNotFoundError:
@@ -194,7 +194,7 @@ class StandingLoad:
 
     @property
     def carried(self) -> Carried:
-        """What it has carried until a moment ago."""
+        """Its latest totals."""
         return Carried(**self._values()["carried"])
 
     @property
@@ -217,7 +217,7 @@ class StandingLoad:
 
 
 class LoadMeter:
-    """What a load carries during a call, from now on."""
+    """Meters what a load carries during a call, from now on."""
 
     def __init__(self, load: Background | StandingLoad, relay_mbit: float) -> None:
         self._load = load
@@ -226,7 +226,7 @@ class LoadMeter:
         self._begun_ns = time.monotonic_ns()
 
     def facts(self) -> LoadFacts:
-        """What it carried until now, for the record."""
+        """The amounts carried until now, for the call's record."""
         before, after = self._before, self._load.carried
         seconds = max(0, after.at_ns - (before.at_ns or self._begun_ns)) / 1e9
         carried, pages = after.bytes - before.bytes, after.pages - before.pages
@@ -247,11 +247,11 @@ class LoadMeter:
 
 
 def _seed(seed: int, number: int) -> int:
-    """Of one client's circuit."""
+    """The seed of one client's circuit."""
     return (seed * 1_000_003 + number) % 2**31
 
 
 def _failure(tried: str, on: str, happened: str) -> CallFailure:
     return CallFailure(
-        Outcome.LAB_FAILED, tried, on=on, happened=happened, remedy="try again; if it stays, give fewer clients"
+        Outcome.LAB_FAILED, tried, on=on, happened=happened, remedy="try again; if it persists, use fewer clients"
     )

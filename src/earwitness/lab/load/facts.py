@@ -1,4 +1,4 @@
-"""What the lab's relays carried besides a call, for its record."""
+"""Facts about background traffic during a call, for its record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from earwitness.facts import LABEL, sparse
 
 @dataclass(frozen=True, kw_only=True)
 class LoadFacts:
-    """Background traffic of the lab during the call; without any, only `load`."""
+    """The lab's background traffic during the call; if there was none, only `load` is set."""
 
     load: str | None = sparse("Load as given to `--load`, or none", longest=LABEL)
     seed: int | None = sparse("Seed of its circuits, pages and pauses")

@@ -1,7 +1,7 @@
-"""What the load's clients fetch from: `python -m earwitness.lab.load.server ADDRESS PORT` on a host of the lab.
+"""The server of the load's clients: `python -m earwitness.lab.load.server ADDRESS PORT` on a lab host.
 
-A request is one line, `BYTES BITS_A_SECOND` (0: as fast as it goes); the answer is so many bytes. It ends with its
-standard input, so with the process that started it.
+A request is one line, `BYTES BITS_A_SECOND` (0: as fast as possible); the response is that many bytes. The server ends
+when standard input closes, and so with the process that started it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 
 NICENESS = 5
-"""Of the load's own processes: they are not to be in the way of what is measured."""
+"""Nice value of the load's processes, so that they do not disturb the measurement."""
 _BLOCK = bytes(16_384)
 _STEP_S = 0.05
 
@@ -33,7 +33,7 @@ async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
                     due += len(piece) * 8 / bits_a_second
                     await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
     except (OSError, ValueError):
-        return  # the client is gone, or is none of ours
+        return  # the client has disconnected, or is not one of the load's
     finally:
         writer.close()
 

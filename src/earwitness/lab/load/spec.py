@@ -1,4 +1,4 @@
-"""What background traffic there is to be, as a value: `LoadSpec`, read from and written as a short text."""
+"""Background traffic as a value: `LoadSpec`, with a short text form."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from earwitness.errors import InputError
 
 LOAD_CLIENT, LOAD_SERVER = "load", "loadserver"
-"""Hosts of background traffic: its clients behind one tor, and what they fetch from."""
+"""The hosts of background traffic: all clients behind one tor, and their server."""
 NO_LOAD = "none"
 MOST_CLIENTS = 64
 LEAST_RATE_MBIT = 0.01
 """A download that trickles more slowly cannot be distinguished from one that has stopped."""
 LEAST_RELAY_MBIT = 0.7
-"""Tor runs no relay of less than 75 KiB/s."""
+"""Tor does not run as a relay with less than 75 KiB/s."""
 DEFAULT_RELAY_MBIT = 2.0
-"""Bound on each relay's rate where a load is asked for and no bound is: the lab's relays are as quick as the machine,
-and what is never full makes nothing wait. Ten voice streams; a load that fills it costs two cores little."""
+"""Default limit on each relay's rate with a load: without a limit the lab's relays are as fast as the machine, so no
+queue would form. It has room for ten voice streams; a load that fills it costs two cores little."""
 
 _FORM = (
     "write none, web:CLIENTS[,page=KIB][,pause=S], bulk:CLIENTS[,rate=MBIT], or several with + between, of"
@@ -31,7 +31,7 @@ class Web:
 
     clients: int
     page_kib: float = 300.0
-    """Mean size of a page, KiB; sizes are log-normal, as the Web's are."""
+    """Mean size of a page, KiB; sizes are log-normal, as on the Web."""
     pause_s: float = 5.0
     """Mean of the pause between pages, s; exponential."""
 
@@ -42,7 +42,7 @@ class Bulk:
 
     clients: int
     rate_mbit: float = 0.0
-    """What the server sends each at, Mbit/s; 0: as fast as the circuit takes it."""
+    """Rate at which the server sends to each client, Mbit/s; 0: as fast as the circuit permits."""
 
 
 Part = Web | Bulk
@@ -54,7 +54,7 @@ _KINDS: dict[str, tuple[type[Web] | type[Bulk], dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class LoadSpec:
-    """A load: its parts, all at once. Without parts there is none."""
+    """A load: parts that run at the same time. Without parts there is no load."""
 
     parts: tuple[Part, ...] = ()
 
@@ -76,14 +76,14 @@ class LoadSpec:
 
     @property
     def clients(self) -> int:
-        """How many there are in all."""
+        """Total number of clients."""
         return sum(part.clients for part in self.parts)
 
     def __bool__(self) -> bool:
         return bool(self.parts)
 
     def __str__(self) -> str:
-        """The text that reads as this value; settings that are the default are left out."""
+        """The text form of this value, without settings at their defaults."""
         return "+".join(_text(part) for part in self.parts) or NO_LOAD
 
 
@@ -91,7 +91,7 @@ def _part(part: str, whole: str) -> Part:
     head, *settings = part.split(",")
     kind, _, count = head.partition(":")
     if kind not in _KINDS or not count.isdecimal() or not 1 <= int(count) <= MOST_CLIENTS:
-        raise InputError("reading the load", whole, f"{head!r} is no load", _FORM)
+        raise InputError("reading the load", whole, f"{head!r} is not a valid load", _FORM)
     made, names = _KINDS[kind]
     values: dict[str, float] = {}
     for setting in settings:
@@ -104,13 +104,13 @@ def _part(part: str, whole: str) -> Part:
             raise InputError(
                 "reading the load",
                 whole,
-                f"{setting.strip()!r} is no setting of {kind}",
+                f"{setting.strip()!r} is not a setting of {kind}",
                 _FORM,
                 field=names.get(name, ""),
             )
         values[names[name]] = number
     if values.get("page_kib") == 0:
-        raise InputError("reading the load", whole, "a page of nothing", _FORM, field="page_kib")
+        raise InputError("reading the load", whole, "a page of size 0", _FORM, field="page_kib")
     if 0.0 < values.get("rate_mbit", 0.0) < LEAST_RATE_MBIT:
         raise InputError(
             "reading the load", whole, f"a rate below {LEAST_RATE_MBIT:g} Mbit/s", _FORM, field="rate_mbit"
