@@ -78,9 +78,7 @@ def test_a_strange_report_is_a_stored_failure(tmp_path: Path, report: Any) -> No
     write_record(tmp_path, record)
     stored = read_record(tmp_path)
     assert stored.outcome == "failed"
-    assert stored.outcome_detail.startswith(
-        "reading the report of phone sip:callee@192.0.2.7: it is malformed:"
-    )
+    assert stored.outcome_detail.startswith("reading the report of phone sip:callee@192.0.2.7: it is malformed:")
     assert len(stored.outcome_detail) < 500
     assert "report" in stored.evidence
     assert (tmp_path / "record.json").stat().st_size < 200_000

@@ -8,7 +8,7 @@ import pytest
 
 from testing.commands import report_of
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from earwitness.path.facts import CircuitFacts, PathFacts
 from earwitness.path.probe import RoundTrips, Throughput
 from earwitness.path.probe_sockets import echoes, make_transfer
 
-WORD_WITHIN_S = 1.5
+REASON_WITHIN_S = 1.5
 """How long to wait for tor's reason after a failure. When a relay dies, the ends of a path see their streams close
 within a round trip; tor's event with the reason arrives at the same time or a little later (at most 0.27 s in six runs
 at load 3 to 8; half a second was once too short)."""
@@ -84,11 +84,11 @@ class OpenPath:
         return None
 
     async def cause(self) -> str | None:
-        """Like `failure`, but first wait up to `WORD_WITHIN_S`, once per path, for a source that knows the cause."""
+        """Like `failure`, but first wait up to `REASON_WITHIN_S`, once per path, for a source that knows the cause."""
         if self.failure() is not None and not self._waited_for_cause:
             self._waited_for_cause = True
             with suppress(TimeoutError):
-                async with asyncio.timeout(WORD_WITHIN_S):
+                async with asyncio.timeout(REASON_WITHIN_S):
                     await self._wait_for_cause()
         return self.failure()
 

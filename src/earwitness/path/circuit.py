@@ -12,7 +12,7 @@ from typing import Any
 
 from earwitness.errors import CallFailure, Outcome
 from earwitness.netns.host import Host
-from earwitness.path.base import WORD_WITHIN_S
+from earwitness.path.base import REASON_WITHIN_S
 from earwitness.path.circuit_cache import CircuitCache
 from earwitness.path.facts import CircuitFacts, Hop, PathFacts, StreamFacts
 from earwitness.tor.control import Circuit, TorControl
@@ -45,15 +45,15 @@ class CircuitMonitor:
                 return f"stream {stream.id} ({stream.label}) closed: {reason}"
         return self.control.lost
 
-    async def given(self) -> None:
+    async def wait_until_reported(self) -> None:
         """Return when tor has reported why something ended. There is no time limit: the caller sets one."""
         await self.control.until(self._is_whole)
 
-    async def heard(self) -> str | None:
-        """Like `ended`, after another source saw a failure: wait up to `WORD_WITHIN_S` for tor's reason."""
+    async def ended_within(self) -> str | None:
+        """Like `ended`, after another source saw a failure: wait up to `REASON_WITHIN_S` for tor's reason."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(WORD_WITHIN_S):
-                await self.given()
+            async with asyncio.timeout(REASON_WITHIN_S):
+                await self.wait_until_reported()
         return self.ended()
 
     def _is_whole(self) -> bool:
@@ -106,7 +106,7 @@ class OverCircuit:
         return {"close-circuit": lambda: self.control.spawn(self.control.close_circuit(self.circuit.id))}
 
     @property
-    def word(self) -> CircuitMonitor:
+    def monitor(self) -> CircuitMonitor:
         """The circuit as tor reports it; available once it is built."""
         return CircuitMonitor(self.control, self.circuit, self.watch)
 
@@ -114,7 +114,7 @@ class OverCircuit:
         """Why a stream did not open: tor's own events if there are any, otherwise the reason of the SOCKS client."""
         stream = self.watch.by_label().get(flow)
         if stream is not None:
-            await self.word.heard()
+            await self.monitor.ended_within()
         circuit_gone = self.circuit.ended
         if stream is None and circuit_gone is None and not self.watch.refused:
             return CallFailure(

@@ -121,7 +121,7 @@ class OnionPath:
                 processes=ends.processes,
                 faults={**ends.faults, **close},
                 # Tor reports the caller's half of the rendezvous circuit; the other half ends with it.
-                word=CircuitMonitor(callers_tor, circuit, watch, "rendezvous circuit"),
+                monitor=CircuitMonitor(callers_tor, circuit, watch, "rendezvous circuit"),
                 ends=ends,
             )
 

@@ -105,7 +105,7 @@ class OpenVpn:
         return True
 
     @property
-    def last_word(self) -> str:
+    def last_line(self) -> str:
         """The most informative line of its log: the first error that causes others, otherwise the last line."""
         if causes := [line for line in self.lines if _CAUSE.match(line)]:
             return causes[0]
@@ -120,7 +120,7 @@ class OpenVpn:
             if not self._stopping:
                 killed = _KILLED.search(gone.happened)
                 self.killed = killed is not None
-                self.problem = f"openvpn at {self.host.name} ended: {killed[0] if killed else self.last_word}"
+                self.problem = f"openvpn at {self.host.name} ended: {killed[0] if killed else self.last_line}"
             self._changed.set()
 
     def _hear(self, line: str) -> None:
@@ -158,7 +158,7 @@ def not_up(end: OpenVpn, waited_s: float) -> CallFailure:
         Outcome.PATH_FAILED,
         "opening an OpenVPN tunnel at the",
         on=end.host.name,
-        happened=end.problem or f"not up after {waited_s:g} s; its last message: {end.last_word}",
+        happened=end.problem or f"not up after {waited_s:g} s; its last message: {end.last_line}",
         remedy="see its log in the record's evidence",
         evidence={"host": end.host.name, "openvpn": list(end.lines)[-12:]},
     )

@@ -21,17 +21,17 @@ from earwitness.tor.select import CircuitRequest
 class OpenTorPath(OpenStreamsPath):
     """A path over Tor streams; it notices when the circuit, a stream or a forwarder ends during the call."""
 
-    word: CircuitMonitor | None = field(default=None, repr=False)
+    monitor: CircuitMonitor | None = field(default=None, repr=False)
 
     def failure(self) -> str | None:
         """The most specific known cause: a forwarder's end, then tor's reason, then what a forwarder saw."""
-        if self.ends is None or self.word is None:
+        if self.ends is None or self.monitor is None:
             return None
-        return self.ends.problem or self.word.ended() or self.ends.lost_stream
+        return self.ends.problem or self.monitor.ended() or self.ends.lost_stream
 
     async def _wait_for_cause(self) -> None:
-        if self.ends is not None and self.word is not None and self.ends.problem is None:
-            await self.word.given()
+        if self.ends is not None and self.monitor is not None and self.ends.problem is None:
+            await self.monitor.wait_until_reported()
 
 
 class TorPath:
@@ -95,6 +95,6 @@ class TorPath:
                 facts=facts,
                 processes=ends.processes,
                 faults={**ends.faults, **over.faults},
-                word=over.word,
+                monitor=over.monitor,
                 ends=ends,
             )

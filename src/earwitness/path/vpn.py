@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from earwitness.netns.host import Host
-from earwitness.path.base import WORD_WITHIN_S, CalleeEndpoint, OpenPath, PathEndpoint, PhonePorts
+from earwitness.path.base import REASON_WITHIN_S, CalleeEndpoint, OpenPath, PathEndpoint, PhonePorts
 from earwitness.path.bridge import way_out
 from earwitness.path.callee_host import CalleeHost
 from earwitness.path.circuit import CircuitMaker, OverCircuit
@@ -60,14 +60,16 @@ class OpenVpnPath(OpenPath):
 
     def failure(self) -> str | None:
         """The most specific known cause: an OpenVPN that was killed, then tor's reason, then what OpenVPN saw."""
-        reason = self._killed or (self.over.word.ended() if self.over is not None else None)
+        reason = self._killed or (self.over.monitor.ended() if self.over is not None else None)
         return reason or next((end.problem for end in self._ends if end.problem is not None), None)
 
     async def _wait_for_cause(self) -> None:
         """Unless killed, an OpenVPN ends because of the other end or the circuit: wait for their reasons."""
         if self._killed is None:
-            words = [end.until(lambda this: this.problem is not None, WORD_WITHIN_S) for end in self._ends]
-            await gather_or_cancel(*words, *([self.over.word.given()] if self.over is not None else []))
+            words = [end.until(lambda this: this.problem is not None, REASON_WITHIN_S) for end in self._ends]
+            await gather_or_cancel(
+                *words, *([self.over.monitor.wait_until_reported()] if self.over is not None else [])
+            )
 
 
 class VpnPath:
@@ -223,6 +225,6 @@ async def _up(end: OpenVpn, over: OverCircuit | None) -> None:
     """Wait until this end reports that the tunnel is up."""
     if await end.until(lambda this: this.up, UP_TIMEOUT_S):
         return
-    if over is not None and (_STREAM not in over.watch.by_label() or await over.word.heard() is not None):
-        raise await over.refusal(_STREAM, end.last_word, {"openvpn": list(end.lines)[-12:]})
+    if over is not None and (_STREAM not in over.watch.by_label() or await over.monitor.ended_within() is not None):
+        raise await over.refusal(_STREAM, end.last_line, {"openvpn": list(end.lines)[-12:]})
     raise not_up(end, UP_TIMEOUT_S)
