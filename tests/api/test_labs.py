@@ -215,5 +215,5 @@ def test_a_lab_process_that_cannot_even_start_says_why(tmp_path: Path, monkeypat
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "asyncio").with_suffix(".py").write_text("raise ImportError('no loops here')")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'broken'}:{os.environ.get('PYTHONPATH', '')}")
-    with pytest.raises(ew.EarwitnessError, match=r"it ended with status 1 after saying: .*no loops here; see"):
+    with pytest.raises(ew.EarwitnessError, match=r"it ended with status 1; its last message: .*no loops here; see"):
         ew.place_calls(ew.CallPlan(path="direct"), tmp_path / "data")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import subprocess
@@ -184,13 +183,3 @@ def test_demo_refuses_a_folder_that_is_not_a_data_set_before_anything_starts(tmp
     assert time.monotonic() - begun < 60
     assert {path.name for path in other.iterdir()} <= {"diary.txt", ".lock"}
     assert (other / "diary.txt").read_text() == "mine"
-
-
-def test_demo_places_its_six_calls_and_writes_the_report(runtime: dict[str, str], tmp_path: Path) -> None:
-    ran = earwitness("demo", "--out", tmp_path / "set", "--json", **runtime)
-    assert ran.returncode == 0, ran.stderr
-    rows = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert len(rows) == 12
-    assert {row["outcome"] for row in rows} == {"completed"}
-    assert {(row["path"], row["hops"]) for row in rows} == {("direct", 0), ("tor", 2), ("tor", 3)}
-    assert (tmp_path / "set" / "report.html").is_file()

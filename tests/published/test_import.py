@@ -187,7 +187,7 @@ def test_an_import_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_one_data_set_has_one_reading(tmp_path: Path) -> None:
     end_files(tmp_path, capture=both_ways())
     import_folder(tmp_path, tmp_path / "out")
-    with pytest.raises(InputError, match="without --as-published"):
+    with pytest.raises(InputError, match="were imported not as published; import in the same way"):
         import_folder(tmp_path, tmp_path / "out", as_published=True)
 
 

@@ -195,7 +195,7 @@ def test_a_call_without_its_speech_does_not_end_the_others(dataset: Path) -> Non
     (dataset / "calls" / "bad" / "reference.wav").unlink()
     found = what_if(dataset, ["fixed:60"])
     assert set(found.calls["call_id"]) == {"good"}
-    assert {(call, why) for call, _, why in found.left_out} == {("bad", "call bad has no reference.wav beside it")}
+    assert {(call, why) for call, _, why in found.left_out} == {("bad", "call bad is stored without reference.wav")}
 
 
 @pytest.mark.parametrize(

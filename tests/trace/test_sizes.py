@@ -236,9 +236,9 @@ def test_sources_and_flows_beyond_count_are_left_out_and_told(monkeypatch: pytes
 
 
 SDP_FLOOD = """
-import resource, sys
+import sys
+from testing.trace.making import START_NS, Datagram, pcap
 from earwitness.trace.capture import read_capture
-from earwitness.trace.timing import summarise
 if len(sys.argv) > 2:
     head = "INVITE sip:1@a SIP/2.0\\r\\nCall-ID: {}\\r\\nCSeq: 1 INVITE\\r\\n\\r\\nv=0\\r\\nc=IN IP4 10.8.0.2\\r\\n"
     with open(sys.argv[1], "wb") as file:
