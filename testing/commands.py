@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MAIN = "from earwitness.cli.main import main; main()"
@@ -57,6 +57,17 @@ def report_of(name: str, folder: Path, within_s: float = 580.0) -> dict[str, Any
     run_module(name, folder, within_s=within_s)
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return report
+
+
+def read_until(stream: IO[str] | None, said: str) -> None:
+    """Read lines of a process's output to the first one with `said`; raises `AssertionError` if there is none."""
+    assert stream is not None
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if said in line:
+            return
+    raise AssertionError(f"it never said {said!r}: {lines}")
 
 
 def with_repository() -> dict[str, str]:

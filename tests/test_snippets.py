@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 import earwitness as ew
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
 from testing.samples import write_samples
 
 TOP = Path(__file__).parents[1]
@@ -111,11 +109,7 @@ def test_snippets_run(page: Path) -> None:
 @pytest.mark.usefixtures("beside_samples")
 @pytest.mark.parametrize("page", [page for page in WITH_PYTHON if any(one.in_the_lab for one in snippets(page))],
                          ids=lambda page: page.name)  # fmt: skip
-def test_snippets_run_in_the_lab(page: Path) -> None:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(f"no lab on this machine: {error}")
+def test_snippets_run_in_the_lab(page: Path, permitted: None) -> None:
     namespace: dict[str, object] = {"__name__": "__main__", "ew": ew}
     for snippet in snippets(page):
         if snippet.in_the_lab:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,14 +12,13 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from earwitness.cli.main import app
-
-PROGRAM = [sys.executable, "-c", "from earwitness.cli.main import main; main()"]
+from testing.commands import EARWITNESS
 
 
 def earwitness(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [*PROGRAM, *map(str, arguments)],
+        [*EARWITNESS, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=240,
@@ -32,7 +30,7 @@ def earwitness(*arguments: object, **environment: str) -> subprocess.CompletedPr
 def start(environment: Mapping[str, str], *arguments: object) -> subprocess.Popen[str]:
     """Start a command that serves."""
     return subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
+        [*EARWITNESS, *map(str, arguments)],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

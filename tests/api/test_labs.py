@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 import earwitness as ew
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
+from testing.commands import read_until
 from testing.netns.leftovers import Token, machine_state
 from testing.samples import STUDY
 
@@ -36,14 +35,6 @@ threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
 asyncio.run(kernel())
 """
 LONG_CALL = "ew.place_calls(ew.CallPlan(path='direct', seconds=60.0), 'data', on_event=lambda e: print(e, flush=True))"
-
-
-@pytest.fixture
-def permitted() -> None:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(f"no lab on this machine: {error}")
 
 
 @pytest.fixture
@@ -70,17 +61,6 @@ def kernel(token: Token, folder: Path, *cell: str) -> Iterator[subprocess.Popen[
             yield process
         finally:
             process.kill()
-
-
-def until(process: subprocess.Popen[str], said: str) -> None:
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if said in line:
-            return
-    assert process.stderr is not None
-    raise AssertionError(f"it never said {said!r}: {lines} {process.stderr.read()}")
 
 
 def nothing_is_left(token: Token, within_s: float = 20.0) -> bool:
@@ -124,7 +104,7 @@ class TestInTheLab:
     def test_an_interrupt_ends_it_in_order_and_keeps_what_was_measured(self, token: Token, tmp_path: Path) -> None:
         cell = ("try:", f"    {LONG_CALL}", "except KeyboardInterrupt as e:", "    print(e.__notes__, flush=True)")
         with kernel(token, tmp_path, *cell) as process:
-            until(process, "talking")
+            read_until(process.stdout, "talking")
             os.killpg(process.pid, signal.SIGINT)  # as a notebook's server and a terminal do
             said, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
@@ -136,7 +116,7 @@ class TestInTheLab:
 
     def test_a_kernel_that_dies_leaves_no_lab(self, token: Token, tmp_path: Path) -> None:
         with kernel(token, tmp_path, LONG_CALL) as process:
-            until(process, "talking")
+            read_until(process.stdout, "talking")
             process.kill()
             assert nothing_is_left(token)
         (call,) = ew.open_dataset(tmp_path / "data")
@@ -156,7 +136,7 @@ class TestInTheLab:
         with kernel(
             token, tmp_path, "try:", f"    {run}", "except KeyboardInterrupt:", "    print('ended')"
         ) as process:
-            until(process, "1 of 4: ")
+            read_until(process.stdout, "1 of 4: ")
             os.killpg(process.pid, signal.SIGINT)
             said, errors = process.communicate(timeout=90)
         assert (process.returncode, errors) == (0, "")

@@ -145,7 +145,7 @@ def test_study_init_plan_and_status(tmp_path: Path) -> None:
     (summary,) = records("study", "plan", file)
     assert summary["calls"] > 0
     assert str(tmp_path) in refusal("study", "status", tmp_path)
-    assert "choose of small, published" in refusal("study", "init", tmp_path / "b.toml", "--like", "vast")
+    assert "choose one of small, published" in refusal("study", "init", tmp_path / "b.toml", "--like", "vast")
 
 
 def test_a_study_file_is_refused_with_a_line_for_each_fault(tmp_path: Path) -> None:

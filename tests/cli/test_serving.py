@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
 from earwitness.remote.machine import may_make_devices
 from testing.cli.command_line import earwitness, output, records, refusal, start
 
@@ -37,12 +35,8 @@ every_min = 1
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[dict[str, str]]:
+def runtime(tmp_path: Path, permitted: None) -> Iterator[dict[str, str]]:
     """A runtime directory of the test's own, in a sandbox that this machine permits; what is up in it is ended."""
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(f"no lab on this machine: {error}")
     environment = {"EARWITNESS_RUNTIME": str(tmp_path / "runtime")}
     yield environment
     earwitness("lab", "down", **environment)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.archive.dataset import Dataset
-from testing.commands import EARWITNESS
+from testing.commands import EARWITNESS, read_until
 from testing.netns.leftovers import Token
 from testing.report.synthetic import Made, add_call
 from testing.study.files import study_file
@@ -37,16 +37,6 @@ def running(token: Token, *arguments: object, before: tuple[str, ...] = ()) -> I
             process.kill()
 
 
-def until(process: subprocess.Popen[str], said: str) -> None:
-    assert process.stderr is not None
-    lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if said in line:
-            return
-    raise AssertionError(f"it never said {said!r}: {lines}")
-
-
 def rest(process: subprocess.Popen[str], within_s: float = 60.0) -> str:
     _, messages = process.communicate(timeout=within_s)
     assert "Traceback" not in messages
@@ -63,7 +53,7 @@ class TestACallOnTheAir:
         out = tmp_path / "data"
         options = ("call", "--path", "direct", "--codec", "g711u", "--seconds", 60, "--out", out)
         with running(token, *options) as call:
-            until(call, "talking")
+            read_until(call.stderr, "talking")
             call.send_signal(number)
             messages = rest(call)
         assert call.returncode == 128 + number
@@ -78,7 +68,7 @@ class TestACallOnTheAir:
         out = tmp_path / "data"
         options = ("call", "--path", "direct", "--codec", "g711u", "--seconds", 60, "--out", out)
         with running(token, *options) as call:
-            until(call, "talking")
+            read_until(call.stderr, "talking")
             os.killpg(call.pid, signal.SIGTERM)
             rest(call)
         assert call.returncode == 128 + signal.SIGTERM
@@ -89,7 +79,7 @@ class TestACallOnTheAir:
     def test_an_ignored_signal_stays_ignored(self, token: Token, tmp_path: Path) -> None:
         options = ("call", "--path", "direct", "--codec", "g711u", "--seconds", 4, "--out", tmp_path / "data")
         with running(token, *options, before=("nohup",)) as call:
-            until(call, "talking")
+            read_until(call.stderr, "talking")
             call.send_signal(signal.SIGHUP)
             rest(call)
         assert call.returncode == 0
@@ -101,10 +91,10 @@ class TestACallOnTheAir:
         file, out = tmp_path / "study.toml", tmp_path / "data"
         file.write_text(STUDY.format(repeats=2))
         with running(token, "study", "run", file, "--out", out) as study:
-            until(study, "the lab is up")
+            read_until(study.stderr, "the lab is up")
             time.sleep(4)
             study.send_signal(number)
-            until(study, "again to stop at once")
+            read_until(study.stderr, "again to stop at once")
             time.sleep(1.2)
             study.send_signal(number)
             messages = rest(study)
@@ -119,7 +109,7 @@ def test_an_answer_without_a_call_ends_in_order(token: Token, tmp_path: Path, nu
     invitation = tmp_path / "invitation.json"
     options = ("answer", "--listen", "127.0.0.1:0", "--invitation", invitation, "--store", tmp_path / "store")
     with running(token, *options) as answer:
-        until(answer, "answering at")
+        read_until(answer.stderr, "answering at")
         answer.send_signal(number)
         messages = rest(answer)
     assert (answer.returncode, messages) == (0, "answer: ended; what was measured is kept\n")

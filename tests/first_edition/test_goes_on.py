@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
 from testing.commands import MAIN
 from testing.first_edition.answers import EXPECTED, HEARD_AGAIN_REL, assert_same
 from testing.first_edition.questions import DATA, half_run_what_if, records, run, unpack, what_if_resumed
@@ -35,11 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.lab
 @pytest.mark.timeout(240)
-def test_the_half_run_study_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(f"no lab on this machine: {error}")
+def test_the_half_run_study_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, permitted: None) -> None:
     monkeypatch.setenv("EARWITNESS_RUNTIME", str(tmp_path / "runtime"))
     half = unpack("half", tmp_path)
     before = contents(half / "calls")

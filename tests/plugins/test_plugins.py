@@ -10,8 +10,6 @@ import pytest
 
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.stored import StoredCall
-from earwitness.errors import EarwitnessError
-from earwitness.netns.sandbox import check_permitted
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
 from testing.plugins.installed import Command, Done, command_with
@@ -49,12 +47,8 @@ def only(dataset: Path) -> StoredCall:
 
 
 @pytest.fixture(scope="session")
-def call(plugged: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def call(plugged: Command, tmp_path_factory: pytest.TempPathFactory, permitted: None) -> Path:
     """A data set with one call, of which codec, buffer, scorer and path are the plug-ins'."""
-    try:
-        check_permitted()
-    except EarwitnessError as error:
-        pytest.skip(f"no lab on this machine: {error}")
     out = tmp_path_factory.mktemp("call") / "data"
     options = ("--path", "one-tcp", "--codec", "l16", "--buffer", "relearn:80", "--scorer", "lsd", "--scorer", "pesq")
     done = plugged("call", *options, "--seconds", "6", "--out", out, "--json")

@@ -136,7 +136,7 @@ def test_every_axis_of_a_study_can_be_compared_by(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared_is_told(directory: Path) -> None:
     rows = Dataset.open(directory).rows()
-    with pytest.raises(InputError, match="choose of path, codec"):
+    with pytest.raises(InputError, match="choose one of path, codec"):
         compare(rows, "colour")
     with pytest.raises(InputError, match="no such measure"):
         compare(rows, "path", ["happiness"])

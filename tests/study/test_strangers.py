@@ -25,6 +25,7 @@ from earwitness.cli.main import app
 from earwitness.errors import InputError
 from earwitness.netns.workers import WorkerDied, Workers
 from earwitness.published.importing import export_published
+from earwitness.replay.tasks import ReplayTask
 from earwitness.replay.whatif import WhatIf, what_if
 from earwitness.replay.whatif_journal import result_journal, run_resumable
 from earwitness.report import page as report_page
@@ -124,19 +125,19 @@ def test_a_fault_of_ours_over_one_call_is_told_with_its_place(
 REPLAY = whatif.replay_scored
 
 
-def deadly(task: whatif.ReplayTask) -> dict[str, object]:
+def deadly(task: ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         os.kill(os.getpid(), signal.SIGKILL)
     return REPLAY(task)
 
 
-def hungry(task: whatif.ReplayTask) -> dict[str, object]:
+def hungry(task: ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         raise MemoryError
     return REPLAY(task)
 
 
-def wrong(task: whatif.ReplayTask) -> dict[str, object]:
+def wrong(task: ReplayTask) -> dict[str, object]:
     if task.heard.call_id == "bad":
         raise ValueError("operands could not be broadcast together")
     return REPLAY(task)

@@ -149,11 +149,11 @@ def compare(
     not exist, or no two calls form a pair.
     """
     if by not in AXIS_COLUMNS:
-        raise InputError("comparing by", by, "no such axis", f"choose of {', '.join(AXIS_COLUMNS)}")
+        raise InputError("comparing by", by, "no such axis", f"choose one of {', '.join(AXIS_COLUMNS)}")
     for measure in measures:
         if measure not in ("completed", "acceptable") and measure not in _numeric(rows):
             choice = ", ".join(("completed", "acceptable", *_numeric(rows)))
-            raise InputError("comparing", measure, "no such measure", f"choose of {choice}")
+            raise InputError("comparing", measure, "no such measure", f"choose one of {choice}")
     calls = one_call_a_row(rows, any_instrument=any_instrument) if len(rows) else rows
     pairs = _pairs(calls, by) if len(rows) else {}
     if not pairs:

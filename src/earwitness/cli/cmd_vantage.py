@@ -10,7 +10,7 @@ import typer
 
 from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, event_lines, needs
-from earwitness.cli.options import taking
+from earwitness.cli.options import MachineName, StoreFolder, taking
 
 
 def register(app: typer.Typer) -> None:
@@ -84,19 +84,8 @@ class VantageSettings:
             rich_help_panel=panels.WORK,
         ),
     ] = 1
-    name: Annotated[
-        str,
-        typer.Option(
-            help="Name of this machine in the records. Default: its host name.", rich_help_panel=panels.RECORDS
-        ),
-    ] = ""
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for measurements. Default: ~/.local/state/earwitness.",
-            rich_help_panel=panels.RECORDS,
-        ),
-    ] = None
+    name: MachineName = ""
+    store: StoreFolder = None
     json: JsonFlag = False
 
 

@@ -6,9 +6,23 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from earwitness.cli import panels
 
 T = TypeVar("T")
+
+MachineName = Annotated[
+    str,
+    typer.Option(help="Name of this machine in the records. Default: its host name.", rich_help_panel=panels.RECORDS),
+]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder for measurements. Default: ~/.local/state/earwitness.", rich_help_panel=panels.RECORDS),
+]
 
 
 def taking(options: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:

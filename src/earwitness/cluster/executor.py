@@ -47,8 +47,7 @@ LARGEST_BROUGHT = 256 * MIB
 
 
 class Task(Protocol):
-    """Work on one direction of a stored call: a frozen dataclass, `ReplayTask` or `BlameTask` of
-    `earwitness.replay`."""
+    """Work on one direction of a stored call, such as `earwitness.replay.tasks.ReplayTask`."""
 
     @property
     def heard(self) -> Direction:

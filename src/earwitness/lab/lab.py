@@ -126,7 +126,7 @@ class Lab:
             EarwitnessError: there is none.
         """
         if name not in self.hosts:
-            raise EarwitnessError("finding host", name, "not in this lab", f"choose of {', '.join(self.hosts)}")
+            raise EarwitnessError("finding host", name, "not in this lab", f"choose one of {', '.join(self.hosts)}")
         return self.hosts[name]
 
     @property

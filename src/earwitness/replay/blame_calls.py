@@ -16,9 +16,10 @@ from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.errors import EarwitnessError
 from earwitness.events import Listener, ignore
 from earwitness.replay.blame import CAUSES, Blame, blame
+from earwitness.replay.tasks import ReplayTask, replay_all
 from earwitness.replay.whatif import as_numbers, refused_of
-from earwitness.replay.whatif_calls import DEFAULT_PHONE, Direction, find_directions, hear_direction
-from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_resumable
+from earwitness.replay.whatif_calls import DEFAULT_PHONE, find_directions, hear_direction
+from earwitness.replay.whatif_journal import Record
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.speech.reference import speech
 from earwitness.trace.capture import read_capture
@@ -44,18 +45,6 @@ COLUMNS = (
     "refused",
 )
 _NUMBERS = {"hops", "reference_mos", "mos_lqo", "blame_whole", *PARTS}
-BLAME_JOURNAL = "journal.jsonl"
-
-
-@dataclass(frozen=True)
-class BlameTask:
-    """One direction as heard through one buffer; picklable."""
-
-    heard: Direction
-    buffer: str
-
-    def __str__(self) -> str:
-        return f"{self.heard.call_id} {self.heard.direction}"
 
 
 @dataclass(frozen=True)
@@ -112,23 +101,26 @@ def blame_dataset(
     """
     asked = buffer_named(buffer).spec if buffer else ""
     found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
-    tasks = [
-        (key_of("blame", one.identity(), one.digest, bool(one.capture), task.buffer), task)
-        for one in found.directions
-        for task in [BlameTask(one, asked or one.buffer)]
-    ]
-    with result_journal((out or dataset / "blame") / BLAME_JOURNAL, {key for key, _ in tasks}) as store:
-        records = run_resumable(tasks, blamed, store, refused=unblamed, executor=executor, on_event=on_event)
+    tasks = [ReplayTask(one, asked or one.buffer) for one in found.directions]
+    records = replay_all(
+        "blame",
+        tasks,
+        blamed,
+        refused=unblamed,
+        folder=out or dataset / "blame",
+        executor=executor,
+        on_event=on_event,
+    )
     table = blame_table(records)
     return BlamedCalls(table, summarise_blame(table, seed=seed), found.left_out)
 
 
-def unblamed(task: BlameTask, why: str) -> Record:
+def unblamed(task: ReplayTask, why: str) -> Record:
     """The row of a direction without a score."""
     return {**task.heard.identity(), "buffer": task.buffer, "refused": why}
 
 
-def blamed(task: BlameTask) -> Record:
+def blamed(task: ReplayTask) -> Record:
     """One direction: its row. If it cannot be heard or scored, the row contains the reason."""
     record = unblamed(task, "")
     try:

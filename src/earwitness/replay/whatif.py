@@ -20,8 +20,9 @@ from earwitness.ear.burst import burst_ratio
 from earwitness.errors import EarwitnessError
 from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of
-from earwitness.replay.whatif_calls import Direction, find_directions, hear_direction, least_delay_ms
-from earwitness.replay.whatif_journal import Record, key_of, result_journal, run_resumable
+from earwitness.replay.tasks import ReplayTask, replay_all
+from earwitness.replay.whatif_calls import find_directions, hear_direction, least_delay_ms
+from earwitness.replay.whatif_journal import Record
 from earwitness.replay.whatif_summary import summarise_whatif
 from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
 from earwitness.score.impairments import NoFactors
@@ -36,8 +37,6 @@ DEFAULT_BUFFERS = (
 )
 """Buffers compared by default: fixed delays over the range that phones use; the study's phones' buffer; the adaptive
 buffer from impatient to patient; and the oracle bound at comparable delays."""
-
-WHATIF_JOURNAL = "journal.jsonl"
 
 SHARES = (
     "played_ratio",
@@ -85,17 +84,6 @@ HALF_RTT = "rtt/2"
 
 
 @dataclass(frozen=True)
-class ReplayTask:
-    """One direction through one buffer: a picklable task."""
-
-    heard: Direction
-    buffer: str
-
-    def __str__(self) -> str:
-        return f"{self.heard.call_id} {self.heard.direction} {self.buffer}"
-
-
-@dataclass(frozen=True)
 class WhatIf:
     """`calls`: one row per call, direction and buffer (`COLUMNS`); `summary`: one row per path, codec and buffer
     (`whatif_summary.SUMMARY`); `left_out`: (call, direction, reason) of what could not be heard again."""
@@ -133,11 +121,7 @@ def what_if(
     """
     specs = list(dict.fromkeys(buffer_named(spec).spec for spec in buffers))
     found = find_directions(dataset, reference=reference, captures=captures, calls=calls)
-    tasks = [
-        (key_of("what-if", one.identity(), one.digest, bool(one.capture), spec), ReplayTask(one, spec))
-        for one in found.directions
-        for spec in specs
-    ]
+    tasks = [ReplayTask(one, spec) for one in found.directions for spec in specs]
     anew = 0
 
     def count(event: Event) -> None:
@@ -146,8 +130,15 @@ def what_if(
             anew = event.total - event.done
         on_event(event)
 
-    with result_journal((out or dataset / "whatif") / WHATIF_JOURNAL, {key for key, _ in tasks}) as store:
-        records = run_resumable(tasks, replay_scored, store, refused=unscored, executor=executor, on_event=count)
+    records = replay_all(
+        "what-if",
+        tasks,
+        replay_scored,
+        refused=unscored,
+        folder=out or dataset / "whatif",
+        executor=executor,
+        on_event=count,
+    )
     table = whatif_table(records)
     return WhatIf(table, summarise_whatif(table, specs, seed=seed), found.left_out, anew)
 

@@ -157,7 +157,7 @@ class Section:
 def _choose(given: str, choices: Sequence[str]) -> str:
     near = difflib.get_close_matches(given, choices, n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
-    return f"{meant}choose of {', '.join(choices)}"
+    return f"{meant}choose one of {', '.join(choices)}"
 
 
 def _name(where: Where) -> str:

@@ -15,7 +15,7 @@ def read_design(section: Section) -> Design:
     compare = section.several("compare", Design().compare, kind=str, what="axis")
     for index, axis in enumerate(compare):
         if axis not in AXES:
-            section.wrong("compare", f"{axis!r} is not an axis", f"choose of {', '.join(AXES)}", index)
+            section.wrong("compare", f"{axis!r} is not an axis", f"choose one of {', '.join(AXES)}", index)
     section.finish()
     return Design(repeats=repeats, compare=tuple(axis for axis in compare if axis in AXES))
 

@@ -16,7 +16,7 @@ def study_template(kind: str = "small", name: str = "") -> str:
     places and 4 codecs over Tor with 3 hops, with 2, and without. Raises InputError for another kind.
     """
     if kind not in KINDS:
-        raise InputError("writing a study like", kind, "there is no such example", f"choose of {', '.join(KINDS)}")
+        raise InputError("writing a study like", kind, "there is no such example", f"choose one of {', '.join(KINDS)}")
     data = files("earwitness.study") / "templates"
     parts = [(data / f"{kind}.toml").read_text(encoding="utf-8"), (data / "common.toml").read_text(encoding="utf-8")]
     text = "\n".join(parts)
