@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import optimize, special
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,14 @@ def smallest_difference(
         return math.inf
     effective = pairs / (1.0 + (pairs / places - 1.0) * variance.icc) if places > 1 else float(pairs)
     degrees = places - 1 if places > 1 else pairs - 1
-    critical = float(stats.t.ppf(1.0 - alpha / comparisons / 2.0, degrees))
+    critical = float(special.stdtrit(degrees, 1.0 - alpha / comparisons / 2.0))
     # Given the estimate s of the standard deviation, the statistic is normal; s sqrt(k - 1) / sd has a chi
-    # distribution, here as 4,000 equally likely values (SciPy's noncentral t fails at few degrees of freedom).
-    estimates = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, degrees) / degrees)
+    # distribution, here as 4,000 equally likely values (SciPy's noncentral t fails at few degrees of freedom; `chdtri`
+    # takes the upper tail, and the grid is symmetric).
+    estimates = np.sqrt(special.chdtri(degrees, (np.arange(4000) + 0.5) / 4000) / degrees)
 
     def lacking(noncentrality: float) -> float:
-        found = stats.norm.sf(critical * estimates - noncentrality) + stats.norm.cdf(
-            -critical * estimates - noncentrality
-        )
+        found = special.ndtr(noncentrality - critical * estimates) + special.ndtr(-critical * estimates - noncentrality)
         return float(np.mean(found)) - power
 
     highest = 2.0 * critical + 4.0

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from earwitness.arrays import F64
 
@@ -62,6 +61,8 @@ def correlate(x: ArrayLike, y: ArrayLike) -> Correlation:
     n = len(first)
     if n < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Correlation(np.nan, np.nan, np.nan, n)
+    from scipy import stats  # a second to import, which comparisons and plans do not need
+
     return Correlation(
         float(stats.pearsonr(first, second).statistic),
         float(stats.spearmanr(first, second).statistic),

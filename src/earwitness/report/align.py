@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import correlate
 
 _RATE = 1000
 """Envelope samples per second: a millisecond is finer than visible on the waveform or audible when switching."""
@@ -20,6 +19,8 @@ def reference_at_s(
     said, got = _loudness(reference, reference_rate), _loudness(heard, heard_rate)
     if not said.any() or not got.any():
         return 0.0
+    from scipy.signal import correlate  # a second to import, and few calls need it
+
     agreement = correlate(got, said, mode="full", method="fft")
     return float(np.argmax(agreement) - (len(said) - 1)) / _RATE
 
