@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from earwitness.errors import EarwitnessError
+from earwitness.geography import place, share_places
+from earwitness.lab.plan import LabPlan
 from earwitness.netns.sandbox import check_permitted
 from testing.commands import EXPERIMENTS, INSIDE
 from testing.netns.leftovers import Token
@@ -24,6 +26,15 @@ EXPLORING = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 settings.register_profile("any machine", EXPLORING, derandomize=True)
 settings.register_profile("exploring", EXPLORING)
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_cities() -> None:
+    """The commands that tests start know the usual cities, as the processes of a lab do: to read the table of all
+    cities takes each half a second."""
+    for host in LabPlan().hosts():
+        place(host.place)
+    share_places()
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from earwitness.lab.lab import Lab
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.namespace import NETNS_DIR
 from earwitness.netns.private import PrivateFolder, private_folder, runtime_dir
-from earwitness.netns.process_identity import ProcessIdentity, namespaces_of, processes_in
+from earwitness.netns.process_identity import ProcessIdentity, hold_namespaces, namespaces_of, processes_in
 from earwitness.netns.sandbox import in_sandbox, run_inside
 
 _READY_DESCRIPTOR = "EARWITNESS_LAB_READY"
@@ -148,15 +148,16 @@ def end_keeper() -> tuple[KeeperRecord, list[tuple[int, str]]] | None:
     record = current()
     if record is None:
         return None
-    if not record.keeper.end(signal.SIGTERM, END_TIMEOUT_S):
-        record.keeper.end(signal.SIGKILL, END_TIMEOUT_S)
-    record.init.end(signal.SIGKILL, END_TIMEOUT_S)
-    with private_folder(runtime_dir()) as folder:
-        if folder is not None:
-            folder.remove(*_FILES)
-    with contextlib.suppress(OSError):  # not empty: another program's file, or the next lab's
-        runtime_dir().rmdir()
-    return record, processes_in(record.namespaces)
+    with hold_namespaces(record.namespaces) as held:
+        if not record.keeper.end(signal.SIGTERM, END_TIMEOUT_S):
+            record.keeper.end(signal.SIGKILL, END_TIMEOUT_S)
+        record.init.end(signal.SIGKILL, END_TIMEOUT_S)
+        with private_folder(runtime_dir()) as folder:
+            if folder is not None:
+                folder.remove(*_FILES)
+        with contextlib.suppress(OSError):  # not empty: another program's file, or the next lab's
+            runtime_dir().rmdir()
+        return record, processes_in(held)
 
 
 def _await_ready(

@@ -77,6 +77,31 @@ def processes_in(namespaces: Iterable[int]) -> list[tuple[int, str]]:
     return [(pid, name) for pid, name, inodes in _all_processes() if wanted & inodes]
 
 
+@contextlib.contextmanager
+def hold_namespaces(namespaces: Iterable[int]) -> Iterator[set[int]]:
+    """Keep those of the namespaces (inode numbers) in existence that have visible processes; gives their numbers.
+
+    When a namespace ends, the kernel gives its number to the next new one, such as another lab's. While it is held,
+    whatever is found in it belongs to it.
+    """
+    wanted = set(namespaces)
+    held: dict[int, int] = {}
+    try:
+        for pid, _ in processes_in(wanted):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                for kind in namespaces_of(pid):
+                    descriptor = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+                    number = os.fstat(descriptor).st_ino
+                    if number in wanted - held.keys():
+                        held[number] = descriptor
+                    else:
+                        os.close(descriptor)
+        yield set(held)
+    finally:
+        for descriptor in held.values():
+            os.close(descriptor)
+
+
 def namespaces_of(pid: int) -> dict[str, int]:
     """Inode numbers of a process's namespaces by kind (`pid`, `mnt`, `net`, `uts` ...)."""
     return {entry.name: entry.stat().st_ino for entry in Path(f"/proc/{pid}/ns").iterdir()}
