@@ -208,7 +208,7 @@ class Forwarder:
             self._take_in(connection, peer)
 
     def _take_in(self, connection: socket.socket, peer: str) -> None:
-        """Authenticate a new connection. Until it has sent its greeting it holds one of the few places for such."""
+        """Authenticate a new connection. Until then it occupies one of a few slots for unauthenticated connections."""
         tune(connection)
         welcome: asyncio.Task[None] = self._loop.create_task(self._welcome(connection, peer))
 
