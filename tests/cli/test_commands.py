@@ -16,21 +16,11 @@ from testing.cli.command_line import all_commands, earwitness, output, records, 
 from testing.first_edition.questions import unpack
 from testing.published.make import both_ways, end_files, reference, sound, table, wav_bytes
 from testing.report.synthetic import Made, add_call
+from testing.study.files import study_file
 
 pytestmark = pytest.mark.timeout(240)
 
-STUDY = """
-version = 1
-name = "tiny"
-[[path]]
-name = "direct"
-path = "direct"
-[axes]
-codec = "g711u"
-places = [["Frankfurt", "London"]]
-[call]
-seconds = 4
-"""
+STUDY = study_file("tiny", "[call]\nseconds = 4\n")
 
 
 @pytest.fixture(scope="module")

@@ -14,24 +14,11 @@ import pytest
 
 from earwitness.remote.machine import may_make_devices
 from testing.cli.command_line import earwitness, output, records, refusal, start
+from testing.study.files import study_file
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
-STUDY = """
-version = 1
-name = "tiny"
-[[path]]
-name = "direct"
-path = "direct"
-[axes]
-codec = "g711u"
-places = [["Frankfurt", "London"]]
-[call]
-seconds = 4
-rtt_probes = 0
-[watch]
-every_min = 1
-"""
+STUDY = study_file("tiny", "[call]\nseconds = 4\nrtt_probes = 0\n[watch]\nevery_min = 1\n")
 
 
 @pytest.fixture

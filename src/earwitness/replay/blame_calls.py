@@ -18,7 +18,7 @@ from earwitness.events import Listener, ignore
 from earwitness.replay.blame import CAUSES, Blame, blame
 from earwitness.replay.tasks import ReplayTask, replay_all
 from earwitness.replay.whatif import as_numbers, refused_of
-from earwitness.replay.whatif_calls import DEFAULT_PHONE, find_directions, hear_direction
+from earwitness.replay.whatif_calls import DEFAULT_PHONE, DIRECTION_COLUMNS, find_directions, hear_direction
 from earwitness.replay.whatif_journal import Record
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.speech.reference import speech
@@ -28,13 +28,7 @@ PARTS = tuple(f"blame_{name}" for name in CAUSES)
 """Columns of the parts, in order; they sum to `blame_whole`."""
 
 COLUMNS = (
-    "call_id",
-    "direction",
-    "condition",
-    "path",
-    "hops",
-    "codec",
-    "place",
+    *DIRECTION_COLUMNS,
     "buffer",
     "reference_mos",
     "mos_lqo",

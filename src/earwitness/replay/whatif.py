@@ -21,7 +21,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of
 from earwitness.replay.tasks import ReplayTask, replay_all
-from earwitness.replay.whatif_calls import find_directions, hear_direction, least_delay_ms
+from earwitness.replay.whatif_calls import DIRECTION_COLUMNS, find_directions, hear_direction, least_delay_ms
 from earwitness.replay.whatif_journal import Record
 from earwitness.replay.whatif_summary import summarise_whatif
 from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
@@ -48,13 +48,7 @@ SHARES = (
     "pause_ratio",
 )
 COLUMNS = (
-    "call_id",
-    "direction",
-    "condition",
-    "path",
-    "hops",
-    "codec",
-    "place",
+    *DIRECTION_COLUMNS,
     "rtcp_rtt_ms",
     "buffer",
     "kind",

@@ -43,6 +43,8 @@ HEARD = (Outcome.COMPLETED, Outcome.SCORER_REFUSED)
 DEFAULT_PHONE = "pjmedia"
 """The buffer of a call whose row names none: the study's phones', for an imported call."""
 
+DIRECTION_COLUMNS = ("call_id", "direction", "condition", "path", "hops", "codec", "place")
+"""The first columns of every table with one row per direction."""
 
 _MOST_BYTES = 1024 * MIB
 """Limit for a file that a direction is heard from: the capture of an hour has a tenth of it."""
@@ -74,10 +76,7 @@ class Direction:
 
     def identity(self) -> dict[str, Any]:
         """The columns that identify the direction."""
-        return {
-            name: getattr(self, name)
-            for name in ("call_id", "direction", "condition", "path", "hops", "codec", "place", "rtcp_rtt_ms")
-        }
+        return {name: getattr(self, name) for name in (*DIRECTION_COLUMNS, "rtcp_rtt_ms")}
 
     def files(self) -> dict[str, Path]:
         """The files needed to hear it, by the field that names each."""
