@@ -44,7 +44,7 @@ def test_the_plan_knows_the_same_securities() -> None:
 
 
 def test_certificates_are_for_one_end_each_and_signed_by_the_run_s_authority() -> None:
-    files = tls_files(NOW, timedelta(days=1))
+    files = tls_files(NOW, timedelta(days=1), server="earwitness-callee", client="earwitness-caller")
     authority = x509.load_pem_x509_certificate(files["ca.crt"][0])
     for end, usage in (("client", ExtendedKeyUsageOID.CLIENT_AUTH), ("server", ExtendedKeyUsageOID.SERVER_AUTH)):
         certificate = x509.load_pem_x509_certificate(files[f"{end}.crt"][0])

@@ -13,7 +13,6 @@ from earwitness.path.base import PathEndpoint
 from earwitness.phone.base import Phone, Phones
 from earwitness.phone.lab_server import LabServer, lab_server
 from earwitness.phone.setup import PhoneSetup
-from earwitness.remote.endpoint import RemoteMeasurementPoint
 
 
 class RunningCapture(Protocol):
@@ -90,4 +89,6 @@ class LocalMeasurementPoint:
 
 
 if TYPE_CHECKING:
+    from earwitness.remote.endpoint import RemoteMeasurementPoint
+
     _remote: type[MeasurementPoint] = RemoteMeasurementPoint

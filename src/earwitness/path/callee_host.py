@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from earwitness.netns.child import Child
 from earwitness.netns.host import Host, SocketAddress
@@ -16,7 +16,9 @@ from earwitness.path.probe import Throughput
 from earwitness.path.vpn_config import Security
 from earwitness.path.vpn_files import TunnelOffer
 from earwitness.tor.description import TorNetwork
-from earwitness.tor.onion import OfferedService
+
+if TYPE_CHECKING:
+    from earwitness.tor.onion import OfferedService
 
 
 @dataclass(frozen=True)

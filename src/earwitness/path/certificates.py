@@ -16,19 +16,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-SERVER_NAME, CLIENT_NAME = "earwitness-callee", "earwitness-caller"
-"""Common names of the two ends' certificates; each end accepts only the other's."""
 _CLOCKS_APART = timedelta(hours=1)
 _STATIC_KEY_BYTES = 256
 _PUBLIC = 0o644
 _SECRET = 0o600
 
 
-def tls_files(now: datetime, valid: timedelta) -> Mapping[str, tuple[bytes, int]]:
+def tls_files(now: datetime, valid: timedelta, *, server: str, client: str) -> Mapping[str, tuple[bytes, int]]:
     """All files of a TLS tunnel: name -> content (PEM) and file mode.
 
     `ca.crt`, and `server.crt`, `server.key`, `client.crt`, `client.key`. The authority's own key is discarded
-    after it has signed these two. `now` in UTC; certificates are valid from an hour before it.
+    after it has signed these two. `now` in UTC; certificates are valid from an hour before it. `server`, `client`: the
+    common names of the two ends.
     """
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = _name(f"earwitness tunnel {secrets.token_hex(4)}")
@@ -55,8 +54,8 @@ def tls_files(now: datetime, valid: timedelta) -> Mapping[str, tuple[bytes, int]
 
     files = {"ca.crt": (_pem(certificate(authority_name, authority_key, None)), _PUBLIC)}
     for end, name, usage in (
-        ("server", SERVER_NAME, ExtendedKeyUsageOID.SERVER_AUTH),
-        ("client", CLIENT_NAME, ExtendedKeyUsageOID.CLIENT_AUTH),
+        ("server", server, ExtendedKeyUsageOID.SERVER_AUTH),
+        ("client", client, ExtendedKeyUsageOID.CLIENT_AUTH),
     ):
         key = ec.generate_private_key(ec.SECP256R1())
         files[f"{end}.crt"] = (_pem(certificate(_name(name), key, usage)), _PUBLIC)

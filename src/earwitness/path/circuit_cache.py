@@ -6,9 +6,12 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from earwitness.tor.control import Circuit
 from earwitness.tor.select import CircuitRequest
+
+if TYPE_CHECKING:
+    from earwitness.tor.control import Circuit
 
 
 @dataclass(frozen=True)

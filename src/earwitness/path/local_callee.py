@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earwitness.netns.child import Child
 from earwitness.netns.host import Host, SocketAddress
@@ -22,8 +22,9 @@ from earwitness.path.tun import callee_device
 from earwitness.path.tunnel_numbers import free_port, is_taken_at
 from earwitness.path.vpn_config import Security, Tunnel
 from earwitness.path.vpn_files import SERVER, TunnelOffer, server_files
-from earwitness.tor.onion import OfferedService, offered_service
-from earwitness.tor.single import single_onion_service
+
+if TYPE_CHECKING:
+    from earwitness.tor.onion import OfferedService
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ class LocalCallee:
     @asynccontextmanager
     async def offered_onion(self, request: OnionRequest) -> AsyncIterator[OfferedService]:
         """Published by the host's tor, or by one started for a single onion service."""
+        from earwitness.tor.onion import offered_service
+        from earwitness.tor.single import single_onion_service
+
         client = request.network.client(self.name)
         if not request.single:
             async with offered_service(client.control, request.target) as offered:

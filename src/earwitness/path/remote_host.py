@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from earwitness.netns.child import Child
 from earwitness.netns.host import Host
 from earwitness.path.probe import Throughput
 from earwitness.path.vpn_config import Security
 from earwitness.path.vpn_files import TunnelOffer
-from earwitness.tor.onion import OfferedService
+
+if TYPE_CHECKING:
+    from earwitness.tor.onion import OfferedService
 
 
 @runtime_checkable

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from earwitness.path.certificates import CLIENT_NAME, SERVER_NAME, static_files, tls_files
-
 DEFAULT_PORT = 1194
+SERVER_NAME, CLIENT_NAME = "earwitness-callee", "earwitness-caller"
+"""Common names of the two ends' certificates; each end accepts only the other's."""
 SOCKS_AUTH = "socks-auth"
 """The file with the SOCKS user name and password, one per line."""
 PING_EVERY_S = 1
@@ -106,8 +106,10 @@ def server_config(tunnel: Tunnel) -> str:
 
 def key_files(security: Security, now: datetime, valid: timedelta) -> Mapping[str, tuple[bytes, int]]:
     """New key files for a tunnel: name -> content and file mode (0600 for a secret). `now` in UTC."""
+    from earwitness.path.certificates import static_files, tls_files  # calls without a tunnel import no cryptography
+
     if security is Security.TLS:
-        return tls_files(now, valid)
+        return tls_files(now, valid, server=SERVER_NAME, client=CLIENT_NAME)
     return static_files() if security is Security.STATIC else {}
 
 

@@ -19,7 +19,6 @@ from earwitness.remote.bounds import Ration
 from earwitness.remote.channel import LaterResult
 from earwitness.remote.machine import Machine
 from earwitness.tor.control_address import ControlAddress, ControlUnreachable
-from earwitness.tor.onion import offered_service
 from earwitness.untrusted import shown, whole
 
 
@@ -67,6 +66,8 @@ async def _transfer(here: Here, given: Mapping[str, Any]) -> AsyncIterator[tuple
 
 @asynccontextmanager
 async def _onion(here: Here, _given: Mapping[str, Any]) -> AsyncIterator[tuple[Any, LaterResult]]:
+    from earwitness.tor.onion import offered_service
+
     target = here.alone()
     async with AsyncExitStack() as stack:
         try:

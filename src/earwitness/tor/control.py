@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiostem import Controller
+from aiostem.connector import ControlConnector
 from aiostem.event import Event, EventCirc, EventStream
 from aiostem.exceptions import AiostemError, ReplyStatusError
 from aiostem.reply import BaseReply
 
 from earwitness.errors import CallFailure, EarwitnessError, Outcome
-from earwitness.tor.control_address import ControlAddress, ControlUnreachable, NetworkPort
+from earwitness.netns.egress import network_socket
+from earwitness.tor.control_address import ControlAddress, ControlUnreachable
 from earwitness.tor.relays import Relay, parse_router_status
 
 T = TypeVar("T")
@@ -74,7 +76,7 @@ class TorControl:
 
         Raises `ControlUnreachable` if nothing listens there, `EarwitnessError` if the cookie is refused.
         """
-        connector = Controller.from_path(str(address.path)) if address.path else Controller(NetworkPort(address))
+        connector = Controller.from_path(str(address.path)) if address.path else Controller(_NetworkPort(address))
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 controller = await connector.__aenter__()
@@ -297,3 +299,21 @@ def _circuit_failure(named: str, happened: str, evidence: dict[str, Any]) -> Cal
         remedy="try again, or choose another guard, middle or exit",
         evidence=evidence,
     )
+
+
+class _NetworkPort(ControlConnector):
+    """A control port in the host's network namespace, reachable from within a sandbox too."""
+
+    def __init__(self, address: ControlAddress) -> None:
+        self._address = address
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to it. Raises `OSError`."""
+        connection = network_socket()
+        connection.setblocking(False)
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, (self._address.host, self._address.port))
+        except BaseException:
+            connection.close()
+            raise
+        return await asyncio.open_connection(sock=connection)

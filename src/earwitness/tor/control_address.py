@@ -1,15 +1,11 @@
-"""The address of a tor's control port, and the connection to it."""
+"""The address of a tor's control port."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiostem.connector import ControlConnector
-
 from earwitness.errors import CallFailure, InputError, Outcome
-from earwitness.netns.egress import network_socket
 
 
 @dataclass(frozen=True)
@@ -60,21 +56,3 @@ class ControlUnreachable(CallFailure):
             happened=happened,
             remedy="start tor, or give its control port",
         )
-
-
-class NetworkPort(ControlConnector):
-    """A control port in the host's network namespace, reachable from within a sandbox too."""
-
-    def __init__(self, address: ControlAddress) -> None:
-        self._address = address
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to it. Raises `OSError`."""
-        connection = network_socket()
-        connection.setblocking(False)
-        try:
-            await asyncio.get_running_loop().sock_connect(connection, (self._address.host, self._address.port))
-        except BaseException:
-            connection.close()
-            raise
-        return await asyncio.open_connection(sock=connection)

@@ -1,9 +1,9 @@
 """The load's clients: `python -m earwitness.lab.load.agent` on a lab host with its own tor client.
 
-Its configuration (`Config`) is the first JSON line on standard input. Each client has its own circuit, through given
-relays, and fetches over it as its seed determines. It reports JSON lines on standard output: `flows` once all circuits
-are open and data has arrived, `statistics` (`Carried`) four times a second. It ends when standard input closes, and so
-with the process that started it.
+Its configuration (`LoadConfig`) is the first JSON line on standard input. Each client has its own circuit, through
+given relays, and fetches over it as its seed determines. It reports JSON lines on standard output: `flows` once all
+circuits are open and data has arrived, `statistics` (`Carried`) four times a second. It ends when standard input
+closes, and so with the process that started it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from aiostem.event import EventStream
 from aiostem.exceptions import AiostemError
 
 from earwitness.errors import EarwitnessError
+from earwitness.lab.load.messages import Carried, LoadConfig
 from earwitness.lab.load.server import NICENESS
 from earwitness.lab.load.spec import LoadSpec, Web
 from earwitness.netns.egress import network_socket
@@ -44,34 +45,6 @@ _SILENCE_S = 60.0
 _FIRST_WITHIN_S = 10.0
 """Latest start of the first client, however long the pauses, so that it soon shows whether data flows."""
 _AFTER_FAILURE_S = 1.0
-
-
-@dataclass(frozen=True)
-class LoadConfig:
-    """The instructions for the clients."""
-
-    load: str
-    seed: int
-    control: str
-    socks: list[Any]
-    server: list[Any]
-    relays: list[list[str]]
-    """Fingerprints of each client's circuit, guard first."""
-
-
-@dataclass
-class Carried:
-    """Totals up to `at_ns` (CLOCK_MONOTONIC)."""
-
-    at_ns: int = 0
-    bytes: int = 0
-    """Bytes of pages and downloads that the clients received."""
-    pages: int = 0
-    page_s: float = 0.0
-    """Total time to fetch these pages."""
-    downloads: int = 0
-    failed: int = 0
-    last_failure: str = ""
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from earwitness.errors import CallFailure, InputError, Outcome
 from earwitness.events import Event, Listener, ignore
-from earwitness.lab.load.agent import Carried, LoadConfig
 from earwitness.lab.load.facts import LoadFacts
+from earwitness.lab.load.messages import Carried, LoadConfig
 from earwitness.lab.load.spec import LOAD_CLIENT, LOAD_SERVER, LoadSpec
 from earwitness.netns.child import Child, ChildGone, JsonChild
 from earwitness.netns.host import Host
