@@ -147,8 +147,8 @@ def test_a_study_file_is_refused_with_a_line_for_each_fault(tmp_path: Path) -> N
         first, *faults = ran.stderr.strip().splitlines()
         assert first == f"earwitness: reading {file}: 2 faults"
         assert [fault.split(": ")[0:2] for fault in faults] == [
-            ["  line 11", "call.seconds"],
-            ["  line 12", "call.sip_relay"],
+            ["  line 10", "call.seconds"],
+            ["  line 11", "call.sip_relay"],
         ]
         assert "--" not in "".join(faults)
     assert not (tmp_path / "set").exists()
