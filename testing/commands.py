@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,14 @@ def read_until(stream: IO[str] | None, said: str) -> None:
         if said in line:
             return
     raise AssertionError(f"it never said {said!r}: {lines}")
+
+
+def extract(archive: tarfile.TarFile, into: Path) -> None:
+    """Extract an archive of ours; Debian 12's Python 3.11.2 has no extraction filters yet."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(into, filter="data")
+    else:
+        archive.extractall(into)
 
 
 def with_repository() -> dict[str, str]:

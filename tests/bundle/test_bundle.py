@@ -25,7 +25,7 @@ from earwitness.report.reproduction.reproduce import reproduce
 from earwitness.study.design import design
 from earwitness.study.file import StudyFile, parse_study
 from earwitness.study.folder import owned_study
-from testing.commands import MAIN
+from testing.commands import MAIN, extract
 from testing.study.files import BOTH_CODECS, TOR3, study_file
 from testing.study.simulated import SimulatedSlot, run_simulated, simulated_record
 
@@ -64,7 +64,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def unpacked(path: Path, into: Path) -> Path:
     with tarfile.open(path) as tar:
-        tar.extractall(into, filter="data")
+        extract(tar, into)
         assert all(member.mtime == 0 and member.uid == 0 and not member.uname for member in tar)
     (top,) = into.iterdir()
     return top

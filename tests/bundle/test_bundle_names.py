@@ -35,6 +35,7 @@ from earwitness.tor.select import CircuitRequest
 from earwitness.trace.model import Trace
 from earwitness.trace.table import write_trace
 from testing.bundle.archive import in_archive
+from testing.commands import extract
 from testing.study.simulated import SimulatedSlot, run_simulated
 
 MACHINE = "gretchens-thinkpad"
@@ -406,7 +407,7 @@ def test_without_pseudonyms_the_search_finds_them(directory: Path, tmp_path: Pat
 def test_what_is_left_can_be_read_and_agrees_with_itself(directory: Path, tmp_path: Path) -> None:
     made = bundle(directory, tmp_path / "out.tar.gz", pseudonyms=True)
     with tarfile.open(made.path) as tar:
-        tar.extractall(tmp_path / "x", filter="data")
+        extract(tar, tmp_path / "x")
     data = Dataset.open(tmp_path / "x" / "out" / "data")
     assert not data.problems()
     call = data.call("whole")

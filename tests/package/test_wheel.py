@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from testing.commands import extract
 from testing.package.only_the_core import hook
 from testing.whole_call import make_call
 
@@ -108,7 +109,7 @@ def test_the_source_distribution_has_no_binary_and_gives_the_same_wheel(
 ) -> None:
     with tarfile.open(sdist) as archive:
         assert not [name for name in archive.getnames() if name.endswith((".so", ".pyc"))]
-        archive.extractall(tmp_path, filter="data")
+        extract(archive, tmp_path)
     (source,) = tmp_path.iterdir()
     again = build(source, "wheel", tmp_path / "wheel")
     assert again.name == wheel.name
