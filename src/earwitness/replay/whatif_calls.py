@@ -44,7 +44,7 @@ DEFAULT_PHONE = "pjmedia"
 """The buffer of a call whose row names none: the study's phones', for an imported call."""
 
 DIRECTION_COLUMNS = ("call_id", "direction", "condition", "path", "hops", "codec", "place")
-"""The first columns of every table with one row per direction."""
+"""The first columns of the tables of what-if and blame, in order."""
 
 _MOST_BYTES = 1024 * MIB
 """Limit for a file that a direction is heard from: the capture of an hour has a tenth of it."""
