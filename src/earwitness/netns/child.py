@@ -30,7 +30,14 @@ _LAST_WORDS_S = 1.0
 
 
 class ChildGone(EarwitnessError):
-    """A helper process exited, or did not answer in time."""
+    """A helper process exited, or did not answer in time.
+
+    `killed_by` is the name of the signal that killed it ("SIGKILL"), and empty if none did.
+    """
+
+    def __init__(self, tried: str, on: object, happened: object, remedy: str, *, killed_by: str = "") -> None:
+        super().__init__(tried, on, happened, remedy)
+        self.killed_by = killed_by
 
 
 class ChildHangs(ChildGone):
@@ -126,7 +133,7 @@ class JsonChild:
             raise self._gone(f"it sent a line of more than {_LINE_LIMIT} bytes") from error
         if not line.endswith(b"\n"):  # nothing, or a line cut short by its death
             await self._last_words()
-            raise self._gone(self._ending())
+            raise self._gone(self._ending(), self._killer())
         return self._event(line)
 
     async def close(self, grace_s: float = 5.0) -> None:
@@ -179,7 +186,12 @@ class JsonChild:
         code = self.process.poll()
         if code is None:
             return "it closed its standard output"
-        return f"it exited with status {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+        killer = self._killer()
+        return f"killed by {killer}" if killer else f"it exited with status {code}"
+
+    def _killer(self) -> str:
+        code = self.process.poll()
+        return _signal_name(-code) if code is not None and code < 0 else ""
 
     async def _last_words(self) -> None:
         """After the end of its output, wait briefly for the exit status and the rest of its standard error."""
@@ -207,10 +219,11 @@ class JsonChild:
                 return
             self.errors.append(line.decode(errors="replace").rstrip()[:_LONGEST_ERROR])
 
-    def _gone(self, happened: str) -> ChildGone:
+    def _gone(self, happened: str, killed_by: str = "") -> ChildGone:
         last = next((line for line in reversed(self.errors) if line.strip()), "")
         said = f" after printing: {last}" if last else ""
-        return ChildGone("talking to the", self.name, happened + said, "run again with the lab idle, or see the log")
+        remedy = "run again with the lab idle, or see the log"
+        return ChildGone("talking to the", self.name, happened + said, remedy, killed_by=killed_by)
 
 
 class LogChild(JsonChild):

@@ -172,7 +172,6 @@ class Forwarder:
         try:
             proxy = (self.config.socks[0], self.config.socks[1]) if self.config.socks else target
             await self._loop.sock_connect(connection, proxy)
-            emit("connecting", flow=name, source_port=connection.getsockname()[1])
             if self.config.socks:
                 await connect_through(
                     connection, target, self.config.username, "call" if self.config.one_circuit else name

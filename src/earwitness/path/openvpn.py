@@ -26,7 +26,6 @@ _CIPHER = re.compile(r"(?:Data Channel: cipher|Outgoing Data Channel: Cipher) '(
 LISTENING = re.compile(r"Listening for incoming TCP connection")
 """It has read its configuration and keys, and waits for the client."""
 _CAUSE = re.compile(r"VERIFY \w* ?ERROR|Options error|ERROR:|recv_socks_reply|Cannot ")
-_KILLED = re.compile(r"killed by \w+")
 _LEAVING = re.compile(
     r"^(SIG|Exiting|Closing TUN|net_|UDPv4|TCPv4|TCP/UDP: Closing|WARNING|NOTE|DEPRECATED|library|\*)"
 )
@@ -118,9 +117,9 @@ class OpenVpn:
                 self._hear(str((await self._child.receive()).get("line", "")))
         except ChildGone as gone:
             if not self._stopping:
-                killed = _KILLED.search(gone.happened)
-                self.killed = killed is not None
-                self.problem = f"openvpn at {self.host.name} ended: {killed[0] if killed else self.last_line}"
+                self.killed = bool(gone.killed_by)
+                cause = f"killed by {gone.killed_by}" if gone.killed_by else self.last_line
+                self.problem = f"openvpn at {self.host.name} ended: {cause}"
             self._changed.set()
 
     def _hear(self, line: str) -> None:

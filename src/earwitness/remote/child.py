@@ -38,6 +38,7 @@ class RemoteChild:
         """`believed` validates each event, and raises `ValueError` for one that such a process does not send."""
         self.number, self.name = number, name
         self.gone: str | None = None
+        self._killer = ""
         self._remote, self._believed = remote, believed
         self._events: asyncio.Queue[tuple[dict[str, Any], int] | None] = asyncio.Queue()
         self._waiting_bytes = 0
@@ -93,12 +94,13 @@ class RemoteChild:
         self._waiting_bytes += size
         self._events.put_nowait((believed, size))
 
-    def end(self, happened: str) -> None:
-        """Mark the process as gone."""
+    def end(self, happened: str, killer: str = "") -> None:
+        """Mark the process as gone; `killer` names the signal that killed it."""
         if self.gone is None:
-            self.gone = happened
+            self.gone, self._killer = happened, killer
             self._over.set()
             self._events.put_nowait(None)
 
     def _child_gone(self, happened: str) -> ChildGone:
-        return ChildGone("talking to the", self.name, happened, "see `earwitness answer` on the other machine")
+        remedy = "see `earwitness answer` on the other machine"
+        return ChildGone("talking to the", self.name, happened, remedy, killed_by=self._killer)

@@ -269,7 +269,8 @@ class RemoteClient:
             if child is not None and "event" in message:
                 child.hear(message["event"])
             elif child is not None:
-                child.end(text(message["gone"], what="how it ended"))
+                killer = text(message.get("killed_by", ""), what="the signal that killed it")
+                child.end(text(message["gone"], what="how it ended"), killer)
             return
         waiting = self._waiting.get(message["re"])
         if waiting is None or waiting.done():

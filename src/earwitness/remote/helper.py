@@ -123,7 +123,9 @@ class Helper:
                 self._listener.note(self.name, event)
                 self._listener.channel.send({"child": self.number, "event": event})
         except ChildGone as gone:
-            self._listener.channel.send({"child": self.number, "gone": self._refused or gone.happened})
+            refused = {"gone": self._refused, "killed_by": ""}
+            ending = refused if self._refused else {"gone": gone.happened, "killed_by": gone.killed_by}
+            self._listener.channel.send({"child": self.number, **ending})
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # output that no process of ours writes
             self._listener.channel.send(
                 {"child": self.number, "gone": f"its output cannot be understood: {error!r:.200}"}
