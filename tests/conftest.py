@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from earwitness.errors import EarwitnessError
-from earwitness.geography import place, share_places
+from earwitness.geography import share_places
 from earwitness.lab.plan import LabPlan
 from earwitness.netns.sandbox import check_permitted
 from testing.commands import EXPERIMENTS, INSIDE
@@ -32,9 +32,7 @@ settings.load_profile("any machine")
 def usual_cities() -> None:
     """The commands that tests start know the usual cities, as the processes of a lab do: to read the table of all
     cities takes each half a second."""
-    for host in LabPlan().hosts():
-        place(host.place)
-    share_places()
+    share_places(host.place for host in LabPlan().hosts())
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -72,8 +72,13 @@ _HANDED_ON = "EARWITNESS_PLACES"
 _known: dict[str, Place] = {}
 
 
-def share_places() -> None:
-    """Pass the cities found so far to child processes, because loading the table takes each of them half a second."""
+def share_places(names: Iterable[str] = ()) -> None:
+    """Pass these cities and those found so far to child processes; loading the table takes each of them half a second.
+
+    Raises `InputError` for a name that `place` does not find.
+    """
+    for name in names:
+        place(name)
     os.environ[_HANDED_ON] = json.dumps({name: astuple(city) for name, city in _known.items()})
 
 

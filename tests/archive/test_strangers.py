@@ -22,7 +22,7 @@ from earwitness.archive.record import CallRecord, read_record, write_record
 from earwitness.archive.schema import Row
 from earwitness.errors import CallFailure, InputError, Outcome
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(60)
 
 
 def record(call_id: str, **options: Any) -> CallRecord:

@@ -30,7 +30,7 @@ def details(capture: Capture) -> str:
     return "; ".join(str(problem) for problem in capture.problems)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("head", [pcap([]), pcap(rtp_stream("....")), pcapng([("raw", 6, rtp_stream("..."))])])
 @pytest.mark.parametrize("options", [(), ("--resume",)])
 def test_a_hole_of_a_gigabyte_costs_nothing(tmp_path: Path, head: bytes, options: tuple[str, ...]) -> None:
@@ -53,7 +53,7 @@ def test_what_stands_before_a_hole_is_read() -> None:
     assert "bytes skipped" in details(after)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60)
 def test_what_is_no_file_is_one_line_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.pcap")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -69,7 +69,7 @@ def test_what_is_no_file_is_one_line_without_waiting(tmp_path: Path) -> None:
             assert "\n" not in str(caught.value)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60)
 def test_a_process_substitution_is_refused_with_what_to_do() -> None:
     reading, writing = os.pipe()
     try:
@@ -280,7 +280,7 @@ def test_a_message_longer_than_any_is_read_as_far_as_it_goes() -> None:
     assert len(message.media[0].payload_types) <= 128
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60)
 def test_many_sections_cost_what_they_hold() -> None:
     """Quadratic in the sections it took minutes."""
     packet = b"\x80\0\0\1\0\0\0\1\0\0\0\1"
@@ -323,7 +323,7 @@ def test_damage_in_a_million_places_is_listed_to_a_bound() -> None:
     assert "2000 more damaged places" in str(capture.problems[-1])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60)
 def test_rtcp_packets_of_thousands_of_reports_have_an_end() -> None:
     other = Datagram(START_NS, b"\x80\xca\0\0" * 16_000)
     empty = Datagram(START_NS, b"\x80\xc9\0\1\0\0\0\1" * 8000)

@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator
 
 from earwitness.errors import EarwitnessError
 from earwitness.events import Listener, StageReached, ignore
-from earwitness.geography import place, share_places
+from earwitness.geography import share_places
 from earwitness.lab import keeper
 from earwitness.lab.lab import LAB_DIR, LAB_FILE, Lab
 from earwitness.lab.plan import LabPlan
@@ -42,9 +42,7 @@ def rerun_in_lab(plan: LabPlan, *, own: bool = False) -> int:
     Raises:
         EarwitnessError: this machine does not permit it, or the joined lab went down meanwhile.
     """
-    for host in plan.hosts():
-        place(host.place)
-    share_places()
+    share_places(host.place for host in plan.hosts())
     record = None if own else keeper.current()
     if record is None or not record.ready or not plan.served_by(record.plan):
         return rerun_inside()

@@ -123,8 +123,8 @@ class Helper:
                 self._listener.note(self.name, event)
                 self._listener.channel.send({"child": self.number, "event": event})
         except ChildGone as gone:
-            refused = {"gone": self._refused, "killed_by": ""}
-            ending = refused if self._refused else {"gone": gone.happened, "killed_by": gone.killed_by}
+            killed_by = "" if self._refused else gone.killed_by  # what was refused, this side ends itself
+            ending = {"gone": self._refused or gone.happened, "killed_by": killed_by}
             self._listener.channel.send({"child": self.number, **ending})
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # output that no process of ours writes
             self._listener.channel.send(
