@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from earwitness.trace.capture import Capture, parse_capture, read_capture
+from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import UNKNOWN
 from earwitness.trace.payload_types import main_payload_type
 from earwitness.trace.problem import ProblemKind
-from earwitness.trace.sdp import Encoding, parse_sdp
+from earwitness.trace.sdp import parse_sdp
 from earwitness.trace.streams import StreamOptions
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
@@ -143,7 +144,7 @@ def test_packets_out_of_order_of_time_are_sorted_and_it_is_said() -> None:
 
 def test_sdp_of_any_shape_never_raises() -> None:
     assert (
-        parse_sdp("m=audio\r\nm=\r\nm=audio x RTP/AVP 0\r\nm=video 5 RTP/AVP 3\r\na=rtpmap:\r\nc=\r\nm=audio 70000 A 1")
+        parse_sdp("m=audio\r\nm=\r\nm=audio x RTP/AVP 0\r\nm=image 5 RTP/AVP 3\r\na=rtpmap:\r\nc=\r\nm=audio 70000 A 1")
         == []
     )
     (media,) = parse_sdp("c=IN IP4 192.0.2.1/127\nm=audio 5004/2 RTP/AVP 0 x 300\na=rtpmap:96 opus\na=rtpmap:96 /8\n")

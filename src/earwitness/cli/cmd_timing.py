@@ -13,8 +13,8 @@ from earwitness.cli.common import JsonFlag, output, print_records, progress
 from earwitness.cli.options import taking
 
 if TYPE_CHECKING:
+    from earwitness.trace.encoding import Encoding
     from earwitness.trace.report import StreamTiming
-    from earwitness.trace.sdp import Encoding
 
 
 def register(app: typer.Typer) -> None:
@@ -120,7 +120,7 @@ def timing(asked: TimingOptions) -> None:
 def _payload_type(text: str) -> tuple[int, Encoding]:
     """Parse `97=speex/8000` into a number and its meaning."""
     from earwitness.errors import InputError
-    from earwitness.trace.sdp import Encoding
+    from earwitness.trace.encoding import Encoding
 
     number, _, encoding = text.partition("=")
     name, _, rate = encoding.partition("/")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from earwitness.trace.container import read_pieces, read_whole
+from earwitness.trace.encoding import Encoding
 from earwitness.trace.gather import gather, sip_among
 from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.problem import CaptureProblem, ProblemKind
@@ -16,7 +17,6 @@ from earwitness.trace.records import Records
 from earwitness.trace.rtp import RtpHeaders, parse_headers
 from earwitness.trace.sdp import (
     MOST_MESSAGE_BYTES,
-    Encoding,
     MediaDescription,
     SdpReader,
     SipMessage,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from earwitness.arrays import I32, I64, U8, Bool
 from earwitness.errors import InputError
 from earwitness.trace.bounds import MOST_CLOCK_RATE, MOST_PAYLOAD, MOST_SEQUENCE, MOST_TIME_NS, MOST_TIMESTAMP
+from earwitness.trace.encoding import Encoding
 
 UNKNOWN: int = int(np.iinfo(np.int64).min)
 """A time that was not observed (`sent_ns` of a capture at the receiver alone)."""
@@ -67,6 +68,7 @@ class Trace:
     - `sent_ns`, `arrived_ns`: integer nanoseconds on `sent_clock` and `arrived_clock`; `UNKNOWN` / `LOST`.
       Two times can be subtracted only if their clocks have the same name.
     - `payloads`: payload bytes, if known.
+    - `formats`: what its payload types mean, as far as that is known.
     - `source`: where the trace came from; `notes`: remarks for the reader (truncated file, stray SSRC ...).
 
     Raises `InputError` if a number is outside `bounds` or a payload extends beyond its buffer.
@@ -86,6 +88,7 @@ class Trace:
     payloads: Payloads | None = None
     source: str = ""
     notes: tuple[str, ...] = field(default=())
+    formats: Mapping[int, Encoding] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.sequence)

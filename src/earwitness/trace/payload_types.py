@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.trace.sdp import Encoding
+from earwitness.trace.encoding import Encoding
 
 STATIC: dict[int, Encoding] = {
     0: Encoding("PCMU", 8000),

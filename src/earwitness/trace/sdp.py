@@ -7,8 +7,9 @@ SIP library would reject them. This is not a SIP stack; the phone has one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from earwitness.trace.encoding import Encoding
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 
 MOST_MESSAGE_BYTES = 2**15
@@ -23,6 +24,7 @@ SIP_BEGINNINGS = (
 _MOST_TEXT = 256
 """Characters kept of a name or address."""
 _MOST_TYPES = 128
+_MOST_KEYS = 8
 
 _METHODS = (
     b"INVITE", b"ACK", b"BYE", b"CANCEL", b"REGISTER", b"OPTIONS", b"PRACK",
@@ -40,23 +42,25 @@ _COMPACT = {
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """One `a=rtpmap` (RFC 8866 6.6): the meaning of a payload type number."""
-
-    name: str
-    clock_rate: int
-    channels: int = 1
-
-
-@dataclass(frozen=True)
 class MediaDescription:
-    """One audio `m=` section: where to send its RTP, and the meaning of its payload types."""
+    """One audio or video `m=` section: where to send its RTP, and the meaning of its payload types.
+
+    `profile`: its transport (`RTP/AVP`, `RTP/SAVP` ...); `crypto`: its `a=crypto` lines (RFC 4568), without the name.
+    """
 
     address: str
     port: int
     payload_types: tuple[int, ...]
     encodings: Mapping[int, Encoding] = field(default_factory=dict)
     ptime_ms: int | None = None
+    media: str = "audio"
+    profile: str = "RTP/AVP"
+    crypto: tuple[str, ...] = ()
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether its RTP is SRTP: by its profile (RFC 4568, RFC 5764) or a key in it."""
+        return "SAVP" in self.profile or bool(self.crypto)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class SdpReader:
         self._left_out = 0
 
     def read(self, body: str) -> tuple[MediaDescription, ...]:
-        """The audio sections of one description."""
+        """The audio and video sections of one description."""
         media = self._known.get(body)
         if media is None:
             found = parse_sdp(body)
@@ -140,7 +144,7 @@ def parse_sip(
 
 
 def parse_sdp(body: str) -> list[MediaDescription]:
-    """The audio sections of a session description, which may be incomplete. Never raises."""
+    """The audio and video sections of a session description, which may be incomplete. Never raises."""
     session_address = ""
     media: list[MediaDescription] = []
     current: _Section | None = None
@@ -172,17 +176,22 @@ class _Section:
     address: str
     port: int
     payload_types: tuple[int, ...]
+    media: str = "audio"
+    profile: str = "RTP/AVP"
     encodings: dict[int, Encoding] = field(default_factory=dict)
+    formats: dict[int, str] = field(default_factory=dict)
     ptime_ms: int | None = None
+    crypto: list[str] = field(default_factory=list)
 
     @staticmethod
     def of(value: str, address: str) -> _Section:
         kind, *words = value.split() or [""]
         port = _number(words[0].partition("/")[0]) if words else None
-        if kind != "audio" or port is None or not 0 < port < 65536:
+        if kind not in ("audio", "video") or port is None or not 0 < port < 65536:
             return _Section(address, 0, ())
         numbers = [_number(word) for word in words[2 : 2 + _MOST_TYPES]]
-        return _Section(address, port, tuple(n for n in numbers if n is not None and n < 128))
+        profile = words[1][:_MOST_TEXT] if len(words) > 1 else "RTP/AVP"
+        return _Section(address, port, tuple(n for n in numbers if n is not None and n < 128), kind, profile)
 
     def attribute(self, value: str) -> None:
         name, _, rest = value.partition(":")
@@ -193,11 +202,30 @@ class _Section:
             if payload_type is not None and payload_type < 128 and clock_rate:
                 channels = _number(parts[2]) if len(parts) > 2 else 1
                 self.encodings[payload_type] = Encoding(parts[0][:_MOST_TEXT], clock_rate, channels or 1)
+        elif name == "fmtp":
+            number, _, parameters = rest.partition(" ")
+            payload_type = _number(number)
+            if payload_type is not None and payload_type < 128:
+                self.formats[payload_type] = parameters.strip()[:_MOST_TEXT]
         elif name == "ptime":
             self.ptime_ms = _number(rest) or None
+        elif name == "crypto" and len(self.crypto) < _MOST_KEYS:
+            self.crypto.append(rest.strip()[:_MOST_TEXT])
 
     def done(self) -> MediaDescription:
-        return MediaDescription(self.address, self.port, self.payload_types, self.encodings, self.ptime_ms)
+        encodings = {
+            number: replace(encoding, fmtp=self.formats.get(number, "")) for number, encoding in self.encodings.items()
+        }
+        return MediaDescription(
+            self.address,
+            self.port,
+            self.payload_types,
+            encodings,
+            self.ptime_ms,
+            self.media,
+            self.profile,
+            tuple(self.crypto),
+        )
 
 
 def _number(text: str) -> int | None:

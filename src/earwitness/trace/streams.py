@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import I64
 from earwitness.trace.bytewindow import codes
+from earwitness.trace.encoding import Encoding
 from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link_layer import Datagrams, Flow
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC, codec_name, main_payload_type
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
-from earwitness.trace.sdp import Encoding, MediaDescription, SipMessage
+from earwitness.trace.sdp import MediaDescription, SipMessage
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
@@ -146,8 +147,8 @@ def _distinct(sections: Iterable[MediaDescription]) -> list[MediaDescription]:
     """The distinct sections, in order: a call repeats its SDP, and a flood of SDP must stay cheap."""
     seen: dict[object, MediaDescription] = {}
     for section in sections:
-        key = (section.address, section.port, section.payload_types, tuple(section.encodings.items()))
-        seen.setdefault(key, section)
+        where = (section.address, section.port, section.payload_types, section.profile, section.crypto)
+        seen.setdefault((where, tuple(section.encodings.items())), section)
         if len(seen) == MAX_STREAMS:
             break
     return list(seen.values())
@@ -186,6 +187,11 @@ def _stream(
     if codec_from == "guessed" and encoding is not None and clock_rate != encoding.clock_rate:
         encoding, codec_from = None, "unknown"
     known = encoding or Encoding("", clock_rate)
+    formats = {main: known}
+    for number in np.flatnonzero(np.bincount(payload_type, minlength=128)).tolist():
+        meaning, _ = _encoding(number, flow, media, options)
+        if number != main and meaning is not None:
+            formats[number] = meaning
     size = headers.payload_size[members]
     at = headers.payload_at[members]
     trace = Trace(
@@ -204,6 +210,7 @@ def _stream(
         ),
         source=source,
         notes=(*notes, *clock_notes),
+        formats=formats,
     )
     return RtpStream(trace, flow, main, codec_name(known), known, codec_from)
 

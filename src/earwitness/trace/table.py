@@ -6,6 +6,7 @@ SSRC, source, notes, layout version) are JSON in the schema metadata under `earw
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.trace.bounds import MOST_CLOCK_RATE
+from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.parquet import read_dictionaries
 
@@ -49,6 +51,7 @@ def to_table(trace: Trace) -> pa.Table:
         "arrived_clock": trace.arrived_clock,
         "source": trace.source,
         "notes": list(trace.notes),
+        "formats": [[number, *dataclasses.astuple(encoding)] for number, encoding in sorted(trace.formats.items())],
     }
     return pa.table(columns).replace_schema_metadata({_KEY: json.dumps(about).encode()})
 
@@ -76,6 +79,7 @@ def from_table(table: pa.Table, name: str = "table") -> Trace:
             payloads=payloads,
             source=_text(about["source"]),
             notes=tuple(_text(note) for note in about["notes"]),
+            formats=dict(_format(entry) for entry in about.get("formats", ())),
         )
     except InputError as error:
         raise InputError("reading the trace", name, f"it is damaged ({error.happened})", "write it again") from error
@@ -101,6 +105,15 @@ def _whole_number(about: Any, name: str, *, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise ValueError(f"its {name} is {str(value)[:40]}")
     return value
+
+
+def _format(entry: Any) -> tuple[int, Encoding]:
+    number, name, clock_rate, channels, fmtp = entry
+    numbers = {"payload type": number, "clock rate": clock_rate, "channels": channels}
+    most = {"payload type": 127, "clock rate": MOST_CLOCK_RATE, "channels": 255}
+    for what, limit in most.items():
+        _whole_number(numbers, what, most=limit)
+    return number, Encoding(_text(name), clock_rate, channels, _text(fmtp))
 
 
 def _text(value: object) -> str:
