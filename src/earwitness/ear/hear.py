@@ -29,6 +29,7 @@ from earwitness.extras import need
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
 from earwitness.speech.sound import player
 from earwitness.trace.model import Trace
+from earwitness.trace.timeline import mended, timeline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,8 @@ class Heard:
     """The codec's look-ahead, ns."""
     leap_s: float = 0.0
     """Excess of RTP timestamp time over arrival time, if it is too large for a call (see `span`), s."""
+    breaks: tuple[str, ...] = ()
+    """Where the sender's numbering broke (`earwitness.trace.timeline`), one sentence each; the trace is mended."""
 
     def _repr_html_(self) -> str:
         return player(self.audio, self.sample_rate)
@@ -65,7 +68,7 @@ class Heard:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """Implausible packet contents that make the results doubtful."""
-        notes: list[str] = []
+        notes: list[str] = [*self.breaks]
         if self.played.frames.overlong:
             notes.append(
                 f"{self.played.frames.overlong} packets claim to hold more than {MOST_PACKET_MS} ms of speech; the"
@@ -179,6 +182,9 @@ def hear(
     """
     ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
     way = concealment or ear.concealment
+    breaks = timeline(trace).notes
+    if breaks:
+        trace = mended(trace)
     frames = frames_of(trace, codec)
     leap_s = leap_seconds(trace)
     if leap_s and isinstance(ear, Foreseeing):
@@ -209,6 +215,7 @@ def hear(
         audio_delay_ns=joined.delay * 1_000_000_000 // codec.sample_rate,
         lookahead_ns=codec.lookahead_samples * 1_000_000_000 // codec.sample_rate,
         leap_s=leap_s,
+        breaks=breaks,
     )
 
 

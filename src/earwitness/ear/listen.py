@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.arrays import Pcm
-from earwitness.ear.account import media_ns
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.clock import playing_clock
@@ -19,22 +18,24 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
 from earwitness.trace.capture import Capture
+from earwitness.trace.directions import captured_at_receiver, opposite
 from earwitness.trace.model import Trace
+from earwitness.trace.report import choose_streams
 from earwitness.trace.streams import RtpStream
-
-_CLEARLY = 2
-_JITTER_NS = 10_000_000
-"""Arrivals that scatter `_CLEARLY` times as much as in the other direction, and more than this, have crossed a network:
-a softphone's own clock scatters by a few milliseconds at most."""
+from earwitness.trace.talks import talks
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The stream that the phone heard, the one it sent (None if not in the capture), and the codec."""
+    """The stream that the phone heard, the one it sent (None if not in the capture), and the codec.
+
+    `why` says in one line which stream was taken, for what reason, and what was left.
+    """
 
     heard: RtpStream
     sent: RtpStream | None
     codec: Codec
+    why: str = ""
 
     @property
     def trace(self) -> Trace:
@@ -42,30 +43,66 @@ class Chosen:
         return self.heard.trace
 
 
-def choose_stream(capture: Capture, *, to: str | None = None, codec: str | None = None) -> Chosen:
+def choose_stream(
+    capture: Capture, *, to: str | None = None, codec: str | None = None, stream: str | int | None = None
+) -> Chosen:
     """Select the stream to listen to.
 
-    `to`: the address of the phone that listens. By default, of the two directions of the call with the most packets,
-    the one towards the end where the capture was made. A capture at a phone shows its own packets leaving evenly, so
-    this is the direction whose arrivals scatter much more around their RTP timestamps. If both are even, it is the one
-    towards the end that answers SIP requests sooner, because the other's answers take an additional round trip.
+    `stream`: its number in the capture, from 1, or its SSRC, as for `earwitness.trace.report.choose_streams`.
+    `to`: the address of the phone that listens. By default, of the two directions of the call with the most packets of
+    audio, the one towards the end where the capture was made (`earwitness.trace.directions`). A talker whose SSRC
+    changes in mid-call is one (`earwitness.trace.talks`).
     `codec`: as for `earwitness.speech.codecs.registry.codec`; by default as given by SDP or the payload type.
     Raises InputError if there is no such stream, or its codec is unknown.
     """
-    streams = [stream for stream in capture.streams if len(stream.trace)]
+    if stream is not None:
+        (first,) = choose_streams(capture, stream=str(stream))
+        back = opposite(capture, first)
+        return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, "as asked"))
+    streams = talks(capture.streams)
     if to is not None:
-        streams = [stream for stream in streams if to in (stream.flow.source, stream.flow.destination)]
-    heard = [stream for stream in streams if to is None or stream.flow.destination == to]
+        streams = tuple(one for one in streams if to in (one.flow.source, one.flow.destination))
+    audio = [one for one in streams if one.media == "audio"]
+    heard = [one for one in audio if to is None or one.flow.destination == to]
     if not heard:
-        there = ", ".join(str(stream.flow) for stream in capture.streams) or "none"
-        wanted = f"it has no RTP stream to {to} (streams: {there})" if to else "it has no RTP stream"
-        remedy = "give a capture of a call, or another address as {to}"
-        raise InputError("listening to", capture.source, wanted, remedy, related=("to",))
+        raise _nothing(capture, to)
     first = heard[0]
-    back = next((stream for stream in streams if _opposite(first, stream)), None)
-    if to is None and back is not None and not _captured_at_receiver(capture, first, back):
-        first, back = back, first
-    return Chosen(first, back, codec_of_stream(first, codec))
+    reason = f"to {to}" if to else "the audio with the most packets" if len(audio) > 1 else "the only audio"
+    back = next((one for one in audio if _opposite(first, one)), None)
+    if to is None and back is not None:
+        reason = "the direction that the capturing phone received"
+        if not captured_at_receiver(capture, first, back):
+            first, back = back, first
+    return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, reason))
+
+
+def _why(capture: Capture, taken: RtpStream, reason: str) -> str:
+    """Which stream was taken, why, and what else there is."""
+    others = [one for one in capture.streams if one.flow != taken.flow or one.call != taken.call]
+    same = [one for one in capture.streams if one.flow == taken.flow and one.call == taken.call]
+    rest = []
+    for media in ("audio", "video"):
+        count = sum(one.media == media for one in others)
+        if count:
+            rest.append(f"{count} more {media} {'streams' if count > 1 else 'stream'}")
+    unheard = sum(len(one.trace) for one in same) - len(taken.trace)
+    if unheard > 0:
+        rest.append(f"{unheard} packets of other SSRCs on the same ports")
+    return f"{taken}: {reason}" + (f"; not heard: {', '.join(rest)}" if rest else "")
+
+
+def _nothing(capture: Capture, to: str | None) -> InputError:
+    there = ", ".join(f"{one.flow}{' (video)' if one.media == 'video' else ''}" for one in capture.streams) or "none"
+    if to is not None:
+        wanted = f"it has no stream of audio to {to} (streams: {there})"
+        remedy = "name another address as {to}" if capture.streams else "give a capture of a call"
+        return InputError("listening to", capture.source, wanted, remedy, related=("to",))
+    if capture.streams:
+        wanted, remedy = f"it has no stream of audio (streams: {there})", "choose one with {stream}"
+        return InputError("listening to", capture.source, wanted, remedy, related=("stream",))
+    found = "; ".join(problem.detail for problem in capture.problems[:3])
+    happened = f"it has no RTP stream ({found})" if found else "it has no RTP stream"
+    return InputError("listening to", capture.source, happened, "give a capture that holds the RTP of a call")
 
 
 def listen_to_capture(
@@ -76,17 +113,18 @@ def listen_to_capture(
     reference_offset: int = REFERENCE_OFFSET,
     to: str | None = None,
     codec: str | None = None,
+    stream: str | int | None = None,
     concealment: str | None = None,
     seed: int = 0,
 ) -> list[Heard]:
     """What a phone would have played of a capture, once per buffer in `buffers`.
 
     `reference` (r,) int16 at the codec's sample rate (8 kHz by default): what the sending phone played in a loop,
-    needed if a snap length cut the packets. `to`, `codec`: see `choose_stream`; `concealment`: see `hear`.
+    needed if a snap length cut the packets. `to`, `codec`, `stream`: see `choose_stream`; `concealment`: see `hear`.
     PJMEDIA's buffer uses the clock of the captured phone, if the capture contains the stream that it sent; other
     buffers use an exact clock. Raises InputError.
     """
-    chosen = choose_stream(capture, to=to, codec=codec)
+    chosen = choose_stream(capture, to=to, codec=codec, stream=stream)
     clock = None
     if chosen.sent is not None:
         takes_ns = kind_of(chosen.codec).encoding_takes_ns
@@ -109,39 +147,8 @@ def listen_to_capture(
     ]
 
 
-def _captured_at_receiver(capture: Capture, first: RtpStream, back: RtpStream) -> bool:
-    """Whether the capture was made at the end that receives `first`."""
-    scatter = _scatter_ns(first.trace), _scatter_ns(back.trace)
-    if max(scatter) < max(_CLEARLY * min(scatter), _JITTER_NS):
-        here, there = (_answers_within_ns(capture, address) for address in (first.flow.destination, first.flow.source))
-        if here is not None and there is not None:
-            return here < there
-    return scatter[0] >= scatter[1]
-
-
-def _answers_within_ns(capture: Capture, address: str) -> int | None:
-    """The shortest time in which this end answered a SIP request, ns; None if it answered none."""
-    asked: dict[str, int] = {}
-    least: int | None = None
-    for message in capture.sip:
-        if message.destination == address and not message.status and message.method != "ACK":
-            # A retransmitted request may be answered in response to its first transmission.
-            asked.setdefault(message.source, message.time_ns)
-        elif message.source == address and message.status and message.destination in asked:
-            took = message.time_ns - asked.pop(message.destination)
-            least = took if least is None else min(least, took)
-    return least
-
-
 def _opposite(one: RtpStream, other: RtpStream) -> bool:
     return one.flow.source == other.flow.destination and one.flow.destination == other.flow.source
-
-
-def _scatter_ns(trace: Trace) -> float:
-    """How far arrivals scatter around the RTP timestamps: the width of the middle 90 % of their differences, ns."""
-    came = trace.arrived
-    late = trace.arrived_ns[came] - media_ns(trace)[came]
-    return float(np.ptp(np.percentile(late, [5, 95]))) if len(late) else 0.0
 
 
 def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:

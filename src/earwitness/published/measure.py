@@ -205,7 +205,7 @@ def _with_timing(row: Row, capture: Capture, stream: RtpStream, *, as_published:
     )
     if not as_published:
         return row
-    series = np.round(jitter_ms(_all_from(capture, stream)), 3)
+    series = np.round(jitter_ms(_all_from(capture, stream), every=True), 3)
     jitter = statistics(series)
     return replace(
         row,

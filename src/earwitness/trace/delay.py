@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earwitness.arrays import F64
+from earwitness.arrays import F64, I64
 from earwitness.trace.model import UNKNOWN, Trace
-from earwitness.trace.series import NAN, quantiles
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, quantiles
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,36 @@ def one_way_delay_ms(trace: Trace) -> F64:
 def relative_delay_ms(trace: Trace) -> F64:
     """Delay of each packet that arrived, up to an unknown constant, ms, (k,) in order of arrival.
 
-    Relative to the sending time if it is known, on any clock; otherwise relative to the RTP timestamp, assuming that
-    the sender paced its packets by its sampling clock. Drift between the two clocks is included.
+    Relative to the sending time if it is known, on any clock; otherwise relative to the RTP timestamp on the joined
+    timeline, assuming that the sender paced its packets by its sampling clock; then only of the packets that carry
+    speech, each once. Drift between the two clocks is included.
     """
-    here = trace.take(trace.arrived)
+    return _relative(trace)[0]
+
+
+def delay_variation_ms(trace: Trace, here: ArrivalSeries | None = None) -> F64:
+    """`relative_delay_ms` less the least of its part of the sender's numbering (RFC 5481 4.2), ms, (k,)."""
+    delay, part, _ = _relative(trace, here)
+    if not len(delay):
+        return delay
+    if not part.any():
+        return np.asarray(delay - delay.min())
+    least = np.full(int(part.max()) + 1, np.inf)
+    np.minimum.at(least, part, delay)
+    return np.asarray(delay - least[part])
+
+
+def _relative(trace: Trace, series: ArrivalSeries | None = None) -> tuple[F64, I64, I64]:
+    """The delay up to a constant, the part and the sequence number of each packet considered, (k,) each."""
+    here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
     if len(here) and not (here.sent_ns == UNKNOWN).any():
-        return np.asarray((here.arrived_ns - here.sent_ns) / 1e6)
-    if not len(here):
-        return np.zeros(0)
-    ticks = here.timestamp - here.timestamp[0]
-    return np.asarray((here.arrived_ns - here.arrived_ns[0]) / 1e6 - ticks * (1e3 / trace.clock_rate))
+        return np.asarray((here.arrived_ns - here.sent_ns) / 1e6), np.zeros(len(here), np.int64), here.sequence
+    counted = (arrivals(trace) if series is None else series).counted
+    if not len(counted):
+        return np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    ticks = counted.timestamp - counted.timestamp[0]
+    delay = (counted.arrived_ns - counted.arrived_ns[0]) / 1e6 - ticks * (1e3 / trace.clock_rate)
+    return np.asarray(delay), counted.part, counted.sequence
 
 
 def ipdv_ms(trace: Trace) -> F64:
@@ -59,10 +79,9 @@ def ipdv_ms(trace: Trace) -> F64:
 
     Over pairs of consecutive sequence numbers that both arrived, in order of sending.
     """
-    here = trace.take(trace.arrived)
-    delay = relative_delay_ms(trace)
-    _, first = np.unique(here.sequence, return_index=True)
-    together = np.diff(here.sequence[first]) == 1
+    delay, _, sequence = _relative(trace)
+    _, first = np.unique(sequence, return_index=True)
+    together = np.diff(sequence[first]) == 1
     return np.asarray(np.diff(delay[first])[together])
 
 

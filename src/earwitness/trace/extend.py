@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from earwitness.arrays import I64
+from earwitness.arrays import I64, Bool
 
 MAX_DROPOUT = 3000
 """RFC 3550 A.1: a larger jump ahead is not loss but a restart, if the next packets agree."""
@@ -30,8 +30,11 @@ def extend(values: I64, bits: int) -> I64:
     return extended if lowest >= 0 else extended + (-lowest + cycle - 1) // cycle * cycle
 
 
-def extend_sequence(sequence: I64) -> I64:
+def extend_sequence(sequence: I64, timestamp: I64 | None = None) -> I64:
     """RTP sequence numbers (n,) in order of arrival, extended over wraps, strays and restarts.
+
+    With the extended timestamps (n,), also restarts a little below the old numbers: an older packet has an older
+    timestamp, but after a restart numbers go back while time goes on.
 
     A single packet far from its neighbours is a stray: it becomes very old, so that it counts as neither loss nor
     progress. Two or more consecutive packets at a distant number are a restart: the numbering continues upwards, so
@@ -39,7 +42,8 @@ def extend_sequence(sequence: I64) -> I64:
     """
     extended = extend(sequence, 16)
     step = extended[1:] - extended[:-1]
-    jumps = np.flatnonzero((step > MAX_DROPOUT) | (step < -MAX_MISORDER)) + 1
+    anew = _restarts_near(step, timestamp)
+    jumps = np.flatnonzero((step > MAX_DROPOUT) | (step < -MAX_MISORDER) | anew) + 1
     if not len(jumps):
         return extended
     begins = [0, *jumps.tolist()]
@@ -47,7 +51,7 @@ def extend_sequence(sequence: I64) -> I64:
     highest = int(extended[: ends[0]].max())
     for begin, end in zip(begins[1:], ends[1:], strict=True):
         ahead = ((int(sequence[begin]) - highest + 0x8000) & 0xFFFF) - 0x8000
-        near = -MAX_MISORDER <= ahead <= MAX_DROPOUT
+        near = -MAX_MISORDER <= ahead <= MAX_DROPOUT and not anew[begin - 1]
         if not near and end - begin == 1:
             extended[begin] = highest + (ahead - 0x10000 if ahead > 0 else ahead)
             continue
@@ -57,3 +61,13 @@ def extend_sequence(sequence: I64) -> I64:
         highest = max(highest, int(extended[begin:end].max()))
     lowest = int(extended.min())
     return extended if lowest >= 0 else extended + -(lowest // 0x10000) * 0x10000
+
+
+def _restarts_near(step: I64, timestamp: I64 | None) -> Bool:
+    """Steps (n - 1,) back by a little at which the numbering begins anew: two packets agree, and time goes on."""
+    if timestamp is None or len(step) < 2:
+        return np.zeros(len(step), dtype=bool)
+    back = (step < 0) & (step >= -MAX_MISORDER) & (timestamp[1:] > timestamp[:-1])
+    back[:-1] &= (step[1:] == 1) & (timestamp[2:] > timestamp[1:-1])
+    back[-1] = False
+    return np.asarray(back)

@@ -26,11 +26,20 @@ def pauses_ms(trace: Trace | ArrivalSeries) -> F64:
     Lost packets are not a pause: the step of the sequence number accounts for them.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
-    silent = steps(here.timestamp) - steps(here.sequence) * here.packet_ticks
+    pauses = np.zeros(max(len(here) - 1, 0))
+    counted = here.counted
+    if len(counted) < 2:
+        return pauses
+    silent = steps(counted.timestamp) - steps(counted.sequence) * here.packet_ticks
     # Half a packet of tolerance: some senders read timestamps from a clock, so the steps are uneven.
     silent = np.where(silent * 2 > here.packet_ticks, silent, 0)
-    silent[~here.advances[1:] | here.restarts[1:]] = 0
-    return np.asarray(silent * (1e3 / here.clock_rate))
+    silent[~counted.advances[1:]] = 0
+    silent = silent * (1e3 / here.clock_rate)
+    if counted is here:
+        return np.asarray(silent)
+    # The pause ends with the packet that resumes speech.
+    pauses[np.flatnonzero(here.counts)[1:] - 1] = silent
+    return pauses
 
 
 def gaps_without_pauses_ms(trace: Trace | ArrivalSeries) -> F64:
@@ -50,9 +59,10 @@ def excess_gaps_ms(trace: Trace | ArrivalSeries) -> F64:
     do not count as gaps. Its maximum is the column `gap_max_ms`.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
-    arrived, timestamp = here.arrived_ns[here.advances], here.timestamp[here.advances]
-    excess = steps(arrived) / 1e6 - steps(timestamp) * (1e3 / here.clock_rate) + here.packet_ms
-    return np.asarray(excess[~here.restarts[here.advances][1:]])
+    here = here.take(here.advances & here.counts)
+    gap, step = steps(here.arrived_ns) / 1e6, steps(here.timestamp) * (1e3 / here.clock_rate)
+    excess = gap - np.maximum(step, here.packet_ms) + here.packet_ms
+    return np.asarray(excess if here.timeline.whole else excess[~here.broken])
 
 
 def spikes(gaps: F64, threshold_ms: float) -> Bool:

@@ -40,23 +40,38 @@ class JitterStatistics:
 
 
 def transit_change_ms(trace: Trace | ArrivalSeries) -> F64:
-    """D(i-1, i) of RFC 3550 6.4.1 in ms, (n - 1,): how much longer packet i travelled than the previous arrival.
+    """D(i-1, i) of RFC 3550 6.4.1 in ms, (k - 1,): how much longer packet i travelled than the counted one before it.
 
-    Zero where the sender restarted its numbering, because the two are not comparable.
+    Counted are the k packets whose pace is the sender's (`ArrivalSeries.counts`). Zero where the sender's numbering
+    breaks, because the two are not comparable.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
+    return _change_ms(here.counted)
+
+
+def _change_ms(here: ArrivalSeries) -> F64:
     change = steps(here.arrived_ns) / 1e6 - steps(here.timestamp) * (1e3 / here.clock_rate)
-    if here.restarts.any():
-        change[here.restarts[1:]] = 0.0
+    if not here.timeline.whole:
+        change[here.broken] = 0.0
     return np.asarray(change)
 
 
-def jitter_ms(trace: Trace | ArrivalSeries) -> F64:
-    """The jitter estimate after each packet that arrived, ms, (n,): J += (|D| - J) / 16, from 0 (RFC 3550 6.4.1)."""
+def jitter_ms(trace: Trace | ArrivalSeries, *, every: bool = False) -> F64:
+    """The jitter estimate after each packet that arrived, ms, (n,): J += (|D| - J) / 16, from 0 (RFC 3550 6.4.1).
+
+    Second copies and packets without speech leave the estimate as it is; with `every` they enter it too, as in the
+    published study's scripts.
+    """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):
         return np.zeros(0)
-    return np.concatenate(([0.0], _smoothed(np.abs(transit_change_ms(here)))))
+    if every or here.counts.all():
+        return np.concatenate(([0.0], _smoothed(np.abs(_change_ms(here)))))
+    counted = here.counted
+    if not len(counted):
+        return np.zeros(len(here))
+    series = np.concatenate(([0.0], _smoothed(np.abs(_change_ms(counted)))))
+    return np.asarray(series[np.maximum(np.cumsum(here.counts) - 1, 0)])
 
 
 def _smoothed(deviation: F64) -> F64:
@@ -79,12 +94,12 @@ def _smoothed(deviation: F64) -> F64:
 
 
 def jitter_units(trace: Trace | ArrivalSeries) -> I64:
-    """The jitter estimate after each packet that arrived, in RTP timestamp units, (n,), as RFC 3550 A.8 computes it.
+    """The jitter estimate after each counted packet, in RTP timestamp units, (k,), as RFC 3550 A.8 computes it.
 
     Arrival times are counted from the first packet and rounded down to units of the RTP clock. The state is kept times
     16, with A.8's rounding; a report would contain the state divided by 16.
     """
-    here = arrivals(trace) if isinstance(trace, Trace) else trace
+    here = (arrivals(trace) if isinstance(trace, Trace) else trace).counted
     if not len(here):
         return np.zeros(0, dtype=np.int64)
     state, states = 0, [0]
@@ -96,7 +111,7 @@ def jitter_units(trace: Trace | ArrivalSeries) -> I64:
 
 def last_jitter_units(trace: Trace | ArrivalSeries) -> int:
     """The last of `jitter_units`: what a report after the last packet would contain; 0 if nothing arrived."""
-    here = arrivals(trace) if isinstance(trace, Trace) else trace
+    here = (arrivals(trace) if isinstance(trace, Trace) else trace).counted
     state = 0
     for change in _change_units(here):
         state += change - ((state + 8) >> 4)
@@ -111,14 +126,14 @@ def _change_units(here: ArrivalSeries) -> list[int]:
     arrival = seconds * here.clock_rate + rest * here.clock_rate // 1_000_000_000
     # The report field has 32 bits.
     change = np.minimum(np.abs(steps(arrival - here.timestamp)), 0xFFFF_FFFF)
-    if here.restarts.any():
-        change[here.restarts[1:]] = 0
+    if not here.timeline.whole:
+        change[here.broken] = 0
     return list(change.tolist())
 
 
 def as_published(trace: Trace) -> JitterStatistics:
     """The study's six statistics: the series in order of arrival, rounded to 3 decimals, then summarised."""
-    return statistics(np.round(jitter_ms(trace), 3))
+    return statistics(np.round(jitter_ms(trace, every=True), 3))
 
 
 def statistics(series: F64) -> JitterStatistics:

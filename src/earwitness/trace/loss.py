@@ -50,6 +50,7 @@ def loss(trace: Trace, here: ArrivalSeries | None = None) -> Loss:
     """Count received, duplicate, reordered and missing packets."""
     here = arrivals(trace) if here is None else here
     sequence = here.sequence
+    # On the joined timeline, a restart leaves no hole.
     behind = np.flatnonzero(~here.advances)
     reordered = duplicates = extent = 0
     received = len(sequence) - len(behind)
@@ -68,11 +69,10 @@ def loss(trace: Trace, here: ArrivalSeries | None = None) -> Loss:
     if len(gone):
         distinct = np.unique(trace.sequence)
         expected = len(distinct)
-        lengths = runs(~np.isin(distinct, sequence))
+        lengths = runs(~np.isin(distinct, trace.sequence[trace.arrived]))
     elif len(sequence):
         apart = steps(np.unique(sequence) if len(behind) else sequence)
-        jumps = here.restarts[1:] if not len(behind) else np.isin(np.unique(sequence)[1:], sequence[here.restarts])
-        lengths = apart[(apart > 1) & ~jumps] - 1
+        lengths = apart[apart > 1] - 1
         expected = received + int(lengths.sum())
     else:
         expected, lengths = 0, np.zeros(0, dtype=np.int64)
@@ -84,7 +84,7 @@ def loss(trace: Trace, here: ArrivalSeries | None = None) -> Loss:
         duplicates=duplicates,
         reordered=reordered,
         reordering_extent_max=extent,
-        restarts=int(here.restarts.sum()),
+        restarts=here.timeline.restarts,
         longest_burst=int(lengths.max()) if len(lengths) else 0,
         burst_ratio=ratio,
     )

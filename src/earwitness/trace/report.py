@@ -12,9 +12,12 @@ import numpy as np
 from earwitness.errors import InputError
 from earwitness.trace.capture import Capture
 from earwitness.trace.delay import delay_statistics
+from earwitness.trace.directions import direction
 from earwitness.trace.jitter import JitterStatistics, as_published
+from earwitness.trace.payload_types import codec_name
 from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.streams import RtpStream
+from earwitness.trace.timeline import timeline
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 from earwitness.trace.wireshark import WiresharkFigures, wireshark_figures
 
@@ -34,6 +37,8 @@ class StreamTiming:
     wireshark: WiresharkFigures
     rtt_p50_ms: float
     """Median round trip to the stream's sender, from RTCP in the capture; NaN if there is none."""
+    direction: str
+    """Seen from where the capture was made: `received`, `sent` or `unknown`."""
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,6 +54,11 @@ class StreamTiming:
             "payload_type": stream.payload_type,
             "codec": stream.codec,
             "codec_from": stream.codec_from,
+            "codecs": [codec_name(one) or "?" for _, one in sorted(stream.trace.formats.items())],
+            "media": stream.media,
+            "direction": self.direction,
+            "encrypted": stream.encrypted,
+            "doubt": "; ".join(stream.doubts),
             **self.timing.to_dict(),
             "rtcp_rtt_p50_ms": self.rtt_p50_ms,
             "rtcp_half_rtt_p50_ms": self.rtt_p50_ms / 2,
@@ -137,7 +147,12 @@ def time_streams(
                 published=as_published(stream.trace),
                 wireshark=wireshark_figures(stream.trace, capture.started_ns),
                 rtt_p50_ms=delay_statistics(rtts).p50_ms,
-                notes=(*stream.trace.notes, *(str(problem) for problem in capture.problems)),
+                direction=direction(capture, stream),
+                notes=(
+                    *stream.trace.notes,
+                    *timeline(stream.trace).notes,
+                    *(str(problem) for problem in capture.problems),
+                ),
             )
         )
     return found

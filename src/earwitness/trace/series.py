@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import F64, I64, Bool
-from earwitness.trace.extend import MAX_DROPOUT
 from earwitness.trace.model import Trace
+from earwitness.trace.roles import speech_rows
+from earwitness.trace.timeline import Timeline, timeline
 
 NAN = float("nan")
 
@@ -53,8 +55,10 @@ def ticks_ns(ticks: I64, clock_rate: int) -> I64:
 class ArrivalSeries:
     """The packets of a trace that arrived, in order of arrival, with the values the timing modules need; (n,) each.
 
-    `advances`: whether the packet's sequence number exceeds all before it (neither reordered nor a duplicate).
-    `restarts`: whether the sender restarted its numbering at this packet; times before and after are not comparable.
+    `sequence`, `timestamp`: on the joined timeline (`timeline`). `part`: the part of the sender's numbering; times of
+    different parts are not comparable. `advances`: whether the packet's sequence number exceeds all before it (neither
+    reordered nor a duplicate). `counts`: whether the packet's pace is the sender's: it carries speech, and is the first
+    copy.
     """
 
     sequence: I64
@@ -62,9 +66,11 @@ class ArrivalSeries:
     arrived_ns: I64
     marker: Bool
     advances: Bool
-    restarts: Bool
+    counts: Bool
+    part: I64
     clock_rate: int
     packet_ticks: int
+    timeline: Timeline
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -74,32 +80,60 @@ class ArrivalSeries:
         """ptime: RTP time from one packet to the next within a talkspurt."""
         return 1e3 * self.packet_ticks / self.clock_rate
 
+    @cached_property
+    def counted(self) -> ArrivalSeries:
+        """Only the packets that count."""
+        return self if self.counts.all() else self.take(self.counts)
+
+    def take(self, rows: Bool) -> ArrivalSeries:
+        """Only these packets."""
+        arrays = ("sequence", "timestamp", "arrived_ns", "marker", "advances", "counts", "part")
+        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
+
+    @property
+    def broken(self) -> Bool:
+        """Whether the sender's numbering breaks between each packet and the next, (n - 1,)."""
+        return np.asarray(steps(self.part) != 0)
+
 
 def arrivals(trace: Trace) -> ArrivalSeries:
     """The packets that arrived."""
     here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
-    sequence, timestamp, arrived = here.sequence, here.timestamp, here.arrived_ns
+    found = timeline(here)
+    sequence, timestamp = here.sequence, here.timestamp
+    if not found.whole:
+        sequence, timestamp = sequence + found.renumber, timestamp + found.shift
     n = len(sequence)
-    advances, restarts = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
+    advances = np.ones(n, dtype=bool)
+    counts = speech_rows(here) & ~found.stray
     if n > 1:
-        highest = np.maximum.accumulate(sequence)
-        advances[1:] = sequence[1:] > highest[:-1]
-        for row in (np.flatnonzero(sequence[1:] - highest[:-1] > MAX_DROPOUT) + 1).tolist():
-            # During a long outage the timestamps stay in step with the clock; after a restart they do not.
-            ticks = abs(int(timestamp[row] - timestamp[row - 1]))
-            outage = int(arrived[row] - arrived[row - 1]) * trace.clock_rate / 1e9
-            restarts[row] = not 0.5 * outage <= ticks <= 2 * outage
+        advances[1:] = sequence[1:] > np.maximum.accumulate(sequence)[:-1]
+        if not advances.all():
+            first = np.zeros(n, dtype=bool)
+            first[np.unique(sequence, return_index=True)[1]] = True
+            counts &= first
     return ArrivalSeries(
-        sequence, timestamp, arrived, here.marker, advances, restarts, trace.clock_rate, _packet_ticks(here)
+        sequence=sequence,
+        timestamp=timestamp,
+        arrived_ns=here.arrived_ns,
+        marker=here.marker,
+        advances=advances,
+        counts=counts,
+        part=found.part,
+        clock_rate=trace.clock_rate,
+        packet_ticks=_packet_ticks(sequence, timestamp, counts, trace.clock_rate),
+        timeline=found,
     )
 
 
-def _packet_ticks(trace: Trace) -> int:
+def _packet_ticks(sequence: I64, timestamp: I64, counts: Bool, clock_rate: int) -> int:
     """The typical timestamp step between consecutive sequence numbers; 20 ms if none can be observed."""
-    step = steps(trace.timestamp)[steps(trace.sequence) == 1]
+    if not counts.all():
+        sequence, timestamp = sequence[counts], timestamp[counts]
+    step = steps(timestamp)[steps(sequence) == 1]
     step = step[step > 0]
     if not len(step):
-        return trace.clock_rate // 50 or 1
+        return clock_rate // 50 or 1
     middle = len(step) // 2
     return max(1, int(np.partition(step, middle)[middle]))
 

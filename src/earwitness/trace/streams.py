@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +13,23 @@ from earwitness.trace.bytewindow import codes
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link_layer import Datagrams, Flow
+from earwitness.trace.meaning import Description, descriptions, meaning
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
-from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC, codec_name, main_payload_type
+from earwitness.trace.payload_types import codec_name, main_payload_type
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
-from earwitness.trace.sdp import MediaDescription, SipMessage
+from earwitness.trace.sdp import SipMessage
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
 MOST_SOURCES = 16_384
 """SSRCs per flow examined; random data that looks like RTP can have a new SSRC in every packet."""
 _MIN_PACKETS = 3
+_MOST_CALLS = 1000
+_OVERLAP_NS = 200_000_000
+"""Packets of an old SSRC may still arrive after the first one of a new."""
+_ALL_TWICE = 1.9
+"""Packets for each distinct one, from which on a capture is called doubled."""
 _NEAR = 16
 """Steps of the sequence number that count as consecutive packets of one stream."""
 
@@ -50,6 +55,8 @@ class RtpStream:
 
     `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
     empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
+    `call`: which of the calls on its ports, from 0. `media`: `audio` or `video`. `encrypted`: how (`SRTP`), or empty.
+    `doubts`: what was guessed.
     """
 
     trace: Trace
@@ -58,6 +65,10 @@ class RtpStream:
     codec: str
     encoding: Encoding
     codec_from: str
+    call: int = 0
+    media: str = "audio"
+    encrypted: str = ""
+    doubts: tuple[str, ...] = ()
 
     @property
     def ssrc(self) -> int:
@@ -80,14 +91,15 @@ def find_streams(
     source: str,
 ) -> tuple[tuple[RtpStream, ...], list[CaptureProblem]]:
     """The RTP streams among datagrams, the one with the most packets first. Never raises."""
-    media = _distinct(section for message in sip for section in message.media)
+    described = descriptions(sip)
     rows = np.flatnonzero(headers.looks_right)
     if options.ssrc is not None:
         rows = rows[headers.ssrc[rows] == options.ssrc]
     if options.ports:
         chosen = [flow.source_port in options.ports or flow.destination_port in options.ports for flow in found.flows]
         rows = rows[np.array(chosen, dtype=bool)[found.flow[rows]]] if chosen else rows
-    number, distinct = codes((found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
+    calls = _call_numbers(found, rows, sip)
+    number, distinct = codes((calls << 48) | (found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
     problems: list[CaptureProblem] = []
     count = len(distinct)
     if count > MOST_SOURCES:
@@ -96,7 +108,7 @@ def find_streams(
         rows, number, count = _with_most(rows, number)
     groups = _groups(number, count)
 
-    announced_ports = {section.port for section in media}
+    announced_ports = {one.section.port for one in described}
     announced = [bool(options.ports) or flow.destination_port in announced_ports for flow in found.flows]
     accepted: dict[int, list[I64]] = {}
     others: dict[int, list[I64]] = {}
@@ -109,21 +121,21 @@ def find_streams(
     for flow, members_list in others.items():
         if flow in accepted:
             accepted[flow].extend(members_list)
-    for flow, members_list in accepted.items():
+    for members_list in accepted.values():
         members_list.sort(key=len, reverse=True)
         if len(members_list) > 1:
-            strays = sum(len(members) for members in members_list[1:])
-            detail = (
-                f"{found.flows[flow]}: {len(members_list) - 1} more SSRCs with {strays} packets"
-                f" besides the {len(members_list[0])} of 0x{int(headers.ssrc[members_list[0][0]]):08x}"
-            )
-            problems.append(CaptureProblem(ProblemKind.STRAY_SSRC, detail))
+            problems.append(_several(found, headers, members_list))
     ordered = sorted((m for members_list in accepted.values() for m in members_list), key=len, reverse=True)
     if len(ordered) > MAX_STREAMS:
         detail = f"{len(ordered)} RTP streams; only the {MAX_STREAMS} with the most packets are read"
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
-    build = (_stream(found, headers, members, media, options, clock, source) for members in ordered[:MAX_STREAMS])
-    return tuple(build), problems
+    call_of = dict(zip(rows.tolist(), calls.tolist(), strict=True)) if calls.any() else {}
+    build = (_stream(found, headers, members, described, options, clock, source) for members in ordered[:MAX_STREAMS])
+    streams = tuple(build)
+    if call_of:
+        firsts = (int(members[0]) for members in ordered[:MAX_STREAMS])
+        streams = tuple(replace(one, call=call_of[first]) for one, first in zip(streams, firsts, strict=True))
+    return streams, problems
 
 
 def _with_most(rows: I64, number: NDArray[np.int32]) -> tuple[I64, NDArray[np.int32], int]:
@@ -143,15 +155,44 @@ def _groups(number: np.ndarray, count: int) -> list[I64]:
     return np.split(order, np.searchsorted(number[order], np.arange(1, count)))
 
 
-def _distinct(sections: Iterable[MediaDescription]) -> list[MediaDescription]:
-    """The distinct sections, in order: a call repeats its SDP, and a flood of SDP must stay cheap."""
-    seen: dict[object, MediaDescription] = {}
-    for section in sections:
-        where = (section.address, section.port, section.payload_types, section.profile, section.crypto)
-        seen.setdefault((where, tuple(section.encodings.items())), section)
-        if len(seen) == MAX_STREAMS:
-            break
-    return list(seen.values())
+def _call_numbers(found: Datagrams, rows: I64, sip: Sequence[SipMessage]) -> I64:
+    """Which call of those on its ports each datagram belongs to, (n,): 0 for the first.
+
+    A second call may use the ports, and even the SSRC, of a first one; its SDP has another Call-ID.
+    """
+    calls: dict[tuple[str, int], dict[str, int]] = {}
+    for message in sip:
+        for section in message.media:
+            seen = calls.setdefault((section.address, section.port), {})
+            if len(seen) < _MOST_CALLS:
+                seen.setdefault(message.call_id, message.time_ns)
+    number = np.zeros(len(rows), dtype=np.int64)
+    reused = {place: sorted(seen.values())[1:] for place, seen in calls.items() if len(seen) > 1}
+    if not reused:
+        return number
+    for flow, ends in enumerate(found.flows):
+        begins = reused.get((ends.destination, ends.destination_port)) or reused.get((ends.source, ends.source_port))
+        if begins:
+            mine = found.flow[rows] == flow
+            number[mine] = np.searchsorted(np.array(begins), found.time_ns[rows[mine]], side="right")
+    return number
+
+
+def _several(found: Datagrams, headers: RtpHeaders, members: Sequence[I64]) -> CaptureProblem:
+    """Several SSRCs on one flow, the one with the most packets first: one after the other, or together."""
+    flow = found.flows[int(found.flow[members[0][0]])]
+    others = sum(len(one) for one in members[1:])
+    in_order = sorted(members, key=lambda one: int(found.time_ns[one].min()))
+    ends = [int(found.time_ns[one].max()) for one in in_order]
+    begins = [int(found.time_ns[one].min()) for one in in_order[1:]]
+    apart = all(end <= begin + _OVERLAP_NS for end, begin in zip(ends, begins, strict=False))
+    first = int(headers.ssrc[members[0][0]])
+    how = "one after the other" if apart else "at the same time"
+    detail = (
+        f"{flow}: {len(members) - 1} more SSRCs with {others} packets besides the {len(members[0])} of 0x{first:08x},"
+        f" {how}"
+    )
+    return CaptureProblem(ProblemKind.STRAY_SSRC, detail)
 
 
 def _is_continuous(sequence: I64) -> bool:
@@ -159,14 +200,16 @@ def _is_continuous(sequence: I64) -> bool:
     if len(sequence) < _MIN_PACKETS:
         return False
     step = (sequence[1:] - sequence[:-1]) & 0xFFFF
-    return bool(np.count_nonzero((step > 0) & (step <= _NEAR)) * 2 >= len(step))
+    # A mirror port captures every packet twice: copies neither speak for it nor against it.
+    step = step[step > 0]
+    return len(step) + 1 >= _MIN_PACKETS and bool(np.count_nonzero(step <= _NEAR) * 2 >= len(step))
 
 
 def _stream(
     found: Datagrams,
     headers: RtpHeaders,
     members: I64,
-    media: Sequence[MediaDescription],
+    described: Sequence[Description],
     options: StreamOptions,
     clock: str,
     source: str,
@@ -182,90 +225,56 @@ def _stream(
     flow = found.flows[int(found.flow[members[0]])]
     payload_type = headers.payload_type[members]
     main = main_payload_type(payload_type)
-    encoding, codec_from = _encoding(main, flow, media, options)
-    clock_rate, clock_notes = _clock_rate(main, encoding, codec_from, options, timestamp, times)
-    if codec_from == "guessed" and encoding is not None and clock_rate != encoding.clock_rate:
-        encoding, codec_from = None, "unknown"
-    known = encoding or Encoding("", clock_rate)
-    formats = {main: known}
-    for number in np.flatnonzero(np.bincount(payload_type, minlength=128)).tolist():
-        meaning, _ = _encoding(number, flow, media, options)
-        if number != main and meaning is not None:
-            formats[number] = meaning
+    sequence = extend_sequence(headers.sequence[members].astype(np.int64), timestamp)
+    present = np.flatnonzero(np.bincount(payload_type, minlength=128)).tolist()
+    known = meaning(
+        main, present, flow, described, options.payload_types, options.clock_rate, timestamp, sequence, times
+    )
+    if options.clock_rate is not None:
+        notes.append(f"RTP clock {options.clock_rate} Hz set by option")
     size = headers.payload_size[members]
     at = headers.payload_at[members]
     trace = Trace(
-        sequence=extend_sequence(headers.sequence[members].astype(np.int64)),
+        sequence=sequence,
         timestamp=timestamp,
         payload_type=payload_type,
         marker=headers.marker[members],
         size=size,
         sent_ns=np.full(len(members), UNKNOWN, dtype=np.int64),
         arrived_ns=times,
-        clock_rate=clock_rate,
+        clock_rate=known.main.clock_rate,
         ssrc=int(headers.ssrc[members[0]]),
         arrived_clock=clock,
         payloads=Payloads(
             found.data, found.start[members] + at, np.clip(found.captured[members] - at, 0, size).astype(np.int32)
         ),
         source=source,
-        notes=(*notes, *clock_notes),
-        formats=formats,
+        notes=(*notes, *known.doubts),
+        formats=known.formats,
     )
-    return RtpStream(trace, flow, main, codec_name(known), known, codec_from)
-
-
-def _encoding(
-    payload_type: int, flow: Flow, media: Sequence[MediaDescription], options: StreamOptions
-) -> tuple[Encoding | None, str]:
-    """The meaning of a payload type on a flow, and how it is known."""
-    if payload_type in options.payload_types:
-        return options.payload_types[payload_type], "option"
-    # The receiver chooses the number (RFC 3264 5.1), so its SDP takes precedence.
-    by_nearness = sorted(
-        (section for section in media if payload_type in section.encodings),
-        key=lambda s: (s.port != flow.destination_port, s.address != flow.destination, s.port != flow.source_port),
+    doubled = _doubled(trace)
+    if doubled:
+        trace = replace(trace, notes=(*trace.notes, doubled))
+    video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
+    return RtpStream(
+        trace,
+        flow,
+        main,
+        codec_name(known.main),
+        known.main,
+        known.codec_from,
+        media="video" if video else "audio",
+        encrypted="SRTP" if known.section is not None and known.section.encrypted else "",
+        doubts=known.doubts,
     )
-    if by_nearness:
-        return by_nearness[0].encodings[payload_type], "sdp"
-    if payload_type in STATIC:
-        return STATIC[payload_type], "static"
-    if payload_type in GUESSED:
-        return GUESSED[payload_type], "guessed"
-    return None, "unknown"
 
 
-def _clock_rate(
-    payload_type: int,
-    encoding: Encoding | None,
-    codec_from: str,
-    options: StreamOptions,
-    timestamp: I64,
-    times: I64,
-) -> tuple[int, list[str]]:
-    """The RTP clock in Hz, and notes on how it was determined."""
-    if options.clock_rate is not None:
-        return options.clock_rate, [f"RTP clock {options.clock_rate} Hz set by option"]
-    if encoding is not None and codec_from != "guessed":
-        return encoding.clock_rate, []
-    measured = _measured_rate(timestamp, times)
-    if encoding is not None and (measured is None or _near(measured, encoding.clock_rate)):
-        how = "unconfirmed: stream too short to measure" if measured is None else "its timestamps agree"
-        guess = f"payload type {payload_type} guessed to be {encoding.name}/{encoding.clock_rate} ({how})"
-        return encoding.clock_rate, [guess]
-    nearest = None if measured is None else min(CLOCK_RATES, key=lambda rate: abs(math.log(measured / rate)))
-    if nearest is not None and measured is not None and _near(measured, nearest):
-        return nearest, [f"payload type {payload_type} unknown; RTP clock {nearest} Hz measured from its timestamps"]
-    return 8000, [f"payload type {payload_type} unknown; RTP clock guessed to be 8000 Hz"]
-
-
-def _near(measured: float, rate: int) -> bool:
-    """Whether a measured clock matches this rate. Delay distorts a short call, but the rates are factors apart."""
-    return abs(math.log(measured / rate)) < 0.25
-
-
-def _measured_rate(timestamp: I64, times: I64) -> float | None:
-    """The timestamps' advance over the arrival times, Hz; None if the stream is too short to measure."""
-    seconds = float(times[-1] - times[0]) / 1e9
-    ticks = float(timestamp[-1] - timestamp[0])
-    return ticks / seconds if seconds >= 1.0 and ticks > 0 else None
+def _doubled(trace: Trace) -> str:
+    """A note if nearly every packet was captured more than once; else empty."""
+    n = len(trace)
+    if n < 2 * _MIN_PACKETS or n < 1.5 * len(np.unique(trace.sequence[: 4 * _NEAR])):
+        return ""
+    distinct = len(np.unique(trace.sequence))
+    if n < _ALL_TWICE * distinct:
+        return ""
+    return f"{n - distinct} of {n} packets are second copies: all is doubled, as by a mirror port; each counts once"

@@ -15,7 +15,7 @@ import numpy as np
 from earwitness.arrays import F64
 from earwitness.trace import bursts as burst_series
 from earwitness.trace import gaps as gap_series
-from earwitness.trace.delay import NO_DELAY, DelayStatistics, delay_statistics, one_way_delay_ms, relative_delay_ms
+from earwitness.trace.delay import NO_DELAY, DelayStatistics, delay_statistics, delay_variation_ms, one_way_delay_ms
 from earwitness.trace.jitter import jitter_ms, last_jitter_units
 from earwitness.trace.loss import loss
 from earwitness.trace.model import UNKNOWN, Trace
@@ -36,6 +36,11 @@ class Timing:
     packets_reordered: int
     reordering_extent_max: int
     sequence_restarts: int
+    timestamp_jumps: int
+    """Leaps of the RTP timestamps that no time explains; in no figure of delay or jitter."""
+    holds: int
+    """Times at which the sender and its timestamps stood still, counted as pauses."""
+    held_s: float
     loss_ratio: float
     loss_burst_longest: int
     burst_ratio: float
@@ -114,8 +119,8 @@ def summarise(
     shares = groups.shares()
     burst_gap_p50, burst_gap_p95 = quantiles(groups.gaps_ms, 0.5, 0.95)
     basis = "sent" if len(here) and not (trace.sent_ns[trace.arrived] == UNKNOWN).any() else "timestamp"
-    relative = relative_delay_ms(trace)
-    pdv = delay_statistics(relative - relative.min() if len(relative) else relative)
+    pdv = delay_statistics(delay_variation_ms(trace, here))
+    duration_s = float(here.arrived_ns[-1] - here.arrived_ns[0]) / 1e9 if len(here) else 0.0
     delay: DelayStatistics = delay_statistics(one_way_delay_ms(trace)) if trace.one_clock else NO_DELAY
     return Timing(
         packets_expected=counts.expected,
@@ -125,14 +130,17 @@ def summarise(
         packets_reordered=counts.reordered,
         reordering_extent_max=counts.reordering_extent_max,
         sequence_restarts=counts.restarts,
+        timestamp_jumps=here.timeline.jumps,
+        holds=here.timeline.holds,
+        held_s=here.timeline.hold_ns / 1e9,
         loss_ratio=counts.ratio,
         loss_burst_longest=counts.longest_burst,
         burst_ratio=counts.burst_ratio,
-        duration_s=float(here.arrived_ns[-1] - here.arrived_ns[0]) / 1e9 if len(here) else 0.0,
+        duration_s=duration_s,
         clock_rate=trace.clock_rate,
         packet_ms=here.packet_ms,
         talkspurts=int(np.count_nonzero(pauses)) + 1 if len(here) else 0,
-        pauses_total_s=float(pauses.sum()) / 1e3,
+        pauses_total_s=min(float(pauses.sum()) / 1e3, duration_s),
         jitter_mean_ms=float(jitter.mean()) if len(jitter) else NAN,
         jitter_median_ms=median,
         jitter_p95_ms=jitter_p95,

@@ -7,6 +7,8 @@
   more weight to what came before each excluded packet.
 - Lost is the last sequence number minus the first, plus one, minus the packets: a duplicate hides a loss, and the
   number can be negative.
+- Telephone events have no clock: they leave the jitter as it is, and the next packet is compared with the arrival of
+  the last event but the timestamp of the last packet before the events.
 - A clock of 44,100 or 11,025 Hz is taken as 44 or 11 ticks per ms.
 """
 
@@ -21,11 +23,17 @@ from numpy.typing import NDArray
 from earwitness.arrays import F64, Bool
 from earwitness.trace.model import Trace
 from earwitness.trace.payload_types import COMFORT_NOISE
+from earwitness.trace.roles import event_types
+from earwitness.trace.series import NAN
+from earwitness.trace.timeline import timeline
 
 
 @dataclass(frozen=True)
 class WiresharkFigures:
-    """One line of `tshark -z rtp,streams`; ms. The minimum of delta or jitter is -1 where no packet counted."""
+    """One line of `tshark -z rtp,streams`; ms. The minimum of delta or jitter is -1 where no packet counted.
+
+    Jitter is NaN where the sender's numbering breaks (`timeline`): Wireshark's own figure then contains the break.
+    """
 
     packets: int
     lost: int
@@ -58,13 +66,29 @@ def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> Wi
     milliseconds = seconds * 1000.0 + rest / 1e6
     delta = np.diff(milliseconds)
     nominal = (here.timestamp[rows] - here.timestamp[0]) / (here.clock_rate // 1000 or 1)
+    clocked = ~_events(here)[rows]
+    if not clocked.all():
+        # An event leaves Wireshark's last delta and last nominal time as they are.
+        last = np.maximum.accumulate(np.where(clocked, np.arange(len(rows)), 0))
+        nominal, delta = nominal[last], np.concatenate(([0.0], delta))[last][1:]
     deviation = np.abs(milliseconds[1:] - (milliseconds[:-1] + np.diff(nominal)))
-    jitter = np.array(list(accumulate(deviation.tolist(), lambda j, d: (15 * j + d) / 16, initial=0.0)))[1:]
+    changes = zip(deviation.tolist(), clocked[1:].tolist(), strict=True)
+    smoothed = accumulate(changes, lambda j, d: (15 * j + d[0]) / 16 if d[1] else j, initial=0.0)
+    jitter = np.array(list(smoothed))[1:]
     counts = _counts(here, rows)
     delta_low, delta_mean, delta_high = _figures(delta, counts, rows[1:])
-    jitter_low, jitter_mean, jitter_high = _figures(jitter, counts, rows[1:])
+    jitter_low, jitter_mean, jitter_high = _figures(jitter, counts & clocked[1:], rows[1:])
+    if not timeline(here).whole:
+        # Wireshark takes a jump of the sender's numbering for jitter; such a figure says nothing.
+        jitter_low = jitter_mean = jitter_high = NAN
     percent = 100.0 * lost / expected if expected else 0.0
     return WiresharkFigures(n, lost, percent, delta_low, delta_mean, delta_high, jitter_low, jitter_mean, jitter_high)
+
+
+def _events(here: Trace) -> Bool:
+    """The telephone events among the packets, (n,)."""
+    types = [number for number, encoding in here.formats.items() if encoding.name.lower() == "telephone-event"]
+    return np.isin(here.payload_type, [*types, *event_types(here)])
 
 
 def _counts(here: Trace, rows: NDArray[np.int64]) -> Bool:
