@@ -81,6 +81,7 @@ def hear(
     buffer: JitterBuffer | str = DEFAULT_BUFFER,
     *,
     to: str | None = None,
+    stream: int | str | None = None,
     concealment: str | None = None,
     reference: Speech | str | Path | None = None,
     seed: int = 0,
@@ -92,6 +93,7 @@ def hear(
         codec: such as `opus:24000,fec=1`. Required for a trace; a capture usually identifies it.
         buffer: `fixed:MS`, `adaptive[:MS]`, `pjmedia` or `oracle:MS`.
         to: for a capture, the address of the receiving phone.
+        stream: for a capture, the number of the stream, from 1, or its SSRC.
         concealment: `silence`, `repeat`, `wsola`, `codec`, `fec` or `pjmedia`; by default the buffer's own.
         reference: the speech that was sent. Needed only if the capture truncated its packets, to reconstruct them.
         seed: of the comfort noise, the only random component.
@@ -103,7 +105,10 @@ def hear(
     Raises:
         EarwitnessError: unknown codec or buffer, nothing arrived, or the packets are not of this codec.
     """
-    return _listened(packets, codec, buffer, to=to, concealment=concealment, reference=reference, seed=seed)[0]
+    heard, _ = _listened(
+        packets, codec, buffer, to=to, stream=stream, concealment=concealment, reference=reference, seed=seed
+    )
+    return heard
 
 
 def score(reference: AnySound, degraded: AnySound) -> Listening:
@@ -132,6 +137,7 @@ def blame(
     buffer: JitterBuffer | str = DEFAULT_BUFFER,
     *,
     to: str | None = None,
+    stream: int | str | None = None,
 ) -> Blame:
     """Attribute one direction's loss of MOS-LQO to causes: codec, loss, lateness, concealment and others.
 
@@ -144,7 +150,7 @@ def blame(
     Raises:
         EarwitnessError: as `ew.hear`; or a replay cannot be scored. See docs/whatif.md.
     """
-    heard, known = _listened(packets, codec, buffer, to=to, reference=reference)
+    heard, known = _listened(packets, codec, buffer, to=to, stream=stream, reference=reference)
     return blame_heard(heard, known, _said(reference, known))
 
 
@@ -154,6 +160,7 @@ def _listened(
     buffer: JitterBuffer | str,
     *,
     to: str | None = None,
+    stream: int | str | None = None,
     concealment: str | None = None,
     reference: Speech | str | Path | None = None,
     seed: int = 0,
@@ -161,9 +168,9 @@ def _listened(
     """Return what was heard, and the codec that decoded it."""
     asked = codec if codec is None or isinstance(codec, str) else codec.spec
     if isinstance(packets, Trace | RtpStream):
-        if to is not None:
+        if to is not None or stream is not None:
             raise InputError(
-                "listening at", to, "a stream has one receiver", "give the whole capture, or omit the address"
+                "listening at", to or stream, "a stream has one receiver", "give the whole capture, or omit the address"
             )
         if isinstance(packets, RtpStream):
             trace, known = packets.trace, codec_of_stream(packets, asked)
@@ -174,10 +181,17 @@ def _listened(
         said = None if reference is None else _said(reference, known)
         return hear_trace(trace, known, buffer, concealment=concealment, reference=said, seed=seed), known
     capture = _capture(packets)
-    known = choose_stream(capture, to=to, codec=asked).codec
+    known = choose_stream(capture, to=to, codec=asked, stream=stream).codec
     said = None if reference is None else _said(reference, known)
     (heard,) = listen_to_capture(
-        capture, [buffer], reference=said, to=to, codec=asked, concealment=concealment, seed=seed
+        capture,
+        [buffer],
+        reference=said,
+        to=to,
+        codec=asked,
+        stream=stream,
+        concealment=concealment,
+        seed=seed,
     )
     return heard, known
 

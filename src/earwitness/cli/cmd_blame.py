@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from earwitness.cli import panels
+from earwitness.cli.choosing import PayloadTypeOption, PortOption, SsrcOption, StreamOption
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import print_left_out, show_left_out
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
@@ -34,6 +35,10 @@ class BlameOptions:
             rich_help_panel=panels.CHOICE,
         ),
     ] = None
+    stream: StreamOption = None
+    port: PortOption = None
+    ssrc: SsrcOption = None
+    payload_type: PayloadTypeOption = None
     codec: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +93,7 @@ def blame(asked: BlameOptions) -> None:
     """
     needs("blame", "report")
     if asked.calls_or_capture.is_file():
-        _one(asked.calls_or_capture, asked.reference, asked.buffer, asked.to, asked.codec, asked.json)
+        _one(asked)
         return
     from earwitness.report.blame import report_blame
 
@@ -119,20 +124,21 @@ def blame(asked: BlameOptions) -> None:
     output.print(f"Every call: {report.files[1]}; the figure: {report.files[-2]}", markup=False, soft_wrap=True)
 
 
-def _one(
-    capture: Path, reference: str | None, buffer: str | None, to: str | None, codec: str | None, json: bool
-) -> None:
+def _one(asked: BlameOptions) -> None:
     from earwitness.errors import InputError
     from earwitness.replay.blame_calls import blame_capture
     from earwitness.replay.whatif_calls import DEFAULT_PHONE
+    from earwitness.trace.selection import selection
 
-    if reference is None:
+    capture, buffer = asked.calls_or_capture, asked.buffer or DEFAULT_PHONE
+    if asked.reference is None:
         raise InputError(
             "blaming", capture, "the speech that was sent is unknown", "give the speech", field="reference"
         )
-    found = blame_capture(capture, reference, buffer=buffer or DEFAULT_PHONE, to=to, codec=codec)
-    record = {"capture": str(capture), "buffer": buffer or DEFAULT_PHONE, **found.to_dict()}
-    if json:
+    chosen = selection(stream=asked.stream, ports=asked.port, ssrc=asked.ssrc, payload_types=asked.payload_type)
+    found = blame_capture(capture, asked.reference, buffer=buffer, to=asked.to, codec=asked.codec, selected=chosen)
+    record = {"capture": str(capture), "buffer": buffer, **found.to_dict()}
+    if asked.json:
         print_records([record])
         return
     _show([{"call": capture.name, "n": 1, **record}])

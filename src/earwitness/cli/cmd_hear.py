@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from earwitness.cli import panels
-from earwitness.cli.common import JsonFlag, needs, output, print_records
+from earwitness.cli.choosing import PayloadTypeOption, PortOption, SsrcOption, StreamOption
+from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.options import taking
 
 _SHARES = ("late", "lost", "concealed", "stretched")
@@ -32,6 +33,10 @@ class HearOptions:
             help="Address of the listening phone. Default: the capturing phone.", rich_help_panel=panels.CHOICE
         ),
     ] = None
+    stream: StreamOption = None
+    port: PortOption = None
+    ssrc: SsrcOption = None
+    payload_type: PayloadTypeOption = None
     codec: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +111,7 @@ def hear(asked: HearOptions) -> None:
     if asked.ledger is not None:
         needs("hear --ledger", "data")
     from earwitness.replay.hearing import hear_capture
+    from earwitness.trace.selection import selection
 
     heard = hear_capture(
         asked.capture,
@@ -114,6 +120,7 @@ def hear(asked: HearOptions) -> None:
         codec=asked.codec,
         concealment=asked.conceal,
         to=asked.to,
+        selected=selection(stream=asked.stream, ports=asked.port, ssrc=asked.ssrc, payload_types=asked.payload_type),
         as_published=asked.as_published,
         scorers=asked.scorer or (),
     )
@@ -121,6 +128,7 @@ def hear(asked: HearOptions) -> None:
     if asked.json:
         print_records(records)
         return
+    progress.print(f"heard: {heard[0].why}", markup=False, soft_wrap=True)
     _show(records, asked.as_published, asked.scorer or ())
     if heard[0].doubt:
         output.print(heard[0].doubt, markup=False)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from earwitness.cli import panels
+from earwitness.cli.choosing import PayloadTypeOption, PortOption, SsrcOption, StreamOption
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 from earwitness.cli.options import taking
 
 if TYPE_CHECKING:
-    from earwitness.trace.encoding import Encoding
     from earwitness.trace.report import StreamTiming
+    from earwitness.trace.wireshark import WiresharkFigures
 
 
 def register(app: typer.Typer) -> None:
@@ -39,17 +40,9 @@ class TimingOptions:
         str | None,
         typer.Option(help="Only streams sent from this address. Default: all.", rich_help_panel=panels.CHOICE),
     ] = None
-    stream: Annotated[
-        str | None,
-        typer.Option(
-            help="Only this stream: its SSRC (0x...) or its number, from 1. Default: all.",
-            rich_help_panel=panels.CHOICE,
-        ),
-    ] = None
-    port: Annotated[
-        list[int] | None,
-        typer.Option(help="UDP port of RTP; repeat it for several. Default: any.", rich_help_panel=panels.CHOICE),
-    ] = None
+    stream: StreamOption = None
+    port: PortOption = None
+    ssrc: SsrcOption = None
     clock_rate: Annotated[
         int | None,
         typer.Option(
@@ -58,13 +51,7 @@ class TimingOptions:
             rich_help_panel=panels.METHOD,
         ),
     ] = None
-    payload_type: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Meaning of a payload type: 97=speex/8000; repeat for several. Default: as the SDP and RFC 3551 say.",
-            rich_help_panel=panels.METHOD,
-        ),
-    ] = None
+    payload_type: PayloadTypeOption = None
     spike_ms: Annotated[
         float, typer.Option(help="Shortest gap that counts as a delay spike, in ms.", rich_help_panel=panels.METHOD)
     ] = 150.0
@@ -90,16 +77,20 @@ def timing(asked: TimingOptions) -> None:
     used, it is reported on standard error, the others are timed, and the exit code is 2.
     """
     from earwitness.errors import InputError
-    from earwitness.trace.capture import read_capture
     from earwitness.trace.report import choose_streams, time_streams
+    from earwitness.trace.selection import read_selected, selection
 
-    types = dict(_payload_type(text) for text in asked.payload_type or [])
+    selected = selection(
+        stream=asked.stream,
+        ports=asked.port,
+        ssrc=asked.ssrc,
+        payload_types=asked.payload_type,
+        clock_rate=asked.clock_rate,
+    )
     failed = False
     for path in asked.captures:
         try:
-            capture = read_capture(
-                path, ports=asked.port or (), payload_types=types, clock_rate=asked.clock_rate, resume=asked.resume
-            )
+            capture = read_selected(path, selected, resume=asked.resume)
             streams = choose_streams(capture, side=asked.side, address=asked.address, stream=asked.stream)
             found = time_streams(capture, streams, spike_threshold_ms=asked.spike_ms)
         except InputError as error:
@@ -117,19 +108,6 @@ def timing(asked: TimingOptions) -> None:
         raise typer.Exit(2)
 
 
-def _payload_type(text: str) -> tuple[int, Encoding]:
-    """Parse `97=speex/8000` into a number and its meaning."""
-    from earwitness.errors import InputError
-    from earwitness.trace.encoding import Encoding
-
-    number, _, encoding = text.partition("=")
-    name, _, rate = encoding.partition("/")
-    if not (number.isdecimal() and int(number) < 128 and name and rate.isdecimal() and int(rate)):
-        remedy = "write it as in 97=speex/8000"
-        raise InputError("reading the payload type", text, "it is not NUMBER=NAME/RATE", remedy, field="payload_type")
-    return int(number), Encoding(name, int(rate))
-
-
 def _print(item: StreamTiming, as_published: bool) -> None:
     """The table of one stream."""
     from rich.table import Table
@@ -140,7 +118,9 @@ def _print(item: StreamTiming, as_published: bool) -> None:
     table.add_column()
     for label, value, unit in _published_rows(item) if as_published else _rows(item):
         table.add_row(label, value, unit)
-    output.print(f"{item.capture}: {item.stream}", markup=False, soft_wrap=True)
+    said = f", {item.direction}" if item.direction != "unknown" else ""
+    said += f", encrypted ({item.stream.encrypted})" if item.stream.encrypted else ""
+    output.print(f"{item.capture}: {item.stream}{said}", markup=False, soft_wrap=True)
     output.print(table)
     for note in item.notes:
         progress.print(f"note: {note}", markup=False, soft_wrap=True)
@@ -171,11 +151,12 @@ def _rows(item: StreamTiming) -> list[tuple[str, str, str]]:
         ("packets received / expected", f"{t.packets_received} / {t.packets_expected}", ""),
         ("lost", f"{t.packets_lost}", lost),
         ("duplicate / reordered", f"{t.packets_duplicate} / {t.packets_reordered}", ""),
+        ("restarts / jumps / holds", f"{t.sequence_restarts} / {t.timestamp_jumps} / {t.holds}", _held(t.held_s)),
         ("duration", f"{t.duration_s:.3f}", f"s, {t.talkspurts} talkspurts, {t.pauses_total_s:.2f} s of pauses"),
         ("jitter mean (RFC 3550)", f"{t.jitter_mean_ms:.3f}", "ms"),
         ("jitter median, p95, max", jitter, "ms"),
         ("jitter at the end (A.8)", f"{t.jitter_final_units}", f"units of 1/{t.clock_rate} s"),
-        ("jitter mean, max (Wireshark)", f"{w.mean_jitter_ms:.3f}, {w.max_jitter_ms:.3f}", "ms"),
+        ("jitter mean, max (Wireshark)", *_by_wireshark(w)),
         ("longest gap, pauses included", f"{t.gap_max_with_pauses_ms:.1f}", "ms"),
         ("longest gap, pauses taken off", f"{t.gap_max_without_pauses_ms:.1f}", "ms"),
         ("longest gap, lateness alone", f"{t.gap_max_ms:.1f}", "ms"),
@@ -187,3 +168,13 @@ def _rows(item: StreamTiming) -> list[tuple[str, str, str]]:
     if item.rtt_p50_ms == item.rtt_p50_ms:
         rows.append(("half round trip (RTCP), p50", f"{item.rtt_p50_ms / 2:.1f}", "ms; not a one-way delay"))
     return rows
+
+
+def _held(seconds: float) -> str:
+    return f"on hold {seconds:.1f} s" if seconds else ""
+
+
+def _by_wireshark(figures: WiresharkFigures) -> tuple[str, str]:
+    if figures.mean_jitter_ms != figures.mean_jitter_ms:
+        return "-", "it would contain the break in the sender's numbering"
+    return f"{figures.mean_jitter_ms:.3f}, {figures.max_jitter_ms:.3f}", "ms"

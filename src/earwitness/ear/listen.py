@@ -58,6 +58,7 @@ def choose_stream(
     if stream is not None:
         (first,) = choose_streams(capture, stream=str(stream))
         back = opposite(capture, first)
+        _refuse_encrypted(capture, first)
         return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, "as asked"))
     streams = talks(capture.streams)
     if to is not None:
@@ -73,7 +74,14 @@ def choose_stream(
         reason = "the direction that the capturing phone received"
         if not captured_at_receiver(capture, first, back):
             first, back = back, first
+    _refuse_encrypted(capture, first)
     return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, reason))
+
+
+def _refuse_encrypted(capture: Capture, stream: RtpStream) -> None:
+    if stream.encrypted:
+        happened = f"{stream.flow} is encrypted ({stream.encrypted}): timing yes, sound no"
+        raise InputError("listening to", capture.source, happened, "time it with `earwitness timing`")
 
 
 def _why(capture: Capture, taken: RtpStream, reason: str) -> str:

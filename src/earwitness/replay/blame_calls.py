@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from earwitness.replay.whatif_calls import DEFAULT_PHONE, DIRECTION_COLUMNS, fin
 from earwitness.replay.whatif_journal import Record
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.speech.reference import speech
-from earwitness.trace.capture import read_capture
+from earwitness.trace.selection import Selection, read_selected
 
 PARTS = tuple(f"blame_{name}" for name in CAUSES)
 """Columns of the parts, in order; they sum to `blame_whole`."""
@@ -63,17 +63,21 @@ def blame_capture(
     buffer: str = DEFAULT_PHONE,
     to: str | None = None,
     codec: str | None = None,
+    selected: Selection | None = None,
 ) -> Blame:
     """Divide the MOS that one direction of a captured call lost among its causes.
 
     `reference`: what the sending phone played. `buffer`, `to`, `codec`: of the phone that listens, as for `hear`.
+    `selected`: which streams are meant, and their payload types.
     Raises InputError, or ScorerRefused if it cannot be scored.
     """
-    read = read_capture(capture)
-    chosen = choose_stream(read, to=to, codec=codec)
+    selected = selected or Selection()
+    read = read_selected(capture, selected)
+    chosen = choose_stream(read, to=to, codec=codec, stream=selected.stream)
     said = speech(reference, chosen.codec.sample_rate).samples
-    (heard,) = listen_to_capture(read, [buffer], reference=said, to=to, codec=codec)
-    return blame(heard, chosen.codec, said)
+    (heard,) = listen_to_capture(read, [buffer], reference=said, to=to, codec=codec, stream=selected.stream)
+    found = blame(heard, chosen.codec, said)
+    return replace(found, notes=(f"heard: {chosen.why}", *chosen.heard.doubts, *found.notes))
 
 
 def blame_dataset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from earwitness.score.pesq import PesqScore, samples_as_published
 from earwitness.score.scorers import extra_scores, scorer
 from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import write_wav
-from earwitness.trace.capture import read_capture
+from earwitness.trace.directions import direction
 from earwitness.trace.rtcp import missed_by_capture
+from earwitness.trace.selection import Selection, read_selected
 
 MISSED_TOO_MUCH = 0.05
 """A capture that lacks a larger share of what its phone received does not represent what the phone heard."""
@@ -37,6 +39,12 @@ class Scored:
     refused: str
     score_as_published: PesqScore | None = None
     """Score against the reference as the published study's program read it, if it read other samples of the file."""
+    why: str = ""
+    """Which stream of the capture was heard, and why that one."""
+    doubts: tuple[str, ...] = ()
+    """What about the stream was guessed."""
+    direction: str = ""
+    """Seen from where the capture was made: `received`, `sent` or `unknown`."""
     capture_missed: float | None = None
     """Share of the packets that the phone reports by RTCP as received but the capture lacks; None: no report."""
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -45,7 +53,7 @@ class Scored:
     @property
     def doubt(self) -> str:
         """Why this may differ from what the phone heard, in one line; empty if there is no reason for doubt."""
-        doubts = list(self.heard.notes)
+        doubts = [*self.doubts, *self.heard.notes]
         if self.capture_missed is not None and self.capture_missed >= MISSED_TOO_MUCH:
             doubts.append(
                 f"the capture lacks {self.capture_missed:.0%} of the packets that the phone reported (RTCP) as"
@@ -61,6 +69,9 @@ class Scored:
             "codec": heard.codec,
             "concealment": heard.concealment,
             "flow": self.flow,
+            "ssrc": f"0x{heard.trace.ssrc:08x}",
+            "direction": self.direction,
+            "why": self.why,
             "mos_lqo": None if score is None else score.mos_lqo,
             "pesq_raw": None if score is None else score.raw,
             "mos_lqo_wb": self.mos_lqo_wb,
@@ -126,21 +137,24 @@ def hear_capture(
     codec: str | None = None,
     concealment: str | None = None,
     to: str | None = None,
+    selected: Selection | None = None,
     as_published: bool = False,
     scorers: Sequence[str] = (),
 ) -> list[Scored]:
     """Hear a capture through each of `buffers`, and score it if a `reference` is given.
 
     `reference`: a WAV file, or the name of shipped speech; the sending phone played it in a loop, and cut packets are
-    re-encoded from it. `as_published`: score against the samples that the published study's program read, from byte 44
+    re-encoded from it. `selected`: which streams are meant, and their payload types.
+    `as_published`: score against the samples that the published study's program read, from byte 44
     of the file; if they differ (a longer header is scored as audio), the record has both scores. `scorers`: additional
     ones, by name (`earwitness.score.scorers`). Other arguments are as for `earwitness.ear.listen.listen_to_capture`.
     Raises InputError.
     """
     for name in scorers:
         scorer(name)
-    read = read_capture(capture)
-    chosen = choose_stream(read, to=to, codec=codec)
+    selected = selected or Selection()
+    read = read_selected(capture, selected)
+    chosen = choose_stream(read, to=to, codec=codec, stream=selected.stream)
     said = None if reference is None else speech(reference, chosen.codec.sample_rate)
     heard = listen_to_capture(
         read,
@@ -148,16 +162,24 @@ def hear_capture(
         reference=None if said is None else said.samples,
         to=to,
         codec=codec,
+        stream=selected.stream,
         concealment=concealment,
     )
-    flow, missed = str(chosen.heard.flow), missed_by_capture(read, chosen.heard)
+    about = partial(
+        replace,
+        flow=str(chosen.heard.flow),
+        why=chosen.why,
+        doubts=chosen.heard.doubts,
+        direction=direction(read, chosen.heard),
+        capture_missed=missed_by_capture(read, chosen.heard),
+    )
     if said is None:
-        bare = [Scored(one, flow, None, None, "", capture_missed=missed) for one in heard]
+        bare = [about(Scored(one, "", None, None, "")) for one in heard]
         return [_with_scorers(one, scorers, None) for one in bare]
     study_read = _as_published(reference, said)
     if as_published and study_read is not None:
         said = study_read
-    scored = [_with_scorers(replace(score_of(one, said, flow), capture_missed=missed), scorers, said) for one in heard]
+    scored = [_with_scorers(about(score_of(one, said)), scorers, said) for one in heard]
     if study_read is None:
         return scored
     return [

@@ -63,9 +63,10 @@ def _joined(run: Sequence[RtpStream]) -> RtpStream:
     names = " to ".join(f"0x{stream.ssrc:08x}" for stream in run)
     note = f"the SSRC changes {len(run) - 1} times in mid-call ({names}); heard as one talker"
     notes = tuple(dict.fromkeys(one for stream in run for one in stream.trace.notes))
-    doubts = tuple(dict.fromkeys(one for stream in run for one in stream.doubts))
-    trace = replace(trace, ssrc=longest.ssrc, notes=(*notes, note.replace("1 times", "once")))
-    return replace(longest, trace=trace, doubts=doubts)
+    doubts = dict.fromkeys(one for stream in run for one in stream.doubts)
+    note = note.replace("1 times", "once")
+    trace = replace(trace, ssrc=longest.ssrc, notes=(*notes, note))
+    return replace(longest, trace=trace, doubts=(*doubts, note))
 
 
 def _appended(first: Trace, second: Trace) -> Trace:
