@@ -23,6 +23,7 @@ from earwitness.archive.stored import StoredCall
 from earwitness.archive.storing import FolderGone, folder_identity, gone, storing
 from earwitness.errors import EarwitnessError, InputError
 from earwitness.files import MIB, UnfitFile, is_utf8, path_text, read_regular
+from earwitness.trace.container import is_capture
 from earwitness.utc import utc_text
 from earwitness.version import __version__
 
@@ -75,6 +76,8 @@ class Dataset:
             version = plain["schema_version"]
         except FileNotFoundError:
             raise InputError("opening the data set", path, "there is none", "give the directory of one") from None
+        except NotADirectoryError:
+            raise _no_directory(path) from None
         except UnfitFile as error:
             raise InputError("opening the data set", about, error.strerror, "restore it") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -256,3 +259,11 @@ def _nameable(directory: Path | str) -> Path:
     if not is_utf8(path):
         raise InputError("opening the data set", path_text(path), "its name is not UTF-8", "give it another name")
     return path
+
+
+def _no_directory(path: Path) -> InputError:
+    """A file given as a data set: often the capture of one call, for which there are other commands."""
+    if is_capture(path):
+        remedy = "use `earwitness timing`, `hear` (repeat its buffer option to compare) or `blame`, or import a study"
+        return InputError("opening the data set", path, "it is a capture, not a data set", remedy)
+    return InputError("opening the data set", path, "it is a file, not a data set", "give the directory of one")

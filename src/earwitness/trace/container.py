@@ -57,6 +57,16 @@ def read_pieces(path: str | Path, tally: Tally, *, resume: bool = False) -> Iter
         raise InputError("reading the capture", path, error.strerror or error, remedy) from error
 
 
+def is_capture(path: str | Path) -> bool:
+    """Whether a file begins like a capture, also a compressed one. Never raises."""
+    try:
+        with open_regular(path, most_bytes=MOST_BYTES) as file:
+            head = file.read(HEADER_BYTES)
+    except OSError:
+        return False
+    return head[:4] == PCAPNG_MAGIC or head[:4] in PCAP_MAGIC or head.startswith(tuple(_OTHER_FORMATS))
+
+
 def parse_records(data: U8, name: str = "capture", *, resume: bool = False) -> Records:
     """The packets of a pcap or pcapng file given as bytes, (n,) uint8. Raises `InputError` if it is neither.
 

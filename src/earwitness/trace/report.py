@@ -110,10 +110,12 @@ def _sender_to(capture: Capture, side: str) -> str:
 
 
 def _none(capture: Capture, happened: str) -> InputError:
-    listed = "; ".join(str(stream) for stream in capture.streams[:4])
-    why = "; ".join(str(problem) for problem in capture.problems[:3])
-    held = f"it holds {listed}" if listed else why or "it is empty"
-    return InputError("choosing streams of", capture.source, happened, f"choose another ({held})")
+    if capture.streams:
+        listed = "; ".join(str(stream) for stream in capture.streams[:4])
+        return InputError("choosing streams of", capture.source, happened, f"choose another (it holds {listed})")
+    why = "; ".join(problem.detail for problem in capture.problems[:3]) or "it is empty"
+    remedy = "give a capture that holds the RTP of a call"
+    return InputError("choosing streams of", capture.source, f"{happened} ({why})", remedy)
 
 
 def _by_name(capture: Capture, name: str) -> RtpStream:

@@ -68,9 +68,8 @@ def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> Wi
     nominal = (here.timestamp[rows] - here.timestamp[0]) / (here.clock_rate // 1000 or 1)
     clocked = ~_events(here)[rows]
     if not clocked.all():
-        # An event leaves Wireshark's last delta and last nominal time as they are.
-        last = np.maximum.accumulate(np.where(clocked, np.arange(len(rows)), 0))
-        nominal, delta = nominal[last], np.concatenate(([0.0], delta))[last][1:]
+        # An event leaves Wireshark's last nominal time as it is.
+        nominal = nominal[np.maximum.accumulate(np.where(clocked, np.arange(len(rows)), 0))]
     deviation = np.abs(milliseconds[1:] - (milliseconds[:-1] + np.diff(nominal)))
     changes = zip(deviation.tolist(), clocked[1:].tolist(), strict=True)
     smoothed = accumulate(changes, lambda j, d: (15 * j + d[0]) / 16 if d[1] else j, initial=0.0)
@@ -78,8 +77,8 @@ def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> Wi
     counts = _counts(here, rows)
     delta_low, delta_mean, delta_high = _figures(delta, counts, rows[1:])
     jitter_low, jitter_mean, jitter_high = _figures(jitter, counts & clocked[1:], rows[1:])
-    if not timeline(here).whole:
-        # Wireshark takes a jump of the sender's numbering for jitter; such a figure says nothing.
+    if np.diff(timeline(here).part[rows]).any():
+        # Wireshark takes a break of the sender's numbering for jitter; such a figure says nothing.
         jitter_low = jitter_mean = jitter_high = NAN
     percent = 100.0 * lost / expected if expected else 0.0
     return WiresharkFigures(n, lost, percent, delta_low, delta_mean, delta_high, jitter_low, jitter_mean, jitter_high)
