@@ -46,6 +46,8 @@ CODECS = (
 )
 EVENTS = ("plain", "restart", "jump", "hold", "dtmf", "switch", "duplicate", "loss", "wrap", "pause")
 PACKETS = 60
+PORT = 30_000
+"""To which every stream is sent."""
 _AT = 30
 """The packet at which the event happens."""
 _HOLD_MS = 30_000
@@ -78,7 +80,11 @@ class Case:
 
     @property
     def destination(self) -> tuple[str, int]:
-        return (f"10.2.{self.number // 250}.{1 + self.number % 250}", 30_000)
+        return (f"10.2.{self.number // 250}.{1 + self.number % 250}", PORT)
+
+    @property
+    def ssrc(self) -> int:
+        return 0x1000_0000 + self.number
 
     def jitter_ms(self) -> list[float]:
         """RFC 3550 6.4.1 after each speech packet that arrived, from the network's own delays."""
@@ -99,8 +105,8 @@ class Case:
         return most
 
 
-def cases(carriers: int = 1) -> list[Case]:
-    """One case for each codec, packet time and event, in an order that spreads all over `carriers`."""
+def cases() -> list[Case]:
+    """One case for each codec, packet time and event, shuffled."""
     combined = [
         (codec, packet_ms, event) for codec, event in product(CODECS, EVENTS) for packet_ms in codec.packet_times_ms
     ]
@@ -118,7 +124,6 @@ def made(number: int, codec: GridCodec, packet_ms: float, event: str) -> Case:
     payload = chance.randbytes(max(1, round(codec.bytes_per_ms * packet_ms)))
     for index, one in enumerate(sent):
         delay = round(chance.uniform(20, 20 + 0.4 * packet_ms), 3)
-        # Indices far from the event, where a hole is a loss and nothing else.
         if event == "loss" and index in (10, 11, 40):
             lost += 1
             continue
@@ -127,7 +132,7 @@ def made(number: int, codec: GridCodec, packet_ms: float, event: str) -> Case:
                 payload_type=one.payload_type,
                 sequence=one.sequence & 0xFFFF,
                 timestamp=one.timestamp & 0xFFFF_FFFF,
-                ssrc=0x1000_0000 + number,
+                ssrc=case.ssrc,
                 payload=one.payload or payload,
                 marker=one.marker,
             )

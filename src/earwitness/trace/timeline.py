@@ -130,6 +130,8 @@ def mended(trace: Trace) -> Trace:
     off = (begin - timestamp[rows[0]] + grid // 2) % grid - grid // 2
     shift = found.shift - off[found.part]
     timestamp[rows] += shift
+    astray = rows[found.stray]
+    timestamp[astray] -= (timestamp[astray] - timestamp[rows[0]] + grid // 2) % grid - grid // 2
     sequence[rows] += found.renumber
     lost = np.flatnonzero(trace.arrived_ns == LOST)
     if len(lost):
