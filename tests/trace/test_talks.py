@@ -1,0 +1,99 @@
+"""Whose packets they are: doubled captures, changes of SSRC, a second call on the same ports; and directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from earwitness.trace.capture import Capture, parse_capture
+from earwitness.trace.directions import direction
+from earwitness.trace.report import choose_streams, time_streams
+from earwitness.trace.streams import StreamOptions
+from earwitness.trace.talks import talks
+from earwitness.trace.timing import summarise
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+
+BACK: dict[str, Any] = {"source": PHONE, "destination": SERVER}
+MS = 1_000_000
+
+
+def read(datagrams: list[Datagram], **options: Any) -> Capture:
+    return parse_capture(pcap(datagrams), options=StreamOptions(**options))
+
+
+def later(count: int, wait_ms: int = 0) -> int:
+    """The time of the packet after `count` of them and a wait."""
+    return START_NS + (count * 20 + wait_ms) * MS
+
+
+@pytest.mark.parametrize("packets", [4, 300])
+def test_a_mirror_port_captures_every_packet_twice(packets: int) -> None:
+    once = rtp_stream("." * packets)
+    copies = [Datagram(each.time_ns + 40_000, each.payload) for each in once]
+    capture = read(together(once, copies))
+    (stream,) = capture.streams
+    (found,) = time_streams(capture, [stream])
+    assert (found.timing.packets_received, found.timing.packets_duplicate) == (packets, packets)
+    assert found.timing.jitter_max_ms < 0.1
+    assert any("all is doubled" in note for note in found.notes)
+
+
+def test_some_second_copies_are_no_mirror_port() -> None:
+    (stream,) = read(rtp_stream("..d." * 20)).streams
+    assert not any("doubled" in note for note in stream.trace.notes)
+
+
+def test_a_talker_with_a_new_ssrc_is_one_talker() -> None:
+    first = rtp_stream("." * 40, ssrc=1)
+    second = rtp_stream("." * 60, ssrc=2, sequence=7, timestamp=2**31, start_ns=later(40, 100))
+    third = rtp_stream("." * 50, ssrc=3, sequence=60_000, start_ns=later(100, 200))
+    capture = read([*first, *second, *third])
+    assert len(capture.streams) == 3
+    assert "one after the other" in str(capture.problems[0])
+    (talk,) = talks(capture.streams)
+    found = summarise(talk.trace)
+    assert (len(talk.trace), found.packets_received, found.packets_lost, found.sequence_restarts) == (150, 150, 0, 2)
+    assert found.jitter_max_ms == pytest.approx(0.0, abs=1e-6)
+    assert talk.ssrc == 2
+    assert "0x00000001 to 0x00000002 to 0x00000003" in talk.doubts[0]
+    assert talk.trace.payloads is not None
+    assert talk.trace.payloads[149] == first[0].payload[12:]
+
+
+def test_talkers_at_the_same_time_are_apart() -> None:
+    capture = read(together(rtp_stream("." * 40, ssrc=1), rtp_stream("." * 60, ssrc=2)))
+    assert [len(talk.trace) for talk in talks(capture.streams)] == [60, 40]
+    assert "at the same time" in str(capture.problems[0])
+
+
+def test_after_a_long_silence_a_new_ssrc_is_another_call() -> None:
+    capture = read([*rtp_stream("." * 40, ssrc=1), *rtp_stream("." * 60, ssrc=2, start_ns=later(40, 15_000))])
+    assert [len(talk.trace) for talk in talks(capture.streams)] == [60, 40]
+
+
+@pytest.mark.parametrize("ssrc", [1, 2])
+def test_a_second_call_on_the_same_ports_is_another_call(ssrc: int) -> None:
+    media = "m=audio 4000 RTP/AVP 0\r\n"
+    first = [invite(media), *rtp_stream("." * 40, ssrc=1)]
+    again = invite(media, later(40, 500))
+    changed = again.payload.replace(b"Call-ID: abc", b"Call-ID: xyz")
+    again = Datagram(again.time_ns, changed, again.source, again.destination)
+    second = rtp_stream("." * 60, ssrc=ssrc, sequence=1040, timestamp=160 + 41 * 160, start_ns=later(40, 1000))
+    capture = read([*first, again, *second])
+    assert [(len(stream.trace), stream.call) for stream in capture.streams] == [(60, 1), (40, 0)]
+    assert [len(talk.trace) for talk in talks(capture.streams)] == [60, 40]
+
+
+def test_the_direction_is_seen_from_the_capturing_phone() -> None:
+    scattered = np.random.default_rng(1).uniform(0, 60, 100)
+    received = rtp_stream("." * 100, ssrc=1, delay_ms=lambda i: float(scattered[i]))
+    capture = read(together(received, rtp_stream("." * 90, ssrc=2, **BACK)))
+    assert [direction(capture, stream) for stream in capture.streams] == ["received", "sent"]
+    assert [item.to_dict()["direction"] for item in time_streams(capture, choose_streams(capture))] == [
+        "received",
+        "sent",
+    ]
+    alone = read(received)
+    assert direction(alone, alone.streams[0]) == "unknown"
