@@ -16,9 +16,11 @@ from earwitness.trace.ip import transport
 from earwitness.trace.rebuilt import Packet, Rebuilt
 from earwitness.trace.walk import Cursor, Fragments, Walk
 
-MOST_WAITING = 1024
-"""Datagrams waited for at once; beyond them the oldest is given up."""
-MOST_WAITING_BYTES = 16 * 2**20
+MOST_WAITING = 16_384
+"""Datagrams waited for at once, more than a piece of a file begins; beyond them the oldest is given up."""
+MOST_WAITING_BYTES = 32 * 2**20
+_OVERHEAD = 300
+"""Bytes that a fragment costs besides its own."""
 _MOST_DONE = 64
 _MOST_PARTS = 128
 """A datagram of the largest size cut for the smallest usual network (576 bytes) has 119 parts."""
@@ -29,7 +31,7 @@ INCOMPLETE = "first fragments of datagrams that are incomplete; read as far as t
 MISSING = "fragments of datagrams whose first fragment is missing; skipped"
 OVERLAPPING = "fragments that overlap or contradict others of their datagram; skipped"
 
-Key = tuple[bytes, int, int]
+_Key = tuple[bytes, int, int]
 
 
 @dataclass
@@ -65,8 +67,8 @@ class Reassembler:
     """Fragments of one file that wait for others, oldest first. Mutable."""
 
     short: Counter[str]
-    waiting: dict[Key, _Waiting] = field(default_factory=dict)
-    done: dict[Key, dict[int, tuple[bytes, int]]] = field(default_factory=dict)
+    waiting: dict[_Key, _Waiting] = field(default_factory=dict)
+    done: dict[_Key, dict[int, tuple[bytes, int]]] = field(default_factory=dict)
     """The parts of the latest complete datagrams: a mirror port delivers everything twice."""
     held: int = 0
 
@@ -136,14 +138,13 @@ class Reassembler:
         entry.parts[offset] = (data, wire)
         entry.covered += wire
         entry.furthest = max(entry.furthest, end)
-        # An entry of its own costs memory too.
-        entry.held += len(data) + 100
-        self.held += len(data) + 100
+        entry.held += len(data) + _OVERHEAD
+        self.held += len(data) + _OVERHEAD
         if not more:
             entry.total = end
         return True
 
-    def _give_up(self, key: Key) -> Iterator[tuple[bytes, Packet]]:
+    def _give_up(self, key: _Key) -> Iterator[tuple[bytes, Packet]]:
         entry = self.waiting.pop(key)
         self.held -= entry.held
         if 0 in entry.parts:
@@ -152,7 +153,7 @@ class Reassembler:
         else:
             self.short[MISSING] += len(entry.parts)
 
-    def _remember(self, key: Key, entry: _Waiting) -> None:
+    def _remember(self, key: _Key, entry: _Waiting) -> None:
         self.done.pop(key, None)
         self.done[key] = entry.parts
         if len(self.done) > _MOST_DONE:

@@ -23,7 +23,7 @@ _CONTENT_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[ \t]*(\d{1,6})",
 _COOKIE = COOKIE.to_bytes(4, "big")
 
 
-class Kind(IntEnum):
+class Framing(IntEnum):
     """A framing; 0 is none."""
 
     NONE = 0
@@ -46,12 +46,12 @@ class Unit:
     sure: bool = False
 
 
-Measured = Unit | None | bool
+_Measured = Unit | None | bool
 """A unit; None if more bytes are needed; False if the bytes are not of this framing."""
-Measure = Callable[[bytearray, int], Measured]
+Measure = Callable[[bytearray, int], _Measured]
 
 
-def framed(data: bytearray, at: int) -> Measured:
+def framed(data: bytearray, at: int) -> _Measured:
     """RFC 4571: 16 bits of length, then RTP or RTCP; with ICE also STUN and DTLS, in Earwitness's path also SIP."""
     if len(data) - at < 3:
         return None
@@ -66,7 +66,7 @@ def framed(data: bytearray, at: int) -> Measured:
     return Unit(2 + length) if 20 <= first < 64 and length >= 13 else False
 
 
-def turn(data: bytearray, at: int) -> Measured:
+def turn(data: bytearray, at: int) -> _Measured:
     """STUN messages, and ChannelData padded to four bytes."""
     if len(data) - at < 5:
         return None
@@ -98,7 +98,7 @@ def _data_attribute(data: bytearray, at: int, total: int) -> tuple[int, int]:
     return 0, 0
 
 
-def rtsp(data: bytearray, at: int) -> Measured:
+def rtsp(data: bytearray, at: int) -> _Measured:
     """RFC 2326 10.12: `$`, a channel, 16 bits of length and a packet; or a message in text."""
     if len(data) - at < 4:
         return None
@@ -110,7 +110,7 @@ def rtsp(data: bytearray, at: int) -> Measured:
     return _message(data, at, carries=False)
 
 
-def sip(data: bytearray, at: int) -> Measured:
+def sip(data: bytearray, at: int) -> _Measured:
     """RFC 3261 18.3: messages that say their length, and between them empty lines to keep the connection alive."""
     blank = 0
     while blank < 16 and at + blank < len(data) and data[at + blank] in b"\r\n":
@@ -122,7 +122,7 @@ def sip(data: bytearray, at: int) -> Measured:
     return _message(data, at, carries=True) if bytes(data[at : at + 4]) in SIP_BEGINNINGS else False
 
 
-def _message(data: bytearray, at: int, *, carries: bool) -> Measured:
+def _message(data: bytearray, at: int, *, carries: bool) -> _Measured:
     head = data.find(b"\r\n\r\n", at, at + _MOST_HEAD)
     if head < 0:
         return None if len(data) - at < _MOST_HEAD else False
@@ -134,7 +134,7 @@ def _message(data: bytearray, at: int, *, carries: bool) -> Measured:
     return Unit(total, 0, total if carries else 0, sure=True) if total <= MOST_UNIT else False
 
 
-MEASURES: dict[Kind, Measure] = {Kind.FRAMED: framed, Kind.TURN: turn, Kind.RTSP: rtsp, Kind.SIP: sip}
+MEASURES: dict[Framing, Measure] = {Framing.FRAMED: framed, Framing.TURN: turn, Framing.RTSP: rtsp, Framing.SIP: sip}
 
 
 def looks_right(measure: Measure, data: bytes) -> bool:

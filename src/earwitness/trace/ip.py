@@ -73,7 +73,7 @@ def ipv6(walk: Walk, cursor: Cursor) -> None:
 def transport(walk: Walk, cursor: Cursor, addresses: NDArray[Any], protocol: I64) -> None:
     """What IP packets carry, by protocol number (n,): datagrams, segments, fragments, and carriers of more packets.
 
-    `addresses`: as in `Part`. IPv6 extension headers are passed, and IPv4's authentication header with them.
+    `addresses`: as in `DatagramRows`. IPv6 extension headers are passed, and IPv4's authentication header with them.
     """
     datagram = protocol == _UDP
     if datagram.all():

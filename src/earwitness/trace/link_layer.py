@@ -36,7 +36,7 @@ from earwitness.trace.rebuilt import Rebuilt
 from earwitness.trace.records import Records
 from earwitness.trace.tcp import Connections
 from earwitness.trace.tunnels import etherip, gre, l2tp_3
-from earwitness.trace.walk import MOST_WAVES, TOO_DEEP, Cursor, Layer, Part, Walk, joined
+from earwitness.trace.walk import MOST_WAVES, TOO_DEEP, Cursor, DatagramRows, Layer, Walk, joined
 from earwitness.trace.wifi import radiotap, wifi
 
 _LINKS = {
@@ -191,12 +191,7 @@ def follow(records: Records, followed: Followed, wanted: Wanted | None = None, *
     rebuilt = Rebuilt(records, followed.packets)
     _begin(walk, records, followed)
     _descend(walk)
-    for _ in range(_MOST_ROUNDS):
-        if not (walk.fragments or (last and followed.fragments.waiting)):
-            break
-        if not reassemble(walk, rebuilt, followed.fragments, last=last):
-            break
-        _descend(walk)
+    _put_together(walk, rebuilt, followed, last=last)
     for part in followed.connections.follow(walk, rebuilt, last=last):
         walk.parts.append(part)
     followed.packets += len(records)
@@ -246,7 +241,16 @@ def _descend(walk: Walk) -> None:
         walk.pending = {}
 
 
-def _innermost(parts: list[Part]) -> list[Part]:
+def _put_together(walk: Walk, rebuilt: Rebuilt, followed: Followed, *, last: bool) -> None:
+    """Reassemble fragments, and those within what was reassembled; at the end, also what is incomplete."""
+    for flush in (False, True) if last else (False,):
+        for _ in range(_MOST_ROUNDS):
+            if not (walk.fragments or flush) or not reassemble(walk, rebuilt, followed.fragments, last=flush):
+                break
+            _descend(walk)
+
+
+def _innermost(parts: list[DatagramRows]) -> list[DatagramRows]:
     """Of several datagrams in one packet, the innermost."""
     if len({part.depth for part in parts}) < 2:
         return parts
@@ -258,7 +262,7 @@ def _innermost(parts: list[Part]) -> list[Part]:
     return [part.take(deepest[part.cursor.row] == part.depth) for part in parts]
 
 
-def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[Part], followed: Followed) -> Datagrams:
+def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: Followed) -> Datagrams:
     """All parts in capture order, with numbered flows."""
     numbered: list[I32] = []
     for i, part in enumerate(parts):
@@ -293,7 +297,7 @@ def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[Part], followed: Followed)
     )
 
 
-def _known_flows(part: Part, firsts: I64, followed: Followed) -> I32:
+def _known_flows(part: DatagramRows, firsts: I64, followed: Followed) -> I32:
     """The file-wide number of each flow of a part, given by its first row: (k,); -1 past the limit."""
     half = part.addresses.shape[1] // 2
     numbers = np.zeros(len(firsts), dtype=np.int32)

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from earwitness.arrays import I64, U8, Bool
 from earwitness.trace.bytewindow import big_endian, window
 from earwitness.trace.flow_numbers import flow_numbers
-from earwitness.trace.framings import LONGEST_FIRST_FRAME, Kind
+from earwitness.trace.framings import LONGEST_FIRST_FRAME, Framing
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rebuilt import Packet, Rebuilt
 from earwitness.trace.sdp import SIP_BEGINNINGS
 from earwitness.trace.tcp_stream import Segment, TcpStream, ahead
 from earwitness.trace.turn import COOKIE
-from earwitness.trace.walk import Part, Segments, Walk
+from earwitness.trace.walk import DatagramRows, Segments, Walk
 
 MOST_STREAMS = 4096
 """Directions of connections followed at once; beyond them the oldest ends."""
@@ -51,7 +51,7 @@ class Connections:
     holes: int = 0
     held: int = 0
 
-    def follow(self, walk: Walk, rebuilt: Rebuilt, *, last: bool) -> list[Part]:
+    def follow(self, walk: Walk, rebuilt: Rebuilt, *, last: bool) -> list[DatagramRows]:
         """The datagrams and SIP messages that the walk's segments complete, as parts whose bytes are in the walk."""
         done: list[tuple[bytes, Packet]] = []
         found, walk.segments = walk.segments, []
@@ -68,7 +68,7 @@ class Connections:
                 cursor = rebuilt.append(walk, [packet for _, packet in family])
                 keys = np.frombuffer(b"".join(key for key, _ in family), dtype=np.uint8).reshape(-1, size)
                 addresses = np.ascontiguousarray(keys[:, :-4])
-                parts.append(Part(cursor, addresses, big_endian(keys, size - 4, 4), transport="TCP"))
+                parts.append(DatagramRows(cursor, addresses, big_endian(keys, size - 4, 4), transport="TCP"))
         return parts
 
     def problems(self) -> list[CaptureProblem]:
@@ -177,7 +177,7 @@ class Connections:
         near = known[(known < first + _FIRST_ROWS) & (distance[known] > -_FAR)]
         start = int(distance[near].min())
         belongs = ((distance >= start) & (distance < _FAR)) | (np.arange(len(kinds)) >= first)
-        return TcpStream(Kind(int(kinds[first])), (sequence[first] + start) % 0x100000000), belongs
+        return TcpStream(Framing(int(kinds[first])), (sequence[first] + start) % 0x100000000), belongs
 
     def _end(self, key: bytes) -> list[tuple[bytes, Packet]]:
         """Forget a stream; what it still gives."""
@@ -194,7 +194,7 @@ def _key(segments: Segments, row: int) -> bytes:
 
 
 def _kinds(data: U8, segments: Segments) -> U8:
-    """The framing in whose form each segment begins (n,): a `Kind`."""
+    """The framing in whose form each segment begins (n,): a `Framing`."""
     cursor = segments.cursor
     head = window(data, cursor.at, 8)
     whole = cursor.captured >= 8
@@ -205,19 +205,19 @@ def _kinds(data: U8, segments: Segments) -> U8:
     length = big_endian(head, 0, 2).astype(np.int64)
     carried = big_endian(head, 2, 4)
     rtp = (head[:, 2] >> 6 == 2) & _continues(data, segments, 2 + length, 0, 2)
-    kinds[whole & (length >= 8) & (length <= LONGEST_FIRST_FRAME) & (rtp | np.isin(carried, _SIP))] = Kind.FRAMED
+    kinds[whole & (length >= 8) & (length <= LONGEST_FIRST_FRAME) & (rtp | np.isin(carried, _SIP))] = Framing.FRAMED
 
     size = big_endian(head, 2, 2).astype(np.int64)
     rtp = whole & (head[:, 4] >> 6 == 2) & (size >= 8) & (size <= LONGEST_FIRST_FRAME)
     padded = 4 + (size + 3) // 4 * 4
-    kinds[rtp & (first >> 6 == 1) & _continues(data, segments, padded, 2, 4)] = Kind.TURN
-    kinds[whole & (first >> 6 == 0) & (later == COOKIE) & (size % 4 == 0)] = Kind.TURN
-    kinds[rtp & (first == 0x24) & (head[:, 1] < 16) & (4 + size <= wire)] = Kind.RTSP
+    kinds[rtp & (first >> 6 == 1) & _continues(data, segments, padded, 2, 4)] = Framing.TURN
+    kinds[whole & (first >> 6 == 0) & (later == COOKIE) & (size % 4 == 0)] = Framing.TURN
+    kinds[rtp & (first == 0x24) & (head[:, 1] < 16) & (4 + size <= wire)] = Framing.RTSP
 
     pair = big_endian(head, 2, 4)
     sip = np.isin(word, _SIP) | ((word >> 16 == _CRLF) & np.isin(pair, _SIP))
     sip |= (word == 0x0D0A0D0A) & np.isin(later, _SIP)
-    kinds[whole & sip] = Kind.SIP
+    kinds[whole & sip] = Framing.SIP
     return kinds
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from earwitness.trace.framings import MEASURES, MOST_UNIT, Kind, Unit, looks_right
+from earwitness.trace.framings import MEASURES, MOST_UNIT, Framing, Unit, looks_right
 from earwitness.trace.rebuilt import Packet
 
 _MOST_WAITING = 64
@@ -44,7 +44,7 @@ class TcpStream:
     `alive`: whether its bytes still have the form of its framing. `holes`: places where the capture lacks bytes.
     """
 
-    kind: Kind
+    kind: Framing
     expected: int
     found: list[Packet] = field(default_factory=list)
     alive: bool = True
@@ -60,7 +60,7 @@ class TcpStream:
     _latest: Segment | None = None
 
     def __post_init__(self) -> None:
-        self._confirmed = self.kind == Kind.SIP
+        self._confirmed = self.kind == Framing.SIP
         self._measure = MEASURES[self.kind]
 
     @property
@@ -93,7 +93,7 @@ class TcpStream:
     def end(self) -> None:
         """Nothing follows, or memory is short: read what waits as far as it goes."""
         self._flush()
-        if self._buffer and self.kind == Kind.SIP and self._in_step and self._latest is not None:
+        if self._buffer and self.kind == Framing.SIP and self._in_step and self._latest is not None:
             self._cut_off(self._latest)
         self._buffer.clear()
         self._unconfirmed.clear()
@@ -183,7 +183,7 @@ class TcpStream:
         if isinstance(unit, Unit) and unit.length:
             data = bytes(self._buffer[unit.start : unit.start + unit.length])
             self._emit(Packet(data, unit.length, segment.time_ns, segment.record))
-        elif unit is None and self.kind == Kind.SIP:
+        elif unit is None and self.kind == Framing.SIP:
             self._emit(Packet(bytes(self._buffer), len(self._buffer) + 1, segment.time_ns, segment.record))
 
     def _lose(self) -> None:

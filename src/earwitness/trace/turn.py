@@ -6,7 +6,7 @@ import numpy as np
 
 from earwitness.arrays import Bool
 from earwitness.trace.bytewindow import big_endian, window
-from earwitness.trace.walk import Cursor, Part, Walk
+from earwitness.trace.walk import Cursor, DatagramRows, Walk
 
 COOKIE = 0x2112A442
 """STUN's magic cookie (RFC 8489 5)."""
@@ -16,7 +16,7 @@ DATA_ATTRIBUTE = 0x0013
 _MAX_ATTRIBUTES = 8
 
 
-def channel_data(walk: Walk, part: Part, chosen: Bool) -> None:
+def channel_data(walk: Walk, part: DatagramRows, chosen: Bool) -> None:
     """ChannelData (12.4): channel number, length, RTP or RTCP; over UDP, padding to four bytes is permitted.
 
     The flow stays that between client and server: only they know which peer a channel number means.
@@ -31,7 +31,7 @@ def channel_data(walk: Walk, part: Part, chosen: Bool) -> None:
     _unwrapped(walk, part, 4, length, sound)
 
 
-def indications(walk: Walk, part: Part, chosen: Bool) -> None:
+def indications(walk: Walk, part: DatagramRows, chosen: Bool) -> None:
     """Send and Data indications (RFC 8656 11): the DATA attribute is the datagram."""
     if not chosen.any():
         return
@@ -55,9 +55,9 @@ def indications(walk: Walk, part: Part, chosen: Bool) -> None:
         part, at = part.take(going), (at + 4 + (length + 3) // 4 * 4)[going]
 
 
-def _unwrapped(walk: Walk, part: Part, width: int | np.ndarray, length: np.ndarray, chosen: Bool) -> None:
+def _unwrapped(walk: Walk, part: DatagramRows, width: int | np.ndarray, length: np.ndarray, chosen: Bool) -> None:
     """The chosen datagrams inside others: deeper by one, on the same flow."""
     if chosen.any():
         cursor: Cursor = part.cursor.skip(width).within(length)
-        inner = Part(cursor, part.addresses, part.ports, part.depth + 1, part.transport)
+        inner = DatagramRows(cursor, part.addresses, part.ports, part.depth + 1, part.transport)
         walk.parts.append(inner.take(chosen))

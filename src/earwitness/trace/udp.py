@@ -19,9 +19,9 @@ from earwitness.trace.ethernet import by_ethertype
 from earwitness.trace.tunnels import l2tp_3
 from earwitness.trace.turn import channel_data, indications
 from earwitness.trace.unread import name_encrypted
-from earwitness.trace.walk import Cursor, Layer, Part, Walk
+from earwitness.trace.walk import Cursor, DatagramRows, Layer, Walk
 
-_VXLAN, _GENEVE, _GTP, _L2TP, _TZSP = (4789, 8472), (6081,), (2152,), (1701,), (37008,)
+_VXLAN, _GENEVE, _GTP, _L2TP, _TZSP = (4789, 4790, 8472), (6081,), (2152,), (1701,), (37008,)
 _MAX_EXTENSIONS = 8
 _MAX_TAGS = 16
 _KNOWN_INSIDE = (0x0800, 0x86DD, 0x8100, 0x88A8, 0x0806)
@@ -41,13 +41,13 @@ def udp(walk: Walk, cursor: Cursor, addresses: NDArray[Any]) -> None:
         walk.short["packets with a UDP length under 8; skipped"] += int(len(good) - good.sum())
         cursor, addresses, fields, length = cursor.take(good), addresses[good], fields[good], length[good]
     # A UDP length beyond the IP packet means a first fragment or corruption: IP bounds what can be there.
-    part = Part(cursor.within(length).skip(8), addresses, big_endian(fields, 0, 4), 2 * walk.wave)
+    part = DatagramRows(cursor.within(length).skip(8), addresses, big_endian(fields, 0, 4), 2 * walk.wave)
     if len(cursor):
         walk.parts.append(part)
         _carried(walk, part)
 
 
-def _carried(walk: Walk, part: Part) -> None:
+def _carried(walk: Walk, part: DatagramRows) -> None:
     """The carriers among datagrams."""
     cursor = part.cursor
     first = walk.data[np.minimum(cursor.at, len(walk.data) - 1)]
@@ -70,7 +70,7 @@ def _carried(walk: Walk, part: Part) -> None:
         _vxlan(walk, cursor.only(to_vxlan))
 
 
-def _on(part: Part, ports: tuple[int, ...]) -> Bool:
+def _on(part: DatagramRows, ports: tuple[int, ...]) -> Bool:
     """Which datagrams are from or to these ports."""
     source, destination = part.ports >> 16, part.ports & 0xFFFF
     found = np.zeros(len(source), dtype=bool)
@@ -80,12 +80,19 @@ def _on(part: Part, ports: tuple[int, ...]) -> Bool:
 
 
 def _vxlan(walk: Walk, cursor: Cursor) -> None:
-    """Eight bytes: a flag that the network's number is valid, the number, and zero; with a policy group, also 0x80."""
+    """Eight bytes: a flag that the network's number is valid, the number, and zero.
+
+    With a policy group the first bit is set as in RTP, so the frame must look right, too. The generic protocol
+    extension (flag 4) names what it carries.
+    """
     head = window(walk.data, cursor.at, 22)
+    first, following = head[:, 0], head[:, 3]
     inside = np.isin(big_endian(head, 20, 2), _KNOWN_INSIDE) & (cursor.captured >= 22)
-    plain = (head[:, 0] == 0x08) & ((head[:, 1] | head[:, 2] | head[:, 3]) == 0)
-    grouped = (head[:, 0] == 0x88) & inside
-    walk.split(Layer.ETHERNET, cursor.skip(8), (plain | grouped) & (head[:, 7] == 0))
+    sound = (head[:, 7] == 0) & ((first & 0xC8 == 0x08) | ((first == 0x88) & inside))
+    generic = sound & (first & 0xC4 == 0x04) & (following > 0)
+    inner = cursor.skip(8)
+    walk.split(Layer.IP, inner, generic & (following <= 2))
+    walk.split(Layer.ETHERNET, inner, (sound & ~generic) | (generic & (following == 3)))
 
 
 def _geneve(walk: Walk, cursor: Cursor) -> None:

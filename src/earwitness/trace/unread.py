@@ -6,7 +6,7 @@ import numpy as np
 
 from earwitness.arrays import U8, Bool
 from earwitness.trace.bytewindow import big_endian, window
-from earwitness.trace.walk import Part, Walk
+from earwitness.trace.walk import DatagramRows, Walk
 
 _WIREGUARD = {1: 148, 2: 92, 3: 64}
 """Lengths of handshake messages by type (the WireGuard paper, section 5.4)."""
@@ -14,7 +14,7 @@ _OPENVPN_PORT, _IPSEC_PORT = 1194, 4500
 _OPENVPN_OPCODES = (*range(1, 12),)
 
 
-def name_encrypted(walk: Walk, part: Part, first: U8) -> None:
+def name_encrypted(walk: Walk, part: DatagramRows, first: U8) -> None:
     """Count the datagrams (n,), whose first bytes are `first`, that belong to an encrypted tunnel."""
     wire = part.cursor.wire
     little = (first >= 1) & (first <= 4) & (part.cursor.captured >= 8)

@@ -91,7 +91,7 @@ class Layer(Enum):
 
 
 @dataclass
-class Part:
+class DatagramRows:
     """Datagrams of one address family found in one wave, before all are merged in capture order.
 
     `addresses` (n, 8 or 32): source and destination as bytes; `ports` (n,): the source's in the upper 16 bits.
@@ -103,11 +103,13 @@ class Part:
     depth: int = 0
     transport: str = "UDP"
 
-    def take(self, chosen: Bool) -> Part:
+    def take(self, chosen: Bool) -> DatagramRows:
         """Only the selected datagrams."""
         if chosen.all():
             return self
-        return Part(self.cursor.take(chosen), self.addresses[chosen], self.ports[chosen], self.depth, self.transport)
+        return DatagramRows(
+            self.cursor.take(chosen), self.addresses[chosen], self.ports[chosen], self.depth, self.transport
+        )
 
 
 @dataclass
@@ -147,7 +149,7 @@ class Walk:
     other: Counter[str]
     wave: int = 0
     pending: dict[Layer, list[Cursor]] = field(default_factory=dict)
-    parts: list[Part] = field(default_factory=list)
+    parts: list[DatagramRows] = field(default_factory=list)
     segments: list[Segments] = field(default_factory=list)
     fragments: list[Fragments] = field(default_factory=list)
 
