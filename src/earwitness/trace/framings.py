@@ -143,7 +143,8 @@ def looks_right(measure: Measure, data: bytes) -> bool:
     for number in range(3):
         unit = measure(buffer, at)
         if not isinstance(unit, Unit):
-            return unit is None and number > 0
+            # A message whose head is longer than the segment was not refused; of a frame, this is too little.
+            return unit is None and (number > 0 or len(buffer) >= 16)
         at += unit.total
         if at >= len(buffer):
             return True

@@ -215,9 +215,8 @@ def _kinds(data: U8, segments: Segments) -> U8:
     kinds[rtp & (first == 0x24) & (head[:, 1] < 16) & (4 + size <= wire)] = Framing.RTSP
 
     pair = big_endian(head, 2, 4)
-    sip = np.isin(word, _SIP) | ((word >> 16 == _CRLF) & np.isin(pair, _SIP))
-    sip |= (word == 0x0D0A0D0A) & np.isin(later, _SIP)
-    kinds[whole & sip] = Framing.SIP
+    sip = whole & (((word >> 16 == _CRLF) & np.isin(pair, _SIP)) | ((word == 0x0D0A0D0A) & np.isin(later, _SIP)))
+    kinds[sip | ((cursor.captured >= 4) & np.isin(word, _SIP))] = Framing.SIP
     return kinds
 
 
