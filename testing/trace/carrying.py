@@ -96,6 +96,9 @@ CARRIERS: dict[str, Wrap] = {
     "qinq": lambda p: ethernet(struct.pack(">HHHH", 5, 0x8100, 6, ethertype(p)) + p, 0x88A8),
     "vn-tag": lambda p: ethernet(struct.pack(">IH", 0x00010002, ethertype(p)) + p, 0x8926),
     "802.1ah": lambda p: ethernet(struct.pack(">I", 77) + ethernet(p), 0x88E7),
+    "security group tag": lambda p: ethernet(struct.pack(">HHHH", 0x0101, 1, 7, ethertype(p)) + p, 0x8909),
+    "hsr": lambda p: ethernet(struct.pack(">HHH", 0x1000 | 6 + len(p), 1, ethertype(p)) + p, 0x892F),
+    "fabric path": lambda p: ethernet(b"\x00\x60" + ethernet(p), 0x8903),
     "802.3 snap": lambda p: ethernet(llc(p), 8 + len(p)),
     "mpls": lambda p: ethernet(mpls(p), 0x8847),
     "mpls stack": lambda p: ethernet(mpls(p, 4), 0x8848),
@@ -130,6 +133,7 @@ CARRIERS: dict[str, Wrap] = {
     ),
     "l2tp 3": lambda p: ethernet(ip(struct.pack(">II", 5, 0) + ethernet(p), 115)),
     "l2tp 3 udp": lambda p: ethernet(udp(struct.pack(">HHI", 3, 0, 5) + ethernet(p), 1701, 1701)),
+    "teredo": lambda p: ethernet(udp(p if p[:1] >= b"\x60" else ip(p, 4, ("2001::1", "2001::2")), 3544, 3544)),
     "etherip": lambda p: ethernet(_eoip(p)),
     "tzsp": lambda p: ethernet(udp(bytes.fromhex("01000001" "0b01aa" "00" "01") + ethernet(p), 37008)),
     "ipv6 outside": lambda p: ethernet(ip(p, 41 if p[:1] >= b"\x60" else 4, ("2001:db8::1", "2001:db8::2"))),
@@ -148,6 +152,7 @@ LINK_CARRIERS: dict[str, tuple[int, Wrap]] = {
     "wifi": (105, wifi),
     "wifi qos": (105, lambda p: wifi(p, 0x82, quality=True)),
     "wifi four addresses": (105, lambda p: wifi(p, 0x03, quality=True)),
+    "wifi ppi": (192, lambda p: bytes.fromhex("0000080069000000") + wifi(p)),
     "wifi radiotap": (127, lambda p: wifi(p, radiotap=True)),
 }
 """Link types, and their frames around an IP packet."""

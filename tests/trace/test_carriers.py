@@ -25,8 +25,9 @@ FRAMES: dict[str, tuple[int, Wrap]] = {
     **{f"link type {name}": pair for name, pair in LINK_CARRIERS.items()},
 }
 TSHARK_IS_TOLD = ("-d", "udp.port==8472,vxlan", "-d", "mpls.label==17,pwethcw")
-NOT_IN_TSHARK = ("l2tp 3", "l2tp 3 udp")
-"""It takes the form of an L2TPv3 pseudowire from its signalling or a setting, and reads none without."""
+NOT_IN_TSHARK = ("l2tp 3", "l2tp 3 udp", "fabric path")
+"""It takes the form of an L2TPv3 pseudowire from its signalling or a setting, and reads none without; of a FabricPath
+frame it takes the last four bytes for a checksum, which a capture does not hold."""
 OVER_IP = [name for name, wrap in CARRIERS.items() if wrap(ip(b"", 17))[12:14] == b"\x08\x00"]
 
 

@@ -19,11 +19,13 @@ SHORT_LINK = "packets too short for their link header; skipped"
 _SHORT_CARRIER = "packets too short for their carrier's header; skipped"
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _MPLS = (0x8847, 0x8848)
-_PPPOE, _PROVIDER_BACKBONE, _TRANSPARENT = 0x8864, 0x88E7, 0x6558
+_PPPOE, _TRANSPARENT = 0x8864, 0x6558
+_WHOLE_FRAMES = {0x88E7: 4, 0x8903: 2}
+"""Carriers of whole frames: IEEE 802.1ah's service tag and FabricPath's tree and hop count, bytes after the type."""
 _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
-_VN_TAG = 0x8926
-_TAGS = {**dict.fromkeys(_VLAN, 4), _VN_TAG: 6}
-"""Length of each tag with the ethertype after it."""
+_VN_TAG, _SECURITY_GROUP, _RING = 0x8926, 0x8909, 0x892F
+_TAGS = {**dict.fromkeys(_VLAN, 4), _VN_TAG: 6, _SECURITY_GROUP: 8, _RING: 6}
+"""Length of each tag with the ethertype after it: VLANs, 802.1BR's, Cisco's of security groups, HSR's (IEC 62439-3)."""
 _MAX_TAGS = 6
 _LOOPBACK_IPV6 = (10, 24, 28, 30)
 """AF_INET6 on Linux, NetBSD/OpenBSD, FreeBSD, macOS; AF_INET is 2 on all of them."""
@@ -32,7 +34,6 @@ _LENGTH_FIELD = 0x0600
 """Below it, an ethertype is the length of an 802.3 frame."""
 UNREAD_ETHERTYPES = {
     0x88E5: "MACsec (encrypted)",
-    0x8903: "Cisco FabricPath",
     0x22F3: "TRILL",
     0x894F: "NSH",
 }
@@ -78,10 +79,10 @@ def by_ethertype(walk: Walk, cursor: Cursor, protocol: NDArray[Any]) -> None:
     ):
         walk.split(layer, cursor, chosen)
         left &= ~chosen
-    # IEEE 802.1ah: a service tag of 4 bytes, then the customer's whole frame.
-    backbone = protocol == _PROVIDER_BACKBONE
-    walk.split(Layer.ETHERNET, cursor.skip(np.where(backbone, 4, 0)), backbone)
-    left &= ~backbone
+    for kind, skipped in _WHOLE_FRAMES.items():
+        chosen = protocol == kind
+        walk.split(Layer.ETHERNET, cursor.skip(skipped), chosen)
+        left &= ~chosen
     if left.any():
         unread = left & np.isin(protocol, list(UNREAD_ETHERTYPES))
         walk.name(walk.unread, protocol[unread], UNREAD_ETHERTYPES, "ethertype")

@@ -37,7 +37,7 @@ from earwitness.trace.records import Records
 from earwitness.trace.tcp import Connections
 from earwitness.trace.tunnels import etherip, gre, l2tp_3
 from earwitness.trace.walk import MOST_WAVES, TOO_DEEP, Cursor, DatagramRows, Layer, Walk, joined
-from earwitness.trace.wifi import radiotap, wifi
+from earwitness.trace.wifi import ppi, radiotap, wifi
 
 _LINKS = {
     0: Layer.BSD_HOST_ORDER,
@@ -51,6 +51,7 @@ _LINKS = {
     108: Layer.BSD_NETWORK_ORDER,
     113: Layer.COOKED,
     127: Layer.RADIOTAP,
+    192: Layer.PPI,
     276: Layer.COOKED_2,
 }
 _READERS: dict[Layer, Callable[[Walk, Cursor], None]] = {
@@ -68,6 +69,7 @@ _READERS: dict[Layer, Callable[[Walk, Cursor], None]] = {
     Layer.L2TP_3: l2tp_3,
     Layer.LLC: llc,
     Layer.MPLS: mpls,
+    Layer.PPI: ppi,
     Layer.PPP: ppp,
     Layer.PPPOE: pppoe,
     Layer.RADIOTAP: radiotap,

@@ -51,6 +51,8 @@ class TcpStream:
     holes: int = 0
     _buffer: bytearray = field(default_factory=bytearray)
     _waiting: list[tuple[int, Segment]] = field(default_factory=list)
+    _needed: int = 0
+    """Bytes that the buffer must hold before its first unit is complete."""
     _skip: int = 0
     _in_step: bool = True
     _confirmed: bool = False
@@ -95,7 +97,7 @@ class TcpStream:
         self._flush()
         if self._buffer and self.kind == Framing.SIP and self._in_step and self._latest is not None:
             self._cut_off(self._latest)
-        self._buffer.clear()
+        self._forget()
         self._unconfirmed.clear()
         self._in_step = False
 
@@ -147,12 +149,18 @@ class TcpStream:
     def _cut(self, segment: Segment) -> None:
         """Cut the complete units off the buffer."""
         at, buffer = 0, self._buffer
+        if len(buffer) < self._needed:
+            return
+        self._needed = 0
         while at < len(buffer):
             unit = self._measure(buffer, at)
             if unit is False:
                 self._lose()
                 return
-            if not isinstance(unit, Unit) or at + unit.total > len(buffer):
+            if not isinstance(unit, Unit):
+                break
+            if at + unit.total > len(buffer):
+                self._needed = unit.total
                 break
             self._confirmed |= unit.sure
             if unit.length:
@@ -162,6 +170,10 @@ class TcpStream:
         del buffer[:at]
         if len(buffer) > MOST_UNIT:
             self._lose()
+
+    def _forget(self) -> None:
+        self._buffer.clear()
+        self._needed = 0
 
     def _hole(self, missing: int, segment: Segment) -> None:
         """Bytes that the capture lacks: the unit they are part of is read as far as it goes."""
@@ -174,7 +186,7 @@ class TcpStream:
             beyond = unit.total - len(self._buffer) - missing
         if self._buffer and self._in_step:
             self._cut_off(segment)
-        self._buffer.clear()
+        self._forget()
         self._skip, self._in_step = max(0, beyond), beyond >= 0
 
     def _cut_off(self, segment: Segment) -> None:
@@ -188,7 +200,7 @@ class TcpStream:
 
     def _lose(self) -> None:
         """The bytes have another form. A stream that was sure goes on where a segment looks right; another is none."""
-        self._buffer.clear()
+        self._forget()
         self._in_step = False
         if self._confirmed:
             self.holes += 1

@@ -1,9 +1,9 @@
-"""UDP (RFC 768), and the carriers over it: VXLAN, Geneve, GTP-U, L2TP, TZSP, TURN.
+"""UDP (RFC 768), and the carriers over it: VXLAN, Geneve, GTP-U, L2TP, Teredo, TZSP, TURN.
 
 A port alone says nothing: whoever wants may send RTP to port 4789. A carrier is believed if its header has its form,
 and the first byte tells most of them from RTP, whose first two bits are 10 (as RFC 7983 does for STUN and TURN).
 Sources: RFC 7348 (VXLAN) and its group policy draft, RFC 8926 (Geneve), 3GPP TS 29.281 (GTP-U), RFC 2661 and 3931
-(L2TP), RFC 8656 (TURN), and the TZSP of WLAN and MikroTik sniffers.
+(L2TP), RFC 4380 (Teredo), RFC 8656 (TURN), and the TZSP of WLAN and MikroTik sniffers.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from earwitness.trace.bytewindow import big_endian, window
 from earwitness.trace.ethernet import by_ethertype
 from earwitness.trace.tunnels import l2tp_3
 from earwitness.trace.turn import channel_data, indications
-from earwitness.trace.unread import name_encrypted
+from earwitness.trace.unread import name_ipsec, name_unread
 from earwitness.trace.walk import Cursor, DatagramRows, Layer, Walk
 
-_VXLAN, _GENEVE, _GTP, _L2TP, _TZSP = (4789, 4790, 8472), (6081,), (2152,), (1701,), (37008,)
+_VXLAN, _GENEVE, _GTP, _L2TP, _TEREDO, _TZSP = (4789, 4790, 8472), (6081,), (2152,), (1701,), (3544,), (37008,)
+_IPSEC = (4500,)
 _MAX_EXTENSIONS = 8
 _MAX_TAGS = 16
 _KNOWN_INSIDE = (0x0800, 0x86DD, 0x8100, 0x88A8, 0x0806)
@@ -55,13 +56,16 @@ def _carried(walk: Walk, part: DatagramRows) -> None:
     # RTP and most of what is neither has passed here: version 2 goes on only to a VXLAN port.
     others = (kind != 2) & (cursor.captured >= 8)
     to_vxlan = _on(part, _VXLAN)
+    ipsec = _on(part, _IPSEC)
+    if ipsec.any():
+        name_ipsec(walk, part.take(ipsec))
     if not (others.any() or to_vxlan.any()):
         return
     if others.any():
         channel_data(walk, part, others & (kind == 1))
         indications(walk, part, others & (first == 0))
-        name_encrypted(walk, part, first)
-    for ports, carrier in ((_GENEVE, _geneve), (_GTP, _gtp), (_L2TP, _l2tp), (_TZSP, _tzsp)):
+        name_unread(walk, part, first)
+    for ports, carrier in _CARRIERS:
         chosen = others & _on(part, ports)
         if chosen.any():
             carrier(walk, cursor.only(chosen))
@@ -179,3 +183,11 @@ def _tzsp_tag(tag: U8) -> tuple[I64, Bool]:
     """The length of each tagged field (n, 2), and whether it is the last."""
     single = tag[:, 0] <= 1
     return np.where(single, 1, 2 + tag[:, 1].astype(np.int64)), np.asarray(tag[:, 0] == 1)
+
+
+def _teredo(walk: Walk, cursor: Cursor) -> None:
+    """IPv6 as such; the authentication that may precede it is used when no data is sent."""
+    walk.split(Layer.IPV6, cursor, window(walk.data, cursor.at, 1)[:, 0] >> 4 == 6)
+
+
+_CARRIERS = ((_GENEVE, _geneve), (_GTP, _gtp), (_L2TP, _l2tp), (_TEREDO, _teredo), (_TZSP, _tzsp))

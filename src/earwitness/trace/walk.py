@@ -84,6 +84,7 @@ class Layer(Enum):
     L2TP_3 = auto()
     LLC = auto()
     MPLS = auto()
+    PPI = auto()
     PPP = auto()
     PPPOE = auto()
     RADIOTAP = auto()

@@ -1,4 +1,4 @@
-"""IEEE 802.11 data frames, plain or behind a radiotap header (radiotap.org): where their LLC header begins."""
+"""IEEE 802.11 data frames, plain or behind a radiotap or PPI header (radiotap.org): where their LLC header begins."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ def radiotap(walk: Walk, cursor: Cursor) -> None:
     if not sound.all():
         walk.short[SHORT_LINK] += int(len(sound) - sound.sum())
     walk.split(Layer.WIFI, cursor.skip(length), sound)
+
+
+def ppi(walk: Walk, cursor: Cursor) -> None:
+    """A per-packet information header: its length at byte 2 and the link type of what follows at 4, little-endian."""
+    cursor = long_enough(cursor, 8, SHORT_LINK, walk.short)
+    length, kind = _little_endian(walk, cursor, 2), _little_endian(walk, cursor, 4)
+    sound = (length >= 8) & (cursor.captured >= length)
+    walk.split(Layer.WIFI, cursor.skip(length), sound & (kind == 105))
+    walk.split(Layer.ETHERNET, cursor.skip(length), sound & (kind == 1))
+    left = ~sound | ((kind != 105) & (kind != 1))
+    if left.any():
+        walk.unread["PPI headers of other link types"] += int(left.sum())
 
 
 def wifi(walk: Walk, cursor: Cursor) -> None:
