@@ -55,21 +55,21 @@ def _carried(walk: Walk, part: DatagramRows) -> None:
     kind = first >> 6
     # RTP and most of what is neither has passed here: version 2 goes on only to a VXLAN port.
     others = (kind != 2) & (cursor.captured >= 8)
-    to_vxlan = _on(part, _VXLAN)
-    ipsec = _on(part, _IPSEC)
-    if ipsec.any():
-        name_ipsec(walk, part.take(ipsec))
-    if not (others.any() or to_vxlan.any()):
-        return
     if others.any():
         channel_data(walk, part, others & (kind == 1))
         indications(walk, part, others & (first == 0))
         name_unread(walk, part, first)
+    marked = _PORTS[part.ports >> 16] | _PORTS[part.ports & 0xFFFF]
+    if not marked.any():
+        return
+    ipsec = _on(part, _IPSEC)
+    if ipsec.any():
+        name_ipsec(walk, part.take(ipsec))
     for ports, carrier in _CARRIERS:
         chosen = others & _on(part, ports)
         if chosen.any():
             carrier(walk, cursor.only(chosen))
-    to_vxlan &= cursor.captured >= 8
+    to_vxlan = _on(part, _VXLAN) & (cursor.captured >= 8)
     if to_vxlan.any():
         _vxlan(walk, cursor.only(to_vxlan))
 
@@ -191,3 +191,7 @@ def _teredo(walk: Walk, cursor: Cursor) -> None:
 
 
 _CARRIERS = ((_GENEVE, _geneve), (_GTP, _gtp), (_L2TP, _l2tp), (_TEREDO, _teredo), (_TZSP, _tzsp))
+
+_PORTS = np.zeros(65_536, dtype=bool)
+"""Ports of carriers: one look tells most datagrams from them."""
+_PORTS[[*_VXLAN, *_IPSEC, *(port for ports, _ in _CARRIERS for port in ports)]] = True
