@@ -282,7 +282,7 @@ def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: F
     )
     flow_of = np.concatenate(numbered) if numbered else empty.astype(np.int32)
     time_ns, record = rebuilt.of_rows(row)
-    if len(parts) > 1:
+    if len(parts) > 1 or rebuilt.times:
         order = np.argsort(record, kind="stable")
         start, captured, wire, flow_of = start[order], captured[order], wire[order], flow_of[order]
         time_ns, record = time_ns[order], record[order]

@@ -6,6 +6,7 @@ SIP library would reject them. This is not a SIP stack; the phone has one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -26,6 +27,7 @@ _MOST_TEXT = 256
 _MOST_TYPES = 128
 _MOST_KEYS = 8
 _MOST_PARTS = 32
+_BOUNDARY = re.compile(r'boundary="?([^";\s]{1,70})', re.IGNORECASE)
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 _METHODS = (
@@ -158,8 +160,8 @@ def _description(body: str, content_type: str) -> str:
     kind, _, parameters = content_type.partition(";")
     if not kind.strip().lower().startswith("multipart/"):
         return body
-    _, _, boundary = parameters.partition("boundary=")
-    boundary = boundary.partition(";")[0].strip().strip('"')
+    named = _BOUNDARY.search(parameters)
+    boundary = named[1] if named else ""
     for part in body.split("--" + boundary)[1 : 1 + _MOST_PARTS] if boundary else ():
         head, _, content = part.removeprefix("\n").partition("\n\n")
         if "application/sdp" in head.lower():
