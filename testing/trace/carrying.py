@@ -103,6 +103,8 @@ CARRIERS: dict[str, Wrap] = {
     "mpls": lambda p: ethernet(mpls(p), 0x8847),
     "mpls stack": lambda p: ethernet(mpls(p, 4), 0x8848),
     "mpls pseudowire": lambda p: ethernet(mpls(bytes(4) + ethernet(p), 2), 0x8847),
+    "mpls pseudowire without control word": lambda p: ethernet(mpls(b"\x00\x1b" + ethernet(p)[2:], 3), 0x8847),
+    "mpls pseudowire like ip": lambda p: ethernet(mpls(b"\x44\x1b\xff" + ethernet(p)[3:], 3), 0x8847),
     "pppoe": lambda p: ethernet(struct.pack(">BBHH", 0x11, 0, 3, 2 + len(p)) + ppp(p), 0x8864),
     "ip in ip": lambda p: ethernet(ip(p, 41 if p[:1] >= b"\x60" else 4)),
     "gre": lambda p: ethernet(gre(p, ethertype(p))),

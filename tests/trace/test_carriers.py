@@ -24,7 +24,7 @@ FRAMES: dict[str, tuple[int, Wrap]] = {
     **{name: (1, wrap) for name, wrap in CARRIERS.items()},
     **{f"link type {name}": pair for name, pair in LINK_CARRIERS.items()},
 }
-TSHARK_IS_TOLD = ("-d", "udp.port==8472,vxlan", "-d", "mpls.label==17,pwethcw")
+TSHARK_IS_TOLD = ("-d", "udp.port==8472,vxlan", "-d", "mpls.label==17,pwethcw", "-d", "mpls.label==18,pwethnocw")
 NOT_IN_TSHARK = ("l2tp 3", "l2tp 3 udp", "fabric path")
 """It takes the form of an L2TPv3 pseudowire from its signalling or a setting, and reads none without; of a FabricPath
 frame it takes the last four bytes for a checksum, which a capture does not hold."""

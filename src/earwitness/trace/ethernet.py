@@ -26,6 +26,7 @@ _VLAN = (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
 _VN_TAG, _SECURITY_GROUP, _RING = 0x8926, 0x8909, 0x892F
 _TAGS = {**dict.fromkeys(_VLAN, 4), _VN_TAG: 6, _SECURITY_GROUP: 8, _RING: 6}
 """Length of each tag with the ethertype after it: VLANs, 802.1BR's, Cisco's of security groups, HSR's (IEC 62439-3)."""
+_USUAL = (_IPV4, _IPV6, 0x0806, *_MPLS, _PPPOE, *_VLAN)
 _MAX_TAGS = 6
 _LOOPBACK_IPV6 = (10, 24, 28, 30)
 """AF_INET6 on Linux, NetBSD/OpenBSD, FreeBSD, macOS; AF_INET is 2 on all of them."""
@@ -158,7 +159,7 @@ def has_snap(walk: Walk, cursor: Cursor) -> Bool:
 
 
 def mpls(walk: Walk, cursor: Cursor) -> None:
-    """A label stack. What follows has no name in it: IP is told by its version, anything else is taken for Ethernet."""
+    """A label stack. What follows has no name in it: it is told by its form."""
     for _ in range(_MAX_LABELS):
         cursor = long_enough(cursor, 5, _SHORT_CARRIER, walk.short)
         bottom = (window(walk.data, cursor.at + 2, 1)[:, 0] & 1) != 0
@@ -171,15 +172,31 @@ def mpls(walk: Walk, cursor: Cursor) -> None:
 
 
 def _below_labels(walk: Walk, cursor: Cursor) -> None:
+    """IP by its version, Ethernet behind a control word (RFC 4385), whose first four bits are 0, or without.
+
+    Addresses of Ethernet may begin with any of these bits: then the lengths and ethertypes decide.
+    """
     if not len(cursor):
         return
-    first = window(walk.data, cursor.at, 1)[:, 0] >> 4
-    walk.split(Layer.IPV4, cursor, first == 4)
-    walk.split(Layer.IPV6, cursor, first == 6)
-    # RFC 4385: a pseudowire's control word begins with 0, its control channel with 1.
-    walk.split(Layer.ETHERNET, cursor.skip(np.where(first == 0, 4, 0)), (first != 4) & (first != 6) & (first != 1))
-    if (first == 1).any():
-        walk.other["MPLS control channel"] += int((first == 1).sum())
+    head = window(walk.data, cursor.at, 6)
+    first = head[:, 0] >> 4
+    bare, controlled = _is_frame(walk, cursor, 0), _is_frame(walk, cursor, 4)
+    four = (first == 4) & ~(bare & (big_endian(head, 2, 2) > cursor.wire))
+    six = (first == 6) & ~(bare & (big_endian(head, 4, 2).astype(np.int64) + 40 > cursor.wire))
+    word = (first == 0) & (controlled | ~bare)
+    # The first bits of a pseudowire's control channel.
+    control = (first == 1) & ~bare
+    walk.split(Layer.IPV4, cursor, four)
+    walk.split(Layer.IPV6, cursor, six)
+    walk.split(Layer.ETHERNET, cursor.skip(np.where(word, 4, 0)), ~(four | six | control))
+    if control.any():
+        walk.other["MPLS control channel"] += int(control.sum())
+
+
+def _is_frame(walk: Walk, cursor: Cursor, at: int) -> Bool:
+    """Which packets have an Ethernet header with a usual ethertype at this offset."""
+    kind = big_endian(window(walk.data, cursor.at + at + 12, 2), 0, 2)
+    return np.asarray(np.isin(kind, _USUAL) & (cursor.captured >= at + 14))
 
 
 def pppoe(walk: Walk, cursor: Cursor) -> None:

@@ -217,7 +217,7 @@ class TcpStream:
         data = packet.data
         if len(data) >= 8 and data[0] >> 6 == 2:
             if 200 <= data[1] <= 207:
-                self._score += 1
+                self._score += 4 * (data[2] << 8 | data[3]) + 4 <= len(data)
             elif len(data) >= 12 and len(self._last) < _MOST_SOURCES:
                 number, source = data[2] << 8 | data[3], data[8:12]
                 step = (number - self._last.get(source, number)) % 65536
