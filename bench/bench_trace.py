@@ -188,7 +188,8 @@ def bench_clock() -> list[Measurement]:
 
 
 def bench_broken_captures() -> list[Measurement]:
-    """100,000 broken captures, of our own and, where at hand, of the published ones cut to their first 20 kB."""
+    """100,000 broken captures, of our own (carriers, fragments and TCP streams among them) and, where at hand, of the
+    published ones cut to their first 20 kB."""
     rng = random.Random(2026)
     whole = originals()
     if (PUBLISHED / "05-data").is_dir():

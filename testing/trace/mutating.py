@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import random
+import struct
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
-from testing.trace.making import invite, pcap, pcapng, rtp_stream, together
+from testing.trace.carrying import (
+    CARRIERS,
+    LINK_CARRIERS,
+    Wrap,
+    ethernet,
+    fragments,
+    segment,
+    turn_channel,
+    turn_indication,
+)
+from testing.trace.making import START_NS, Datagram, invite, pcap, pcapng, rtp_stream, together, udp_packet
 
 PHONE_SIDE: dict[str, Any] = {"source": ("10.8.0.2", 4000), "destination": ("10.8.0.1", 20848)}
 SIX: dict[str, Any] = {"source": ("fd00::1", 4002), "destination": ("fd00::2", 4000)}
@@ -26,7 +39,54 @@ def originals() -> list[bytes]:
         pcap(call, link="null"),
         pcapng([("ethernet", 6, call), ("raw", 9, six)]),
         pcapng([("cooked", 0x80 | 20, call)], order=">"),
+        *carried(call),
+        *streamed(call),
     ]
+
+
+def carried(call: list[Datagram]) -> list[bytes]:
+    """A call in carriers: each packet in another one, all fragmented, relayed by TURN, and on other link layers."""
+    wraps = list(CARRIERS.values())
+    in_each = [(d.time_ns, wraps[i % len(wraps)](udp_packet(d))) for i, d in enumerate([*call, *call[:20]])]
+    twice = [(d.time_ns, wraps[i % 7](wraps[8 + i % 10](udp_packet(d))[14:])) for i, d in enumerate(call)]
+    pieces = [
+        (d.time_ns + i, piece)
+        for number, d in enumerate(call)
+        for i, piece in enumerate(fragments(_numbered(udp_packet(d), number), 64))
+    ]
+    relays: tuple[Wrap, ...] = (turn_channel, turn_indication)
+    relayed = [replace(d, payload=relays[i % 2](d.payload)) for i, d in enumerate(call)]
+    found = [pcap(in_each, link="ethernet"), pcap(twice, link="ethernet"), pcap(pieces), pcap(relayed)]
+    for name in ("wifi radiotap", "ppp hdlc"):
+        link_type, wrap = LINK_CARRIERS[name]
+        data = pcap([(d.time_ns, wrap(udp_packet(d))) for d in call])
+        found.append(data[:20] + struct.pack("<I", link_type) + data[24:])
+    return found
+
+
+def _numbered(packet: bytes, number: int) -> bytes:
+    return packet[:4] + struct.pack(">H", number + 1) + packet[6:]
+
+
+def streamed(call: list[Datagram]) -> list[bytes]:
+    """A call whose SDP comes over TCP, cut and out of order, and calls framed in TCP and relayed by TURN in it."""
+    messages = b"".join(d.payload for d in call[:1]) * 3
+    signalling = [
+        (START_NS - 10**9 + i, ethernet(segment(messages[at : at + 150], 1 + at, ("10.8.0.2", 5060), ("10.8.0.1", 5060))))
+        for i, at in enumerate((0, 300, 150, *range(450, len(messages), 150)))
+    ]
+    media = [(d.time_ns, ethernet(udp_packet(d))) for d in call[1:]]
+    found = [pcap([*signalling, *media], link="ethernet")]
+    framings: tuple[Wrap, ...] = (lambda p: struct.pack(">H", len(p)) + p, turn_channel, turn_indication)
+    for frame in framings:
+        packets: list[tuple[int, bytes]] = []
+        at: Counter[tuple[str, int]] = Counter()
+        for d in call[1:]:
+            content = frame(d.payload)
+            packets.append((d.time_ns, ethernet(segment(content, 1 + at[d.source], d.source, d.destination))))
+            at[d.source] += len(content)
+        found.append(pcap(packets, link="ethernet"))
+    return found
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from earwitness.trace.sdp import (
 from earwitness.trace.streams import RtpStream, StreamOptions, find_streams
 from earwitness.trace.tally import Tally
 
+_MOST_NAMED = 4
 _MAX_SIP = 20_000
 """SIP messages read per capture; no capture of calls needs more to identify its codecs."""
 _MAX_SIP_BYTES = 16 * 2**20
@@ -117,7 +119,8 @@ def _capture(
     streams, more = find_streams(found, headers, sip, options=options, clock=name, source=source)
     problems = [*tally.problems(), *found.problems, *left_out, *more]
     if held.packets and not streams:
-        problems.append(CaptureProblem(ProblemKind.NO_RTP, f"{held.packets} packets but no RTP stream"))
+        detail = f"{held.packets} packets but no RTP stream{_instead(held.contents, found, len(sip))}"
+        problems.append(CaptureProblem(ProblemKind.NO_RTP, detail))
     return Capture(
         source=source,
         format=held.format,
@@ -132,6 +135,22 @@ def _capture(
         problems=tuple(problems),
         udp=found,
     )
+
+
+def _instead(contents: Counter[str], found: Datagrams, messages: int) -> str:
+    """What a capture without RTP holds instead: the most frequent carriers and protocols, and UDP's ports."""
+    named = []
+    for name, count in contents.most_common(_MOST_NAMED):
+        if name == "UDP" and len(found):
+            ports = Counter({flow: int(n) for flow, n in enumerate(np.bincount(found.flow)) if n})
+            most = [found.flows[flow].destination_port for flow, _ in ports.most_common(_MOST_NAMED)]
+            name += f" (to port {', '.join(map(str, dict.fromkeys(most)))})"
+        named.append(f"{count} of {name}")
+    if len(contents) > _MOST_NAMED:
+        named.append("and more")
+    if messages:
+        named.append(f"with {messages} SIP messages")
+    return f"; there are {', '.join(named)}" if named else ""
 
 
 def _sip(found: Datagrams, headers: RtpHeaders) -> tuple[list[SipMessage], list[CaptureProblem]]:

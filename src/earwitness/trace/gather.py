@@ -8,6 +8,7 @@ the start of each packet is kept, as with a short snap length (timing stays comp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from earwitness.errors import InputError
 from earwitness.trace.bytewindow import window
 from earwitness.trace.link_layer import Datagrams, Followed, follow
 from earwitness.trace.problem import CaptureProblem, ProblemKind
-from earwitness.trace.records import Records
+from earwitness.trace.records import Records, no_records
 from earwitness.trace.sdp import SIP_BEGINNINGS
 
 MOST_DATAGRAMS = 2_500_000
@@ -34,7 +35,10 @@ _SIP = np.array(sorted(int.from_bytes(word, "little") for word in SIP_BEGINNINGS
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """The contents of a capture file. `packets` and the times cover the whole file; `udp` is what was kept."""
+    """The contents of a capture file. `packets` and the times cover the whole file; `udp` is what was kept.
+
+    `contents`: packets of the whole file by what they carry.
+    """
 
     format: str
     link_types: tuple[int, ...]
@@ -43,6 +47,7 @@ class Gathered:
     started_ns: int
     ended_ns: int
     udp: Datagrams
+    contents: Counter[str]
 
 
 def sip_among(data: U8, at: I64, captured: I64 | I32) -> Bool:
@@ -56,7 +61,7 @@ def gather(pieces: Iterator[Records], name: str) -> Gathered:
     packets, started, ended = 0, _LATE, -_LATE
     for records in pieces:
         if records.complete:
-            udp = follow(records, followed)
+            udp = follow(records, followed, last=True)
         else:
             kept.add(follow(records, followed, _wanted), packets)
         if len(records):
@@ -67,10 +72,11 @@ def gather(pieces: Iterator[Records], name: str) -> Gathered:
         complete = records.complete
         del records  # free the memory before the next piece is read
     if not complete:
+        kept.add(follow(no_records(*about), followed, _wanted, last=True), packets)
         udp = kept.datagrams()
     problems = (*followed.problems(), *kept.problems())
     udp = replace(udp, flows=tuple(followed.flows), problems=problems)
-    return Gathered(*about, packets, started if packets else 0, ended if packets else 0, udp)
+    return Gathered(*about, packets, started if packets else 0, ended if packets else 0, udp, followed.contents())
 
 
 def _wanted(data: U8, at: I64, captured: I64) -> Bool:

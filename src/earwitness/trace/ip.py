@@ -1,108 +1,148 @@
-"""Skip IPv4 and IPv6 headers for all packets of a capture at once."""
+"""IPv4 (RFC 791) and IPv6 (RFC 8200) for all packets at once, down to what each carries."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.arrays import I64, U8
+from earwitness.arrays import I64
 from earwitness.trace.bytewindow import big_endian, window
+from earwitness.trace.udp import udp
+from earwitness.trace.walk import Cursor, Fragments, Layer, Segments, Walk, long_enough
 
-_UDP, _FRAGMENT, _AUTHENTICATION = 17, 44, 51
+_TCP, _UDP, _FRAGMENT, _AUTHENTICATION = 6, 17, 44, 51
 _EXTENSIONS = (0, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140)
 _MAX_EXTENSIONS = 8
+_CARRIERS = {
+    4: Layer.IPV4,
+    41: Layer.IPV6,
+    47: Layer.GRE,
+    97: Layer.ETHERIP,
+    115: Layer.L2TP_3,
+    137: Layer.MPLS,
+}
+_UNREAD = {50: "IPsec ESP (encrypted)", 108: "compressed IP (IPComp)", 55: "minimal IP encapsulation"}
+_OTHER = {1: "ICMP", 2: "IGMP", 58: "ICMPv6", 59: "IPv6 without payload", 88: "EIGRP", 89: "OSPF", 103: "PIM",
+          112: "VRRP", 132: "SCTP"}  # fmt: skip
+_SYN = 0x02
 
 
-@dataclass
-class Cursor:
-    """Where the next header of each packet begins, and the remaining bytes captured and on the wire. Mutable, local."""
-
-    row: I64
-    at: I64
-    captured: I64
-    wire: I64
-
-    def take(self, chosen: NDArray[Any]) -> Cursor:
-        """Only the packets selected by an index or boolean array."""
-        return Cursor(self.row[chosen], self.at[chosen], self.captured[chosen], self.wire[chosen])
-
-    def skip(self, width: NDArray[Any] | int) -> Cursor:
-        """Advance past a header of this width: one width for all packets, or one each."""
-        return Cursor(self.row, self.at + width, self.captured - width, self.wire - width)
-
-
-def long_enough(cursor: Cursor, width: NDArray[Any] | int, what: str, short: Counter[str]) -> Cursor:
-    """Only the packets with `width` more bytes captured; the others are counted under `what`."""
-    enough = cursor.captured >= width
-    if enough.all():
-        return cursor
-    short[what] += int(len(enough) - enough.sum())
-    return cursor.take(enough)
-
-
-def udp_over_ipv4(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor, NDArray[Any]]:
-    """Skip IPv4 headers (RFC 791): UDP packets only, and their addresses as bytes (n, 8)."""
-    cursor = long_enough(cursor, 20, "packets too short for an IPv4 header; skipped", short)
-    fields = window(data, cursor.at, 20)
+def ipv4(walk: Walk, cursor: Cursor) -> None:
+    """IPv4 headers."""
+    cursor = long_enough(cursor, 20, "packets too short for an IPv4 header; skipped", walk.short)
+    fields = window(walk.data, cursor.at, 20)
     header = (fields[:, 0] & 0x0F).astype(np.int64) * 4
     total = big_endian(fields, 2, 2).astype(np.int64)
     # With segmentation offload the total length is captured as 0, which means: to the end of the packet.
     total = np.where(total == 0, cursor.wire, total)
     good = (fields[:, 0] >> 4 == 4) & (header >= 20) & (total >= header) & (cursor.captured >= header)
     if not good.all():
-        short["packets with an invalid IPv4 header; skipped"] += int(len(good) - good.sum())
-    udp = good & (fields[:, 9] == _UDP)
-    fragment = big_endian(fields, 6, 2)
-    later = udp & ((fragment & 0x1FFF) != 0)
-    first = udp & ((fragment & 0x3FFF) == 0x2000)
-    if first.any():
-        short["first fragments of datagrams; read as far as they go"] += int(first.sum())
-    if later.any():
-        short["later fragments of datagrams; skipped"] += int(later.sum())
-        udp &= ~later
-    if not udp.all():
-        cursor, fields, header, total = cursor.take(udp), fields[udp], header[udp], total[udp]
-    bounded = Cursor(cursor.row, cursor.at, np.minimum(cursor.captured, total), total)
-    return bounded.skip(header), np.ascontiguousarray(fields[:, 12:20])
+        walk.short["packets with an invalid IPv4 header; skipped"] += int(len(good) - good.sum())
+        cursor, fields, header, total = cursor.take(good), fields[good], header[good], total[good]
+    cursor = Cursor(cursor.row, cursor.at, np.minimum(cursor.captured, total), total).skip(header)
+    addresses = np.ascontiguousarray(fields[:, 12:20])
+    protocol = fields[:, 9].astype(np.int64)
+    position = big_endian(fields, 6, 2)
+    pieces = (position & 0x3FFF) != 0
+    if pieces.any():
+        offset, more = (position & 0x1FFF).astype(np.int64) * 8, (position & 0x2000) != 0
+        identification = big_endian(fields, 4, 2).astype(np.int64)
+        columns = (column[pieces] for column in (protocol, identification, offset, more))
+        walk.fragments.append(Fragments(cursor.take(pieces), addresses[pieces], *columns))
+        cursor, addresses, protocol = cursor.take(~pieces), addresses[~pieces], protocol[~pieces]
+    transport(walk, cursor, addresses, protocol)
 
 
-def udp_over_ipv6(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor, NDArray[Any]]:
-    """Skip IPv6 headers and extension headers (RFC 8200): UDP packets only, and their addresses as bytes (n, 32)."""
-    cursor = long_enough(cursor, 40, "packets too short for an IPv6 header; skipped", short)
-    fields = window(data, cursor.at, 40)
+def ipv6(walk: Walk, cursor: Cursor) -> None:
+    """IPv6 headers."""
+    cursor = long_enough(cursor, 40, "packets too short for an IPv6 header; skipped", walk.short)
+    fields = window(walk.data, cursor.at, 40)
     right = fields[:, 0] >> 4 == 6
-    cursor, fields = cursor.take(right), fields[right]
+    if not right.all():
+        walk.short["packets with an invalid IPv6 header; skipped"] += int(len(right) - right.sum())
+        cursor, fields = cursor.take(right), fields[right]
     payload = big_endian(fields, 4, 2).astype(np.int64)
     payload = np.where(payload == 0, cursor.wire - 40, payload)
-    following = fields[:, 6].astype(np.int64)
     addresses = np.ascontiguousarray(fields[:, 8:40])
     cursor = Cursor(cursor.row, cursor.at + 40, np.minimum(cursor.captured - 40, payload), payload)
+    transport(walk, cursor, addresses, fields[:, 6].astype(np.int64))
+
+
+def transport(walk: Walk, cursor: Cursor, addresses: NDArray[Any], protocol: I64) -> None:
+    """What IP packets carry, by protocol number (n,): datagrams, segments, fragments, and carriers of more packets.
+
+    `addresses`: as in `DatagramRows`. IPv6 extension headers are passed, and IPv4's authentication header with them.
+    """
+    datagram = protocol == _UDP
+    if datagram.all():
+        udp(walk, cursor, addresses)
+        return
+    extended = np.isin(protocol, _EXTENSIONS) if addresses.shape[1] == 32 else protocol == _AUTHENTICATION
+    if extended.any():
+        cursor, addresses, protocol = _past_extensions(walk, cursor, addresses, protocol)
+        datagram = protocol == _UDP
+    if datagram.any():
+        udp(walk, cursor.only(datagram), addresses[datagram])
+    left = ~datagram
+    segment = protocol == _TCP
+    if segment.any():
+        _tcp(walk, cursor.only(segment), addresses[segment])
+        left &= ~segment
+    for number, layer in _CARRIERS.items():
+        chosen = protocol == number
+        if chosen.any():
+            walk.push(layer, cursor.only(chosen))
+            left &= ~chosen
+    if left.any():
+        unread = left & np.isin(protocol, list(_UNREAD))
+        walk.name(walk.unread, protocol[unread], _UNREAD, "IP protocol")
+        walk.name(walk.other, protocol[left & ~unread], _OTHER, "IP protocol")
+
+
+def _past_extensions(
+    walk: Walk, cursor: Cursor, addresses: NDArray[Any], following: I64
+) -> tuple[Cursor, NDArray[Any], I64]:
+    """Skip extension headers; fragments go to `walk.fragments`."""
     for _ in range(_MAX_EXTENSIONS):
         extended = np.isin(following, _EXTENSIONS)
         if not extended.any():
             break
         held = ~extended | (cursor.captured >= 8)
         if not held.all():
-            short["packets too short for an IPv6 extension header; skipped"] += int(len(held) - held.sum())
+            walk.short["packets too short for an IPv6 extension header; skipped"] += int(len(held) - held.sum())
             cursor, following, addresses, extended = cursor.take(held), following[held], addresses[held], extended[held]
-        option = window(data, cursor.at, 4)
+        option = window(walk.data, cursor.at, 8)
         length = (option[:, 1].astype(np.int64) + 1) * 8
         length = np.where(following == _AUTHENTICATION, (option[:, 1].astype(np.int64) + 2) * 4, length)
         fragment = extended & (following == _FRAGMENT)
         length = np.where(fragment, 8, length)
         position = big_endian(option, 2, 2)
-        later = fragment & ((position >> 3) != 0)
-        if later.any():
-            short["later fragments of datagrams; skipped"] += int(later.sum())
-        first = fragment & ((position & 0xFFF9) == 1)
-        if first.any():
-            short["first fragments of datagrams; read as far as they go"] += int(first.sum())
-        cursor = cursor.skip(np.where(extended, length, 0))
         following = np.where(extended, option[:, 0], following)
-        following = np.where(later, -1, following)
-    udp = following == _UDP
-    return cursor.take(udp), addresses[udp]
+        cursor = cursor.skip(np.where(extended, length, 0))
+        pieces = fragment & ((position & 0xFFF9) != 0)
+        if pieces.any():
+            identification = big_endian(option, 4, 4).astype(np.int64)
+            offset, more = (position & 0xFFF8).astype(np.int64), (position & 1) != 0
+            columns = (column[pieces] for column in (following, identification, offset, more))
+            walk.fragments.append(Fragments(cursor.take(pieces), addresses[pieces], *columns))
+            cursor, following, addresses = cursor.take(~pieces), following[~pieces], addresses[~pieces]
+    return cursor, addresses, following
+
+
+def _tcp(walk: Walk, cursor: Cursor, addresses: NDArray[Any]) -> None:
+    """TCP headers (RFC 9293): segments with a payload, or that open a connection."""
+    walk.other["TCP"] += len(cursor)
+    enough = cursor.captured >= 20
+    cursor, addresses = cursor.only(enough), addresses[enough]
+    fields = window(walk.data, cursor.at, 14)
+    header = (fields[:, 12] >> 4).astype(np.int64) * 4
+    starts = (fields[:, 13] & _SYN) != 0
+    good = (header >= 20) & ((cursor.wire > header) | starts)
+    cursor, addresses, fields = cursor.take(good), addresses[good], fields[good]
+    if len(cursor):
+        inner = cursor.skip(header[good])
+        inner = Cursor(inner.row, inner.at, np.maximum(inner.captured, 0), np.maximum(inner.wire, 0))
+        sequence = big_endian(fields, 4, 4).astype(np.int64)
+        walk.segments.append(Segments(inner, addresses, big_endian(fields, 0, 4), sequence, starts[good]))

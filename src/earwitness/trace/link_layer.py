@@ -1,7 +1,8 @@
-"""From captured packets to UDP datagrams, for a whole capture at once: link layers, VLAN tags, IPv4 and IPv6.
+"""From captured packets to datagrams, for a whole capture at once: link layers, carriers, IP, fragments, TCP streams.
 
 Each step tracks, for every packet, where the next header begins and how many of its bytes were captured. A packet that
-a step cannot parse is dropped and counted. Link types are tcpdump.org's LINKTYPE_ numbers, protocols IANA's.
+a step cannot parse is dropped and counted; one inside a carrier is read by the innermost datagram in it. Link types are
+tcpdump.org's LINKTYPE_ numbers.
 """
 
 from __future__ import annotations
@@ -10,53 +11,100 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earwitness.arrays import I32, I64, U8, Bool
-from earwitness.trace.bytewindow import big_endian, codes, window
-from earwitness.trace.ip import Cursor, long_enough, udp_over_ipv4, udp_over_ipv6
+from earwitness.trace.ethernet import (
+    bsd_host_order,
+    bsd_network_order,
+    by_version,
+    cooked,
+    cooked_2,
+    ethernet,
+    hdlc,
+    llc,
+    mpls,
+    ppp,
+    pppoe,
+)
+from earwitness.trace.flow_numbers import flow_numbers
+from earwitness.trace.fragments import Reassembler, reassemble
+from earwitness.trace.ip import ipv4, ipv6
 from earwitness.trace.problem import CaptureProblem, ProblemKind
+from earwitness.trace.rebuilt import Rebuilt
 from earwitness.trace.records import Records
+from earwitness.trace.tcp import Connections
+from earwitness.trace.tunnels import etherip, gre, l2tp_3
+from earwitness.trace.walk import MOST_WAVES, TOO_DEEP, Cursor, DatagramRows, Layer, Walk, joined
+from earwitness.trace.wifi import ppi, radiotap, wifi
 
-_ETHERNET, _SLL, _SLL2 = 1, 113, 276
-_NULL, _LOOP = 0, 108
-_RAW = (12, 14, 101, 228, 229)
-_HEADERS = {_ETHERNET: (14, 12), _SLL: (16, 14), _SLL2: (20, 0)}
-"""Header length, and the offset of the protocol number in it."""
-_KNOWN = (*_RAW, _NULL, _LOOP, *_HEADERS)
-_IPV4, _IPV6 = 0x0800, 0x86DD
-_VLAN = (0x8100, 0x88A8, 0x9100, 0x9200)
-_LOOPBACK_IPV6 = (10, 24, 28, 30)
-"""AF_INET6 on Linux, NetBSD/OpenBSD, FreeBSD, macOS; AF_INET is 2 on all of them."""
-_MAX_TAGS = 4
+_LINKS = {
+    0: Layer.BSD_HOST_ORDER,
+    1: Layer.ETHERNET,
+    9: Layer.PPP,
+    **dict.fromkeys((12, 14, 101, 228, 229), Layer.IP),
+    50: Layer.HDLC,
+    51: Layer.PPPOE,
+    104: Layer.HDLC,
+    105: Layer.WIFI,
+    108: Layer.BSD_NETWORK_ORDER,
+    113: Layer.COOKED,
+    127: Layer.RADIOTAP,
+    192: Layer.PPI,
+    276: Layer.COOKED_2,
+}
+_READERS: dict[Layer, Callable[[Walk, Cursor], None]] = {
+    Layer.BSD_HOST_ORDER: bsd_host_order,
+    Layer.BSD_NETWORK_ORDER: bsd_network_order,
+    Layer.COOKED: cooked,
+    Layer.COOKED_2: cooked_2,
+    Layer.ETHERNET: ethernet,
+    Layer.ETHERIP: etherip,
+    Layer.GRE: gre,
+    Layer.HDLC: hdlc,
+    Layer.IP: by_version,
+    Layer.IPV4: ipv4,
+    Layer.IPV6: ipv6,
+    Layer.L2TP_3: l2tp_3,
+    Layer.LLC: llc,
+    Layer.MPLS: mpls,
+    Layer.PPI: ppi,
+    Layer.PPP: ppp,
+    Layer.PPPOE: pppoe,
+    Layer.RADIOTAP: radiotap,
+    Layer.WIFI: wifi,
+}
 MOST_FLOWS = 65_536
-"""UDP flows distinguished per file; a capture of ten thousand calls has fewer."""
+"""Flows distinguished per file; a capture of ten thousand calls has fewer."""
 _TOO_MANY = f"packets of flows beyond the first {MOST_FLOWS}; skipped"
 _MAX_DATAGRAM = 2**24
+_MOST_ROUNDS = 3
+"""Fragments within reassembled packets: a tunnel's packets cut, in packets that were cut."""
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
 class Flow:
-    """One direction of a UDP conversation."""
+    """One direction of a UDP conversation, or of a TCP connection that carries datagrams."""
 
     source: str
     source_port: int
     destination: str
     destination_port: int
+    transport: str = "UDP"
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.source_port} > {self.destination}:{self.destination_port}"
+        over = "" if self.transport == "UDP" else f" ({self.transport})"
+        return f"{self.source}:{self.source_port} > {self.destination}:{self.destination_port}{over}"
 
 
 @dataclass(frozen=True, eq=False)
 class Datagrams:
-    """UDP datagrams in capture order; arrays of shape (n,).
+    """Datagrams in capture order, those of UDP and those cut out of TCP streams; arrays of shape (n,).
 
     - The payload of datagram i is `data[start[i] : start[i] + captured[i]]`; `length` is its size on the wire.
-    - `flow`: index into `flows`. `record`: the packet's number in the capture, from 0.
+    - `flow`: index into `flows`. `record`: the number in the capture, from 0, of the packet that completed it.
     """
 
     data: U8
@@ -79,14 +127,26 @@ Wanted = Callable[[U8, I64, I64], Bool]
 
 @dataclass
 class Followed:
-    """State carried from piece to piece of one file: its flows, and counts of what was skipped. Mutable."""
+    """State carried from piece to piece of one file: its flows, what waits for more, counts of what was skipped.
+
+    `short`, `unread`, `other`: as in `Walk`; `packets`: those of the file so far. Mutable.
+    """
 
     flows: list[Flow] = field(default_factory=list)
     number: dict[bytes, int] = field(default_factory=dict)
-    """A flow's index in `flows`, keyed by its addresses and ports as bytes."""
+    """A flow's index in `flows`, keyed by its addresses, ports and transport as bytes."""
     short: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    other: Counter[str] = field(default_factory=Counter)
     unsupported: Counter[int] = field(default_factory=Counter)
     """Packets per unsupported link type."""
+    packets: int = 0
+    fragments: Reassembler = field(init=False)
+    connections: Connections = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fragments = Reassembler(self.short)
+        self.connections = Connections(self.unread)
 
     def problems(self) -> tuple[CaptureProblem, ...]:
         """What was skipped, with counts."""
@@ -97,136 +157,118 @@ class Followed:
             count = self.unsupported.total()
             detail = f"{count} packets of unsupported link type {named}; skipped"
             found.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
+        for name, count in self.unread.most_common(_MOST_NAMED):
+            found.append(CaptureProblem(ProblemKind.UNSUPPORTED, f"{count} packets of {name}, not read"))
+        if len(self.unread) > _MOST_NAMED:
+            rest = self.unread.total() - sum(count for _, count in self.unread.most_common(_MOST_NAMED))
+            found.append(CaptureProblem(ProblemKind.UNSUPPORTED, f"{rest} packets of other carriers, not read"))
+        found += self.connections.problems()
         for what, count in self.short.items():
             kind = ProblemKind.FRAGMENTED if "fragment" in what else ProblemKind.BAD_LENGTH
-            found.append(CaptureProblem(ProblemKind.UNSUPPORTED if what == _TOO_MANY else kind, f"{count} {what}"))
+            if what in (_TOO_MANY, TOO_DEEP):
+                kind = ProblemKind.UNSUPPORTED
+            found.append(CaptureProblem(kind, f"{count} {what}"))
         return tuple(found)
+
+    def contents(self) -> Counter[str]:
+        """Packets so far by what they carry, read or not."""
+        link_types = Counter({f"link type {number}": count for number, count in self.unsupported.items()})
+        return self.other + self.unread + link_types
 
 
 def datagrams(records: Records) -> Datagrams:
-    """The UDP datagrams among the packets of a capture. Never raises; skipped packets are counted in `problems`."""
+    """The datagrams among the packets of a capture. Never raises; skipped packets are counted in `problems`."""
     followed = Followed()
-    found = follow(records, followed)
+    found = follow(records, followed, last=True)
     return replace(found, flows=tuple(followed.flows), problems=followed.problems())
 
 
-def follow(records: Records, followed: Followed, wanted: Wanted | None = None) -> Datagrams:
+def follow(records: Records, followed: Followed, wanted: Wanted | None = None, *, last: bool = False) -> Datagrams:
     """As `datagrams`, for one piece of a file, keeping only `wanted` payloads; flows and problems go into `followed`.
 
-    `record` counts from the first packet of the piece.
+    `record` counts from the first packet of the piece; what a packet of an earlier piece began has a negative number.
+    With `last`, nothing follows: what still waits for fragments or segments is read as far as it goes.
     """
-    short = followed.short
+    walk = Walk(records.data, followed.short, followed.unread, followed.other)
+    rebuilt = Rebuilt(records, followed.packets)
+    _begin(walk, records, followed)
+    _descend(walk)
+    _put_together(walk, rebuilt, followed, last=last)
+    for part in followed.connections.follow(walk, rebuilt, last=last):
+        walk.parts.append(part)
+    followed.packets += len(records)
+    parts = _innermost(walk.parts)
+    followed.other["UDP"] += sum(len(part.cursor) for part in parts if part.transport == "UDP")
+    if wanted is not None:
+        parts = [part.take(wanted(walk.data, part.cursor.at, part.cursor.captured)) for part in parts]
+    return _joined(walk, rebuilt, parts, followed)
+
+
+def _begin(walk: Walk, records: Records, followed: Followed) -> None:
+    """Send each packet to the layer that its link type names."""
+    if not len(records):
+        return
     begin = Cursor(
         np.arange(len(records), dtype=np.int64),
         records.start,
         records.captured.astype(np.int64),
         records.length,
     )
-    version_4: list[Cursor] = []
-    version_6: list[Cursor] = []
-    link_type = _link_types(records)
-    one = len(set(records.link_types)) == 1
-    for known in _KNOWN:
-        if one and known not in records.link_types:
-            continue
-        cursor = begin if one else begin.take(link_type == known)
-        if len(cursor.row):
-            four, six = _network(records.data, cursor, known, short)
-            version_4.append(four)
-            version_6.append(six)
-    others = link_type[~np.isin(link_type, _KNOWN)]
+    kinds = set(records.link_types)
+    if len(kinds) == 1 and (layer := _LINKS.get(records.link_types[0])) is not None:
+        walk.push(layer, begin)
+        return
+    link_type = np.array(records.link_types, dtype=np.int64)[records.interface]
+    for known, layer in _LINKS.items():
+        if known in kinds:
+            walk.split(layer, begin, link_type == known)
+    others = link_type[~np.isin(link_type, list(_LINKS))]
     if len(others):
         numbers, counts = np.unique(others, return_counts=True)
         followed.unsupported.update(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
 
-    stacks = [(cursor, udp_over_ipv4) for cursor in version_4] + [(cursor, udp_over_ipv6) for cursor in version_6]
-    parts = [
-        _udp(records.data, *past_ip(records.data, cursor, short), short)
-        for cursor, past_ip in stacks
-        if len(cursor.row)
-    ]
-    if wanted is not None:
-        parts = [part.take(wanted(records.data, part.cursor.at, part.cursor.captured)) for part in parts]
-    return _joined(records, parts, followed)
 
-
-def _link_types(records: Records) -> I64:
-    """The link type of each packet."""
-    if not len(records):
-        return np.zeros(0, dtype=np.int64)
-    return np.array(records.link_types, dtype=np.int64)[records.interface]
-
-
-def _network(data: U8, cursor: Cursor, link_type: int, short: Counter[str]) -> tuple[Cursor, Cursor]:
-    """Skip a supported link layer header: the IPv4 and the IPv6 packets."""
-    if link_type in _RAW:
-        return _by_version(data, cursor, short)
-    if link_type in (_NULL, _LOOP):
-        cursor = long_enough(cursor, 4, "packets too short for their link header; skipped", short)
-        family = big_endian(window(data, cursor.at, 4), 0, 4)
-        if link_type == _NULL:
-            # Written in the capturing machine's byte order; address families are small numbers.
-            family = np.where(family > 0xFFFF, family.byteswap(), family)
-        cursor = cursor.skip(4)
-        return cursor.take(family == 2), cursor.take(np.isin(family, _LOOPBACK_IPV6))
-    width, protocol_at = _HEADERS[link_type]
-    cursor = long_enough(cursor, width, "packets too short for their link header; skipped", short)
-    protocol = big_endian(window(data, cursor.at, width), protocol_at, 2)
-    cursor = cursor.skip(width)
-    for _ in range(_MAX_TAGS):
-        tagged = np.isin(protocol, _VLAN) & (cursor.captured >= 4)
-        if not tagged.any():
+def _descend(walk: Walk) -> None:
+    """Read header after header until only datagrams, segments and fragments are left."""
+    for _ in range(MOST_WAVES):
+        if not walk.pending:
             break
-        protocol = np.where(tagged, big_endian(window(data, cursor.at, 4), 2, 2), protocol)
-        cursor = cursor.skip(np.where(tagged, 4, 0))
-    return cursor.take(protocol == _IPV4), cursor.take(protocol == _IPV6)
+        walk.wave += 1
+        pending, walk.pending = walk.pending, {}
+        for layer, cursors in pending.items():
+            _READERS[layer](walk, joined(cursors))
+    left = sum(len(cursor) for cursors in walk.pending.values() for cursor in cursors)
+    if left:
+        walk.short[TOO_DEEP] += left
+        walk.pending = {}
 
 
-def _by_version(data: U8, cursor: Cursor, short: Counter[str]) -> tuple[Cursor, Cursor]:
-    """Raw IP: the first four bits are the version."""
-    cursor = long_enough(cursor, 1, "empty packets; skipped", short)
-    version = window(data, cursor.at, 1)[:, 0] >> 4
-    return cursor.take(version == 4), cursor.take(version == 6)
+def _put_together(walk: Walk, rebuilt: Rebuilt, followed: Followed, *, last: bool) -> None:
+    """Reassemble fragments, and those within what was reassembled; at the end, also what is incomplete."""
+    for flush in (False, True) if last else (False,):
+        for _ in range(_MOST_ROUNDS):
+            if not (walk.fragments or flush) or not reassemble(walk, rebuilt, followed.fragments, last=flush):
+                break
+            _descend(walk)
 
 
-@dataclass
-class _Part:
-    """Datagrams of one address family, before they are merged in capture order."""
-
-    cursor: Cursor
-    addresses: NDArray[Any]
-    ports: NDArray[Any]
-
-    def take(self, chosen: Bool) -> _Part:
-        """Only the selected datagrams."""
-        if chosen.all():
-            return self
-        return _Part(self.cursor.take(chosen), self.addresses[chosen], self.ports[chosen])
+def _innermost(parts: list[DatagramRows]) -> list[DatagramRows]:
+    """Of several datagrams in one packet, the innermost."""
+    if len({part.depth for part in parts}) < 2:
+        return parts
+    deepest = np.zeros(
+        max((int(part.cursor.row.max()) for part in parts if len(part.cursor)), default=-1) + 1, dtype=int
+    )
+    for part in parts:
+        deepest[part.cursor.row] = np.maximum(deepest[part.cursor.row], part.depth)
+    return [part.take(deepest[part.cursor.row] == part.depth) for part in parts]
 
 
-def _udp(data: U8, cursor: Cursor, addresses: NDArray[Any], short: Counter[str]) -> _Part:
-    """Skip UDP headers (RFC 768)."""
-    enough = cursor.captured >= 8
-    if not enough.all():
-        short["packets too short for a UDP header; skipped"] += int(len(enough) - enough.sum())
-        cursor, addresses = cursor.take(enough), addresses[enough]
-    fields = window(data, cursor.at, 8)
-    length = big_endian(fields, 4, 2).astype(np.int64)
-    length = np.where(length == 0, cursor.wire, length)
-    good = length >= 8
-    if not good.all():
-        short["packets with a UDP length under 8; skipped"] += int(len(good) - good.sum())
-        cursor, addresses, fields, length = cursor.take(good), addresses[good], fields[good], length[good]
-    # A UDP length beyond the IP packet means a first fragment or corruption: IP bounds what can be there.
-    bounded = Cursor(cursor.row, cursor.at, np.minimum(cursor.captured, length), np.minimum(cursor.wire, length))
-    return _Part(bounded.skip(8), addresses, big_endian(fields, 0, 4))
-
-
-def _joined(records: Records, parts: list[_Part], followed: Followed) -> Datagrams:
+def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: Followed) -> Datagrams:
     """All parts in capture order, with numbered flows."""
     numbered: list[I32] = []
     for i, part in enumerate(parts):
-        number, firsts = _flow_numbers(part)
+        number, firsts = flow_numbers(part.addresses, part.ports)
         numbers = _known_flows(part, firsts, followed)[number]
         beyond = numbers < 0
         if beyond.any():
@@ -239,55 +281,37 @@ def _joined(records: Records, parts: list[_Part], followed: Followed) -> Datagra
         for name in ("row", "at", "captured", "wire")
     )
     flow_of = np.concatenate(numbered) if numbered else empty.astype(np.int32)
-    if len(parts) > 1:
-        order = np.argsort(row, kind="stable")
-        row, start, captured, wire = row[order], start[order], captured[order], wire[order]
-        flow_of = flow_of[order]
+    time_ns, record = rebuilt.of_rows(row)
+    if len(parts) > 1 or rebuilt.times:
+        order = np.argsort(record, kind="stable")
+        start, captured, wire, flow_of = start[order], captured[order], wire[order], flow_of[order]
+        time_ns, record = time_ns[order], record[order]
     return Datagrams(
-        data=records.data,
+        data=walk.data,
         start=start,
         captured=captured.astype(np.int32),
         length=np.minimum(wire, _MAX_DATAGRAM).astype(np.int32),
-        time_ns=records.time_ns[row],
+        time_ns=time_ns,
         flow=flow_of,
-        record=row,
+        record=record,
         flows=(),
         problems=(),
     )
 
 
-def _known_flows(part: _Part, firsts: I64, followed: Followed) -> I32:
+def _known_flows(part: DatagramRows, firsts: I64, followed: Followed) -> I32:
     """The file-wide number of each flow of a part, given by its first row: (k,); -1 past the limit."""
     half = part.addresses.shape[1] // 2
     numbers = np.zeros(len(firsts), dtype=np.int32)
     ports = part.ports[firsts].tolist()
+    suffix = part.transport.encode()
     for i, (address, both) in enumerate(zip(part.addresses[firsts], ports, strict=True)):
         ends = address.tobytes()
-        key = ends + both.to_bytes(4, "big")
+        key = ends + both.to_bytes(4, "big") + suffix
         number = followed.number.get(key, -1)
         if number < 0 and len(followed.flows) < MOST_FLOWS:
             source, destination = (str(ipaddress.ip_address(end)) for end in (ends[:half], ends[half:]))
             number = followed.number[key] = len(followed.flows)
-            followed.flows.append(Flow(source, both >> 16, destination, both & 0xFFFF))
+            followed.flows.append(Flow(source, both >> 16, destination, both & 0xFFFF, part.transport))
         numbers[i] = number
     return numbers
-
-
-def _flow_numbers(part: _Part) -> tuple[I32, I64]:
-    """The flow of each datagram, numbered from 0, and the first row of each flow."""
-    number, distinct = codes(part.ports)
-    count = len(distinct)
-    for column in range(0, part.addresses.shape[1], 8):
-        word, distinct = codes(part.addresses[:, column : column + 8].copy().view(np.uint64)[:, 0])
-        both = number.astype(np.int64) * len(distinct) + word
-        if count * len(distinct) > 65_536:
-            number, _ = codes(both)
-            count = int(number.max()) + 1 if len(number) else 0
-        else:
-            used = np.bincount(both, minlength=count * len(distinct)) > 0
-            number = (np.cumsum(used, dtype=np.int32) - 1)[both]
-            count = int(used.sum())
-    first = np.zeros(count, dtype=np.int64)
-    rows = np.arange(len(number))[::-1]
-    first[number[rows]] = rows
-    return number, first

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from earwitness.arrays import I32, I64, U8
 from earwitness.trace.problem import CaptureProblem
 
@@ -37,3 +39,10 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.start)
+
+
+def no_records(format_name: str, link_types: tuple[int, ...], resolution_ns: float) -> Records:
+    """The empty end of a capture."""
+    none = np.zeros(0, dtype=np.int64)
+    nothing, few = np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.int32)
+    return Records(nothing, none, few, none, none, few, link_types, resolution_ns, format_name, (), complete=False)

@@ -6,6 +6,7 @@ SIP library would reject them. This is not a SIP stack; the phone has one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,9 @@ _MOST_TEXT = 256
 """Characters kept of a name or address."""
 _MOST_TYPES = 128
 _MOST_KEYS = 8
+_MOST_PARTS = 32
+_BOUNDARY = re.compile(r'boundary="?([^";\s]{1,70})', re.IGNORECASE)
+_DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 _METHODS = (
     b"INVITE", b"ACK", b"BYE", b"CANCEL", b"REGISTER", b"OPTIONS", b"PRACK",
@@ -46,6 +50,7 @@ class MediaDescription:
     """One audio or video `m=` section: where to send its RTP, and the meaning of its payload types.
 
     `profile`: its transport (`RTP/AVP`, `RTP/SAVP` ...); `crypto`: its `a=crypto` lines (RFC 4568), without the name.
+    `direction`: `sendrecv`, `sendonly`, `recvonly` or `inactive` (RFC 8866 6.7), of the section or else of the session.
     """
 
     address: str
@@ -56,6 +61,7 @@ class MediaDescription:
     media: str = "audio"
     profile: str = "RTP/AVP"
     crypto: tuple[str, ...] = ()
+    direction: str = "sendrecv"
 
     @property
     def encrypted(self) -> bool:
@@ -67,7 +73,9 @@ class MediaDescription:
 class SipMessage:
     """One captured SIP message: a request (`method`, `status` 0) or a response (`status`, and the method of its CSeq).
 
-    `truncated`: the snap length cut the message, so headers and SDP may be missing.
+    `truncated`: the snap length cut the message, so headers and SDP may be missing. `cseq`: the number of its CSeq,
+    -1 if there is none: with `call_id` it tells which offer an answer belongs to (RFC 3264, RFC 3261 13.2.1): an answer
+    has the offer's number, a re-INVITE or UPDATE a higher one. `media` is also that of early answers (183).
     """
 
     time_ns: int
@@ -78,6 +86,7 @@ class SipMessage:
     call_id: str
     media: tuple[MediaDescription, ...]
     truncated: bool
+    cseq: int = -1
 
 
 def looks_like_sip(payload: bytes) -> bool:
@@ -85,7 +94,7 @@ def looks_like_sip(payload: bytes) -> bool:
     if payload.startswith(b"SIP/2.0 "):
         return True
     method, _, rest = payload.partition(b" ")
-    return method in _METHODS and rest[:4].lower().startswith((b"sip:", b"sips", b"tel:"))
+    return method in _METHODS and rest[:4].lower().startswith((b"sip:", b"sips", b"tel:", b"urn:"))
 
 
 class SdpReader:
@@ -138,14 +147,31 @@ def parse_sip(
         code = first[8:11]
         status = int(code) if code.isascii() and code.isdigit() else 0
         method = headers.get("cseq", "").partition(" ")[2].strip()
+    body = _description(body, headers.get("content-type", ""))
     media = tuple((read_sdp or parse_sdp)(body)) if "m=" in body else ()
+    cseq = headers.get("cseq", "").partition(" ")[0]
     call_id = headers.get("call-id", "")[:_MOST_TEXT]
-    return SipMessage(time_ns, source, destination, method[:_MOST_TEXT], status, call_id, media, truncated)
+    number = int(cseq) if cseq.isascii() and cseq.isdigit() and len(cseq) <= 10 else -1
+    return SipMessage(time_ns, source, destination, method[:_MOST_TEXT], status, call_id, media, truncated, number)
+
+
+def _description(body: str, content_type: str) -> str:
+    """The session description in a body: all of it, or its part of a multipart body (RFC 2046 5.1, RFC 5621)."""
+    kind, _, parameters = content_type.partition(";")
+    if not kind.strip().lower().startswith("multipart/"):
+        return body
+    named = _BOUNDARY.search(parameters)
+    boundary = named[1] if named else ""
+    for part in body.split("--" + boundary)[1 : 1 + _MOST_PARTS] if boundary else ():
+        head, _, content = part.removeprefix("\n").partition("\n\n")
+        if "application/sdp" in head.lower():
+            return content
+    return ""
 
 
 def parse_sdp(body: str) -> list[MediaDescription]:
     """The audio and video sections of a session description, which may be incomplete. Never raises."""
-    session_address = ""
+    session_address, session_direction = "", "sendrecv"
     media: list[MediaDescription] = []
     current: _Section | None = None
     for raw in body.splitlines():
@@ -156,6 +182,7 @@ def parse_sdp(body: str) -> list[MediaDescription]:
             if current is not None:
                 media.append(current.done())
             current = _Section.of(value, session_address)
+            current.direction = session_direction
         elif key == "c":
             address = value.split()[-1].partition("/")[0][:_MOST_TEXT] if value.split() else ""
             if current is None:
@@ -164,6 +191,8 @@ def parse_sdp(body: str) -> list[MediaDescription]:
                 current.address = address
         elif key == "a" and current is not None:
             current.attribute(value)
+        elif key == "a" and value in _DIRECTIONS:
+            session_direction = value
     if current is not None:
         media.append(current.done())
     return [section for section in media if section.port]
@@ -182,6 +211,7 @@ class _Section:
     formats: dict[int, str] = field(default_factory=dict)
     ptime_ms: int | None = None
     crypto: list[str] = field(default_factory=list)
+    direction: str = "sendrecv"
 
     @staticmethod
     def of(value: str, address: str) -> _Section:
@@ -207,6 +237,8 @@ class _Section:
             payload_type = _number(number)
             if payload_type is not None and payload_type < 128:
                 self.formats[payload_type] = parameters.strip()[:_MOST_TEXT]
+        elif value in _DIRECTIONS:
+            self.direction = value
         elif name == "ptime":
             self.ptime_ms = _number(rest) or None
         elif name == "crypto" and len(self.crypto) < _MOST_KEYS:
@@ -225,6 +257,7 @@ class _Section:
             self.media,
             self.profile,
             tuple(self.crypto),
+            self.direction,
         )
 
 
