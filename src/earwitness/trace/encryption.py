@@ -208,7 +208,7 @@ def _sample(trace: Trace) -> tuple[int, list[bytes]]:
     usual = min(int(captured[here[len(here) // 2]]), _MOST_BYTES)
     count = max(_FEWEST_PACKETS, min(_SAMPLE // usual, _MOST_PACKETS))
     here = here[:: -(-len(here) // count)]
-    data = memoryview(trace.payloads.data)
+    data = trace.payloads.data.data
     bounds = zip(trace.payloads.start[every[here]].tolist(), captured[here].tolist(), strict=True)
     # Silence and duplicates repeat a payload: as random as one of it.
     return main, list(dict.fromkeys([bytes(data[a : a + min(n, _MOST_BYTES)]) for a, n in bounds]))
