@@ -13,9 +13,13 @@ import pylibsrtp
 from earwitness.trace.capture import Capture, parse_capture
 from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.rtp import RtpPacket
-from earwitness.trace.srtp import SUITES
+from earwitness.trace.srtp_keys import SUITES
 from earwitness.trace.streams import RtpStream
 from testing.trace.making import Datagram, pcap
+
+
+OFFERED = [suite.name for suite in SUITES.values() if suite.profile]
+"""The suites that libsrtp encrypts here."""
 
 
 def master_key(suite: str = "AES_CM_128_HMAC_SHA1_80", seed: int = 1) -> bytes:

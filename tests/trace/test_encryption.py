@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from earwitness.speech.codecs.base import encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
+from earwitness.trace.appearance import Appearance, appearance_of
 from earwitness.trace.encoding import Encoding
-from earwitness.trace.encryption import Look, encryption_of, key_exchanges, look_of, no_sound
+from earwitness.trace.encryption import encryption_of, key_exchanges, no_sound
 from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Trace
 from earwitness.trace.rtp import RtpPacket
@@ -60,7 +61,11 @@ def test_no_clear_sound_of_any_length_looks_encrypted(spec: str) -> None:
             for first in range(0, len(payloads) - count + 1, 4 * count):
                 for cut in (None, 31):
                     part = [payload[:cut] for payload in payloads[first : first + count]]
-                    assert look_of(trace_of(part, ENCODINGS[spec]))[0] is not Look.RANDOM, (name, count, first)
+                    assert appearance_of(trace_of(part, ENCODINGS[spec]))[0] is not Appearance.RANDOM, (
+                        name,
+                        count,
+                        first,
+                    )
 
 
 @pytest.mark.parametrize("encoding", [*ENCODINGS.values(), L16, Encoding("G729", 8000), Encoding("AMR", 8000)], ids=str)
@@ -69,7 +74,7 @@ def test_random_payloads_look_encrypted(encoding: Encoding, count: int) -> None:
     for seed in range(10):
         rng = np.random.default_rng(seed)
         trace = trace_of([rng.bytes(170) for _ in range(count)], encoding)
-        assert look_of(trace)[0] is Look.RANDOM, seed
+        assert appearance_of(trace)[0] is Appearance.RANDOM, seed
 
 
 @pytest.mark.parametrize("spec", ENCODINGS)
@@ -78,14 +83,14 @@ def test_encrypted_speech_looks_encrypted_whatever_was_said(spec: str) -> None:
         payloads = encode_packets(codec(spec), samples[:16_000])
         sent = [Datagram(START_NS, packet) for packet in rtp_of(payloads)]
         trace = trace_of([d.payload[12:] for d in encrypted(sent, master_key())], ENCODINGS[spec])
-        assert look_of(trace)[0] is Look.RANDOM
+        assert appearance_of(trace)[0] is Appearance.RANDOM
 
 
 def test_too_few_or_too_short_or_repeated_payloads_show_nothing() -> None:
     rng = np.random.default_rng(1)
     block = rng.bytes(160)
     for payloads in ([], [block] * 500, [rng.bytes(160) for _ in range(5)], [rng.bytes(2) for _ in range(500)], [b""]):
-        assert look_of(trace_of(payloads or [b""], ENCODINGS["g711u"]))[0] is Look.OPEN
+        assert appearance_of(trace_of(payloads or [b""], ENCODINGS["g711u"]))[0] is Appearance.OPEN
 
 
 def test_the_parity_of_g729_and_the_last_bit_of_ilbc_are_what_their_standards_say() -> None:
@@ -99,9 +104,9 @@ def test_the_parity_of_g729_and_the_last_bit_of_ilbc_are_what_their_standards_sa
         bits = bits & ~(1 << 53) | parity << 53
         frames.append(bits.to_bytes(10))
     clear = trace_of([frames[i] + frames[i + 1] for i in range(0, 100, 2)], Encoding("G729", 8000))
-    assert look_of(clear) == (Look.CLEAR, False)
+    assert appearance_of(clear) == (Appearance.CLEAR, False)
     ilbc = [rng.bytes(37) + bytes([int(rng.integers(128)) * 2]) for _ in range(50)]
-    assert look_of(trace_of(ilbc, Encoding("iLBC", 8000))) == (Look.CLEAR, False)
+    assert appearance_of(trace_of(ilbc, Encoding("iLBC", 8000))) == (Appearance.CLEAR, False)
 
 
 # -- what is said -------------------------------------------------------------------------------------------------
@@ -181,9 +186,10 @@ def test_a_finished_dtls_handshake_says_it_and_a_started_one_leaves_it_to_the_pa
     assert verdict(hello, finished, *SECRET[:3]) == ("SRTP", "dtls", "")
     assert verdict(hello, *SECRET) == ("SRTP", "dtls", "")
     assert verdict(hello, *clear()) == ("", "", "")
-    thirteen = Datagram(START_NS - 7 * 10**8, b"\x2e" + bytes(40), SERVER, PHONE)  # DTLS 1.3's short header
-    assert verdict(hello, thirteen, *SECRET[:3]) == ("SRTP", "dtls", "")
-    assert verdict(thirteen, *SECRET[:3]) == ("", "", "")
+    answered = Datagram(START_NS - 8 * 10**8, dtls_record(22, b"\2" + bytes(50)), SERVER, PHONE)  # as in DTLS 1.3
+    assert verdict(hello, answered, *SECRET[:3]) == ("SRTP", "dtls", "")
+    damaged = Datagram(START_NS - 8 * 10**8, dtls_record(22, b"\2" + bytes(50), version=0x0303), SERVER, PHONE)
+    assert verdict(damaged, *SECRET[:3]) == ("", "", "")
 
 
 def test_a_completed_zrtp_exchange_says_it_and_a_hello_alone_does_not() -> None:

@@ -32,7 +32,7 @@ class Recovered:
 def recovered(trace: Trace, repair: Trace | None = None) -> Recovered:
     """Use the redundancy in a trace: RED (RFC 2198), ULPFEC (RFC 5109), FlexFEC (RFC 8627).
 
-    Payload types are known from `trace.formats`. `repair`: a second stream with FEC for this one (another SSRC or
+    Payload types are known from the trace's `formats`. `repair`: a second stream with FEC for this one (another SSRC or
     port), on the same arrival clock. A trace without redundancy is returned as it is. Never raises; packets that
     cannot be used are counted in `notes`.
     """

@@ -144,7 +144,7 @@ def block_types(trace: Trace) -> tuple[int, ...]:
 def primary_encoding(trace: Trace, formats: Mapping[int, Encoding] | None = None) -> Encoding | None:
     """What the primary blocks of a trace's RED packets hold; None without RED, or if nothing says.
 
-    `formats` gives the meanings of payload types where `trace.formats` lacks those inside RED.
+    `formats` gives the meanings of payload types where the trace's `formats` lack those inside RED.
     """
     meanings = {**STATIC, **trace.formats, **(formats or {})}
     known = (meanings[number] for number in block_types(trace) if number in meanings)

@@ -6,12 +6,10 @@ belongs to which stream need not be known.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -23,12 +21,9 @@ from earwitness.trace.link_layer import Datagrams, Flow
 from earwitness.trace.model import Payloads, Trace
 from earwitness.trace.rtp import HEADER_BYTES, parse_headers
 from earwitness.trace.sdp import MediaDescription
+from earwitness.trace.srtp_counter import CounterMode
+from earwitness.trace.srtp_keys import SUITES, SrtpKey, sdp_keys
 
-if TYPE_CHECKING:
-    from pylibsrtp import Session
-
-MOST_KEYS = 32
-"""Keys tried per stream; a call has a few."""
 _LONGEST_PACKET = 1500
 """What pylibsrtp takes."""
 _WINDOW = 0x7FFF
@@ -39,143 +34,6 @@ _MOST_ROLLOVERS = 8
 """Wraps of the sequence number before the capture began that are tried: three hours of a call."""
 _STEP = 0x7000
 """Sequence numbers stepped over at a time to turn libsrtp's rollover counter; half a cycle would be ambiguous."""
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A crypto suite: its name in SDP and in pylibsrtp, lengths of master key and salt together, of the tag (bytes)."""
-
-    name: str
-    profile: str
-    key_bytes: int
-    tag_bytes: int
-    aead: bool = False
-
-
-SUITES = {
-    suite.name: suite
-    for suite in (
-        Suite("AES_CM_128_HMAC_SHA1_80", "SRTP_PROFILE_AES128_CM_SHA1_80", 30, 10),
-        Suite("AES_CM_128_HMAC_SHA1_32", "SRTP_PROFILE_AES128_CM_SHA1_32", 30, 4),
-        Suite("AEAD_AES_128_GCM", "SRTP_PROFILE_AEAD_AES_128_GCM", 28, 16, aead=True),
-        Suite("AEAD_AES_256_GCM", "SRTP_PROFILE_AEAD_AES_256_GCM", 44, 16, aead=True),
-    )
-}
-"""The suites that pylibsrtp offers (RFC 4568 6.2, RFC 7714)."""
-_UNREAD = (
-    "AES_192_CM_HMAC_SHA1_80",
-    "AES_192_CM_HMAC_SHA1_32",
-    "AES_256_CM_HMAC_SHA1_80",
-    "AES_256_CM_HMAC_SHA1_32",
-    "F8_128_HMAC_SHA1_80",
-)
-_UNSUITED = ("UNENCRYPTED_SRTP", "UNAUTHENTICATED_SRTP")
-"""Session parameters with which there is nothing to decrypt, or nothing to check the key by (RFC 4568 6.3)."""
-
-
-@dataclass(frozen=True)
-class SrtpKey:
-    """A master key with its salt, its suite, and the length of the MKI in packets. Its bytes are never printed."""
-
-    suite: str
-    key: bytes = field(repr=False)
-    mki_bytes: int = 0
-    from_sdp: bool = False
-
-    def wire(self, packet: bytes) -> bytes:
-        """A packet as libsrtp takes it: without the MKI, which precedes the tag, or ends the packet with AEAD."""
-        if not self.mki_bytes:
-            return packet
-        suite = SUITES[self.suite]
-        tag = 0 if suite.aead else suite.tag_bytes
-        return packet[: len(packet) - tag - self.mki_bytes] + packet[len(packet) - tag :]
-
-    @property
-    def overhead(self) -> int:
-        """Bytes that the suite adds to a packet."""
-        return SUITES[self.suite].tag_bytes + self.mki_bytes
-
-
-def srtp_keys(text: str) -> tuple[SrtpKey, ...]:
-    """The keys that a user's text may mean: `KEY`, `SUITE:KEY`, or a whole `a=crypto` line.
-
-    KEY is base64 as in SDP (`inline:...|2^31|1:1`; what follows `|` may be missing) or hexadecimal, of master key and
-    salt together. Without a suite, its length names it; 30 bytes are either tag length's. Raises `InputError`.
-    """
-    suite, words = "", text.replace("a=crypto:", "").split()
-    named = [word for word in words if word.upper() in SUITES or word.upper() in _UNREAD]
-    if named:
-        suite, words = named[0].upper(), words[words.index(named[0]) + 1 :]
-    elif words and (head := words[-1].partition(":"))[0].upper() in (*SUITES, *_UNREAD):
-        suite, words = head[0].upper(), [head[2]]
-    if suite in _UNREAD:
-        raise _unfit(f"pylibsrtp does not offer the suite {suite}")
-    if not words:
-        raise _unfit("it is empty")
-    found: list[SrtpKey] = []
-    for parameter in words[0 if named else -1].split(";"):
-        key, mki = _parameter(parameter)
-        fitting = [one for one in SUITES.values() if one.key_bytes == len(key) and suite in ("", one.name)]
-        if not fitting:
-            lengths = ", ".join(f"{one.key_bytes} ({one.name})" for one in SUITES.values() if suite in ("", one.name))
-            raise _unfit(f"it has {len(key)} bytes, and key and salt together are {lengths}")
-        found += [SrtpKey(one.name, key, mki) for one in fitting]
-    return tuple(found)
-
-
-def _parameter(text: str) -> tuple[bytes, int]:
-    """One key parameter (RFC 4568 9.2): the key, and the length of its MKI."""
-    main, *options = text.removeprefix("inline:").split("|")
-    main = main.strip()
-    mki = next((option.partition(":")[2] for option in options if ":" in option), "0")
-    # Base64 and hexadecimal of the lengths in use do not look alike.
-    try:
-        if len(main) in {2 * suite.key_bytes for suite in SUITES.values()} and "=" not in main:
-            return bytes.fromhex(main), _small(mki)
-        return base64.b64decode(main + "=" * (-len(main) % 4), validate=True), _small(mki)
-    except (ValueError, binascii.Error):
-        raise _unfit("it is neither base64 nor hexadecimal") from None
-
-
-def _small(text: str) -> int:
-    """The length of an MKI, at most 128 bytes (RFC 4568 6.1)."""
-    if not text.isascii() or not text.isdigit() or len(text) > 3 or int(text) > 128:
-        raise ValueError(text)
-    return int(text)
-
-
-def _unfit(why: str) -> InputError:
-    # The key itself is a secret, and stays out of messages.
-    remedy = "write it as SUITE:BASE64, as in AES_CM_128_HMAC_SHA1_80:... from a=crypto, or give only its base64 or hex"
-    return InputError("reading", "the SRTP key", why, remedy, field="srtp_key")
-
-
-def sdp_keys(sections: Sequence[MediaDescription], flow: Flow) -> tuple[SrtpKey, ...]:
-    """The keys in a capture's SDP that may belong to a flow, the likeliest first; unusable lines are skipped.
-
-    A line keys what its own end sends (RFC 4568 6.1), and that end usually sends from where it receives. Since packets
-    are authenticated, the keys of the other end and of the rest of the capture can follow.
-    """
-
-    def distance(section: MediaDescription) -> tuple[bool, bool, bool]:
-        at_source = section.port == flow.source_port
-        near = at_source or section.port == flow.destination_port
-        return not at_source, not near, section.address not in (flow.source, flow.destination)
-
-    found: dict[tuple[str, bytes, int], SrtpKey] = {}
-    for section in sorted((one for one in sections if one.crypto), key=distance):
-        for line in section.crypto:
-            if any(word in _UNSUITED for word in line.split()):
-                continue
-            try:
-                keys = srtp_keys(line)
-            except InputError:
-                continue
-            for key in keys:
-                found.setdefault((key.suite, key.key, key.mki_bytes), replace(key, from_sdp=True))
-        if len(found) >= MOST_KEYS:
-            break
-    return tuple(found.values())[:MOST_KEYS]
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +126,8 @@ def open_stream(
     """
     encryption = encryption_of(trace, flow, sections, exchanges)
     candidates = (*keys, *(sdp_keys(sections, flow) if encryption.kind else ()))
-    note, result = str(encryption), None
+    note = str(encryption)
+    result: Decrypted | None = None
     if candidates and not keys and missing("srtp"):
         note += "; its key is in the SDP, and pip install 'earwitness[srtp]' decrypts it"
     elif candidates:
@@ -291,7 +150,7 @@ def check_keys(results: Sequence[Decrypted], keys: Sequence[SrtpKey], source: st
     raise InputError("decrypting", source, happened, remedy, field="srtp_key")
 
 
-# -- libsrtp ------------------------------------------------------------------------------------------------------
+# -- receivers ------------------------------------------------------------------------------------------------------
 
 
 def _opened(packets: list[bytes], keys: Sequence[SrtpKey]) -> tuple[dict[bytes, bytes], tuple[SrtpKey, ...]]:
@@ -312,38 +171,47 @@ def _opened(packets: list[bytes], keys: Sequence[SrtpKey]) -> tuple[dict[bytes, 
     return opened, tuple(used)
 
 
-def _begun(packets: list[bytes], keys: Sequence[SrtpKey]) -> tuple[int, SrtpKey, Session] | None:
-    """Where decryption can begin: a packet's index, its key, and a session that is about to receive it."""
+class _Receiver(Protocol):
+    """What decrypts the packets of one stream in order: libsrtp, or our counter mode."""
+
+    def unprotect(self, packet: bytes) -> bytes: ...
+
+
+def _begun(packets: list[bytes], keys: Sequence[SrtpKey]) -> tuple[int, SrtpKey, _Receiver] | None:
+    """Where decryption can begin: a packet's index, its key, and a receiver that expects it."""
     examined = sorted({0, 1, len(packets) // 4, len(packets) // 2, len(packets) - 1} & set(range(len(packets))))
     for rollovers in (range(1), range(1, _MOST_ROLLOVERS + 1)):
         for index in examined:
             for key in keys:
                 for rollover in rollovers:
-                    if _unprotected(_session(key, packets[index], rollover), key, packets[index]):
-                        return index, key, _session(key, packets[index], rollover)
+                    if _unprotected(_receiver(key, packets[index], rollover), key, packets[index]):
+                        return index, key, _receiver(key, packets[index], rollover)
     return None
 
 
-def _unprotected(session: Session, key: SrtpKey, packet: bytes) -> bytes:
+def _unprotected(receiver: _Receiver, key: SrtpKey, packet: bytes) -> bytes:
     """The decrypted packet; empty if it does not authenticate."""
     import pylibsrtp
 
     try:
-        return session.unprotect(key.wire(packet))
+        return receiver.unprotect(key.wire(packet))
     except pylibsrtp.Error:
         return b""
 
 
-def _session(key: SrtpKey, packet: bytes, rollovers: int) -> Session:
+def _receiver(key: SrtpKey, packet: bytes, rollovers: int) -> _Receiver:
     """A receiver that expects this packet after so many wraps of the sequence number.
 
-    libsrtp counts wraps only by packets that authenticate, and a capture may begin after some. So the receiver is sent
-    packets of our own, protected with the same key, whose numbers lead up to this one.
+    libsrtp counts wraps only by packets that authenticate, and a capture may begin after some. So it is sent packets of
+    our own, protected with the same key, whose numbers lead up to this one.
     """
+    suite = SUITES[key.suite]
+    if not suite.profile:
+        return CounterMode(key.key, suite.tag_bytes, rollovers)
     import pylibsrtp
 
-    def made(kind: int) -> Session:
-        profile = getattr(pylibsrtp.Policy, SUITES[key.suite].profile)
+    def made(kind: int) -> pylibsrtp.Session:
+        profile = getattr(pylibsrtp.Policy, suite.profile)
         policy = pylibsrtp.Policy(key=key.key, ssrc_type=kind, srtp_profile=profile)
         policy.window_size = _WINDOW
         return pylibsrtp.Session(policy)
