@@ -13,9 +13,9 @@ from earwitness.trace.payload_types import main_payload_type
 
 _MOST_BYTES = 160
 """Bytes examined per packet."""
-_SAMPLE = 8_000
+_SAMPLE = 10_000
 """Bytes examined per stream, if it has as many."""
-_FEWEST_PACKETS, _MOST_PACKETS = 24, 200
+_FEWEST_PACKETS, _MOST_PACKETS = 24, 250
 _UNIFORM, _UNEVEN = 5.0, 12.0
 """Standard deviations of the chi-square statistic of bytes from that of random ones: below the first they look random
 (a random stream exceeds it once in 10**5), above the second they cannot be."""
@@ -78,7 +78,8 @@ def _sample(trace: Trace) -> tuple[int, list[bytes]]:
         return main, []
     usual = min(int(captured[here[len(here) // 2]]), _MOST_BYTES)
     count = max(_FEWEST_PACKETS, min(_SAMPLE // usual, _MOST_PACKETS))
-    here = here[:: -(-len(here) // count)]
+    if len(here) > count:
+        here = here[np.arange(count) * len(here) // count]
     data = trace.payloads.data.data
     bounds = zip(trace.payloads.start[every[here]].tolist(), captured[here].tolist(), strict=True)
     # Silence and duplicates repeat a payload: as random as one of it.
