@@ -24,6 +24,7 @@ NEEDED_FOR = {
     "lab": "calls and studies: demo, call, lab, answer, study",
     "cluster": "studies over many machines: cluster, vantage",
     "watch": "watch",
+    "srtp": "encrypted calls: timing and hear with a key",
 }
 """The commands that each extra is for."""
 

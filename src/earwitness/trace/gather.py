@@ -17,6 +17,7 @@ import numpy as np
 from earwitness.arrays import I32, I64, U8, Bool
 from earwitness.errors import InputError
 from earwitness.trace.bytewindow import window
+from earwitness.trace.encryption import key_exchange_among
 from earwitness.trace.link_layer import Datagrams, Followed, follow
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.records import Records, no_records
@@ -80,9 +81,9 @@ def gather(pieces: Iterator[Records], name: str) -> Gathered:
 
 
 def _wanted(data: U8, at: I64, captured: I64) -> Bool:
-    """Which payloads look like RTP or RTCP (version 2) or begin like SIP."""
+    """Which payloads look like RTP or RTCP (version 2), or begin like SIP or the key exchange of SRTP."""
     rtp = (captured >= 8) & (window(data, at, 1)[:, 0] >> 6 == 2)
-    return np.asarray(rtp | sip_among(data, at, captured))
+    return np.asarray(rtp | sip_among(data, at, captured) | key_exchange_among(data, at, captured))
 
 
 class _Kept:
