@@ -31,7 +31,6 @@ _CONTAINERS = (
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
     (0, b"#!AMR", "amr"),
-    (0, b"FLV\x01", "flv"),
     (0, b"OggS", "ogg"),
     (0, b"caff", "caf"),
 )
@@ -115,7 +114,9 @@ def open_with_ffmpeg(content: bytes, name: str, container: Container) -> FfmpegS
             raise _refused(name, "FFmpeg has no decoder for its sound")
         stream.codec_context.thread_count = 1
         rate, channels = int(stream.codec_context.sample_rate), int(stream.codec_context.channels)
-    except (av.FFmpegError, ValueError, RuntimeError, LookupError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file may make a foreign library raise anything
         raise _refused(name, f"FFmpeg cannot read it: {_text(error)}") from error
     sound = FfmpegSound(rate, channels, iter(()))
     if container.codec:
@@ -128,8 +129,6 @@ def open_with_ffmpeg(content: bytes, name: str, container: Container) -> FfmpegS
 
 def _blocks(opened: Any, sound: FfmpegSound, name: str) -> Iterator[Pcm | F64]:
     """The sound, frame by frame. A packet that cannot be decoded is forgiven only at the end."""
-    import av
-
     stream = opened.streams.audio[0]
     broken, heard, jumps, expected = "", False, 0.0, None
     with opened:
@@ -139,7 +138,9 @@ def _blocks(opened: Any, sound: FfmpegSound, name: str) -> Iterator[Pcm | F64]:
                 frames: list[AudioFrame] = next(packets).decode()
             except StopIteration:
                 break
-            except (av.FFmpegError, ValueError, RuntimeError) as error:
+            except InputError:
+                raise
+            except Exception as error:  # as above
                 broken = broken or f"packet {count + 1} cannot be decoded: {_text(error)}"
                 continue
             if frames and broken:
