@@ -24,6 +24,8 @@ NEEDED_FOR = {
     "lab": "calls and studies: demo, call, lab, answer, study",
     "cluster": "studies over many machines: cluster, vantage",
     "watch": "watch",
+    "codecs": "sound files of more formats: M4A, WebM, AMR, WMA, G.722",
+    "estimate": "the scorers dnsmos and plcmos",
 }
 """The commands that each extra is for."""
 

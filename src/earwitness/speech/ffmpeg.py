@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -120,10 +121,12 @@ def open_with_ffmpeg(content: bytes, name: str, container: Container) -> FfmpegS
         raise _refused(name, f"FFmpeg cannot read it: {_text(error)}") from error
     sound = FfmpegSound(rate, channels, iter(()))
     if container.codec:
-        sound.notes.append(f"read as {container.codec} at {rate} Hz, which only its name tells")
+        sound.notes.append(f"read as {container.codec} at {container.sample_rate} Hz, which only its name tells")
     if len(opened.streams.audio) > 1:
         sound.notes.append(f"the first of {len(opened.streams.audio)} sounds in it")
-    sound.blocks = _blocks(opened, sound, name)
+    blocks = _blocks(opened, sound, name)
+    # Its first frame knows the rate and channels better than its header: AAC may have twice of both.
+    sound.blocks = chain(list(islice(blocks, 1)), blocks)
     return sound
 
 
@@ -146,6 +149,8 @@ def _blocks(opened: Any, sound: FfmpegSound, name: str) -> Iterator[Pcm | F64]:
             if frames and broken:
                 raise _refused(name, broken)
             for frame in frames:
+                if not heard:
+                    sound.sample_rate, sound.channels = frame.sample_rate, frame.layout.nb_channels
                 if frame.sample_rate != sound.sample_rate or frame.layout.nb_channels != sound.channels:
                     raise _refused(name, "its sample rate or its channels change within it")
                 if frame.time is not None and expected is not None and abs(frame.time - expected) > _LEAST_JUMP_S:
