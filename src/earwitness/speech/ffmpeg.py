@@ -90,13 +90,23 @@ def container_of(content: bytes, name: str) -> Container | None:
     found = next((kind for at, magic, kind in _CONTAINERS if content[at : at + len(magic)] == magic), None)
     if found is not None:
         return Container(found)
-    if content[:4] == b"RIFF" and content[8:16] == b"WAVEfmt " and len(content) > 22:
-        return None if int.from_bytes(content[20:22], "little") in _WAV_OF_LIBSNDFILE else Container("wav")
-    if content[:4] not in (b"RIFF", b"FORM", b".snd", b"fLaC") and (raw := _RAW.get(PurePath(name).suffix.lower())):
+    if content[:4] == b"RIFF":
+        return Container("wav") if _is_bare_wav(content) else None
+    if content[:4] not in (b"FORM", b".snd", b"fLaC") and (raw := _RAW.get(PurePath(name).suffix.lower())):
         return Container(*raw)
     if len(content) > 1 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0:
         return Container("aac")  # ADTS: twelve set bits, then layer 0
     return None
+
+
+def _is_bare_wav(content: bytes) -> bool:
+    """Whether it is a WAV file of nothing but a format, unknown to libsndfile, and data. FFmpeg gives every other chunk
+    as much memory as its header claims, up to 2 GB."""
+    size = int.from_bytes(content[16:20], "little")
+    data = 20 + size + (size & 1)
+    if content[8:16] != b"WAVEfmt " or content[data : data + 4] != b"data":
+        return False
+    return int.from_bytes(content[20:22], "little") not in _WAV_OF_LIBSNDFILE
 
 
 def open_with_ffmpeg(content: bytes, name: str, container: Container) -> FfmpegSound:

@@ -35,6 +35,8 @@ MOST_CHANNELS = 1024
 _NO_SOUND = 1e30 * 32768.0
 """Full scale is 32768; values above this are infinite, or the file is not audio."""
 _BLOCK_SAMPLES = 2**20
+_GSM_BLOCK_BYTES, _GSM_BLOCK_SAMPLES = 65, 320
+"""Of GSM in WAV: two frames."""
 _MOST_CHUNKS = 10_000
 _TOO_LONG = "cut it to the part that matters (sox IN OUT trim START SECONDS), or convert it to 8 kHz mono"
 _INT16_EXACT = {"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "GSM610", "IMA_ADPCM", "MS_ADPCM"}
@@ -110,7 +112,7 @@ def decode_sound(content: bytes, name: str, channel: str | int | None = None, *,
         with soundfile.SoundFile(_Content(whole)) as sound:
             rate, channels = int(sound.samplerate), int(sound.channels)
             _check(rate, channels, sound.frames, name)
-            return _one_channel(_blocks(sound, channels), rate, channels, name, channel, field)
+            return _one_channel(_blocks(sound, channels, _gsm_samples(whole)), rate, channels, name, channel, field)
     except (soundfile.LibsndfileError, RuntimeError, ValueError, struct.error) as error:
         if container is not None:
             return _by_ffmpeg(whole, name, container, channel, field)
@@ -168,14 +170,30 @@ def _too_long(name: str, samples_a_second: int) -> InputError:
     return InputError("reading the sound file", name, happened, _TOO_LONG)
 
 
-def _blocks(sound: soundfile.SoundFile, channels: int) -> Iterator[Pcm | F64]:
-    """The audio of an open file, (n, channels) in 16-bit units, a megasample at a time."""
+def _blocks(sound: soundfile.SoundFile, channels: int, most: int | None) -> Iterator[Pcm | F64]:
+    """The audio of an open file, (n, channels) in 16-bit units, a megasample at a time; `most` n in all."""
     exact = sound.subtype in _INT16_EXACT
     while True:
         block = sound.read(max(1, _BLOCK_SAMPLES // channels), dtype="int16" if exact else "float64", always_2d=True)
+        block = block[:most]
+        most = None if most is None else most - len(block)
         if not len(block):
             return
         yield block if exact else block * 32768.0
+
+
+def _gsm_samples(content: bytes) -> int | None:
+    """How many samples a repaired WAV file of GSM has; None for other files.
+
+    libsndfile takes the padding byte after an odd number of blocks for one block more, and makes 40 ms of it.
+    """
+    if content[8:16] != b"WAVEfmt " or content[20:22] != b"\x31\0":
+        return None
+    size = int.from_bytes(content[16:20], "little")
+    data = 20 + size + (size & 1)
+    if content[data : data + 4] != b"data":
+        return None
+    return int.from_bytes(content[data + 4 : data + 8], "little") // _GSM_BLOCK_BYTES * _GSM_BLOCK_SAMPLES
 
 
 def _check_samples(block: Pcm | F64, before: int, rate: int, name: str) -> None:
