@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
 from earwitness.speech.level import at_level, speech_level
-from earwitness.speech.wav import resample, to_int16
+from earwitness.speech.samples import to_int16
+from earwitness.speech.wav import resample
 
 SOUNDS = Path("/usr/share/asterisk/sounds")
 DATA = Path(__file__).resolve().parent.parent / "src" / "earwitness" / "speech" / "data"

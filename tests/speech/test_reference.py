@@ -15,7 +15,8 @@ from scipy.signal import butter, sosfiltfilt
 from earwitness.errors import InputError
 from earwitness.speech.level import speech_level
 from earwitness.speech.reference import check_usable, speech, speech_names
-from earwitness.speech.wav import resample, to_int16, write_wav
+from earwitness.speech.samples import to_int16
+from earwitness.speech.wav import resample, write_wav
 
 
 @pytest.mark.parametrize("name", speech_names())

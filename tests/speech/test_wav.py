@@ -72,13 +72,6 @@ def test_wider_samples_are_rounded(tmp_path: Path, subtype: str, within: int) ->
     assert np.abs(read_wav(tmp_path / "a.wav")[0].astype(int) - SAMPLES).max() <= within
 
 
-def test_stereo_is_averaged(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.stack([SAMPLES, np.zeros_like(SAMPLES)], axis=1), 44100, subtype="PCM_16")
-    samples, rate = read_wav(tmp_path / "a.wav")
-    assert rate == 44100
-    assert np.abs(samples - SAMPLES / 2).max() <= 0.5
-
-
 @pytest.mark.parametrize(
     "content", [b"", b"RIFF", b"hello, this is no sound at all" * 9, b"RIFF\0\0\0\0WAVEdata\0\0\0\0"]
 )

@@ -9,6 +9,7 @@ from earwitness.plugins import Registry
 from earwitness.score.emodel import e_model
 from earwitness.score.kind import Evidence, ScorerKind, ScorerRefused, both_sounds, figure
 from earwitness.score.listening import listening_quality
+from earwitness.score.sound_models import SOUND_MODELS
 
 
 def _mos_lqo(evidence: Evidence) -> float:
@@ -66,6 +67,7 @@ SCORERS = Registry(
             score=_mos_cqe,
             column="mos_cqe",
         ),
+        *SOUND_MODELS,
     ),
 )
 """All scorers; other packages add theirs through entry points of this group."""

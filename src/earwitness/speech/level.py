@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
-from earwitness.speech.wav import to_int16
+from earwitness.speech.samples import to_int16
 
 _TIME_CONSTANT_S = 0.03
 _HANGOVER_S = 0.2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ from earwitness.arrays import Pcm
 from earwitness.errors import InputError
 from earwitness.speech.level import speech_level
 from earwitness.speech.sound import player
-from earwitness.speech.wav import MOST_RESAMPLED, decode_audio, read_wav, resample
+from earwitness.speech.wav import MOST_RESAMPLED, decode_audio, read_sound, resample
 
 DEFAULT_SPEECH = "allison-10s"
 LEAST_ACTIVE_S = 3.0
@@ -39,6 +39,8 @@ class Speech:
     sample_rate: int
     attribution: str
     """Speaker and licence; empty for a user's own file."""
+    note: str = ""
+    """What a reader of figures should know of a user's own file: the channel taken, the rate converted from."""
 
     @property
     def seconds(self) -> float:
@@ -54,20 +56,25 @@ def speech_names() -> tuple[str, ...]:
     return tuple(_manifest())
 
 
-def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = None) -> Speech:
+def speech(
+    name: str | Path, sample_rate: int = 8000, seconds: float | None = None, *, channel: str | int | None = None
+) -> Speech:
     """The shipped speech called `name`, or the sound file at that path, at `sample_rate` Hz.
 
     Shipped speech is stored at 8 and 16 kHz at -26 dBov (P.56); other rates are made from the 16 kHz version. A user's
-    file is converted to mono and to the rate; its level is unchanged. With `seconds` it is cut, or repeated from the
-    start, to exactly that length. Raises `InputError` if there is no such speech, or if it cannot serve as a reference:
-    silent, too short, clipped, or not audio.
+    file is converted to the rate; its level is unchanged; of several channels that differ, `channel` chooses one
+    (`earwitness.speech.wav.read_sound`). With `seconds` it is cut, or repeated from the start, to exactly that length.
+    Raises `InputError` if there is no such speech, or if it cannot serve as a reference: silent, too short, clipped,
+    not audio, or several channels that differ without `channel`.
     """
     if str(name) in _manifest():
         found = _shipped(str(name), sample_rate)
     elif Path(name).exists():
-        samples, rate = read_wav(name)
-        check_usable(samples, rate, str(name))
-        found = Speech(str(name), resample(samples, rate, sample_rate), sample_rate, "")
+        file = read_sound(name, channel)
+        check_usable(file.samples, file.sample_rate, str(name))
+        converted = f"resampled {file.sample_rate} -> {sample_rate} Hz" if file.sample_rate != sample_rate else ""
+        note = "; ".join(filter(None, (file.note, converted)))
+        found = Speech(str(name), resample(file.samples, file.sample_rate, sample_rate), sample_rate, "", note)
     else:
         raise InputError(
             "finding the speech",
@@ -80,7 +87,7 @@ def speech(name: str | Path, sample_rate: int = 8000, seconds: float | None = No
     wanted = round(seconds * sample_rate)
     if wanted < LEAST_ACTIVE_S * sample_rate:
         raise InputError("shortening the speech", name, f"{seconds} s is too short", "ask for at least 3 s")
-    return Speech(found.name, np.resize(found.samples, wanted), sample_rate, found.attribution)
+    return replace(found, samples=np.resize(found.samples, wanted))
 
 
 def check_usable(samples: Pcm, sample_rate: int, name: str) -> None:

@@ -1,0 +1,1 @@
+"""Sound files of the kinds that people have."""
