@@ -153,7 +153,7 @@ AMR_KIND = CodecKind(
     summary="AMR, 12.2 kbit/s, or the rate given; octet=1: sends octet-aligned",
     usage="amr[:" + "|".join(f"{kbps:g}" for kbps in MODES) + "][,octet=0|1][,ptime=20-120]",
     make=_make,
-    look=Look("AMR", "vermilion", "dotted", "cross", "dots"),
+    look=Look("AMR", "grey", "dashed", "circle", "bars"),
     options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),
     impairment=_impairment,
     offered=_offered,

@@ -46,14 +46,13 @@ class FrameTypes:
     def frames(self, payload: bytes, *, octet_aligned: bool) -> list[bytes]:
         """The frames in a payload; none if it cannot be one.
 
-        If its length contradicts `octet_aligned`, and agrees with the other packing, it has that one: SDP is often
-        wrong about it. The table of contents gives the length to the byte.
+        The table of contents gives the length to the byte. If it contradicts `octet_aligned`, or bits that have to be 0
+        are not, and the other packing fits, the payload has that one: SDP is often wrong about it.
         """
-        for aligned in (octet_aligned, not octet_aligned):
-            found = self._unpacked(payload, _Aligned() if aligned else _Dense())
-            if found is not None:
-                return found[:_MOST_FRAMES]
-        return []
+        packings = (_Aligned(), _Dense()) if octet_aligned else (_Dense(), _Aligned())
+        possible = [found for packing in packings if (found := self._unpacked(payload, packing)) is not None]
+        likely = [frames for frames, clean in possible if clean] + [frames for frames, _ in possible]
+        return likely[0][:_MOST_FRAMES] if likely else []
 
     def payload(self, frames: Sequence[bytes], *, octet_aligned: bool) -> bytes:
         """A payload with these frames, without a mode request."""
@@ -71,32 +70,40 @@ class FrameTypes:
             length += taken
         return (stream << (-length % 8)).to_bytes(-(-length // 8), "big")
 
-    def _unpacked(self, payload: bytes, packing: _Packing) -> list[bytes] | None:
+    def _unpacked(self, payload: bytes, packing: _Packing) -> tuple[list[bytes], bool] | None:
+        """The frames in a payload of this packing, and whether all its padding is 0; None if its length is wrong."""
         total, stream = 8 * len(payload), int.from_bytes(payload, "big")
 
         def bits(at: int, count: int) -> int:
             return stream >> (total - at - count) & ((1 << count) - 1)
 
-        at, heads, more = packing.request_bits, list[int](), True
+        at, more, heads = packing.request_bits, True, list[int]()
+        if at > total:
+            return None
+        padding = bits(4, at - 4)
         while more:
             # A packet has at most as many frames as bytes, so this ends.
             if at + packing.entry_bits > total:
                 return None
-            entry = bits(at, packing.entry_bits) >> (packing.entry_bits - 6)
+            entry, spare = divmod(bits(at, packing.entry_bits), 1 << (packing.entry_bits - 6))
             if entry >> 1 & 15 not in self.bits:
                 return None
             heads.append(entry & 31)
+            padding |= spare
             more = bool(entry >> 5)
             at += packing.entry_bits
-        sizes = [self.bits[head >> 1] for head in heads]
-        if -(-(at + sum(packing.padded(size) for size in sizes)) // 8) != len(payload):
-            return None
         frames = []
-        for head, size in zip(heads, sizes, strict=True):
+        for head in heads:
+            size, taken = self.bits[head >> 1], packing.padded(self.bits[head >> 1])
+            if at + taken > total:
+                return None
             body = bits(at, size) << (-size % 8)
+            padding |= bits(at + size, taken - size)
             frames.append(bytes((head << 2,)) + body.to_bytes(-(-size // 8), "big"))
-            at += packing.padded(size)
-        return frames
+            at += taken
+        if total - at >= 8:
+            return None
+        return frames, not padding | bits(at, total - at)
 
 
 class _Packing:

@@ -156,7 +156,7 @@ AMR_WB_KIND = CodecKind(
     summary="AMR-WB (G.722.2), 12.65 kbit/s, or the rate given; octet=1: sends octet-aligned",
     usage="amr-wb[:" + "|".join(f"{kbps:g}" for kbps in MODES) + "][,octet=0|1][,ptime=20-120]",
     make=_make,
-    look=Look("AMR-WB", "purple", "long", "square", "bars"),
+    look=Look("AMR-WB", "blue", "dotted", "circle", "slashes"),
     options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),
     offered=_offered,
     encoding_takes_ns=2_000_000,

@@ -202,7 +202,7 @@ CODEC2_KIND = CodecKind(
     summary="Codec2, 2400 bit/s, or the mode given",
     usage="codec2[:" + "|".join(map(str, MODES)) + "][,ptime=20-120]",
     make=lambda options: codec2(int(options.get("mode", 2400))),
-    look=Look("Codec2", "green", "long", "plus", "slashes"),
+    look=Look("Codec2", "purple", "dash-dot", "cross", "backslashes"),
     options=(Option("mode", MODES, bare=True),),
     offered=_offered,
     encoding_takes_ns=1_000_000,

@@ -162,7 +162,7 @@ G726_KIND = CodecKind(
     summary="G.726 ADPCM, 32 kbit/s, or 16, 24 or 40; aal2=1: AAL2's packing",
     usage="g726[:16|24|32|40][,aal2=0|1][,ptime=1-60]",
     make=_make,
-    look=Look("G.726", "yellow", "dash-dot", "cross", "bars"),
+    look=Look("G.726", "yellow", "solid", "square", "dots"),
     options=(Option("kbps", RATES, bare=True), Option("aal2", (0, 1))),
     offered=_offered,
     encoding_takes_ns=100_000,

@@ -136,7 +136,7 @@ G729_KIND = CodecKind(
     summary="G.729 Annex A, 8 kbit/s; decodes Annex B",
     usage="g729[:ptime=10-120]",
     make=lambda _options: G729(),
-    look=Look("G.729", "black", "dashed", "triangle", "grid"),
+    look=Look("G.729", "black", "long-dot", "cross", "bars"),
     impairment=lambda _codec, _concealed: _IMPAIRMENT,
     offered=_offered,
     encoding_takes_ns=500_000,

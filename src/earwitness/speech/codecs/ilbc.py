@@ -31,7 +31,9 @@ _STARTS = {20: (20, 2, 3), 30: (40, 3, 5)}
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
-    library = load("libilbc.so.3", "Debian has no package of it: decoding needs none; for calls use another {codec}")
+    library = load(
+        "libilbc.so.3", "choose another codec for calls: Debian has no package of it, and only decoding iLBC needs none"
+    )
     pointer, number, size = ctypes.c_void_p, ctypes.c_int16, ctypes.c_size_t
     declare(library, "WebRtcIlbcfix_EncoderCreate", number, ctypes.POINTER(pointer))
     declare(library, "WebRtcIlbcfix_EncoderInit", number, pointer, number)
@@ -166,7 +168,7 @@ ILBC_KIND = CodecKind(
     summary="iLBC, frames of 30 ms (13.33 kbit/s) or 20 ms (15.2 kbit/s); it encodes where libilbc is",
     usage="ilbc[:20|30][,ptime=20-120]",
     make=lambda options: ilbc(int(options.get("ms", 30))),
-    look=Look("iLBC", "blue", "long-dot", "diamond", "bars"),
+    look=Look("iLBC", "vermilion", "long", "diamond", "bars"),
     options=(Option("ms", tuple(FRAME_BYTES), bare=True),),
     offered=_offered,
     most_payload=lambda codec: codec.frame_bytes if isinstance(codec, Ilbc) else 0,

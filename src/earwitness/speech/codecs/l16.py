@@ -131,7 +131,7 @@ L16_KIND = CodecKind(
     summary="L16, uncompressed, 256 kbit/s at 16 kHz; channels=2: stereo, mixed down",
     usage="l16[:" + "|".join(map(str, RATES)) + "][,channels=1|2][,ptime=1-60]",
     make=_make,
-    look=Look("L16", "grey", "dotted", "plus", "slashes"),
+    look=Look("L16", "green", "solid", "wedge", "crosses"),
     options=(Option("rate", RATES, bare=True), Option("channels", (1, 2))),
     offered=_offered,
     encoding_takes_ns=10_000,

@@ -186,7 +186,7 @@ SPEEX_WIDEBAND = CodecKind(
     summary="Speex wideband, 27.8 kbit/s at quality 8",
     usage="speex-wb[:QUALITY][,complexity=0-10][,ptime=20-120]",
     make=_make,
-    look=Look("Speex wideband", "sky", "dotted", "triangle", "crosses"),
+    look=Look("Speex wideband", "sky", "dashed", "diamond", "grid"),
     options=(Option("quality", range(11), bare=True), Option("complexity", range(11))),
     offered=_offered,
     encoding_takes_ns=800_000,
