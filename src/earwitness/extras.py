@@ -24,6 +24,7 @@ NEEDED_FOR = {
     "lab": "calls and studies: demo, call, lab, answer, study",
     "cluster": "studies over many machines: cluster, vantage",
     "watch": "watch",
+    "codecs": "captures of the codec iLBC",
 }
 """The commands that each extra is for."""
 
