@@ -83,7 +83,7 @@ class G726:
     """G.726 at 8 kHz; 20 ms packets of two 10 ms frames.
 
     `kbps`: 16, 24, 32 or 40. `aal2`: AAL2's packing instead of RFC 3551's. `frame_samples` may be any multiple of 8,
-    which always fill whole bytes (of 4 at 16 kbit/s, and of 2 at 32, too).
+    which fill whole bytes at every rate.
     """
 
     kbps: int = 32
@@ -97,6 +97,10 @@ class G726:
     channels: int = 1
     fmtp: str = ""
     lookahead_samples: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frame_samples % 8:
+            raise ValueError(f"a frame of G.726 has a multiple of 8 samples, not {self.frame_samples}")
 
     @property
     def spec(self) -> str:

@@ -17,6 +17,8 @@ from earwitness.speech.codecs.kind import CodecKind, Offer
 from earwitness.speech.codecs.native import checked_frame
 
 RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
+_MOST_BYTES = 1400
+"""The largest payload that it sends: with its headers, one packet of the network."""
 _STATIC_RATE, _STATIC, _STATIC_STEREO, _DYNAMIC = 44100, 11, 10, 110
 
 
@@ -53,7 +55,8 @@ class _L16Coder:
 
 @dataclass(frozen=True)
 class L16:
-    """L16 at any rate; its RTP clock is its sample rate. Frames and packets have 20 ms, rounded down to whole samples.
+    """L16 at any rate; its RTP clock is its sample rate. Packets have one frame of 20 ms, or of 10 or 5 from 44.1 kHz on,
+    rounded down to whole samples.
 
     `channels`: 2 decodes stereo, mixed down to one channel; sends the same in both. `frame_samples` may be any number.
     """
@@ -73,7 +76,7 @@ class L16:
         """`l16`, with the options that are not the default."""
         options = [str(self.sample_rate)] if self.sample_rate != 16000 else []
         options += [f"channels={self.channels}"] if self.channels != 1 else []
-        return specification(self.name, options, self.packet_ms)
+        return specification(self.name, options, self.packet_ms, _usual_ms(self.sample_rate, self.channels))
 
     @property
     def clock_rate(self) -> int:
@@ -98,9 +101,15 @@ class L16:
 
 
 def l16(sample_rate: int, channels: int = 1, payload_type: int | None = None) -> L16:
-    """L16 of this rate with frames of 20 ms, with the static payload type where RFC 3551 has one."""
+    """L16 of this rate, with the static payload type where RFC 3551 has one, in the longest usual packets that fit."""
     static = (_STATIC if channels == 1 else _STATIC_STEREO) if sample_rate == _STATIC_RATE else _DYNAMIC
-    return L16(sample_rate, channels, static if payload_type is None else payload_type, sample_rate // 50)
+    packet_ms = _usual_ms(sample_rate, channels)
+    number = static if payload_type is None else payload_type
+    return L16(sample_rate, channels, number, sample_rate * packet_ms // 1000, packet_ms)
+
+
+def _usual_ms(sample_rate: int, channels: int) -> int:
+    return next(ms for ms in (20, 10, 5) if 2 * channels * sample_rate * ms <= 1000 * _MOST_BYTES)
 
 
 def _make(options: Mapping[str, float]) -> L16:
