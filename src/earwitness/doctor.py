@@ -135,14 +135,25 @@ def _version(program: str, arguments: tuple[str, ...]) -> str:
     return next((line.strip()[:70] for line in lines if re.search(r"\d\.\d", line)), program)
 
 
+_LIBRARIES = (
+    ("libopus", "libopus.so.0", "libopus0", ""),
+    ("libspeex", "libspeex.so.1", "libspeex1", ""),
+    ("libgsm", "libgsm.so.1", "libgsm1", ""),
+    ("libspandsp", "libspandsp.so.2", "libspandsp2", "the codecs G.722 and G.726"),
+    ("libbcg729", "libbcg729.so.0", "libbcg729-0", "the codec G.729"),
+    ("libopencore-amrnb", "libopencore-amrnb.so.0", "libopencore-amrnb0", "the codec AMR"),
+    ("libopencore-amrwb", "libopencore-amrwb.so.0", "libopencore-amrwb0", "the codec AMR-WB"),
+    ("libvo-amrwbenc", "libvo-amrwbenc.so.0", "libvo-amrwbenc0", "calls with the codec AMR-WB"),
+    ("libcodec2", "libcodec2.so.1.0", "libcodec2-1.0", "the codec Codec2"),
+)
+"""Name, file, Debian package, and what it is needed for if not for every installation."""
+
+
 def _libraries() -> Iterator[Check]:
-    for name, soname, package in (
-        ("libopus", "libopus.so.0", "libopus0"),
-        ("libspeex", "libspeex.so.1", "libspeex1"),
-        ("libgsm", "libgsm.so.1", "libgsm1"),
-    ):
+    for name, soname, package, codecs in _LIBRARIES:
         problem = _loading(soname)
-        yield Check(name, not problem, problem or soname, f"{APT} {package}" if problem else "", True, "codecs")
+        remedy = f"{APT} {package}" if problem else ""
+        yield Check(name, not problem, problem or soname, remedy, not codecs, codecs or "codecs")
     problem = _loading(str(PLAIN)) if PLAIN.exists() else "not linked when Earwitness was installed"
     yield Check(
         "libspeex without SSE",

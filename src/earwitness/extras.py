@@ -25,7 +25,7 @@ NEEDED_FOR = {
     "cluster": "studies over many machines: cluster, vantage",
     "watch": "watch",
     "srtp": "encrypted calls: timing and hear with a key",
-    "codecs": "sound files of more formats: M4A, WebM, AMR, WMA, G.722",
+    "codecs": "captures of the codec iLBC, and sound files of more formats: M4A, WebM, AMR, WMA, G.722",
     "estimate": "the scorers dnsmos and plcmos",
 }
 """The commands that each extra is for."""

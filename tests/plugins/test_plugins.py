@@ -24,7 +24,7 @@ path = "one-tcp"
 name = "direct"
 path = "direct"
 [axes]
-codec = ["l16:8000"]
+codec = ["l24:8000"]
 buffer = ["relearn:80"]
 places = [["Frankfurt", "London"]]
 [call]
@@ -50,7 +50,7 @@ def only(dataset: Path) -> StoredCall:
 def call(plugged: Command, tmp_path_factory: pytest.TempPathFactory, permitted: None) -> Path:
     """A data set with one call, of which codec, buffer, scorer and path are the plug-ins'."""
     out = tmp_path_factory.mktemp("call") / "data"
-    options = ("--path", "one-tcp", "--codec", "l16", "--buffer", "relearn:80", "--scorer", "lsd", "--scorer", "pesq")
+    options = ("--path", "one-tcp", "--codec", "l24", "--buffer", "relearn:80", "--scorer", "lsd", "--scorer", "pesq")
     done = plugged("call", *options, "--seconds", "6", "--out", out, "--json")
     assert done.code == 0, done.messages
     return out
@@ -59,7 +59,7 @@ def call(plugged: Command, tmp_path_factory: pytest.TempPathFactory, permitted: 
 def test_every_kind_is_listed_with_its_package(plugged: Command) -> None:
     listed = records(plugged("kinds", "--json"))
     ours = {(one["kind"], one["name"]) for one in listed if one["package"] == "earwitness-example 1.0"}
-    assert ours == {("codecs", "l16"), ("buffers", "relearn"), ("scorers", "lsd"), ("paths", "one-tcp")}
+    assert ours == {("codecs", "l24"), ("buffers", "relearn"), ("scorers", "lsd"), ("paths", "one-tcp")}
     assert {"g711u", "opus", "fixed", "pesq", "direct", "tor"} <= {one["name"] for one in listed if not one["package"]}
 
 
@@ -68,9 +68,9 @@ def test_a_call_with_all_four(call: Path) -> None:
     stored = only(call)
     record = stored.record
     assert record.outcome == "completed", record.outcome_detail
-    assert (record.path, record.codec, record.versions["earwitness-example"]) == ("one-tcp", "l16", "1.0")
+    assert (record.path, record.codec, record.versions["earwitness-example"]) == ("one-tcp", "l24", "1.0")
     for row in record.rows:
-        assert (row.path, row.codec, row.playout_buffer, row.hops) == ("one-tcp", "l16", "relearn:80", 0)
+        assert (row.path, row.codec, row.playout_buffer, row.hops) == ("one-tcp", "l24", "relearn:80", 0)
         assert row.mos_lqo is not None
         assert row.mos_lqo > 4.3
         assert row.mos_lqo_wb is not None, "it is sound at 16 kHz"
@@ -79,7 +79,7 @@ def test_a_call_with_all_four(call: Path) -> None:
         assert 0 <= row.scores["lsd"] < 3
     trace = stored.trace("to_callee")
     assert set(trace.payload_type.tolist()) == {107}
-    assert set(trace.size.tolist()) == {640}
+    assert set(trace.size.tolist()) == {960}
 
 
 @pytest.mark.lab
@@ -98,7 +98,7 @@ def test_its_capture_is_heard_through_the_buffer_and_scored(call: Path, plugged:
     buffers = ("--buffer", "relearn:80", "--buffer", "fixed:80", "--scorer", "lsd")
     done = plugged("hear", folder / "callee.pcap", "--reference", folder / "reference.wav", *buffers, "--json")
     relearn, fixed = records(done)
-    assert (relearn["codec"], relearn["buffer"]) == ("l16", "relearn:80"), "the codec is known by the capture's SDP"
+    assert (relearn["codec"], relearn["buffer"]) == ("l24", "relearn:80"), "the codec is known by the capture's SDP"
     assert relearn["scores"]["lsd"] == pytest.approx(fixed["scores"]["lsd"], abs=0.5)
     bare = plugged("hear", folder / "callee.pcap", "--buffer", "relearn:80", "--scorer", "lsd", "--json")
     assert "lsd" in records(bare)[0]["score_refused"], "there is no reference"
@@ -125,13 +125,13 @@ def test_a_study_is_planned(plugged: Command, tmp_path: Path) -> None:
     file.write_text(STUDY)
     (plan,) = records(plugged("study", "plan", file, "--json"))[:1]
     assert (plan["calls"], plan["over_tor"], plan["tor_bytes"]) == (2, 0, 0)
-    # Over Tor an L16 packet at 16 kHz fills two cells (640 bytes and its headers), one at 8 kHz one.
+    # Over Tor an L24 packet at 16 kHz fills two cells (960 bytes and its headers), one at 8 kHz one.
     bytes_of = {}
     for rate in (8000, 16000):
-        file.write_text(STUDY.replace('"one-tcp"', '"tor"').replace("l16:8000", f"l16:{rate}"))
+        file.write_text(STUDY.replace('"one-tcp"', '"tor"').replace("l24:8000", f"l24:{rate}"))
         bytes_of[rate] = records(plugged("study", "plan", file, "--json"))[0]["tor_bytes"]
     assert bytes_of[16000] == 2 * bytes_of[8000] > 0
-    file.write_text(STUDY.replace("l16:8000", "l16:44100").replace("relearn:80", "relearn:x").replace("lsd", "lds"))
+    file.write_text(STUDY.replace("l24:8000", "l24:44100").replace("relearn:80", "relearn:x").replace("lsd", "lds"))
     wrong = plugged("study", "plan", file)
     assert wrong.code == 2
     for fault in ("rate cannot be '44100'", "'x' is not 0 to 1000", "no scorer has that name", "e-model, lsd"):
@@ -168,4 +168,4 @@ def test_what_plugins_made_is_read_where_they_are_not_installed(call: Path, tmp_
     assert "which is not installed here" in text
     heard = bare("hear", only(call).folder / "callee.pcap")
     assert heard.code == 2
-    assert "rtpmap L16/16000" in heard.messages
+    assert "rtpmap L24/16000" in heard.messages

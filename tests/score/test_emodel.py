@@ -10,7 +10,7 @@ from earwitness.errors import InputError
 from earwitness.score.emodel import Planning, e_model, mos_cqe_of_r, r_of_mos
 from earwitness.score.impairments import impairment
 
-CODECS = ["g711u", "g711a", "gsm", "speex", "opus", "opus:24000,fec=1"]
+CODECS = ["g711u", "g711a", "gsm", "speex", "opus", "opus:24000,fec=1", "g729", "amr"]
 
 
 def test_defaults_give_the_rating_of_g107() -> None:
@@ -63,6 +63,6 @@ def test_every_codec_states_where_its_factors_come_from() -> None:
     for name in CODECS:
         assert "G.113" in impairment(name).source or "not an ITU value" in impairment(name).source
     with pytest.raises(InputError, match="g711u, g711a"):
-        e_model("g729", loss_ratio=0, mouth_to_ear_ms=0)
+        e_model("g722", loss_ratio=0, mouth_to_ear_ms=0)
     with pytest.raises(ValueError, match="out of range"):
         e_model("gsm", loss_ratio=1.5, mouth_to_ear_ms=0)

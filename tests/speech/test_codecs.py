@@ -29,8 +29,14 @@ from earwitness.speech.codecs.registry import CODEC_NAMES, codec, codec_from_rtp
 from earwitness.speech.codecs.speex import PLAIN, SUBMODE_BITS, SpeexDecoder
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import read_wav, resample
+from testing.speech.encodable import encodable, why_not
 
-SPECS = [*CODEC_NAMES, "speex:8", "opus:24000,fec=1,loss=10", "opus:24000,rate=16000", "opus:64000,rate=48000"]
+VOCODERS = {"codec2"}
+"""Codecs that keep the speech, and not its waveform."""
+CORRELATION = {"g729": 0.85, "ilbc": 0.85, "speex-wb": 0.85, "amr": 0.88}
+SPECS = encodable(
+    [*CODEC_NAMES, "speex:8", "opus:24000,fec=1,loss=10", "opus:24000,rate=16000", "opus:64000,rate=48000"]
+)
 
 
 def spoken(of: Codec, seconds: float = 4.0) -> Pcm:
@@ -43,14 +49,14 @@ def correlation_at(lag: int, said: Pcm, heard: Pcm) -> float:
     return float(np.corrcoef(said[:n].astype(float), heard[lag : lag + n].astype(float))[0, 1])
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", [one for one in SPECS if one.values[0] not in VOCODERS])
 def test_what_is_decoded_is_what_was_said_at_the_stated_lag(spec: str) -> None:
     of = codec(spec)
     said = spoken(of)
     heard = decode_packets(of, encode_packets(of, said))
     best = max(range(of.lookahead_samples + 40), key=lambda lag: correlation_at(lag, said, heard))
     assert abs(best - of.lookahead_samples) <= max(2, of.sample_rate // 8000)
-    assert correlation_at(best, said, heard) > 0.9
+    assert correlation_at(best, said, heard) > CORRELATION.get(spec, 0.9)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -265,7 +271,7 @@ def test_any_bytes_give_a_frame_or_a_typed_error(spec: str, frame: bytes) -> Non
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "g729", "opus:5", "opus:24000,fec=2", "opus:x", "gsm:13", "speex:11", "opus:24000,rate=44100", "opus:²"],
+    ["", "g723", "opus:5", "opus:24000,fec=2", "opus:x", "gsm:13", "speex:11", "opus:24000,rate=44100", "opus:²"],
 )
 def test_a_bad_specification_names_the_valid_ones(spec: str) -> None:
     with pytest.raises(InputError, match="g711u, g711a, gsm, speex"):
@@ -278,13 +284,15 @@ def test_codecs_from_sdp() -> None:
     opus = codec_from_rtpmap("opus", 48000, 111, sample_rate=16000)
     assert (opus.name, opus.payload_type, opus.sample_rate) == ("opus", 111, 16000)
     assert codec_from_rtpmap("SPEEX", 8000, 110).payload_type == 110
-    for wrong in (("G729", 8000, 18), ("speex", 16000, 98), ("", None, 97), ("", None, 13)):
+    for wrong in (("G723", 8000, 4), ("speex", 32000, 98), ("", None, 97), ("", None, 13)):
         with pytest.raises(InputError):
             codec_from_rtpmap(*wrong)
 
 
 def test_an_encoder_takes_whole_frames_of_16_bit_samples_only() -> None:
     for name in CODEC_NAMES:
+        if why_not(name):
+            continue
         of = codec(name)
         with pytest.raises(ValueError, match="samples at a time"):
             of.encoder().encode(np.zeros(of.frame_samples - 1, np.int16))

@@ -120,9 +120,17 @@ def _codec(placed: PlacedCall, direction: str, captures: Mapping[str, Capture | 
     encoding, payload_type = streams[0].encoding, streams[0].payload_type
     rate = planned.sample_rate if encoding.name.lower() == planned.encoding_name.lower() else None
     try:
-        return codec_from_rtpmap(encoding.name, encoding.clock_rate, payload_type, sample_rate=rate), ""
+        found = codec_from_rtpmap(
+            encoding.name,
+            encoding.clock_rate,
+            payload_type,
+            sample_rate=rate,
+            fmtp=encoding.fmtp,
+            channels=encoding.channels,
+        )
     except InputError as error:
         return planned, str(error)
+    return found, ""
 
 
 def _found(heard: Heard, listening: Rendering, spoken: Pcm | None) -> tuple[Heard, Rendering]:

@@ -165,7 +165,15 @@ def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:
     # A bare name of a codec whose packets have to be made again leaves open with what options they were made.
     if asked is not None and (":" in asked or not kind_of(codec_named(asked)).remade_as):
         return codec_named(asked)
-    known = codec_from_rtpmap(asked or encoding.name, encoding.clock_rate, stream.payload_type)
+    sizes = stream.trace.size[stream.trace.payload_type == stream.payload_type]
+    known = codec_from_rtpmap(
+        asked or encoding.name,
+        encoding.clock_rate,
+        stream.payload_type,
+        fmtp=encoding.fmtp,
+        payload_bytes=int(np.argmax(np.bincount(sizes))) if len(sizes) else None,
+        channels=encoding.channels,
+    )
     return known if is_whole(stream.trace) else remade_as(known)
 
 

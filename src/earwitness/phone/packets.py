@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
 from earwitness.errors import CallFailure, Outcome
-from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.base import Codec, packet_of
 from earwitness.trace.rtp import RtpPacket
 
 HANGOVER_PACKETS = 10
@@ -118,5 +118,6 @@ def speech_packets(
     payloads: list[bytes | None] = []
     for packet, is_active in zip(padded.reshape(count, samples_a_packet), active, strict=True):
         frames = packet.reshape(-1, codec.frame_samples) if is_active else ()
-        payloads.append(b"".join(encoder.encode(np.ascontiguousarray(frame)) for frame in frames) or None)
+        coded = [encoder.encode(np.ascontiguousarray(frame)) for frame in frames]
+        payloads.append(packet_of(codec, coded) if coded else None)
     return SpeechPackets(tuple(payloads), codec)

@@ -12,6 +12,7 @@ from earwitness.options import split
 from earwitness.path.registry import DIRECT, PATHS, known_path
 from earwitness.report.style import codec_style, path_label
 from earwitness.score.scorers import SCORERS
+from earwitness.speech.codecs.registry import CODECS
 
 NOTHING = "–"
 """Shown for a value that was not measured."""
@@ -71,8 +72,10 @@ def codec_label(codec: str, short: bool = False) -> str:
     name, _, options = codec.partition(":")
     label = codec_style(name).label
     first, _, rest = options.partition(",")
-    if first.isdigit():
-        label += f" {int(first) / 1000:g} {'kb/s' if short else 'kbit/s'}"
+    kind = CODECS.find(name)
+    sets = next((option.name for option in kind.options if option.bare), "") if kind is not None else "bitrate"
+    if first and sets in ("bitrate", "kbps") and "=" not in first:
+        label += f" {float(first) / (1000 if sets == 'bitrate' else 1):g} {'kb/s' if short else 'kbit/s'}"
     elif first:
         label += f" {first}"
     return f"{label} {rest}".strip() if rest else label

@@ -11,7 +11,7 @@ class NoFactors(InputError):
     """The E-model's factors of a codec are unknown."""
 
     def __init__(self, codec_name: str) -> None:
-        known = ", ".join(kind.name for kind in CODECS.built_in)
+        known = ", ".join(kind.name for kind in CODECS.built_in if kind.impairment is not None)
         super().__init__("rating with the E-model", codec_name, "no factors are known", f"use {known}")
 
 
@@ -22,7 +22,8 @@ def impairment(codec_name: str, *, concealed: bool = True) -> Impairment:
     a codec without factors, `InputError` for an unknown one.
     """
     made = codec(codec_name)
-    factors = kind_of(made).impairment
+    known = kind_of(made).impairment
+    factors = known(made, concealed) if known is not None else None
     if factors is None:
         raise NoFactors(codec_name)
-    return factors(made, concealed)
+    return factors

@@ -52,10 +52,21 @@ def main_payload_type(payload_type: NDArray[np.uint8]) -> int:
     return int(np.argmax(np.bincount(speech if len(speech) else payload_type, minlength=128)))
 
 
-_OUR_NAMES = {"pcmu": "g711u", "pcma": "g711a"}
-"""Where our name is not SDP's."""
+_OUR_NAMES = {
+    "pcmu": "g711u",
+    "pcma": "g711a",
+    "g726-32": "g726",
+    "aal2-g726-32": "g726:aal2=1",
+    **{f"g726-{kbps}": f"g726:{kbps}" for kbps in (16, 24, 40)},
+    **{f"aal2-g726-{kbps}": f"g726:{kbps},aal2=1" for kbps in (16, 24, 40)},
+    "g729a": "g729",
+    "g729ab": "g729",
+    "speex/16000": "speex-wb",
+}
+"""Where our name is not SDP's: by its name, or that and its clock."""
 
 
 def codec_name(encoding: Encoding) -> str:
-    """Earwitness's codec name (`g711u`, `g711a`, `gsm`, `speex`, `opus`), otherwise SDP's name in lower case."""
-    return _OUR_NAMES.get(encoding.name.lower(), encoding.name.lower())
+    """Earwitness's codec name (`g711u`, `gsm`, `g726:24`, `opus`), otherwise SDP's name in lower case."""
+    name = encoding.name.lower()
+    return _OUR_NAMES.get(f"{name}/{encoding.clock_rate}") or _OUR_NAMES.get(name, name)

@@ -134,6 +134,15 @@ class Codec(Protocol):
         ...
 
 
+@runtime_checkable
+class PacksFrames(Protocol):
+    """A codec whose frames are not simply one after the other in a payload."""
+
+    def pack(self, frames: Sequence[bytes]) -> bytes:
+        """One RTP payload with these frames, in order; the inverse of `Codec.split`."""
+        ...
+
+
 def most_frames(frame_samples: int, sample_rate: int) -> int:
     """Maximum number of frames decoded per packet: `MOST_PACKET_MS`, rounded up."""
     return -(-MOST_PACKET_MS * sample_rate // (1000 * frame_samples))
@@ -154,6 +163,11 @@ def frames_per_packet(codec: Codec) -> int:
     return packet_samples(codec) // codec.frame_samples
 
 
+def packet_of(codec: Codec, frames: Sequence[bytes]) -> bytes:
+    """One RTP payload with these frames, in order."""
+    return codec.pack(frames) if isinstance(codec, PacksFrames) else b"".join(frames)
+
+
 def encode_packets(codec: Codec, samples: Pcm) -> list[bytes]:
     """`samples` (n,) int16 at `codec.sample_rate` as RTP payloads from a new encoder, the last one padded with
     zeros."""
@@ -163,7 +177,7 @@ def encode_packets(codec: Codec, samples: Pcm) -> list[bytes]:
     encoder = codec.encoder()
     frames = [encoder.encode(padded[at : at + per_frame]) for at in range(0, len(padded), per_frame)]
     together = frames_per_packet(codec)
-    return [b"".join(frames[at : at + together]) for at in range(0, len(frames), together)]
+    return [packet_of(codec, frames[at : at + together]) for at in range(0, len(frames), together)]
 
 
 def decode_packets(codec: Codec, payloads: Sequence[bytes]) -> Pcm:

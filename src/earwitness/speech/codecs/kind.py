@@ -36,6 +36,20 @@ class Offer:
     payload_type: int | None = None
     sample_rate: int | None = None
     """Rate to decode at, Hz, if it is not the clock's."""
+    fmtp: str = ""
+    """Format parameters: `octet-align=1; mode-set=0,2`."""
+    payload_bytes: int | None = None
+    """The usual size of a payload, where it decides what `fmtp` leaves open (iLBC's mode)."""
+    channels: int | None = None
+    """Channels; None: not said, which means one."""
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a format parameter, ignoring case (RFC 8866 6.15); None if it is not given."""
+        for part in self.fmtp.split(";"):
+            key, _, value = part.partition("=")
+            if key.strip().lower() == name:
+                return value.strip().lower()
+        return None
 
     def is_of(self, codec: Codec) -> bool:
         """Whether this is the codec: by its encoding name, ignoring case (RFC 8866 6.6), otherwise by its static
@@ -59,7 +73,7 @@ class CodecKind:
     """Creates the codec with these options; options that were not given are missing."""
     look: Look
     options: tuple[Option, ...] = ()
-    impairment: Callable[[Codec, bool], Impairment] | None = None
+    impairment: Callable[[Codec, bool], Impairment | None] | None = None
     """The E-model's factors of a codec of this kind, with or without concealment of losses; None: unknown."""
     offered: Callable[[Offer], Codec | None] | None = None
     """The codec offered by another phone's SDP or by the payload type of its packets; the function returns None if it
@@ -74,3 +88,7 @@ class CodecKind:
     """PJMEDIA plays its frames one frame late, to recover a lost one from its successor."""
     remade_as: str = ""
     """Specification for re-encoding packets cut by a snap length; empty: the stream's own codec."""
+    ptimes: tuple[float, ...] = (20.0,)
+    """The packet times in ms that its RFC permits."""
+    divisible: bool = False
+    """Its audio can be cut between any two samples, or whole bytes of them: `frame_samples` may be replaced."""

@@ -11,6 +11,9 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.errors import EarwitnessError
 
+SPANDSP = ("libspandsp.so.2", "apt-get install libspandsp2")
+"""Library and remedy of several codecs, for `load`."""
+
 
 class CodecLibraryMissing(EarwitnessError):
     """A codec's shared library is missing on this machine."""

@@ -9,14 +9,27 @@ import numpy as np
 from earwitness import options
 from earwitness.errors import InputError
 from earwitness.plugins import Registry
+from earwitness.speech.codecs.amr import AMR_KIND
+from earwitness.speech.codecs.amr_wb import AMR_WB_KIND
 from earwitness.speech.codecs.base import Codec, encode_packets, packet_samples
+from earwitness.speech.codecs.codec2 import CODEC2_KIND
 from earwitness.speech.codecs.g711 import A_LAW, MU_LAW
+from earwitness.speech.codecs.g722 import G722_KIND
+from earwitness.speech.codecs.g726 import G726_KIND
+from earwitness.speech.codecs.g729 import G729_KIND
 from earwitness.speech.codecs.gsm import GSM
+from earwitness.speech.codecs.ilbc import ILBC_KIND
 from earwitness.speech.codecs.kind import CodecKind, Offer
+from earwitness.speech.codecs.l16 import L16_KIND
 from earwitness.speech.codecs.opus import OPUS
 from earwitness.speech.codecs.speex import SPEEX
+from earwitness.speech.codecs.speex_wideband import SPEEX_WIDEBAND
 
-CODECS = Registry("codec", "earwitness.codecs", CodecKind, (MU_LAW, A_LAW, GSM, SPEEX, OPUS))
+_BUILT_IN = (
+    *(MU_LAW, A_LAW, GSM, SPEEX, OPUS),
+    *(G722_KIND, G726_KIND, G729_KIND, ILBC_KIND, AMR_KIND, AMR_WB_KIND, L16_KIND, SPEEX_WIDEBAND, CODEC2_KIND),
+)
+CODECS = Registry("codec", "earwitness.codecs", CodecKind, _BUILT_IN)
 """All codecs; other packages add theirs through entry points of this group."""
 CODEC_NAMES = tuple(kind.name for kind in CODECS.built_in)
 """The built-in ones."""
@@ -45,13 +58,18 @@ def codec_from_rtpmap(
     payload_type: int | None = None,
     *,
     sample_rate: int | None = None,
+    fmtp: str = "",
+    payload_bytes: int | None = None,
+    channels: int | None = None,
 ) -> Codec:
     """The codec of an SDP `rtpmap` (names are case-insensitive, RFC 8866 6.6); raises `InputError`.
 
     With an empty `encoding_name`, static payload types are recognised (including 0, 3 and 8 of RFC 3551 table 4). A
     codec with a dynamic payload type keeps `payload_type`. `sample_rate` is the rate to decode Opus at (default 8,000).
+    `fmtp` and `payload_bytes`, the usual size of a payload, tell the mode of iLBC and Codec2 and the packing of AMR;
+    `channels` as in the `rtpmap`.
     """
-    offer = Offer(encoding_name, clock_rate, payload_type, sample_rate)
+    offer = Offer(encoding_name, clock_rate, payload_type, sample_rate, fmtp, payload_bytes, channels)
     listed = CODECS.listed()
     known: list[str] = []
     for kind, _ in listed.kinds:

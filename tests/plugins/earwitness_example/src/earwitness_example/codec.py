@@ -1,4 +1,4 @@
-"""L16: linear PCM, 16 bits a sample, big-endian (RFC 3551 4.5.11)."""
+"""L24: linear PCM, 24 bits a sample, big-endian (RFC 3190 4)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ class _Coder:
     """Encoder and decoder at once: there is no state."""
 
     def __init__(self, frame_samples: int) -> None:
-        self._frame_bytes = 2 * frame_samples
+        self._frame_bytes = 3 * frame_samples
 
     def encode(self, frame: Pcm) -> bytes:
-        return frame.astype(">i2").tobytes()
+        # A sample's 16 bits, and eight zeros.
+        return (frame.astype(np.int32) << 8).astype(">i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
 
     def decode(self, frame: bytes) -> Pcm:
         if len(frame) != self._frame_bytes:
-            raise MalformedFrame("l16", frame, f"a frame has {self._frame_bytes} bytes")
-        return np.frombuffer(frame, dtype=">i2").astype(np.int16)
+            raise MalformedFrame("l24", frame, f"a frame has {self._frame_bytes} bytes")
+        wide = np.frombuffer(frame, dtype=np.uint8).reshape(-1, 3)
+        return np.ascontiguousarray(wide[:, :2]).view(">i2").reshape(-1).astype(np.int16)
 
     def decode_many(self, frames: Sequence[bytes]) -> Pcm:
         return np.array([self.decode(frame) for frame in frames], np.int16).reshape(len(frames), -1)
@@ -43,12 +45,12 @@ class _Coder:
 
 @dataclass(frozen=True)
 class LinearPcm:
-    """L16, mono, one frame in a 20 ms packet."""
+    """L24, mono, one frame in a 20 ms packet."""
 
     sample_rate: int = 16000
-    payload_type: int = 107  # dynamic: RFC 3551 has static ones at 44.1 kHz alone
-    name: str = "l16"
-    encoding_name: str = "L16"
+    payload_type: int = 107
+    name: str = "l24"
+    encoding_name: str = "L24"
     packet_ms: int = 20
     channels: int = 1
     fmtp: str = ""
@@ -56,7 +58,7 @@ class LinearPcm:
 
     @property
     def spec(self) -> str:
-        return "l16" if self.sample_rate == 16000 else f"l16:{self.sample_rate}"
+        return "l24" if self.sample_rate == 16000 else f"l24:{self.sample_rate}"
 
     @property
     def clock_rate(self) -> int:
@@ -73,7 +75,7 @@ class LinearPcm:
         return _Coder(self.frame_samples)
 
     def split(self, payload: bytes) -> list[bytes]:
-        size = 2 * self.frame_samples
+        size = 3 * self.frame_samples
         whole = min(len(payload) // size, MOST_FRAMES)
         return [payload[at * size : (at + 1) * size] for at in range(whole)]
 
@@ -87,13 +89,13 @@ def _offered(offer: Offer) -> Codec | None:
     return codec if codec.sample_rate in (8000, 16000) and offer.is_of(codec) else None
 
 
-L16 = CodecKind(
-    name="l16",
-    summary="L16, uncompressed 16-bit sound, 256 kbit/s at 16 kHz",
-    usage="l16[:8000|16000]",
+L24 = CodecKind(
+    name="l24",
+    summary="L24, uncompressed 24-bit sound, 384 kbit/s at 16 kHz",
+    usage="l24[:8000|16000]",
     make=_make,
     options=(Option("rate", (8000, 16000), bare=True),),
-    look=Look("L16", "orange", "long", "wedge", "backslashes"),
+    look=Look("L24", "grey", "dotted", "plus", "slashes"),
     impairment=lambda _codec, _concealed: Impairment(0.0, 4.3, "as G.711 without concealment, which it is finer than"),
     offered=_offered,
 )

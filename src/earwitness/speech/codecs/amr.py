@@ -1,0 +1,163 @@
+"""AMR narrowband, 4.75 to 12.2 kbit/s, by libopencore-amrnb. Source: 3GPP TS 26.071, RFC 4867."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from earwitness.arrays import Pcm
+from earwitness.looks import Look
+from earwitness.options import Option
+from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, is_good, octet_aligned
+from earwitness.speech.codecs.base import Codec, Decoder, Encoder
+from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
+from earwitness.speech.codecs.kind import CodecKind, Impairment, Offer
+from earwitness.speech.codecs.native import checked_frame, declare, load
+
+FRAME_SAMPLES = 160
+MODES = (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2)
+"""Bit rates in kbit/s, by frame type."""
+SID = 8
+"""The frame type of a silence descriptor."""
+FRAMES = FrameTypes("AMR", dict(enumerate((95, 103, 118, 134, 148, 159, 204, 244, 39))) | {NO_DATA: 0})
+_LOST = bytes((NO_DATA << 3,))
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    library = load("libopencore-amrnb.so.0", "apt-get install libopencore-amrnb0")
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    declare(library, "Encoder_Interface_init", pointer, number)
+    declare(library, "Encoder_Interface_exit", None, pointer)
+    declare(library, "Encoder_Interface_Encode", number, pointer, number, pointer, ctypes.c_char_p, number)
+    declare(library, "Decoder_Interface_init", pointer)
+    declare(library, "Decoder_Interface_exit", None, pointer)
+    declare(library, "Decoder_Interface_Decode", None, pointer, ctypes.c_char_p, pointer, number)
+    return library
+
+
+class _AmrEncoder:
+    """One encoder, freed with this object; DTX is off."""
+
+    def __init__(self, codec: Amr) -> None:
+        self._library, self._codec = _library(), codec
+        self._state = self._library.Encoder_Interface_init(0)
+        weakref.finalize(self, self._library.Encoder_Interface_exit, self._state)
+
+    def encode(self, frame: Pcm) -> bytes:
+        samples, mode = checked_frame(frame, FRAME_SAMPLES, "AMR"), MODES.index(self._codec.kbps)
+        out = ctypes.create_string_buffer(FRAMES.frame_bytes(mode))
+        self._library.Encoder_Interface_Encode(self._state, mode, samples.ctypes.data, out, 0)
+        return out.raw
+
+
+class _AmrDecoder(FramewiseDecoder):
+    """One decoder, freed with this object."""
+
+    def __init__(self) -> None:
+        super().__init__("AMR", FRAME_SAMPLES)
+        self._library = _library()
+        self._state = self._library.Decoder_Interface_init()
+        weakref.finalize(self, self._library.Decoder_Interface_exit, self._state)
+
+    def _into(self, frame: bytes, address: int) -> str:
+        if problem := FRAMES.problem(frame):
+            return problem
+        self._library.Decoder_Interface_Decode(self._state, frame if is_good(frame) else _LOST, address, 0)
+        return ""
+
+    def conceal(self) -> Pcm | None:
+        """TS 26.091's substitution of lost frames; after a silence descriptor, more of its comfort noise."""
+        out = np.empty(FRAME_SAMPLES, dtype=np.int16)
+        self._library.Decoder_Interface_Decode(self._state, _LOST, out.ctypes.data, 0)
+        return out
+
+
+@dataclass(frozen=True)
+class Amr:
+    """AMR at 8 kHz; a frame every 20 ms. `kbps`: the mode that is sent; all are decoded.
+
+    `octet_aligned`: the packing that is sent, and that of payloads which could have either.
+    """
+
+    kbps: float = 12.2
+    octet_aligned: bool = False
+    payload_type: int = 102
+    packet_ms: int = 20
+    name: str = "amr"
+    encoding_name: str = "AMR"
+    clock_rate: int = 8000
+    sample_rate: int = 8000
+    frame_samples: int = FRAME_SAMPLES
+    channels: int = 1
+    lookahead_samples: int = 40
+
+    @property
+    def spec(self) -> str:
+        """`amr`, with the options that are not the default."""
+        options = [f"{self.kbps:g}"] if self.kbps != 12.2 else []
+        options += ["octet=1"] if self.octet_aligned else []
+        return specification(self.name, options, self.packet_ms)
+
+    @property
+    def fmtp(self) -> str:
+        """The packing, if it is not RFC 4867's default."""
+        return "octet-align=1" if self.octet_aligned else ""
+
+    def encoder(self) -> Encoder:
+        """A fresh encoder."""
+        return _AmrEncoder(self)
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder."""
+        return _AmrDecoder()
+
+    def split(self, payload: bytes) -> list[bytes]:
+        """The frames of 20 ms, in either packing: speech, silence descriptors, and those without data."""
+        return FRAMES.frames(payload, octet_aligned=self.octet_aligned)
+
+    def pack(self, frames: Sequence[bytes]) -> bytes:
+        """One payload with these frames, which asks for no other mode."""
+        return FRAMES.payload(frames, octet_aligned=self.octet_aligned)
+
+    def samples_in(self, payload: bytes) -> int:
+        """160 samples a frame, of whatever type."""
+        return FRAME_SAMPLES * len(self.split(payload))
+
+
+def _make(options: Mapping[str, float]) -> Amr:
+    return Amr(kbps=float(options.get("kbps", 12.2)), octet_aligned=bool(options.get("octet", 0)))
+
+
+def _offered(offer: Offer) -> Amr | None:
+    if not offer.is_of(Amr()):
+        return None
+    number = Amr.payload_type if offer.payload_type is None else offer.payload_type
+    return Amr(octet_aligned=octet_aligned(offer), payload_type=number)
+
+
+_ENHANCED_FULL_RATE = Impairment(5.0, 10.0, "ITU-T G.113 Appendix I: GSM-EFR, which is AMR's mode of 12.2 kbit/s")
+
+
+def _impairment(codec: Codec, _concealed: bool) -> Impairment | None:
+    return _ENHANCED_FULL_RATE if isinstance(codec, Amr) and codec.kbps == 12.2 else None
+
+
+AMR_KIND = CodecKind(
+    name="amr",
+    summary="AMR, 12.2 kbit/s, or the rate given; octet=1: sends octet-aligned",
+    usage="amr[:" + "|".join(f"{kbps:g}" for kbps in MODES) + "][,octet=0|1][,ptime=20-120]",
+    make=_make,
+    look=Look("AMR", "grey", "dashed", "circle", "bars"),
+    options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),
+    impairment=_impairment,
+    offered=_offered,
+    encoding_takes_ns=1_000_000,
+    has_own_concealment=True,
+    ptimes=packet_times(20, 120, 20),
+)

@@ -1,0 +1,165 @@
+"""AMR-WB (G.722.2), 6.6 to 23.85 kbit/s, by libopencore-amrwb and libvo-amrwbenc. Source: 3GPP TS 26.171, RFC 4867."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from earwitness.arrays import Pcm
+from earwitness.looks import Look
+from earwitness.options import Option
+from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, is_good, octet_aligned
+from earwitness.speech.codecs.base import Decoder, Encoder
+from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
+from earwitness.speech.codecs.kind import CodecKind, Offer
+from earwitness.speech.codecs.native import checked_frame, declare, load
+
+FRAME_SAMPLES = 320
+MODES = (6.6, 8.85, 12.65, 14.25, 15.85, 18.25, 19.85, 23.05, 23.85)
+"""Bit rates in kbit/s, by frame type."""
+SID, SPEECH_LOST = 9, 14
+"""The frame types of a silence descriptor, and of a frame that a network has lost."""
+FRAMES = FrameTypes(
+    "AMR-WB",
+    dict(enumerate((132, 177, 253, 285, 317, 365, 397, 461, 477, 40))) | {SPEECH_LOST: 0, NO_DATA: 0},
+)
+_LOST = bytes((SPEECH_LOST << 3,))
+
+
+@lru_cache(maxsize=1)
+def _decoders() -> ctypes.CDLL:
+    library = load("libopencore-amrwb.so.0", "apt-get install libopencore-amrwb0")
+    pointer = ctypes.c_void_p
+    declare(library, "D_IF_init", pointer)
+    declare(library, "D_IF_exit", None, pointer)
+    declare(library, "D_IF_decode", None, pointer, ctypes.c_char_p, pointer, ctypes.c_int)
+    return library
+
+
+@lru_cache(maxsize=1)
+def _encoders() -> ctypes.CDLL:
+    library = load("libvo-amrwbenc.so.0", "apt-get install libvo-amrwbenc0")
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    declare(library, "E_IF_init", pointer)
+    declare(library, "E_IF_exit", None, pointer)
+    declare(library, "E_IF_encode", number, pointer, number, pointer, ctypes.c_char_p, number)
+    return library
+
+
+class _AmrWbEncoder:
+    """One encoder, freed with this object; DTX is off."""
+
+    def __init__(self, codec: AmrWb) -> None:
+        self._library, self._codec = _encoders(), codec
+        self._state = self._library.E_IF_init()
+        weakref.finalize(self, self._library.E_IF_exit, self._state)
+
+    def encode(self, frame: Pcm) -> bytes:
+        samples, mode = checked_frame(frame, FRAME_SAMPLES, "AMR-WB"), MODES.index(self._codec.kbps)
+        out = ctypes.create_string_buffer(FRAMES.frame_bytes(mode))
+        self._library.E_IF_encode(self._state, mode, samples.ctypes.data, out, 0)
+        return out.raw
+
+
+class _AmrWbDecoder(FramewiseDecoder):
+    """One decoder, freed with this object."""
+
+    def __init__(self) -> None:
+        super().__init__("AMR-WB", FRAME_SAMPLES)
+        self._library = _decoders()
+        self._state = self._library.D_IF_init()
+        weakref.finalize(self, self._library.D_IF_exit, self._state)
+
+    def _into(self, frame: bytes, address: int) -> str:
+        if problem := FRAMES.problem(frame):
+            return problem
+        self._library.D_IF_decode(self._state, frame if is_good(frame) else _LOST, address, 0)
+        return ""
+
+    def conceal(self) -> Pcm | None:
+        """TS 26.191's substitution of lost frames; after a silence descriptor, more of its comfort noise."""
+        out = np.empty(FRAME_SAMPLES, dtype=np.int16)
+        self._library.D_IF_decode(self._state, _LOST, out.ctypes.data, 0)
+        return out
+
+
+@dataclass(frozen=True)
+class AmrWb:
+    """AMR-WB at 16 kHz; a frame every 20 ms. `kbps`: the mode that is sent; all are decoded.
+
+    `octet_aligned`: the packing that is sent, and that of payloads which could have either.
+    """
+
+    kbps: float = 12.65
+    octet_aligned: bool = False
+    payload_type: int = 103
+    packet_ms: int = 20
+    name: str = "amr-wb"
+    encoding_name: str = "AMR-WB"
+    clock_rate: int = 16000
+    sample_rate: int = 16000
+    frame_samples: int = FRAME_SAMPLES
+    channels: int = 1
+    lookahead_samples: int = 94
+
+    @property
+    def spec(self) -> str:
+        """`amr-wb`, with the options that are not the default."""
+        options = [f"{self.kbps:g}"] if self.kbps != 12.65 else []
+        options += ["octet=1"] if self.octet_aligned else []
+        return specification(self.name, options, self.packet_ms)
+
+    @property
+    def fmtp(self) -> str:
+        """The packing, if it is not RFC 4867's default."""
+        return "octet-align=1" if self.octet_aligned else ""
+
+    def encoder(self) -> Encoder:
+        """A fresh encoder."""
+        return _AmrWbEncoder(self)
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder."""
+        return _AmrWbDecoder()
+
+    def split(self, payload: bytes) -> list[bytes]:
+        """The frames of 20 ms, in either packing: speech, silence descriptors, and those without data."""
+        return FRAMES.frames(payload, octet_aligned=self.octet_aligned)
+
+    def pack(self, frames: Sequence[bytes]) -> bytes:
+        """One payload with these frames, which asks for no other mode."""
+        return FRAMES.payload(frames, octet_aligned=self.octet_aligned)
+
+    def samples_in(self, payload: bytes) -> int:
+        """320 samples a frame, of whatever type."""
+        return FRAME_SAMPLES * len(self.split(payload))
+
+
+def _make(options: Mapping[str, float]) -> AmrWb:
+    return AmrWb(kbps=float(options.get("kbps", 12.65)), octet_aligned=bool(options.get("octet", 0)))
+
+
+def _offered(offer: Offer) -> AmrWb | None:
+    if not offer.is_of(AmrWb()):
+        return None
+    number = AmrWb.payload_type if offer.payload_type is None else offer.payload_type
+    return AmrWb(octet_aligned=octet_aligned(offer), payload_type=number)
+
+
+AMR_WB_KIND = CodecKind(
+    name="amr-wb",
+    summary="AMR-WB (G.722.2), 12.65 kbit/s, or the rate given; octet=1: sends octet-aligned",
+    usage="amr-wb[:" + "|".join(f"{kbps:g}" for kbps in MODES) + "][,octet=0|1][,ptime=20-120]",
+    make=_make,
+    look=Look("AMR-WB", "blue", "dotted", "circle", "slashes"),
+    options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),
+    offered=_offered,
+    encoding_takes_ns=2_000_000,
+    has_own_concealment=True,
+    ptimes=packet_times(20, 120, 20),
+)
