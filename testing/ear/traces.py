@@ -7,7 +7,10 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.speech.codecs.base import Codec, encode_packets
+from earwitness.ear.decoding import StreamDecoder
+from earwitness.ear.frames import frames_of
+from earwitness.ear.payload import frame_bytes
+from earwitness.speech.codecs.base import Codec, encode_packets, packet_ticks
 from earwitness.trace.model import LOST, Payloads, Trace
 
 MS = 1_000_000
@@ -42,8 +45,8 @@ def trace_of(
     payloads = packets(codec, samples)
     sent_index = [i for i in range(len(payloads)) if not any(a <= i < b for a, b in pauses)]
     n = len(sent_index)
-    step = codec.packet_ms * codec.clock_rate // 1000
-    sent_ns = START_NS + np.array(sent_index, dtype=np.int64) * codec.packet_ms * MS
+    step = packet_ticks(codec)
+    sent_ns = START_NS + np.array(sent_index, dtype=np.int64) * round(codec.packet_ms * MS)
     delay_ns = np.rint(np.broadcast_to(np.asarray(delay_ms, dtype=float), (n,)) * MS).astype(np.int64)
     arrived_ns = sent_ns + delay_ns
     arrived_ns[[sent_index.index(i) for i in lost]] = LOST
@@ -62,3 +65,9 @@ def trace_of(
         payloads=Payloads.of(kept),
     )
     return trace.with_arrivals(arrived_ns)
+
+
+def decoder_of(trace: Trace, codec: Codec) -> StreamDecoder:
+    """A decoder of the trace's frames."""
+    frames = frames_of(trace, codec)
+    return StreamDecoder(frames, frame_bytes(trace, frames))

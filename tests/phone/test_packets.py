@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.phone.packets import HANGOVER_PACKETS, active_packets, packet_levels_dbov, speech_packets
+from earwitness.phone.packets import HANGOVER_MS, active_packets, packet_levels_dbov, speech_packets
 from earwitness.speech.codecs.registry import CODEC_NAMES, codec
 from earwitness.trace.rtp import RtpPacket
 
@@ -63,7 +63,7 @@ def test_silence_is_not_sent_and_time_goes_on() -> None:
     starts = [packet for packet in wire if packet.marker]
     assert [packet.timestamp for packet in starts] == [24 * 160, 174 * 160]  # one packet before the sound
     assert [packet.sequence for packet in wire] == list(range(len(wire)))
-    assert len(wire) == 2 * (50 + 1 + HANGOVER_PACKETS)
+    assert len(wire) == 2 * (50 + 1 + HANGOVER_MS // 20)
     assert speech.sent == len(wire)
 
 

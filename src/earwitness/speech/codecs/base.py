@@ -98,8 +98,8 @@ class Codec(Protocol):
         ...
 
     @property
-    def packet_ms(self) -> int:
-        """ptime: milliseconds of audio in one RTP packet."""
+    def packet_ms(self) -> float:
+        """ptime: milliseconds of audio in one RTP packet; whole ones are integers."""
         ...
 
     @property
@@ -133,6 +133,20 @@ class Codec(Protocol):
         """
         ...
 
+    def samples_in(self, payload: bytes) -> int:
+        """Samples of audio at `sample_rate` that one RTP payload of any bytes claims to hold; 0 if none. Never
+        raises."""
+        ...
+
+
+@runtime_checkable
+class PacksFrames(Protocol):
+    """A codec whose frames are not simply one after the other in a payload."""
+
+    def pack(self, frames: Sequence[bytes]) -> bytes:
+        """One RTP payload with these frames, in order; the inverse of `Codec.split`."""
+        ...
+
 
 def most_frames(frame_samples: int, sample_rate: int) -> int:
     """Maximum number of frames decoded per packet: `MOST_PACKET_MS`, rounded up."""
@@ -141,17 +155,27 @@ def most_frames(frame_samples: int, sample_rate: int) -> int:
 
 def packet_samples(codec: Codec) -> int:
     """Samples of audio in one RTP packet at `codec.sample_rate`."""
-    return codec.sample_rate * codec.packet_ms // 1000
+    return round(codec.sample_rate * codec.packet_ms / 1000)
 
 
 def packet_ticks(codec: Codec) -> int:
     """The increase of the RTP timestamp from one packet to the next."""
-    return codec.clock_rate * codec.packet_ms // 1000
+    return round(codec.clock_rate * codec.packet_ms / 1000)
 
 
 def frames_per_packet(codec: Codec) -> int:
     """Codec frames in one RTP packet."""
     return packet_samples(codec) // codec.frame_samples
+
+
+def packet_of(codec: Codec, frames: Sequence[bytes]) -> bytes:
+    """One RTP payload with these frames, in order."""
+    return codec.pack(frames) if isinstance(codec, PacksFrames) else b"".join(frames)
+
+
+def ptime_option(packet_ms: float, usual: float = 20) -> list[str]:
+    """The packet time as an option in a codec's `spec`, if it is not the usual one."""
+    return [f"ptime={packet_ms:g}"] if packet_ms != usual else []
 
 
 def encode_packets(codec: Codec, samples: Pcm) -> list[bytes]:
@@ -163,7 +187,7 @@ def encode_packets(codec: Codec, samples: Pcm) -> list[bytes]:
     encoder = codec.encoder()
     frames = [encoder.encode(padded[at : at + per_frame]) for at in range(0, len(padded), per_frame)]
     together = frames_per_packet(codec)
-    return [b"".join(frames[at : at + together]) for at in range(0, len(frames), together)]
+    return [packet_of(codec, frames[at : at + together]) for at in range(0, len(frames), together)]
 
 
 def decode_packets(codec: Codec, payloads: Sequence[bytes]) -> Pcm:

@@ -49,7 +49,7 @@ class LinearPcm:
     payload_type: int = 107  # dynamic: RFC 3551 has static ones at 44.1 kHz alone
     name: str = "l16"
     encoding_name: str = "L16"
-    packet_ms: int = 20
+    packet_ms: float = 20
     channels: int = 1
     fmtp: str = ""
     lookahead_samples: int = 0
@@ -76,6 +76,9 @@ class LinearPcm:
         size = 2 * self.frame_samples
         whole = min(len(payload) // size, MOST_FRAMES)
         return [payload[at * size : (at + 1) * size] for at in range(whole)]
+
+    def samples_in(self, payload: bytes) -> int:
+        return len(payload) // 2 // self.frame_samples * self.frame_samples
 
 
 def _make(options: Mapping[str, float]) -> Codec:
