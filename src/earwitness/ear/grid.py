@@ -110,6 +110,8 @@ def _assumed(trace: Trace, rows: I64, codec: Codec) -> int:
 
 def _unit(trace: Trace, row: int, codec: Codec, samples: int) -> int:
     """The samples that the decoder yields at once from packets like this one."""
+    if samples > MOST_PACKET_MS * codec.sample_rate // 1000:
+        return codec.frame_samples
     payloads = trace.payloads
     if payloads is None or not payloads.captured[row]:
         units = max(1, samples // codec.frame_samples)

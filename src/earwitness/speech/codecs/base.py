@@ -51,8 +51,9 @@ class Decoder(Protocol):
         ...
 
     def recover(self, next_frame: bytes) -> Pcm | None:
-        """The missing frame from the in-band FEC in the next frame; None if there is none.
+        """The missing audio before the next frame from that one's in-band FEC; None if there is none.
 
+        At least `codec.frame_samples`, and more if that is as long as the next frame.
         `next_frame` itself must be decoded afterwards, as usual.
         """
         ...

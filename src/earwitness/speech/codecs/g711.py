@@ -165,7 +165,7 @@ def _impairment(_codec: Codec, concealed: bool) -> Impairment:
 MU_LAW = CodecKind(
     name="g711u",
     summary="G.711 mu-law, 64 kbit/s",
-    usage="g711u[:ptime=1-60]",
+    usage="g711u",
     make=lambda _options: G711("u"),
     look=Look("G.711 μ-law", "blue"),
     impairment=_impairment,
@@ -176,7 +176,7 @@ MU_LAW = CodecKind(
 A_LAW = CodecKind(
     name="g711a",
     summary="G.711 A-law, 64 kbit/s",
-    usage="g711a[:ptime=1-60]",
+    usage="g711a",
     make=lambda _options: G711("a"),
     look=Look("G.711 A-law", "sky", "dash-dot-dot", "plus", "grid"),
     impairment=_impairment,

@@ -111,7 +111,7 @@ _IMPAIRMENT = Impairment(20.0, 31.7, f"Ie: ITU-T G.113 Appendix I, GSM 06.10; Bp
 GSM = CodecKind(
     name="gsm",
     summary="GSM 06.10 full rate, 13 kbit/s",
-    usage="gsm[:ptime=20|40|60|80|100|120]",
+    usage="gsm",
     make=lambda _options: Gsm(),
     look=Look("GSM 06.10", "vermilion", "dashed", "square", "slashes"),
     impairment=lambda _codec, _concealed: _IMPAIRMENT,

@@ -139,8 +139,8 @@ class _OpusDecoder:
         if not has_fec(next_frame):
             return None
         try:
-            # For any other length libopus conceals instead.
-            return self._run(next_frame, samples_in(next_frame, self._sample_rate), fec=True)
+            # libopus conceals what the copy is shorter than asked for, and all if it is longer.
+            return self._run(next_frame, max(self._frame_samples, samples_in(next_frame, self._sample_rate)), fec=True)
         except MalformedFrame:
             return None
 
@@ -286,11 +286,7 @@ def _most_payload(codec: Codec) -> int:
 OPUS = CodecKind(
     name="opus",
     summary="Opus, variable bit rate around the one given (24 kbit/s)",
-    usage="opus[:BITRATE][,fec=0|1][,complexity=0-10][,loss=0-100][,rate="
-    + "|".join(map(str, SAMPLE_RATES))
-    + "][,ptime="
-    + "|".join(f"{ms:g}" for ms in PTIMES)
-    + "]",
+    usage="opus[:BITRATE][,fec=0|1][,complexity=0-10][,loss=0-100][,rate=" + "|".join(map(str, SAMPLE_RATES)) + "]",
     make=_make,
     look=Look("Opus", "green", "dash-dot", "triangle", "dots"),
     options=(

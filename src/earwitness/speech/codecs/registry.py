@@ -37,7 +37,8 @@ def codec(spec: str) -> Codec:
     `at_ptime`.
     """
     kind = CODECS.get(options.split(spec)[0], _USING, spec)
-    given = dict(options.parse(_USING, spec, (*kind.options, _PTIME), CODECS.remedy))
+    usage = f"{CODECS.remedy}; and ptime=MS with any of them"
+    given = dict(options.parse(_USING, spec, (*kind.options, _PTIME), usage))
     packet_ms = given.pop(_PTIME.name, None)
     made = kind.make(given)
     return made if packet_ms is None else at_ptime(made, packet_ms)

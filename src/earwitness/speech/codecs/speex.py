@@ -265,7 +265,7 @@ _IMPAIRMENT = Impairment(12.6, 23.2, f"quality 5: {ESTIMATED}")
 SPEEX = CodecKind(
     name="speex",
     summary="Speex narrowband, 11 kbit/s at quality 5",
-    usage="speex[:QUALITY][,complexity=0-10][,ptime=20|40|60|80|100|120]",
+    usage="speex[:QUALITY][,complexity=0-10]",
     make=_make,
     look=Look("Speex", "purple", "dotted", "diamond", "crosses"),
     options=(Option("quality", range(11), bare=True), Option("complexity", range(11))),
