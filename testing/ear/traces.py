@@ -75,7 +75,8 @@ def trace_at(
     """Packets of `samples` with these packet times in turn, again and again, each sent when its last sample has been
     spoken, `delay_ms` on the way. `changed`: the codec of the second half of the speech."""
     encoders: dict[object, Encoder] = {}
-    payloads, begins, ends, types = [], [], [], []
+    payloads: list[bytes] = []
+    begins, ends, types = [], [], []
     at = 0
     while at < len(samples):
         now = changed if changed is not None and 2 * at >= len(samples) else codec
