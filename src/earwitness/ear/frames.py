@@ -122,7 +122,7 @@ def frames_of(trace: Trace, codec: Codec) -> Frames:
         packet_ns=np.where(some, duration_ns, int(lengths[0])),
         sample_rate=int(rates.max()),
         usual_count=usual,
-        names=voices.names,
+        names=voices.names(trace),
         doubts=(*voices.unheard, *_doubts(held, int(np.count_nonzero(ends_within)), stream)),
     )
 

@@ -30,12 +30,13 @@ class StreamCodecs:
     of_packet: I64
     unheard: tuple[str, ...] = ()
 
-    @property
-    def names(self) -> str:
-        """The specification of a single codec; of several, their names joined by `+`."""
+    def names(self, trace: Trace) -> str:
+        """The specification of a single codec; of several, their names in order of sending, joined by `+`."""
         if len(self.codecs) == 1:
             return self.codecs[0].spec
-        return "+".join(dict.fromkeys(codec.name for codec in self.codecs))
+        order = np.argsort(trace.sequence, kind="stable")
+        began = [int(np.argmax(self.of_packet[order] == index)) for index in range(len(self.codecs))]
+        return "+".join(dict.fromkeys(self.codecs[index].name for index in np.argsort(began).tolist()))
 
 
 def codecs_of(trace: Trace, codec: Codec) -> StreamCodecs:

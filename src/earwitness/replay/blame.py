@@ -99,10 +99,11 @@ class Blame:
 def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFERENCE_OFFSET) -> Blame:
     """Divide the MOS that one direction of a call lost among its causes.
 
-    `said` (r,) int16 at the rate of `heard`: what was said, once; `reference_offset` as for `ear.hear`. Raises
+    `said` (r,) int16 at the codec's rate: what was said, once; `reference_offset` as for `ear.hear`. Raises
     `ScorerRefused` if a replay cannot be scored (nothing arrived in time, a silent reference).
     """
     rate = heard.sample_rate
+    said = resample(said, codec.sample_rate, rate)
     ideal = Ideal(heard, said, reference_offset)
     sent = ideal.all_sent()
     notes = heard.notes

@@ -17,7 +17,7 @@ from earwitness.score.listening import listening_quality as score_listening
 from earwitness.score.pesq import PesqScore, samples_as_published
 from earwitness.score.scorers import extra_scores, scorer
 from earwitness.speech.reference import Speech, speech
-from earwitness.speech.wav import write_wav
+from earwitness.speech.wav import resample, write_wav
 from earwitness.trace.capture import read_capture
 from earwitness.trace.rtcp import missed_by_capture
 
@@ -111,8 +111,10 @@ class Scored:
 
 def score_of(heard: Heard, reference: Speech, flow: str = "") -> Scored:
     """Score what was heard against what was said, at the audio's rate (narrowband; from 16 kHz also wideband)."""
+    # The audio has the highest sample rate of the stream's codecs.
+    said = resample(reference.samples, reference.sample_rate, heard.sample_rate)
     try:
-        score = score_listening(reference.samples, heard.audio, heard.sample_rate)
+        score = score_listening(said, heard.audio, heard.sample_rate)
     except ScorerRefused as error:
         return Scored(heard, flow, None, None, error.reason)
     return Scored(heard, flow, score.pesq, score.mos_lqo_wb, "")
@@ -172,7 +174,7 @@ def _with_scorers(scored: Scored, scorers: Sequence[str], said: Speech | None) -
     evidence = Evidence(
         heard=heard.audio,
         sample_rate=heard.sample_rate,
-        reference=None if said is None else said.samples,
+        reference=None if said is None else resample(said.samples, said.sample_rate, heard.sample_rate),
         codec=heard.codec,
         trace=heard.trace,
         loss_ratio=heard.shares["lost_ratio"],
