@@ -86,7 +86,7 @@ def bench_speed() -> list[Measurement]:
         results.append(Measurement(f"{codec}: capture to sound, 30 s call", worst, "ms", bar))
     chosen = choose_stream(read_capture(next(path for path, name in calls if name == "g711u")))
     frames = frames_of(chosen.trace, chosen.codec)
-    quiet = quiet_frames(frames, chosen.codec, frame_bytes(chosen.trace, frames, chosen.codec, reference))
+    quiet = quiet_frames(frames, frame_bytes(chosen.trace, frames, reference))
     for spec in ("fixed:100", "pjmedia", "adaptive", "oracle:100"):
         ear = buffer(spec)
         took = _best_ms(partial(replay, chosen.trace, frames, ear, None, quiet))

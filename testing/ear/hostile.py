@@ -13,7 +13,7 @@ from earwitness.ear.hear import Heard, hear
 from earwitness.ear.span import LEAST_PACKET_NS, QUIET_EACH_NS, QUIET_NS
 from earwitness.replay.blame_sounds import Ideal, reassembled, without_concealment
 from earwitness.replay.whatif_calls import least_delay_ms
-from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
+from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_ticks
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.bursts import bursts
 from earwitness.trace.clock import estimate_clock, on_one_clock
@@ -126,7 +126,7 @@ def made(
     """A trace of `count` packets with columns of these kinds. Raises InputError where it can be none."""
     rng = np.random.default_rng(seed)
     of = codec(name)
-    step = of.packet_ms * of.clock_rate // 1000
+    step = packet_ticks(of)
     payloads = PAYLOADS[kinds["payload"]](count, name, rng)
     size = _i64([len(one) for one in payloads])
     packed: Payloads | None = Payloads.of(payloads)
@@ -194,12 +194,12 @@ def heard_within_bounds(trace: Trace, of: Codec, buffer: str, concealment: str) 
     came = trace.arrived_ns[trace.arrived]
     span_ns = int(came.max()) - int(came.min())
     frame_ns = heard.played.frames.stream.frame_ns
-    packet_frames = heard.played.frames.stream.frames_per_packet
+    packet_frames = heard.played.frames.usual_count
     most_frames = len(trace) * (-(-MOST_PACKET_MS * MS // frame_ns))
     assert span_ns <= QUIET_NS + len(came) * QUIET_EACH_NS
     assert len(heard.played.frames) <= most_frames
     assert len(heard.played) <= (span_ns + 2 * QUIET_NS) // frame_ns
-    assert len(heard.audio) == len(heard.played) * of.frame_samples
+    assert len(heard.audio) == len(heard.played) * heard.played.frames.frame_samples
     unseen = (3000 + span_ns // LEAST_PACKET_NS) * packet_frames
     assert len(heard.ledger) <= most_frames + len(heard.played) + unseen
     shares = heard.shares
@@ -211,9 +211,9 @@ def heard_within_bounds(trace: Trace, of: Codec, buffer: str, concealment: str) 
 def blamed_sounds(heard: Heard, of: Codec) -> None:
     """The sounds that blame scores."""
     said = voice(1.0, of.sample_rate)
-    ideal = Ideal(heard, of, said, 0)
+    ideal = Ideal(heard, said, 0)
     sent = ideal.with_unknown(ideal.all_sent(), said)
     for sound in (sent, ideal.all_arrived(), ideal.all_played()):
         assert len(sound) == ideal.length
-    for one in (heard, without_concealment(heard, of, said, 0)):
+    for one in (heard, without_concealment(heard, said, 0)):
         assert len(reassembled(one, ideal.first, ideal.length)) == ideal.length

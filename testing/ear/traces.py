@@ -7,7 +7,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.speech.codecs.base import Codec, encode_packets
+from earwitness.ear.decoding import StreamDecoder
+from earwitness.ear.frames import frames_of
+from earwitness.ear.payload import frame_bytes
+from earwitness.speech.codecs.base import Codec, Encoder, encode_packets, packet_of, packet_samples, packet_ticks
+from earwitness.speech.codecs.registry import at_ptime
+from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import LOST, Payloads, Trace
 
 MS = 1_000_000
@@ -42,8 +47,8 @@ def trace_of(
     payloads = packets(codec, samples)
     sent_index = [i for i in range(len(payloads)) if not any(a <= i < b for a, b in pauses)]
     n = len(sent_index)
-    step = codec.packet_ms * codec.clock_rate // 1000
-    sent_ns = START_NS + np.array(sent_index, dtype=np.int64) * codec.packet_ms * MS
+    step = packet_ticks(codec)
+    sent_ns = START_NS + np.array(sent_index, dtype=np.int64) * round(codec.packet_ms * MS)
     delay_ns = np.rint(np.broadcast_to(np.asarray(delay_ms, dtype=float), (n,)) * MS).astype(np.int64)
     arrived_ns = sent_ns + delay_ns
     arrived_ns[[sent_index.index(i) for i in lost]] = LOST
@@ -62,3 +67,52 @@ def trace_of(
         payloads=Payloads.of(kept),
     )
     return trace.with_arrivals(arrived_ns)
+
+
+def trace_at(
+    codec: Codec, samples: NDArray[np.int16], ptimes: Sequence[float], *, delay_ms: float = 30.0, changed: Codec | None = None
+) -> Trace:
+    """Packets of `samples` with these packet times in turn, again and again, each sent when its last sample has been
+    spoken, `delay_ms` on the way. `changed`: the codec of the second half of the speech."""
+    encoders: dict[object, Encoder] = {}
+    payloads: list[bytes] = []
+    begins, ends, types = [], [], []
+    at = 0
+    while at < len(samples):
+        now = changed if changed is not None and 2 * at >= len(samples) else codec
+        of = at_ptime(now, ptimes[len(payloads) % len(ptimes)])
+        encode = encoders.setdefault((of.name, of.frame_samples), of.encoder()).encode
+        size, frame = packet_samples(of), of.frame_samples
+        said = np.zeros(size, dtype=np.int16)
+        said[: len(samples[at : at + size])] = samples[at : at + size]
+        payloads.append(packet_of(of, [encode(said[i : i + frame]) for i in range(0, size, frame)]))
+        begins.append(at)
+        types.append(of.payload_type)
+        at += size
+        ends.append(at)
+    n, rate = len(payloads), codec.sample_rate
+    sent_ns = START_NS + np.array(ends, dtype=np.int64) * 1_000_000_000 // rate
+    return Trace(
+        sequence=np.arange(n, dtype=np.int64) + 65_500,
+        timestamp=np.array(begins, dtype=np.int64) * codec.clock_rate // rate + 4_294_960_000,
+        payload_type=np.array(types, dtype=np.uint8),
+        marker=np.zeros(n, dtype=np.bool_),
+        size=np.array([len(payload) for payload in payloads], dtype=np.int32),
+        sent_ns=sent_ns,
+        arrived_ns=sent_ns + round(delay_ms * MS),
+        clock_rate=codec.clock_rate,
+        sent_clock="lab",
+        arrived_clock="lab",
+        payloads=Payloads.of(payloads),
+        formats={one.payload_type: _encoding(one) for one in (codec, changed or codec)},
+    )
+
+
+def _encoding(codec: Codec) -> Encoding:
+    return Encoding(codec.encoding_name, codec.clock_rate, codec.channels)
+
+
+def decoder_of(trace: Trace, codec: Codec) -> StreamDecoder:
+    """A decoder of the trace's frames."""
+    frames = frames_of(trace, codec)
+    return StreamDecoder(frames, frame_bytes(trace, frames))

@@ -20,6 +20,7 @@ from earwitness.archive.stored import write_ledger
 from earwitness.ear.hear import hear
 from earwitness.errors import Outcome
 from earwitness.path.facts import CircuitFacts, Hop
+from earwitness.speech.codecs.base import frames_per_packet, packet_of, packet_ticks
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import write_wav
@@ -207,19 +208,19 @@ def speaking(made: Made, samples: np.ndarray, rng: np.random.Generator) -> Trace
     """One direction of the call: speech at the codec's rate, encoded, sent and delayed."""
     coder = codec_named(made.codec)
     encoder = coder.encoder()
-    frames_a_packet = coder.packet_ms * coder.sample_rate // 1000 // coder.frame_samples
-    size = coder.frame_samples
+    each, size = frames_per_packet(coder), coder.frame_samples
     frames = [encoder.encode(samples[i : i + size]) for i in range(0, len(samples) - size + 1, size)]
-    n = len(frames) // frames_a_packet
-    payloads = [b"".join(frames[i * frames_a_packet : (i + 1) * frames_a_packet]) for i in range(n)]
-    sent = START_NS + (np.arange(n, dtype=np.int64) + 1) * 20_000_000 + rng.integers(0, 300_000, n)
+    n = len(frames) // each
+    payloads = [packet_of(coder, frames[i * each : (i + 1) * each]) for i in range(n)]
+    period_ns = round(coder.packet_ms * 1_000_000)
+    sent = START_NS + (np.arange(n, dtype=np.int64) + 1) * period_ns + rng.integers(0, 300_000, n)
     arrived = sent + (delays_ms(made, n, rng) * 1e6).astype(np.int64)
     arrived[rng.random(n) < made.loss] = LOST
     marker = np.zeros(n, dtype=np.bool_)
     marker[0] = True
     trace = Trace(
         sequence=np.arange(n, dtype=np.int64) + 1000,
-        timestamp=np.arange(n, dtype=np.int64) * coder.clock_rate * coder.packet_ms // 1000 + 5000,
+        timestamp=np.arange(n, dtype=np.int64) * packet_ticks(coder) + 5000,
         payload_type=np.full(n, coder.payload_type, dtype=np.uint8),
         marker=marker,
         size=np.array([len(payload) for payload in payloads], dtype=np.int32),

@@ -14,7 +14,7 @@ from earwitness.errors import InputError
 from earwitness.speech.codecs.base import decode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import Payloads
-from testing.ear.traces import packets, trace_of, voice
+from testing.ear.traces import decoder_of, packets, trace_of, voice
 
 
 def periodic(samples: int, period: int = 64) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_fec_brings_the_lost_frame_back() -> None:
 def test_an_unknown_concealment_is_refused() -> None:
     c = codec("g711u")
     with pytest.raises(InputError, match="use one of silence"):
-        concealer("prayer", c, c.decoder())
+        concealer("prayer", c, decoder_of(trace_of(c, voice(0.1)), c))
 
 
 @pytest.mark.parametrize("ratio", [0.8, 1.25, 0.75])
@@ -106,7 +106,7 @@ def test_a_gap_at_once_is_a_gap_frame_by_frame(name: str, count: int) -> None:
     said = voice(1.0)
     sounds: list[NDArray[np.int16]] = []
     for pieces in ([count], [1] * count):
-        joined = concealer(name, of, of.decoder())
+        joined = concealer(name, of, decoder_of(trace_of(of, said), of))
         sound = [joined.good(said[:4000]), *(joined.missing(piece, None) for piece in pieces), joined.good(said[4000:])]
         sounds.append(np.concatenate(sound))
     assert np.array_equal(sounds[0], sounds[1])

@@ -133,7 +133,7 @@ def test_the_parts_sum_to_the_whole(spec: str, buffer: str) -> None:
 @pytest.mark.parametrize("buffer", ["fixed:60", "pjmedia"])
 def test_an_even_call_put_back_in_its_place_is_what_was_sent(buffer: str) -> None:
     heard = hear(trace_of(G711, SAID), G711, buffer)
-    ideal = Ideal(heard, G711, SAID, 160)
+    ideal = Ideal(heard, SAID, 160)
     back = reassembled(heard, ideal.first, ideal.length)
     # PJMEDIA's first frame rises from silence, and its last 5 ms stay in the phone.
     inner = slice(80, -40) if buffer == "pjmedia" else slice(None)
@@ -145,7 +145,7 @@ def test_speech_that_waits_between_words_is_put_back_sample_for_sample() -> None
     pauses = [(150, 200)]
     delays = [30.0] * 150 + [130.0] * (PACKETS - 200)
     heard = hear(trace_of(G711, SAID, pauses=pauses, delay_ms=delays), G711, "pjmedia", concealment="silence")
-    ideal = Ideal(heard, G711, SAID, 160)
+    ideal = Ideal(heard, SAID, 160)
     assert np.array_equal(reassembled(heard, ideal.first, ideal.length), ideal.all_sent())
 
 

@@ -349,7 +349,7 @@ def test_a_broken_copy_in_the_next_opus_packet_is_none() -> None:
             broken += has_fec(packet)
         else:
             assert recovered is not None
-            assert len(recovered) == of.frame_samples
+            assert len(recovered) >= of.frame_samples
             made += 1
     assert broken > 100
     assert made > 100

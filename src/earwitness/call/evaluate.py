@@ -35,7 +35,7 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.codecs.registry import codec_from_rtpmap
 from earwitness.speech.reference import speech as reference_speech
-from earwitness.speech.wav import write_wav
+from earwitness.speech.wav import resample, write_wav
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.model import LOST, Trace
 from earwitness.trace.pair import pair
@@ -75,9 +75,12 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
                 write_wav(folder / heard_file(direction), heard.audio, heard.sample_rate)
                 write_ledger(folder, direction, heard.ledger)
                 listening[direction] = _listening(heard, trace)
+                said = spoken[direction]
+                if said is not None:
+                    said = resample(said, codec.sample_rate, heard.sample_rate)
                 if placed.plan.phone_kind.by_hand:
-                    heard, listening[direction] = _found(heard, listening[direction], spoken[direction])
-                row, trouble = with_quality(row, placed, heard, spoken[direction], codec, trace)
+                    heard, listening[direction] = _found(heard, listening[direction], said)
+                row, trouble = with_quality(row, placed, heard, said, codec, trace)
                 row = with_extra_scores(row, placed, heard, spoken[direction], trace, notes)
             row = with_recording(row, placed, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:

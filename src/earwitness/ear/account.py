@@ -56,9 +56,10 @@ def media_ns(trace: Trace) -> I64:
     return ticks_ns(trace.timestamp - trace.timestamp.min(), trace.clock_rate)
 
 
-def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
+def spoken_ns(trace: Trace, packet_ns: int | I64) -> tuple[I64, str]:
     """When the first sample of each packet was spoken, (n,) int64 on the arrival clock, and on what basis.
 
+    `packet_ns`: the duration of each packet's audio, (n,), or of all: it was spoken that long before it was complete.
     `sent`: sending times are on the arrival clock; a packet leaves when its last sample has been spoken. A packet
     without an observed sending time gets one from its RTP timestamp and the other packets.
     `fastest packet`: sending times are not on the arrival clock; RTP timestamps give the spacing, and the fastest
@@ -69,10 +70,12 @@ def spoken_ns(trace: Trace, packet_ns: int) -> tuple[I64, str]:
     clock = media_ns(trace)
     seen = trace.sent_ns != UNKNOWN
     if trace.one_clock and bool(np.any(seen)):
-        usual = int(np.median(trace.sent_ns[seen] - clock[seen]))
-        return np.where(seen, trace.sent_ns, clock + usual) - packet_ns, "sent"
-    least = int(np.min(trace.arrived_ns[arrived] - clock[arrived])) if bool(np.any(arrived)) else 0
-    return clock + least - packet_ns, "fastest packet"
+        began = trace.sent_ns - packet_ns
+        usual = int(np.median(began[seen] - clock[seen]))
+        return np.where(seen, began, clock + usual), "sent"
+    began = trace.arrived_ns - packet_ns
+    least = int(np.min(began[arrived] - clock[arrived])) if bool(np.any(arrived)) else 0
+    return clock + least, "fastest packet"
 
 
 def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Account:

@@ -96,8 +96,9 @@ class AdaptivePlayout:
         self._spare_ns = round(settings.spare_ms * 1e6)
         self._far_ns = round(settings.stretch_ms * 1e6)
         self._pause_frames = round(settings.pause_ms * 1e6 / stream.frame_ns)
-        packet_ns = stream.frame_ns * stream.frames_per_packet
-        self._delays = Delays(settings.worth_ms, settings.first_ms, settings.least_ms, settings.memory_s, packet_ns)
+        self._delays = Delays(
+            settings.worth_ms, settings.first_ms, settings.least_ms, settings.memory_s, stream.packet_ns
+        )
         self._quiet = quiet
         self._held: dict[int, tuple[int, int]] = {}
         self._empty: set[int] = set()

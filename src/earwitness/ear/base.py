@@ -50,14 +50,21 @@ class Stream:
     clock_rate: int
     """RTP clock, Hz."""
     frame_ticks: int
-    """RTP ticks in one codec frame."""
+    """RTP ticks in one frame: one slot of the playing grid (see `grid`)."""
     frames_per_packet: int
-    """Codec frames in one packet of the negotiated ptime."""
+    """Frames that the phone's sound device takes in one tick: those in a packet of the negotiated ptime."""
+    usual_count: int = 0
+    """Frames that most of the packets really hold; 0: as many."""
 
     @property
     def frame_ns(self) -> int:
         """Length of one frame, ns."""
         return self.frame_ticks * 1_000_000_000 // self.clock_rate
+
+    @property
+    def packet_ns(self) -> int:
+        """Time from one packet to the next, but at most from one tick to the next; ns."""
+        return self.frame_ns * min(self.frames_per_packet, self.usual_count or self.frames_per_packet)
 
 
 def follows(sequence: int, last: int, empty: Container[int]) -> bool:

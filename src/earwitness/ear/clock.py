@@ -17,7 +17,7 @@ from earwitness.ear.span import LONGEST_NS, QUIET_NS
 from earwitness.trace.model import LOST, Trace
 
 
-def playing_clock(outgoing: Trace, tick_ms: int = 20, sending_takes_ns: int = 0) -> I64:
+def playing_clock(outgoing: Trace, tick_ms: float = 20, sending_takes_ns: int = 0) -> I64:
     """The ticks of the phone that sent `outgoing`, (k,) int64 ns on the capture's clock, in order.
 
     They run from the packet with the smallest timestamp to the one with the largest. `outgoing` is the stream as
@@ -28,7 +28,7 @@ def playing_clock(outgoing: Trace, tick_ms: int = 20, sending_takes_ns: int = 0)
     seen = outgoing.arrived_ns != LOST
     if not bool(np.any(seen)):
         return np.zeros(0, dtype=np.int64)
-    step = max(1, outgoing.clock_rate * tick_ms // 1000)
+    step = max(1, int(outgoing.clock_rate * tick_ms // 1000))
     tick = outgoing.timestamp[seen] // step
     order = np.argsort(tick, kind="stable")
     tick, first = np.unique(tick[order], return_index=True)

@@ -17,10 +17,11 @@ from typing import Protocol
 import numpy as np
 
 from earwitness.arrays import Pcm
+from earwitness.ear.decoding import FrameDecoder
 from earwitness.ear.pjmedia_ear import PjmediaConcealment
 from earwitness.ear.wsola import Extension
 from earwitness.errors import InputError
-from earwitness.speech.codecs.base import Codec, Decoder
+from earwitness.speech.codecs.base import Codec
 
 CONCEALMENTS = ("silence", "repeat", "wsola", "codec", "fec", "pjmedia")
 """Names accepted by `concealer`."""
@@ -36,7 +37,7 @@ class Concealer(Protocol):
         """Feed one or more complete frames; returns as many samples to play."""
         ...
 
-    def missing(self, count: int, next_frame: bytes | None) -> Pcm:
+    def missing(self, count: int, next_frame: int | None) -> Pcm:
         """`count` consecutive missing frames; `next_frame` is the one after the gap if it has already arrived."""
         ...
 
@@ -45,9 +46,9 @@ class Concealer(Protocol):
         ...
 
 
-def concealer(name: str, codec: Codec, decoder: Decoder) -> Concealer:
-    """The named concealment for a codec, using the stream's own decoder. Raises InputError."""
-    frame, rate = codec.frame_samples, codec.sample_rate
+def concealer(name: str, codec: Codec, decoder: FrameDecoder) -> Concealer:
+    """The named concealment for a stream's main codec, using its own decoder. Raises InputError."""
+    frame, rate = decoder.frame_samples, decoder.sample_rate
     if name == "silence":
         return Silence(frame)
     if name == "repeat":
@@ -73,7 +74,7 @@ class Silence:
         """The frames unchanged."""
         return samples
 
-    def missing(self, count: int, next_frame: bytes | None) -> Pcm:
+    def missing(self, count: int, next_frame: int | None) -> Pcm:
         """Zeros."""
         return np.zeros(count * self._frame, dtype=np.int16)
 
@@ -83,30 +84,35 @@ class Silence:
 
 
 class Repeat:
-    """Repeats the last frame, fading linearly to silence within 60 ms."""
+    """Repeats the last frame, or the last 10 ms if that is longer, fading linearly to silence within 60 ms."""
 
     delay = 0
     _fade_ms = 60
+    _least_ms = 10
 
     def __init__(self, frame: int, sample_rate: int) -> None:
         self._frame = frame
         self._fade = self._fade_ms * sample_rate // 1000
-        self._last: Pcm = np.zeros(frame, dtype=np.int16)
-        self._faded = 0
+        self._repeated = max(frame, self._least_ms * sample_rate // 1000)
+        self._last: Pcm = np.zeros(self._repeated, dtype=np.int16)
+        self._faded = self._at = 0
 
     def good(self, samples: Pcm) -> Pcm:
         """The frames unchanged."""
-        self._last, self._faded = samples[-self._frame :], 0
+        self._last = np.concatenate((self._last, samples[-self._repeated :]))[-self._repeated :]
+        self._faded = self._at = 0
         return samples
 
-    def missing(self, count: int, next_frame: bytes | None) -> Pcm:
+    def missing(self, count: int, next_frame: int | None) -> Pcm:
         """The last frame, fading further."""
         out = np.zeros(count * self._frame, dtype=np.int16)
         audible = min(count, -(-max(0, self._fade - self._faded) // self._frame))
         length = audible * self._frame
         gain = 1.0 - (self._faded + np.arange(length)) / self._fade
         self._faded += len(out)
-        out[:length] = (np.tile(self._last, audible) * np.maximum(gain, 0.0)).astype(np.int16)
+        again = self._last[(self._at + np.arange(length)) % self._repeated]
+        self._at = (self._at + length) % self._repeated
+        out[:length] = (again * np.maximum(gain, 0.0)).astype(np.int16)
         return out
 
     def pause(self, count: int) -> Pcm:
@@ -144,7 +150,7 @@ class Prolong:
         self._recent = samples[-keep:] if len(samples) >= keep else np.concatenate((self._recent, samples))[-keep:]
         return samples
 
-    def missing(self, count: int, next_frame: bytes | None) -> Pcm:
+    def missing(self, count: int, next_frame: int | None) -> Pcm:
         """The prolonged audio, fading further."""
         length = count * self._frame
         if self._extension is None:
@@ -181,12 +187,12 @@ class Prolong:
 
 
 class CodecConcealment:
-    """The decoder conceals from its own state, or recovers the frame from the next packet's in-band FEC."""
+    """The decoder conceals from its own state, or recovers the frames from the next packet's in-band FEC."""
 
     delay = 0
     _longest_ms = 240
 
-    def __init__(self, frame: int, sample_rate: int, decoder: Decoder, *, fec: bool) -> None:
+    def __init__(self, frame: int, sample_rate: int, decoder: FrameDecoder, *, fec: bool) -> None:
         self._frame = frame
         self._most = self._longest_ms * sample_rate // (1000 * frame)
         self._decoder = decoder
@@ -199,22 +205,30 @@ class CodecConcealment:
         self._gap = 0
         return self._prolong.good(samples)
 
-    def missing(self, count: int, next_frame: bytes | None) -> Pcm:
-        """Up to 240 ms from the codec, then silence; the frame before `next_frame` is recovered from its FEC."""
+    def missing(self, count: int, next_frame: int | None) -> Pcm:
+        """Up to 240 ms from the codec, then silence; the frames before `next_frame` are recovered from its FEC."""
+        known = self._known_before(next_frame, count)
         pieces: list[Pcm] = []
         for index in range(count):
             self._gap += 1
-            made: Pcm | None = None
-            if self._fec and next_frame is not None and index == count - 1:
-                made = self._decoder.recover(next_frame)
+            if index == count - known:
+                recovered = self._decoder.recover(next_frame) if next_frame is not None else None
+                if recovered is not None and len(recovered) >= known * self._frame:
+                    self._gap += known - 1
+                    return np.concatenate([*pieces, recovered[len(recovered) - known * self._frame :]])
+            made = self._decoder.conceal()
             if made is None:
-                made = self._decoder.conceal()
-                if made is None:
-                    return np.concatenate([*pieces, self._prolong.missing(count - index, None)])
-                if self._gap > self._most:
-                    made = np.zeros(self._frame, dtype=np.int16)
+                return np.concatenate([*pieces, self._prolong.missing(count - index, None)])
+            if self._gap > self._most:
+                made = np.zeros(self._frame, dtype=np.int16)
             pieces.append(made)
         return np.concatenate(pieces)
+
+    def _known_before(self, next_frame: int | None, count: int) -> int:
+        """How many of `count` missing frames the next one's FEC covers."""
+        if not self._fec or next_frame is None:
+            return 0
+        return min(count, self._decoder.recoverable(next_frame))
 
     def pause(self, count: int) -> Pcm:
         """Zeros."""

@@ -16,6 +16,7 @@ from earwitness.ear.base import Fate, JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.comfort import ComfortNoise
 from earwitness.ear.conceal import concealer
+from earwitness.ear.decoding import FrameDecoder, StreamDecoder
 from earwitness.ear.frames import frames_of
 from earwitness.ear.kind import Foreseeing
 from earwitness.ear.ledger import ledger_table
@@ -25,8 +26,9 @@ from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.render import render
 from earwitness.ear.replay import Replay, replay
 from earwitness.ear.span import leap_seconds, without_leaps
+from earwitness.ear.stream_codecs import in_main_clock
 from earwitness.extras import need
-from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
+from earwitness.speech.codecs.base import Codec
 from earwitness.speech.sound import player
 from earwitness.trace.model import Trace
 from earwitness.trace.timeline import mended, timeline
@@ -46,17 +48,16 @@ class Heard:
     sample_rate: int
     origin_ns: int
     codec: str
+    """Its specification; of several codecs in turn, their names joined by `+`."""
     buffer: str
     concealment: str
     trace: Trace = field(repr=False)
     played: Replay = field(repr=False)
     account: Account = field(repr=False)
-    packet_ns: int
-    """Duration of one packet (the codec's ptime), ns."""
     audio_delay_ns: int
     """Delay added after the buffer by decoder and concealment, ns."""
     lookahead_ns: int
-    """The codec's look-ahead, ns."""
+    """The main codec's look-ahead, ns."""
     leap_s: float = 0.0
     """Excess of RTP timestamp time over arrival time, if it is too large for a call (see `span`), s."""
     breaks: tuple[str, ...] = ()
@@ -67,13 +68,8 @@ class Heard:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """Implausible packet contents that make the results doubtful."""
-        notes: list[str] = [*self.breaks]
-        if self.played.frames.overlong:
-            notes.append(
-                f"{self.played.frames.overlong} packets claim to hold more than {MOST_PACKET_MS} ms of speech; the"
-                " excess is not decoded"
-            )
+        """What in the packets is not heard, or is implausible and makes the results doubtful."""
+        notes: list[str] = [*self.breaks, *self.played.frames.doubts]
         if self.leap_s:
             notes.append(
                 f"the RTP timestamps leap over {self.leap_s:.0f} s in which nothing arrived; delays derived from them"
@@ -89,7 +85,7 @@ class Heard:
     def ledger(self) -> pd.DataFrame:
         """A row for each sent frame and each concealed or silent frame length; see `ledger_table`."""
         need("data", tried="making a table of", on="what became of each frame")
-        return ledger_table(self.trace, self.played, self.account, self.packet_ns, self.audio_delay_ns)
+        return ledger_table(self.trace, self.played, self.account, self.audio_delay_ns)
 
     @cached_property
     def playout_delay_ms(self) -> F64:
@@ -102,9 +98,9 @@ class Heard:
         """Mouth-to-ear delay of each frame that was played, ms: played minus spoken, plus the codec's look-ahead."""
         row, when = self._when_played
         frames = self.played.frames
-        spoken, _ = spoken_ns(self.trace, self.packet_ns)
+        spoken, _ = spoken_ns(self.trace, frames.packet_ns)
         begun = spoken[frames.packet[row]] + frames.part[row] * frames.stream.frame_ns
-        return (when - begun + self.lookahead_ns) / 1e6
+        return (when - begun + frames.lookahead_ns[row]) / 1e6
 
     @cached_property
     def _when_played(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -115,7 +111,7 @@ class Heard:
     def mouth_to_ear_basis(self) -> str:
         """`sent`: true mouth-to-ear delay; `fastest packet`: excluding the minimum network delay, which a single
         capture cannot show."""
-        return spoken_ns(self.trace, self.packet_ns)[1]
+        return spoken_ns(self.trace, self.played.frames.packet_ns)[1]
 
     @property
     def playout_delay_mean_ms(self) -> float:
@@ -146,7 +142,7 @@ class Heard:
         `concealed_ratio`, `stretched_ratio`. Of all playing time: `pause_ratio`.
         """
         counted = self.account
-        inferred = len(inferred_losses(self.trace)[0]) * self.played.frames.stream.frames_per_packet
+        inferred = len(inferred_losses(self.trace)[0]) * self.played.frames.usual_count
         sent = len(counted.fate) - counted.frames_with(Fate.DUPLICATE) + inferred
         speech = counted.pulls_from(Fate.PLAYED, Fate.STRETCHED, Fate.CONCEALED)
         return {
@@ -173,8 +169,10 @@ def hear(
 ) -> Heard:
     """Render what a phone with this buffer would have played of a trace.
 
-    `concealment` is one of `earwitness.ear.conceal.CONCEALMENTS`; the default is the buffer's usual one.
-    `reference` (r,) int16 at the codec's rate: the speech that the sending phone looped, needed only if a snap length
+    `codec` is that of the most frequent payload type; the others' are as `Trace.formats` says. The audio has the
+    highest of their sample rates. `concealment` is one of `earwitness.ear.conceal.CONCEALMENTS`; the default is the
+    buffer's usual one.
+    `reference` (r,) int16 at the audio's rate: the speech that the sending phone looped, needed only if a snap length
     cut the packets (see `payload.frame_bytes`). `clock_ns`: the phone's playing clock if known (see `replay`). `seed`:
     for the comfort noise, the only random part.
     Deterministic: equal inputs give equal bytes. Raises InputError if the trace is empty, does not carry this codec, or
@@ -182,6 +180,7 @@ def hear(
     """
     ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
     way = concealment or ear.concealment
+    trace = in_main_clock(trace, codec)
     breaks = timeline(trace).notes
     if breaks:
         trace = mended(trace)
@@ -191,28 +190,27 @@ def hear(
         # The oracle plans by timestamps alone; other buffers restart where timestamps leap.
         trace = without_leaps(trace)
         frames = frames_of(trace, codec)
-    source = frame_bytes(trace, frames, codec, reference, reference_offset)
-    quiet = quiet_frames(frames, codec, source) if ear.wants_levels else ()
+    source = frame_bytes(trace, frames, reference, reference_offset)
+    quiet = quiet_frames(frames, source) if ear.wants_levels else ()
     played = replay(trace, frames, ear, clock_ns, quiet)
-    decoder = codec.decoder()
+    decoder: FrameDecoder = StreamDecoder(frames, source)
     if way == "pjmedia":
         decoder = pjmedia_decoder(codec, decoder)
     joined = concealer(way, codec, decoder)
     # PJMEDIA does not play comfort noise.
     comfort = ComfortNoise(seed) if way != "pjmedia" else None
-    rendered = render(trace, played, codec, decoder, source, joined, comfort)
+    rendered = render(trace, played, decoder, joined, comfort)
     return Heard(
         audio=rendered.audio,
-        sample_rate=codec.sample_rate,
+        sample_rate=frames.sample_rate,
         origin_ns=int(played.pulled_ns[0]),
-        codec=codec.spec,
+        codec=frames.names,
         buffer=ear.spec,
         concealment=way,
         trace=trace,
         played=played,
         account=account(trace, played, rendered.malformed),
-        packet_ns=codec.packet_ms * 1_000_000,
-        audio_delay_ns=joined.delay * 1_000_000_000 // codec.sample_rate,
+        audio_delay_ns=joined.delay * 1_000_000_000 // frames.sample_rate,
         lookahead_ns=codec.lookahead_samples * 1_000_000_000 // codec.sample_rate,
         leap_s=leap_s,
         breaks=breaks,

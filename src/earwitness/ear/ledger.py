@@ -22,7 +22,7 @@ NO_PACKET = -1
 """`packet` value of rows without a packet in the trace."""
 
 
-def ledger_table(trace: Trace, played: Replay, accounted: Account, packet_ns: int, delay_ns: int = 0) -> pd.DataFrame:
+def ledger_table(trace: Trace, played: Replay, accounted: Account, delay_ns: int = 0) -> pd.DataFrame:
     """The ledger: a row for each frame sent, and for each frame length of playing that no frame filled.
 
     Columns: `packet` (row of the trace, -1 if none), `part` (position in the packet), `sequence`, `timestamp`,
@@ -33,7 +33,7 @@ def ledger_table(trace: Trace, played: Replay, accounted: Account, packet_ns: in
     """
     frames = played.frames
     frame_ns = frames.stream.frame_ns
-    spoken, _ = spoken_ns(trace, packet_ns)
+    spoken, _ = spoken_ns(trace, frames.packet_ns)
     offset = _within_pull_ns(played, accounted)
     was_played = accounted.pull >= 0
     played_ns = np.where(was_played, played.pulled_ns[accounted.pull] + offset + delay_ns, UNKNOWN)
@@ -101,7 +101,7 @@ def _blank(n: int) -> Columns:
 def _holes(trace: Trace, played: Replay) -> Columns:
     """Rows of the frames known only from gaps in the sequence numbers."""
     sequence, timestamp = inferred_losses(trace)
-    each = played.frames.stream.frames_per_packet
+    each = played.frames.usual_count
     n = len(sequence) * each
     part = np.tile(np.arange(each, dtype=np.int64), len(sequence))
     when = np.repeat(timestamp, each) + part * played.frames.stream.frame_ticks

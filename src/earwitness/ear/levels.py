@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from earwitness.ear.decoding import StreamDecoder
 from earwitness.ear.frames import Frames
 from earwitness.ear.payload import FrameBytes
-from earwitness.speech.codecs.base import Codec, MalformedFrame
+from earwitness.speech.codecs.base import MalformedFrame
 
 _BELOW_LOUDEST = 0.02
 """-34 dB: a frame this far below the loudest earlier one is a pause, not speech."""
@@ -17,18 +18,17 @@ _BLOCK = 1 << 14
 """Frames whose audio is in memory at once."""
 
 
-def quiet_frames(frames: Frames, codec: Codec, frame_bytes: FrameBytes) -> list[bool]:
+def quiet_frames(frames: Frames, frame_bytes: FrameBytes) -> list[bool]:
     """For each frame, whether it is quiet, judged from it and the frames before it.
 
     Frames are decoded in the order of their timestamps, as a phone decodes arriving packets.
     """
     order = np.argsort(frames.timestamp, kind="stable")
-    decoder = codec.decoder()
+    decoder = StreamDecoder(frames, frame_bytes)
     blocks: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
     try:
         for at in range(0, len(order), _BLOCK):
-            frame = [frame_bytes(index) for index in order[at : at + _BLOCK].tolist()]
-            sound = decoder.decode_many(frame).astype(np.float32)
+            sound = decoder.decode_many(order[at : at + _BLOCK].tolist()).astype(np.float32)
             blocks.append(np.sqrt(np.mean(sound * sound, axis=1)))
     except MalformedFrame:
         # If a frame cannot be decoded, treat nothing as a pause.

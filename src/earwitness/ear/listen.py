@@ -11,6 +11,7 @@ from earwitness.arrays import Pcm
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.clock import playing_clock
+from earwitness.ear.frames import frames_of
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
 from earwitness.errors import InputError
@@ -136,7 +137,7 @@ def listen_to_capture(
     clock = None
     if chosen.sent is not None:
         takes_ns = kind_of(chosen.codec).encoding_takes_ns
-        clock = playing_clock(chosen.sent.trace, chosen.codec.packet_ms, takes_ns)
+        clock = playing_clock(chosen.sent.trace, frames_of(chosen.trace, chosen.codec).tick_ms, takes_ns)
         if not len(clock) or clock[0] > np.max(chosen.trace.arrived_ns):
             clock = None
     ears = [buffer_named(one) if isinstance(one, str) else one for one in buffers]

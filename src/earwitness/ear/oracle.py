@@ -119,7 +119,12 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
     timestamp, first = np.unique(frames.timestamp[order], return_index=True)
     row = order[first]
     here = trace.arrived[frames.packet][row]
-    media_ns = (timestamp - timestamp[0]) * 1_000_000_000 // rate
+    slot = (timestamp - timestamp[0]) // ticks
+    begins = timestamp - timestamp[0]
+    if stream.usual_count and stream.usual_count < stream.frames_per_packet:
+        # A tick takes several packets at once, of which the last must have arrived when the first begins to play.
+        begins = slot // stream.frames_per_packet * stream.frames_per_packet * ticks
+    media_ns = begins * 1_000_000_000 // rate
     late_ns = np.where(here, arrived_ns[row] - media_ns, 0)
     leads = here & (frames.part[row] == 0)
     if not bool(np.any(leads)):
@@ -130,7 +135,6 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
     excess = np.where(here, late_ns - fastest, np.iinfo(np.int64).max)
     worst = int(np.clip(excess[here].max(), tick, _MOST_NS))
     grid = np.arange(0, worst + 2 * tick, tick, dtype=np.int64)
-    slot = (timestamp - timestamp[0]) // ticks
     is_quiet = np.array(quiet, dtype=np.bool_)[row] if len(quiet) else np.zeros(len(row), dtype=np.bool_)
     spurts = _spurts(slot, is_quiet, excess, grid, max(1, _LONG_PAUSE_NS // stream.frame_ns))
     chosen = _cheapest(spurts, grid, delay_ns, stream.frames_per_packet)

@@ -9,7 +9,7 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.ear.frames import Frames
 from earwitness.errors import InputError
-from earwitness.speech.codecs.base import Codec, MalformedFrame
+from earwitness.speech.codecs.base import MalformedFrame
 from earwitness.trace.model import Trace
 
 REFERENCE_OFFSET = 160
@@ -21,24 +21,25 @@ _DENSE = 4
 
 
 class FrameBytes(Protocol):
-    """The encoded frames of a trace, by index."""
+    """What the decoder is given for the frames of a trace, by index."""
 
     def __call__(self, frame: int) -> bytes:
-        """The bytes of frame `frame`; raises MalformedFrame if they are not available."""
+        """The bytes from which the decoder makes frame `frame`, and perhaps its neighbours (`Frames.per_unit`); raises
+        MalformedFrame if they are not available."""
         ...
 
 
 def frame_bytes(
-    trace: Trace, frames: Frames, codec: Codec, reference: Pcm | None = None, offset: int = REFERENCE_OFFSET
+    trace: Trace, frames: Frames, reference: Pcm | None = None, offset: int = REFERENCE_OFFSET
 ) -> FrameBytes:
     """The frames' bytes: from the capture if it has complete packets, otherwise re-encoded from the reference.
 
-    `reference` (r,) int16 at the codec's sample rate is what the speaker's phone played in a loop; the frame with RTP
+    `reference` (r,) int16 at the frames' sample rate is what the speaker's phone played in a loop; the frame with RTP
     timestamp t begins at sample (t * sample_rate / clock_rate - offset) mod r of it. Raises InputError if packets were
-    cut and there is no reference.
+    cut and there is no reference, or there are several codecs.
     """
     if is_whole(trace):
-        return Captured(trace, frames, codec)
+        return Captured(trace, frames)
     if reference is None:
         have = "it has no payload bytes"
         if trace.payloads is not None:
@@ -46,7 +47,10 @@ def frame_bytes(
             have = f"a snap length cut its packets to {kept} of {int(np.max(trace.size))} payload bytes"
         remedy = "give the speech that was played as {reference}"
         raise InputError("decoding", trace.source or "the trace", have, remedy, related=("reference",))
-    return Remade(frames, codec, reference, offset)
+    if len(frames.codecs) > 1:
+        happened = f"a snap length cut its packets, and its codec changes ({frames.names})"
+        raise InputError("decoding", trace.source or "the trace", happened, "capture whole packets")
+    return Remade(frames, reference, offset)
 
 
 def is_whole(trace: Trace) -> bool:
@@ -57,24 +61,29 @@ def is_whole(trace: Trace) -> bool:
 class Captured:
     """Frames as captured."""
 
-    def __init__(self, trace: Trace, frames: Frames, codec: Codec) -> None:
+    def __init__(self, trace: Trace, frames: Frames) -> None:
         self._payloads = trace.payloads
         self._packet: list[int] = frames.packet.tolist()
-        self._part: list[int] = frames.part.tolist()
-        self._split = codec.split
+        self._unit: list[int] = (frames.part // frames.per_unit[frames.packet]).tolist()
+        self._codec: list[int] = frames.codec_of.tolist()
+        self._ends_within: list[bool] = frames.ends_within.tolist()
+        self._split = [codec.split for codec in frames.codecs]
         self._row = -1
         self._parts: list[bytes] = []
 
     def __call__(self, frame: int) -> bytes:
-        """The bytes of one frame."""
+        """The bytes of one frame. The end of a packet that is not a whole frame is shorter."""
         row = self._packet[frame]
         if row != self._row:
             assert self._payloads is not None
-            self._row, self._parts = row, self._split(self._payloads[row])
-        part = self._part[frame]
-        if part >= len(self._parts):
-            raise MalformedFrame("packet", b"".join(self._parts), f"it has no frame number {part + 1}")
-        return self._parts[part]
+            payload = self._payloads[row]
+            self._row, self._parts = row, self._split[self._codec[row]](payload)
+            if self._ends_within[row]:
+                self._parts = [*self._parts, payload[sum(map(len, self._parts)) :]]
+        unit = self._unit[frame]
+        if unit >= len(self._parts):
+            raise MalformedFrame("packet", b"".join(self._parts), f"it has no frame number {unit + 1}")
+        return self._parts[unit]
 
 
 class Remade:
@@ -83,15 +92,17 @@ class Remade:
     The encoder processes everything from the first frame to the last, like the sender's, including what never arrived.
     """
 
-    def __init__(self, frames: Frames, codec: Codec, reference: Pcm, offset: int) -> None:
+    def __init__(self, frames: Frames, reference: Pcm, offset: int) -> None:
         if not len(reference):
             raise InputError("encoding", "the reference", "it has no samples", "give a WAV file with speech")
-        length, ticks = codec.frame_samples, frames.stream.frame_ticks
+        codec, clock_rate = frames.codecs[0], frames.stream.clock_rate
+        length = codec.frame_samples
+        ticks = length * clock_rate // codec.sample_rate
         slot = frames.timestamp // ticks
         wanted, first = np.unique(slot, return_index=True)
         # Split into whole seconds and remainder, so that the product fits 64 bits.
-        seconds, rest = np.divmod(frames.timestamp[first], codec.clock_rate)
-        begin = seconds * codec.sample_rate + rest * codec.sample_rate // codec.clock_rate
+        seconds, rest = np.divmod(frames.timestamp[first], clock_rate)
+        begin = seconds * codec.sample_rate + rest * codec.sample_rate // clock_rate
         if 0 < wanted[-1] - wanted[0] < _DENSE * len(wanted):
             every = np.arange(wanted[0], wanted[-1] + 1)
             begin = np.interp(every, wanted, begin).astype(np.int64)

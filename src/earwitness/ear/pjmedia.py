@@ -85,16 +85,16 @@ class PjmediaPlayout:
     """
 
     def __init__(self, settings: Pjmedia, stream: Stream) -> None:
-        frame_ms = stream.frame_ns // 1_000_000
+        frame_us = stream.frame_ns // 1000
         self._ticks = stream.frame_ticks
-        self._frame_ms = frame_ms
-        self._capacity = -(-settings.capacity_ms // frame_ms)
-        self._prefetching = settings.prefetch_ms >= frame_ms
-        self._prefetch_least = settings.min_prefetch_ms // frame_ms or 1
-        self._prefetch_most = settings.max_prefetch_ms // frame_ms or self._capacity * 4 // 5
-        self._shed_gap = settings.discard_gap_ms // frame_ms
+        self._frame_us = frame_us
+        self._capacity = -(-1000 * settings.capacity_ms // frame_us)
+        self._prefetching = 1000 * settings.prefetch_ms >= frame_us
+        self._prefetch_least = 1000 * settings.min_prefetch_ms // frame_us or 1
+        self._prefetch_most = 1000 * settings.max_prefetch_ms // frame_us or self._capacity * 4 // 5
+        self._shed_gap = 1000 * settings.discard_gap_ms // frame_us
         self._shed_fast, self._shed_slow = settings.discard_fast_ms, settings.discard_slow_ms
-        self._longest_burst = max(1000 // frame_ms, self._capacity * 3 // 4)
+        self._longest_burst = max(1_000_000 // frame_us, self._capacity * 3 // 4)
 
         self._places: dict[int, int] = {}
         self._origin = -9999
@@ -105,7 +105,7 @@ class PjmediaPlayout:
         self._alternations = 0
         self._measuring = False
         self._burst = self._level = self._highest = self._calm = 0
-        self._prefetch = settings.prefetch_ms // frame_ms
+        self._prefetch = 1000 * settings.prefetch_ms // frame_us
         self._filling = self._prefetching
         self._shed_distance = self._shed_last = 0
 
@@ -185,7 +185,7 @@ class PjmediaPlayout:
         newest = self._origin + self._size - 1
         if self._shed_distance == 0 or newest < self._shed_last:
             self._shed_last = newest
-        self._shed_distance = max(self._shed_gap, within_ms // (depth - level) // self._frame_ms)
+        self._shed_distance = max(self._shed_gap, 1000 * (within_ms // (depth - level)) // self._frame_us)
         if newest >= self._shed_last + self._shed_distance:
             place = max(self._shed_last + self._shed_distance, self._origin)
             self._places[place] = _SHED

@@ -11,10 +11,10 @@ from earwitness.ear.account import stretched_frames
 from earwitness.ear.base import CONCEAL, PAUSE
 from earwitness.ear.comfort import ComfortNoise, noise_in_force
 from earwitness.ear.conceal import Concealer
-from earwitness.ear.payload import FrameBytes
+from earwitness.ear.decoding import FrameDecoder
 from earwitness.ear.replay import Replay
 from earwitness.ear.stretch import least_samples, stretch
-from earwitness.speech.codecs.base import Codec, Decoder, MalformedFrame
+from earwitness.speech.codecs.base import MalformedFrame
 from earwitness.trace.model import Trace
 
 _PLAIN, _FASTER, _SLOWER = 0, 1, 2
@@ -34,9 +34,7 @@ class Rendered:
 def render(
     trace: Trace,
     played: Replay,
-    codec: Codec,
-    decoder: Decoder,
-    frame_bytes: FrameBytes,
+    decoder: FrameDecoder,
     concealer: Concealer,
     comfort: ComfortNoise | None = None,
 ) -> Rendered:
@@ -45,6 +43,7 @@ def render(
     pieces: list[Pcm] = []
     malformed: list[int] = []
     frame, ticks = played.frame, played.frames.stream.frame_ticks
+    samples, rate = decoder.frame_samples, decoder.sample_rate
     # Process runs of frames, stretched frames, gaps and pauses as a whole.
     span = played.end - played.start
     kind = np.where(frame >= 0, np.where(span == ticks, _PLAIN, np.where(span > ticks, _FASTER, _SLOWER)), frame)
@@ -56,55 +55,48 @@ def render(
         if begin == end:
             continue
         if kind[begin] == _PLAIN:
-            pieces.append(_decode_run(frame[begin:end].tolist(), decoder, frame_bytes, concealer, malformed))
+            pieces.append(_decode_run(frame[begin:end].tolist(), decoder, concealer, malformed))
         elif kind[begin] == CONCEAL:
-            pieces.append(concealer.missing(end - begin, _frame_after_gap(trace, played, end, frame_bytes)))
+            pieces.append(concealer.missing(end - begin, _frame_after_gap(trace, played, end)))
         elif kind[begin] == PAUSE:
             pieces.append(concealer.pause(end - begin))
         elif kind[begin] <= _NOISE and comfort is not None:
             concealer.pause(end - begin)
-            pieces.append(comfort.make(noises[_NOISE - int(kind[begin])], (end - begin) * codec.frame_samples))
+            pieces.append(comfort.make(noises[_NOISE - int(kind[begin])], (end - begin) * samples))
         else:
             arrived_ns = trace.arrived_ns[played.frames.packet]
             run = [one for one, _ in stretched_frames(played, np.arange(begin, end), arrived_ns)]
-            natural = _decode_run(run, decoder, frame_bytes, concealer, malformed) if run else _NOTHING
-            if len(natural) < least_samples(codec.sample_rate):
+            natural = _decode_run(run, decoder, concealer, malformed) if run else _NOTHING
+            if len(natural) < least_samples(rate):
                 # Timestamps off the frame grid: too few frames lie in the media to be stretched.
                 pieces.append(concealer.missing(end - begin, None))
             else:
-                pieces.append(stretch(natural, (end - begin) * codec.frame_samples, codec.sample_rate))
+                pieces.append(stretch(natural, (end - begin) * samples, rate))
     return Rendered(np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int16), tuple(malformed))
 
 
-def _frame_after_gap(trace: Trace, played: Replay, end: int, frame_bytes: FrameBytes) -> bytes | None:
+def _frame_after_gap(trace: Trace, played: Replay, end: int) -> int | None:
     """The frame after the gap before pull `end`, if it had arrived when the gap was played."""
     if end >= len(played) or played.frame[end] < 0 or played.start[end] != played.end[end - 1]:
         return None
     following = int(played.frame[end])
     if trace.arrived_ns[played.frames.packet[following]] > played.asked_ns[end - 1]:
         return None
-    try:
-        return frame_bytes(following)
-    except MalformedFrame:
-        return None
+    return following
 
 
-def _decode_run(
-    run: list[int], decoder: Decoder, frame_bytes: FrameBytes, concealer: Concealer, malformed: list[int]
-) -> Pcm:
+def _decode_run(run: list[int], decoder: FrameDecoder, concealer: Concealer, malformed: list[int]) -> Pcm:
     """Decode consecutive available frames."""
     try:
-        return concealer.good(decoder.decode_many([frame_bytes(index) for index in run]).reshape(-1))
+        return concealer.good(decoder.decode_many(run).reshape(-1))
     except MalformedFrame:
         # The decoder has already seen the frames before the bad one; it sees them again, with only a brief effect.
-        return np.concatenate([_decode_one(index, decoder, frame_bytes, concealer, malformed) for index in run])
+        return np.concatenate([_decode_one(index, decoder, concealer, malformed) for index in run])
 
 
-def _decode_one(
-    index: int, decoder: Decoder, frame_bytes: FrameBytes, concealer: Concealer, malformed: list[int]
-) -> Pcm:
+def _decode_one(index: int, decoder: FrameDecoder, concealer: Concealer, malformed: list[int]) -> Pcm:
     try:
-        return concealer.good(decoder.decode_many([frame_bytes(index)]).reshape(-1))
+        return concealer.good(decoder.decode_many([index]).reshape(-1))
     except MalformedFrame:
         malformed.append(index)
         return concealer.missing(1, None)

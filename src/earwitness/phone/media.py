@@ -121,7 +121,7 @@ class Media:
             remote,
             wire,
             now + lead_ns,
-            codec.packet_ms * 1_000_000,
+            round(codec.packet_ms * 1_000_000),
             on_end=self.events.speech_ended,
         )
         self.sender.start()

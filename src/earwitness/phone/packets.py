@@ -6,19 +6,20 @@ Pure: takes samples, returns payloads.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
 from earwitness.errors import CallFailure, Outcome
-from earwitness.speech.codecs.base import Codec, packet_of
+from earwitness.speech.codecs.base import Codec, packet_of, packet_samples, packet_ticks
 from earwitness.trace.rtp import RtpPacket
 
-HANGOVER_PACKETS = 10
-"""200 ms of packets after the last active one, so that the ends of words are not clipped."""
-LOOK_AHEAD_PACKETS = 1
-"""The packet before a talkspurt is sent too, so that a soft onset is not lost."""
+HANGOVER_MS = 200
+"""Packets for this long after the last active one are sent, so that the ends of words are not clipped."""
+LOOK_AHEAD_MS = 20
+"""Packets this long before a talkspurt are sent too (at least one), so that a soft onset is not lost."""
 _ABOVE_FLOOR_DB = 9.0
 _THRESHOLD_RANGE_DBOV = (-60.0, -42.0)
 _SILENCE_DBOV = -100.0
@@ -44,7 +45,7 @@ class SpeechPackets:
     @property
     def ticks_a_packet(self) -> int:
         """RTP clock ticks from one slot to the next."""
-        return self.codec.clock_rate * self.codec.packet_ms // 1000
+        return packet_ticks(self.codec)
 
     def rtp(self, payload_type: int, ssrc: int, first_sequence: int, first_timestamp: int) -> list[bytes | None]:
         """Return the packets as sent. Timestamps advance during silence; sequence numbers do not.
@@ -74,7 +75,7 @@ def packet_levels_dbov(samples: Pcm, samples_a_packet: int) -> NDArray[np.float6
     return levels
 
 
-def active_packets(levels_dbov: NDArray[np.float64]) -> NDArray[np.bool_]:
+def active_packets(levels_dbov: NDArray[np.float64], packet_ms: float = 20) -> NDArray[np.bool_]:
     """Return which packets hold speech, (n,): energy above the noise floor, with look-ahead and hangover.
 
     The floor is the 10th percentile of the levels. The threshold is 9 dB above it, limited to -60..-42 dBov so that
@@ -84,9 +85,9 @@ def active_packets(levels_dbov: NDArray[np.float64]) -> NDArray[np.bool_]:
         return np.zeros(0, dtype=np.bool_)
     threshold = np.clip(np.percentile(levels_dbov, 10) + _ABOVE_FLOOR_DB, *_THRESHOLD_RANGE_DBOV)
     loud = levels_dbov > threshold
-    reach = np.ones(HANGOVER_PACKETS + LOOK_AHEAD_PACKETS + 1, dtype=np.int64)
-    spread = np.convolve(loud.astype(np.int64), reach)
-    active: NDArray[np.bool_] = spread[LOOK_AHEAD_PACKETS : LOOK_AHEAD_PACKETS + len(loud)] > 0
+    before, after = ceil(LOOK_AHEAD_MS / packet_ms), ceil(HANGOVER_MS / packet_ms)
+    spread = np.convolve(loud.astype(np.int64), np.ones(before + after + 1, dtype=np.int64))
+    active: NDArray[np.bool_] = spread[before : before + len(loud)] > 0
     return active
 
 
@@ -106,18 +107,20 @@ def speech_packets(
             happened="it has no samples",
             remedy="give other speech",
         )
-    samples_a_packet = codec.sample_rate * codec.packet_ms // 1000
+    samples_a_packet = packet_samples(codec)
     wanted = len(samples) if seconds is None else round(seconds * codec.sample_rate)
     count = -(-wanted // samples_a_packet)
     looped = np.resize(samples, max(wanted, 1)).astype(np.int16)
     padded = np.concatenate([looped, np.zeros(count * samples_a_packet - len(looped), dtype=np.int16)])
     active = np.ones(count, dtype=np.bool_)
     if silence_suppression:
-        active = active_packets(packet_levels_dbov(padded, samples_a_packet))
+        active = active_packets(packet_levels_dbov(padded, samples_a_packet), codec.packet_ms)
     encoder = codec.encoder()
     payloads: list[bytes | None] = []
     for packet, is_active in zip(padded.reshape(count, samples_a_packet), active, strict=True):
-        frames = packet.reshape(-1, codec.frame_samples) if is_active else ()
-        coded = [encoder.encode(np.ascontiguousarray(frame)) for frame in frames]
-        payloads.append(packet_of(codec, coded) if coded else None)
+        if not is_active:
+            payloads.append(None)
+            continue
+        frames = [encoder.encode(np.ascontiguousarray(frame)) for frame in packet.reshape(-1, codec.frame_samples)]
+        payloads.append(packet_of(codec, frames) or None)
     return SpeechPackets(tuple(payloads), codec)

@@ -12,6 +12,7 @@ own errors come last, because no listener hears them.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,11 +22,14 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.ear.hear import Heard
 from earwitness.ear.payload import REFERENCE_OFFSET
+from earwitness.errors import InputError
 from earwitness.replay.blame_sounds import Ideal, likeness, reassembled, said_in, without_concealment
 from earwitness.score.kind import ScorerRefused
-from earwitness.score.listening import listening_quality, loopback
+from earwitness.score.listening import listening_quality
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
+from earwitness.speech.codecs.registry import at_ptime
 from earwitness.speech.codecs.registry import codec as codec_named
+from earwitness.speech.wav import resample
 
 CAUSES: dict[str, str] = {
     "codec": "the codec: encoded and decoded speech compared with the original",
@@ -44,6 +48,10 @@ _GUESSED = (
     "lost packets are inferred from gaps in the sequence numbers; their audio is assumed to be the encoded speech"
 )
 
+
+_SEVERAL = (
+    "the codec changes: `codec` is what the main one costs; what the others cost more or less is part of `sending`"
+)
 
 _ALIKE = 0.2
 """Correlation of what was sent with what was said: at least 0.3 for Speex, 0.8 for others; 0.03 for other audio."""
@@ -94,13 +102,17 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
     `said` (r,) int16 at the codec's rate: what was said, once; `reference_offset` as for `ear.hear`. Raises
     `ScorerRefused` if a replay cannot be scored (nothing arrived in time, a silent reference).
     """
-    rate = codec.sample_rate
-    ideal = Ideal(heard, codec, said, reference_offset)
+    rate = heard.sample_rate
+    said = resample(said, codec.sample_rate, rate)
+    ideal = Ideal(heard, said, reference_offset)
     sent = ideal.all_sent()
     notes = heard.notes
+    codec = sent_with(heard, codec)
+    if len(heard.played.frames.codecs) > 1:
+        notes = (*notes, _SEVERAL)
     if len(ideal.unknown):
         notes = (*notes, _GUESSED)
-        sent = ideal.with_unknown(sent, decode_packets(codec, encode_packets(codec, said))[: len(said)])
+        sent = ideal.with_unknown(sent, _looped_back(said, codec, rate))
     window = said_in(sent, said)
     if likeness(window, sent) < _ALIKE:
         notes = (*notes, _UNLIKE)
@@ -108,13 +120,13 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
         sent,
         ideal.all_arrived(),
         ideal.all_played(),
-        reassembled(without_concealment(heard, codec, said, reference_offset), ideal.first, ideal.length),
+        reassembled(without_concealment(heard, said, reference_offset), ideal.first, ideal.length),
         reassembled(heard, ideal.first, ideal.length),
     )
     scores: dict[str, float] = {}
     ladder = [
         _against_itself(said.tobytes(), rate),
-        _through_codec(said.tobytes(), codec.spec),
+        _through_codec(said.tobytes(), codec.spec, rate),
         *(_score(window, sound, rate, scores) for sound in aligned),
         listening_quality(said, heard.audio, rate).pesq.mos_lqo,
     ]
@@ -149,6 +161,21 @@ def _joined(texts: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))) if texts else ""
 
 
+def sent_with(heard: Heard, codec: Codec) -> Codec:
+    """The codec with the packet time that most packets of the stream really have."""
+    frames = heard.played.frames
+    with suppress(InputError):
+        return at_ptime(codec, frames.usual_count * frames.stream.frame_ns / 1e6)
+    return codec
+
+
+def _looped_back(said: Pcm, codec: Codec, rate: int) -> Pcm:
+    """What the codec alone makes of (n,) samples at `rate`, (n,)."""
+    taken = resample(said, rate, codec.sample_rate)
+    made = decode_packets(codec, encode_packets(codec, taken))[: len(taken)]
+    return resample(made, codec.sample_rate, rate)[: len(said)]
+
+
 def _score(said: Pcm, sound: Pcm, rate: int, scores: dict[str, float]) -> float:
     """MOS-LQO of an audio signal; equal signals are scored once."""
     key = hashlib.sha1(sound.tobytes(), usedforsecurity=False).hexdigest()
@@ -164,8 +191,9 @@ def _against_itself(said: bytes, rate: int) -> float:
 
 
 @lru_cache(maxsize=16)
-def _through_codec(said: bytes, spec: str) -> float:
-    return loopback(codec_named(spec), np.frombuffer(said, dtype=np.int16)).pesq.mos_lqo
+def _through_codec(said: bytes, spec: str, rate: int) -> float:
+    samples = np.frombuffer(said, dtype=np.int16)
+    return listening_quality(samples, _looped_back(samples, codec_named(spec), rate), rate).pesq.mos_lqo
 
 
 __all__ = ["CAUSES", "Blame", "ScorerRefused", "blame", "blame_sentence"]

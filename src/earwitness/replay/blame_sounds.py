@@ -1,7 +1,7 @@
 """The audio signals between what was said and what was heard, each with one more cause, which `blame` scores.
 
 All but the last use the sender's timeline: every frame at its own RTP timestamp, at a constant delay. They are rendered
-by the ear itself: from the same packets with other arrival times, or from what it played.
+by the ear itself: as if a buffer had returned each frame in its place, or from what it played.
 """
 
 from __future__ import annotations
@@ -13,55 +13,55 @@ import numpy as np
 
 from earwitness.arrays import F64, I64, Bool, Pcm
 from earwitness.ear.account import CODE, inferred_losses
-from earwitness.ear.base import Fate
-from earwitness.ear.conceal import concealer
-from earwitness.ear.hear import Heard, hear
+from earwitness.ear.base import PAUSE, Fate
+from earwitness.ear.conceal import Silence
+from earwitness.ear.decoding import StreamDecoder
+from earwitness.ear.hear import Heard
 from earwitness.ear.payload import frame_bytes
 from earwitness.ear.render import render
+from earwitness.ear.replay import Replay
 from earwitness.score.kind import ScorerRefused
 from earwitness.score.pesq import MOST_SECONDS
-from earwitness.speech.codecs.base import Codec, packet_ticks
-from earwitness.trace.model import LOST, Payloads, Trace
+from earwitness.trace.model import Trace
 
 SEEN_MS = 16
 """PESQ uses windows of 32 ms: even when perfectly aligned, a window still covers half of its length of what filled the
 time in which the media did not advance."""
 FADE_MS = 5
 
-AMPLE_MS = 1000
-"""Delay of the ideal replays: long enough to distinguish a pause from a loss by the packet after it."""
-
 
 class Ideal:
-    """One direction with each frame as a packet of its own, arriving in order at a constant delay.
+    """One direction on the sender's own grid: every frame in its place, at a constant delay.
 
-    Raises `ScorerRefused` if the timestamps span more than can be scored (they restarted in the middle).
+    `reference`, `offset`: as for `hear`. Raises `ScorerRefused` if the timestamps span more than can be scored (they
+    restarted in the middle).
     """
 
-    def __init__(self, heard: Heard, codec: Codec, reference: Pcm, offset: int) -> None:
-        self._codec, self._reference, self._offset = codec, reference, offset
-        fate, frames = heard.account.fate, heard.played.frames
-        keep = fate != CODE[Fate.DUPLICATE]
-        if not bool(np.any(keep)):
+    def __init__(self, heard: Heard, reference: Pcm, offset: int) -> None:
+        trace, frames = heard.trace, heard.played.frames
+        keep = np.flatnonzero(heard.account.fate != CODE[Fate.DUPLICATE])
+        if not len(keep):
             raise ScorerRefused("all packets with speech are repeats", "see that the packets are of one call")
-        self._trace = _frame_by_frame(heard.trace, heard, codec).take(keep)
-        self._arrived: Bool = heard.trace.arrived[frames.packet][keep]
-        self._played: Bool = (heard.account.pull >= 0)[keep]
-        self.first = int(self._trace.timestamp.min())
-        grid = packet_ticks(codec)
-        step = (self._trace.timestamp - self.first) // grid
-        self._on_time: I64 = step * (grid * 1_000_000_000 // self._trace.clock_rate)
-        rate = codec.sample_rate
-        last = int(self._trace.timestamp.max()) - self.first
-        if last > MOST_SECONDS * self._trace.clock_rate:
-            raise ScorerRefused(f"the RTP timestamps span {last / self._trace.clock_rate:.0f} s")
-        self.length = last * rate // self._trace.clock_rate + codec.frame_samples
+        self._trace, self._frames = trace, frames
+        self._source = frame_bytes(trace, frames, reference, offset)
+        self.first = int(frames.timestamp[keep].min())
+        last = int(frames.timestamp[keep].max()) - self.first
+        if last > MOST_SECONDS * trace.clock_rate:
+            raise ScorerRefused(f"the RTP timestamps span {last / trace.clock_rate:.0f} s")
+        place = (frames.timestamp[keep] - self.first) // frames.stream.frame_ticks
+        # Where timestamps overlap, the packet that came first is heard.
+        place, chosen = np.unique(place, return_index=True)
+        self._place: I64 = place
+        self._frame: I64 = keep[chosen]
+        self._arrived: Bool = trace.arrived[frames.packet[self._frame]]
+        self._played: Bool = heard.account.pull[self._frame] >= 0
+        self.length = last * frames.sample_rate // trace.clock_rate + frames.frame_samples
         """Samples from the first frame to the last."""
-        self.unknown = self._holes(heard.trace)
+        self.unknown = self._holes(trace)
 
     def all_sent(self) -> Pcm:
         """Everything that was sent, as far as it is known: (length,) int16."""
-        return self._sound(np.ones(len(self._trace), dtype=np.bool_))
+        return self._sound(np.ones(len(self._frame), dtype=np.bool_))
 
     def all_arrived(self) -> Pcm:
         """What arrived, however late; silence for lost packets."""
@@ -78,38 +78,31 @@ class Ideal:
         window = said_in(sound, said)
         filled = sound.copy()
         for at in self.unknown.tolist():
-            end = at + self._codec.frame_samples
+            end = at + self._frames.frame_samples
             filled[at:end] = window[at:end]
         return filled
 
     def _sound(self, there: Bool) -> Pcm:
         """The selected frames on the sender's timeline, with silence for the others."""
+        frames, ticks = self._frames, self._frames.stream.frame_ticks
         out = np.zeros(self.length, dtype=np.int16)
-        if not bool(np.any(there)):
-            return out
-        trace = self._trace.with_arrivals(np.where(there, self._on_time, LOST))
-        one = hear(
-            trace,
-            self._codec,
-            f"fixed:{AMPLE_MS}",
-            concealment="silence",
-            reference=self._reference,
-            reference_offset=self._offset,
-        )
-        delay = AMPLE_MS * one.sample_rate // 1000
-        start = int(self._trace.timestamp[there].min()) - self.first
-        at = start * self._codec.sample_rate // trace.clock_rate
-        sound = one.audio[delay : delay + self.length - at]
-        out[at : at + len(sound)] = sound
+        frame = np.full(int(self._place[-1]) + 1, PAUSE, dtype=np.int64)
+        frame[self._place[there]] = self._frame[there]
+        start = self.first + np.arange(len(frame)) * ticks
+        when = np.arange(len(frame)) * frames.stream.frame_ns
+        placed = Replay(frames, when, when, frame, start, start + ticks)
+        decoder = StreamDecoder(frames, self._source)
+        sound = render(self._trace, placed, decoder, Silence(frames.frame_samples)).audio[: self.length]
+        out[: len(sound)] = sound
         return out
 
     def _holes(self, trace: Trace) -> I64:
         """Positions in the audio of the frames known only from gaps in the sequence numbers, (h,)."""
         _, timestamp = inferred_losses(trace)
-        ticks = packet_ticks(self._codec)
-        frame = self._codec.frame_samples * self._codec.clock_rate // self._codec.sample_rate
-        each = (timestamp[:, None] + np.arange(0, ticks, frame)[None, :]).ravel()
-        at: I64 = (each - self.first) * self._codec.sample_rate // self._codec.clock_rate
+        frames = self._frames
+        parts = np.arange(frames.usual_count) * frames.stream.frame_ticks
+        each = (timestamp[:, None] + parts[None, :]).ravel()
+        at: I64 = (each - self.first) * frames.sample_rate // trace.clock_rate
         return at[(at >= 0) & (at < self.length)]
 
 
@@ -140,38 +133,11 @@ def likeness(one: Pcm, other: Pcm) -> float:
     return float(np.sum(a * b)) / energy if energy else 0.0
 
 
-def _frame_by_frame(trace: Trace, heard: Heard, codec: Codec) -> Trace:
-    """The trace with one packet per codec frame, so that a frame of a packet can be missing by itself."""
-    frames = heard.played.frames
-    rows = frames.packet
-    single = trace.take(rows)
-    if bool(np.all(frames.count[rows] == 1)):
-        return single
-    payloads, size = None, (single.size // np.maximum(frames.count[rows], 1)).astype(np.int32)
-    if trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)):
-        split = [codec.split(trace.payloads[row]) for row in range(len(trace))]
-        # A packet of the usual size with fewer frames has empty payloads in place of the missing ones.
-        parts = [
-            split[row][part] if part < len(split[row]) else b""
-            for row, part in zip(rows.tolist(), frames.part.tolist(), strict=True)
-        ]
-        payloads = Payloads.of(parts)
-        size = payloads.captured
-    most = int(frames.count.max())
-    return replace(
-        single,
-        sequence=single.sequence * most + frames.part,
-        timestamp=frames.timestamp,
-        size=size,
-        payloads=payloads,
-    )
-
-
-def without_concealment(heard: Heard, codec: Codec, reference: Pcm, offset: int) -> Heard:
+def without_concealment(heard: Heard, reference: Pcm, offset: int) -> Heard:
     """The same frames played at the same times, and silence everywhere else."""
-    frames, decoder = heard.played.frames, codec.decoder()
-    source = frame_bytes(heard.trace, frames, codec, reference, offset)
-    silent = render(heard.trace, heard.played, codec, decoder, source, concealer("silence", codec, decoder))
+    frames = heard.played.frames
+    decoder = StreamDecoder(frames, frame_bytes(heard.trace, frames, reference, offset))
+    silent = render(heard.trace, heard.played, decoder, Silence(frames.frame_samples))
     return replace(heard, audio=silent.audio, concealment="silence", audio_delay_ns=0)
 
 

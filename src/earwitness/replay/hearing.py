@@ -18,7 +18,7 @@ from earwitness.score.listening import listening_quality as score_listening
 from earwitness.score.pesq import PesqScore, samples_as_published
 from earwitness.score.scorers import extra_scores, scorer
 from earwitness.speech.reference import Speech, speech
-from earwitness.speech.wav import write_wav
+from earwitness.speech.wav import resample, write_wav
 from earwitness.trace.directions import direction
 from earwitness.trace.rtcp import missed_by_capture
 from earwitness.trace.selection import Selection, read_selected
@@ -122,8 +122,10 @@ class Scored:
 
 def score_of(heard: Heard, reference: Speech, flow: str = "") -> Scored:
     """Score what was heard against what was said, at the audio's rate (narrowband; from 16 kHz also wideband)."""
+    # The audio has the highest sample rate of the stream's codecs.
+    said = resample(reference.samples, reference.sample_rate, heard.sample_rate)
     try:
-        score = score_listening(reference.samples, heard.audio, heard.sample_rate)
+        score = score_listening(said, heard.audio, heard.sample_rate)
     except ScorerRefused as error:
         return Scored(heard, flow, None, None, error.reason)
     return Scored(heard, flow, score.pesq, score.mos_lqo_wb, "")
@@ -194,7 +196,7 @@ def _with_scorers(scored: Scored, scorers: Sequence[str], said: Speech | None) -
     evidence = Evidence(
         heard=heard.audio,
         sample_rate=heard.sample_rate,
-        reference=None if said is None else said.samples,
+        reference=None if said is None else resample(said.samples, said.sample_rate, heard.sample_rate),
         codec=heard.codec,
         trace=heard.trace,
         loss_ratio=heard.shares["lost_ratio"],

@@ -83,7 +83,7 @@ def _speech_seconds(name: str) -> float:
     return speech(name).seconds
 
 
-def _packets(spec: str, uses: TorUse) -> tuple[int, int]:
+def _packets(spec: str, uses: TorUse) -> tuple[float, int]:
     """Milliseconds of speech per packet, and cells per packet."""
     codec, payload = payload_bytes(spec)
     return codec.packet_ms, math.ceil((payload + _RTP_HEADER_BYTES + uses.wrapping_bytes) / CELL_DATA_BYTES)

@@ -51,8 +51,9 @@ class Decoder(Protocol):
         ...
 
     def recover(self, next_frame: bytes) -> Pcm | None:
-        """The missing frame from the in-band FEC in the next frame; None if there is none.
+        """The missing audio before the next frame from that one's in-band FEC; None if there is none.
 
+        At least `codec.frame_samples`, and more if that is as long as the next frame.
         `next_frame` itself must be decoded afterwards, as usual.
         """
         ...
@@ -98,8 +99,8 @@ class Codec(Protocol):
         ...
 
     @property
-    def packet_ms(self) -> int:
-        """ptime: milliseconds of audio in one RTP packet."""
+    def packet_ms(self) -> float:
+        """ptime: milliseconds of audio in one RTP packet; whole ones are integers."""
         ...
 
     @property
@@ -133,6 +134,11 @@ class Codec(Protocol):
         """
         ...
 
+    def samples_in(self, payload: bytes) -> int:
+        """Samples of audio at `sample_rate` that one RTP payload of any bytes claims to hold; 0 if none. Never
+        raises."""
+        ...
+
 
 @runtime_checkable
 class PacksFrames(Protocol):
@@ -150,12 +156,12 @@ def most_frames(frame_samples: int, sample_rate: int) -> int:
 
 def packet_samples(codec: Codec) -> int:
     """Samples of audio in one RTP packet at `codec.sample_rate`."""
-    return codec.sample_rate * codec.packet_ms // 1000
+    return round(codec.sample_rate * codec.packet_ms / 1000)
 
 
 def packet_ticks(codec: Codec) -> int:
     """The increase of the RTP timestamp from one packet to the next."""
-    return codec.clock_rate * codec.packet_ms // 1000
+    return round(codec.clock_rate * codec.packet_ms / 1000)
 
 
 def frames_per_packet(codec: Codec) -> int:
@@ -166,6 +172,11 @@ def frames_per_packet(codec: Codec) -> int:
 def packet_of(codec: Codec, frames: Sequence[bytes]) -> bytes:
     """One RTP payload with these frames, in order."""
     return codec.pack(frames) if isinstance(codec, PacksFrames) else b"".join(frames)
+
+
+def ptime_option(packet_ms: float, usual: float = 20) -> list[str]:
+    """The packet time as an option in a codec's `spec`, if it is not the usual one."""
+    return [f"ptime={packet_ms:g}"] if packet_ms != usual else []
 
 
 def encode_packets(codec: Codec, samples: Pcm) -> list[bytes]:

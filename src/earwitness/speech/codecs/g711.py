@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
-from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame, most_frames
+from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame, most_frames, ptime_option
 from earwitness.speech.codecs.kind import CodecKind, Impairment
 from earwitness.speech.codecs.native import checked_frame
 
@@ -22,7 +22,8 @@ Bytes = NDArray[np.uint8]
 FRAME_SAMPLES = 80
 """10 ms: one G.711 frame as counted by PJMEDIA; a 20 ms packet has two of them."""
 
-_MOST_BYTES = FRAME_SAMPLES * most_frames(FRAME_SAMPLES, 8000)
+PTIMES = tuple(float(ms) for ms in range(1, 61))
+"""RFC 3551 4.2 permits any; its table 1 has 20 ms as the default."""
 _MU_BIAS = 33
 _MU_CLIP = 8158
 
@@ -74,9 +75,10 @@ class _G711Coder:
     """Encoder and decoder in one, because G.711 has no state."""
 
     law: Law
+    frame_samples: int
 
     def encode(self, frame: Pcm) -> bytes:
-        frame = checked_frame(frame, FRAME_SAMPLES, "G.711")
+        frame = checked_frame(frame, self.frame_samples, "G.711")
         coded: Bytes = compression(self.law)[frame.view(np.uint16)]
         return coded.tobytes()
 
@@ -86,10 +88,11 @@ class _G711Coder:
 
     def decode_many(self, frames: Sequence[bytes]) -> Pcm:
         together = b"".join(frames)
-        if len(together) != len(frames) * FRAME_SAMPLES:
-            wrong = next(frame for frame in frames if len(frame) != FRAME_SAMPLES)
-            raise MalformedFrame("G.711", wrong, f"a frame has {FRAME_SAMPLES} bytes")
-        return self.decode(together).reshape(len(frames), FRAME_SAMPLES)
+        size = self.frame_samples
+        if len(together) != len(frames) * size:
+            wrong = next(frame for frame in frames if len(frame) != size)
+            raise MalformedFrame("G.711", wrong, f"a frame has {size} bytes")
+        return self.decode(together).reshape(len(frames), size)
 
     def conceal(self) -> Pcm | None:
         return None
@@ -100,13 +103,13 @@ class _G711Coder:
 
 @dataclass(frozen=True)
 class G711:
-    """G.711 at 8 kHz, 64 kbit/s; 20 ms packets of two 10 ms frames."""
+    """G.711 at 8 kHz, 64 kbit/s; 20 ms packets of two 10 ms frames. It can be cut into frames of any length."""
 
     law: Law = "u"
     sample_rate: int = 8000
     clock_rate: int = 8000
     frame_samples: int = FRAME_SAMPLES
-    packet_ms: int = 20
+    packet_ms: float = 20
     channels: int = 1
     fmtp: str = ""
     lookahead_samples: int = 0
@@ -118,8 +121,8 @@ class G711:
 
     @property
     def spec(self) -> str:
-        """The name; there are no options."""
-        return self.name
+        """The name, with the packet time if it is not 20 ms."""
+        return ":".join([self.name, *ptime_option(self.packet_ms)])
 
     @property
     def encoding_name(self) -> str:
@@ -133,16 +136,21 @@ class G711:
 
     def encoder(self) -> Encoder:
         """A fresh encoder."""
-        return _G711Coder(self.law)
+        return _G711Coder(self.law, self.frame_samples)
 
     def decoder(self) -> Decoder:
         """A fresh decoder."""
-        return _G711Coder(self.law)
+        return _G711Coder(self.law, self.frame_samples)
 
     def split(self, payload: bytes) -> list[bytes]:
-        """Frames of 80 bytes (10 ms)."""
-        whole = min(len(payload) - len(payload) % FRAME_SAMPLES, _MOST_BYTES)
-        return [payload[at : at + FRAME_SAMPLES] for at in range(0, whole, FRAME_SAMPLES)]
+        """Frames of `frame_samples` bytes."""
+        size = self.frame_samples
+        whole = min(len(payload) - len(payload) % size, size * most_frames(size, self.sample_rate))
+        return [payload[at : at + size] for at in range(0, whole, size)]
+
+    def samples_in(self, payload: bytes) -> int:
+        """One a byte."""
+        return len(payload)
 
 
 _G113 = "ITU-T G.113 Appendix I: G.711"
@@ -162,6 +170,8 @@ MU_LAW = CodecKind(
     look=Look("G.711 μ-law", "blue"),
     impairment=_impairment,
     encoding_takes_ns=50_000,
+    ptimes=PTIMES,
+    divisible=True,
 )
 A_LAW = CodecKind(
     name="g711a",
@@ -171,4 +181,6 @@ A_LAW = CodecKind(
     look=Look("G.711 A-law", "sky", "dash-dot-dot", "plus", "grid"),
     impairment=_impairment,
     encoding_takes_ns=50_000,
+    ptimes=PTIMES,
+    divisible=True,
 )

@@ -12,13 +12,15 @@ import numpy as np
 
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames, ptime_option
 from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
 FRAME_BYTES = 33
 """33 octets: a 4-bit signature 0xD and 260 bits of parameters."""
+PTIMES = tuple(float(ms) for ms in range(20, 121, 20))
+"""Whole frames (RFC 3551 4.2)."""
 _MOST_BYTES = FRAME_BYTES * most_frames(FRAME_SAMPLES, 8000)
 
 
@@ -68,19 +70,23 @@ class _GsmCoder:
 
 @dataclass(frozen=True)
 class Gsm:
-    """GSM 06.10 at 8 kHz; one 33-byte frame in a 20 ms packet."""
+    """GSM 06.10 at 8 kHz; one 33-byte frame for each 20 ms of a packet."""
 
     name: str = "gsm"
-    spec: str = "gsm"
     encoding_name: str = "GSM"
     payload_type: int = 3
     clock_rate: int = 8000
     sample_rate: int = 8000
     frame_samples: int = FRAME_SAMPLES
-    packet_ms: int = 20
+    packet_ms: float = 20
     channels: int = 1
     fmtp: str = ""
     lookahead_samples: int = 0
+
+    @property
+    def spec(self) -> str:
+        """The name, with the packet time if it is not 20 ms."""
+        return ":".join([self.name, *ptime_option(self.packet_ms)])
 
     def encoder(self) -> Encoder:
         """A fresh encoder."""
@@ -95,6 +101,10 @@ class Gsm:
         whole = min(len(payload) - len(payload) % FRAME_BYTES, _MOST_BYTES)
         return [payload[at : at + FRAME_BYTES] for at in range(0, whole, FRAME_BYTES)]
 
+    def samples_in(self, payload: bytes) -> int:
+        """160 for each complete frame."""
+        return len(payload) // FRAME_BYTES * FRAME_SAMPLES
+
 
 _IMPAIRMENT = Impairment(20.0, 31.7, f"Ie: ITU-T G.113 Appendix I, GSM 06.10; Bpl: {ESTIMATED}")
 
@@ -106,4 +116,5 @@ GSM = CodecKind(
     look=Look("GSM 06.10", "vermilion", "dashed", "square", "slashes"),
     impairment=lambda _codec, _concealed: _IMPAIRMENT,
     encoding_takes_ns=120_000,
+    ptimes=PTIMES,
 )

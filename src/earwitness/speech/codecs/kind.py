@@ -84,11 +84,11 @@ class CodecKind:
     """Time that a phone on the study's machines needs to encode a frame (see `earwitness.ear.clock`)."""
     has_own_concealment: bool = False
     """Its decoder conceals missing frames by itself."""
+    ptimes: tuple[float, ...] = (20.0,)
+    """Packet times in ms that its RFC permits, and that its encoder makes."""
+    divisible: bool = False
+    """Its audio can be cut between any two samples, so that `dataclasses.replace(codec, frame_samples=n)` is valid."""
     held_back_by_pjmedia: bool = False
     """PJMEDIA plays its frames one frame late, to recover a lost one from its successor."""
     remade_as: str = ""
     """Specification for re-encoding packets cut by a snap length; empty: the stream's own codec."""
-    ptimes: tuple[float, ...] = (20.0,)
-    """The packet times in ms that its RFC permits."""
-    divisible: bool = False
-    """Its audio can be cut between any two samples, or whole bytes of them: `frame_samples` may be replaced."""

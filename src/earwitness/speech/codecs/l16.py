@@ -55,8 +55,8 @@ class _L16Coder:
 
 @dataclass(frozen=True)
 class L16:
-    """L16 at any rate; its RTP clock is its sample rate. Packets have one frame of 20 ms, or of 10 or 5 from 44.1 kHz on,
-    rounded down to whole samples.
+    """L16 at any rate; its RTP clock is its sample rate. Packets have one frame of 20 ms, or of 10 or 5 from 44.1 kHz
+    on, rounded down to whole samples.
 
     `channels`: 2 decodes stereo, mixed down to one channel; sends the same in both. `frame_samples` may be any number.
     """

@@ -15,18 +15,23 @@ from earwitness.arrays import Pcm
 from earwitness.errors import EarwitnessError
 from earwitness.looks import Look
 from earwitness.options import Option
-from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame
+from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame, ptime_option
 from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment, Offer
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 SAMPLE_RATES = (8000, 12000, 16000, 24000, 48000)
+PTIMES = (2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 120.0)
+"""RFC 7587 4.2 and 7; from libopus 1.2 on its encoder makes all of them."""
 
 _APPLICATION_VOIP = 2048
 _SET_BITRATE, _SET_COMPLEXITY, _SET_FEC, _SET_LOSS, _SET_DTX, _SET_SIGNAL = 4002, 4010, 4012, 4014, 4016, 4024
 _GET_LOOKAHEAD = 4027
 _SIGNAL_VOICE = 3001
-_MAX_PACKET = 1275
-_MAX_FRAMES = 48
+_MAX_FRAME_BYTES = 1275
+_LONGEST = 48
+"""Longest packet (120 ms) in units of 2.5 ms (RFC 6716 3.2.5)."""
+_DURATIONS = (*((4, 8, 16, 24) * 3), *((4, 8) * 2), *((1, 2, 4, 8) * 4))
+"""Frame duration of each configuration in units of 2.5 ms (RFC 6716 table 2)."""
 
 
 @lru_cache(maxsize=1)
@@ -63,6 +68,8 @@ class _OpusEncoder:
     def __init__(self, codec: Opus) -> None:
         library = self._library = _library()
         self._frame_samples = codec.frame_samples
+        # A packet longer than 20 ms has up to six frames.
+        self._most_bytes = _MAX_FRAME_BYTES * (1 if codec.packet_ms <= 20 else 6)
         code = ctypes.c_int()
         state = library.opus_encoder_create(codec.sample_rate, 1, _APPLICATION_VOIP, ctypes.byref(code))
         self._state = ctypes.c_void_p(_opened(state, code.value, "Opus encoder"))
@@ -82,8 +89,8 @@ class _OpusEncoder:
 
     def encode(self, frame: Pcm) -> bytes:
         frame = checked_frame(frame, self._frame_samples, "Opus")
-        out = ctypes.create_string_buffer(_MAX_PACKET)
-        size = self._library.opus_encode(self._state, frame.ctypes.data, self._frame_samples, out, _MAX_PACKET)
+        out = ctypes.create_string_buffer(self._most_bytes)
+        size = self._library.opus_encode(self._state, frame.ctypes.data, self._frame_samples, out, self._most_bytes)
         if size < 0:
             raise EarwitnessError("encoding", "an Opus frame", _message(size), "report this as a bug")
         return out.raw[:size]
@@ -107,7 +114,7 @@ class _OpusDecoder:
         weakref.finalize(self, library.opus_decoder_destroy, self._state)
 
     def decode(self, frame: bytes) -> Pcm:
-        """Decode one packet; it may hold more or less than 20 ms if another phone made it."""
+        """Decode one packet of any duration."""
         samples = self._library.opus_packet_get_nb_samples(frame, len(frame), self._sample_rate)
         if samples <= 0:
             raise MalformedFrame("Opus", frame, _message(samples))
@@ -132,10 +139,10 @@ class _OpusDecoder:
         if not has_fec(next_frame):
             return None
         try:
-            found = self._run(next_frame, self._frame_samples, fec=True)
+            # libopus conceals what the copy is shorter than asked for, and all if it is longer.
+            return self._run(next_frame, max(self._frame_samples, samples_in(next_frame, self._sample_rate)), fec=True)
         except MalformedFrame:
             return None
-        return found if len(found) == self._frame_samples else None
 
     def _run(self, packet: bytes | None, samples: int, fec: bool) -> Pcm:
         out = np.empty(samples, dtype=np.int16)
@@ -145,6 +152,20 @@ class _OpusDecoder:
         if count < 0:
             raise MalformedFrame("Opus", packet or b"", _message(count))
         return out[:count]
+
+
+def samples_in(packet: bytes, sample_rate: int) -> int:
+    """Samples of audio in an Opus packet, by its first two bytes (RFC 6716 3.1, 3.2); 0 if it claims none, or more than
+    120 ms."""
+    if not packet:
+        return 0
+    head, frames = packet[0], 1
+    if head & 3 == 3:
+        frames = packet[1] & 63 if len(packet) > 1 else 0
+    elif head & 3:
+        frames = 2
+    duration = frames * _DURATIONS[head >> 3]
+    return duration * sample_rate // 400 if duration <= _LONGEST else 0
 
 
 def has_fec(packet: bytes) -> bool:
@@ -162,7 +183,7 @@ def has_fec(packet: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Opus:
-    """Opus, mono, application VoIP, variable bit rate, DTX off; one frame in a 20 ms packet.
+    """Opus, mono, application VoIP, variable bit rate, DTX off; a packet is one frame for the ear.
 
     `bitrate` bit/s (6,000-510,000); `fec` adds a low-rate copy of each frame to the next one, which the encoder does
     only if `expected_loss_percent` is above 0; `complexity` 0-10. `sample_rate` is the audio's; the RTP clock is always
@@ -178,7 +199,7 @@ class Opus:
     name: str = "opus"
     encoding_name: str = "opus"
     clock_rate: int = 48000
-    packet_ms: int = 20
+    packet_ms: float = 20
     channels: int = 2
 
     @property
@@ -189,12 +210,13 @@ class Opus:
         options += [f"complexity={self.complexity}"] if self.complexity != 9 else []
         options += [f"loss={self.expected_loss_percent}"] if self.expected_loss_percent else []
         options += [f"rate={self.sample_rate}"] if self.sample_rate != 8000 else []
+        options += ptime_option(self.packet_ms)
         return "opus:" + ",".join(options)
 
     @property
     def frame_samples(self) -> int:
-        """20 ms at the audio's rate."""
-        return self.sample_rate // 50
+        """A packet at the audio's rate."""
+        return round(self.sample_rate * self.packet_ms / 1000)
 
     @property
     def fmtp(self) -> str:
@@ -220,6 +242,10 @@ class Opus:
     def split(self, payload: bytes) -> list[bytes]:
         """The packet itself: Opus has its own inner framing."""
         return [payload] if payload else []
+
+    def samples_in(self, payload: bytes) -> int:
+        """As the packet's first bytes say."""
+        return samples_in(payload, self.sample_rate)
 
 
 @cache
@@ -274,6 +300,7 @@ OPUS = CodecKind(
     offered=_offered,
     most_payload=_most_payload,
     encoding_takes_ns=2_000_000,
+    ptimes=PTIMES,
     has_own_concealment=True,
     held_back_by_pjmedia=True,
     remade_as=_STUDY,

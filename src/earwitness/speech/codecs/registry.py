@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
+from math import gcd
+from typing import Any
 
 import numpy as np
 
 from earwitness import options
 from earwitness.errors import InputError
+from earwitness.options import Between, Option
 from earwitness.plugins import Registry
 from earwitness.speech.codecs.amr import AMR_KIND
 from earwitness.speech.codecs.amr_wb import AMR_WB_KIND
@@ -35,16 +39,46 @@ CODEC_NAMES = tuple(kind.name for kind in CODECS.built_in)
 """The built-in ones."""
 
 _USING = "using the codec"
+_PTIME = Option("ptime", Between(0.001, 1000))
 
 
 def codec(spec: str) -> Codec:
     """The codec for `spec`; raises `InputError` with the valid ones.
 
     `spec` is a name, then after a colon comma-separated `option=value`; the first may be a bare number (Opus: bit/s,
-    Speex: quality). `opus:24000,fec=1,complexity=5,loss=10,rate=16000`.
+    Speex: quality). `opus:24000,fec=1,complexity=5,loss=10,rate=16000`. Every codec has the option `ptime`, see
+    `at_ptime`.
     """
     kind = CODECS.get(options.split(spec)[0], _USING, spec)
-    return kind.make(options.parse(_USING, spec, kind.options, CODECS.remedy))
+    usage = f"{CODECS.remedy}; and ptime=MS with any of them"
+    given = dict(options.parse(_USING, spec, (*kind.options, _PTIME), usage))
+    packet_ms = given.pop(_PTIME.name, None)
+    made = kind.make(given)
+    return made if packet_ms is None else at_ptime(made, packet_ms)
+
+
+def at_ptime(codec: Codec, ms: float) -> Codec:
+    """The codec with packets of `ms` milliseconds; raises InputError with the packet times that it permits."""
+    if ms == codec.packet_ms:
+        return codec
+    kind = kind_of(codec)
+    if ms not in kind.ptimes:
+        happened, remedy = f"{kind.name} has no packets of {ms:g} ms", f"use {_listed(kind.ptimes)} ms"
+        raise InputError(_USING, repr(codec.spec), happened, remedy, field="ptime")
+    changed: dict[str, Any] = {"packet_ms": int(ms) if ms == int(ms) else ms}
+    if kind.divisible:
+        # 10 ms frames if they fit, else the longest that do.
+        changed["frame_samples"] = gcd(round(codec.sample_rate * ms / 1000), codec.sample_rate // 100)
+    remade: Codec = replace(codec, **changed)  # type: ignore[type-var]
+    return remade
+
+
+def _listed(ptimes: tuple[float, ...]) -> str:
+    """Packet times in words."""
+    whole = list(range(int(ptimes[0]), int(ptimes[-1]) + 1))
+    if list(ptimes) == whole and len(whole) > 1:
+        return f"a whole number from {whole[0]} to {whole[-1]}"
+    return f"one of {', '.join(f'{one:g}' for one in ptimes)}" if len(ptimes) > 1 else f"{ptimes[0]:g}"
 
 
 def kind_of(codec: Codec) -> CodecKind:

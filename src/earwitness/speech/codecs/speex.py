@@ -19,7 +19,7 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
 from earwitness.options import Option
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames
+from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames, ptime_option
 from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment, Offer
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
@@ -30,6 +30,8 @@ PLAIN = Path(__file__).parent / "native_code" / "libspeex_plain.so"
 SUBMODE_BITS = {0: 5, 1: 43, 2: 119, 3: 160, 4: 220, 5: 300, 6: 364, 7: 492, 8: 79}
 """Bits in a narrowband frame by submode (Speex manual, table 9.2); mode 15 ends a packet."""
 
+PTIMES = tuple(float(ms) for ms in range(20, 121, 20))
+"""Whole frames (RFC 5574 3.2)."""
 _MOST_FRAMES = most_frames(FRAME_SAMPLES, 8000)
 _MOST_BYTES = -(-_MOST_FRAMES * max(SUBMODE_BITS.values()) // 8)
 
@@ -154,7 +156,7 @@ class SpeexDecoder(_SpeexState):
 
 @dataclass(frozen=True)
 class Speex:
-    """Speex narrowband at 8 kHz; one frame in a 20 ms packet.
+    """Speex narrowband at 8 kHz; one frame for each 20 ms of a packet.
 
     `quality` 0-10 selects the submode and so the bit rate; 5 gives the 28-byte frames (11 kbit/s) of the published
     study's phone. Constant bit rate; VAD and DTX in the encoder are off.
@@ -168,7 +170,7 @@ class Speex:
     clock_rate: int = 8000
     sample_rate: int = 8000
     frame_samples: int = FRAME_SAMPLES
-    packet_ms: int = 20
+    packet_ms: float = 20
     channels: int = 1
     fmtp: str = ""
 
@@ -177,6 +179,7 @@ class Speex:
         """`speex`, with the options that are not the default."""
         options = [f"quality={self.quality}"] if self.quality != 5 else []
         options += [f"complexity={self.complexity}"] if self.complexity != 2 else []
+        options += ptime_option(self.packet_ms)
         return "speex" + (":" + ",".join(options) if options else "")
 
     @property
@@ -195,19 +198,43 @@ class Speex:
     def split(self, payload: bytes) -> list[bytes]:
         """The narrowband frames in a payload, which are packed bit by bit, not byte by byte (RFC 5574 3.2)."""
         payload = payload[:_MOST_BYTES]
-        total = 8 * len(payload)
-        stream = int.from_bytes(payload, "big")
+        total, stream = 8 * len(payload), int.from_bytes(payload, "big")
         frames: list[bytes] = []
         at = 0
-        while total - at >= 5 and len(frames) < _MOST_FRAMES:
-            head = (stream >> (total - at - 5)) & 31
-            size = SUBMODE_BITS.get(head & 15, 0) if head < 16 else 0
-            if size == 0 or at + size > total:
-                break
+        while len(frames) < _MOST_FRAMES and (size := _frame_bits(stream, total, at)):
             bits = (stream >> (total - at - size)) & ((1 << size) - 1)
             frames.append(_terminated(bits, size))
             at += size
         return frames
+
+    def pack(self, frames: Sequence[bytes]) -> bytes:
+        """The frames bit by bit, and the terminator after the last (RFC 5574 3.2)."""
+        if len(frames) == 1:
+            return frames[0]
+        stream, size = 0, 0
+        for frame in frames:
+            length = SUBMODE_BITS[frame[0] >> 3 & 15]
+            stream = (stream << length) | (int.from_bytes(frame, "big") >> (8 * len(frame) - length))
+            size += length
+        return _terminated(stream, size)
+
+    def samples_in(self, payload: bytes) -> int:
+        """160 for each complete narrowband frame."""
+        payload = payload[: 2 * _MOST_BYTES]
+        total, stream = 8 * len(payload), int.from_bytes(payload, "big")
+        count = at = 0
+        while count <= _MOST_FRAMES and (size := _frame_bits(stream, total, at)):
+            count, at = count + 1, at + size
+        return count * FRAME_SAMPLES
+
+
+def _frame_bits(stream: int, total: int, at: int) -> int:
+    """Bits in the frame that begins at bit `at` of `total`; 0 if none does."""
+    if total - at < 5:
+        return 0
+    head = (stream >> (total - at - 5)) & 31
+    size = SUBMODE_BITS.get(head, 0)
+    return size if at + size <= total else 0
 
 
 def _terminated(bits: int, size: int) -> bytes:
@@ -245,5 +272,6 @@ SPEEX = CodecKind(
     impairment=lambda _codec, _concealed: _IMPAIRMENT,
     offered=_offered,
     encoding_takes_ns=400_000,
+    ptimes=PTIMES,
     has_own_concealment=True,
 )

@@ -51,7 +51,7 @@ class LinearPcm:
     payload_type: int = 107
     name: str = "l24"
     encoding_name: str = "L24"
-    packet_ms: int = 20
+    packet_ms: float = 20
     channels: int = 1
     fmtp: str = ""
     lookahead_samples: int = 0
@@ -78,6 +78,9 @@ class LinearPcm:
         size = 3 * self.frame_samples
         whole = min(len(payload) // size, MOST_FRAMES)
         return [payload[at * size : (at + 1) * size] for at in range(whole)]
+
+    def samples_in(self, payload: bytes) -> int:
+        return len(payload) // 2 // self.frame_samples * self.frame_samples
 
 
 def _make(options: Mapping[str, float]) -> Codec:

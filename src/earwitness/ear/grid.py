@@ -1,0 +1,179 @@
+"""The playing grid of a stream: how much audio each packet holds, and the frame length in which all of it is played.
+
+Packets of a network and frames of a codec are different things: a packet holds several frames (G.711, GSM, Speex) or
+one frame of any of several lengths (Opus), and both may change within a call. What a buffer plays is therefore a slot:
+the longest time of which the audio that the decoder yields at once, whatever the packet, is a multiple.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd, lcm
+
+import numpy as np
+
+from earwitness.arrays import I64, Bool
+from earwitness.ear.span import LONGEST_NS
+from earwitness.ear.stream_codecs import StreamCodecs
+from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_samples
+from earwitness.speech.codecs.registry import CODECS
+from earwitness.trace.model import Trace
+
+_LEAST_MS = 1
+"""Shortest slot of a codec whose audio can be cut anywhere."""
+_USUAL_MS = 10
+"""Its slot if the packets permit: as PJMEDIA counts G.711's frames."""
+_FINE_MS = 5
+"""Below this, packets of one length are played as they are rather than in parts."""
+_RARE = 100
+"""A length is rare if fewer than one packet in this many has it."""
+_MOST_SLOTS = 1 << 22
+"""Limit of the slots in the time of the arrivals: an hour of 1 ms ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """How much audio each packet holds. Arrays (n,): `samples` at its codec's rate, 0 if it holds none; `unit`, the
+    samples that its decoder yields at once (0: it can be cut anywhere). `refused`: packets that hold something, but
+    nothing of their codec; they are given the usual length, so that they are missed. `overlong`: packets that claim
+    more than `MOST_PACKET_MS`, which is what remains."""
+
+    samples: I64
+    unit: I64
+    refused: int
+    overlong: int
+
+
+def divisible(codec: Codec) -> bool:
+    """Whether a codec's audio can be cut between any two samples."""
+    kind = CODECS.find(codec.name)
+    return kind is not None and kind.divisible
+
+
+def held_by(trace: Trace, voices: StreamCodecs) -> Held:
+    """Measure every packet; of those that a snap length cut, by the bytes that are left and the size."""
+    samples, unit = np.zeros(len(trace), dtype=np.int64), np.zeros(len(trace), dtype=np.int64)
+    refused = overlong = 0
+    for index, codec in enumerate(voices.codecs):
+        rows = np.flatnonzero((voices.of_packet == index) & (trace.size > 0))
+        found, known = _samples(trace, rows, codec), 0
+        some = found[found > 0]
+        if len(some):
+            known = int(np.argmax(np.bincount(some)))
+            refused += int(np.count_nonzero(found == 0))
+            found[found == 0] = known
+        if not divisible(codec):
+            for value in np.unique(found[found > 0]).tolist():
+                row = int(rows[np.argmax(found == value)])
+                unit[rows[found == value]] = _unit(trace, row, codec, value)
+        most = MOST_PACKET_MS * codec.sample_rate // 1000
+        each = unit[rows]
+        most_units = np.where(each > 0, -(-most // np.maximum(each, 1)) * each, most)
+        overlong += int(np.count_nonzero(found > most_units))
+        samples[rows] = np.minimum(found, most_units)
+    return Held(samples, unit, refused, overlong)
+
+
+def _samples(trace: Trace, rows: I64, codec: Codec) -> I64:
+    """The samples in each of these packets."""
+    sizes: list[int] = trace.size[rows].tolist()
+    if divisible(codec):
+        # The size alone decides, so one payload of each size is measured.
+        by_size = {size: codec.samples_in(bytes(size)) for size in set(sizes)}
+        return np.array([by_size[size] for size in sizes], dtype=np.int64)
+    payloads = trace.payloads
+    kept = [0] * len(rows) if payloads is None else payloads.captured[rows].tolist()
+    assumed = _assumed(trace, rows, codec) if 0 in kept else 0
+    found = []
+    for row, size, captured in zip(rows.tolist(), sizes, kept, strict=True):
+        if payloads is None or not captured:
+            found.append(codec.samples_in(bytes(size)) if size == 0 else assumed)
+        else:
+            found.append(codec.samples_in(payloads[row].ljust(size, b"\0")))
+    return np.array(found, dtype=np.int64)
+
+
+def _assumed(trace: Trace, rows: I64, codec: Codec) -> int:
+    """The length of packets of which no byte is left: the usual step of the timestamps if packets of that length exist,
+    else the codec's own."""
+    order = rows[np.argsort(trace.sequence[rows], kind="stable")]
+    follows = np.diff(trace.sequence[order]) == 1
+    step = np.diff(trace.timestamp[order])[follows]
+    step = step[(step > 0) & (step <= trace.clock_rate * MOST_PACKET_MS // 1000)]
+    kind = CODECS.find(codec.name)
+    if len(step) and kind is not None:
+        usual = int(np.argmax(np.bincount(step)))
+        if 1000 * usual / trace.clock_rate in kind.ptimes:
+            return usual * codec.sample_rate // trace.clock_rate
+    return packet_samples(codec)
+
+
+def _unit(trace: Trace, row: int, codec: Codec, samples: int) -> int:
+    """The samples that the decoder yields at once from packets like this one."""
+    if samples > MOST_PACKET_MS * codec.sample_rate // 1000:
+        return codec.frame_samples
+    payloads = trace.payloads
+    if payloads is None or not payloads.captured[row]:
+        units = max(1, samples // codec.frame_samples)
+    else:
+        units = max(1, len(codec.split(payloads[row].ljust(int(trace.size[row]), b"\0"))))
+    return samples // units if samples % units == 0 else samples
+
+
+def slot_ticks(trace: Trace, voices: StreamCodecs, held: Held) -> int:
+    """The slot in ticks of the trace's RTP clock; at least one packet must hold audio.
+
+    The greatest common divisor of what the decoders yield at once, of the lengths of packets that can be cut anywhere,
+    and for these of 10 ms, unless that makes it shorter than 5 ms. A length that would make it shorter than 1 ms, or
+    shorter than 5 ms for the sake of a few packets after which the timestamps do not go on, is left out: such packets
+    end within a slot.
+    """
+    clock = trace.clock_rate
+    rates = np.array([codec.sample_rate for codec in voices.codecs])
+    rate = rates[np.maximum(voices.of_packet, 0)]
+    some = held.samples > 0
+    whole = some & (held.unit > 0)
+    slot = gcd(*np.unique((held.unit * clock // rate)[whole]).tolist())
+    length = np.where(some & ~whole, held.samples * clock // rate, 0)
+    if bool(np.any(length)):
+        came = trace.arrived_ns[trace.arrived]
+        span_ns = min(int(came.max()) - int(came.min()), LONGEST_NS) if len(came) else 0
+        least = max(1, clock * _LEAST_MS // 1000, span_ns * clock // (1_000_000_000 * _MOST_SLOTS))
+        usual, fine = clock * _USUAL_MS // 1000, clock * _FINE_MS // 1000
+        lengths = _lengths(trace, length)
+        tens = _common(lengths, gcd(slot, usual), least, fine)
+        fits = tens >= fine and lengths[0][0] % max(tens, 1) == 0
+        slot = max(least, tens if fits else _common(lengths, slot, least, fine))
+    # Every codec has a whole number of samples in a slot.
+    grain = lcm(*(clock // gcd(clock, one) for one in rates.tolist()))
+    return max(grain, slot // grain * grain)
+
+
+def _lengths(trace: Trace, length: I64) -> list[tuple[int, bool]]:
+    """The distinct lengths (n,) except 0, the most frequent first, and whether each is rare and without consequence:
+    the packets after those of this length do not begin where these end."""
+    order = np.argsort(trace.sequence, kind="stable")
+    follows = np.diff(trace.sequence[order]) == 1
+    goes_on = np.zeros(len(trace), dtype=np.bool_)
+    goes_on[order[:-1]] = follows & (np.diff(trace.timestamp[order]) == length[order[:-1]])
+    values, counts = np.unique(length[length > 0], return_counts=True)
+    found = []
+    for at in np.argsort(-counts, kind="stable").tolist():
+        rare = int(counts[at]) * _RARE < int(counts.sum())
+        found.append((int(values[at]), rare and not bool(np.any(goes_on[length == values[at]]))))
+    return found
+
+
+def _common(lengths: list[tuple[int, bool]], slot: int, least: int, fine: int) -> int:
+    """The common divisor of `slot` (0: any) and these lengths, without those that would make it less than `least`, or
+    less than `fine` without need."""
+    for length, without_consequence in lengths:
+        if (together := gcd(slot, length)) >= (fine if without_consequence else least):
+            slot = together
+    return slot
+
+
+def ends_within_slot(held: Held, slot_samples: I64) -> Bool:
+    """Packets whose audio is not a whole number of slots, (n,); `slot_samples` (n,) at each packet's rate."""
+    uneven: Bool = (held.samples > 0) & (held.samples % slot_samples != 0)
+    return uneven

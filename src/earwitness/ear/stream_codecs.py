@@ -1,0 +1,114 @@
+"""The codec of every packet of a stream: a sender may change it from one packet to the next (RFC 3551 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from earwitness.arrays import I64
+from earwitness.errors import InputError
+from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.registry import codec_from_rtpmap
+from earwitness.trace.encoding import Encoding
+from earwitness.trace.model import Trace
+from earwitness.trace.payload_types import COMFORT_NOISE, main_payload_type
+
+NONE = -1
+"""`StreamCodecs.of_packet` of a packet without speech, or whose speech cannot be decoded."""
+
+_CONVERTED = "timestamps of codecs with another RTP clock were converted to the main codec's"
+_MOST_EXACT = 2.0**53
+
+
+@dataclass(frozen=True, eq=False)
+class StreamCodecs:
+    """`codecs`: those of a stream's packets, the main payload type's first. `of_packet` (n,): the index of each
+    packet's, or `NONE`. `unheard`: why packets that may hold speech have none, in sentences."""
+
+    codecs: tuple[Codec, ...]
+    of_packet: I64
+    unheard: tuple[str, ...] = ()
+
+    def names(self, trace: Trace) -> str:
+        """The specification of a single codec; of several, their names in order of sending, joined by `+`."""
+        if len(self.codecs) == 1:
+            return self.codecs[0].spec
+        order = np.argsort(trace.sequence, kind="stable")
+        began = [int(np.argmax(self.of_packet[order] == index)) for index in range(len(self.codecs))]
+        return "+".join(dict.fromkeys(self.codecs[index].name for index in np.argsort(began).tolist()))
+
+
+def codecs_of(trace: Trace, codec: Codec) -> StreamCodecs:
+    """The codecs of a trace whose main payload type has this one; of the others, `Trace.formats` says which.
+
+    Without formats (a trace made by hand) only the main payload type holds speech. Raises InputError if the trace's RTP
+    clock is not the codec's.
+    """
+    if trace.clock_rate != codec.clock_rate:
+        raise InputError(
+            "reading the frames of",
+            trace.source or "the trace",
+            f"its RTP clock is {trace.clock_rate} Hz and {codec.name}'s is {codec.clock_rate} Hz",
+            "name this stream's {codec}",
+            related=("codec",),
+        )
+    main = main_payload_type(trace.payload_type) if len(trace) else codec.payload_type
+    of_packet = np.where(trace.payload_type == main, 0, NONE).astype(np.int64)
+    if not trace.formats:
+        return StreamCodecs((codec,), of_packet)
+    codecs, unheard = [codec], []
+    for number in np.unique(trace.payload_type[of_packet == NONE]).tolist():
+        meaning = trace.formats.get(number)
+        if number in COMFORT_NOISE or (meaning is not None and meaning.role != "speech"):
+            continue
+        rows = trace.payload_type == number
+        known = "unknown" if meaning is None or not meaning.name else meaning.name
+        packets = f"{np.count_nonzero(rows)} packets of payload type {number} ({known}) are not heard: "
+        if meaning is None:
+            unheard.append(f"{packets}its meaning is not known")
+            continue
+        try:
+            found = _codec(meaning, number, codec, trace.formats.get(main))
+        except InputError as error:
+            unheard.append(f"{packets}{error.happened}")
+            continue
+        if max(found.clock_rate, trace.clock_rate) % min(found.clock_rate, trace.clock_rate):
+            unheard.append(f"{packets}its RTP clock is {found.clock_rate} Hz, the stream's {trace.clock_rate} Hz")
+            continue
+        if found not in codecs:
+            codecs.append(found)
+        of_packet[rows] = codecs.index(found)
+    return StreamCodecs(tuple(codecs), of_packet, tuple(unheard))
+
+
+def _codec(meaning: Encoding, number: int, main: Codec, main_meaning: Encoding | None) -> Codec:
+    """The codec of a payload type besides the main one; the main codec itself if that has several numbers."""
+    same = meaning.name.lower() == main.encoding_name.lower()
+    if same and (main_meaning is None or meaning.fmtp == main_meaning.fmtp):
+        return main
+    return codec_from_rtpmap(meaning.name, meaning.clock_rate, number, sample_rate=main.sample_rate if same else None)
+
+
+def in_main_clock(trace: Trace, codec: Codec) -> Trace:
+    """The trace with all timestamps in the main codec's RTP clock.
+
+    If a sender keeps its SSRC when it changes to a codec with another clock, its timestamps go on from the last one in
+    steps of the new clock (RFC 7160 3.1). Raises InputError like `codecs_of`.
+    """
+    found = codecs_of(trace, codec)
+    clocks = np.array([one.clock_rate for one in found.codecs])
+    if bool(np.all(clocks == trace.clock_rate)) or _CONVERTED in trace.notes:
+        return trace
+    order = np.argsort(trace.sequence, kind="stable")
+    clock = np.where(found.of_packet == NONE, trace.clock_rate, clocks[np.maximum(found.of_packet, 0)])[order]
+    timestamp = trace.timestamp[order]
+    step = np.diff(timestamp)
+    if float(np.abs(step).astype(np.float64).sum()) * trace.clock_rate / float(clocks.min()) > _MOST_EXACT:
+        return trace
+    # Steps in the finest unit of all clocks, so that nothing is rounded before the end.
+    unit = int(np.lcm.reduce(clocks))
+    fine = np.concatenate(([0], np.cumsum(step * (unit // clock[1:]))))
+    moved = np.empty(len(trace), dtype=np.int64)
+    moved[order] = timestamp[0] + fine * trace.clock_rate // unit
+    return replace(trace, timestamp=moved, notes=(*trace.notes, _CONVERTED))
