@@ -20,7 +20,17 @@ from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Trace
 from earwitness.trace.rtp import RtpPacket
 from testing.ear.redundancy import trace_of_packets
-from testing.trace.encrypted import capture_of, dtls_record, encrypted, inline, master_key, rtp_of, sdp, zrtp
+from testing.trace.encrypted import (
+    capture_of,
+    dtls_record,
+    encrypted,
+    inline,
+    master_key,
+    rtp_of,
+    sdp,
+    streams_of,
+    zrtp,
+)
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, rtp_stream
 
 FLOW = Flow(*SERVER, *PHONE)
@@ -126,8 +136,8 @@ def answered(text: str) -> Datagram:
 
 def verdict(*datagrams: Datagram) -> tuple[str, str, str]:
     capture = capture_of(sorted(datagrams, key=lambda d: d.time_ns))
-    (stream,) = capture.streams
-    found = encryption_of(stream.trace, stream.flow, capture.sdp, key_exchanges(capture.udp))
+    ((trace, flow, _),) = streams_of(capture.udp)
+    found = encryption_of(trace, flow, capture.sdp, key_exchanges(capture.udp))
     return found.kind, found.basis, found.doubt
 
 
@@ -201,8 +211,8 @@ def test_a_completed_zrtp_exchange_says_it_and_a_hello_alone_does_not() -> None:
 
 
 def test_no_sound_is_one_line_that_says_what_helps() -> None:
-    (stream,) = capture_of(SECRET).streams
-    line = str(no_sound(stream.flow, encryption_of(stream.trace, stream.flow)).named({"srtp_key": "--srtp-key"}))
+    ((trace, flow, _),) = streams_of(capture_of(SECRET).udp)
+    line = str(no_sound(flow, encryption_of(trace, flow)).named({"srtp_key": "--srtp-key"}))
     assert line == (
         "decoding 10.8.0.1:20848 > 10.8.0.2:4000: encrypted (SRTP): timing yes, sound no (known by the randomness of"
         " its payload); give the key with --srtp-key"
