@@ -156,13 +156,21 @@ def test_a_profile_of_either_end_says_that_rtp_is_encrypted(profile: str) -> Non
         assert verdict(invite(said(end, profile)), *SECRET[:3]) == ("SRTP", "sdp", "")
 
 
-def test_a_key_offered_in_plain_rtp_counts_if_it_was_accepted_or_if_the_payload_agrees() -> None:
+def test_a_key_in_plain_rtp_counts_unless_the_other_end_has_none() -> None:
     offer, plain = invite(said(HERE, "RTP/AVP", [KEY])), answered(said(THERE, "RTP/AVP"))
     accepted = answered(said(THERE, "RTP/AVP", [KEY]))
+    assert verdict(offer, *SECRET[:3]) == ("SRTP", "sdp", "")
     assert verdict(offer, accepted, *SECRET[:3]) == ("SRTP", "sdp", "")
+    assert verdict(offer, plain, *SECRET[:3]) == ("", "", "")
     assert verdict(offer, plain, *clear()) == ("", "", "")
-    assert verdict(offer, plain, *SECRET) == ("SRTP", "sdp", "")
-    assert verdict(offer, *SECRET[:3])[2] == "it was offered, and nothing shows whether it was accepted"
+    assert verdict(offer, plain, *SECRET) == ("SRTP", "randomness", "")
+
+
+def test_ends_that_contradict_each_other_are_a_doubt_that_the_payload_resolves() -> None:
+    one, other = invite(said(HERE, "RTP/SAVP", [KEY])), answered(said(THERE, "RTP/AVP"))
+    assert verdict(one, other, *SECRET) == ("SRTP", "sdp", "")
+    assert verdict(one, other, *clear()) == ("", "", "")
+    assert verdict(one, other, *SECRET[:3])[2] == "it was offered, and nothing shows whether it was accepted"
 
 
 def test_a_clear_payload_is_not_encrypted_whatever_the_sdp_says() -> None:
