@@ -11,10 +11,12 @@ import numpy as np
 import pylibsrtp
 
 from earwitness.trace.capture import Capture, parse_capture
-from earwitness.trace.link_layer import Datagrams
-from earwitness.trace.rtp import RtpPacket
+from earwitness.arrays import I64
+from earwitness.trace.encoding import Encoding
+from earwitness.trace.link_layer import Datagrams, Flow
+from earwitness.trace.model import UNKNOWN, Payloads, Trace
+from earwitness.trace.rtp import RtpPacket, parse_headers
 from earwitness.trace.srtp_keys import SUITES
-from earwitness.trace.streams import RtpStream
 from testing.trace.making import Datagram, pcap
 
 
@@ -71,11 +73,31 @@ def capture_of(datagrams: Sequence[Datagram], snap_length: int = 262_144) -> Cap
     return parse_capture(pcap(datagrams, snap_length=snap_length))
 
 
-def rows_of(found: Datagrams, stream: RtpStream) -> np.ndarray:
-    """The datagrams of a stream, in the order of its trace."""
-    flow = found.flows.index(stream.flow)
-    rows = np.flatnonzero((found.flow == flow) & (found.captured >= 12))
-    return rows[np.argsort(found.time_ns[rows], kind="stable")]
+def streams_of(found: Datagrams) -> list[tuple[Trace, Flow, I64]]:
+    """Each flow's RTP as it was captured, before any decryption: trace, flow, and rows among the datagrams."""
+    headers = parse_headers(found.data, found.start, found.captured, found.length)
+    streams = []
+    for number, flow in enumerate(found.flows):
+        rows = np.flatnonzero((found.flow == number) & headers.looks_right)
+        if not len(rows):
+            continue
+        at, size = headers.payload_at[rows], headers.payload_size[rows]
+        trace = Trace(
+            sequence=headers.sequence[rows].astype(np.int64),
+            timestamp=headers.timestamp[rows],
+            payload_type=headers.payload_type[rows],
+            marker=headers.marker[rows],
+            size=size,
+            sent_ns=np.full(len(rows), UNKNOWN, dtype=np.int64),
+            arrived_ns=found.time_ns[rows],
+            clock_rate=8000,
+            payloads=Payloads(
+                found.data, found.start[rows] + at, np.clip(found.captured[rows] - at, 0, size).astype(np.int32)
+            ),
+            formats={0: Encoding("PCMU", 8000)},
+        )
+        streams.append((trace, flow, rows))
+    return streams
 
 
 def dtls_record(kind: int, body: bytes = bytes(40), epoch: int = 0, version: int = 0xFEFD) -> bytes:

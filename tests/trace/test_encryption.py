@@ -20,7 +20,17 @@ from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Trace
 from earwitness.trace.rtp import RtpPacket
 from testing.ear.redundancy import trace_of_packets
-from testing.trace.encrypted import capture_of, dtls_record, encrypted, inline, master_key, rtp_of, sdp, zrtp
+from testing.trace.encrypted import (
+    capture_of,
+    dtls_record,
+    encrypted,
+    inline,
+    master_key,
+    rtp_of,
+    sdp,
+    streams_of,
+    zrtp,
+)
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, rtp_stream
 
 FLOW = Flow(*SERVER, *PHONE)
@@ -126,8 +136,8 @@ def answered(text: str) -> Datagram:
 
 def verdict(*datagrams: Datagram) -> tuple[str, str, str]:
     capture = capture_of(sorted(datagrams, key=lambda d: d.time_ns))
-    (stream,) = capture.streams
-    found = encryption_of(stream.trace, stream.flow, capture.sdp, key_exchanges(capture.udp))
+    ((trace, flow, _),) = streams_of(capture.udp)
+    found = encryption_of(trace, flow, capture.sdp, key_exchanges(capture.udp))
     return found.kind, found.basis, found.doubt
 
 
@@ -146,13 +156,21 @@ def test_a_profile_of_either_end_says_that_rtp_is_encrypted(profile: str) -> Non
         assert verdict(invite(said(end, profile)), *SECRET[:3]) == ("SRTP", "sdp", "")
 
 
-def test_a_key_offered_in_plain_rtp_counts_if_it_was_accepted_or_if_the_payload_agrees() -> None:
+def test_a_key_in_plain_rtp_counts_unless_the_other_end_has_none() -> None:
     offer, plain = invite(said(HERE, "RTP/AVP", [KEY])), answered(said(THERE, "RTP/AVP"))
     accepted = answered(said(THERE, "RTP/AVP", [KEY]))
+    assert verdict(offer, *SECRET[:3]) == ("SRTP", "sdp", "")
     assert verdict(offer, accepted, *SECRET[:3]) == ("SRTP", "sdp", "")
+    assert verdict(offer, plain, *SECRET[:3]) == ("", "", "")
     assert verdict(offer, plain, *clear()) == ("", "", "")
-    assert verdict(offer, plain, *SECRET) == ("SRTP", "sdp", "")
-    assert verdict(offer, *SECRET[:3])[2] == "it was offered, and nothing shows whether it was accepted"
+    assert verdict(offer, plain, *SECRET) == ("SRTP", "randomness", "")
+
+
+def test_ends_that_contradict_each_other_are_a_doubt_that_the_payload_resolves() -> None:
+    one, other = invite(said(HERE, "RTP/SAVP", [KEY])), answered(said(THERE, "RTP/AVP"))
+    assert verdict(one, other, *SECRET) == ("SRTP", "sdp", "")
+    assert verdict(one, other, *clear()) == ("", "", "")
+    assert verdict(one, other, *SECRET[:3])[2] == "it was offered, and nothing shows whether it was accepted"
 
 
 def test_a_clear_payload_is_not_encrypted_whatever_the_sdp_says() -> None:
@@ -201,8 +219,8 @@ def test_a_completed_zrtp_exchange_says_it_and_a_hello_alone_does_not() -> None:
 
 
 def test_no_sound_is_one_line_that_says_what_helps() -> None:
-    (stream,) = capture_of(SECRET).streams
-    line = str(no_sound(stream.flow, encryption_of(stream.trace, stream.flow)).named({"srtp_key": "--srtp-key"}))
+    ((trace, flow, _),) = streams_of(capture_of(SECRET).udp)
+    line = str(no_sound(flow, encryption_of(trace, flow)).named({"srtp_key": "--srtp-key"}))
     assert line == (
         "decoding 10.8.0.1:20848 > 10.8.0.2:4000: encrypted (SRTP): timing yes, sound no (known by the randomness of"
         " its payload); give the key with --srtp-key"

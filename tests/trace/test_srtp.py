@@ -22,7 +22,17 @@ from earwitness.trace.srtp import check_keys, decrypt_stream, open_stream
 from earwitness.trace.srtp_counter import CounterMode
 from earwitness.trace.srtp_keys import SUITES, SrtpKey, sdp_keys, srtp_keys
 from testing.ear.traces import voice
-from testing.trace.encrypted import OFFERED, capture_of, encrypted, inline, master_key, protector, rows_of, rtp_of, sdp
+from testing.trace.encrypted import (
+    OFFERED,
+    capture_of,
+    encrypted,
+    inline,
+    master_key,
+    protector,
+    rtp_of,
+    sdp,
+    streams_of,
+)
 from testing.trace.making import PHONE, START_NS, Datagram, invite, rtp_stream
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
@@ -39,16 +49,15 @@ def call(count: int = 60, **kinds: object) -> list[Datagram]:
 def opened(datagrams: list[Datagram], *keys: SrtpKey, snap_length: int = 262_144):  # type: ignore[no-untyped-def]
     """The only stream of a capture, decrypted: trace, encryption, result."""
     capture = capture_of(datagrams, snap_length)
-    (stream,) = capture.streams
-    rows = rows_of(capture.udp, stream)
-    return open_stream(stream.trace, stream.flow, capture.udp, rows, sections=capture.sdp, keys=keys)
+    ((trace, flow, rows),) = streams_of(capture.udp)
+    return open_stream(trace, flow, capture.udp, rows, sections=capture.sdp, keys=keys)
 
 
 @pytest.mark.parametrize("suite", OFFERED)
 def test_the_sound_of_a_decrypted_call_is_that_of_the_clear_one(suite: str) -> None:
     key = master_key(suite)
     trace, encryption, result = opened(encrypted(call(), key, suite), *srtp_keys(f"{suite}:{inline(key)}"))
-    plain = capture_of(call()).streams[0].trace
+    ((plain, *_),) = streams_of(capture_of(call()).udp)
     assert plain.payloads is not None
     assert not encryption.kind
     assert result.opened.all()
@@ -281,10 +290,10 @@ def test_a_call_with_its_keys_in_the_sdp_is_heard_without_being_given_any() -> N
     back = [replace(d, source=PHONE, destination=d.source) for d in encrypted(call(ssrc=9), other)]
     capture = capture_of([offered, answer, *itertools.chain(*zip(encrypted(call(), KEY), back, strict=True))])
     clear = [d.payload[12:] for d in call()]
-    assert len(capture.streams) == 2
-    for stream in capture.streams:
-        rows = rows_of(capture.udp, stream)
-        trace, encryption, result = open_stream(stream.trace, stream.flow, capture.udp, rows, sections=capture.sdp)
+    found = streams_of(capture.udp)
+    assert len(found) == 2
+    for captured, flow, rows in found:
+        trace, encryption, result = open_stream(captured, flow, capture.udp, rows, sections=capture.sdp)
         assert not encryption.kind
         assert result is not None
         assert trace.payloads is not None

@@ -189,15 +189,13 @@ def _claim(flow: Flow, sections: Sequence[MediaDescription]) -> _Claim:
         _said(sections, flow.destination, flow.destination_port),
         _said(sections, flow.source, flow.source_port),
     ]
-    known = [one for one in said if one is not _Claim.NONE]
+    known = {one for one in said if one is not _Claim.NONE}
     if not known:
         return _Claim.NONE
-    if all(one is _Claim.PLAIN for one in known):
-        return _Claim.PLAIN
-    if _Claim.PLAIN in known:
-        return _Claim.OFFERED
-    # A key in RTP/AVP is an offer to who understands it, until the other end has one too.
-    return _Claim.AGREED if _Claim.AGREED in known or len(known) == 2 else _Claim.OFFERED
+    if _Claim.PLAIN not in known:
+        return _Claim.AGREED
+    # A key in RTP/AVP is an offer to whoever understands it: an answer without one declines it.
+    return _Claim.OFFERED if _Claim.AGREED in known else _Claim.PLAIN
 
 
 def _said(sections: Sequence[MediaDescription], address: str, port: int) -> _Claim:
