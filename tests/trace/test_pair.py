@@ -11,7 +11,7 @@ from earwitness.errors import InputError
 from earwitness.trace.capture import parse_capture
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.pair import pair
-from earwitness.trace.streams import StreamOptions
+from earwitness.trace.rtp_stream import StreamOptions
 from testing.trace.making import Datagram, pcap, rtp_stream
 
 PORTS = StreamOptions(ports={4000})

@@ -14,8 +14,8 @@ from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import UNKNOWN
 from earwitness.trace.payload_types import main_payload_type
 from earwitness.trace.problem import ProblemKind
+from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.sdp import parse_sdp
-from earwitness.trace.streams import StreamOptions
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
 BACK: dict[str, Any] = {"source": PHONE, "destination": SERVER}

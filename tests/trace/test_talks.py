@@ -10,7 +10,7 @@ import pytest
 from earwitness.trace.capture import Capture, parse_capture
 from earwitness.trace.directions import direction
 from earwitness.trace.report import choose_streams, time_streams
-from earwitness.trace.streams import StreamOptions
+from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.talks import talks
 from earwitness.trace.timing import summarise
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together

@@ -14,8 +14,8 @@ from earwitness.trace import bursts, delay, gaps, jitter, loss
 from earwitness.trace.capture import parse_capture
 from earwitness.trace.model import LOST, Trace
 from earwitness.trace.pair import pair
+from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.series import quantiles, runs
-from earwitness.trace.streams import StreamOptions
 from earwitness.trace.timing import summarise
 from testing.trace.making import Datagram, pcap, rtp_stream, trace
 

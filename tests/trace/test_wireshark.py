@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from earwitness.trace.capture import parse_capture
-from earwitness.trace.streams import StreamOptions
+from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.wireshark import wireshark_figures
 from testing.trace import tshark
 from testing.trace.making import pcap, rtp_stream

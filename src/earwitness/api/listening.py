@@ -23,7 +23,7 @@ from earwitness.speech.wav import read_wav, resample
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.model import Trace
 from earwitness.trace.report import choose_streams, time_streams
-from earwitness.trace.streams import RtpStream
+from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 
 if TYPE_CHECKING:

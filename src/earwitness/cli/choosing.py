@@ -24,6 +24,14 @@ SsrcOption = Annotated[
     str | None,
     typer.Option(help="Only packets of this SSRC, such as 0x1234abcd. Default: any.", rich_help_panel=panels.CHOICE),
 ]
+SrtpKeyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Key of an encrypted call, as in SDP (inline:...) or hexadecimal, master key and salt; repeat for several."
+        " Default: those in the capture's SDP.",
+        rich_help_panel=panels.METHOD,
+    ),
+]
 PayloadTypeOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from earwitness.cli import panels
-from earwitness.cli.choosing import PayloadTypeOption, PortOption, SsrcOption, StreamOption
+from earwitness.cli.choosing import PayloadTypeOption, PortOption, SrtpKeyOption, SsrcOption, StreamOption
 from earwitness.cli.clusters import ClusterOption, KeysOption, work_on
 from earwitness.cli.cmd_whatif import print_left_out, show_left_out
 from earwitness.cli.common import JsonFlag, bar_listener, needs, output, print_records, progress_bar
@@ -39,6 +39,7 @@ class BlameOptions:
     port: PortOption = None
     ssrc: SsrcOption = None
     payload_type: PayloadTypeOption = None
+    srtp_key: SrtpKeyOption = None
     codec: Annotated[
         str | None,
         typer.Option(
@@ -135,7 +136,13 @@ def _one(asked: BlameOptions) -> None:
         raise InputError(
             "blaming", capture, "the speech that was sent is unknown", "give the speech", field="reference"
         )
-    chosen = selection(stream=asked.stream, ports=asked.port, ssrc=asked.ssrc, payload_types=asked.payload_type)
+    chosen = selection(
+        stream=asked.stream,
+        ports=asked.port,
+        ssrc=asked.ssrc,
+        payload_types=asked.payload_type,
+        srtp_key=asked.srtp_key,
+    )
     found = blame_capture(capture, asked.reference, buffer=buffer, to=asked.to, codec=asked.codec, selected=chosen)
     record = {"capture": str(capture), "buffer": buffer, **found.to_dict()}
     if asked.json:

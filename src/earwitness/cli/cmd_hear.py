@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from earwitness.cli import panels
-from earwitness.cli.choosing import PayloadTypeOption, PortOption, SsrcOption, StreamOption
+from earwitness.cli.choosing import PayloadTypeOption, PortOption, SrtpKeyOption, SsrcOption, StreamOption
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.options import taking
 
@@ -37,6 +37,7 @@ class HearOptions:
     port: PortOption = None
     ssrc: SsrcOption = None
     payload_type: PayloadTypeOption = None
+    srtp_key: SrtpKeyOption = None
     codec: Annotated[
         str | None,
         typer.Option(
@@ -120,7 +121,13 @@ def hear(asked: HearOptions) -> None:
         codec=asked.codec,
         concealment=asked.conceal,
         to=asked.to,
-        selected=selection(stream=asked.stream, ports=asked.port, ssrc=asked.ssrc, payload_types=asked.payload_type),
+        selected=selection(
+            stream=asked.stream,
+            ports=asked.port,
+            ssrc=asked.ssrc,
+            payload_types=asked.payload_type,
+            srtp_key=asked.srtp_key,
+        ),
         as_published=asked.as_published,
         scorers=asked.scorer or (),
     )

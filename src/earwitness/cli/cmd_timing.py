@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from earwitness.cli import panels
-from earwitness.cli.choosing import PayloadTypeOption, PortOption, SsrcOption, StreamOption
+from earwitness.cli.choosing import PayloadTypeOption, PortOption, SrtpKeyOption, SsrcOption, StreamOption
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 from earwitness.cli.options import taking
 
@@ -52,6 +52,7 @@ class TimingOptions:
         ),
     ] = None
     payload_type: PayloadTypeOption = None
+    srtp_key: SrtpKeyOption = None
     spike_ms: Annotated[
         float, typer.Option(help="Shortest gap that counts as a delay spike, in ms.", rich_help_panel=panels.METHOD)
     ] = 150.0
@@ -86,6 +87,7 @@ def timing(asked: TimingOptions) -> None:
         ssrc=asked.ssrc,
         payload_types=asked.payload_type,
         clock_rate=asked.clock_rate,
+        srtp_key=asked.srtp_key,
     )
     failed = False
     for path in asked.captures:
@@ -119,7 +121,7 @@ def _print(item: StreamTiming, as_published: bool) -> None:
     for label, value, unit in _published_rows(item) if as_published else _rows(item):
         table.add_row(label, value, unit)
     said = f", {item.direction}" if item.direction != "unknown" else ""
-    said += f", encrypted ({item.stream.encrypted})" if item.stream.encrypted else ""
+    said += f", {item.stream.encryption}" if item.stream.encryption.certain else ""
     output.print(f"{item.capture}: {item.stream}{said}", markup=False, soft_wrap=True)
     output.print(table)
     for note in item.notes:

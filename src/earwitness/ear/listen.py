@@ -20,9 +20,10 @@ from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import captured_at_receiver, opposite
+from earwitness.trace.encryption import no_sound
 from earwitness.trace.model import Trace
 from earwitness.trace.report import choose_streams
-from earwitness.trace.streams import RtpStream
+from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import talks
 
 
@@ -80,9 +81,8 @@ def choose_stream(
 
 
 def _refuse_encrypted(capture: Capture, stream: RtpStream) -> None:
-    if stream.encrypted:
-        happened = f"{stream.flow} is encrypted ({stream.encrypted}): timing yes, sound no"
-        raise InputError("listening to", capture.source, happened, "time it with `earwitness timing`")
+    if stream.encryption.certain:
+        raise no_sound(f"{capture.source}, {stream.flow}", stream.encryption)
 
 
 def _why(capture: Capture, taken: RtpStream, reason: str) -> str:

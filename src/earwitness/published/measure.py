@@ -21,8 +21,8 @@ from earwitness.trace.jitter import jitter_ms, statistics
 from earwitness.trace.model import Trace
 from earwitness.trace.problem import ProblemKind
 from earwitness.trace.rtcp import rtcp_round_trips
+from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.series import quantiles
-from earwitness.trace.streams import RtpStream
 from earwitness.trace.timing import summarise
 from earwitness.utc import utc_text
 

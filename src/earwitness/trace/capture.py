@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.records import Records
 from earwitness.trace.rtp import RtpHeaders, parse_headers
+from earwitness.trace.rtp_stream import RtpStream, StreamOptions
 from earwitness.trace.sdp import (
     MOST_MESSAGE_BYTES,
     MediaDescription,
@@ -24,7 +25,8 @@ from earwitness.trace.sdp import (
     looks_like_sip,
     parse_sip,
 )
-from earwitness.trace.streams import RtpStream, StreamOptions, find_streams
+from earwitness.trace.srtp_keys import SrtpKey
+from earwitness.trace.streams import find_streams
 from earwitness.trace.tally import Tally
 
 _MOST_NAMED = 4
@@ -80,16 +82,18 @@ def read_capture(
     ssrc: int | None = None,
     payload_types: Mapping[int, Encoding] | None = None,
     clock_rate: int | None = None,
+    srtp_keys: Sequence[SrtpKey] = (),
     resume: bool = False,
 ) -> Capture:
     """Read a pcap or pcapng file.
 
     `clock` names the clock of the capture's times (default: a name unique to the file). Give two captures the same name
-    only if one clock stamped both. `ports`, `ssrc`, `payload_types`, `clock_rate`: see `StreamOptions`. `resume` reads
-    on after damage in a pcap (see `parse_records`).
-    Raises `InputError` if the file cannot be read or is not a capture; damage inside it becomes `problems`.
+    only if one clock stamped both. `ports`, `ssrc`, `payload_types`, `clock_rate`, `srtp_keys`: see
+    `StreamOptions`. `resume` reads on after damage in a pcap (see `parse_records`).
+    Raises `InputError` if the file cannot be read or is not a capture, or if no key given opens a stream; damage inside
+    it becomes `problems`.
     """
-    options = StreamOptions(ports, ssrc, payload_types or {}, clock_rate)
+    options = StreamOptions(ports, ssrc, payload_types or {}, clock_rate, srtp_keys)
     tally = Tally()
     return _capture(read_pieces(path, tally, resume=resume), tally, str(path), clock, options)
 

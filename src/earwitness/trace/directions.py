@@ -6,7 +6,7 @@ import numpy as np
 
 from earwitness.trace.capture import Capture
 from earwitness.trace.delay import relative_delay_ms
-from earwitness.trace.streams import RtpStream
+from earwitness.trace.rtp_stream import RtpStream
 
 RECEIVED, SENT, UNKNOWN_DIRECTION = "received", "sent", "unknown"
 _CLEARLY = 2

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MEDIA_ROLES = ("speech", "redundancy", "video")
+"""Roles of packets that are paced like the media: RED (RFC 2198) carries it too."""
+
 
 @dataclass(frozen=True)
 class Encoding:

@@ -54,6 +54,9 @@ class Encryption:
         return f"perhaps encrypted ({self.kind}): {self.doubt}" if self.kind else self.doubt
 
 
+NOT_ENCRYPTED = Encryption()
+
+
 def no_sound(stream: object, encryption: Encryption) -> InputError:
     """The error for whoever wants to hear an encrypted stream; `{srtp_key}` is the setting that gives its key."""
     return InputError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from earwitness.arrays import I64
-from earwitness.trace.encoding import Encoding
+from earwitness.trace.encoding import MEDIA_ROLES, Encoding
 from earwitness.trace.link_layer import Flow
 from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC
 from earwitness.trace.sdp import MediaDescription, SipMessage
@@ -101,6 +101,21 @@ def meaning(
             formats[number] = _fixed(other)
     section = next((one.section for one in nearest if _is_at(one.section, flow)), None)
     return Meaning(encoding, codec_from, formats, doubts, section)
+
+
+def speech_numbers(
+    present: Iterable[int],
+    flow: Flow,
+    described: Iterable[Description],
+    options: Mapping[int, Encoding],
+    time_ns: int,
+) -> tuple[int, ...]:
+    """Those payload types in a stream that carry speech (or video), as far as known, or have no known meaning; known
+    ones first, if there are any."""
+    nearest = sorted(described, key=lambda one: _nearness(one, flow, time_ns))
+    meanings = {number: _encoding(number, nearest, options)[0] for number in present}
+    known = [number for number, one in meanings.items() if one is not None and one.role in MEDIA_ROLES]
+    return tuple(known or [number for number, one in meanings.items() if one is None])
 
 
 def _nearness(described: Description, flow: Flow, time_ns: int) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ from earwitness.trace.directions import direction
 from earwitness.trace.jitter import JitterStatistics, as_published
 from earwitness.trace.payload_types import codec_name
 from earwitness.trace.rtcp import rtcp_round_trips
-from earwitness.trace.streams import RtpStream
+from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.timeline import timeline
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 from earwitness.trace.wireshark import WiresharkFigures, wireshark_figures
@@ -57,7 +57,7 @@ class StreamTiming:
             "codecs": [codec_name(one) or "?" for _, one in sorted(stream.trace.formats.items())],
             "media": stream.media,
             "direction": self.direction,
-            "encrypted": stream.encrypted,
+            "encrypted": stream.encryption.kind if stream.encryption.certain else "",
             "doubt": "; ".join(stream.doubts),
             **self.timing.to_dict(),
             "rtcp_rtt_p50_ms": self.rtt_p50_ms,

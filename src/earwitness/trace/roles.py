@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import Bool
+from earwitness.trace.encoding import MEDIA_ROLES
 from earwitness.trace.model import Trace
 from earwitness.trace.payload_types import COMFORT_NOISE, main_payload_type
 
@@ -32,7 +33,7 @@ def speech_types(trace: Trace) -> NDArray[np.bool_]:
         return carries
     carries[list(COMFORT_NOISE)] = False
     for number, encoding in trace.formats.items():
-        carries[number] = encoding.role in ("speech", "redundancy", "video")
+        carries[number] = encoding.role in MEDIA_ROLES
     carries[list(event_types(trace))] = False
     return carries
 

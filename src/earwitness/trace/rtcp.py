@@ -17,7 +17,7 @@ import numpy as np
 from earwitness.trace.bytewindow import window
 from earwitness.trace.capture import Capture
 from earwitness.trace.link_layer import Flow
-from earwitness.trace.streams import RtpStream
+from earwitness.trace.rtp_stream import RtpStream
 
 _SENDER_REPORT, _RECEIVER_REPORT = 200, 201
 _MAX_REPORTS = 100_000

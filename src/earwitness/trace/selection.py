@@ -9,6 +9,7 @@ from pathlib import Path
 from earwitness.errors import InputError
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.encoding import Encoding
+from earwitness.trace.srtp_keys import SrtpKey, srtp_keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,7 @@ class Selection:
 
     `stream`: a number in the capture, from 1, or an SSRC. `ports`: only flows from or to these UDP ports. `ssrc`: only
     this one. `payload_types`: meanings that override the capture's. `clock_rate`: of every stream, Hz.
+    `srtp_keys`: with which encrypted streams may be decrypted.
     """
 
     stream: str | None = None
@@ -24,6 +26,7 @@ class Selection:
     ssrc: int | None = None
     payload_types: Mapping[int, Encoding] = field(default_factory=dict)
     clock_rate: int | None = None
+    srtp_keys: Sequence[SrtpKey] = ()
 
 
 def selection(
@@ -33,8 +36,10 @@ def selection(
     ssrc: str | None = None,
     payload_types: Sequence[str] | None = None,
     clock_rate: int | None = None,
+    srtp_key: Sequence[str] | None = None,
 ) -> Selection:
-    """A selection from the texts of a command line: SSRC `0x1234abcd` or decimal, payload types `97=speex/8000`.
+    """A selection from the texts of a command line: SSRC `0x1234abcd` or decimal, payload types `97=speex/8000`,
+    SRTP keys as for `earwitness.trace.srtp_keys.srtp_keys`.
 
     Raises InputError.
     """
@@ -44,6 +49,7 @@ def selection(
         ssrc=None if ssrc is None else _ssrc(ssrc),
         payload_types=dict(_payload_type(text) for text in payload_types or ()),
         clock_rate=clock_rate,
+        srtp_keys=tuple(key for text in srtp_key or () for key in srtp_keys(text)),
     )
 
 
@@ -57,6 +63,7 @@ def read_selected(path: str | Path, chosen: Selection | None = None, *, resume: 
         ssrc=chosen.ssrc,
         payload_types=chosen.payload_types,
         clock_rate=chosen.clock_rate,
+        srtp_keys=chosen.srtp_keys,
         resume=resume,
     )
     if not capture.streams and (chosen.ports or chosen.ssrc is not None):

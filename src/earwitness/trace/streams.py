@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import I64
 from earwitness.trace.bytewindow import codes
-from earwitness.trace.encoding import Encoding
-from earwitness.trace.extend import extend, extend_sequence
-from earwitness.trace.link_layer import Datagrams, Flow
-from earwitness.trace.meaning import Description, descriptions, meaning
-from earwitness.trace.model import UNKNOWN, Payloads, Trace
-from earwitness.trace.payload_types import codec_name, main_payload_type
+from earwitness.trace.encryption import key_exchanges
+from earwitness.trace.link_layer import Datagrams
+from earwitness.trace.meaning import descriptions
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
+from earwitness.trace.rtp_stream import RtpStream, StreamOptions, Surroundings, build_stream
 from earwitness.trace.sdp import SipMessage
+from earwitness.trace.srtp import check_keys
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
@@ -28,57 +27,8 @@ _MIN_PACKETS = 3
 _MOST_CALLS = 1000
 _OVERLAP_NS = 200_000_000
 """Packets of an old SSRC may still arrive after the first one of a new."""
-_ALL_TWICE = 1.9
-"""Packets for each distinct one, from which on a capture is called doubled."""
 _NEAR = 16
 """Steps of the sequence number that count as consecutive packets of one stream."""
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """Facts from the user that override the capture.
-
-    `ports`: only flows from or to these UDP ports, accepting everything there that looks like RTP. `ssrc`: only this
-    one. `payload_types`: meanings of payload type numbers, overriding SDP and static assignments. `clock_rate`: of
-    every stream, Hz.
-    """
-
-    ports: Collection[int] = ()
-    ssrc: int | None = None
-    payload_types: Mapping[int, Encoding] = field(default_factory=dict)
-    clock_rate: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class RtpStream:
-    """One RTP stream of a capture: packets of one SSRC on one flow.
-
-    `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
-    empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
-    `call`: which of the calls on its ports, from 0. `media`: `audio` or `video`. `encrypted`: how (`SRTP`), or empty.
-    `doubts`: what was guessed.
-    """
-
-    trace: Trace
-    flow: Flow
-    payload_type: int
-    codec: str
-    encoding: Encoding
-    codec_from: str
-    call: int = 0
-    media: str = "audio"
-    encrypted: str = ""
-    doubts: tuple[str, ...] = ()
-
-    @property
-    def ssrc(self) -> int:
-        """Synchronisation source (RFC 3550 3)."""
-        return self.trace.ssrc
-
-    def __str__(self) -> str:
-        return (
-            f"{self.flow} ssrc 0x{self.ssrc:08x} {self.codec or '?'} (pt {self.payload_type}) {len(self.trace)} packets"
-        )
 
 
 def find_streams(
@@ -90,7 +40,10 @@ def find_streams(
     clock: str,
     source: str,
 ) -> tuple[tuple[RtpStream, ...], list[CaptureProblem]]:
-    """The RTP streams among datagrams, the one with the most packets first. Never raises."""
+    """The RTP streams among datagrams, the one with the most packets first.
+
+    Raises InputError only for keys of the options that open no stream.
+    """
     described = descriptions(sip)
     rows = np.flatnonzero(headers.looks_right)
     if options.ssrc is not None:
@@ -130,8 +83,18 @@ def find_streams(
         detail = f"{len(ordered)} RTP streams; only the {MAX_STREAMS} with the most packets are read"
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
     call_of = dict(zip(rows.tolist(), calls.tolist(), strict=True)) if calls.any() else {}
-    build = (_stream(found, headers, members, described, options, clock, source) for members in ordered[:MAX_STREAMS])
-    streams = tuple(build)
+    around = Surroundings(
+        found=found,
+        headers=headers,
+        described=described,
+        options=options,
+        clock=clock,
+        source=source,
+        exchanges=key_exchanges(found),
+        sections=tuple(one.section for one in described),
+    )
+    streams = tuple(build_stream(around, members) for members in ordered[:MAX_STREAMS])
+    check_keys(around.decrypted, options.srtp_keys, source)
     if call_of:
         firsts = (int(members[0]) for members in ordered[:MAX_STREAMS])
         streams = tuple(replace(one, call=call_of[first]) for one, first in zip(streams, firsts, strict=True))
@@ -203,78 +166,3 @@ def _is_continuous(sequence: I64) -> bool:
     # A mirror port captures every packet twice: copies neither speak for it nor against it.
     step = step[step > 0]
     return len(step) + 1 >= _MIN_PACKETS and bool(np.count_nonzero(step <= _NEAR) * 2 >= len(step))
-
-
-def _stream(
-    found: Datagrams,
-    headers: RtpHeaders,
-    members: I64,
-    described: Sequence[Description],
-    options: StreamOptions,
-    clock: str,
-    source: str,
-) -> RtpStream:
-    """Build one stream."""
-    notes: list[str] = []
-    times = found.time_ns[members]
-    if len(times) > 1 and (times[1:] < times[:-1]).any():
-        members = members[np.argsort(times, kind="stable")]
-        times = found.time_ns[members]
-        notes.append("the capture's packets were not in time order; sorted")
-    timestamp = extend(headers.timestamp[members], 32)
-    flow = found.flows[int(found.flow[members[0]])]
-    payload_type = headers.payload_type[members]
-    main = main_payload_type(payload_type)
-    sequence = extend_sequence(headers.sequence[members].astype(np.int64), timestamp)
-    present = np.flatnonzero(np.bincount(payload_type, minlength=128)).tolist()
-    known = meaning(
-        main, present, flow, described, options.payload_types, options.clock_rate, timestamp, sequence, times
-    )
-    if options.clock_rate is not None:
-        notes.append(f"RTP clock {options.clock_rate} Hz set by option")
-    size = headers.payload_size[members]
-    at = headers.payload_at[members]
-    trace = Trace(
-        sequence=sequence,
-        timestamp=timestamp,
-        payload_type=payload_type,
-        marker=headers.marker[members],
-        size=size,
-        sent_ns=np.full(len(members), UNKNOWN, dtype=np.int64),
-        arrived_ns=times,
-        clock_rate=known.main.clock_rate,
-        ssrc=int(headers.ssrc[members[0]]),
-        arrived_clock=clock,
-        payloads=Payloads(
-            found.data, found.start[members] + at, np.clip(found.captured[members] - at, 0, size).astype(np.int32)
-        ),
-        source=source,
-        notes=(*notes, *known.doubts),
-        formats=known.formats,
-    )
-    doubled = _doubled(trace)
-    if doubled:
-        trace = replace(trace, notes=(*trace.notes, doubled))
-    video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
-    return RtpStream(
-        trace,
-        flow,
-        main,
-        codec_name(known.main),
-        known.main,
-        known.codec_from,
-        media="video" if video else "audio",
-        encrypted="SRTP" if known.section is not None and known.section.encrypted else "",
-        doubts=known.doubts,
-    )
-
-
-def _doubled(trace: Trace) -> str:
-    """A note if nearly every packet was captured more than once; else empty."""
-    n = len(trace)
-    if n < 2 * _MIN_PACKETS or n < 1.5 * len(np.unique(trace.sequence[: 4 * _NEAR])):
-        return ""
-    distinct = len(np.unique(trace.sequence))
-    if n < _ALL_TWICE * distinct:
-        return ""
-    return f"{n - distinct} of {n} packets are second copies: all is doubled, as by a mirror port; each counts once"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from earwitness.trace.model import Payloads, Trace
-from earwitness.trace.streams import RtpStream
+from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.timeline import SEQUENCE_BREAK
 
 MOST_PAUSE_NS = 10_000_000_000
@@ -25,7 +25,7 @@ def talks(streams: Sequence[RtpStream]) -> tuple[RtpStream, ...]:
     by_flow: dict[object, list[RtpStream]] = {}
     for stream in streams:
         if len(stream.trace):
-            key = (stream.flow, stream.call, stream.media, stream.encoding.clock_rate, stream.encrypted)
+            key = (stream.flow, stream.call, stream.media, stream.encoding.clock_rate, stream.encryption)
             by_flow.setdefault(key, []).append(stream)
     found: list[RtpStream] = []
     for members in by_flow.values():

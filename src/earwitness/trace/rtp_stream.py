@@ -1,0 +1,200 @@
+"""One RTP stream of a capture: what it is, and how it is built from its datagrams."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from earwitness.arrays import I64
+from earwitness.trace.encoding import Encoding
+from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange
+from earwitness.trace.extend import extend, extend_sequence
+from earwitness.trace.link_layer import Datagrams, Flow
+from earwitness.trace.meaning import Description, Meaning, meaning, speech_numbers
+from earwitness.trace.model import UNKNOWN, Payloads, Trace
+from earwitness.trace.payload_types import codec_name, main_payload_type
+from earwitness.trace.redundancy import primary_encoding
+from earwitness.trace.rtp import RtpHeaders
+from earwitness.trace.sdp import MediaDescription
+from earwitness.trace.srtp import Decrypted, open_stream
+from earwitness.trace.srtp_keys import SrtpKey
+
+_ALL_TWICE = 1.9
+"""Packets for each distinct one, from which on a capture is called doubled ..."""
+_LEAST, _FIRST = 6, 64
+"""... from this many on; if the first ones are not, all need not be looked at."""
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Facts from the user that override the capture.
+
+    `ports`: only flows from or to these UDP ports, accepting everything there that looks like RTP. `ssrc`: only this
+    one. `payload_types`: meanings of payload type numbers, overriding SDP and static assignments. `clock_rate`: of
+    every stream, Hz. `srtp_keys`: with which encrypted streams may be decrypted.
+    """
+
+    ports: Collection[int] = ()
+    ssrc: int | None = None
+    payload_types: Mapping[int, Encoding] = field(default_factory=dict)
+    clock_rate: int | None = None
+    srtp_keys: Sequence[SrtpKey] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class RtpStream:
+    """One RTP stream of a capture: packets of one SSRC on one flow.
+
+    `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
+    empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
+    `call`: which of the calls on its ports, from 0. `media`: `audio` or `video`. `encryption`: whether its sound is
+    hidden. `doubts`: what was guessed.
+    """
+
+    trace: Trace
+    flow: Flow
+    payload_type: int
+    codec: str
+    encoding: Encoding
+    codec_from: str
+    call: int = 0
+    media: str = "audio"
+    encryption: Encryption = NOT_ENCRYPTED
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def ssrc(self) -> int:
+        """Synchronisation source (RFC 3550 3)."""
+        return self.trace.ssrc
+
+    def __str__(self) -> str:
+        return (
+            f"{self.flow} ssrc 0x{self.ssrc:08x} {self.codec or '?'} (pt {self.payload_type}) {len(self.trace)} packets"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What the rest of a capture says about a stream, and what became of the keys given for it.
+
+    `decrypted` collects the attempts to decrypt; mutable.
+    """
+
+    found: Datagrams
+    headers: RtpHeaders
+    described: Sequence[Description]
+    options: StreamOptions
+    clock: str
+    source: str
+    exchanges: Mapping[Flow, KeyExchange]
+    sections: Sequence[MediaDescription]
+    decrypted: list[Decrypted] = field(default_factory=list)
+
+
+def build_stream(around: Surroundings, members: I64) -> RtpStream:
+    """The stream of the datagrams at rows `members` (n,) of the capture, decrypted if a key is at hand.
+
+    Raises InputError if the user gives a key and the extra `srtp` is missing.
+    """
+    found = around.found
+    notes: list[str] = []
+    times = found.time_ns[members]
+    if len(times) > 1 and (times[1:] < times[:-1]).any():
+        members = members[np.argsort(times, kind="stable")]
+        times = found.time_ns[members]
+        notes.append("the capture's packets were not in time order; sorted")
+    flow = found.flows[int(found.flow[members[0]])]
+    known, main = _known(around, members, flow)
+    if around.options.clock_rate is not None:
+        notes.append(f"RTP clock {around.options.clock_rate} Hz set by option")
+    trace = _trace(around, members, known, notes)
+    trace, encryption, result = open_stream(
+        trace,
+        flow,
+        found,
+        members,
+        sections=around.sections,
+        exchanges=around.exchanges,
+        keys=around.options.srtp_keys,
+    )
+    if result is not None:
+        around.decrypted.append(result)
+    doubts = known.doubts if encryption.certain or not str(encryption) else (*known.doubts, str(encryption))
+    primary = primary_encoding(trace) if known.main.role == "redundancy" and not encryption.certain else None
+    video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
+    return RtpStream(
+        trace,
+        flow,
+        main,
+        codec_name(primary or known.main),
+        primary or known.main,
+        known.codec_from,
+        media="video" if video else "audio",
+        encryption=encryption,
+        doubts=doubts,
+    )
+
+
+def _known(around: Surroundings, members: I64, flow: Flow) -> tuple[Meaning, int]:
+    """What the payload types mean, and which is that of the speech: the most frequent one that carries any."""
+    headers, options = around.headers, around.options
+    payload_type = headers.payload_type[members]
+    timestamp = extend(headers.timestamp[members], 32)
+    counts = np.bincount(payload_type, minlength=128)
+    present = np.flatnonzero(counts).tolist()
+    main = main_payload_type(payload_type)
+    if len(present) > 1:
+        time_ns = int(around.found.time_ns[members[0]])
+        spoken = speech_numbers(present, flow, around.described, options.payload_types, time_ns)
+        main = max(spoken, key=lambda number: int(counts[number]), default=main)
+    known = meaning(
+        main,
+        present,
+        flow,
+        around.described,
+        options.payload_types,
+        options.clock_rate,
+        timestamp,
+        extend_sequence(headers.sequence[members].astype(np.int64), timestamp),
+        around.found.time_ns[members],
+    )
+    return known, main
+
+
+def _trace(around: Surroundings, members: I64, known: Meaning, notes: list[str]) -> Trace:
+    found, headers = around.found, around.headers
+    timestamp = extend(headers.timestamp[members], 32)
+    size, at = headers.payload_size[members], headers.payload_at[members]
+    captured = np.clip(found.captured[members] - at, 0, size).astype(np.int32)
+    trace = Trace(
+        sequence=extend_sequence(headers.sequence[members].astype(np.int64), timestamp),
+        timestamp=timestamp,
+        payload_type=headers.payload_type[members],
+        marker=headers.marker[members],
+        size=size,
+        sent_ns=np.full(len(members), UNKNOWN, dtype=np.int64),
+        arrived_ns=found.time_ns[members],
+        clock_rate=known.main.clock_rate,
+        ssrc=int(headers.ssrc[members[0]]),
+        arrived_clock=around.clock,
+        payloads=Payloads(found.data, found.start[members] + at, captured),
+        source=around.source,
+        notes=(*notes, *known.doubts),
+        formats=known.formats,
+    )
+    doubled = _doubled(trace)
+    return replace(trace, notes=(*trace.notes, doubled)) if doubled else trace
+
+
+def _doubled(trace: Trace) -> str:
+    """A note if nearly every packet was captured more than once; else empty."""
+    n = len(trace)
+    first = trace.sequence[:_FIRST]
+    if n < _LEAST or len(first) < 1.5 * len(np.unique(first)):
+        return ""
+    distinct = len(np.unique(trace.sequence))
+    if n < _ALL_TWICE * distinct:
+        return ""
+    return f"{n - distinct} of {n} packets are second copies: all is doubled, as by a mirror port; each counts once"
