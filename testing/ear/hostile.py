@@ -12,7 +12,7 @@ from earwitness.ear.clock import playing_clock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.span import LEAST_PACKET_NS, QUIET_EACH_NS, QUIET_NS
 from earwitness.replay.blame_sounds import Ideal, reassembled, without_concealment
-from earwitness.replay.whatif_calls import least_delay_ms
+from earwitness.ear.account import least_delay_ms
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_ticks
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.bursts import bursts

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from earwitness.analysis.statistics import cluster_bootstrap
 from earwitness.archive.dataset import Dataset
 from earwitness.cli.main import app
+from earwitness.ear.account import least_delay_ms
 from earwitness.errors import InputError
 from earwitness.events import Event, Progress
 from earwitness.published.importing import import_folder
 from earwitness.replay.hearing import hear_capture
 from earwitness.replay.whatif import conversational, what_if
-from earwitness.replay.whatif_calls import least_delay_ms
 from earwitness.replay.whatif_journal import result_journal, run_resumable
 from earwitness.replay.whatif_summary import mean_interval
 from earwitness.report.whatif import report_what_if

@@ -14,6 +14,7 @@ from earwitness.cli.choosing import PayloadTypeOption, PortOption, SrtpKeyOption
 from earwitness.cli.common import JsonFlag, needs, output, print_records, progress
 from earwitness.cli.options import taking
 
+_BASES = {"sent": "", "rtt/2": " *"}
 _SHARES = ("late", "lost", "concealed", "stretched")
 
 
@@ -151,7 +152,7 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Seq
     table = Table(box=None, pad_edge=False)
     further = [kind for name in dict.fromkeys(scorers) if not (kind := scorer_named(name)).column]
     headings = ("buffer", "MOS-LQO", *["as published"] * study_reads, *(kind.heading for kind in further))
-    for heading in (*headings, "mouth to ear", *_SHARES, "sound"):
+    for heading in (*headings, "LQE est.", "codec", "mouth to ear", *_SHARES, "sound"):
         table.add_column(heading)
     for one in records:
         scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
@@ -159,13 +160,19 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Seq
             str(one["buffer"]),
             *("-" if score is None else f"{score:.2f}" for score in scores),
             *(_figure(one["scores"].get(kind.name), kind.digits) for kind in further),
-            f"{one['mouth_to_ear_ms']:.0f} ms{'' if one['mouth_to_ear_basis'] == 'sent' else ' +'}",
+            _figure(one["estimate"].get("estimated_mos_lqe"), 2),
+            str(one["codec"]),
+            f"{one['mouth_to_ear_ms']:.0f} ms{_BASES.get(one['mouth_to_ear_basis'], ' +')}",
             *(f"{one[f'{name}_ratio']:.1%}" for name in _SHARES),
             str(one["audio"] or ""),
         )
     output.print(table)
-    if any(one["mouth_to_ear_basis"] != "sent" for one in records):
+    bases = {str(one["mouth_to_ear_basis"]) for one in records}
+    if "rtt/2" in bases:
+        output.print("* with half of RTCP's round trip as the network's median delay", markup=False)
+    if bases - set(_BASES):
         output.print("+ plus the minimum network delay, which a capture at one end cannot show", markup=False)
+    output.print("LQE est.: estimated by the E-model from the packets alone, not from the sound (G.107)", markup=False)
     if study_reads:
         output.print(
             "as published: the reference read from byte 44 on, as the published study's program did, whatever its"

@@ -14,6 +14,7 @@ from earwitness.cli.common import JsonFlag, output, print_records, progress
 from earwitness.cli.options import taking
 
 if TYPE_CHECKING:
+    from earwitness.replay.estimating import StreamEstimate
     from earwitness.trace.report import StreamTiming
     from earwitness.trace.wireshark import WiresharkFigures
 
@@ -53,6 +54,12 @@ class TimingOptions:
     ] = None
     payload_type: PayloadTypeOption = None
     srtp_key: SrtpKeyOption = None
+    buffer: Annotated[
+        str,
+        typer.Option(
+            help="Jitter buffer for the estimated quality (`earwitness kinds buffers`).", rich_help_panel=panels.METHOD
+        ),
+    ] = "pjmedia"
     spike_ms: Annotated[
         float, typer.Option(help="Shortest gap that counts as a delay spike, in ms.", rich_help_panel=panels.METHOD)
     ] = 150.0
@@ -78,6 +85,7 @@ def timing(asked: TimingOptions) -> None:
     used, it is reported on standard error, the others are timed, and the exit code is 2.
     """
     from earwitness.errors import InputError
+    from earwitness.replay.estimating import estimate_streams
     from earwitness.trace.report import choose_streams, time_streams
     from earwitness.trace.selection import read_selected, selection
 
@@ -101,16 +109,18 @@ def timing(asked: TimingOptions) -> None:
             failed = True
             progress.print(f"earwitness: {error}", markup=False, soft_wrap=True)
             continue
+        estimates = estimate_streams(capture, streams, asked.buffer)
         if asked.json:
-            print_records(item.to_dict() for item in found)
+            pairs = zip(found, estimates, strict=True)
+            print_records({**item.to_dict(), "estimate": each.record()} for item, each in pairs)
             continue
-        for item in found:
-            _print(item, asked.as_published)
+        for item, each in zip(found, estimates, strict=True):
+            _print(item, each, asked.as_published)
     if failed:
         raise typer.Exit(2)
 
 
-def _print(item: StreamTiming, as_published: bool) -> None:
+def _print(item: StreamTiming, estimated: StreamEstimate, as_published: bool) -> None:
     """The table of one stream."""
     from rich.table import Table
 
@@ -118,7 +128,7 @@ def _print(item: StreamTiming, as_published: bool) -> None:
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
-    for label, value, unit in _published_rows(item) if as_published else _rows(item):
+    for label, value, unit in _published_rows(item) if as_published else [*_rows(item), *_estimated_rows(estimated)]:
         table.add_row(label, value, unit)
     said = f", {item.direction}" if item.direction != "unknown" else ""
     said += f", {item.stream.encryption}" if item.stream.encryption.certain else ""
@@ -170,6 +180,20 @@ def _rows(item: StreamTiming) -> list[tuple[str, str, str]]:
     if item.rtt_p50_ms == item.rtt_p50_ms:
         rows.append(("half round trip (RTCP), p50", f"{item.rtt_p50_ms / 2:.1f}", "ms; not a one-way delay"))
     return rows
+
+
+def _estimated_rows(estimated: StreamEstimate) -> list[tuple[str, str, str]]:
+    """The quality estimated from the packets alone, if there is any."""
+    heading, played, quality = f"estimated through {estimated.buffer}", estimated.played, estimated.quality
+    if played is None or quality is None:
+        return [(heading, "-", estimated.reason)]
+    shares = played.shares
+    missed = f"{100 * shares['lost_ratio']:.1f} % lost, {100 * shares['late_ratio']:.1f} % late"
+    known = "" if played.mouth_to_ear_basis == "sent" else f" ({played.mouth_to_ear_basis})"
+    rows = [(heading, missed, f"{played.mouth_to_ear_mean_ms:.0f} ms mouth to ear{known}")]
+    figures = " / ".join("-" if value is None else f"{value:.2f}" for value in (quality.mos_lqe, quality.mos_cqe))
+    said = "; ".join(filter(None, ("E-model (G.107)", quality.doubt, quality.reason)))
+    return [*rows, ("MOS estimated, LQE / CQE", figures, said)]
 
 
 def _held(seconds: float) -> str:

@@ -56,7 +56,11 @@ def media_ns(trace: Trace) -> I64:
     return ticks_ns(trace.timestamp - trace.timestamp.min(), trace.clock_rate)
 
 
-def spoken_ns(trace: Trace, packet_ns: int | I64) -> tuple[I64, str]:
+HALF_RTT = "rtt/2"
+"""Basis of a delay whose network part was estimated from RTCP's round trip (`least_delay_ms`)."""
+
+
+def spoken_ns(trace: Trace, packet_ns: int | I64, round_trip_ms: float | None = None) -> tuple[I64, str]:
     """When the first sample of each packet was spoken, (n,) int64 on the arrival clock, and on what basis.
 
     `packet_ns`: the duration of each packet's audio, (n,), or of all: it was spoken that long before it was complete.
@@ -64,7 +68,7 @@ def spoken_ns(trace: Trace, packet_ns: int | I64) -> tuple[I64, str]:
     without an observed sending time gets one from its RTP timestamp and the other packets.
     `fastest packet`: sending times are not on the arrival clock; RTP timestamps give the spacing, and the fastest
     packet is assumed to have arrived as soon as it was complete. Delays are then too small by the minimum network
-    delay.
+    delay. `rtt/2`: with `round_trip_ms`, the same plus that minimum as estimated by `least_delay_ms`.
     """
     arrived = trace.arrived
     clock = media_ns(trace)
@@ -75,7 +79,23 @@ def spoken_ns(trace: Trace, packet_ns: int | I64) -> tuple[I64, str]:
         return np.where(seen, began, clock + usual), "sent"
     began = trace.arrived_ns - packet_ns
     least = int(np.min(began[arrived] - clock[arrived])) if bool(np.any(arrived)) else 0
-    return clock + least, "fastest packet"
+    if round_trip_ms is None:
+        return clock + least, "fastest packet"
+    return clock + least - round(least_delay_ms(trace, round_trip_ms) * 1e6), HALF_RTT
+
+
+def least_delay_ms(trace: Trace, rtt_ms: float) -> float:
+    """Estimate the minimum network delay for a trace captured only at the receiver; ms.
+
+    Assumes that the median packet took half of the median round trip (from RTCP); the fastest one took less by as much
+    as it arrived earlier than the median one. At least 0. Half a round trip is not a one-way delay, and results based
+    on this say so.
+    """
+    came = trace.arrived
+    late = trace.arrived_ns[came] - ticks_ns(trace.timestamp[came], trace.clock_rate)
+    if not len(late):
+        return 0.0
+    return max(0.0, rtt_ms / 2.0 - float(np.median(late) - np.min(late)) / 1e6)
 
 
 def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Account:

@@ -22,7 +22,9 @@ NO_PACKET = -1
 """`packet` value of rows without a packet in the trace."""
 
 
-def ledger_table(trace: Trace, played: Replay, accounted: Account, delay_ns: int = 0) -> pd.DataFrame:
+def ledger_table(
+    trace: Trace, played: Replay, accounted: Account, delay_ns: int = 0, round_trip_ms: float | None = None
+) -> pd.DataFrame:
     """The ledger: a row for each frame sent, and for each frame length of playing that no frame filled.
 
     Columns: `packet` (row of the trace, -1 if none), `part` (position in the packet), `sequence`, `timestamp`,
@@ -33,7 +35,7 @@ def ledger_table(trace: Trace, played: Replay, accounted: Account, delay_ns: int
     """
     frames = played.frames
     frame_ns = frames.stream.frame_ns
-    spoken, _ = spoken_ns(trace, frames.packet_ns)
+    spoken, _ = spoken_ns(trace, frames.packet_ns, round_trip_ms)
     offset = _within_pull_ns(played, accounted)
     was_played = accounted.pull >= 0
     played_ns = np.where(was_played, played.pulled_ns[accounted.pull] + offset + delay_ns, UNKNOWN)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from earwitness.arrays import Pcm
+from earwitness.arrays import I64, Pcm
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.clock import playing_clock
-from earwitness.ear.frames import frames_of
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
 from earwitness.errors import InputError
@@ -23,6 +22,7 @@ from earwitness.trace.directions import captured_at_receiver, opposite
 from earwitness.trace.encryption import no_sound
 from earwitness.trace.model import Trace
 from earwitness.trace.report import choose_streams
+from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import talks
 
@@ -85,6 +85,29 @@ def _refuse_encrypted(capture: Capture, stream: RtpStream) -> None:
         raise no_sound(f"{capture.source}, {stream.flow}", stream.encryption)
 
 
+def clock_of_phone(chosen: Chosen) -> I64 | None:
+    """The playing clock of the phone that heard, from the stream that it sent; None if that does not show it."""
+    if chosen.sent is None:
+        return None
+    takes_ns = kind_of(chosen.codec).encoding_takes_ns
+    clock = playing_clock(chosen.sent.trace, chosen.codec.packet_ms, takes_ns)
+    return clock if len(clock) and clock[0] <= np.max(chosen.trace.arrived_ns) else None
+
+
+def round_trip_of(capture: Capture, stream: RtpStream) -> float | None:
+    """The median round trip to the stream's sender by RTCP in the capture, ms; None if there is none."""
+    trips = [trip.rtt_ms for trip in rtcp_round_trips(capture) if trip.answered_by == stream.flow.source]
+    return float(np.median(trips)) if trips else None
+
+
+def repair_of(capture: Capture, stream: RtpStream) -> Trace | None:
+    """The stream of FEC that has an SSRC of its own on the stream's flow (RFC 8627); None if there is none."""
+    for other in capture.streams:
+        if other.flow == stream.flow and other.ssrc != stream.ssrc and other.encoding.role == "repair":
+            return other.trace
+    return None
+
+
 def _why(capture: Capture, taken: RtpStream, reason: str) -> str:
     """Which stream was taken, why, and what else there is."""
     others = [one for one in capture.streams if one.flow != taken.flow or one.call != taken.call]
@@ -124,22 +147,20 @@ def listen_to_capture(
     codec: str | None = None,
     stream: str | int | None = None,
     concealment: str | None = None,
+    round_trip_ms: float | None = None,
     seed: int = 0,
 ) -> list[Heard]:
     """What a phone would have played of a capture, once per buffer in `buffers`.
 
     `reference` (r,) int16 at the codec's sample rate (8 kHz by default): what the sending phone played in a loop,
-    needed if a snap length cut the packets. `to`, `codec`, `stream`: see `choose_stream`; `concealment`: see `hear`.
+    needed if a snap length cut the packets. `round_trip_ms`: to the sender, if the capture has no RTCP. `to`, `codec`,
+    `stream`: see `choose_stream`; `concealment`: see `hear`.
     PJMEDIA's buffer uses the clock of the captured phone, if the capture contains the stream that it sent; other
     buffers use an exact clock. Raises InputError.
     """
     chosen = choose_stream(capture, to=to, codec=codec, stream=stream)
-    clock = None
-    if chosen.sent is not None:
-        takes_ns = kind_of(chosen.codec).encoding_takes_ns
-        clock = playing_clock(chosen.sent.trace, frames_of(chosen.trace, chosen.codec).tick_ms, takes_ns)
-        if not len(clock) or clock[0] > np.max(chosen.trace.arrived_ns):
-            clock = None
+    clock = clock_of_phone(chosen)
+    measured = round_trip_of(capture, chosen.heard)
     ears = [buffer_named(one) if isinstance(one, str) else one for one in buffers]
     return [
         hear(
@@ -150,6 +171,8 @@ def listen_to_capture(
             reference=reference,
             reference_offset=reference_offset,
             clock_ns=clock if ear.follows_phone_clock else None,
+            repair=repair_of(capture, chosen.heard),
+            round_trip_ms=round_trip_ms if measured is None else measured,
             seed=seed,
         )
         for ear in ears

@@ -13,6 +13,7 @@ import numpy as np
 from earwitness.ear.hear import Heard
 from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.errors import EarwitnessError
+from earwitness.replay.estimating import estimate_played
 from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listening_quality as score_listening
 from earwitness.score.pesq import PesqScore, samples_as_published
@@ -45,6 +46,8 @@ class Scored:
     """What about the stream was guessed."""
     direction: str = ""
     """Seen from where the capture was made: `received`, `sent` or `unknown`."""
+    estimate: Mapping[str, Any] = field(default_factory=dict)
+    """Quality estimated from the packets alone (`earwitness.score.estimate`), by name."""
     capture_missed: float | None = None
     """Share of the packets that the phone reports by RTCP as received but the capture lacks; None: no report."""
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -81,12 +84,10 @@ class Scored:
             "score_refused": self.refused,
             "capture_missed_ratio": self.capture_missed,
             "doubt": self.doubt,
-            "mouth_to_ear_ms": heard.mouth_to_ear_mean_ms,
-            "mouth_to_ear_p95_ms": heard.mouth_to_ear_p95_ms,
-            "mouth_to_ear_basis": heard.mouth_to_ear_basis,
-            "playout_delay_ms": heard.playout_delay_mean_ms,
-            "playout_delay_p95_ms": heard.playout_delay_p95_ms,
-            **heard.shares,
+            **heard.figures(),
+            "from_red": heard.from_red,
+            "from_fec": heard.from_fec,
+            "estimate": self.estimate,
             "seconds": len(heard.audio) / heard.sample_rate,
             "sample_rate": heard.sample_rate,
             "origin_ns": heard.origin_ns,
@@ -175,13 +176,19 @@ def hear_capture(
         direction=direction(read, chosen.heard),
         capture_missed=missed_by_capture(read, chosen.heard),
     )
+    estimates = [estimate_played(one, chosen.codec).record() for one in heard]
     if said is None:
-        bare = [about(Scored(one, "", None, None, "")) for one in heard]
+        bare = [
+            about(Scored(one, "", None, None, ""), estimate=each) for one, each in zip(heard, estimates, strict=True)
+        ]
         return [_with_scorers(one, scorers, None) for one in bare]
     study_read = _as_published(reference, said)
     if as_published and study_read is not None:
         said = study_read
-    scored = [_with_scorers(about(score_of(one, said)), scorers, said) for one in heard]
+    scored = [
+        _with_scorers(about(score_of(one, said), estimate=each), scorers, said)
+        for one, each in zip(heard, estimates, strict=True)
+    ]
     if study_read is None:
         return scored
     return [
@@ -202,7 +209,7 @@ def _with_scorers(scored: Scored, scorers: Sequence[str], said: Speech | None) -
         loss_ratio=heard.shares["lost_ratio"],
         late_ratio=heard.shares["late_ratio"],
         concealed_ratio=heard.shares["concealed_ratio"],
-        mouth_to_ear_ms=heard.mouth_to_ear_mean_ms if heard.mouth_to_ear_basis == "sent" else None,
+        mouth_to_ear_ms=heard.mouth_to_ear_mean_ms if heard.mouth_to_ear_basis != "fastest packet" else None,
     )
     scores, refused = extra_scores(scorers, evidence)
     return replace(scored, scores=scores, refused="; ".join(filter(None, (scored.refused, *refused))))

@@ -21,7 +21,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of
 from earwitness.replay.tasks import ReplayTask, replay_all
-from earwitness.replay.whatif_calls import DIRECTION_COLUMNS, find_directions, hear_direction, least_delay_ms
+from earwitness.replay.whatif_calls import DIRECTION_COLUMNS, find_directions, hear_direction
 from earwitness.replay.whatif_journal import Record
 from earwitness.replay.whatif_summary import summarise_whatif
 from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
@@ -72,9 +72,6 @@ COLUMNS = (
 """Columns of `WhatIf.calls`. `playout_delay_ms` is the delay added by the buffer; `kind` the buffer's name without its
 settings; `mos_cqe_heard`: see `conversational`; `refused`: why there is no score; `doubt`: implausible packets
 (`Heard.notes`). Others as in the data dictionary."""
-
-HALF_RTT = "rtt/2"
-"""`mouth_to_ear_basis` if the minimum network delay was estimated from RTCP's round trip (`least_delay_ms`)."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +149,8 @@ def replay_scored(task: ReplayTask) -> Record:
     except EarwitnessError as error:
         return {**record, "refused": str(error)}
     scored = score_of(heard, said).record()
-    delay_ms, basis = scored["mouth_to_ear_ms"], scored["mouth_to_ear_basis"]
-    p95_ms = scored["mouth_to_ear_p95_ms"]
-    if basis == "fastest packet" and one.rtcp_rtt_ms is not None:
-        least_ms = least_delay_ms(heard.trace, one.rtcp_rtt_ms)
-        delay_ms, p95_ms, basis = delay_ms + least_ms, p95_ms + least_ms, HALF_RTT
+    delay_ms = scored["mouth_to_ear_ms"]
     record |= {name: scored[name] for name in COLUMNS if name in scored and name not in record}
-    record |= {"mouth_to_ear_ms": delay_ms, "mouth_to_ear_p95_ms": p95_ms, "mouth_to_ear_basis": basis}
     record["refused"] = scored["score_refused"]
     if delay_ms == delay_ms:
         with suppress(NoFactors):

@@ -14,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from earwitness.analysis.conditions import condition
 from earwitness.archive.dataset import Dataset
 from earwitness.archive.layout import CAPTURES, LISTENER, REFERENCE, trace_file
@@ -34,7 +32,6 @@ from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import read_wav, resample
 from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.model import Trace
-from earwitness.trace.series import ticks_ns
 from earwitness.trace.table import read_trace
 
 HEARD = (Outcome.COMPLETED, Outcome.SCORER_REFUSED)
@@ -207,27 +204,15 @@ def hear_direction(direction: Direction, buffers: Sequence[str]) -> tuple[list[H
         to = direction.phone_address or None
         codec = choose_stream(capture, to=to).codec
         said = _said(direction.reference, codec.sample_rate)
-        return listen_to_capture(capture, buffers, reference=said.samples, to=to), codec, said
+        heard = listen_to_capture(capture, buffers, reference=said.samples, to=to, round_trip_ms=direction.rtcp_rtt_ms)
+        return heard, codec, said
     trace = _read_trace(direction.trace)
     codec = codec_named(direction.codec)
     if not is_whole(trace):
         codec = remade_as(codec)
     said = _said(direction.reference, codec.sample_rate)
-    return [hear(trace, codec, one, reference=said.samples) for one in buffers], codec, said
-
-
-def least_delay_ms(trace: Trace, rtt_ms: float) -> float:
-    """Estimate the minimum network delay for a trace captured only at the receiver; ms.
-
-    Assumes that the median packet took half of the median round trip (from RTCP); the fastest one took less by as much
-    as it arrived earlier than the median one. At least 0. Half a round trip is not a one-way delay, and results based
-    on this say so.
-    """
-    came = trace.arrived
-    late = trace.arrived_ns[came] - ticks_ns(trace.timestamp[came], trace.clock_rate)
-    if not len(late):
-        return 0.0
-    return max(0.0, rtt_ms / 2.0 - float(np.median(late) - np.min(late)) / 1e6)
+    rtt_ms = direction.rtcp_rtt_ms
+    return [hear(trace, codec, one, reference=said.samples, round_trip_ms=rtt_ms) for one in buffers], codec, said
 
 
 @lru_cache(maxsize=2)

@@ -15,9 +15,10 @@ import pandas as pd
 from earwitness.archive.spreadsheet import write_csv
 from earwitness.archive.staging import make_way, write_atomically
 from earwitness.archive.storing import check_output, storing
+from earwitness.ear.account import HALF_RTT
 from earwitness.events import Listener, ignore
 from earwitness.files import replacing
-from earwitness.replay.whatif import DEFAULT_BUFFERS, HALF_RTT, WhatIf, what_if
+from earwitness.replay.whatif import DEFAULT_BUFFERS, WhatIf, what_if
 from earwitness.report.templates import template
 from earwitness.report.whatif_figures import draw_tradeoffs
 from earwitness.report.words import codec_label, number_text, percent_text

@@ -49,8 +49,8 @@ class RtpStream:
 
     `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
     empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
-    `call`: which of the calls on its ports, from 0. `media`: `audio` or `video`. `encryption`: whether its sound is
-    hidden. `doubts`: what was guessed.
+    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video` or `repair`. `encryption`: whether its
+    sound is hidden. `doubts`: what was guessed.
     """
 
     trace: Trace
@@ -131,7 +131,7 @@ def build_stream(around: Surroundings, members: I64) -> RtpStream:
         codec_name(primary or known.main),
         primary or known.main,
         known.codec_from,
-        media="video" if video else "audio",
+        media="video" if video else "repair" if known.main.role == "repair" else "audio",
         encryption=encryption,
         doubts=doubts,
     )

@@ -1,0 +1,100 @@
+"""Quality estimated from packets alone: what a jitter buffer would have made of a stream, and the E-model's rating."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from earwitness.arrays import I64
+from earwitness.ear.base import JitterBuffer
+from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.ear.hear import audio_delay_ns
+from earwitness.ear.listen import Chosen, clock_of_phone, codec_of_stream, repair_of, round_trip_of
+from earwitness.ear.payload import frame_bytes, is_whole
+from earwitness.ear.played import Played, play, received
+from earwitness.errors import EarwitnessError
+from earwitness.score.estimate import Estimate, estimate
+from earwitness.score.voip_metrics import fates_of
+from earwitness.speech.codecs.base import Codec
+from earwitness.trace.capture import Capture
+from earwitness.trace.directions import opposite
+from earwitness.trace.rtp_stream import RtpStream
+
+
+@dataclass(frozen=True, eq=False)
+class StreamEstimate:
+    """One stream through one buffer, and its estimated quality; `reason` says why there is none."""
+
+    buffer: str
+    played: Played | None
+    quality: Estimate | None
+    reason: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """One JSON record: the buffer's delays and shares, and the estimate in RTCP XR's terms (RFC 3611 4.7)."""
+        found: dict[str, Any] = {"buffer": self.buffer, "estimate_refused": self.reason}
+        if self.played is not None:
+            found |= self.played.figures()
+        if self.quality is not None:
+            found |= {name: value for name, value in self.quality.record().items() if name not in found}
+            found["estimate_refused"] = self.quality.reason
+        return found
+
+
+def estimate_stream(capture: Capture, stream: RtpStream, buffer: str | JitterBuffer) -> StreamEstimate:
+    """What a phone with this buffer would have made of a stream of a capture: the same delays and shares as `hear`.
+
+    Encrypted streams are estimated like others: the E-model needs no sound. Raises InputError for an unknown buffer.
+    """
+    ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
+    try:
+        codec = codec_of_stream(stream)
+        played = played_stream(capture, Chosen(stream, opposite(capture, stream), codec), ear)
+        return StreamEstimate(ear.spec, played, estimate_played(played, codec))
+    except EarwitnessError as error:
+        return StreamEstimate(ear.spec, None, None, str(error))
+
+
+def played_stream(capture: Capture, chosen: Chosen, ear: JitterBuffer) -> Played:
+    """What the buffer makes of the chosen stream, without decoding it. Raises EarwitnessError."""
+    stream, codec = chosen.heard, chosen.codec
+    repair = repair_of(capture, stream)
+    here = received(stream.trace, codec, ear, repair)
+    clock: I64 | None = clock_of_phone(chosen) if ear.follows_phone_clock else None
+    readable = ear.wants_levels and is_whole(here.trace) and not stream.encryption.certain
+    return play(
+        stream.trace,
+        codec,
+        ear,
+        source=frame_bytes(here.trace, here.frames) if readable else None,
+        clock_ns=clock,
+        repair=repair,
+        audio_delay_ns=audio_delay_ns(here.trace, here.frames, codec, ear.concealment),
+        round_trip_ms=round_trip_of(capture, stream),
+    )
+
+
+def estimate_played(played: Played, codec: Codec) -> Estimate:
+    """The E-model's estimate of what a buffer made of a stream (`earwitness.score.estimate`)."""
+    trace, frames = played.trace, played.played.frames
+    packet_ms = float(frames.packet_ns[frames.count > 0].mean()) / 1e6 if bool((frames.count > 0).any()) else 20.0
+    lookahead_ms = 1e3 * codec.lookahead_samples / codec.sample_rate
+    ends_ms = played.playout_delay_mean_ms + packet_ms + lookahead_ms
+    whole_ms = played.mouth_to_ear_mean_ms
+    known = played.mouth_to_ear_basis != "fastest packet" and whole_ms == whole_ms
+    return estimate(
+        fates_of(trace.sequence, trace.arrived, played.discarded),
+        packet_ms,
+        codec.spec,
+        network_delay_ms=max(0.0, whole_ms - ends_ms) if known else None,
+        end_system_delay_ms=ends_ms if ends_ms == ends_ms else None,
+        round_trip_ms=played.round_trip_ms,
+    )
+
+
+def estimate_streams(
+    capture: Capture, streams: Sequence[RtpStream], buffer: str | JitterBuffer
+) -> list[StreamEstimate]:
+    """`estimate_stream` for each."""
+    return [estimate_stream(capture, stream, buffer) for stream in streams]
