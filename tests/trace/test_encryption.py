@@ -14,8 +14,10 @@ from earwitness.speech.codecs.base import encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
 from earwitness.trace.appearance import Appearance, appearance_of
+from earwitness.trace.container import parse_records
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import encryption_of, key_exchanges, no_sound
+from earwitness.trace.gather import gather
 from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Trace
 from earwitness.trace.rtp import RtpPacket
@@ -31,7 +33,7 @@ from testing.trace.encrypted import (
     streams_of,
     zrtp,
 )
-from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, rtp_stream
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream
 
 FLOW = Flow(*SERVER, *PHONE)
 KEY = f"1 AES_CM_128_HMAC_SHA1_80 {inline(master_key())}"
@@ -208,6 +210,16 @@ def test_a_finished_dtls_handshake_says_it_and_a_started_one_leaves_it_to_the_pa
     assert verdict(hello, answered, *SECRET[:3]) == ("SRTP", "dtls", "")
     damaged = Datagram(START_NS - 8 * 10**8, dtls_record(22, b"\2" + bytes(50), version=0x0303), SERVER, PHONE)
     assert verdict(damaged, *SECRET[:3]) == ("", "", "")
+
+
+def test_key_exchanges_are_kept_of_a_file_that_is_read_in_pieces() -> None:
+    hello = Datagram(START_NS - 9 * 10**8, dtls_record(22, b"\2" + bytes(50)), SERVER, PHONE)
+    name = Datagram(START_NS - 8 * 10**8, b"\x16\x01" + bytes(60), PHONE, ("10.8.0.9", 53))
+    whole = parse_records(np.frombuffer(pcap([hello, name, *SECRET[:3]]), dtype=np.uint8))
+    pieces = iter([replace(whole, complete=False), replace(whole, complete=False)])
+    found = gather(pieces, "x").udp
+    assert len(found) == 2 * 4
+    assert FLOW in key_exchanges(found)
 
 
 def test_a_completed_zrtp_exchange_says_it_and_a_hello_alone_does_not() -> None:

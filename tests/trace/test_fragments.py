@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from earwitness.trace import container, fragments
 from earwitness.trace.capture import Capture, parse_capture, read_capture
 from earwitness.trace.problem import ProblemKind
+from testing.trace import tshark
 from testing.trace.carrying import CARRIERS, ethernet, gre
 from testing.trace.carrying import fragments as cut
 from testing.trace.making import START_NS, invite, pcap, rtp_stream, udp_packet
@@ -167,6 +169,29 @@ def test_what_scapy_cuts_is_put_together() -> None:
         assert stream.trace.payloads is not None
         assert [stream.trace.payloads[i] for i in range(5)] == [BODY] * 5
     assert not capture.problems
+
+
+@pytest.mark.skipif(tshark.TSHARK is None, reason="tshark is not installed")
+def test_tshark_puts_the_same_datagrams_together(tmp_path: Path) -> None:
+    sent = rtp_stream("." * 20, payload=BODY)
+    six = rtp_stream("." * 20, payload=BODY, ssrc=2, **SIX)
+    frames = frames_of(numbered([(d.time_ns, udp_packet(d)) for d in sent]), 512)
+    for i, datagram in enumerate(six):
+        identified = [piece[:44] + struct.pack(">I", i) + piece[48:] for piece in cut(udp_packet(datagram), 600)]
+        frames += [(datagram.time_ns + 7_000_000 + at, piece) for at, piece in enumerate(reversed(identified))]
+    data = pcap(sorted(frames))
+    (tmp_path / "a.pcap").write_bytes(data)
+    assert tshark.TSHARK is not None
+    fields = ["-T", "fields", "-e", "frame.number", "-e", "udp.payload", "-Y", "udp.payload"]
+    command = [tshark.TSHARK, "-r", str(tmp_path / "a.pcap"), *fields]
+    theirs = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = parse_capture(data).udp
+    ours = [
+        f"{record + 1}\t{found.data[start : start + captured].tobytes().hex()}"
+        for record, start, captured in zip(found.record, found.start, found.captured, strict=True)
+    ]
+    assert len(ours) == 40
+    assert ours == theirs
 
 
 @settings(max_examples=40, deadline=None)

@@ -200,6 +200,9 @@ def test_cut_damaged_and_overlong_packets_are_counted_and_have_no_payload() -> N
     assert "2 of 61 packets were not: 1 did not authenticate, 1 are too long" in result.note
     assert trace.payloads.captured[5] == 0
     assert trace.size[5] == 160
+    # Without the long one, all but the damaged packet is heard.
+    heard = hear(trace.take(np.arange(60)), codec("g711u"), "fixed:60")
+    assert heard.shares["concealed_ratio"] == pytest.approx(1 / 60, abs=0.002)
     _, encryption, result = opened(encrypted(call(), KEY), *srtp_keys(inline(KEY)), snap_length=120)
     assert encryption.kind == "SRTP"
     assert (result.cut, result.refused) == (60, 0)

@@ -54,8 +54,12 @@ def frame_bytes(
 
 
 def is_whole(trace: Trace) -> bool:
-    """Whether every payload was captured completely."""
-    return not len(trace) or (trace.payloads is not None and bool(np.all(trace.payloads.captured >= trace.size)))
+    """Whether every payload is complete, but for single ones that are missing altogether (SRTP that did not open)."""
+    if not len(trace) or trace.payloads is None:
+        return not len(trace)
+    captured = trace.payloads.captured
+    whole = captured >= trace.size
+    return bool(np.all(whole)) or (bool(np.all(whole | (captured == 0))) and bool(np.any(captured)))
 
 
 class Captured:

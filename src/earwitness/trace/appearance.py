@@ -13,8 +13,8 @@ from earwitness.trace.payload_types import main_payload_type
 
 _MOST_BYTES = 160
 """Bytes examined per packet."""
-_SAMPLE = 10_000
-"""Bytes examined per stream, if it has as many."""
+_FEW_BYTES, _SAMPLE = 1600, 10_000
+"""Bytes examined per stream, if it has as many: at first, and if those do not show that it is clear."""
 _FEWEST_PACKETS, _MOST_PACKETS = 24, 250
 _UNIFORM, _UNEVEN = 5.0, 12.0
 """Standard deviations of the chi-square statistic of bytes from that of random ones: below the first they look random
@@ -47,7 +47,14 @@ def appearance_of(trace: Trace) -> tuple[Appearance, bool]:
     signature; codecs with a header (Opus, Speex, AMR): how often first bytes repeat; G.729: its parity bit; iLBC: its
     last bit. Of an unknown codec, bytes that look random say little.
     """
-    main, payloads = _sample(trace)
+    # Most streams are plainly clear: a few packets tell.
+    looks, certain = _look(trace, _FEW_BYTES)
+    return (looks, certain) if looks is Appearance.CLEAR else _look(trace, _SAMPLE)
+
+
+def _look(trace: Trace, most: int) -> tuple[Appearance, bool]:
+    """As `appearance_of`, from this many bytes."""
+    main, payloads = _sample(trace, most)
     meaning = trace.formats.get(main, Encoding("", trace.clock_rate))
     name = meaning.name.lower()
     if name in _SIGNATURE:
@@ -66,22 +73,22 @@ def appearance_of(trace: Trace) -> tuple[Appearance, bool]:
     return _by_frequency(payloads, _LEAST_BYTES["g726-16"]), False
 
 
-def _sample(trace: Trace) -> tuple[int, list[bytes]]:
-    """The main payload type, and distinct payloads of it (as captured) from all over the stream."""
+def _sample(trace: Trace, most: int) -> tuple[int, list[bytes]]:
+    """The main payload type, and distinct payloads of it (as captured) from all over the stream, of so many bytes."""
     if trace.payloads is None or not len(trace):
         return -1, []
-    every = np.arange(0, len(trace), -(-len(trace) // (4 * _MOST_PACKETS)), dtype=np.int64)
-    payload_type, captured = trace.payload_type[every], trace.payloads.captured[every]
+    stride = -(-len(trace) // (4 * _MOST_PACKETS))
+    payload_type, captured = trace.payload_type[::stride], trace.payloads.captured[::stride]
     main = main_payload_type(payload_type)
     here = np.flatnonzero((payload_type == main) & (captured > 0))
     if not len(here):
         return main, []
     usual = min(int(captured[here[len(here) // 2]]), _MOST_BYTES)
-    count = max(_FEWEST_PACKETS, min(_SAMPLE // usual, _MOST_PACKETS))
+    count = max(_FEWEST_PACKETS, min(most // usual, _MOST_PACKETS))
     if len(here) > count:
         here = here[np.arange(count) * len(here) // count]
     data = trace.payloads.data.data
-    bounds = zip(trace.payloads.start[every[here]].tolist(), captured[here].tolist(), strict=True)
+    bounds = zip(trace.payloads.start[::stride][here].tolist(), captured[here].tolist(), strict=True)
     # Silence and duplicates repeat a payload: as random as one of it.
     return main, list(dict.fromkeys([bytes(data[a : a + min(n, _MOST_BYTES)]) for a, n in bounds]))
 

@@ -41,7 +41,8 @@ class Capture:
     """The contents of a capture file.
 
     - `streams`: RTP streams, the one with the most packets first.
-    - `sip`: SIP messages over UDP, in order; `sdp`: the audio descriptions in them, in order.
+    - `sip`: SIP messages over UDP and TCP, in order; `sdp`: the media descriptions in them, in order.
+    - `udp`: the datagrams, those in carriers and TCP streams among them.
     - `problems`: everything skipped or doubtful; empty for an undamaged capture.
     - `packets`: packets in the file; `started_ns`, `ended_ns`: their first and last time (0 if there are none).
     - `clock`: the name of the clock that stamped `arrived_ns` in the traces.
@@ -62,7 +63,7 @@ class Capture:
 
     @property
     def sdp(self) -> tuple[MediaDescription, ...]:
-        """The audio descriptions of all SIP messages."""
+        """The audio and video descriptions of all SIP messages."""
         return tuple(section for message in self.sip for section in message.media)
 
     def sent_by(self, address: str) -> tuple[RtpStream, ...]:
