@@ -6,7 +6,9 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from earwitness.errors import InputError
 from earwitness.score.files import score_files
@@ -63,3 +65,33 @@ def test_rates_may_differ_and_wideband_needs_16_khz(tmp_path: Path) -> None:
     assert wide > 4.5
     with pytest.raises(InputError):
         score_files(tmp_path / "ref.wav", tmp_path / "deg.wav", wideband=True, as_published=True)
+
+
+def test_a_stereo_call_recording_needs_a_channel(tmp_path: Path) -> None:
+    said, other = speech("carlo-10s").samples[:40000], speech("allison-10s").samples[:40000]
+    write_wav(tmp_path / "ref.wav", said, 8000)
+    soundfile.write(tmp_path / "call.wav", np.stack([other, said], axis=1), 8000)
+    refused = run(tmp_path / "ref.wav", tmp_path / "call.wav")
+    assert refused.returncode == 2
+    assert "--channel: choosing a channel of" in refused.stderr
+    assert "2 channels, which differ: left -" in refused.stderr
+    refused = run(tmp_path / "call.wav", tmp_path / "ref.wav")
+    assert "choose with --reference-channel: left, right, or mix" in refused.stderr
+    done = run(tmp_path / "ref.wav", tmp_path / "call.wav", "--channel", "right")
+    assert "4.549" in done.stdout.splitlines()[0]
+    assert "note       degraded: right of 2 channels" in done.stdout
+    both = run(tmp_path / "call.wav", tmp_path / "call.wav", "--channel", "2", "--reference-channel", "mix", "--json")
+    record = json.loads(both.stdout)
+    assert (record["degraded_channel"], record["reference_channel"]) == ("right", "mix")
+    assert record["notes"] == ["reference: mix of 2 channels", "degraded: right of 2 channels"]
+    assert record["mos_lqo"] < 2.5
+
+
+def test_what_was_converted_is_said(tmp_path: Path) -> None:
+    for name, rate in (("ref.wav", 48000), ("deg.wav", 16000)):
+        write_wav(tmp_path / name, speech("carlo-10s", rate).samples[: 4 * rate], rate)
+    done = run(tmp_path / "ref.wav", tmp_path / "deg.wav")
+    assert "compared   at 16000 Hz (narrowband), resampled: reference 48000 -> 16000" in done.stdout
+    assert "reference  4.00 s at 48000 Hz, -2" in done.stdout
+    record = json.loads(run(tmp_path / "deg.wav", tmp_path / "deg.wav", "--json").stdout)
+    assert (record["resampled"], record["sample_rate"], record["degraded_sample_rate"]) == ("", 16000, 16000)

@@ -51,7 +51,10 @@ def test_a_list_has_what_works_and_a_line_for_each_that_does_not(strange: Comman
         (("--scorer", "quits"), "SystemExit: this module ends"),
         (("--scorer", "crashes"), "scoring with crashes: ZeroDivisionError: division by zero"),
         (("--scorer", "endless"), "its figure is inf"),
-        (("--scorer", "nosuch"), "no scorer has that name; use one of: pesq, pesq-wb, e-model, crashes"),
+        (
+            ("--scorer", "nosuch"),
+            "no scorer has that name; use one of: pesq, pesq-wb, e-model, dnsmos, plcmos, crashes",
+        ),
     ],
 )
 def test_who_asks_for_it_is_told_in_one_line(

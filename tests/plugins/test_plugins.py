@@ -134,7 +134,7 @@ def test_a_study_is_planned(plugged: Command, tmp_path: Path) -> None:
     file.write_text(STUDY.replace("l24:8000", "l24:44100").replace("relearn:80", "relearn:x").replace("lsd", "lds"))
     wrong = plugged("study", "plan", file)
     assert wrong.code == 2
-    for fault in ("rate cannot be '44100'", "'x' is not 0 to 1000", "no scorer has that name", "e-model, lsd"):
+    for fault in ("rate cannot be '44100'", "'x' is not 0 to 1000", "no scorer has that name", "plcmos, lsd"):
         assert fault in wrong.messages
 
 

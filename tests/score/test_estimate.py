@@ -9,7 +9,7 @@ import pytest
 
 from earwitness.score.emodel import e_model
 from earwitness.score.estimate import estimate
-from earwitness.score.voip_metrics import DISCARDED, LOST, burst_ratio
+from earwitness.score.voip_metrics import DISCARDED, LOST, burst_ratio_of
 
 CLEAR = np.zeros(1500, dtype=np.int8)
 
@@ -31,11 +31,11 @@ def test_a_clear_call_is_the_e_model_s_best() -> None:
 def test_lost_and_discarded_packets_cost_the_same(fate: int) -> None:
     packets = lossy(20, fate)
     found = estimate(packets, 20.0, "gsm", network_delay_ms=100.0, end_system_delay_ms=80.0)
-    expected = e_model("gsm", loss_ratio=0.05, mouth_to_ear_ms=180.0, burst_ratio=burst_ratio(packets))
+    expected = e_model("gsm", loss_ratio=0.05, mouth_to_ear_ms=180.0, burst_ratio=burst_ratio_of(packets))
     assert found.r_factor == pytest.approx(expected.r)
     assert found.mos_cqe == pytest.approx(expected.mos_cqe)
     assert found.mos_lqe == pytest.approx(
-        e_model("gsm", loss_ratio=0.05, mouth_to_ear_ms=0.0, burst_ratio=burst_ratio(packets)).mos_cqe
+        e_model("gsm", loss_ratio=0.05, mouth_to_ear_ms=0.0, burst_ratio=burst_ratio_of(packets)).mos_cqe
     )
     assert (found.metrics.loss_rate, found.metrics.discard_rate)[fate == DISCARDED] == pytest.approx(0.05)
 

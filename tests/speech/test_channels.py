@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,19 @@ def test_a_mix_is_the_mean_and_says_so(tmp_path: Path) -> None:
 
 def test_two_talkers_without_a_choice_are_refused_with_their_levels(tmp_path: Path) -> None:
     path = written(tmp_path, LEFT, RIGHT)
-    for read in (read_sound, read_wav, speech):
+    level = 10 * np.log10(np.mean(LEFT.astype(float) ** 2)) - 20 * np.log10(32768)
+    for read, choose in (
+        (read_sound, ""),
+        (read_wav, ""),
+        (speech, ""),
+        (partial(read_sound, field="channel"), "choose with --channel: left, right, or mix; or "),
+        (partial(speech, field="channel"), "choose with --channel: left, right, or mix; or "),
+    ):
         with pytest.raises(InputError) as caught:
             read(path)
         told = str(caught.value.named({"channel": "--channel"}))
-        level = 10 * np.log10(np.mean(LEFT.astype(float) ** 2)) - 20 * np.log10(32768)
         assert f"left {level:.1f} dBov, right -" in told
-        assert "choose with --channel: left, right, or mix" in told
+        assert told.endswith(f"; {choose}save the channel that you mean as a file (sox IN OUT remix 1)")
         assert "\n" not in told
 
 
@@ -96,7 +103,7 @@ def test_channels_beyond_the_second_have_numbers(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"it has 3 channels, (and none|so none)"):
             read_wav(path, wrong)
     with pytest.raises(InputError, match=r"channel 1 -.*channel 2 -.*channel 3 -.*a number from 1 to 3, or mix"):
-        read_wav(path)
+        read_sound(path, field="channel")
 
 
 def test_a_file_of_one_channel_has_no_sides(tmp_path: Path) -> None:
@@ -106,8 +113,8 @@ def test_a_file_of_one_channel_has_no_sides(tmp_path: Path) -> None:
         assert np.array_equal(found.samples, LEFT)
         assert found.channel == found.note == ""
     for wrong in ("left", "right", 2):
-        with pytest.raises(InputError, match="leave out"):
-            read_wav(path, wrong)
+        with pytest.raises(InputError, match="; leave out channel"):
+            read_sound(path, wrong, field="channel")
 
 
 def test_speech_in_a_channel_tells_which(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_line, print_records
+
+if TYPE_CHECKING:
+    from earwitness.score.files import FileScore
 
 
 def register(app: typer.Typer) -> None:
@@ -60,7 +63,6 @@ def score(
     runs at the files' own rate if both have 8 or both 16 kHz; otherwise both are converted, and the output says so.
     """
     from earwitness.score.files import score_files
-    from earwitness.score.scorers import SCORERS
 
     found = score_files(
         reference,
@@ -74,6 +76,12 @@ def score(
     if json:
         print_records([found.to_dict()])
         return
+    _show(found)
+
+
+def _show(found: FileScore) -> None:
+    from earwitness.score.scorers import SCORERS
+
     print_line(found.prediction)
     if found.delay_ms is not None and found.delay_range_ms is not None:
         moved = f", moving by {found.delay_range_ms:.1f} ms" if found.delay_range_ms else ""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from earwitness.errors import InputError
 from earwitness.score.emodel import EModel, e_model
-from earwitness.score.voip_metrics import GMIN, UNAVAILABLE, VoipMetrics, burst_ratio, voip_metrics
+from earwitness.score.voip_metrics import GMIN, UNAVAILABLE, VoipMetrics, burst_ratio_of, voip_metrics
 
 MOST_LOSS, MOST_BURST_RATIO = 0.2, 8.0
 """G.107 (table 3) gives the E-model for loss up to 20 % and burst ratios up to 8."""
@@ -115,7 +115,7 @@ def estimate(
         value is not None and not 0.0 <= value < 1e9 for value in (network_delay_ms, end_system_delay_ms, round_trip_ms)
     ):
         raise ValueError("packet_ms is above 0, and delays are not negative")
-    metrics, bursty = voip_metrics(fates, packet_ms), burst_ratio(fates)
+    metrics, bursty = voip_metrics(fates, packet_ms), burst_ratio_of(fates)
     delay, basis = _delay(network_delay_ms, end_system_delay_ms, round_trip_ms)
     listening, talking, reason = _rated(metrics, bursty, codec, delay, concealed)
     return Estimate(

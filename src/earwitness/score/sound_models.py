@@ -83,7 +83,9 @@ def _session(folder: str, name: str) -> Any:
 
         weights = (files("speechmos") / folder / name).read_bytes()
     except ModuleNotFoundError as error:
-        raise MissingExtra("scoring with", name, ("estimate",), ("onnxruntime", "speechmos")) from error
+        raise MissingExtra(
+            "scoring with", folder.partition("_")[0], ("estimate",), ("onnxruntime", "speechmos")
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

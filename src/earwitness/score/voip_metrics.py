@@ -153,7 +153,7 @@ def transitions(fates: NDArray[np.integer], gmin: int = GMIN) -> Transitions:
     )
 
 
-def burst_ratio(fates: NDArray[np.integer]) -> float:
+def burst_ratio_of(fates: NDArray[np.integer]) -> float:
     """ITU-T G.107 BurstR: mean length of runs of missing packets over that under random loss, 1 / (1 - ratio); 1 if
     none or all are missing."""
     missing = _missing(fates)

@@ -28,10 +28,10 @@ class ChannelChoice:
     """Reduces the blocks of one sound, in order, to one channel; `note` then says what was taken.
 
     `wanted`: `left`, `right`, `mix`, or a number from 1; None: any, and `finish` raises `InputError` if they differ.
-    `name` is the sound's in errors, `field` the setting that chooses (`earwitness.errors.InputError`).
+    `name` is the sound's in errors, `field` the setting that chooses, if there is one (`earwitness.errors.InputError`).
     """
 
-    def __init__(self, channels: int, rate: int, wanted: str | int | None, name: str, field: str = "channel") -> None:
+    def __init__(self, channels: int, rate: int, wanted: str | int | None, name: str, field: str = "") -> None:
         self._channels, self._name, self._field = channels, name, field
         self._number = _number(wanted, channels, name, field)
         self._compares = wanted is None and channels > 1
@@ -122,12 +122,15 @@ def _number(wanted: str | int | None, channels: int, name: str, field: str) -> i
 
 
 def _refused(name: str, happened: str, channels: int, field: str) -> InputError:
+    alone = "save the channel that you mean as a file (sox IN OUT remix 1)"
     if channels == 1:
-        remedy = f"leave out {{{field}}}"
-    else:
+        remedy = f"leave out {{{field}}}" if field else "it needs no choice"
+    elif field:
         names = "left, right" if channels == 2 else f"a number from 1 to {channels}"
-        remedy = f"choose with {{{field}}}: {names}, or mix; or save one channel as a file (sox IN OUT remix 1)"
-    return InputError("choosing a channel of", name, happened, remedy, field=field, related=(field,))
+        remedy = f"choose with {{{field}}}: {names}, or mix; or {alone}"
+    else:
+        remedy = alone
+    return InputError("choosing a channel of", name, happened, remedy, field=field, related=(field,) if field else ())
 
 
 def _level(power: float) -> str:

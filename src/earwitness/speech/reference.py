@@ -57,20 +57,25 @@ def speech_names() -> tuple[str, ...]:
 
 
 def speech(
-    name: str | Path, sample_rate: int = 8000, seconds: float | None = None, *, channel: str | int | None = None
+    name: str | Path,
+    sample_rate: int = 8000,
+    seconds: float | None = None,
+    *,
+    channel: str | int | None = None,
+    field: str = "",
 ) -> Speech:
     """The shipped speech called `name`, or the sound file at that path, at `sample_rate` Hz.
 
     Shipped speech is stored at 8 and 16 kHz at -26 dBov (P.56); other rates are made from the 16 kHz version. A user's
-    file is converted to the rate; its level is unchanged; of several channels that differ, `channel` chooses one
-    (`earwitness.speech.wav.read_sound`). With `seconds` it is cut, or repeated from the start, to exactly that length.
-    Raises `InputError` if there is no such speech, or if it cannot serve as a reference: silent, too short, clipped,
-    not audio, or several channels that differ without `channel`.
+    file is converted to the rate; its level is unchanged; of several channels that differ, `channel` chooses one (with
+    `field`, as `earwitness.speech.wav.read_sound`). With `seconds` it is cut, or repeated from the start, to exactly
+    that length. Raises `InputError` if there is no such speech, or if it cannot serve as a reference: silent, too
+    short, clipped, not audio, or several channels that differ without `channel`.
     """
     if str(name) in _manifest():
         found = _shipped(str(name), sample_rate)
     elif Path(name).exists():
-        file = read_sound(name, channel)
+        file = read_sound(name, channel, field=field)
         check_usable(file.samples, file.sample_rate, str(name))
         converted = f"resampled {file.sample_rate} -> {sample_rate} Hz" if file.sample_rate != sample_rate else ""
         note = "; ".join(filter(None, (file.note, converted)))

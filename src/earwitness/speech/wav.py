@@ -59,13 +59,13 @@ class SoundFile:
     """For people: which channel it is, and what else was assumed of the file; empty if nothing."""
 
 
-def read_sound(path: str | Path, channel: str | int | None = None, *, field: str = "channel") -> SoundFile:
+def read_sound(path: str | Path, channel: str | int | None = None, *, field: str = "") -> SoundFile:
     """Read one channel of a sound file.
 
     16-bit samples are returned unchanged; wider samples are rounded. A WAV file whose header has no data length or a
     wrong one (from an interrupted recorder) is read to the end of the file. What libsndfile cannot read is read by
     FFmpeg (the extra `codecs`). `channel`: `left`, `right`, `mix` (the mean), or a number from 1; None: any, if they
-    are alike. `field` is the setting that errors name for it.
+    are alike. `field` is the caller's setting for it, for errors to name, if there is one.
 
     Raises `InputError` if the file is missing, empty, not audio, too large or too long (`MOST_FILE_BYTES`,
     `MOST_SAMPLES`), holds a sample that is not a finite number, has no such channel, or has several that differ and
@@ -102,7 +102,7 @@ def decode_audio(content: bytes, name: str, channel: str | int | None = None) ->
     return found.samples, found.sample_rate
 
 
-def decode_sound(content: bytes, name: str, channel: str | int | None = None, *, field: str = "channel") -> SoundFile:
+def decode_sound(content: bytes, name: str, channel: str | int | None = None, *, field: str = "") -> SoundFile:
     """As `read_sound`, from the bytes of a file; (0,) if there is no audio. `name` appears in errors."""
     whole = _repaired(content)
     container = container_of(whole, name)
