@@ -13,7 +13,7 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
 from earwitness.options import Option
-from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, is_good, octet_aligned
+from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, octet_aligned
 from earwitness.speech.codecs.base import Codec, Decoder, Encoder
 from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Impairment, Offer
@@ -68,7 +68,7 @@ class _AmrDecoder(FramewiseDecoder):
     def _into(self, frame: bytes, address: int) -> str:
         if problem := FRAMES.problem(frame):
             return problem
-        self._library.Decoder_Interface_Decode(self._state, frame if is_good(frame) else _LOST, address, 0)
+        self._library.Decoder_Interface_Decode(self._state, frame, address, 0)
         return ""
 
     def conceal(self) -> Pcm | None:
