@@ -25,6 +25,8 @@ _MOST_TEXT = 256
 """Characters kept of a name or address."""
 _MOST_TYPES = 128
 _MOST_KEYS = 8
+_CLOCK_RATES = {"g722": 8000}
+"""RTP clocks that are so whatever SDP says: some phones write G722/16000 (RFC 3551 4.5.2)."""
 
 _METHODS = (
     b"INVITE", b"ACK", b"BYE", b"CANCEL", b"REGISTER", b"OPTIONS", b"PRACK",
@@ -201,6 +203,7 @@ class _Section:
             payload_type, clock_rate = _number(number), _number(parts[1]) if len(parts) > 1 else None
             if payload_type is not None and payload_type < 128 and clock_rate:
                 channels = _number(parts[2]) if len(parts) > 2 else 1
+                clock_rate = _CLOCK_RATES.get(parts[0].lower(), clock_rate)
                 self.encodings[payload_type] = Encoding(parts[0][:_MOST_TEXT], clock_rate, channels or 1)
         elif name == "fmtp":
             number, _, parameters = rest.partition(" ")
