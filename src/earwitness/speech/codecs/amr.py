@@ -151,7 +151,7 @@ def _impairment(codec: Codec, _concealed: bool) -> Impairment | None:
 AMR_KIND = CodecKind(
     name="amr",
     summary="AMR, 12.2 kbit/s, or the rate given; octet=1: sends octet-aligned",
-    usage="amr[:" + "|".join(f"{kbps:g}" for kbps in MODES) + "][,octet=0|1][,ptime=20-120]",
+    usage="amr[:4.75-12.2][,octet=0|1][,ptime=20-120]",
     make=_make,
     look=Look("AMR", "grey", "dashed", "circle", "bars"),
     options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),

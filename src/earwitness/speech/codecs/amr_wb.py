@@ -165,7 +165,7 @@ def _offered(offer: Offer) -> AmrWb | None:
 AMR_WB_KIND = CodecKind(
     name="amr-wb",
     summary="AMR-WB (G.722.2), 12.65 kbit/s, or the rate given; octet=1: sends octet-aligned",
-    usage="amr-wb[:" + "|".join(f"{kbps:g}" for kbps in MODES) + "][,octet=0|1][,ptime=20-120]",
+    usage="amr-wb[:6.6-23.85][,octet=0|1][,ptime=20-120]",
     make=_make,
     look=Look("AMR-WB", "blue", "dotted", "circle", "slashes"),
     options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),
