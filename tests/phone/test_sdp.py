@@ -29,6 +29,31 @@ def test_the_offer_of_opus() -> None:
     assert "a=ptime:20" in lines
 
 
+def test_the_offers_of_telephone_codecs() -> None:
+    for spec, rtpmap, fmtp in (
+        ("g722", "9 G722/8000", ""),
+        ("g726:24,aal2=1", "106 AAL2-G726-24/8000", ""),
+        ("g729", "18 G729/8000", "18 annexb=no"),
+        ("amr:octet=1", "102 AMR/8000", "102 octet-align=1"),
+        ("amr-wb", "103 AMR-WB/16000", ""),
+        ("ilbc:20", "104 iLBC/8000", "104 mode=20"),
+        ("l16:44100,channels=2", "10 L16/44100/2", ""),
+        ("speex-wb", "98 speex/16000", ""),
+        ("codec2:1300", "109 CODEC2/8000", "109 mode=1300"),
+    ):
+        lines = offer([codec(spec)], "10.0.0.1", 4000, 7).splitlines()
+        assert f"a=rtpmap:{rtpmap}" in lines
+        assert [line for line in lines if line.startswith("a=fmtp:")] == ([f"a=fmtp:{fmtp}"] if fmtp else [])
+
+
+def test_both_ends_pack_amr_alike() -> None:
+    text = offer([codec("amr:octet=1")], "10.0.0.1", 4000, 7)
+    with pytest.raises(NotAcceptable, match="AMR"):
+        sdp_answer(text, [codec("amr")], "10.0.0.2", 5000, 8)
+    _, agreed = sdp_answer(text, [codec("amr"), codec("amr:octet=1")], "10.0.0.2", 5000, 8)
+    assert agreed.codec == codec("amr:octet=1")
+
+
 LINPHONE_LIKE = """v=0
 o=u 1 1 IN IP4 10.0.0.9
 s=Talk

@@ -212,10 +212,16 @@ class CallPlan:
         from earwitness.ear import CONCEALMENTS, buffer
         from earwitness.emulator.link_profile import LinkProfile
         from earwitness.score.scorers import scorer
+        from earwitness.speech.codecs.native import CodecLibraryMissing
         from earwitness.speech.codecs.registry import codec
 
         with naming_field("codec"):
-            codec(self.codec)
+            chosen = codec(self.codec)
+            try:
+                for half in (chosen.decoder, chosen.encoder):
+                    half()
+            except CodecLibraryMissing as missing:
+                raise InputError("calling with the codec", self.codec, missing.happened, missing.remedy) from missing
         with naming_field("scorers"):
             for name in self.scorers:
                 if (kind := scorer(name)).column == "" and not is_scores({kind.name: 0.0}):

@@ -113,11 +113,17 @@ def _first_common(media: MediaDescription, codecs: Sequence[Codec]) -> tuple[Cod
     for offered in described:
         for codec in codecs:
             same = offered.encoding_name.lower() == codec.encoding_name.lower()
+            same = same and _packing(offered.fmtp or "") == _packing(codec.fmtp)
             if same and offered.clock_rate == codec.clock_rate and (offered.channels or 1) == codec.channels:
                 return codec, offered
     names = ", ".join(f"{one.encoding_name or one.payload_type}/{one.clock_rate}" for one in described[:20])
     wanted = ", ".join(codec.encoding_name for codec in codecs)
     raise NotAcceptable(f"codecs {names or 'none'}, where {wanted} was wanted")
+
+
+def _packing(fmtp: str) -> bool:
+    """Whether payloads are octet-aligned, which both ends have to agree on (RFC 4867 8.3.1)."""
+    return any(part.strip().lower() == "octet-align=1" for part in fmtp.split(";"))
 
 
 def _encoding(codec: Codec) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
 from earwitness.options import Option
-from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, is_good, octet_aligned
+from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, octet_aligned
 from earwitness.speech.codecs.base import Codec, Decoder, Encoder
 from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Impairment, Offer
@@ -68,7 +68,7 @@ class _AmrDecoder(FramewiseDecoder):
     def _into(self, frame: bytes, address: int) -> str:
         if problem := FRAMES.problem(frame):
             return problem
-        self._library.Decoder_Interface_Decode(self._state, frame if is_good(frame) else _LOST, address, 0)
+        self._library.Decoder_Interface_Decode(self._state, frame, address, 0)
         return ""
 
     def conceal(self) -> Pcm | None:
@@ -151,7 +151,7 @@ def _impairment(codec: Codec, _concealed: bool) -> Impairment | None:
 AMR_KIND = CodecKind(
     name="amr",
     summary="AMR, 12.2 kbit/s, or the rate given; octet=1: sends octet-aligned",
-    usage="amr[:" + "|".join(f"{kbps:g}" for kbps in MODES) + "][,octet=0|1][,ptime=20-120]",
+    usage="amr[:4.75-12.2][,octet=0|1][,ptime=20-120]",
     make=_make,
     look=Look("AMR", "grey", "dashed", "circle", "bars"),
     options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),

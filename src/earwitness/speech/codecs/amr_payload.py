@@ -41,6 +41,8 @@ class FrameTypes:
             return f"frame type {kind} is not one of {self.name}'s" if frame else "it is empty"
         if len(frame) != self.frame_bytes(kind):
             return f"a frame of type {kind} has {self.frame_bytes(kind)} bytes"
+        if self.bits[kind] and not frame[0] & _GOOD:
+            return "its quality bit says that it was damaged on the way"
         return ""
 
     def frames(self, payload: bytes, *, octet_aligned: bool) -> list[bytes]:
@@ -129,11 +131,6 @@ class _Dense(_Packing):
 
     def padded(self, size: int) -> int:
         return size
-
-
-def is_good(frame: bytes) -> bool:
-    """Whether the sender received this frame undamaged."""
-    return bool(frame[0] & _GOOD)
 
 
 def octet_aligned(offer: Offer) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
 from earwitness.options import Option
-from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, is_good, octet_aligned
+from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, octet_aligned
 from earwitness.speech.codecs.base import Decoder, Encoder
 from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Offer
@@ -28,7 +28,7 @@ FRAMES = FrameTypes(
     "AMR-WB",
     dict(enumerate((132, 177, 253, 285, 317, 365, 397, 461, 477, 40))) | {SPEECH_LOST: 0, NO_DATA: 0},
 )
-_LOST = bytes((SPEECH_LOST << 3,))
+_MORE_NOISE = bytes((NO_DATA << 3,))
 
 
 @lru_cache(maxsize=1)
@@ -67,24 +67,35 @@ class _AmrWbEncoder:
 
 
 class _AmrWbDecoder(FramewiseDecoder):
-    """One decoder, freed with this object."""
+    """One decoder, freed with this object.
+
+    The library has no concealment to speak of: a frame after a lost one is 50 dB down, and speech with losses scores
+    below that with silence in the gaps. So speech that is missing is left to others, and only pauses go on here.
+    """
 
     def __init__(self) -> None:
         super().__init__("AMR-WB", FRAME_SAMPLES)
         self._library = _decoders()
         self._state = self._library.D_IF_init()
+        self._pausing = False
         weakref.finalize(self, self._library.D_IF_exit, self._state)
 
     def _into(self, frame: bytes, address: int) -> str:
         if problem := FRAMES.problem(frame):
             return problem
-        self._library.D_IF_decode(self._state, frame if is_good(frame) else _LOST, address, 0)
+        kind = frame[0] >> 3 & 15
+        if kind == SPEECH_LOST or (kind == NO_DATA and not self._pausing):
+            return "it holds no speech, and there is no pause"
+        self._pausing = kind in (SID, NO_DATA)
+        self._library.D_IF_decode(self._state, frame, address, 0)
         return ""
 
     def conceal(self) -> Pcm | None:
-        """TS 26.191's substitution of lost frames; after a silence descriptor, more of its comfort noise."""
+        """More comfort noise after a silence descriptor; otherwise None."""
+        if not self._pausing:
+            return None
         out = np.empty(FRAME_SAMPLES, dtype=np.int16)
-        self._library.D_IF_decode(self._state, _LOST, out.ctypes.data, 0)
+        self._library.D_IF_decode(self._state, _MORE_NOISE, out.ctypes.data, 0)
         return out
 
 
@@ -154,12 +165,11 @@ def _offered(offer: Offer) -> AmrWb | None:
 AMR_WB_KIND = CodecKind(
     name="amr-wb",
     summary="AMR-WB (G.722.2), 12.65 kbit/s, or the rate given; octet=1: sends octet-aligned",
-    usage="amr-wb[:" + "|".join(f"{kbps:g}" for kbps in MODES) + "][,octet=0|1][,ptime=20-120]",
+    usage="amr-wb[:6.6-23.85][,octet=0|1][,ptime=20-120]",
     make=_make,
     look=Look("AMR-WB", "blue", "dotted", "circle", "slashes"),
     options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),
     offered=_offered,
     encoding_takes_ns=2_000_000,
-    has_own_concealment=True,
     ptimes=packet_times(20, 120, 20),
 )

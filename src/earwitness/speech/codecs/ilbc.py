@@ -171,7 +171,6 @@ ILBC_KIND = CodecKind(
     look=Look("iLBC", "vermilion", "long", "diamond", "bars"),
     options=(Option("ms", tuple(FRAME_BYTES), bare=True),),
     offered=_offered,
-    most_payload=lambda codec: codec.frame_bytes if isinstance(codec, Ilbc) else 0,
     encoding_takes_ns=1_000_000,
     ptimes=(20.0, 30.0, 40.0, 60.0, 80.0, 90.0, 100.0, 120.0),
 )

@@ -55,8 +55,10 @@ class _L16Coder:
 
 @dataclass(frozen=True)
 class L16:
-    """L16 at any rate; its RTP clock is its sample rate. Packets have one frame of 20 ms, or of 10 or 5 from 44.1 kHz
-    on, rounded down to whole samples.
+    """L16 at any rate; its RTP clock is its sample rate.
+
+    Packets have one frame of 20 ms, rounded down to whole samples; of 10 or 5 ms where 20 do not fit into one packet of
+    the network.
 
     `channels`: 2 decodes stereo, mixed down to one channel; sends the same in both. `frame_samples` may be any number.
     """
@@ -101,7 +103,7 @@ class L16:
 
 
 def l16(sample_rate: int, channels: int = 1, payload_type: int | None = None) -> L16:
-    """L16 of this rate, with the static payload type where RFC 3551 has one, in the longest usual packets that fit."""
+    """L16 of this rate, with the static payload type where RFC 3551 has one, in the longest packets that fit."""
     static = (_STATIC if channels == 1 else _STATIC_STEREO) if sample_rate == _STATIC_RATE else _DYNAMIC
     packet_ms = _usual_ms(sample_rate, channels)
     number = static if payload_type is None else payload_type
@@ -138,7 +140,7 @@ def _offered(offer: Offer) -> L16 | None:
 L16_KIND = CodecKind(
     name="l16",
     summary="L16, uncompressed, 256 kbit/s at 16 kHz; channels=2: stereo, mixed down",
-    usage="l16[:" + "|".join(map(str, RATES)) + "][,channels=1|2][,ptime=1-60]",
+    usage="l16[:8000-48000][,channels=1|2][,ptime=1-60]",
     make=_make,
     look=Look("L16", "green", "solid", "wedge", "crosses"),
     options=(Option("rate", RATES, bare=True), Option("channels", (1, 2))),

@@ -1,0 +1,40 @@
+"""Each codec of telephone networks is heard, through packets and a buffer, as its decoder plays it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from earwitness.ear.buffers import buffer
+from earwitness.ear.hear import hear
+from earwitness.speech.codecs.base import decode_packets
+from earwitness.speech.codecs.registry import CODEC_NAMES, codec
+from testing.ear.traces import packets, trace_of, voice
+from testing.speech.encodable import encodable
+
+MORE = ("g726:16,aal2=1", "amr:4.75,octet=1", "amr-wb:23.85", "l16:44100", "l16:8000,channels=2", "codec2:1300")
+
+
+@pytest.mark.parametrize("spec", encodable((*CODEC_NAMES, *MORE)))
+def test_what_is_heard_is_the_loopback(spec: str) -> None:
+    of = codec(spec)
+    said = voice(1.5, of.sample_rate)
+    plain = decode_packets(of, packets(of, said))
+    heard = hear(trace_of(of, said), of, buffer("fixed:60"))
+    assert heard.sample_rate == of.sample_rate
+    begin = int(np.flatnonzero(heard.account.source == 0)[0]) * of.frame_samples
+    assert np.array_equal(heard.audio[begin : begin + len(plain)], plain)
+
+
+@pytest.mark.parametrize("spec", encodable((*CODEC_NAMES, "codec2:1300")))
+@pytest.mark.parametrize("concealment", ["codec", "wsola"])
+def test_a_lost_packet_is_concealed_and_what_follows_is_in_its_place(spec: str, concealment: str) -> None:
+    of = codec(spec)
+    said = voice(1.5, of.sample_rate)
+    whole = hear(trace_of(of, said), of, buffer("fixed:60")).audio.astype(float)
+    gap = hear(trace_of(of, said, lost=[20]), of, buffer("fixed:60"), concealment=concealment).audio.astype(float)
+    assert gap.shape == whole.shape
+    assert np.isfinite(gap).all()
+    assert not np.array_equal(gap, whole)
+    tail = slice(-of.sample_rate // 4, None)
+    assert np.std(gap[tail]) == pytest.approx(np.std(whole[tail]), rel=0.25), "the decoder is back to what was said"
