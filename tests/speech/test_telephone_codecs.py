@@ -21,7 +21,6 @@ from earwitness.speech.codecs.g729 import FRAME_BYTES, SID_BYTES
 from earwitness.speech.codecs.ilbc import ilbc
 from earwitness.speech.codecs.registry import CODEC_NAMES, CODECS, codec, codec_from_rtpmap
 from earwitness.speech.reference import speech
-from earwitness.trace.sdp import parse_sdp
 from testing.speech import raw_loopback
 from testing.speech.encodable import why_not
 from testing.speech.g726_by_the_book import code_words, decode
@@ -49,8 +48,6 @@ class TestG722:
         assert np.array_equal(heard_by("g722", payloads, 16000), decode_packets(codec("g722"), payloads))
 
     def test_the_clock_is_8000_hz_whatever_the_rtpmap_says(self) -> None:
-        (described,) = parse_sdp("m=audio 4000 RTP/AVP 9\r\nc=IN IP4 10.0.0.1\r\na=rtpmap:9 G722/16000\r\n")
-        assert described.encodings[9].clock_rate == 8000
         for clock in (8000, 16000, None):
             found = codec_from_rtpmap("g722", clock, 9)
             assert (found.name, found.clock_rate, found.sample_rate, packet_samples(found)) == (
@@ -263,13 +260,11 @@ def test_names_in_sdp() -> None:
         assert (found.name, found.payload_type) == (ours, number)
 
 
-@pytest.mark.parametrize("name", CODEC_NAMES)
+@pytest.mark.parametrize("name", [name for name in CODEC_NAMES if name != "opus"])  # one frame a packet, of any length
 @settings(max_examples=60, deadline=None)
 @given(payload=st.binary(max_size=400))
 def test_samples_in_a_payload_are_those_of_its_frames(name: str, payload: bytes) -> None:
     of: Any = codec(name)
-    if not hasattr(of, "samples_in"):
-        return
     samples, frames = of.samples_in(payload), of.split(payload)
     if samples <= of.sample_rate // 5:
         assert 0 <= samples - len(frames) * of.frame_samples < of.frame_samples
@@ -278,7 +273,8 @@ def test_samples_in_a_payload_are_those_of_its_frames(name: str, payload: bytes)
 
 
 @pytest.mark.parametrize(
-    "name", [kind.name for kind in CODECS.built_in if len(kind.ptimes) > 1 and not why_not(kind.name)]
+    "name",
+    [kind.name for kind in CODECS.built_in if len(kind.ptimes) > 1 and kind.name != "opus" and not why_not(kind.name)],
 )
 def test_packets_of_every_length_hold_the_same_frames(name: str) -> None:
     of: Any = codec(name)

@@ -17,6 +17,7 @@ from earwitness.trace.problem import ProblemKind
 from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.sdp import parse_sdp
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+from testing.trace.redundancy import red_stream
 
 BACK: dict[str, Any] = {"source": PHONE, "destination": SERVER}
 
@@ -163,3 +164,14 @@ def test_each_file_has_a_clock_of_its_own_unless_named(tmp_path: object) -> None
     clocks = {read_capture(f"{tmp_path}/{name}.pcap").streams[0].trace.arrived_clock for name in ("a", "b")}
     assert len(clocks) == 2
     assert read_capture(f"{tmp_path}/a.pcap", clock="lab").streams[0].trace.arrived_clock == "lab"
+
+
+def test_the_codec_of_a_stream_in_red_is_that_inside_it_whose_number_no_header_has() -> None:
+    described = invite(
+        "m=audio 4000 RTP/AVP 63 111\r\na=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=rtpmap:111 opus/48000/2\r\n"
+    )
+    packets = red_stream([bytes([0x78, i]) for i in range(20)], inner=111, step=960)
+    sent = [Datagram(START_NS + i * 20_000_000, bytes(packet)) for i, packet in enumerate(packets)]
+    (stream,) = parse_capture(pcap([described, *sent])).streams
+    assert (stream.codec, stream.trace.clock_rate) == ("opus", 48000)
+    assert {number: one.name for number, one in stream.trace.formats.items()} == {63: "red", 111: "opus"}

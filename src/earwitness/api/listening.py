@@ -115,8 +115,8 @@ def score(reference: AnySound, degraded: AnySound) -> Listening:
     """Score degraded speech against its reference with PESQ (ITU-T P.862, P.862.1).
 
     Both may be results of `ew.hear` or `ew.speech`, (samples (n,) int16, sample rate in Hz), or a sound file; the
-    reference may also be the name of bundled speech. They are compared at the lower of their rates; at 16 kHz or more,
-    wideband PESQ (P.862.2) is computed too.
+    reference may also be the name of bundled speech. They are compared at 16 kHz if both have as much,
+    otherwise at 8 kHz; at 16 kHz wideband PESQ (P.862.2) is computed too.
 
     Returns:
         `mos_lqo` 1.02..4.55; `mos_lqo_wb` or None; `pesq` with the raw score and the delay in ms that PESQ found.
@@ -126,8 +126,7 @@ def score(reference: AnySound, degraded: AnySound) -> Listening:
     """
     got, rate = _sound(degraded, 8000)
     said, said_rate = _sound(reference, rate)
-    lower = min(rate, said_rate)
-    return score_sounds(resample(said, said_rate, lower), resample(got, rate, lower), lower)
+    return score_sounds(said, got, rate, said_rate)
 
 
 def blame(

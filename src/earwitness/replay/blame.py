@@ -12,8 +12,9 @@ own errors come last, because no listener hears them.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -73,6 +74,8 @@ class Blame:
     """The score of what was heard."""
     parts: dict[str, float]
     notes: tuple[str, ...] = ()
+    figures: Mapping[str, float | str] = field(default_factory=dict)
+    """Delays and shares of what was heard (`Heard.figures`)."""
 
     @property
     def whole(self) -> float:
@@ -92,6 +95,7 @@ class Blame:
             "blame_whole": self.whole,
             **{f"blame_{name}": part for name, part in self.parts.items()},
             "blame_sentence": self.sentence,
+            **self.figures,
             "notes": "; ".join(self.notes),
         }
 
@@ -131,7 +135,7 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
         listening_quality(said, heard.audio, rate).pesq.mos_lqo,
     ]
     parts = {name: ladder[step] - ladder[step + 1] for step, name in enumerate(CAUSES)}
-    return Blame(ladder[0], ladder[-1], parts, notes)
+    return Blame(ladder[0], ladder[-1], parts, notes, heard.figures())
 
 
 def blame_sentence(parts: dict[str, float], reference_mos: float, mos_lqo: float) -> str:

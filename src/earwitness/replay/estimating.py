@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from earwitness.arrays import I64
@@ -20,6 +20,9 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import opposite
 from earwitness.trace.rtp_stream import RtpStream
+
+_UNSEEN = 0.005
+"""Share of speech interrupted without a missing packet, from which on an estimate by missing packets is in doubt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ def estimate_played(played: Played, codec: Codec) -> Estimate:
     ends_ms = played.playout_delay_mean_ms + packet_ms + lookahead_ms
     whole_ms = played.mouth_to_ear_mean_ms
     known = played.mouth_to_ear_basis != "fastest packet" and whole_ms == whole_ms
-    return estimate(
+    rated = estimate(
         fates_of(trace.sequence, trace.arrived, played.discarded),
         packet_ms,
         codec.spec,
@@ -91,6 +94,15 @@ def estimate_played(played: Played, codec: Codec) -> Estimate:
         end_system_delay_ms=ends_ms if ends_ms == ends_ms else None,
         round_trip_ms=played.round_trip_ms,
     )
+    shares = played.shares
+    unseen = shares["concealed_ratio"] - shares["lost_ratio"] - shares["late_ratio"] - shares["discarded_ratio"]
+    if unseen < _UNSEEN:
+        return rated
+    emptied = (
+        f"{unseen:.1%} of the speech was concealed although its packets were played later, because the buffer ran"
+        " empty: the E-model does not see that"
+    )
+    return replace(rated, doubt="; ".join(filter(None, (rated.doubt, emptied))))
 
 
 def estimate_streams(

@@ -44,6 +44,8 @@ class Scored:
     """Which stream of the capture was heard, and why that one."""
     doubts: tuple[str, ...] = ()
     """What about the stream was guessed."""
+    sound_notes: tuple[str, ...] = ()
+    """What was done to the reference before it was compared: a channel taken, another rate."""
     direction: str = ""
     """Seen from where the capture was made: `received`, `sent` or `unknown`."""
     estimate: Mapping[str, Any] = field(default_factory=dict)
@@ -56,7 +58,7 @@ class Scored:
     @property
     def doubt(self) -> str:
         """Why this may differ from what the phone heard, in one line; empty if there is no reason for doubt."""
-        doubts = [*self.doubts, *self.heard.notes]
+        doubts = [*self.doubts, *self.heard.notes, *self.sound_notes]
         if self.capture_missed is not None and self.capture_missed >= MISSED_TOO_MUCH:
             doubts.append(
                 f"the capture lacks {self.capture_missed:.0%} of the packets that the phone reported (RTCP) as"
@@ -129,7 +131,8 @@ def score_of(heard: Heard, reference: Speech, flow: str = "") -> Scored:
         score = score_listening(said, heard.audio, heard.sample_rate)
     except ScorerRefused as error:
         return Scored(heard, flow, None, None, error.reason)
-    return Scored(heard, flow, score.pesq, score.mos_lqo_wb, "")
+    notes = tuple(filter(None, (reference.note, score.resampled)))
+    return Scored(heard, flow, score.pesq, score.mos_lqo_wb, "", sound_notes=notes)
 
 
 def hear_capture(

@@ -103,6 +103,19 @@ def meaning(
     return Meaning(encoding, codec_from, formats, doubts, section)
 
 
+def meanings(
+    numbers: Iterable[int],
+    flow: Flow,
+    described: Iterable[Description],
+    options: Mapping[int, Encoding],
+    time_ns: int,
+) -> dict[int, Encoding]:
+    """What these payload types mean on a flow at a time, as far as known: those inside RED, which no header has."""
+    nearest = sorted(described, key=lambda one: _nearness(one, flow, time_ns))
+    found = {number: _encoding(number, nearest, options)[0] for number in numbers}
+    return {number: _fixed(one) for number, one in found.items() if one is not None}
+
+
 def speech_numbers(
     present: Iterable[int],
     flow: Flow,

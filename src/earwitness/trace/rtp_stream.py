@@ -12,10 +12,10 @@ from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange
 from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link_layer import Datagrams, Flow
-from earwitness.trace.meaning import Description, Meaning, meaning, speech_numbers
+from earwitness.trace.meaning import Description, Meaning, meaning, meanings, speech_numbers
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.payload_types import codec_name, main_payload_type
-from earwitness.trace.redundancy import primary_encoding
+from earwitness.trace.redundancy import block_types, primary_encoding
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.sdp import MediaDescription
 from earwitness.trace.srtp import Decrypted, open_stream
@@ -122,6 +122,11 @@ def build_stream(around: Surroundings, members: I64) -> RtpStream:
     if result is not None:
         around.decrypted.append(result)
     doubts = known.doubts if encryption.certain or not str(encryption) else (*known.doubts, str(encryption))
+    inside = () if encryption.certain else block_types(trace)
+    if inside:
+        options = around.options.payload_types
+        more = meanings(inside, flow, around.described, options, int(times[0]))
+        trace = replace(trace, formats={**more, **trace.formats})
     primary = primary_encoding(trace) if known.main.role == "redundancy" and not encryption.certain else None
     video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
     return RtpStream(
