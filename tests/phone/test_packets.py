@@ -80,3 +80,12 @@ def test_no_speech_is_a_typed_ending() -> None:
     with pytest.raises(CallFailure) as caught:
         speech_packets(np.zeros(0, dtype=np.int16), codec("g711u"))
     assert caught.value.outcome is Outcome.SPEECH_UNUSABLE
+
+
+@pytest.mark.parametrize("spec", ["g711u:ptime=5", "speex:ptime=60", "opus:24000,ptime=40", "opus:24000,ptime=2.5"])
+def test_packets_of_other_lengths_hold_that_much_speech(spec: str) -> None:
+    chosen = codec(spec)
+    speech = speech_packets(tone(1.2), chosen)
+    assert speech.seconds == 1.2
+    assert speech.ticks_a_packet == chosen.clock_rate * chosen.packet_ms / 1000
+    assert {chosen.samples_in(payload) for payload in speech.payloads if payload} == {8 * chosen.packet_ms}
