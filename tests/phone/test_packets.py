@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earwitness.errors import CallFailure, Outcome
-from earwitness.phone.packets import HANGOVER_PACKETS, active_packets, packet_levels_dbov, speech_packets
+from earwitness.phone.packets import HANGOVER_MS, active_packets, packet_levels_dbov, speech_packets
 from earwitness.speech.codecs.base import packet_samples, packet_ticks
 from earwitness.speech.codecs.registry import CODEC_NAMES, codec
 from earwitness.trace.rtp import RtpPacket
@@ -67,7 +67,7 @@ def test_silence_is_not_sent_and_time_goes_on() -> None:
     starts = [packet for packet in wire if packet.marker]
     assert [packet.timestamp for packet in starts] == [24 * 160, 174 * 160]  # one packet before the sound
     assert [packet.sequence for packet in wire] == list(range(len(wire)))
-    assert len(wire) == 2 * (50 + 1 + HANGOVER_PACKETS)
+    assert len(wire) == 2 * (50 + 1 + HANGOVER_MS // 20)
     assert speech.sent == len(wire)
 
 
@@ -84,3 +84,12 @@ def test_no_speech_is_a_typed_ending() -> None:
     with pytest.raises(CallFailure) as caught:
         speech_packets(np.zeros(0, dtype=np.int16), codec("g711u"))
     assert caught.value.outcome is Outcome.SPEECH_UNUSABLE
+
+
+@pytest.mark.parametrize("spec", ["g711u:ptime=5", "speex:ptime=60", "opus:24000,ptime=40", "opus:24000,ptime=2.5"])
+def test_packets_of_other_lengths_hold_that_much_speech(spec: str) -> None:
+    chosen = codec(spec)
+    speech = speech_packets(tone(1.2), chosen)
+    assert speech.seconds == 1.2
+    assert speech.ticks_a_packet == chosen.clock_rate * chosen.packet_ms / 1000
+    assert {chosen.samples_in(payload) for payload in speech.payloads if payload} == {8 * chosen.packet_ms}

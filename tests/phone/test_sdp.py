@@ -102,3 +102,35 @@ def test_nothing_in_common_is_refused(text: str) -> None:
 def test_any_text_is_an_offer_or_refused(text: str) -> None:
     with contextlib.suppress(NotAcceptable):
         sdp_answer(text, [codec("g711u")], "10.0.0.2", 4000, 8)
+
+
+@pytest.mark.parametrize(
+    ("asked", "offered"), [("g711u", "g711u:ptime=30"), ("opus", "opus:24000,ptime=2.5"), ("gsm", "gsm:ptime=60")]
+)
+def test_the_packet_time_offered_is_used_by_both(asked: str, offered: str) -> None:
+    text = offer([codec(offered)], "10.0.0.1", 4000, 7)
+    assert f"a=ptime:{codec(offered).packet_ms:g}" in text.splitlines()
+    reply, callee = sdp_answer(text, [codec(asked)], "10.0.0.2", 5000, 8)
+    assert callee.codec.packet_ms == agreed_by(reply, [codec(offered)]).codec.packet_ms == codec(offered).packet_ms
+
+
+@pytest.mark.parametrize(
+    ("line", "packet_ms"),
+    [
+        ("a=ptime:60", 60),
+        ("a=maxptime:30", 20),
+        ("a=maxptime:10", 10),
+        ("a=ptime:40\r\na=maxptime:10", 10),
+        ("a=ptime:7", 20),
+        ("a=ptime:-20", 20),
+        ("a=ptime:inf", 20),
+        ("a=ptime:nan", 20),
+        ("a=ptime", 20),
+        ("a=maxptime:1", 20),
+    ],
+)
+def test_the_answers_packet_time_is_honoured_if_opus_has_it(line: str, packet_ms: float) -> None:
+    """RFC 8866 6.4 and 6.5. What cannot be honoured is ignored."""
+    reply, _ = sdp_answer(offer([codec("opus")], "10.0.0.1", 4000, 7), [codec("opus")], "10.0.0.2", 5000, 8)
+    reply = "".join(one for one in reply.splitlines(keepends=True) if "ptime" not in one) + line + "\r\n"
+    assert agreed_by(reply, [codec("opus")]).codec.packet_ms == packet_ms

@@ -18,6 +18,7 @@ from earwitness.ear.account import least_delay_ms
 from earwitness.errors import InputError
 from earwitness.events import Event, Progress
 from earwitness.published.importing import import_folder
+from earwitness.replay.blame_calls import blame_dataset
 from earwitness.replay.hearing import hear_capture
 from earwitness.replay.whatif import conversational, what_if
 from earwitness.replay.whatif_journal import result_journal, run_resumable
@@ -174,3 +175,17 @@ def test_an_imported_call_is_heard_as_its_capture_is(
         "mos_lqo": direct.record()["mos_lqo"],
         **direct.heard.figures(),
     }
+
+
+def test_stored_calls_of_other_packet_times_are_heard_again(tmp_path: Path) -> None:
+    with Dataset.open_or_create(tmp_path / "set", durable=False) as store:
+        for number, spec in enumerate(("opus:24000,ptime=40", "g711u:ptime=5", "gsm:ptime=60")):
+            add_call(store, Made(f"call-{number}", codec=spec, seconds=4.0))
+    table = what_if(tmp_path / "set", ["fixed:400"], out=tmp_path / "out").calls
+    assert (table["refused"] == "").all()
+    assert (table["played_ratio"] == 1.0).all()
+    assert (table["mos_lqo"] > 2.8).all()
+    assert set(table["codec"]) == {"opus:24000,ptime=40", "g711u:ptime=5", "gsm:ptime=60"}
+    blamed = blame_dataset(tmp_path / "set", out=tmp_path / "blamed").calls
+    assert (blamed["refused"] == "").all()
+    assert np.allclose(blamed["mos_lqo"] + blamed["blame_whole"], blamed["reference_mos"])

@@ -25,7 +25,7 @@ from earwitness.speech.codecs.base import (
 )
 from earwitness.speech.codecs.g711 import compression, expansion
 from earwitness.speech.codecs.opus import has_fec
-from earwitness.speech.codecs.registry import CODEC_NAMES, codec, codec_from_rtpmap
+from earwitness.speech.codecs.registry import CODEC_NAMES, at_ptime, codec, codec_from_rtpmap, kind_of
 from earwitness.speech.codecs.speex import PLAIN, SUBMODE_BITS, SpeexDecoder
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import read_wav, resample
@@ -353,3 +353,43 @@ def test_a_broken_copy_in_the_next_opus_packet_is_none() -> None:
             made += 1
     assert broken > 100
     assert made > 100
+
+
+PACKET_TIMES = [(spec, ms) for spec in ("g711u", "gsm", "speex:8", "opus:32000") for ms in kind_of(codec(spec)).ptimes]
+
+
+@pytest.mark.parametrize(("spec", "ms"), PACKET_TIMES)
+def test_every_packet_time_that_a_codec_permits(spec: str, ms: float) -> None:
+    of = at_ptime(codec(spec), ms)
+    assert codec(of.spec) == of
+    assert of.packet_ms == ms
+    said = spoken(of, 0.6)
+    payloads = encode_packets(of, said)
+    assert {of.samples_in(payload) for payload in payloads} == {packet_samples(of)}
+    assert all(len(of.split(payload)) == frames_per_packet(of) for payload in payloads)
+    if of.name != "opus":
+        usual = decode_packets(codec(spec), encode_packets(codec(spec), said))
+        assert np.array_equal(decode_packets(of, payloads)[: len(said)], usual[: len(said)])
+
+
+@pytest.mark.parametrize(
+    "spec", ["g711u:ptime=0.5", "g711a:ptime=61", "gsm:ptime=30", "opus:24000,ptime=30", "speex:ptime=10"]
+)
+def test_a_packet_time_that_a_codec_does_not_permit(spec: str) -> None:
+    with pytest.raises(InputError, match=r"has no packets of .* ms; use") as caught:
+        codec(spec)
+    assert caught.value.field == "ptime"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@given(payload=st.binary(max_size=700))
+def test_what_any_payload_holds_is_known_without_decoding(spec: str, payload: bytes) -> None:
+    of = codec(spec)
+    held = of.samples_in(payload)
+    assert held >= 0
+    assert of.samples_in(b"") == 0
+    if of.name == "opus":
+        with contextlib.suppress(MalformedFrame):
+            assert len(of.decoder().decode(payload)) == held
+    elif held < 1600:
+        assert len(of.split(payload)) == held // of.frame_samples

@@ -80,8 +80,12 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
                     said = resample(said, codec.sample_rate, heard.sample_rate)
                 if placed.plan.phone_kind.by_hand:
                     heard, listening[direction] = _found(heard, listening[direction], said)
-                row, trouble = with_quality(row, placed, heard, said, codec, trace)
-                row = with_extra_scores(row, placed, heard, spoken[direction], trace, notes)
+                sent = heard.played.frames.as_sent(codec)
+                if sent != codec:
+                    notes.append(f"{direction}: sent in packets of {sent.packet_ms:g} ms, not {codec.packet_ms:g}")
+                    row = replace(row, codec=sent.spec)
+                row, trouble = with_quality(row, placed, heard, said, sent, trace)
+                row = with_extra_scores(row, placed, heard, said, trace, notes)
             row = with_recording(row, placed, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble

@@ -11,6 +11,7 @@ from typer import Option
 
 from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag
+from earwitness.errors import naming_field
 from earwitness.path.registry import PATHS
 
 if TYPE_CHECKING:
@@ -108,6 +109,14 @@ class CallOptions:
             rich_help_panel=SPEECH,
         ),
     ] = "g711u"
+    ptime: Annotated[
+        float | None,
+        Option(
+            help="Speech in a packet, in ms, as in 10 or 40; the same as the codec's option ptime. Default: the codec's"
+            " (20).",
+            rich_help_panel=SPEECH,
+        ),
+    ] = None
     speech: Annotated[
         str,
         Option(
@@ -279,6 +288,13 @@ class CallOptions:
         values: dict[str, Any] = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(CallPlan) if hasattr(self, field.name)
         }
+        if self.ptime is not None:
+            from earwitness.speech.codecs.registry import at_ptime, codec
+
+            with naming_field("codec"):
+                chosen = codec(self.codec)
+            with naming_field("ptime"):
+                values["codec"] = at_ptime(chosen, self.ptime).spec
         if self.invitation is not None:
             values["to_place"] = ""
         elif self.network == "public":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,6 +63,12 @@ class Frames:
     def tick_ms(self) -> float:
         """The time between two ticks of the phone's sound device, ms."""
         return self.stream.frame_ns * self.stream.frames_per_packet / 1e6
+
+    def as_sent(self, codec: Codec) -> Codec:
+        """The codec with the packet time that most packets really have; unchanged if it permits no such packets."""
+        with suppress(InputError):
+            return at_ptime(codec, self.usual_count * self.stream.frame_ns / 1e6)
+        return codec
 
     @property
     def lookahead_ns(self) -> I64:

@@ -82,15 +82,18 @@ def _samples(trace: Trace, rows: I64, codec: Codec) -> I64:
         by_size = {size: codec.samples_in(bytes(size)) for size in set(sizes)}
         return np.array([by_size[size] for size in sizes], dtype=np.int64)
     payloads = trace.payloads
-    kept = [0] * len(rows) if payloads is None else payloads.captured[rows].tolist()
+    if payloads is None:
+        return np.full(len(rows), _assumed(trace, rows, codec), dtype=np.int64)
+    kept: list[int] = payloads.captured[rows].tolist()
     assumed = _assumed(trace, rows, codec) if 0 in kept else 0
-    found = []
-    for row, size, captured in zip(rows.tolist(), sizes, kept, strict=True):
-        if payloads is None or not captured:
-            found.append(codec.samples_in(bytes(size)) if size == 0 else assumed)
-        else:
-            found.append(codec.samples_in(payloads[row].ljust(size, b"\0")))
-    return np.array(found, dtype=np.int64)
+    data, measure = payloads.data.data, codec.samples_in
+    return np.array(
+        [
+            measure(bytes(data[begin : begin + captured]).ljust(size, b"\0")) if captured else assumed
+            for begin, captured, size in zip(payloads.start[rows].tolist(), kept, sizes, strict=True)
+        ],
+        dtype=np.int64,
+    )
 
 
 def _assumed(trace: Trace, rows: I64, codec: Codec) -> int:

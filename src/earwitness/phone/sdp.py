@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiosipua import SdpMessage, parse_sdp, serialize_sdp
 from aiosipua.sdp import Codec as OfferedCodec
 from aiosipua.sdp import ConnectionData, MediaDescription, Origin
 
+from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.registry import at_ptime, kind_of
 from earwitness.untrusted import shown
 
 _PROFILES = ("RTP/AVP", "RTP/AVPF")
@@ -25,6 +28,7 @@ class AgreedMedia:
     """The negotiated media, from our side."""
 
     codec: Codec
+    """With the packet time that the far end asks for, if the codec permits it."""
     send_payload_type: int
     """The payload type that the far end assigned to this codec."""
     remote: tuple[str, int]
@@ -39,7 +43,7 @@ def offer(codecs: Sequence[Codec], address: str, rtp_port: int, session_id: int)
     media.attributes["rtpmap"] = [f"{codec.payload_type} {_encoding(codec)}" for codec in codecs]
     if formats := [f"{codec.payload_type} {codec.fmtp}" for codec in codecs if codec.fmtp]:
         media.attributes["fmtp"] = formats
-    media.attributes["ptime"] = [str(codecs[0].packet_ms)]
+    media.attributes["ptime"] = [f"{codecs[0].packet_ms:g}"]
     media.attributes["sendrecv"] = []
     return _session(media, address, session_id)
 
@@ -60,7 +64,7 @@ def sdp_answer(
     own.attributes["rtpmap"] = [f"{payload_type} {_encoding(codec)}"]
     if codec.fmtp:
         own.attributes["fmtp"] = [f"{payload_type} {codec.fmtp}"]
-    own.attributes["ptime"] = [str(codec.packet_ms)]
+    own.attributes["ptime"] = [f"{codec.packet_ms:g}"]
     own.attributes["sendrecv"] = []
     refused = [
         MediaDescription(media=one.media, port=0, proto=one.proto, formats=one.formats) for one in described.media
@@ -115,7 +119,7 @@ def _first_common(media: MediaDescription, codecs: Sequence[Codec]) -> tuple[Cod
             same = offered.encoding_name.lower() == codec.encoding_name.lower()
             same = same and _packing(offered.fmtp or "") == _packing(codec.fmtp)
             if same and offered.clock_rate == codec.clock_rate and (offered.channels or 1) == codec.channels:
-                return codec, offered
+                return _as_asked(codec, media), offered
     names = ", ".join(f"{one.encoding_name or one.payload_type}/{one.clock_rate}" for one in described[:20])
     wanted = ", ".join(codec.encoding_name for codec in codecs)
     raise NotAcceptable(f"codecs {names or 'none'}, where {wanted} was wanted")
@@ -124,6 +128,29 @@ def _first_common(media: MediaDescription, codecs: Sequence[Codec]) -> tuple[Cod
 def _packing(fmtp: str) -> bool:
     """Whether payloads are octet-aligned, which both ends have to agree on (RFC 4867 8.3.1)."""
     return any(part.strip().lower() == "octet-align=1" for part in fmtp.split(";"))
+
+
+def _as_asked(codec: Codec, media: MediaDescription) -> Codec:
+    """The codec with the packet time that the far end prefers to receive, or with the longest that it takes (RFC 8866
+    6.4 and 6.5). One that the codec does not permit is ignored, as the RFC allows."""
+    asked, most = (_milliseconds(media, name) for name in ("ptime", "maxptime"))
+    if asked is not None:
+        with suppress(InputError):
+            codec = at_ptime(codec, asked)
+    if most is not None and codec.packet_ms > most:
+        shorter = [ms for ms in kind_of(codec).ptimes if ms <= most]
+        codec = at_ptime(codec, max(shorter)) if shorter else codec
+    return codec
+
+
+def _milliseconds(media: MediaDescription, name: str) -> float | None:
+    """The value of an attribute; None if it is missing or not a time."""
+    values = media.attributes.get(name) or [""]
+    try:
+        value = float(values[0])
+    except (TypeError, ValueError):
+        return None
+    return value if 0 < value < float("inf") else None
 
 
 def _encoding(codec: Codec) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -23,12 +22,10 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.ear.hear import Heard
 from earwitness.ear.payload import REFERENCE_OFFSET
-from earwitness.errors import InputError
 from earwitness.replay.blame_sounds import Ideal, likeness, reassembled, said_in, without_concealment
 from earwitness.score.kind import ScorerRefused
 from earwitness.score.listening import listening_quality
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
-from earwitness.speech.codecs.registry import at_ptime
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.wav import resample
 
@@ -111,7 +108,7 @@ def blame(heard: Heard, codec: Codec, said: Pcm, *, reference_offset: int = REFE
     ideal = Ideal(heard, said, reference_offset)
     sent = ideal.all_sent()
     notes = heard.notes
-    codec = sent_with(heard, codec)
+    codec = heard.played.frames.as_sent(codec)
     if len(heard.played.frames.codecs) > 1:
         notes = (*notes, _SEVERAL)
     if len(ideal.unknown):
@@ -163,14 +160,6 @@ _SHORT = {
 
 def _joined(texts: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))) if texts else ""
-
-
-def sent_with(heard: Heard, codec: Codec) -> Codec:
-    """The codec with the packet time that most packets of the stream really have."""
-    frames = heard.played.frames
-    with suppress(InputError):
-        return at_ptime(codec, frames.usual_count * frames.stream.frame_ns / 1e6)
-    return codec
 
 
 def _looped_back(said: Pcm, codec: Codec, rate: int) -> Pcm:

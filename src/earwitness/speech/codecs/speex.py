@@ -220,6 +220,8 @@ class Speex:
 
     def samples_in(self, payload: bytes) -> int:
         """160 for each complete narrowband frame."""
+        if payload and 0 <= 8 * len(payload) - SUBMODE_BITS.get(payload[0] >> 3, 0) < 5:
+            return FRAME_SAMPLES  # the usual case
         payload = payload[: 2 * _MOST_BYTES]
         total, stream = 8 * len(payload), int.from_bytes(payload, "big")
         count = at = 0
