@@ -12,7 +12,8 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec_from_rtpmap
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import Trace
-from earwitness.trace.payload_types import COMFORT_NOISE, main_payload_type
+from earwitness.trace.payload_types import COMFORT_NOISE
+from earwitness.trace.roles import main_speech_type
 
 NONE = -1
 """`StreamCodecs.of_packet` of a packet without speech, or whose speech cannot be decoded."""
@@ -53,7 +54,7 @@ def codecs_of(trace: Trace, codec: Codec) -> StreamCodecs:
             "name this stream's {codec}",
             related=("codec",),
         )
-    main = main_payload_type(trace.payload_type) if len(trace) else codec.payload_type
+    main = main_speech_type(trace) if len(trace) else codec.payload_type
     of_packet = np.where(trace.payload_type == main, 0, NONE).astype(np.int64)
     if not trace.formats:
         return StreamCodecs((codec,), of_packet)
@@ -69,7 +70,8 @@ def codecs_of(trace: Trace, codec: Codec) -> StreamCodecs:
             unheard.append(f"{packets}its meaning is not known")
             continue
         try:
-            found = _codec(meaning, number, codec, trace.formats.get(main))
+            size = int(np.argmax(np.bincount(trace.size[rows])))
+            found = _codec(meaning, number, codec, trace.formats.get(main), size)
         except InputError as error:
             unheard.append(f"{packets}{error.happened}")
             continue
@@ -82,12 +84,20 @@ def codecs_of(trace: Trace, codec: Codec) -> StreamCodecs:
     return StreamCodecs(tuple(codecs), of_packet, tuple(unheard))
 
 
-def _codec(meaning: Encoding, number: int, main: Codec, main_meaning: Encoding | None) -> Codec:
+def _codec(meaning: Encoding, number: int, main: Codec, main_meaning: Encoding | None, payload_bytes: int) -> Codec:
     """The codec of a payload type besides the main one; the main codec itself if that has several numbers."""
     same = meaning.name.lower() == main.encoding_name.lower()
     if same and (main_meaning is None or meaning.fmtp == main_meaning.fmtp):
         return main
-    return codec_from_rtpmap(meaning.name, meaning.clock_rate, number, sample_rate=main.sample_rate if same else None)
+    return codec_from_rtpmap(
+        meaning.name,
+        meaning.clock_rate,
+        number,
+        sample_rate=main.sample_rate if same else None,
+        fmtp=meaning.fmtp,
+        payload_bytes=payload_bytes,
+        channels=meaning.channels,
+    )
 
 
 def in_main_clock(trace: Trace, codec: Codec) -> Trace:

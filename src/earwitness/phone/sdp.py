@@ -139,7 +139,8 @@ def _as_asked(codec: Codec, media: MediaDescription) -> Codec:
             codec = at_ptime(codec, asked)
     if most is not None and codec.packet_ms > most:
         shorter = [ms for ms in kind_of(codec).ptimes if ms <= most]
-        codec = at_ptime(codec, max(shorter)) if shorter else codec
+        with suppress(InputError):
+            codec = at_ptime(codec, max(shorter)) if shorter else codec
     return codec
 
 

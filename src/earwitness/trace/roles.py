@@ -38,6 +38,13 @@ def speech_types(trace: Trace) -> NDArray[np.bool_]:
     return carries
 
 
+def main_speech_type(trace: Trace) -> int:
+    """The payload type of most packets with speech; at least one packet must be there."""
+    counts = np.bincount(trace.payload_type, minlength=256)
+    spoken = np.where(speech_types(trace), counts, 0)
+    return int(np.argmax(spoken)) if spoken.any() else main_payload_type(trace.payload_type)
+
+
 def event_types(trace: Trace) -> tuple[int, ...]:
     """Payload types without a known meaning whose packets look like telephone events: 4 bytes each, and a timestamp
     that stands still."""

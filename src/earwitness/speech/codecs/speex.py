@@ -39,7 +39,7 @@ _SET_ENHANCER, _SET_QUALITY, _SET_COMPLEXITY, _GET_LOOKAHEAD = 0, 4, 16, 39
 _SET_VBR, _SET_VAD, _SET_DTX = 12, 30, 34
 
 
-class _SpeexBits(ctypes.Structure):
+class SpeexBits(ctypes.Structure):
     """`SpeexBits` of speex_bits.h: a bit stream with its cursor."""
 
     _fields_ = (
@@ -56,12 +56,13 @@ class _SpeexBits(ctypes.Structure):
 
 
 @cache
-def _library(plain: bool = False) -> ctypes.CDLL:
+def speex_library(plain: bool = False) -> ctypes.CDLL:
+    """libspeex: the system's, or the `plain` copy without SSE. Raises `CodecLibraryMissing`."""
     if plain:
         library = load(str(PLAIN), "remove it, and `earwitness doctor` says how it is made")
     else:
         library = load("libspeex.so.1", "apt-get install libspeex1")
-    pointer, number, bits = ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_SpeexBits)
+    pointer, number, bits = ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(SpeexBits)
     declare(library, "speex_lib_get_mode", pointer, number)
     declare(library, "speex_bits_init", None, bits)
     declare(library, "speex_bits_destroy", None, bits)
@@ -84,10 +85,10 @@ class _SpeexState:
         self._library = library
         self._state = getattr(library, f"speex_{side}_init")(library.speex_lib_get_mode(0))
         self._control = getattr(library, f"speex_{side}_ctl")
-        bits = self._bits = _SpeexBits()
+        bits = self._bits = SpeexBits()
         library.speex_bits_init(bits)
         destroy = getattr(library, f"speex_{side}_destroy")
-        weakref.finalize(self, _free, library, destroy, self._state, bits)
+        weakref.finalize(self, freed, library, destroy, self._state, bits)
 
     def control(self, request: int, value: int = 0) -> int:
         """Set or get one parameter of the codec state."""
@@ -97,14 +98,15 @@ class _SpeexState:
         return holder.value
 
 
-def _free(library: ctypes.CDLL, destroy: object, state: int, bits: _SpeexBits) -> None:
+def freed(library: ctypes.CDLL, destroy: object, state: int, bits: SpeexBits) -> None:
+    """Free a coder's state and its bit stream."""
     library.speex_bits_destroy(bits)
     destroy(state)  # type: ignore[operator]
 
 
 class _SpeexEncoder(_SpeexState):
     def __init__(self, quality: int, complexity: int) -> None:
-        super().__init__("encoder", _library())
+        super().__init__("encoder", speex_library())
         self.control(_SET_QUALITY, quality)
         self.control(_SET_COMPLEXITY, complexity)
         for off in (_SET_VBR, _SET_VAD, _SET_DTX):
@@ -124,7 +126,7 @@ class SpeexDecoder(_SpeexState):
     """One decoder state, with the perceptual enhancer on; uses the plain copy of libspeex or the system's."""
 
     def __init__(self, *, plain: bool) -> None:
-        super().__init__("decoder", _library(plain))
+        super().__init__("decoder", speex_library(plain))
         self.control(_SET_ENHANCER, 1)
 
     def decode(self, frame: bytes) -> Pcm:
@@ -203,7 +205,7 @@ class Speex:
         at = 0
         while len(frames) < _MOST_FRAMES and (size := _frame_bits(stream, total, at)):
             bits = (stream >> (total - at - size)) & ((1 << size) - 1)
-            frames.append(_terminated(bits, size))
+            frames.append(terminated(bits, size))
             at += size
         return frames
 
@@ -216,7 +218,7 @@ class Speex:
             length = SUBMODE_BITS[frame[0] >> 3 & 15]
             stream = (stream << length) | (int.from_bytes(frame, "big") >> (8 * len(frame) - length))
             size += length
-        return _terminated(stream, size)
+        return terminated(stream, size)
 
     def samples_in(self, payload: bytes) -> int:
         """160 for each complete narrowband frame."""
@@ -239,7 +241,7 @@ def _frame_bits(stream: int, total: int, at: int) -> int:
     return size if at + size <= total else 0
 
 
-def _terminated(bits: int, size: int) -> bytes:
+def terminated(bits: int, size: int) -> bytes:
     """A frame of `size` bits as bytes, padded as the manual's terminator requires: a 0 and then 1s."""
     spare = -size % 8
     if spare:
@@ -249,7 +251,7 @@ def _terminated(bits: int, size: int) -> bytes:
 
 @lru_cache(maxsize=1)
 def _lookahead() -> int:
-    return sum(_SpeexState(side, _library()).control(_GET_LOOKAHEAD) for side in ("encoder", "decoder"))
+    return sum(_SpeexState(side, speex_library()).control(_GET_LOOKAHEAD) for side in ("encoder", "decoder"))
 
 
 def _make(options: Mapping[str, float]) -> Speex:

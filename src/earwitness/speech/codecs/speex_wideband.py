@@ -20,7 +20,7 @@ from earwitness.speech.codecs.base import Decoder, Encoder, most_frames
 from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Offer
 from earwitness.speech.codecs.native import checked_frame
-from earwitness.speech.codecs.speex import PLAIN, SUBMODE_BITS, _free, _library, _SpeexBits, _terminated
+from earwitness.speech.codecs.speex import PLAIN, SUBMODE_BITS, SpeexBits, freed, speex_library, terminated
 
 FRAME_SAMPLES = 320
 HIGH_BAND_BITS = {0: 4, 1: 36, 2: 112, 3: 192, 4: 352}
@@ -39,9 +39,9 @@ class _State:
         self.library = library
         self.pointer = getattr(library, f"speex_{side}_init")(library.speex_lib_get_mode(_WIDEBAND))
         self._control = getattr(library, f"speex_{side}_ctl")
-        bits = self.bits = _SpeexBits()
+        bits = self.bits = SpeexBits()
         library.speex_bits_init(bits)
-        weakref.finalize(self, _free, library, getattr(library, f"speex_{side}_destroy"), self.pointer, bits)
+        weakref.finalize(self, freed, library, getattr(library, f"speex_{side}_destroy"), self.pointer, bits)
 
     def control(self, request: int, value: int = 0) -> int:
         """Set or get one parameter."""
@@ -53,7 +53,7 @@ class _State:
 
 class _WidebandEncoder:
     def __init__(self, codec: SpeexWideband) -> None:
-        self._state = _State("encoder", _library())
+        self._state = _State("encoder", speex_library())
         self._state.control(_SET_QUALITY, codec.quality)
         self._state.control(_SET_COMPLEXITY, codec.complexity)
 
@@ -71,7 +71,7 @@ class _WidebandEncoder:
 class _WidebandDecoder(FramewiseDecoder):
     def __init__(self) -> None:
         super().__init__("Speex wideband", FRAME_SAMPLES)
-        self._state = _State("decoder", _library(PLAIN.exists()))
+        self._state = _State("decoder", speex_library(PLAIN.exists()))
         self._state.control(_SET_ENHANCER, 1)
 
     def _into(self, frame: bytes, address: int) -> str:
@@ -133,7 +133,7 @@ class SpeexWideband:
         frames: list[bytes] = []
         at = 0
         while len(frames) < _MOST_FRAMES and (size := _frame_bits(stream, total - at)):
-            frames.append(_terminated(stream >> (total - at - size) & ((1 << size) - 1), size))
+            frames.append(terminated(stream >> (total - at - size) & ((1 << size) - 1), size))
             at += size
         return frames
 
@@ -144,7 +144,7 @@ class SpeexWideband:
             value, left = int.from_bytes(frame, "big"), 8 * len(frame)
             size = _frame_bits(value, left)
             stream, length = stream << size | value >> (left - size), length + size
-        return _terminated(stream, length)
+        return terminated(stream, length)
 
     def samples_in(self, payload: bytes) -> int:
         """320 samples a frame."""
@@ -166,7 +166,7 @@ def _frame_bits(stream: int, left: int) -> int:
 
 @lru_cache(maxsize=1)
 def _lookahead() -> int:
-    return sum(_State(side, _library()).control(_GET_LOOKAHEAD) for side in ("encoder", "decoder"))
+    return sum(_State(side, speex_library()).control(_GET_LOOKAHEAD) for side in ("encoder", "decoder"))
 
 
 def _make(options: Mapping[str, float]) -> SpeexWideband:
