@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import random
 import struct
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from earwitness.trace.rtp import RtpPacket
-from testing.trace.making import START_NS, Datagram
+from testing.trace.carrying import CARRIERS
+from testing.trace.making import START_NS, Datagram, udp_packet
 
 MS = 1_000_000
 
@@ -45,6 +47,22 @@ CODECS = (
     GridCodec("opus", 111, 48000, 3.0, (2.5, 10, 20, 40, 60, 120), "opus/48000/2"),
 )
 EVENTS = ("plain", "restart", "jump", "hold", "dtmf", "switch", "duplicate", "loss", "wrap", "pause")
+CARRIED = (
+    "vlan",
+    "qinq",
+    "vn-tag",
+    "mpls",
+    "pppoe",
+    "ip in ip",
+    "gre",
+    "gre ethernet",
+    "erspan 2",
+    "erspan 3",
+    "vxlan",
+    "geneve",
+    "gtp",
+    "l2tp",
+)
 PACKETS = 60
 PORT = 30_000
 """To which every stream is sent."""
@@ -69,10 +87,16 @@ class Case:
     """Whether the delay of each such packet may be compared with the one before it."""
     lost: int = 0
     duplicates: int = 0
+    carrier: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.codec.name}-{self.packet_ms:g}ms-{self.event}"
+        return f"{self.codec.name}-{self.packet_ms:g}ms-{self.event}-{self.carrier}"
+
+    def frames(self) -> list[tuple[int, bytes]]:
+        """Its packets and the description before them, (time, Ethernet frame) in the carrier."""
+        wrap = CARRIERS[self.carrier]
+        return [(each.time_ns, wrap(udp_packet(each))) for each in (described(self), *self.datagrams)]
 
     @property
     def source(self) -> tuple[str, int]:
@@ -106,12 +130,18 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """One case for each codec, packet time and event, shuffled."""
+    """One case for each codec, packet time and event, shuffled; each event's in all carriers in turn."""
     combined = [
         (codec, packet_ms, event) for codec, event in product(CODECS, EVENTS) for packet_ms in codec.packet_times_ms
     ]
     random.Random(11).shuffle(combined)
-    return [made(number, *one) for number, one in enumerate(combined)]
+    seen: Counter[str] = Counter()
+    found = []
+    for number, (codec, packet_ms, event) in enumerate(combined):
+        carrier = CARRIED[seen[event] % len(CARRIED)]
+        seen[event] += 1
+        found.append(replace(made(number, codec, packet_ms, event), carrier=carrier))
+    return found
 
 
 def made(number: int, codec: GridCodec, packet_ms: float, event: str) -> Case:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from earwitness.trace.capture import Capture, parse_capture
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
 from testing.trace import grid, tshark
-from testing.trace.making import pcap, together
+from testing.trace.making import pcap
 
 TSHARK_JITTER_IS_WRONG = {"jump", "hold"}
 """Events whose break tshark takes for jitter."""
@@ -24,13 +25,14 @@ TSHARK_LOSS_IS_WRONG = {"restart", "duplicate"}
 def captured(part: int) -> tuple[Sequence[grid.Case], bytes, Capture]:
     """Half of the cases in one capture, because a capture has at most 256 streams."""
     some = grid.cases()[part::2]
-    streams = [*(case.datagrams for case in some), [grid.described(case) for case in some]]
-    data = pcap(together(*streams), nanoseconds=True)
+    frames = sorted((frame for case in some for frame in case.frames()), key=lambda frame: frame[0])
+    data = pcap(frames, link="ethernet", nanoseconds=True)
     return some, data, parse_capture(data)
 
 
 def test_the_grid_covers_the_product() -> None:
     found = grid.cases()
+    assert {(case.carrier, case.event) for case in found} == set(product(grid.CARRIED, grid.EVENTS))
     assert len(found) == sum(len(codec.packet_times_ms) for codec in grid.CODECS) * len(grid.EVENTS) >= 100
     assert len({case.name for case in found} | {case.number for case in found}) >= len(found)
 
