@@ -13,6 +13,7 @@ from earwitness.ear.hear import audio_delay_ns
 from earwitness.ear.listen import Chosen, clock_of_phone, codec_of_stream, repair_of, round_trip_of
 from earwitness.ear.payload import frame_bytes, is_whole
 from earwitness.ear.played import Played, play, received
+from earwitness.ear.timed import timed
 from earwitness.errors import EarwitnessError
 from earwitness.score.estimate import Estimate, estimate
 from earwitness.score.voip_metrics import fates_of
@@ -21,6 +22,8 @@ from earwitness.trace.capture import Capture
 from earwitness.trace.directions import opposite
 from earwitness.trace.rtp_stream import RtpStream
 
+_NETWORK_ALONE = "g711u"
+"""The codec without an impairment of its own, whose concealment is average."""
 _UNSEEN = 0.005
 """Share of speech interrupted without a missing packet, from which on an estimate by missing packets is in doubt."""
 
@@ -48,15 +51,37 @@ class StreamEstimate:
 def estimate_stream(capture: Capture, stream: RtpStream, buffer: str | JitterBuffer) -> StreamEstimate:
     """What a phone with this buffer would have made of a stream of a capture: the same delays and shares as `hear`.
 
-    Encrypted streams are estimated like others: the E-model needs no sound. Raises InputError for an unknown buffer.
+    Packets that cannot be read (encrypted, or of a codec that this program or machine does not have) are taken to hold
+    as much speech as their timestamps say. Raises InputError for an unknown buffer.
     """
     ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
+    if stream.media != "audio":
+        return StreamEstimate(ear.spec, None, None, f"it carries {stream.media}")
     try:
-        codec = codec_of_stream(stream)
+        codec: Codec | None = codec_of_stream(stream)
+        why = ""
+    except EarwitnessError as error:
+        codec, why = None, str(error)
+    try:
+        if codec is None or stream.encryption.certain:
+            return _by_timestamps(capture, stream, ear, codec, why)
         played = played_stream(capture, Chosen(stream, opposite(capture, stream), codec), ear)
         return StreamEstimate(ear.spec, played, estimate_played(played, codec))
     except EarwitnessError as error:
         return StreamEstimate(ear.spec, None, None, str(error))
+
+
+def _by_timestamps(
+    capture: Capture, stream: RtpStream, ear: JitterBuffer, codec: Codec | None, why: str
+) -> StreamEstimate:
+    """The estimate of a stream whose packets cannot be read."""
+    trace, stand_in = timed(stream.trace, stream.codec)
+    played = play(trace, stand_in, ear, round_trip_ms=round_trip_of(capture, stream))
+    rated = estimate_played(played, stand_in, _NETWORK_ALONE if codec is None else codec.spec)
+    if codec is not None:
+        return StreamEstimate(ear.spec, played, rated)
+    doubt = f"the codec is not known here, so it is rated as G.711: the network's part alone ({why})"
+    return StreamEstimate(ear.spec, played, replace(rated, doubt="; ".join(filter(None, (doubt, rated.doubt)))))
 
 
 def played_stream(capture: Capture, chosen: Chosen, ear: JitterBuffer) -> Played:
@@ -65,7 +90,7 @@ def played_stream(capture: Capture, chosen: Chosen, ear: JitterBuffer) -> Played
     repair = repair_of(capture, stream)
     here = received(stream.trace, codec, ear, repair)
     clock: I64 | None = clock_of_phone(chosen) if ear.follows_phone_clock else None
-    readable = ear.wants_levels and is_whole(here.trace) and not stream.encryption.certain
+    readable = ear.wants_levels and is_whole(here.trace)
     return play(
         stream.trace,
         codec,
@@ -78,8 +103,22 @@ def played_stream(capture: Capture, chosen: Chosen, ear: JitterBuffer) -> Played
     )
 
 
-def estimate_played(played: Played, codec: Codec) -> Estimate:
-    """The E-model's estimate of what a buffer made of a stream (`earwitness.score.estimate`)."""
+def estimate_played(played: Played, codec: Codec, rated_as: str = "") -> Estimate:
+    """The E-model's estimate of what a buffer made of a stream (`earwitness.score.estimate`).
+
+    `rated_as`: the codec whose factors count, by default its own. Without factors it is rated as G.711 with its losses
+    concealed, and that is said.
+    """
+    spec = rated_as or codec.spec
+    rated = _estimate(played, codec, spec)
+    if rated.mos_lqe is not None or spec == _NETWORK_ALONE or not rated.metrics.packets:
+        return rated
+    doubt = f"no E-model factors of {spec} are known, so it is rated as G.711: the network's part alone"
+    found = _estimate(played, codec, _NETWORK_ALONE)
+    return replace(found, codec=spec, doubt="; ".join(filter(None, (doubt, found.doubt))))
+
+
+def _estimate(played: Played, codec: Codec, spec: str) -> Estimate:
     trace, frames = played.trace, played.played.frames
     packet_ms = float(frames.packet_ns[frames.count > 0].mean()) / 1e6 if bool((frames.count > 0).any()) else 20.0
     lookahead_ms = 1e3 * codec.lookahead_samples / codec.sample_rate
@@ -89,7 +128,7 @@ def estimate_played(played: Played, codec: Codec) -> Estimate:
     rated = estimate(
         fates_of(trace.sequence, trace.arrived, played.discarded),
         packet_ms,
-        codec.spec,
+        spec,
         network_delay_ms=max(0.0, whole_ms - ends_ms) if known else None,
         end_system_delay_ms=ends_ms if ends_ms == ends_ms else None,
         round_trip_ms=played.round_trip_ms,
