@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import F64, Pcm
-from earwitness.ear.account import Account, account, inferred_losses, leapt_over, spoken_ns
+from earwitness.ear.account import Account, account, frames_in_each, inferred_losses, leapt_over, spoken_ns
 from earwitness.ear.base import Fate, JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.comfort import ComfortNoise
@@ -139,7 +139,8 @@ class Heard:
         `concealed_ratio`, `stretched_ratio`. Of all playing time: `pause_ratio`.
         """
         counted = self.account
-        inferred = len(inferred_losses(self.trace)[0]) * self.played.frames.usual_count
+        inferred = len(inferred_losses(self.trace)[0])
+        inferred *= frames_in_each(self.trace, self.played.frames, inferred)
         sent = len(counted.fate) - counted.frames_with(Fate.DUPLICATE) + inferred
         speech = counted.pulls_from(Fate.PLAYED, Fate.STRETCHED, Fate.CONCEALED)
         return {
