@@ -17,6 +17,7 @@ from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_ticks
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.bursts import bursts
 from earwitness.trace.clock import estimate_clock, on_one_clock
+from earwitness.trace.encoding import Encoding
 from earwitness.trace.delay import delay_statistics, ipdv_ms, one_way_delay_ms, relative_delay_ms
 from earwitness.trace.gaps import excess_gaps_ms, gaps_without_pauses_ms
 from earwitness.trace.jitter import as_published, jitter_units
@@ -110,7 +111,17 @@ PAYLOADS: dict[str, Callable[[int, str, Rng], list[bytes]]] = {
     "huge": lambda n, _, r: [bytes(int(r.integers(60_000, 65_536))) for _ in range(n)],
 }
 KEPT = ("all", "nothing", "no column", "some", "beyond", "negative")
-TYPES = ("speech", "with noise", "noise", "any")
+TYPES = ("speech", "with noise", "noise", "any", "several")
+FORMATS = {
+    0: Encoding("PCMU", 8000),
+    3: Encoding("GSM", 8000),
+    8: Encoding("PCMA", 8000),
+    97: Encoding("speex", 8000),
+    101: Encoding("telephone-event", 8000),
+    102: Encoding("nonesuch", 8000),
+    111: Encoding("opus", 48000, 2),
+    120: Encoding("opus", 48000, 2),
+}
 
 
 def _flipped(payload: bytes, rng: Rng) -> bytes:
@@ -147,6 +158,8 @@ def made(
         types[:] = 13
     elif kinds["types"] == "any":
         types = rng.integers(0, 256, count).astype(np.uint8)
+    elif kinds["types"] == "several":
+        types = np.where(rng.random(count) < 0.5, types, rng.choice(_i64([13, 99, *FORMATS]), count)).astype(np.uint8)
     return Trace(
         sequence=_i64(SEQUENCES[kinds["sequence"]](count, 0, rng)),
         timestamp=_i64(TIMESTAMPS[kinds["timestamp"]](count, step, rng)),
@@ -159,6 +172,7 @@ def made(
         sent_clock="lab" if one_clock else "far",
         arrived_clock="lab",
         payloads=None if kept == "no column" else packed,
+        formats=FORMATS if kinds["types"] in ("any", "several") else {},
     )
 
 

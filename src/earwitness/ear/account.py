@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import I64, Bool
 from earwitness.ear.base import CONCEAL, PAUSE, Fate
+from earwitness.ear.frames import Frames
 from earwitness.ear.replay import Replay
-from earwitness.ear.span import room_for_packets
+from earwitness.ear.span import QUIET_NS, room_for_packets
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.series import ticks_ns
 
@@ -215,6 +216,15 @@ def inferred_losses(trace: Trace) -> tuple[I64, I64]:
     count = hole[at]
     nth = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count) + 1
     return np.repeat(sequence[at], count) + nth, np.repeat(trace.timestamp[first][at], count) + nth * step
+
+
+def frames_in_each(trace: Trace, frames: Frames, inferred: int) -> int:
+    """Frames in each of the packets that `inferred_losses` finds: as many as in most packets, but no more than there
+    was time for."""
+    came = trace.arrived_ns[trace.arrived]
+    span_ns = int(came.max()) - int(came.min()) if len(came) else 0
+    most = (span_ns + QUIET_NS) // (frames.stream.frame_ns * max(1, inferred))
+    return max(1, min(frames.usual_count, most))
 
 
 def leapt_over(trace: Trace) -> int:

@@ -27,8 +27,10 @@ _FINE_MS = 5
 """Below this, packets of one length are played as they are rather than in parts."""
 _RARE = 100
 """A length is rare if fewer than one packet in this many has it."""
-_MOST_SLOTS = 1 << 22
-"""Limit of the slots in the time of the arrivals: an hour of 1 ms ones."""
+_MOST_SLOTS, _MOST_SPARSE_SLOTS = 1 << 22, 1 << 17
+"""Limit of the slots in the time of the arrivals: more than an hour of 1 ms ones, or 20 minutes of 10 ms ones if the
+packets fill less than one part in `_SPARSE` of it, whatever they claim."""
+_SPARSE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +141,7 @@ def slot_ticks(trace: Trace, voices: StreamCodecs, held: Held) -> int:
     slot = gcd(*np.unique((held.unit * clock // rate)[whole]).tolist())
     length = np.where(some & ~whole, held.samples * clock // rate, 0)
     if bool(np.any(length)):
-        came = trace.arrived_ns[trace.arrived]
-        span_ns = min(int(came.max()) - int(came.min()), LONGEST_NS) if len(came) else 0
-        least = max(1, clock * _LEAST_MS // 1000, span_ns * clock // (1_000_000_000 * _MOST_SLOTS))
+        least = max(1, clock * _LEAST_MS // 1000, _least_ticks(trace, int(length.sum())))
         usual, fine = clock * _USUAL_MS // 1000, clock * _FINE_MS // 1000
         lengths = _lengths(trace, length)
         tens = _common(lengths, gcd(slot, usual), least, fine)
@@ -150,6 +150,14 @@ def slot_ticks(trace: Trace, voices: StreamCodecs, held: Held) -> int:
     # Every codec has a whole number of samples in a slot.
     grain = lcm(*(clock // gcd(clock, one) for one in rates.tolist()))
     return max(grain, slot // grain * grain)
+
+
+def _least_ticks(trace: Trace, held: int) -> int:
+    """The shortest slot that the span of the arrivals permits, if packets hold this much; in ticks."""
+    came = trace.arrived_ns[trace.arrived]
+    span_ns = min(int(came.max()) - int(came.min()), LONGEST_NS) if len(came) else 0
+    span = span_ns * trace.clock_rate // 1_000_000_000
+    return span // (_MOST_SPARSE_SLOTS if held * _SPARSE < span else _MOST_SLOTS)
 
 
 def _lengths(trace: Trace, length: I64) -> list[tuple[int, bool]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import I64
-from earwitness.ear.account import CODE, FATES, Account, inferred_losses, spoken_ns
+from earwitness.ear.account import CODE, FATES, Account, frames_in_each, inferred_losses, spoken_ns
 from earwitness.ear.base import Fate
 from earwitness.ear.replay import Replay
 from earwitness.trace.model import UNKNOWN, Trace
@@ -103,7 +103,7 @@ def _blank(n: int) -> Columns:
 def _holes(trace: Trace, played: Replay) -> Columns:
     """Rows of the frames known only from gaps in the sequence numbers."""
     sequence, timestamp = inferred_losses(trace)
-    each = played.frames.usual_count
+    each = frames_in_each(trace, played.frames, len(sequence))
     n = len(sequence) * each
     part = np.tile(np.arange(each, dtype=np.int64), len(sequence))
     when = np.repeat(timestamp, each) + part * played.frames.stream.frame_ticks

@@ -134,7 +134,8 @@ class Played:
         `concealed_ratio`, `stretched_ratio`. Of all playing time: `pause_ratio`.
         """
         counted = self.account
-        inferred = len(inferred_losses(self.trace)[0]) * self.played.frames.usual_count
+        inferred = len(inferred_losses(self.trace)[0])
+        inferred *= frames_in_each(self.trace, self.played.frames, inferred)
         sent = len(counted.fate) - counted.frames_with(Fate.DUPLICATE) + inferred
         speech = counted.pulls_from(Fate.PLAYED, Fate.STRETCHED, Fate.CONCEALED)
         return {
