@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import F64, I64, Bool
-from earwitness.ear.account import Account, account, inferred_losses, leapt_over, spoken_ns
+from earwitness.ear.account import Account, account, frames_in_each, inferred_losses, leapt_over, spoken_ns
 from earwitness.ear.base import Fate, JitterBuffer
 from earwitness.ear.frames import Frames, frames_of
 from earwitness.ear.kind import Foreseeing
