@@ -116,7 +116,7 @@ def codec_from_rtpmap(
         "finding the codec of",
         f"rtpmap {encoding_name or '-'}/{clock_rate or '-'} payload type {payload_type}",
         "not a codec that this program decodes" + "".join(f" (cannot be loaded: {one})" for one in listed.broken),
-        f"known are {', '.join(dict.fromkeys(known))}; name the {codec}",
+        f"known are {', '.join(dict.fromkeys(known))}; name the {{codec}}",
         related=("codec",),
     )
 
