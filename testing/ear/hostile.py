@@ -8,17 +8,17 @@ from functools import lru_cache
 import numpy as np
 
 from earwitness.arrays import I64
+from earwitness.ear.account import least_delay_ms
 from earwitness.ear.clock import playing_clock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.span import LEAST_PACKET_NS, QUIET_EACH_NS, QUIET_NS
 from earwitness.replay.blame_sounds import Ideal, reassembled, without_concealment
-from earwitness.ear.account import least_delay_ms
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_ticks
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.bursts import bursts
 from earwitness.trace.clock import estimate_clock, on_one_clock
-from earwitness.trace.encoding import Encoding
 from earwitness.trace.delay import delay_statistics, ipdv_ms, one_way_delay_ms, relative_delay_ms
+from earwitness.trace.encoding import Encoding
 from earwitness.trace.gaps import excess_gaps_ms, gaps_without_pauses_ms
 from earwitness.trace.jitter import as_published, jitter_units
 from earwitness.trace.loss import loss

@@ -70,7 +70,12 @@ def trace_of(
 
 
 def trace_at(
-    codec: Codec, samples: NDArray[np.int16], ptimes: Sequence[float], *, delay_ms: float = 30.0, changed: Codec | None = None
+    codec: Codec,
+    samples: NDArray[np.int16],
+    ptimes: Sequence[float],
+    *,
+    delay_ms: float = 30.0,
+    changed: Codec | None = None,
 ) -> Trace:
     """Packets of `samples` with these packet times in turn, again and again, each sent when its last sample has been
     spoken, `delay_ms` on the way. `changed`: the codec of the second half of the speech."""

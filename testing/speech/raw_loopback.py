@@ -18,7 +18,10 @@ def g729(samples: Pcm, *, vad: bool = False) -> Frames:
     """libbcg729; with `vad`, Annex B: silence descriptors of two bytes, and frames of none."""
     library = ctypes.CDLL("libbcg729.so.0")
     library.initBcg729EncoderChannel.restype = library.initBcg729DecoderChannel.restype = c_void_p
-    encoder, decoder = c_void_p(library.initBcg729EncoderChannel(int(vad))), c_void_p(library.initBcg729DecoderChannel())
+    encoder, decoder = (
+        c_void_p(library.initBcg729EncoderChannel(int(vad))),
+        c_void_p(library.initBcg729DecoderChannel()),
+    )
     frames, heard, size = [], np.zeros(len(samples), dtype=np.int16), c_uint8()
     for at, address in _pieces(samples, 80, heard):
         out = ctypes.create_string_buffer(10)
@@ -35,7 +38,9 @@ def amr(samples: Pcm, mode: int, *, dtx: bool = False) -> Frames:
     library.Encoder_Interface_init.restype = library.Decoder_Interface_init.restype = c_void_p
     encoder, decoder = c_void_p(library.Encoder_Interface_init(int(dtx))), c_void_p(library.Decoder_Interface_init())
     encode, decode = library.Encoder_Interface_Encode, library.Decoder_Interface_Decode
-    return _framewise(samples, 160, lambda at, out: encode(encoder, mode, at, out, 0), lambda f, at: decode(decoder, f, at, 0))
+    return _framewise(
+        samples, 160, lambda at, out: encode(encoder, mode, at, out, 0), lambda f, at: decode(decoder, f, at, 0)
+    )
 
 
 def amr_wb(samples: Pcm, mode: int, *, dtx: bool = False) -> Frames:

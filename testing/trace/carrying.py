@@ -137,7 +137,7 @@ CARRIERS: dict[str, Wrap] = {
     "l2tp 3 udp": lambda p: ethernet(udp(struct.pack(">HHI", 3, 0, 5) + ethernet(p), 1701, 1701)),
     "teredo": lambda p: ethernet(udp(p if p[:1] >= b"\x60" else ip(p, 4, ("2001::1", "2001::2")), 3544, 3544)),
     "etherip": lambda p: ethernet(_eoip(p)),
-    "tzsp": lambda p: ethernet(udp(bytes.fromhex("01000001" "0b01aa" "00" "01") + ethernet(p), 37008)),
+    "tzsp": lambda p: ethernet(udp(bytes.fromhex("010000010b01aa0001") + ethernet(p), 37008)),
     "ipv6 outside": lambda p: ethernet(ip(p, 41 if p[:1] >= b"\x60" else 4, ("2001:db8::1", "2001:db8::2"))),
     "authentication header": lambda p: ethernet(
         ip(bytes([41 if p[:1] >= b"\x60" else 4, 4, 0, 0]) + bytes(20) + p, 51)

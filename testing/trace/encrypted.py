@@ -10,15 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pylibsrtp
 
-from earwitness.trace.capture import Capture, parse_capture
 from earwitness.arrays import I64
+from earwitness.trace.capture import Capture, parse_capture
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.link_layer import Datagrams, Flow
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.rtp import RtpPacket, parse_headers
 from earwitness.trace.srtp_keys import SUITES
 from testing.trace.making import Datagram, pcap
-
 
 OFFERED = [suite.name for suite in SUITES.values() if suite.profile]
 """The suites that libsrtp encrypts here."""
@@ -56,7 +55,11 @@ def rtp_of(payloads: Sequence[bytes], *, payload_type: int = 0, sequence: int = 
 
 
 def sdp(
-    port: int, profile: str = "RTP/SAVP", address: str = "10.8.0.2", crypto: Sequence[str] = (), codec: str = "PCMU/8000"
+    port: int,
+    profile: str = "RTP/SAVP",
+    address: str = "10.8.0.2",
+    crypto: Sequence[str] = (),
+    codec: str = "PCMU/8000",
 ) -> str:
     """A session description with one audio section."""
     lines = [

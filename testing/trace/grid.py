@@ -176,9 +176,7 @@ def made(number: int, codec: GridCodec, packet_ms: float, event: str) -> Case:
             delays.append(delay)
             joined.append(one.joined)
     datagrams.sort(key=lambda each: each.time_ns)
-    return Case(
-        number, codec, packet_ms, event, tuple(datagrams), tuple(delays), tuple(joined), lost, duplicates
-    )
+    return Case(number, codec, packet_ms, event, tuple(datagrams), tuple(delays), tuple(joined), lost, duplicates)
 
 
 @dataclass(frozen=True)
@@ -215,9 +213,7 @@ def _sent(codec: GridCodec, packet_ms: float, event: str) -> Iterator[_Sent]:
             elif event == "dtmf":
                 for count in range(10):
                     event_payload = struct.pack(">BBH", 5, 10, min(65_535, (count + 1) * ticks))
-                    yield _Sent(
-                        time_ms, sequence, timestamp, _DTMF_TYPE, marker=count == 0, payload=event_payload
-                    )
+                    yield _Sent(time_ms, sequence, timestamp, _DTMF_TYPE, marker=count == 0, payload=event_payload)
                     sequence, time_ms = sequence + 1, time_ms + packet_ms
                 timestamp += 10 * ticks
         yield _Sent(time_ms, sequence, timestamp, payload_type, marker, joined)

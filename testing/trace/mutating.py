@@ -72,7 +72,10 @@ def streamed(call: list[Datagram]) -> list[bytes]:
     """A call whose SDP comes over TCP, cut and out of order, and calls framed in TCP and relayed by TURN in it."""
     messages = b"".join(d.payload for d in call[:1]) * 3
     signalling = [
-        (START_NS - 10**9 + i, ethernet(segment(messages[at : at + 150], 1 + at, ("10.8.0.2", 5060), ("10.8.0.1", 5060))))
+        (
+            START_NS - 10**9 + i,
+            ethernet(segment(messages[at : at + 150], 1 + at, ("10.8.0.2", 5060), ("10.8.0.1", 5060))),
+        )
         for i, at in enumerate((0, 300, 150, *range(450, len(messages), 150)))
     ]
     media = [(d.time_ns, ethernet(udp_packet(d))) for d in call[1:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from earwitness.trace.report import choose_streams
 from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import talks
+
+_PACKETS_ASKED = 101
+"""Packets whose sample rate decides that of a stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +194,8 @@ def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:
     if asked is not None and (":" in asked or not kind_of(codec_named(asked)).remade_as):
         return codec_named(asked)
     sizes = stream.trace.size[stream.trace.payload_type == stream.payload_type]
-    known = codec_from_rtpmap(
+    known = partial(
+        codec_from_rtpmap,
         asked or encoding.name,
         encoding.clock_rate,
         stream.payload_type,
@@ -198,7 +203,22 @@ def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:
         payload_bytes=int(np.argmax(np.bincount(sizes))) if len(sizes) else None,
         channels=encoding.channels,
     )
-    return known if is_whole(stream.trace) else remade_as(known)
+    usual = known()
+    if not is_whole(stream.trace):
+        return remade_as(usual)
+    rate = _rate_of(stream, usual)
+    return known(sample_rate=rate) if rate > usual.sample_rate else usual
+
+
+def _rate_of(stream: RtpStream, codec: Codec) -> int:
+    """The sample rate that most of a stream's first packets need, Hz; 0 if they do not tell."""
+    trace, rate_of = stream.trace, kind_of(codec).rate_of
+    meaning = trace.formats.get(stream.payload_type)
+    if rate_of is None or trace.payloads is None or (meaning is not None and meaning.role != "speech"):
+        return 0
+    rows = np.flatnonzero((trace.payload_type == stream.payload_type) & (trace.size > 0))[:_PACKETS_ASKED]
+    rates = [rate_of(trace.payloads[row]) for row in rows.tolist()]
+    return int(np.median(rates)) if rates else 0
 
 
 def remade_as(codec: Codec) -> Codec:

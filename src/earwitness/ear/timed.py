@@ -56,7 +56,8 @@ class Timed:
         raise self._cannot("decoding")
 
     def _cannot(self, tried: str) -> InputError:
-        return InputError(tried, self.name, "only the times of its packets are known", "name the {codec}")
+        happened = "only the times of its packets are known"
+        return InputError(tried, self.name, happened, "name the {codec}", related=("codec",))
 
     def samples_in(self, payload: bytes) -> int:
         """The same for every packet that holds anything."""

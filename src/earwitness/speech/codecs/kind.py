@@ -90,5 +90,7 @@ class CodecKind:
     """Its audio can be cut between any two samples, so that `dataclasses.replace(codec, frame_samples=n)` is valid."""
     held_back_by_pjmedia: bool = False
     """PJMEDIA plays its frames one frame late, to recover a lost one from its successor."""
+    rate_of: Callable[[bytes], int] | None = None
+    """The sample rate that a packet needs, Hz, 0 if unknown, for codecs whose packets tell; None: the codec's own."""
     remade_as: str = ""
     """Specification for re-encoding packets cut by a snap length; empty: the stream's own codec."""

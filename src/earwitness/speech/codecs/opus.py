@@ -283,6 +283,15 @@ def _most_payload(codec: Codec) -> int:
     return ceil(codec.bitrate * codec.packet_ms / 8000) if isinstance(codec, Opus) else 0
 
 
+def rate_of(packet: bytes) -> int:
+    """The sample rate for the bandwidth of a packet (RFC 6716 table 2): 8,000 Hz for narrowband, 16,000 for all above,
+    because that is as much as wideband PESQ hears; 0 for an empty packet."""
+    if not packet:
+        return 0
+    configuration = packet[0] >> 3
+    return 8000 if configuration < 4 or 16 <= configuration < 20 else 16000
+
+
 OPUS = CodecKind(
     name="opus",
     summary="Opus, variable bit rate around the one given (24 kbit/s)",
@@ -303,5 +312,6 @@ OPUS = CodecKind(
     ptimes=PTIMES,
     has_own_concealment=True,
     held_back_by_pjmedia=True,
+    rate_of=rate_of,
     remade_as=_STUDY,
 )
