@@ -28,6 +28,19 @@ def direction(capture: Capture, stream: RtpStream) -> str:
     return RECEIVED if captured_at_receiver(capture, stream, back) else SENT
 
 
+def directions(capture: Capture) -> dict[RtpStream, str]:
+    """`direction` of every stream of a capture."""
+    found: dict[RtpStream, str] = {}
+    for stream in capture.streams:
+        if stream in found:
+            continue
+        found[stream] = direction(capture, stream)
+        back = opposite(capture, stream)
+        if back is not None and back not in found and opposite(capture, back) is stream:
+            found[back] = SENT if found[stream] == RECEIVED else RECEIVED
+    return found
+
+
 def opposite(capture: Capture, stream: RtpStream) -> RtpStream | None:
     """The stream of the other direction, the one with the most packets."""
     flow = stream.flow

@@ -131,7 +131,7 @@ def _change_units(here: ArrivalSeries) -> list[int]:
     return list(change.tolist())
 
 
-def as_published(trace: Trace) -> JitterStatistics:
+def as_published(trace: Trace | ArrivalSeries) -> JitterStatistics:
     """The study's six statistics: the series in order of arrival, rounded to 3 decimals, then summarised."""
     return statistics(np.round(jitter_ms(trace, every=True), 3))
 

@@ -12,12 +12,12 @@ import numpy as np
 from earwitness.errors import InputError
 from earwitness.trace.capture import Capture
 from earwitness.trace.delay import delay_statistics
-from earwitness.trace.directions import direction
+from earwitness.trace.directions import directions
 from earwitness.trace.jitter import JitterStatistics, as_published
 from earwitness.trace.payload_types import codec_name
 from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.rtp_stream import RtpStream
-from earwitness.trace.timeline import timeline
+from earwitness.trace.series import arrivals
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 from earwitness.trace.wireshark import WiresharkFigures, wireshark_figures
 
@@ -138,21 +138,23 @@ def time_streams(
 ) -> list[StreamTiming]:
     """The timing of these streams of a capture, by every definition."""
     trips = rtcp_round_trips(capture)
+    seen = directions(capture)
     found = []
     for stream in streams:
+        here = arrivals(stream.trace)
         rtts = np.array([trip.rtt_ms for trip in trips if trip.answered_by == stream.flow.source])
         found.append(
             StreamTiming(
                 capture=capture.source,
                 stream=stream,
-                timing=summarise(stream.trace, spike_threshold_ms=spike_threshold_ms),
-                published=as_published(stream.trace),
-                wireshark=wireshark_figures(stream.trace, capture.started_ns),
+                timing=summarise(stream.trace, spike_threshold_ms=spike_threshold_ms, series=here),
+                published=as_published(here),
+                wireshark=wireshark_figures(stream.trace, capture.started_ns, here.timeline),
                 rtt_p50_ms=delay_statistics(rtts).p50_ms,
-                direction=direction(capture, stream),
+                direction=seen[stream],
                 notes=(
                     *stream.trace.notes,
-                    *timeline(stream.trace).notes,
+                    *here.timeline.notes,
                     *(str(problem) for problem in capture.problems),
                 ),
             )

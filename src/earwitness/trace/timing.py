@@ -19,7 +19,7 @@ from earwitness.trace.delay import NO_DELAY, DelayStatistics, delay_statistics, 
 from earwitness.trace.jitter import jitter_ms, last_jitter_units
 from earwitness.trace.loss import loss
 from earwitness.trace.model import UNKNOWN, Trace
-from earwitness.trace.series import NAN, arrivals, quantiles
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, quantiles
 
 SPIKE_MS = 150.0
 """The study's delay spike threshold."""
@@ -104,10 +104,14 @@ class Timing:
 
 
 def summarise(
-    trace: Trace, *, spike_threshold_ms: float = SPIKE_MS, burst_within_ms: float = burst_series.WITHIN_MS
+    trace: Trace,
+    *,
+    spike_threshold_ms: float = SPIKE_MS,
+    burst_within_ms: float = burst_series.WITHIN_MS,
+    series: ArrivalSeries | None = None,
 ) -> Timing:
-    """All timing figures of one stream. Accepts any trace, including an empty one."""
-    here = arrivals(trace)
+    """All timing figures of one stream. Accepts any trace, including an empty one. `series`: its arrivals, if known."""
+    here = arrivals(trace) if series is None else series
     counts = loss(trace, here)
     jitter = jitter_ms(here)
     least, lower, median, upper, jitter_p95, jitter_max = quantiles(jitter, 0.0, 0.25, 0.5, 0.75, 0.95, 1.0)

@@ -25,7 +25,7 @@ from earwitness.trace.model import Trace
 from earwitness.trace.payload_types import COMFORT_NOISE
 from earwitness.trace.roles import event_types
 from earwitness.trace.series import NAN
-from earwitness.trace.timeline import timeline
+from earwitness.trace.timeline import Timeline, timeline
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,14 @@ class WiresharkFigures:
     max_jitter_ms: float
 
 
-def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> WiresharkFigures:
+def wireshark_figures(
+    trace: Trace, capture_started_ns: int | None = None, breaks: Timeline | None = None
+) -> WiresharkFigures:
     """The figures that Wireshark 4.0 gives for the packets of a trace that arrived, when it knows the RTP clock.
 
     `capture_started_ns` is the time of the capture's first packet, from which Wireshark counts. Without it the figures
-    differ in their last bits, which matters if a printed digit is a rounding tie.
+    differ in their last bits, which matters if a printed digit is a rounding tie. `breaks`: the trace's timeline, if
+    known.
     """
     here = trace.take(trace.arrived)
     n = len(here)
@@ -71,13 +74,15 @@ def wireshark_figures(trace: Trace, capture_started_ns: int | None = None) -> Wi
         # An event leaves Wireshark's last nominal time as it is.
         nominal = nominal[np.maximum.accumulate(np.where(clocked, np.arange(len(rows)), 0))]
     deviation = np.abs(milliseconds[1:] - (milliseconds[:-1] + np.diff(nominal)))
-    changes = zip(deviation.tolist(), clocked[1:].tolist(), strict=True)
-    smoothed = accumulate(changes, lambda j, d: (15 * j + d[0]) / 16 if d[1] else j, initial=0.0)
-    jitter = np.array(list(smoothed))[1:]
+    counted = deviation[clocked[1:]]
+    smoothed = np.array(list(accumulate(counted.tolist(), lambda j, d: (15 * j + d) / 16, initial=0.0)))
+    # An event leaves the estimate as it is.
+    jitter = smoothed[1:] if clocked.all() else smoothed[np.cumsum(clocked[1:])]
     counts = _counts(here, rows)
     delta_low, delta_mean, delta_high = _figures(delta, counts, rows[1:])
     jitter_low, jitter_mean, jitter_high = _figures(jitter, counts & clocked[1:], rows[1:])
-    if np.diff(timeline(here).part[rows]).any():
+    found = timeline(here) if breaks is None else breaks
+    if not found.whole and np.diff(found.part[rows]).any():
         # Wireshark takes a break of the sender's numbering for jitter; such a figure says nothing.
         jitter_low = jitter_mean = jitter_high = NAN
     percent = 100.0 * lost / expected if expected else 0.0
