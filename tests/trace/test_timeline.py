@@ -116,6 +116,18 @@ def test_stalls_one_after_the_other_are_delay() -> None:
     assert timeline(steady(delay)).whole
 
 
+def test_known_sending_times_decide() -> None:
+    """Seen at the receiver alone, a network that delays everything from now on looks like a hold of the sender."""
+    late = steady(np.where(AFTER, 4030.0, 30.0))
+    assert timeline(late).holds == 1
+    sent = 5_000_000_000 + NUMBER * 20 * MS
+    known = replace(late, sent_ns=sent)
+    assert timeline(known).whole
+    assert summarise(known).pdv_max_ms == pytest.approx(4000)
+    held = replace(known, sent_ns=sent + np.where(AFTER, 4000 * MS, 0))
+    assert timeline(held).holds == 1
+
+
 def test_one_packet_with_a_foreign_timestamp_is_left_out() -> None:
     trace = steady(noise())
     one = replace(trace, timestamp=trace.timestamp + np.where(NUMBER == AT, 10**9, 0))

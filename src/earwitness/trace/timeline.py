@@ -19,7 +19,7 @@ import numpy as np
 
 from earwitness.arrays import I64, Bool
 from earwitness.trace.extend import MAX_DROPOUT
-from earwitness.trace.model import LOST, Trace
+from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.roles import speech_rows
 
 LEAST_BREAK_NS = 2_000_000_000
@@ -82,8 +82,14 @@ class Timeline:
 
 
 def timeline(trace: Trace) -> Timeline:
-    """The parts of the packets that arrived. Never raises; without breaks it costs a few passes over the arrays."""
+    """The parts of the packets that arrived. Never raises; without breaks it costs a few passes over the arrays.
+
+    Judged by the sending times if all are known, otherwise by the arrivals.
+    """
     here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
+    if len(here) and not (here.sent_ns == UNKNOWN).any():
+        # Where the sending times are known, nothing of the network enters the judgement.
+        here = replace(here, arrived_ns=here.sent_ns)
     n = len(here)
     zero = np.zeros(n, dtype=np.int64)
     rows = np.flatnonzero(speech_rows(here))
