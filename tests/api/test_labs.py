@@ -159,7 +159,7 @@ class TestInTheLab:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"codec": "g729"}, "no codec has that name"),
+        ({"codec": "evs"}, "no codec has that name"),
         ({"from_place": "Nowhere-at-all"}, "Nowhere-at-all"),
         ({"phone": "manual"}, "use `earwitness call --phone manual` in a terminal"),
     ],

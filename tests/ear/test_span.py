@@ -37,6 +37,7 @@ def stream(
         whole,
         timestamp=whole.timestamp if timestamp is None else timestamp,
         sequence=whole.sequence if sequence is None else sequence,
+        sent_ns=steady if arrived_ns is None else arrived_ns,
         arrived_ns=steady if arrived_ns is None else arrived_ns,
     )
 

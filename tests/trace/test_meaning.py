@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from earwitness.trace.capture import Capture, parse_capture
+from earwitness.trace.rtp import RtpPacket
 from earwitness.trace.rtp_stream import RtpStream, StreamOptions
 from earwitness.trace.timing import summarise
 from testing.trace.making import START_NS, Datagram, invite, pcap, rtp_stream
@@ -67,6 +68,31 @@ def test_a_clock_that_the_timestamps_contradict_is_doubted() -> None:
     stream = only(read([described, *rtp_stream("." * 300, payload_type=97, clock_rate=8000)]))
     assert "advance at about 8000 Hz" in stream.doubts[0]
     assert only(read([described, *rtp_stream("." * 300, payload_type=97, clock_rate=16000)])).doubts == ()
+
+
+def test_packets_of_changing_length_are_no_contradiction() -> None:
+    steps = [10, 20, 40] * 120
+    packets = []
+    at = 0
+    for number, ms in enumerate(steps):
+        packet = RtpPacket(0, number, 8 * at, 7, bytes(8 * ms))
+        packets.append(Datagram(START_NS + (at + ms) * 1_000_000, bytes(packet)))
+        at += ms
+    assert only(read(packets)).doubts == ()
+
+
+def test_codecs_of_different_clocks_in_one_stream_share_one_timeline() -> None:
+    described = invite("m=audio 4000 RTP/AVP 111 8\r\na=rtpmap:111 opus/48000/2\r\n")
+    packets, timestamp = [], 1000
+    for number in range(300):
+        opus = number // 50 % 2 == 0
+        packet = RtpPacket(111 if opus else 8, number, timestamp, 7, bytes(160))
+        packets.append(Datagram(START_NS + number * 20_000_000, bytes(packet)))
+        timestamp += 960 if (number + 1) // 50 % 2 == 0 else 160
+    stream = only(read([described, *packets]))
+    found = summarise(stream.trace)
+    assert (found.jitter_max_ms, found.pdv_max_ms) == pytest.approx((0.0, 0.0), abs=0.2)
+    assert any("another RTP clock" in note for note in stream.trace.notes)
 
 
 def test_the_description_in_force_is_the_last_before_the_stream() -> None:

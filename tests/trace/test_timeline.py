@@ -62,6 +62,31 @@ def test_a_jump_of_the_timestamps_is_counted_and_is_no_delay(seconds: float) -> 
     assert "jump once" in timeline(leapt).notes[0]
 
 
+@pytest.mark.parametrize("ms", [300, 1000, -500, -1500])
+def test_a_small_jump_in_an_even_stream_is_a_jump(ms: int) -> None:
+    trace = steady()
+    leapt = replace(trace, timestamp=trace.timestamp + np.where(AFTER, ms * 8, 0) + 20_000)
+    found = summarise(leapt)
+    assert (found.timestamp_jumps, found.jitter_max_ms, found.pdv_max_ms) == (1, 0.0, 0.0)
+    # In a stream that is not even, the network may have done it.
+    assert timeline(replace(leapt, arrived_ns=leapt.arrived_ns + np.rint(40 * noise() * MS).astype(np.int64))).whole
+
+
+def test_a_hold_of_a_second_and_a_half_in_an_even_stream_is_a_hold() -> None:
+    trace = steady()
+    held = trace.with_arrivals(trace.arrived_ns + np.where(AFTER, 1500 * MS, 0))
+    assert (summarise(held).holds, summarise(held).pdv_max_ms) == (1, 0.0)
+    rerouted = trace.with_arrivals(trace.arrived_ns + np.where(AFTER, 400 * MS, 0))
+    assert summarise(rerouted).pdv_max_ms == 400.0
+
+
+def test_packets_lost_at_a_jump_are_lost() -> None:
+    trace = steady()
+    leapt = replace(trace, timestamp=trace.timestamp + np.where(AFTER, 2_000_000_000, 0))
+    found = summarise(leapt.take((NUMBER < AT) | (NUMBER >= AT + 5)))
+    assert (found.timestamp_jumps, found.sequence_restarts, found.packets_lost) == (1, 0, 5)
+
+
 @pytest.mark.parametrize("begin", [0, 500, 20_000])
 def test_a_restart_of_all_numbering_is_counted_and_is_no_loss(begin: int) -> None:
     trace = steady(noise())

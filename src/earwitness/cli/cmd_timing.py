@@ -85,7 +85,7 @@ def timing(asked: TimingOptions) -> None:
     used, it is reported on standard error, the others are timed, and the exit code is 2.
     """
     from earwitness.errors import InputError
-    from earwitness.replay.estimating import estimate_streams
+    from earwitness.replay.estimating import estimate_stream, estimate_streams
     from earwitness.trace.report import choose_streams, time_streams
     from earwitness.trace.selection import read_selected, selection
 
@@ -109,7 +109,10 @@ def timing(asked: TimingOptions) -> None:
             failed = True
             progress.print(f"earwitness: {error}", markup=False, soft_wrap=True)
             continue
-        estimates = estimate_streams(capture, streams, asked.buffer)
+        if asked.stream is None:
+            estimates = estimate_streams(capture, streams, asked.buffer)
+        else:
+            estimates = [estimate_stream(capture, stream, asked.buffer) for stream in streams]
         if asked.json:
             pairs = zip(found, estimates, strict=True)
             print_records({**item.to_dict(), "estimate": each.record()} for item, each in pairs)

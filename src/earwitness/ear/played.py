@@ -148,6 +148,15 @@ class Played:
             "pause_ratio": _ratio(counted.pulls_from(Fate.PAUSE), len(counted.source)),
         }
 
+    @property
+    def end_system_delay_ms(self) -> float:
+        """What the two ends add: packetisation, codec, buffer and concealment; the mean over the frames played, ms, NaN
+        if none was."""
+        row, _ = self._when_played
+        frames = self.played.frames
+        within = frames.packet_ns[frames.packet[row]] - frames.part[row] * frames.stream.frame_ns
+        return _mean(self.playout_delay_ms + (within + frames.lookahead_ns[row]) / 1e6)
+
     def figures(self) -> dict[str, float | str]:
         """Delays and shares under the names that every command and table gives them."""
         return {

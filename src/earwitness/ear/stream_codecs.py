@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,14 +12,12 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec_from_rtpmap
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import Trace
+from earwitness.trace.one_clock import in_one_clock
 from earwitness.trace.payload_types import COMFORT_NOISE
 from earwitness.trace.roles import main_speech_type
 
 NONE = -1
 """`StreamCodecs.of_packet` of a packet without speech, or whose speech cannot be decoded."""
-
-_CONVERTED = "timestamps of codecs with another RTP clock were converted to the main codec's"
-_MOST_EXACT = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,24 +99,11 @@ def _codec(meaning: Encoding, number: int, main: Codec, main_meaning: Encoding |
 
 
 def in_main_clock(trace: Trace, codec: Codec) -> Trace:
-    """The trace with all timestamps in the main codec's RTP clock.
+    """The trace with all timestamps in the main codec's RTP clock (`earwitness.trace.one_clock`).
 
-    If a sender keeps its SSRC when it changes to a codec with another clock, its timestamps go on from the last one in
-    steps of the new clock (RFC 7160 3.1). Raises InputError like `codecs_of`.
+    Raises InputError like `codecs_of`.
     """
     found = codecs_of(trace, codec)
-    clocks = np.array([one.clock_rate for one in found.codecs])
-    if bool(np.all(clocks == trace.clock_rate)) or _CONVERTED in trace.notes:
-        return trace
-    order = np.argsort(trace.sequence, kind="stable")
-    clock = np.where(found.of_packet == NONE, trace.clock_rate, clocks[np.maximum(found.of_packet, 0)])[order]
-    timestamp = trace.timestamp[order]
-    step = np.diff(timestamp)
-    if float(np.abs(step).astype(np.float64).sum()) * trace.clock_rate / float(clocks.min()) > _MOST_EXACT:
-        return trace
-    # Steps in the finest unit of all clocks, so that nothing is rounded before the end.
-    unit = int(np.lcm.reduce(clocks))
-    fine = np.concatenate(([0], np.cumsum(step * (unit // clock[1:]))))
-    moved = np.empty(len(trace), dtype=np.int64)
-    moved[order] = timestamp[0] + fine * trace.clock_rate // unit
-    return replace(trace, timestamp=moved, notes=(*trace.notes, _CONVERTED))
+    clocks = np.array([one.clock_rate for one in found.codecs], dtype=np.int64)
+    clock = np.where(found.of_packet == NONE, trace.clock_rate, clocks[np.maximum(found.of_packet, 0)])
+    return in_one_clock(trace, clock)

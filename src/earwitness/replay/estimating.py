@@ -21,6 +21,7 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import opposite
 from earwitness.trace.rtp_stream import RtpStream
+from earwitness.trace.talks import talks
 
 _NETWORK_ALONE = "g711u"
 """The codec without an impairment of its own, whose concealment is average."""
@@ -121,8 +122,7 @@ def estimate_played(played: Played, codec: Codec, rated_as: str = "") -> Estimat
 def _estimate(played: Played, codec: Codec, spec: str) -> Estimate:
     trace, frames = played.trace, played.played.frames
     packet_ms = float(frames.packet_ns[frames.count > 0].mean()) / 1e6 if bool((frames.count > 0).any()) else 20.0
-    lookahead_ms = 1e3 * codec.lookahead_samples / codec.sample_rate
-    ends_ms = played.playout_delay_mean_ms + packet_ms + lookahead_ms
+    ends_ms = played.end_system_delay_ms
     whole_ms = played.mouth_to_ear_mean_ms
     known = played.mouth_to_ear_basis != "fastest packet" and whole_ms == whole_ms
     rated = estimate(
@@ -147,5 +147,16 @@ def _estimate(played: Played, codec: Codec, spec: str) -> Estimate:
 def estimate_streams(
     capture: Capture, streams: Sequence[RtpStream], buffer: str | JitterBuffer
 ) -> list[StreamEstimate]:
-    """`estimate_stream` for each."""
-    return [estimate_stream(capture, stream, buffer) for stream in streams]
+    """`estimate_stream` for each; for one whose talker changes the SSRC, over the whole talk, as `hear` hears it."""
+    whole = talks(capture.streams)
+    return [estimate_stream(capture, _talk_of(stream, whole), buffer) for stream in streams]
+
+
+def _talk_of(stream: RtpStream, whole: Sequence[RtpStream]) -> RtpStream:
+    for talk in whole:
+        same = (talk.flow, talk.call, talk.media) == (stream.flow, stream.call, stream.media)
+        if same and len(talk.trace) > len(stream.trace) > 0:
+            begin, end = int(talk.trace.arrived_ns[0]), int(talk.trace.arrived_ns[-1])
+            if begin <= int(stream.trace.arrived_ns[0]) and int(stream.trace.arrived_ns[-1]) <= end:
+                return talk
+    return stream

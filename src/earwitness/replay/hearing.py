@@ -179,7 +179,14 @@ def hear_capture(
         direction=direction(read, chosen.heard),
         capture_missed=missed_by_capture(read, chosen.heard),
     )
-    estimates = [estimate_played(one, chosen.codec).record() for one in heard]
+    estimates = [
+        {
+            name: value
+            for name, value in estimate_played(one, chosen.codec).record().items()
+            if name not in one.figures()
+        }
+        for one in heard
+    ]
     if said is None:
         bare = [
             about(Scored(one, "", None, None, ""), estimate=each) for one, each in zip(heard, estimates, strict=True)

@@ -209,8 +209,8 @@ def _nearest(measured: tuple[float, ...], rates: tuple[int, ...]) -> int | None:
 def _measured_rate(timestamp: I64, sequence: I64, times: I64) -> tuple[float, ...]:
     """The timestamps' advance over the arrival times, Hz; empty if the stream is too short to measure.
 
-    Over consecutive packets with the most frequent step, so that pauses, losses and jumps do not count; and, if some of
-    them lie seconds apart, as on hold, a second time without those.
+    Over the whole stream; over consecutive packets with the most frequent step, so that pauses, losses and jumps do not
+    count; and, if some of them lie seconds apart, as on hold, without those.
     """
     step = np.diff(timestamp)
     regular = (np.diff(sequence) == 1) & (step > 0)
@@ -220,6 +220,10 @@ def _measured_rate(timestamp: I64, sequence: I64, times: I64) -> tuple[float, ..
     usual = int(values[np.argmax(counts)])
     chosen = np.diff(times)[regular & (step == usual)]
     found = []
+    whole = int(times[-1] - times[0])
+    if whole >= _SURE_NS and timestamp[-1] > timestamp[0]:
+        # With packet times that change, a step and the time after it belong to different packets.
+        found.append(int(timestamp[-1] - timestamp[0]) * 1e9 / whole)
     for some in (chosen, chosen[chosen < _HOLD_NS]):
         elapsed = int(some.sum())
         if len(some) >= _LEAST_STEPS and elapsed >= _LEAST_SPAN_NS:

@@ -14,6 +14,7 @@ from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link_layer import Datagrams, Flow
 from earwitness.trace.meaning import Description, Meaning, meaning, meanings, speech_numbers
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
+from earwitness.trace.one_clock import clocks_of, in_one_clock
 from earwitness.trace.payload_types import codec_name, main_payload_type
 from earwitness.trace.redundancy import block_types, primary_encoding
 from earwitness.trace.rtp import RtpHeaders
@@ -189,6 +190,8 @@ def _trace(around: Surroundings, members: I64, known: Meaning, notes: list[str])
         notes=(*notes, *known.doubts),
         formats=known.formats,
     )
+    if len(known.formats) > 1:
+        trace = in_one_clock(trace, clocks_of(trace))
     doubled = _doubled(trace)
     return replace(trace, notes=(*trace.notes, doubled)) if doubled else trace
 

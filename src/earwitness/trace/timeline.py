@@ -32,6 +32,10 @@ SEQUENCE_BREAK = 2 * MAX_DROPOUT
 """A jump of the sequence number by which a restart is always seen."""
 _NEAR = 50
 """Packets on either side of a break whose median lateness places the parts."""
+_LEAST_EVEN_NS, _LEAST_EVEN_HOLD_NS = 100_000_000, 1_000_000_000
+"""Smallest jump, and smallest hold, in a stream whose packets come evenly before and after it ..."""
+_LEAST_EVEN, _EVEN_NS = 10, 15_000_000
+"""... this many on either side, within a tenth of the step and this."""
 _WATCHED, _LEAST_WATCHED = 25, 3
 """Packets after a long gap, and how many are needed, to tell whether they come in a burst or paced by the sender."""
 _MOST_NS = 1e18
@@ -185,7 +189,8 @@ def _found(trace: Trace, late: I64) -> tuple[Bool, list[_Break]]:
     least = min(LEAST_BREAK_NS, max(span, _LEAST_OF_ALL_NS))
     step = np.abs(late[1:] - late[:-1])
     far = np.flatnonzero(step >= least)
-    if not len(far) and int(np.diff(np.maximum.accumulate(trace.sequence)).max()) <= MAX_DROPOUT:
+    settled = not bool((step >= _LEAST_EVEN_NS).any())
+    if settled and int(np.diff(np.maximum.accumulate(trace.sequence)).max()) <= MAX_DROPOUT:
         return stray, []
     if len(far) > 1:
         alone = far[:-1][(np.diff(far) == 1) & (np.abs(late[far[1:] + 1] - late[far[:-1]]) < least)] + 1
@@ -194,6 +199,9 @@ def _found(trace: Trace, late: I64) -> tuple[Bool, list[_Break]]:
     kept = np.flatnonzero(~stray)
     at, late = trace.take(kept), late[kept]
     breaks = [*_breaks(at, late, least)]
+    taken = {one.at for one in breaks}
+    breaks += [one for one in _even_breaks(at, late) if one.at not in taken]
+    breaks.sort(key=lambda one: one.at)
     edges = [0, *(one.at for one in breaks), len(late)]
     for begin, end in pairwise(edges):
         if end - begin > 1 and int(np.ptp(late[begin:end])) > max(span, least):
@@ -218,6 +226,28 @@ def _breaks(trace: Trace, late: I64, least: int) -> Iterator[_Break]:
             yield _Break(at, kind)
 
 
+def _even_breaks(trace: Trace, late: I64) -> Iterator[_Break]:
+    """Smaller breaks in a stream that is so even on both sides that no network can have made them.
+
+    Timestamps that run ahead by a step would mean that all packets before it were late by as much, and evenly so. One
+    that stays behind from `_LEAST_EVEN_HOLD_NS` on is longer than any change of route.
+    """
+    step = np.diff(late)
+    for at in (np.flatnonzero(np.abs(step) >= _LEAST_EVEN_NS) + 1)[:_MOST_BREAKS].tolist():
+        size = int(step[at - 1])
+        before, after = late[max(0, at - _WATCHED) : at], late[at : at + _WATCHED]
+        room = min(abs(size) // 10, _EVEN_NS)
+        even = len(before) >= _LEAST_EVEN and len(after) >= _LEAST_EVEN
+        if not even or int(np.ptp(before)) > room or int(np.ptp(after)) > room:
+            continue
+        if trace.sequence[at] <= trace.sequence[at - 1]:
+            continue
+        if size < 0 or trace.timestamp[at] <= trace.timestamp[at - 1]:
+            yield _Break(at, "jump")
+        elif size >= _LEAST_EVEN_HOLD_NS:
+            yield _Break(at, "hold")
+
+
 def _kind(trace: Trace, late: I64, begin: int, at: int, until: int, skipped: int, usual: int, least: int) -> str:
     """What happened before packet `at` of a part that began at packet `begin`; empty if it was the network.
 
@@ -233,7 +263,9 @@ def _kind(trace: Trace, late: I64, begin: int, at: int, until: int, skipped: int
         return "" if 0.5 * outage <= ticks <= 2 * outage and skipped * usual <= 2 * ticks else "restart"
     if skipped <= 0 and step > 0:
         return ""  # an older packet that comes late with its own timestamp
-    kind = "jump" if skipped == 1 else "restart"
+    # Where as many numbers are missing as there was time for, packets were lost, and only the timestamps leapt.
+    gone = elapsed * trace.clock_rate / 1e9
+    kind = "jump" if skipped == 1 or abs(skipped * usual - gone) <= max(2 * usual, gone / 4) else "restart"
     if ticks < 0:
         return kind
     if step < 0:

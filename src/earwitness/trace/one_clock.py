@@ -1,0 +1,45 @@
+"""Timestamps of a stream whose codecs have different RTP clocks, in one of them (RFC 7160)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from earwitness.arrays import I64
+from earwitness.trace.model import Trace
+
+CONVERTED = "timestamps of codecs with another RTP clock were converted to the main codec's"
+_MOST_EXACT = 2.0**53
+
+
+def in_one_clock(trace: Trace, clock: I64) -> Trace:
+    """The trace with all timestamps in units of its `clock_rate`, given the clock of each packet, (n,) Hz.
+
+    If a sender keeps its SSRC when it changes to a codec with another clock, its timestamps go on from the last one in
+    steps of the new clock (RFC 7160 3.1). The trace itself if there is nothing to convert, or if the timestamps are too
+    wild to be converted exactly.
+    """
+    if CONVERTED in trace.notes or bool(np.all(clock == trace.clock_rate)):
+        return trace
+    order = np.argsort(trace.sequence, kind="stable")
+    clocks = clock[order]
+    timestamp = trace.timestamp[order]
+    step = np.diff(timestamp)
+    if float(np.abs(step).astype(np.float64).sum()) * trace.clock_rate / float(clocks.min()) > _MOST_EXACT:
+        return trace
+    # Steps in the finest unit of all clocks, so that nothing is rounded before the end.
+    unit = int(np.lcm.reduce(np.unique(clocks)))
+    fine = np.concatenate(([0], np.cumsum(step * (unit // clocks[1:]))))
+    moved = np.empty(len(trace), dtype=np.int64)
+    moved[order] = timestamp[0] + fine * trace.clock_rate // unit
+    return replace(trace, timestamp=moved, notes=(*trace.notes, CONVERTED))
+
+
+def clocks_of(trace: Trace) -> I64:
+    """The clock of each packet by its payload type's meaning, (n,) Hz; that of the trace where it carries no speech."""
+    clock = np.full(256, trace.clock_rate, dtype=np.int64)
+    for number, encoding in trace.formats.items():
+        if encoding.role == "speech" and encoding.clock_rate > 0:
+            clock[number] = encoding.clock_rate
+    return np.asarray(clock[trace.payload_type])
