@@ -172,6 +172,11 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Seq
         output.print("* with half of RTCP's round trip as the network's median delay", markup=False)
     if bases - set(_BASES):
         output.print("+ plus the minimum network delay, which a capture at one end cannot show", markup=False)
+    if any(one["sound_from"] == "reference" for one in records):
+        output.print(
+            "The packets are cut: their sound was made again from the reference, so it shows loss and delay alone.",
+            markup=False,
+        )
     output.print("LQE est.: estimated by the E-model from the packets alone, not from the sound (G.107)", markup=False)
     if study_reads:
         output.print(

@@ -17,7 +17,7 @@ from earwitness.ear.conceal import Concealer, concealer
 from earwitness.ear.decoding import FrameDecoder, StreamDecoder
 from earwitness.ear.frames import Frames
 from earwitness.ear.levels import quiet_frames
-from earwitness.ear.payload import REFERENCE_OFFSET, Captured, FrameBytes, frame_bytes
+from earwitness.ear.payload import REFERENCE_OFFSET, Captured, FrameBytes, Remade, frame_bytes
 from earwitness.ear.pjmedia_ear import pjmedia_decoder
 from earwitness.ear.played import Played, received
 from earwitness.ear.render import render
@@ -42,6 +42,16 @@ class Heard(Played):
     concealment: str
     lookahead_ns: int
     """The main codec's look-ahead, ns."""
+    remade: bool = False
+    """Whether a snap length cut the packets, so that their sound was made again from the reference: it shows loss and
+    delay, not what was really sent."""
+    placing: str = ""
+    """What is doubtful about where in the reference the stream begins."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of `Played`, and what is doubtful about sound made again."""
+        return (*super().notes, *filter(None, (self.placing,)))
 
     def _repr_html_(self) -> str:
         return player(self.audio, self.sample_rate)
@@ -99,6 +109,8 @@ def hear(
         leap_s=here.leap_s,
         breaks=here.breaks,
         recovery=here.recovery,
+        remade=isinstance(source, Remade),
+        placing=source.doubt if isinstance(source, Remade) else "",
         from_red=here.from_red,
         from_fec=here.from_fec,
     )

@@ -69,7 +69,7 @@ def choose_stream(
     streams = talks(capture.streams)
     if to is not None:
         streams = tuple(one for one in streams if to in (one.flow.source, one.flow.destination))
-    audio = [one for one in streams if one.media == "audio"]
+    audio = sorted((one for one in streams if one.media == "audio"), key=lambda one: not one.codec)
     heard = [one for one in audio if to is None or one.flow.destination == to]
     if not heard:
         raise _nothing(capture, to)
@@ -77,8 +77,11 @@ def choose_stream(
     reason = f"to {to}" if to else "the audio with the most packets" if len(audio) > 1 else "the only audio"
     back = next((one for one in audio if _opposite(first, one)), None)
     if to is None and back is not None:
+        here = captured_at_receiver(capture, first, back)
         reason = "the direction that the capturing phone received"
-        if not captured_at_receiver(capture, first, back):
+        if here is None:
+            reason = "the audio with the most packets; nothing tells which direction the capturing phone received"
+        elif not here:
             first, back = back, first
     _refuse_encrypted(capture, first)
     return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, reason))

@@ -8,6 +8,7 @@ import numpy as np
 
 from earwitness.arrays import Pcm
 from earwitness.ear.frames import Frames
+from earwitness.ear.placing import reference_offset
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import MalformedFrame
 from earwitness.trace.model import Trace
@@ -35,8 +36,8 @@ def frame_bytes(
     """The frames' bytes: from the capture if it has complete packets, otherwise re-encoded from the reference.
 
     `reference` (r,) int16 at the frames' sample rate is what the speaker's phone played in a loop; the frame with RTP
-    timestamp t begins at sample (t * sample_rate / clock_rate - offset) mod r of it. Raises InputError if packets were
-    cut and there is no reference, or there are several codecs.
+    timestamp t begins at sample (t * sample_rate / clock_rate - offset) mod r of it, unless the stream shows
+    another place (`placing`). Raises InputError if packets were cut and there is no reference, or several codecs.
     """
     if is_whole(trace):
         return Captured(trace, frames)
@@ -50,7 +51,7 @@ def frame_bytes(
     if len(frames.codecs) > 1:
         happened = f"a snap length cut its packets, and its codec changes ({frames.names})"
         raise InputError("decoding", trace.source or "the trace", happened, "capture whole packets")
-    return Remade(frames, reference, offset)
+    return Remade(trace, frames, reference, offset)
 
 
 def is_whole(trace: Trace) -> bool:
@@ -91,15 +92,16 @@ class Captured:
 
 
 class Remade:
-    """Frames re-encoded from the looped reference, once, in the order of their timestamps.
+    """Frames re-encoded from the looped reference, once, in the order of their timestamps; `doubt`: about their place.
 
     The encoder processes everything from the first frame to the last, like the sender's, including what never arrived.
     """
 
-    def __init__(self, frames: Frames, reference: Pcm, offset: int) -> None:
+    def __init__(self, trace: Trace, frames: Frames, reference: Pcm, offset: int) -> None:
         if not len(reference):
             raise InputError("encoding", "the reference", "it has no samples", "give a WAV file with speech")
         codec, clock_rate = frames.codecs[0], frames.stream.clock_rate
+        offset, self.doubt = reference_offset(trace, codec, reference, offset)
         length = codec.frame_samples
         ticks = length * clock_rate // codec.sample_rate
         slot = frames.timestamp // ticks

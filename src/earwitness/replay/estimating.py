@@ -133,6 +133,9 @@ def _estimate(played: Played, codec: Codec, spec: str) -> Estimate:
         end_system_delay_ms=ends_ms if ends_ms == ends_ms else None,
         round_trip_ms=played.round_trip_ms,
     )
+    if len(played.played.frames.codecs) > 1:
+        several = f"the codec changes; rated as {codec.name}"
+        rated = replace(rated, doubt="; ".join(filter(None, (rated.doubt, several))))
     shares = played.shares
     unseen = shares["concealed_ratio"] - shares["lost_ratio"] - shares["late_ratio"] - shares["discarded_ratio"]
     if unseen < _UNSEEN:

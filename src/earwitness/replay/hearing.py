@@ -87,6 +87,7 @@ class Scored:
             "capture_missed_ratio": self.capture_missed,
             "doubt": self.doubt,
             **heard.figures(),
+            "sound_from": "reference" if heard.remade else "packets",
             "from_red": heard.from_red,
             "from_fec": heard.from_fec,
             "estimate": self.estimate,

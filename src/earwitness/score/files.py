@@ -15,6 +15,7 @@ from earwitness.score.scorers import scorer
 from earwitness.score.verdict import verdict
 from earwitness.speech.level import speech_level
 from earwitness.speech.wav import SoundFile, read_sound, resample
+from earwitness.trace.container import is_capture
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,9 @@ def _read(
     """The audio of a file, at its own rate."""
     if as_published:
         return SoundFile(samples_as_published(Path(path)), NARROW_RATE, 1, "", "")
+    if is_capture(path):
+        remedy = "use `earwitness hear CAPTURE`, with the sound sent as its reference"
+        raise InputError("scoring", path, "it is a capture, not a sound file", remedy)
     found = read_sound(path, channel, field=field_name)
     if wideband and found.sample_rate < WIDE_RATE:
         happened = f"it has a sample rate of {found.sample_rate} Hz"

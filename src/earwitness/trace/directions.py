@@ -16,16 +16,16 @@ a softphone's own clock scatters by a few milliseconds at most."""
 
 
 def direction(capture: Capture, stream: RtpStream) -> str:
-    """`received` or `sent`, seen from where the capture was made; `unknown` if only one direction was captured.
+    """`received` or `sent`, seen from where the capture was made; `unknown` if nothing tells.
 
     A capture at a phone shows its own packets leaving evenly, so the direction whose arrivals scatter much more around
     their RTP timestamps is the one it received. If both are even, it is the one towards the end that answers SIP
-    requests sooner, because the other's answers take an additional round trip.
+    requests sooner, because the other's answers take an additional round trip. Without SIP, or
+    with one direction alone, nothing tells.
     """
     back = opposite(capture, stream)
-    if back is None:
-        return UNKNOWN_DIRECTION
-    return RECEIVED if captured_at_receiver(capture, stream, back) else SENT
+    here = None if back is None else captured_at_receiver(capture, stream, back)
+    return UNKNOWN_DIRECTION if here is None else RECEIVED if here else SENT
 
 
 def directions(capture: Capture) -> dict[RtpStream, str]:
@@ -37,7 +37,7 @@ def directions(capture: Capture) -> dict[RtpStream, str]:
         found[stream] = direction(capture, stream)
         back = opposite(capture, stream)
         if back is not None and back not in found and opposite(capture, back) is stream:
-            found[back] = SENT if found[stream] == RECEIVED else RECEIVED
+            found[back] = {RECEIVED: SENT, SENT: RECEIVED}.get(found[stream], UNKNOWN_DIRECTION)
     return found
 
 
@@ -52,13 +52,14 @@ def opposite(capture: Capture, stream: RtpStream) -> RtpStream | None:
     return None
 
 
-def captured_at_receiver(capture: Capture, first: RtpStream, back: RtpStream) -> bool:
-    """Whether the capture was made at the end that receives `first`, whose other direction is `back`."""
+def captured_at_receiver(capture: Capture, first: RtpStream, back: RtpStream) -> bool | None:
+    """Whether the capture was made at the end that receives `first`, whose other direction is `back`; None: unknown."""
     scatter = _scatter_ms(first), _scatter_ms(back)
     if max(scatter) < max(_CLEARLY * min(scatter), _JITTER_MS):
         here, there = (_answers_within_ns(capture, address) for address in (first.flow.destination, first.flow.source))
         if here is not None and there is not None:
             return here < there
+        return None
     return scatter[0] >= scatter[1]
 
 

@@ -16,9 +16,10 @@ _MOST_EXACT = 2.0**53
 def in_one_clock(trace: Trace, clock: I64) -> Trace:
     """The trace with all timestamps in units of its `clock_rate`, given the clock of each packet, (n,) Hz.
 
-    If a sender keeps its SSRC when it changes to a codec with another clock, its timestamps go on from the last one in
-    steps of the new clock (RFC 7160 3.1). The trace itself if there is nothing to convert, or if the timestamps are too
-    wild to be converted exactly.
+    If a sender keeps its SSRC when it changes to a codec with another clock, its timestamps go on from the last one, by
+    the length of the last packet in units of the old clock or of the new one (RFC 7160 3.1 saw both), or leap. Of the
+    two, the one that gives the length of a packet is taken; a leap is taken for that length. The trace itself if there
+    is nothing to convert, or if the timestamps are too wild to be converted exactly.
     """
     if CONVERTED in trace.notes or bool(np.all(clock == trace.clock_rate)):
         return trace
@@ -30,10 +31,24 @@ def in_one_clock(trace: Trace, clock: I64) -> Trace:
         return trace
     # Steps in the finest unit of all clocks, so that nothing is rounded before the end.
     unit = int(np.lcm.reduce(np.unique(clocks)))
-    fine = np.concatenate(([0], np.cumsum(step * (unit // clocks[1:]))))
+    steps = step * (unit // clocks[1:])
+    for at in np.flatnonzero(np.diff(clocks)).tolist():
+        length = _usual(step, clocks, int(clocks[at])) * (unit // int(clocks[at]))
+        expected = length * int(trace.sequence[order[at + 1]] - trace.sequence[order[at]])
+        either = (int(step[at]) * (unit // int(clocks[at])), int(steps[at]))
+        nearest = min(either, key=lambda one: abs(one - expected))
+        steps[at] = nearest if abs(nearest - expected) * 4 <= abs(expected) else expected
+    fine = np.concatenate(([0], np.cumsum(steps)))
     moved = np.empty(len(trace), dtype=np.int64)
     moved[order] = timestamp[0] + fine * trace.clock_rate // unit
     return replace(trace, timestamp=moved, notes=(*trace.notes, CONVERTED))
+
+
+def _usual(step: I64, clocks: I64, clock: int) -> int:
+    """The most frequent step between packets of this clock; 20 ms if there is none."""
+    here = step[(clocks[1:] == clock) & (clocks[:-1] == clock) & (step > 0)]
+    values, counts = np.unique(here, return_counts=True)
+    return int(values[np.argmax(counts)]) if len(values) else max(1, clock // 50)
 
 
 def clocks_of(trace: Trace) -> I64:

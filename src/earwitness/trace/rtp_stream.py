@@ -22,6 +22,7 @@ from earwitness.trace.sdp import MediaDescription
 from earwitness.trace.srtp import Decrypted, open_stream
 from earwitness.trace.srtp_keys import SrtpKey
 
+_VIDEO_CLOCK = 90_000
 _ALL_TWICE = 1.9
 """Packets for each distinct one, from which on a capture is called doubled ..."""
 _LEAST, _FIRST = 6, 64
@@ -130,6 +131,8 @@ def build_stream(around: Surroundings, members: I64) -> RtpStream:
         trace = replace(trace, formats={**more, **trace.formats})
     primary = primary_encoding(trace) if known.main.role == "redundancy" and not encryption.certain else None
     video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
+    # No codec of speech has the clock of video (RFC 3551 5).
+    video = video or (not known.main.name and known.main.clock_rate == _VIDEO_CLOCK)
     return RtpStream(
         trace,
         flow,

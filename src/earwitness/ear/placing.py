@@ -1,0 +1,64 @@
+"""Where in the looped reference a stream begins whose packets a snap length cut, so that they have to be made again."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from earwitness.arrays import Pcm
+from earwitness.speech.codecs.base import Codec
+from earwitness.trace.model import Trace
+
+_ASKED = 24
+_LEAST_BYTES, _LEAST_DISTINCT = 16, 8
+"""Kept bytes, and different ones among them, that a packet needs to be found in the reference."""
+_MOST_PLACES = 4
+_FROM_ZERO_S = 60
+"""A phone whose timestamps begin below this counts from the beginning of the call, as PJSIP does."""
+UNCONFIRMED = (
+    "the packets are cut and made again from the reference, which is assumed to begin with the first of them; nothing"
+    " in them confirms that"
+)
+
+
+def reference_offset(trace: Trace, codec: Codec, reference: Pcm, usual: int) -> tuple[int, str]:
+    """The position of RTP timestamp 0 in samples before the reference's first one, and a doubt; (r,) int16 reference.
+
+    The kept bytes decide, where the codec has a byte for each sample. Otherwise a stream that counts from the beginning
+    of the call has the `usual` offset, and any other one is assumed to begin with the reference (RFC 3550 5.1: initial
+    timestamps are random), which is said.
+    """
+    found = _by_kept_bytes(trace, codec, reference)
+    if found is not None:
+        return found, ""
+    first = int(trace.timestamp.min()) if len(trace) else 0
+    if first <= _FROM_ZERO_S * trace.clock_rate:
+        return usual, ""
+    return first * codec.sample_rate // trace.clock_rate, UNCONFIRMED
+
+
+def _by_kept_bytes(trace: Trace, codec: Codec, reference: Pcm) -> int | None:
+    """The offset on which most of the loudest packets agree; None if too few are found in the reference."""
+    if trace.payloads is None or codec.samples_in(bytes(160)) != 160 or codec.sample_rate != trace.clock_rate:
+        return None
+    size = codec.frame_samples
+    if codec.samples_in(bytes(size)) != size or len(reference) < size:
+        return None
+    looped = np.resize(reference, -(-(len(reference) + 400) // size) * size)
+    encode = codec.encoder().encode
+    coded = b"".join(encode(np.ascontiguousarray(looped[at : at + size])) for at in range(0, len(looped), size))
+    rows = np.flatnonzero((trace.payloads.captured >= _LEAST_BYTES) & (trace.payload_type == codec.payload_type))
+    kept = {row: trace.payloads[row] for row in rows[:: max(1, len(rows) // 400)].tolist()}
+    varied = sorted((row for row in kept if len(set(kept[row])) >= _LEAST_DISTINCT), key=lambda r: -len(set(kept[r])))
+    votes: Counter[int] = Counter()
+    asked = varied[:_ASKED]
+    for row in asked:
+        at = coded.find(kept[row])
+        for _ in range(_MOST_PLACES):
+            if at < 0:
+                break
+            votes[(int(trace.timestamp[row]) - at) % len(reference)] += 1
+            at = coded.find(kept[row], at + 1)
+    offset, most = votes.most_common(1)[0] if votes else (0, 0)
+    return offset if most * 2 > len(asked) else None
