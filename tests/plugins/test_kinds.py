@@ -43,11 +43,14 @@ SOURCES = Path(earwitness.__file__).parent
 REGISTRIES: tuple[Registry[Any], ...] = (CODECS, BUFFERS, SCORERS, PATHS, PHONES)
 MAY_LIST = {
     "published/calls_csv.py": "names that the published study gave its folders",
+    "trace/appearance.py": "names of SDP and RFC 3551, below the codecs",
+    "trace/meaning.py": "names of SDP and RFC 3551, below the codecs",
     "replay/whatif.py": "the buffers that are compared unless others are named",
     "report/reproduction/quality.py": "the order of the published figure",
 }
 
 MAY_ASK = {
+    "trace/appearance.py": "names of SDP and RFC 3551, below the codecs",
     "remote/session.py": "a command of the wire between two machines",
     "ear/conceal.py": "a concealment, which has a buffer's name",
     "ear/hear.py": "a concealment, which has a buffer's name",

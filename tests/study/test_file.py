@@ -109,7 +109,7 @@ seconds = 2
 
 def test_each_fault_is_a_line_with_a_remedy() -> None:
     with pytest.raises(FileFaults) as raised:
-        parse_study(SMALL.replace("g711u", "g722").replace("tiny", ""))
+        parse_study(SMALL.replace("g711u", "evs").replace("tiny", ""))
     lines = str(raised.value).splitlines()
     assert len(lines) == 3
     assert all("; " in line and line.strip().startswith("line ") for line in lines[1:])

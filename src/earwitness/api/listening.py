@@ -14,6 +14,7 @@ from earwitness.ear.listen import choose_stream, codec_of_stream, listen_to_capt
 from earwitness.errors import InputError
 from earwitness.replay.blame import Blame
 from earwitness.replay.blame import blame as blame_heard
+from earwitness.replay.estimating import estimate_streams
 from earwitness.score.listening import Listening
 from earwitness.score.listening import listening_quality as score_sounds
 from earwitness.speech.codecs.base import Codec
@@ -56,12 +57,14 @@ def time_capture(
     address: str | None = None,
     stream: int | str | None = None,
     spike_threshold_ms: float = SPIKE_MS,
+    buffer: JitterBuffer | str = DEFAULT_BUFFER,
 ) -> pd.DataFrame:
     """Time every RTP stream of a capture: one row per stream, with the columns of `earwitness timing --json`.
 
     `side` (`caller` or `callee`) selects what that side received, `address` what that address sent, `stream` one stream
     by its SSRC or its number from 1. Columns that begin with `published_` or `wireshark_` are the same figures by the
-    published study's or Wireshark's definition.
+    published study's or Wireshark's definition; `estimate` is a record of what a phone with this `buffer` would have
+    made of the stream, and of the quality that the E-model estimates from the packets alone.
 
     Raises:
         EarwitnessError: the file is not a capture, or there is no such stream.
@@ -72,7 +75,10 @@ def time_capture(
     read = _capture(capture)
     chosen = choose_streams(read, side=side, address=address, stream=None if stream is None else str(stream))
     found = time_streams(read, chosen, spike_threshold_ms=spike_threshold_ms)
-    return pd.DataFrame([one.to_dict() for one in found])
+    estimates = estimate_streams(read, chosen, buffer)
+    return pd.DataFrame(
+        [{**one.to_dict(), "estimate": each.record()} for one, each in zip(found, estimates, strict=True)]
+    )
 
 
 def hear(

@@ -46,7 +46,10 @@ def score(
         ),
     ] = None,
     reference_channel: Annotated[
-        str | None, typer.Option(help="Channel of REFERENCE, likewise.", rich_help_panel=panels.METHOD)
+        str | None,
+        typer.Option(
+            help="Channel of REFERENCE, in the same way. Default: any, if all are alike.", rich_help_panel=panels.METHOD
+        ),
     ] = None,
     scorer: Annotated[
         list[str] | None,

@@ -14,11 +14,16 @@ _ASKED = 24
 _LEAST_BYTES, _LEAST_DISTINCT = 16, 8
 """Kept bytes, and different ones among them, that a packet needs to be found in the reference."""
 _MOST_PLACES = 4
-_FROM_ZERO_S = 60
-"""A phone whose timestamps begin below this counts from the beginning of the call, as PJSIP does."""
+_FROM_ZERO_S, _DOUBTFUL_S = 10, 0.25
+"""A phone whose timestamps begin below this counts from the beginning of the call, as PJSIP does: a random beginning
+(RFC 3550 5.1) is below 10 s once in 10,000 streams. If it is not at the very beginning, that is said."""
 UNCONFIRMED = (
     "the packets are cut and made again from the reference, which is assumed to begin with the first of them; nothing"
     " in them confirms that"
+)
+COUNTED = (
+    "the packets are cut and made again from the reference, which is assumed to have begun when the RTP timestamps were"
+    " 0, as with PJSIP; nothing in them confirms that"
 )
 
 
@@ -26,15 +31,15 @@ def reference_offset(trace: Trace, codec: Codec, reference: Pcm, usual: int) -> 
     """The position of RTP timestamp 0 in samples before the reference's first one, and a doubt; (r,) int16 reference.
 
     The kept bytes decide, where the codec has a byte for each sample. Otherwise a stream that counts from the beginning
-    of the call has the `usual` offset, and any other one is assumed to begin with the reference (RFC 3550 5.1: initial
-    timestamps are random), which is said.
+    of the call has the `usual` offset, and any other one is assumed to begin with the reference. Both are said, unless
+    the stream begins near timestamp 0.
     """
     found = _by_kept_bytes(trace, codec, reference)
     if found is not None:
         return found, ""
     first = int(trace.timestamp.min()) if len(trace) else 0
     if first <= _FROM_ZERO_S * trace.clock_rate:
-        return usual, ""
+        return usual, "" if first <= _DOUBTFUL_S * trace.clock_rate else COUNTED
     return first * codec.sample_rate // trace.clock_rate, UNCONFIRMED
 
 

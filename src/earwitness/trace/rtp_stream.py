@@ -78,7 +78,7 @@ class RtpStream:
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
+class CaptureFacts:
     """What the rest of a capture says about a stream, and what became of the keys given for it.
 
     `decrypted` collects the attempts to decrypt; mutable.
@@ -95,7 +95,7 @@ class Surroundings:
     decrypted: list[Decrypted] = field(default_factory=list)
 
 
-def build_stream(around: Surroundings, members: I64) -> RtpStream:
+def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     """The stream of the datagrams at rows `members` (n,) of the capture, decrypted if a key is at hand.
 
     Raises InputError if the user gives a key and the extra `srtp` is missing.
@@ -146,7 +146,7 @@ def build_stream(around: Surroundings, members: I64) -> RtpStream:
     )
 
 
-def _known(around: Surroundings, members: I64, flow: Flow) -> tuple[Meaning, int]:
+def _known(around: CaptureFacts, members: I64, flow: Flow) -> tuple[Meaning, int]:
     """What the payload types mean, and which is that of the speech: the most frequent one that carries any."""
     headers, options = around.headers, around.options
     payload_type = headers.payload_type[members]
@@ -172,7 +172,7 @@ def _known(around: Surroundings, members: I64, flow: Flow) -> tuple[Meaning, int
     return known, main
 
 
-def _trace(around: Surroundings, members: I64, known: Meaning, notes: list[str]) -> Trace:
+def _trace(around: CaptureFacts, members: I64, known: Meaning, notes: list[str]) -> Trace:
     found, headers = around.found, around.headers
     timestamp = extend(headers.timestamp[members], 32)
     size, at = headers.payload_size[members], headers.payload_at[members]

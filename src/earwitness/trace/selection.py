@@ -94,6 +94,7 @@ def _payload_type(text: str) -> tuple[int, Encoding]:
     rate, _, channels = rest.partition("/")
     whole = all(part.isascii() and part.isdecimal() and len(part) < 10 for part in (number, rate, channels or "1"))
     if not (whole and int(number) < 128 and name and int(rate) and int(channels or 1)):
+        happened = "it is not NUMBER=NAME/RATE with a number below 128"
         remedy = "write it as in 97=speex/8000"
-        raise InputError("reading the payload type", text, "it is not NUMBER=NAME/RATE", remedy, field="payload_type")
+        raise InputError("reading the payload type", text, happened, remedy, field="payload_type")
     return int(number), Encoding(name, int(rate), int(channels or 1))

@@ -15,7 +15,7 @@ from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.meaning import descriptions
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
-from earwitness.trace.rtp_stream import RtpStream, StreamOptions, Surroundings, build_stream
+from earwitness.trace.rtp_stream import CaptureFacts, RtpStream, StreamOptions, build_stream
 from earwitness.trace.sdp import SipMessage
 from earwitness.trace.srtp import check_keys
 
@@ -83,7 +83,7 @@ def find_streams(
         detail = f"{len(ordered)} RTP streams; only the {MAX_STREAMS} with the most packets are read"
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
     call_of = dict(zip(rows.tolist(), calls.tolist(), strict=True)) if calls.any() else {}
-    around = Surroundings(
+    around = CaptureFacts(
         found=found,
         headers=headers,
         described=described,

@@ -34,8 +34,8 @@ _NEAR = 50
 """Packets on either side of a break whose median lateness places the parts."""
 _LEAST_EVEN_NS, _LEAST_EVEN_HOLD_NS = 100_000_000, 1_000_000_000
 """Smallest jump, and smallest hold, in a stream whose packets come evenly before and after it ..."""
-_LEAST_EVEN, _EVEN_NS = 10, 15_000_000
-"""... this many on either side, within a tenth of the step and this."""
+_LEAST_EVEN, _EVEN_NS = 4, 15_000_000
+"""... at least this many on either side, within a tenth of the step and this."""
 _WATCHED, _LEAST_WATCHED = 25, 3
 """Packets after a long gap, and how many are needed, to tell whether they come in a burst or paced by the sender."""
 _MOST_NS = 1e18
@@ -200,7 +200,7 @@ def _found(trace: Trace, late: I64) -> tuple[Bool, list[_Break]]:
     at, late = trace.take(kept), late[kept]
     breaks = [*_breaks(at, late, least)]
     taken = {one.at for one in breaks}
-    breaks += [one for one in _even_breaks(at, late) if one.at not in taken]
+    breaks += [one for one in _small_breaks(at, late, usual_step(at)) if one.at not in taken]
     breaks.sort(key=lambda one: one.at)
     edges = [0, *(one.at for one in breaks), len(late)]
     for begin, end in pairwise(edges):
@@ -226,25 +226,30 @@ def _breaks(trace: Trace, late: I64, least: int) -> Iterator[_Break]:
             yield _Break(at, kind)
 
 
-def _even_breaks(trace: Trace, late: I64) -> Iterator[_Break]:
-    """Smaller breaks in a stream that is so even on both sides that no network can have made them.
+def _small_breaks(trace: Trace, late: I64, usual: int) -> Iterator[_Break]:
+    """Smaller breaks, in a stream that is so even on both sides that no network can have made them.
 
-    Timestamps that run ahead by a step would mean that all packets before it were late by as much, and evenly so. One
-    that stays behind from `_LEAST_EVEN_HOLD_NS` on is longer than any change of route.
+    Timestamps that run ahead by a step would mean that all packets before it were late by as much, and evenly so.
+    Within a talkspurt (no marker, RFC 3551 4.1)
+    consecutive packets are a packet's time apart, so there some unevenness is allowed. Timestamps that stay behind from
+    `_LEAST_EVEN_HOLD_NS` on are longer than any change of route.
     """
     step = np.diff(late)
-    for at in (np.flatnonzero(np.abs(step) >= _LEAST_EVEN_NS) + 1)[:_MOST_BREAKS].tolist():
+    places = [0, *((np.flatnonzero(np.abs(step) >= _LEAST_EVEN_NS) + 1)[:_MOST_BREAKS].tolist()), len(late)]
+    for last, at, until in zip(places, places[1:], places[2:], strict=False):
         size = int(step[at - 1])
-        before, after = late[max(0, at - _WATCHED) : at], late[at : at + _WATCHED]
-        room = min(abs(size) // 10, _EVEN_NS)
-        even = len(before) >= _LEAST_EVEN and len(after) >= _LEAST_EVEN
-        if not even or int(np.ptp(before)) > room or int(np.ptp(after)) > room:
+        before, after = late[max(last, at - _WATCHED) : at], late[at : min(until, at + _WATCHED)]
+        if min(len(before), len(after)) < _LEAST_EVEN or trace.sequence[at] <= trace.sequence[at - 1]:
             continue
-        if trace.sequence[at] <= trace.sequence[at - 1]:
-            continue
-        if size < 0 or trace.timestamp[at] <= trace.timestamp[at - 1]:
+        uneven = max(int(np.ptp(before)), int(np.ptp(after)))
+        ticks = int(trace.timestamp[at] - trace.timestamp[at - 1])
+        in_talkspurt = trace.sequence[at] == trace.sequence[at - 1] + 1 and not trace.marker[at]
+        # Of the step only what the arrivals' own unevenness cannot explain.
+        leapt = in_talkspurt and not 0 < ticks <= 2 * usual and uneven * 2 <= abs(size)
+        even = uneven <= min(abs(size) // 10, _EVEN_NS)
+        if (even or leapt) and (size < 0 or ticks <= 0):
             yield _Break(at, "jump")
-        elif size >= _LEAST_EVEN_HOLD_NS:
+        elif even and size >= _LEAST_EVEN_HOLD_NS:
             yield _Break(at, "hold")
 
 
