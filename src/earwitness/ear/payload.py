@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from earwitness.arrays import Pcm
 from earwitness.ear.frames import Frames
+from earwitness.ear.grid import divisible
 from earwitness.ear.placing import reference_offset
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import MalformedFrame
@@ -114,9 +116,16 @@ class Remade:
             begin = np.interp(every, wanted, begin).astype(np.int64)
             wanted = every
         looped = np.concatenate((reference, np.resize(reference, length)))
-        encode = codec.encoder().encode
-        starts = ((begin - offset) % len(reference)).tolist()
-        self._encoded = [encode(looped[start : start + length]) for start in starts]
+        starts = (begin - offset) % len(reference)
+        if divisible(codec):
+            # In one piece, many times faster: its audio can be cut anywhere.
+            samples = looped[starts[:, None] + np.arange(length)].reshape(-1)
+            coded = replace(codec, frame_samples=len(samples)).encoder().encode(samples)  # type: ignore[type-var]
+            size = len(coded) // len(starts)
+            self._encoded = [coded[at : at + size] for at in range(0, size * len(starts), size)]
+        else:
+            encode = codec.encoder().encode
+            self._encoded = [encode(looped[start : start + length]) for start in starts.tolist()]
         self._which: list[int] = np.searchsorted(wanted, slot).tolist()
 
     def __call__(self, frame: int) -> bytes:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
 from earwitness.arrays import Pcm
+from earwitness.ear.grid import divisible
 from earwitness.speech.codecs.base import Codec
 from earwitness.trace.model import Trace
 
-_ASKED = 24
+_SEEN, _ASKED = 150, 16
+"""Packets looked at, and the most varied of them, which are looked for in the reference."""
 _LEAST_BYTES, _LEAST_DISTINCT = 16, 8
 """Kept bytes, and different ones among them, that a packet needs to be found in the reference."""
 _MOST_PLACES = 4
@@ -47,23 +50,22 @@ def _by_kept_bytes(trace: Trace, codec: Codec, reference: Pcm) -> int | None:
     """The offset on which most of the loudest packets agree; None if too few are found in the reference."""
     if trace.payloads is None or codec.samples_in(bytes(160)) != 160 or codec.sample_rate != trace.clock_rate:
         return None
-    size = codec.frame_samples
-    if codec.samples_in(bytes(size)) != size or len(reference) < size:
+    if not divisible(codec) or not len(reference):
         return None
-    looped = np.resize(reference, -(-(len(reference) + 400) // size) * size)
-    encode = codec.encoder().encode
-    coded = b"".join(encode(np.ascontiguousarray(looped[at : at + size])) for at in range(0, len(looped), size))
+    looped = np.ascontiguousarray(np.resize(reference, len(reference) + trace.clock_rate))
+    # Cut into one frame, because the codec permits any.
+    coded = replace(codec, frame_samples=len(looped)).encoder().encode(looped)  # type: ignore[type-var]
     rows = np.flatnonzero((trace.payloads.captured >= _LEAST_BYTES) & (trace.payload_type == codec.payload_type))
-    kept = {row: trace.payloads[row] for row in rows[:: max(1, len(rows) // 400)].tolist()}
-    varied = sorted((row for row in kept if len(set(kept[row])) >= _LEAST_DISTINCT), key=lambda r: -len(set(kept[r])))
+    some = [(row, trace.payloads[row]) for row in rows[:: max(1, len(rows) // _SEEN)].tolist()]
+    varied = sorted(((-len(set(kept)), row, kept) for row, kept in some), key=lambda one: one[:2])
+    asked = [(row, kept) for distinct, row, kept in varied[:_ASKED] if -distinct >= _LEAST_DISTINCT]
     votes: Counter[int] = Counter()
-    asked = varied[:_ASKED]
-    for row in asked:
-        at = coded.find(kept[row])
+    for row, kept in asked:
+        at = coded.find(kept)
         for _ in range(_MOST_PLACES):
             if at < 0:
                 break
             votes[(int(trace.timestamp[row]) - at) % len(reference)] += 1
-            at = coded.find(kept[row], at + 1)
+            at = coded.find(kept, at + 1)
     offset, most = votes.most_common(1)[0] if votes else (0, 0)
     return offset if most * 2 > len(asked) else None
