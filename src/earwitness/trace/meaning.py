@@ -92,8 +92,11 @@ def meaning(
     """
     nearest = sorted(described, key=lambda one: _nearness(one, flow, int(times[0])))
     known, codec_from = _encoding(main, nearest, options)
-    measured = _measured_rate(timestamp, sequence, times)
-    encoding, codec_from, doubts = _with_clock(main, known, codec_from, clock_rate, measured, int(times[-1] - times[0]))
+    span_ns = int(times[-1] - times[0])
+    measured: tuple[float, ...] = ()
+    if clock_rate is None and not _is_settled(known, codec_from, timestamp, span_ns):
+        measured = _measured_rate(timestamp, sequence, times)
+    encoding, codec_from, doubts = _with_clock(main, known, codec_from, clock_rate, measured, span_ns)
     formats = {main: encoding}
     for number in present:
         other, _ = _encoding(number, nearest, options)
@@ -114,6 +117,16 @@ def meanings(
     nearest = sorted(described, key=lambda one: _nearness(one, flow, time_ns))
     found = {number: _encoding(number, nearest, options)[0] for number in numbers}
     return {number: _fixed(one) for number, one in found.items() if one is not None}
+
+
+def _is_settled(encoding: Encoding | None, codec_from: str, timestamp: I64, span_ns: int) -> bool:
+    """Whether the clock is known and nothing contradicts it: the stream is short, or keeps to it on the whole."""
+    if encoding is None or codec_from == "guessed":
+        return False
+    ticks = int(timestamp[-1] - timestamp[0])
+    return span_ns < _CONTRADICTED_NS or (
+        ticks > 0 and _nearest((ticks * 1e9 / span_ns,), (encoding.clock_rate,)) is not None
+    )
 
 
 def speech_numbers(

@@ -48,6 +48,8 @@ COMFORT_NOISE = (13, 19)
 def main_payload_type(payload_type: NDArray[np.uint8]) -> int:
     """The payload type of a stream's speech, given all packets' types (n,): the most frequent one except comfort noise,
     which may outnumber speech in a long pause."""
+    if len(payload_type) and not np.any(payload_type != payload_type[0]):
+        return int(payload_type[0])
     speech = payload_type[~np.isin(payload_type, COMFORT_NOISE)]
     return int(np.argmax(np.bincount(speech if len(speech) else payload_type, minlength=128)))
 

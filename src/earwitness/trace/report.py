@@ -153,7 +153,7 @@ def time_streams(
                 rtt_p50_ms=delay_statistics(rtts).p50_ms,
                 direction=seen[stream],
                 notes=(
-                    *stream.trace.notes,
+                    *dict.fromkeys((*stream.trace.notes, *filter(None, (str(stream.encryption),)))),
                     *here.timeline.notes,
                     *(str(problem) for problem in capture.problems),
                 ),

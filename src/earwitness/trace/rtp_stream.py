@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from earwitness.arrays import I64
 from earwitness.trace.encoding import Encoding
-from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange
+from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange, encryption_of
 from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link_layer import Datagrams, Flow
 from earwitness.trace.meaning import Description, Meaning, meaning, meanings, speech_numbers
@@ -51,8 +52,7 @@ class RtpStream:
 
     `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
     empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
-    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video` or `repair`. `encryption`: whether its
-    sound is hidden. `doubts`: what was guessed.
+    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video` or `repair`. `guessed`: what about it.
     """
 
     trace: Trace
@@ -63,8 +63,24 @@ class RtpStream:
     codec_from: str
     call: int = 0
     media: str = "audio"
-    encryption: Encryption = NOT_ENCRYPTED
-    doubts: tuple[str, ...] = ()
+    known_encryption: Encryption | None = NOT_ENCRYPTED
+    """What SDP, a key exchange or a key has shown; None: nothing did, and the payload is asked when needed."""
+    guessed: tuple[str, ...] = ()
+    sections: tuple[MediaDescription, ...] = ()
+    """All media descriptions of the capture."""
+
+    @cached_property
+    def encryption(self) -> Encryption:
+        """Whether its sound is hidden."""
+        if self.known_encryption is not None:
+            return self.known_encryption
+        return encryption_of(self.trace, self.flow, self.sections)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What was guessed, and whether it may be encrypted."""
+        perhaps = "" if self.encryption.certain else str(self.encryption)
+        return (*self.guessed, *filter(None, (perhaps,)))
 
     @property
     def ssrc(self) -> int:
@@ -91,7 +107,7 @@ class CaptureFacts:
     clock: str
     source: str
     exchanges: Mapping[Flow, KeyExchange]
-    sections: Sequence[MediaDescription]
+    sections: tuple[MediaDescription, ...]
     decrypted: list[Decrypted] = field(default_factory=list)
 
 
@@ -100,7 +116,7 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
 
     Raises InputError if the user gives a key and the extra `srtp` is missing.
     """
-    found = around.found
+    found, headers = around.found, around.headers
     notes: list[str] = []
     times = found.time_ns[members]
     if len(times) > 1 and (times[1:] < times[:-1]).any():
@@ -108,28 +124,32 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         times = found.time_ns[members]
         notes.append("the capture's packets were not in time order; sorted")
     flow = found.flows[int(found.flow[members[0]])]
-    known, main = _known(around, members, flow)
+    timestamp = extend(headers.timestamp[members], 32)
+    sequence = extend_sequence(headers.sequence[members].astype(np.int64), timestamp)
+    known, main = _known(around, members, flow, timestamp, sequence)
     if around.options.clock_rate is not None:
         notes.append(f"RTP clock {around.options.clock_rate} Hz set by option")
-    trace = _trace(around, members, known, notes)
-    trace, encryption, result = open_stream(
-        trace,
-        flow,
-        found,
-        members,
-        sections=around.sections,
-        exchanges=around.exchanges,
-        keys=around.options.srtp_keys,
-    )
-    if result is not None:
-        around.decrypted.append(result)
-    doubts = known.doubts if encryption.certain or not str(encryption) else (*known.doubts, str(encryption))
-    inside = () if encryption.certain else block_types(trace)
+    trace = _trace(around, members, known, notes, timestamp, sequence)
+    encryption: Encryption | None = None
+    if around.exchanges or around.options.srtp_keys or any(section.encrypted for section in around.sections):
+        trace, encryption, result = open_stream(
+            trace,
+            flow,
+            found,
+            members,
+            sections=around.sections,
+            exchanges=around.exchanges,
+            keys=around.options.srtp_keys,
+        )
+        if result is not None:
+            around.decrypted.append(result)
+    hidden = encryption is not None and encryption.certain
+    inside = () if hidden else block_types(trace)
     if inside:
         options = around.options.payload_types
         more = meanings(inside, flow, around.described, options, int(times[0]))
         trace = replace(trace, formats={**more, **trace.formats})
-    primary = primary_encoding(trace) if known.main.role == "redundancy" and not encryption.certain else None
+    primary = primary_encoding(trace) if known.main.role == "redundancy" and not hidden else None
     video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
     # No codec of speech has the clock of video (RFC 3551 5).
     video = video or (not known.main.name and known.main.clock_rate == _VIDEO_CLOCK)
@@ -141,19 +161,19 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         primary or known.main,
         known.codec_from,
         media="video" if video else "repair" if known.main.role == "repair" else "audio",
-        encryption=encryption,
-        doubts=doubts,
+        known_encryption=encryption,
+        guessed=known.doubts,
+        sections=around.sections,
     )
 
 
-def _known(around: CaptureFacts, members: I64, flow: Flow) -> tuple[Meaning, int]:
+def _known(around: CaptureFacts, members: I64, flow: Flow, timestamp: I64, sequence: I64) -> tuple[Meaning, int]:
     """What the payload types mean, and which is that of the speech: the most frequent one that carries any."""
     headers, options = around.headers, around.options
     payload_type = headers.payload_type[members]
-    timestamp = extend(headers.timestamp[members], 32)
     counts = np.bincount(payload_type, minlength=128)
     present = np.flatnonzero(counts).tolist()
-    main = main_payload_type(payload_type)
+    main = present[0] if len(present) == 1 else main_payload_type(payload_type)
     if len(present) > 1:
         time_ns = int(around.found.time_ns[members[0]])
         spoken = speech_numbers(present, flow, around.described, options.payload_types, time_ns)
@@ -166,19 +186,20 @@ def _known(around: CaptureFacts, members: I64, flow: Flow) -> tuple[Meaning, int
         options.payload_types,
         options.clock_rate,
         timestamp,
-        extend_sequence(headers.sequence[members].astype(np.int64), timestamp),
+        sequence,
         around.found.time_ns[members],
     )
     return known, main
 
 
-def _trace(around: CaptureFacts, members: I64, known: Meaning, notes: list[str]) -> Trace:
+def _trace(
+    around: CaptureFacts, members: I64, known: Meaning, notes: list[str], timestamp: I64, sequence: I64
+) -> Trace:
     found, headers = around.found, around.headers
-    timestamp = extend(headers.timestamp[members], 32)
     size, at = headers.payload_size[members], headers.payload_at[members]
     captured = np.clip(found.captured[members] - at, 0, size).astype(np.int32)
     trace = Trace(
-        sequence=extend_sequence(headers.sequence[members].astype(np.int64), timestamp),
+        sequence=sequence,
         timestamp=timestamp,
         payload_type=headers.payload_type[members],
         marker=headers.marker[members],

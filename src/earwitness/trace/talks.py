@@ -63,10 +63,10 @@ def _joined(run: Sequence[RtpStream]) -> RtpStream:
     names = " to ".join(f"0x{stream.ssrc:08x}" for stream in run)
     note = f"the SSRC changes {len(run) - 1} times in mid-call ({names}); heard as one talker"
     notes = tuple(dict.fromkeys(one for stream in run for one in stream.trace.notes))
-    doubts = dict.fromkeys(one for stream in run for one in stream.doubts)
+    guessed = dict.fromkeys(one for stream in run for one in stream.guessed)
     note = note.replace("1 times", "once")
     trace = replace(trace, ssrc=longest.ssrc, notes=(*notes, note))
-    return replace(longest, trace=trace, doubts=(*doubts, note))
+    return replace(longest, trace=trace, guessed=(*guessed, note))
 
 
 def _appended(first: Trace, second: Trace) -> Trace:

@@ -189,18 +189,19 @@ def _found(trace: Trace, late: I64) -> tuple[Bool, list[_Break]]:
     least = min(LEAST_BREAK_NS, max(span, _LEAST_OF_ALL_NS))
     step = np.abs(late[1:] - late[:-1])
     far = np.flatnonzero(step >= least)
-    settled = not bool((step >= _LEAST_EVEN_NS).any())
-    if settled and int(np.diff(np.maximum.accumulate(trace.sequence)).max()) <= MAX_DROPOUT:
+    if not bool((step >= _LEAST_EVEN_NS).any()) and not _restarts(trace.sequence):
         return stray, []
     if len(far) > 1:
         alone = far[:-1][(np.diff(far) == 1) & (np.abs(late[far[1:] + 1] - late[far[:-1]]) < least)] + 1
         # Of neighbouring candidates only the first: what follows it is near what came before it.
         stray[alone[np.diff(alone, prepend=-2) > 1]] = True
-    kept = np.flatnonzero(~stray)
-    at, late = trace.take(kept), late[kept]
+    at = trace
+    if stray.any():
+        kept = np.flatnonzero(~stray)
+        at, late = trace.take(kept), late[kept]
     breaks = [*_breaks(at, late, least)]
     taken = {one.at for one in breaks}
-    breaks += [one for one in _small_breaks(at, late, usual_step(at)) if one.at not in taken]
+    breaks += [one for one in _small_breaks(at, late) if one.at not in taken]
     breaks.sort(key=lambda one: one.at)
     edges = [0, *(one.at for one in breaks), len(late)]
     for begin, end in pairwise(edges):
@@ -208,6 +209,13 @@ def _found(trace: Trace, late: I64) -> tuple[Bool, list[_Break]]:
             small = np.flatnonzero(np.abs(np.diff(late[begin:end])) >= _LEAST_AMONG_MANY_NS) + 1 + begin
             breaks += [_Break(place, "jump") for place in small.tolist()]
     return stray, sorted(breaks, key=lambda one: one.at)
+
+
+def _restarts(sequence: I64) -> bool:
+    """Whether a sequence number exceeds all before it by more than any loss."""
+    if int(np.ptp(sequence)) <= MAX_DROPOUT:
+        return False
+    return int(np.diff(np.maximum.accumulate(sequence)).max()) > MAX_DROPOUT
 
 
 def _breaks(trace: Trace, late: I64, least: int) -> Iterator[_Break]:
@@ -218,7 +226,7 @@ def _breaks(trace: Trace, late: I64, least: int) -> Iterator[_Break]:
     if len(candidates) > _MOST_BREAKS:
         yield from (_Break(at, "jump") for at in candidates.tolist())
         return
-    begin, usual = 0, usual_step(trace)
+    begin, usual = 0, usual_step(trace) if len(candidates) else 0
     for at, until in pairwise([*candidates.tolist(), len(late)]):
         kind = _kind(trace, late, begin, at, until, int(skipped[at - 1]), usual, least)
         if kind:
@@ -226,7 +234,7 @@ def _breaks(trace: Trace, late: I64, least: int) -> Iterator[_Break]:
             yield _Break(at, kind)
 
 
-def _small_breaks(trace: Trace, late: I64, usual: int) -> Iterator[_Break]:
+def _small_breaks(trace: Trace, late: I64) -> Iterator[_Break]:
     """Smaller breaks, in a stream that is so even on both sides that no network can have made them.
 
     Timestamps that run ahead by a step would mean that all packets before it were late by as much, and evenly so.
@@ -235,9 +243,15 @@ def _small_breaks(trace: Trace, late: I64, usual: int) -> Iterator[_Break]:
     `_LEAST_EVEN_HOLD_NS` on are longer than any change of route.
     """
     step = np.diff(late)
-    places = [0, *((np.flatnonzero(np.abs(step) >= _LEAST_EVEN_NS) + 1)[:_MOST_BREAKS].tolist()), len(late)]
-    for last, at, until in zip(places, places[1:], places[2:], strict=False):
-        size = int(step[at - 1])
+    places = np.concatenate(([0], np.flatnonzero(np.abs(step) >= _LEAST_EVEN_NS) + 1, [len(late)]))
+    sizes = step[places[1:-1] - 1]
+    back = trace.timestamp[places[1:-1]] <= trace.timestamp[places[1:-1] - 1]
+    # Most large steps are the network's stalls, which can be neither.
+    possible = np.flatnonzero((sizes < 0) | back | (sizes >= _LEAST_EVEN_HOLD_NS))[:_MOST_BREAKS]
+    usual = usual_step(trace) if len(possible) else 0
+    for number in possible.tolist():
+        last, at, until = places[number : number + 3].tolist()
+        size = int(sizes[number])
         before, after = late[max(last, at - _WATCHED) : at], late[at : min(until, at + _WATCHED)]
         if min(len(before), len(after)) < _LEAST_EVEN or trace.sequence[at] <= trace.sequence[at - 1]:
             continue
