@@ -37,7 +37,12 @@ def in_one_clock(trace: Trace, clock: I64) -> Trace:
         expected = length * int(trace.sequence[order[at + 1]] - trace.sequence[order[at]])
         either = (int(step[at]) * (unit // int(clocks[at])), int(steps[at]))
         nearest = min(either, key=lambda one: abs(one - expected))
-        steps[at] = nearest if abs(nearest - expected) * 4 <= abs(expected) else expected
+        chosen = nearest if abs(nearest - expected) * 4 <= abs(expected) else expected
+        if abs(chosen) > _MOST_EXACT:
+            return trace
+        steps[at] = chosen
+    if float(np.abs(steps).astype(np.float64).sum()) * trace.clock_rate > 2.0**62:
+        return trace
     fine = np.concatenate(([0], np.cumsum(steps)))
     moved = np.empty(len(trace), dtype=np.int64)
     moved[order] = timestamp[0] + fine * trace.clock_rate // unit
