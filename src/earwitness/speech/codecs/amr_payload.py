@@ -7,6 +7,7 @@ libraries take: a byte with the frame type and the quality bit, then its bits, p
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -108,15 +109,15 @@ class FrameTypes:
         return frames, not padding | bits(at, total - at)
 
 
-class _Packing:
+class _Packing(ABC):
     """Bits of the mode request and of an entry of the table of contents, whose last two are padding if it has 8."""
 
     request_bits: int
     entry_bits: int
 
+    @abstractmethod
     def padded(self, size: int) -> int:
         """Bits that a frame of `size` bits takes."""
-        raise NotImplementedError
 
 
 class _Aligned(_Packing):
