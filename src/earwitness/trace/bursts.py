@@ -11,7 +11,8 @@ import numpy as np
 
 from earwitness.arrays import F64, I64
 from earwitness.trace.model import Trace
-from earwitness.trace.series import ArrivalSeries, arrivals, steps
+from earwitness.trace.series import ArrivalSeries, arrivals
+from earwitness.trace.steps import steps
 
 WITHIN_MS = 3.0
 """Packets closer than this to the previous one belong to its burst: far below a ptime, far above back-to-back
@@ -45,4 +46,4 @@ def bursts(trace: Trace | ArrivalSeries, within_ms: float = WITHIN_MS) -> Bursts
         return Bursts(np.zeros(0, dtype=np.int64), np.zeros(0))
     gaps = steps(here.arrived_ns)
     first = np.concatenate(([0], np.flatnonzero(gaps > within_ms * 1e6) + 1, [len(here)]))
-    return Bursts(np.diff(first).astype(np.int64), gaps[first[1:-1] - 1] / 1e6)
+    return Bursts(steps(first), gaps[first[1:-1] - 1] / 1e6)

@@ -31,25 +31,42 @@ def big_endian(fields: U8, at: int, width: int) -> NDArray[Any]:
     return column.view(f">u{width}")[:, 0].astype(f"u{width}")
 
 
+_MOST_COMPARED = 24
+
+
 def codes(values: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
     """Number the distinct values of (n,) `values` from 0 in order of appearance: codes (n,), values (k,).
 
     A capture has only a handful of distinct values; comparing is then several times faster than the sort in
     `numpy.unique`, which is used if there are many.
     """
-    numbered = np.zeros(len(values), dtype=np.int32)
-    found: list[int] = []
-    remaining = np.arange(len(values)) if len(values) else np.zeros(0, dtype=np.int64)
-    rest = values
-    while len(remaining):
-        if len(found) == 24:
-            _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-            order = np.argsort(first)
-            rank = np.empty(len(order), dtype=np.int32)
-            rank[order] = np.arange(len(order), dtype=np.int32)
-            return rank[inverse.reshape(-1)], values[first[order]]
-        same = rest == rest[0]
-        numbered[remaining[same]] = len(found)
-        found.append(int(remaining[0]))
-        remaining, rest = remaining[~same], rest[~same]
-    return numbered, values[np.array(found, dtype=np.int64)]
+    found = _compared(values)
+    if found is None:
+        _, first, number = np.unique(values, return_index=True, return_inverse=True)
+    else:
+        number, first = found
+    if len(first) < 2:
+        return number.astype(np.int32), values[first]
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return rank[number], values[first[order]]
+
+
+def _compared(values: NDArray[Any]) -> tuple[I64, I64] | None:
+    """The number of each of (n,) values, in any order, and where each number occurs first; None if they are many."""
+    number = np.zeros(len(values), dtype=np.int64)
+    first: list[int] = []
+    left, rest = np.arange(len(values)), values
+    while len(left):
+        if len(first) == _MOST_COMPARED:
+            return None
+        # A value in the middle is likely to be a frequent one, which leaves less for the next comparison.
+        same = rest == rest[len(rest) // 2]
+        mine = left[same]
+        number[mine] = len(first)
+        first.append(int(mine[0]))
+        if len(mine) == len(left):
+            break
+        left, rest = left[~same], rest[~same]
+    return number, np.array(first, dtype=np.int64)

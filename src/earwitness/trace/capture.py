@@ -165,16 +165,16 @@ def _sip(found: Datagrams, headers: RtpHeaders) -> tuple[list[SipMessage], list[
     messages: list[SipMessage] = []
     sections = SdpReader()
     read = 0
-    for i, row in enumerate(rows.tolist()):
+    columns = (
+        column[rows].tolist() for column in (found.start, found.captured, found.length, found.time_ns, found.flow)
+    )
+    for i, (begin, kept, length, time_ns, flow) in enumerate(zip(*columns, strict=True)):
         if len(messages) == _MAX_SIP or read > _MAX_SIP_BYTES:
             detail = f"{len(rows) - i} SIP messages after the first {len(messages)}; skipped"
             return messages, [CaptureProblem(ProblemKind.UNSUPPORTED, detail), *sections.problems()]
-        begin, kept = int(found.start[row]), int(found.captured[row])
         payload = found.data[begin : begin + min(kept, MOST_MESSAGE_BYTES)].tobytes()
         if looks_like_sip(payload):
             read += len(payload)
-            flow = found.flows[int(found.flow[row])]
-            cut = len(payload) < int(found.length[row])
-            message = parse_sip(payload, int(found.time_ns[row]), flow.source, flow.destination, cut, sections.read)
-            messages.append(message)
+            ends, cut = found.flows[flow], len(payload) < length
+            messages.append(parse_sip(payload, time_ns, ends.source, ends.destination, cut, sections.read))
     return messages, sections.problems()

@@ -11,7 +11,8 @@ import numpy as np
 
 from earwitness.arrays import F64, Bool
 from earwitness.trace.model import Trace
-from earwitness.trace.series import ArrivalSeries, arrivals, steps
+from earwitness.trace.series import ArrivalSeries, arrivals
+from earwitness.trace.steps import steps
 
 
 def gaps_ms(trace: Trace | ArrivalSeries) -> F64:

@@ -53,7 +53,8 @@ class Gathered:
 
 def sip_among(data: U8, at: I64, captured: I64 | I32) -> Bool:
     """Which payloads, starting at `at` with `captured` bytes each (n,), begin like SIP."""
-    return np.asarray((captured >= 8) & np.isin(window(data, at, 4).view("<u4")[:, 0], _SIP))
+    words = window(data, at, 4).view("<u4")[:, 0]
+    return np.asarray((captured >= 8) & (_SIP[np.minimum(np.searchsorted(_SIP, words), len(_SIP) - 1)] == words))
 
 
 def gather(pieces: Iterator[Records], name: str) -> Gathered:

@@ -24,6 +24,8 @@ _CARRIERS = {
     137: Layer.MPLS,
 }
 _UNREAD = {50: "IPsec ESP (encrypted)", 108: "compressed IP (IPComp)", 55: "minimal IP encapsulation"}
+_IS_UNREAD = np.zeros(256, dtype=bool)
+_IS_UNREAD[list(_UNREAD)] = True
 _OTHER = {1: "ICMP", 2: "IGMP", 58: "ICMPv6", 59: "IPv6 without payload", 88: "EIGRP", 89: "OSPF", 103: "PIM",
           112: "VRRP", 132: "SCTP"}  # fmt: skip
 _SYN = 0x02
@@ -85,18 +87,24 @@ def transport(walk: Walk, cursor: Cursor, addresses: NDArray[Any], protocol: I64
         datagram = protocol == _UDP
     if datagram.any():
         udp(walk, cursor.only(datagram), addresses[datagram])
-    left = ~datagram
+    rows = np.flatnonzero(~datagram)
+    if len(rows):
+        _beside_udp(walk, cursor.take(rows), addresses[rows], protocol[rows])
+
+
+def _beside_udp(walk: Walk, cursor: Cursor, addresses: NDArray[Any], protocol: I64) -> None:
+    """TCP segments, carriers, and what is only counted."""
     segment = protocol == _TCP
     if segment.any():
         _tcp(walk, cursor.only(segment), addresses[segment])
-        left &= ~segment
+    left = ~segment
     for number, layer in _CARRIERS.items():
         chosen = protocol == number
         if chosen.any():
             walk.push(layer, cursor.only(chosen))
             left &= ~chosen
     if left.any():
-        unread = left & np.isin(protocol, list(_UNREAD))
+        unread = left & _IS_UNREAD[protocol]
         walk.name(walk.unread, protocol[unread], _UNREAD, "IP protocol")
         walk.name(walk.other, protocol[left & ~unread], _OTHER, "IP protocol")
 

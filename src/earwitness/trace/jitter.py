@@ -16,7 +16,8 @@ import numpy as np
 
 from earwitness.arrays import F64, I64
 from earwitness.trace.model import Trace
-from earwitness.trace.series import NAN, ArrivalSeries, arrivals, quantiles, steps
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, quantiles
+from earwitness.trace.steps import steps
 
 _KEPT = 15 / 16
 """Weight of the previous estimate when a packet arrives."""

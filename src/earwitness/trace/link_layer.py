@@ -299,6 +299,11 @@ def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: F
     )
 
 
+def _text(address: bytes) -> str:
+    """An address as text; a capture can hold thousands, and IPv4's needs no library."""
+    return ".".join(map(str, address)) if len(address) == 4 else str(ipaddress.ip_address(address))
+
+
 def _known_flows(part: DatagramRows, firsts: I64, followed: Followed) -> I32:
     """The file-wide number of each flow of a part, given by its first row: (k,); -1 past the limit."""
     half = part.addresses.shape[1] // 2
@@ -310,7 +315,7 @@ def _known_flows(part: DatagramRows, firsts: I64, followed: Followed) -> I32:
         key = ends + both.to_bytes(4, "big") + suffix
         number = followed.number.get(key, -1)
         if number < 0 and len(followed.flows) < MOST_FLOWS:
-            source, destination = (str(ipaddress.ip_address(end)) for end in (ends[:half], ends[half:]))
+            source, destination = _text(ends[:half]), _text(ends[half:])
             number = followed.number[key] = len(followed.flows)
             followed.flows.append(Flow(source, both >> 16, destination, both & 0xFFFF, part.transport))
         numbers[i] = number

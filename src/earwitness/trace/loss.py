@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from earwitness.trace.model import Trace
-from earwitness.trace.series import NAN, ArrivalSeries, arrivals, runs, steps
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, runs
+from earwitness.trace.steps import steps
 
 
 @dataclass(frozen=True)

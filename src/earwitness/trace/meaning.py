@@ -16,6 +16,7 @@ from earwitness.trace.encoding import MEDIA_ROLES, Encoding
 from earwitness.trace.link_layer import Flow
 from earwitness.trace.payload_types import CLOCK_RATES, GUESSED, STATIC
 from earwitness.trace.sdp import MediaDescription, SipMessage
+from earwitness.trace.steps import most_frequent, steps
 
 MOST_DESCRIPTIONS = 256
 """Distinct descriptions considered per capture: a call repeats its SDP, and a flood of SDP must stay cheap."""
@@ -225,13 +226,12 @@ def _measured_rate(timestamp: I64, sequence: I64, times: I64) -> tuple[float, ..
     Over the whole stream; over consecutive packets with the most frequent step, so that pauses, losses and jumps do not
     count; and, if some of them lie seconds apart, as on hold, without those.
     """
-    step = np.diff(timestamp)
-    regular = (np.diff(sequence) == 1) & (step > 0)
-    if np.count_nonzero(regular) < _LEAST_STEPS:
+    step = steps(timestamp)
+    regular = (steps(sequence) == 1) & (step > 0)
+    usual = most_frequent(step[regular])
+    if usual is None or np.count_nonzero(regular) < _LEAST_STEPS:
         return ()
-    values, counts = np.unique(step[regular], return_counts=True)
-    usual = int(values[np.argmax(counts)])
-    chosen = np.diff(times)[regular & (step == usual)]
+    chosen = steps(times)[regular & (step == usual)]
     found = []
     whole = int(times[-1] - times[0])
     if whole >= _SURE_NS and timestamp[-1] > timestamp[0]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from earwitness.arrays import I64
 from earwitness.trace.model import Trace
+from earwitness.trace.steps import most_frequent
 
 CONVERTED = "timestamps of codecs with another RTP clock were converted to the main codec's"
 _MOST_EXACT = 2.0**53
@@ -52,8 +53,7 @@ def in_one_clock(trace: Trace, clock: I64) -> Trace:
 def _usual(step: I64, clocks: I64, clock: int) -> int:
     """The most frequent step between packets of this clock; 20 ms if there is none."""
     here = step[(clocks[1:] == clock) & (clocks[:-1] == clock) & (step > 0)]
-    values, counts = np.unique(here, return_counts=True)
-    return int(values[np.argmax(counts)]) if len(values) else max(1, clock // 50)
+    return most_frequent(here) or max(1, clock // 50)
 
 
 def clocks_of(trace: Trace) -> I64:

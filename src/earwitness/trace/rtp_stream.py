@@ -224,7 +224,7 @@ def _doubled(trace: Trace) -> str:
     """A note if nearly every packet was captured more than once; else empty."""
     n = len(trace)
     first = trace.sequence[:_FIRST]
-    if n < _LEAST or len(first) < 1.5 * len(np.unique(first)):
+    if n < _LEAST or len(first) < 1.5 * len(set(first.tolist())):
         return ""
     distinct = len(np.unique(trace.sequence))
     if n < _ALL_TWICE * distinct:

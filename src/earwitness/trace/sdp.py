@@ -34,15 +34,9 @@ _METHODS = (
     b"INVITE", b"ACK", b"BYE", b"CANCEL", b"REGISTER", b"OPTIONS", b"PRACK",
     b"SUBSCRIBE", b"NOTIFY", b"PUBLISH", b"INFO", b"REFER", b"MESSAGE", b"UPDATE",
 )  # fmt: skip
-_COMPACT = {
-    "i": "call-id",
-    "f": "from",
-    "t": "to",
-    "v": "via",
-    "m": "contact",
-    "c": "content-type",
-    "l": "content-length",
-}
+_HEADER = re.compile(r"^[ \t]*(call-id|i|cseq|content-type|c)[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
+"""The header fields that matter here, also in their compact forms."""
+_COMPACT = {"i": "call-id", "c": "content-type"}
 
 
 @dataclass(frozen=True)
@@ -135,20 +129,18 @@ def parse_sip(
     """Parse as much of one SIP message as is there, its session description with `read_sdp`. Never raises."""
     text = payload.decode("utf-8", errors="replace")
     head, _, body = text.replace("\r\n", "\n").partition("\n\n")
-    first, *lines = head.split("\n")
+    first, _, rest = head.partition("\n")
     headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        key = name.strip().lower()
-        if colon:
-            headers.setdefault(_COMPACT.get(key, key), value.strip())
+    for name, value in _HEADER.findall(rest):
+        key = name.lower()
+        headers.setdefault(_COMPACT.get(key, key), value.strip())
     status, method = 0, first.partition(" ")[0]
     if method == "SIP/2.0":
         code = first[8:11]
         status = int(code) if code.isascii() and code.isdigit() else 0
         method = headers.get("cseq", "").partition(" ")[2].strip()
-    body = _description(body, headers.get("content-type", ""))
-    media = tuple((read_sdp or parse_sdp)(body)) if "m=" in body else ()
+    body = _description(body, headers.get("content-type", "")) if "m=" in body else ""
+    media = tuple((read_sdp or parse_sdp)(body)) if body else ()
     cseq = headers.get("cseq", "").partition(" ")[0]
     call_id = headers.get("call-id", "")[:_MOST_TEXT]
     number = int(cseq) if cseq.isascii() and cseq.isdigit() and len(cseq) <= 10 else -1

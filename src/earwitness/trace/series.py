@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from earwitness.arrays import F64, I64, Bool
 from earwitness.trace.model import Trace
 from earwitness.trace.roles import speech_rows
+from earwitness.trace.steps import steps
 from earwitness.trace.timeline import Timeline, timeline
 
 NAN = float("nan")
@@ -34,11 +35,6 @@ def quantiles(values: F64, *shares: float) -> list[float]:
         part = position - below
         found.append(high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part)
     return found
-
-
-def steps(values: NDArray[Any]) -> NDArray[Any]:
-    """Differences between successive values, (n - 1,): `numpy.diff` without its overhead, in a quarter of the time."""
-    return np.asarray(values[1:] - values[:-1])
 
 
 _MOST_SECONDS = 1_000_000_000
@@ -99,19 +95,20 @@ class ArrivalSeries:
 def arrivals(trace: Trace) -> ArrivalSeries:
     """The packets that arrived."""
     here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
-    found = timeline(here)
+    speech = speech_rows(here)
+    found = timeline(here, speech)
     sequence, timestamp = here.sequence, here.timestamp
     if not found.whole:
         sequence, timestamp = sequence + found.renumber, timestamp + found.shift
     n = len(sequence)
     advances = np.ones(n, dtype=bool)
-    counts = speech_rows(here) & ~found.stray
+    counts = speech if found.whole else speech & ~found.stray
     if n > 1:
         advances[1:] = sequence[1:] > np.maximum.accumulate(sequence)[:-1]
         if not advances.all():
             first = np.zeros(n, dtype=bool)
             first[np.unique(sequence, return_index=True)[1]] = True
-            counts &= first
+            counts = counts & first
     return ArrivalSeries(
         sequence=sequence,
         timestamp=timestamp,

@@ -21,6 +21,7 @@ from earwitness.arrays import I64, Bool
 from earwitness.trace.extend import MAX_DROPOUT
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.roles import speech_rows
+from earwitness.trace.steps import most_frequent, steps
 
 LEAST_BREAK_NS = 2_000_000_000
 """Smaller steps of lateness are the network's ..."""
@@ -85,10 +86,11 @@ class Timeline:
         return tuple(said)
 
 
-def timeline(trace: Trace) -> Timeline:
+def timeline(trace: Trace, speech: Bool | None = None) -> Timeline:
     """The parts of the packets that arrived. Never raises; without breaks it costs a few passes over the arrays.
 
-    Judged by the sending times if all are known, otherwise by the arrivals.
+    Judged by the sending times if all are known, otherwise by the arrivals. `speech`: `speech_rows` of the packets that
+    arrived, if known.
     """
     here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
     if len(here) and not (here.sent_ns == UNKNOWN).any():
@@ -96,7 +98,7 @@ def timeline(trace: Trace) -> Timeline:
         here = replace(here, arrived_ns=here.sent_ns)
     n = len(here)
     zero = np.zeros(n, dtype=np.int64)
-    rows = np.flatnonzero(speech_rows(here))
+    rows = np.flatnonzero(speech_rows(here) if speech is None else speech)
     at = here.take(rows) if len(rows) < n else here
     late = _lateness_ns(at)
     stray, breaks = _found(at, late)
@@ -156,9 +158,8 @@ def mended(trace: Trace) -> Trace:
 
 def usual_step(trace: Trace) -> int:
     """The most frequent timestamp step between consecutive sequence numbers, ticks; that of 20 ms if there is none."""
-    step = np.diff(trace.timestamp)[np.diff(trace.sequence) == 1]
-    values, counts = np.unique(step[step > 0], return_counts=True)
-    return int(values[np.argmax(counts)]) if len(values) else max(1, trace.clock_rate // 50)
+    step = steps(trace.timestamp)[steps(trace.sequence) == 1]
+    return most_frequent(step[step > 0]) or max(1, trace.clock_rate // 50)
 
 
 @dataclass(frozen=True)
@@ -187,12 +188,12 @@ def _found(trace: Trace, late: I64) -> tuple[Bool, list[_Break]]:
         return stray, []
     span = int(trace.arrived_ns[-1] - trace.arrived_ns[0])
     least = min(LEAST_BREAK_NS, max(span, _LEAST_OF_ALL_NS))
-    step = np.abs(late[1:] - late[:-1])
+    step = np.abs(steps(late))
     far = np.flatnonzero(step >= least)
     if not bool((step >= _LEAST_EVEN_NS).any()) and not _restarts(trace.sequence):
         return stray, []
     if len(far) > 1:
-        alone = far[:-1][(np.diff(far) == 1) & (np.abs(late[far[1:] + 1] - late[far[:-1]]) < least)] + 1
+        alone = far[:-1][(steps(far) == 1) & (np.abs(late[far[1:] + 1] - late[far[:-1]]) < least)] + 1
         # Of neighbouring candidates only the first: what follows it is near what came before it.
         stray[alone[np.diff(alone, prepend=-2) > 1]] = True
     at = trace
@@ -206,7 +207,7 @@ def _found(trace: Trace, late: I64) -> tuple[Bool, list[_Break]]:
     edges = [0, *(one.at for one in breaks), len(late)]
     for begin, end in pairwise(edges):
         if end - begin > 1 and int(np.ptp(late[begin:end])) > max(span, least):
-            small = np.flatnonzero(np.abs(np.diff(late[begin:end])) >= _LEAST_AMONG_MANY_NS) + 1 + begin
+            small = np.flatnonzero(np.abs(steps(late[begin:end])) >= _LEAST_AMONG_MANY_NS) + 1 + begin
             breaks += [_Break(place, "jump") for place in small.tolist()]
     return stray, sorted(breaks, key=lambda one: one.at)
 
@@ -215,14 +216,14 @@ def _restarts(sequence: I64) -> bool:
     """Whether a sequence number exceeds all before it by more than any loss."""
     if int(np.ptp(sequence)) <= MAX_DROPOUT:
         return False
-    return int(np.diff(np.maximum.accumulate(sequence)).max()) > MAX_DROPOUT
+    return int(steps(np.maximum.accumulate(sequence)).max()) > MAX_DROPOUT
 
 
 def _breaks(trace: Trace, late: I64, least: int) -> Iterator[_Break]:
     """The breaks of a stream without strays, in order of arrival."""
     highest = np.maximum.accumulate(trace.sequence)
     skipped = trace.sequence[1:] - highest[:-1]
-    candidates = np.flatnonzero((np.abs(np.diff(late)) >= least) | (skipped > MAX_DROPOUT)) + 1
+    candidates = np.flatnonzero((np.abs(steps(late)) >= least) | (skipped > MAX_DROPOUT)) + 1
     if len(candidates) > _MOST_BREAKS:
         yield from (_Break(at, "jump") for at in candidates.tolist())
         return
@@ -242,7 +243,7 @@ def _small_breaks(trace: Trace, late: I64) -> Iterator[_Break]:
     consecutive packets are a packet's time apart, so there some unevenness is allowed. Timestamps that stay behind from
     `_LEAST_EVEN_HOLD_NS` on are longer than any change of route.
     """
-    step = np.diff(late)
+    step = steps(late)
     places = np.concatenate(([0], np.flatnonzero(np.abs(step) >= _LEAST_EVEN_NS) + 1, [len(late)]))
     sizes = step[places[1:-1] - 1]
     back = trace.timestamp[places[1:-1]] <= trace.timestamp[places[1:-1] - 1]
@@ -291,7 +292,7 @@ def _kind(trace: Trace, late: I64, begin: int, at: int, until: int, skipped: int
         # Timestamps ahead of the clock: the packets before may all have been late, and caught up here.
         before = late[begin:at]
         return kind if int(before.min() - late[at]) >= least and int(np.ptp(before)) < -step // 2 else ""
-    after = np.diff(trace.arrived_ns[at : min(at + _WATCHED, until)])
+    after = steps(trace.arrived_ns[at : min(at + _WATCHED, until)])
     paced = len(after) >= _LEAST_WATCHED and float(np.median(after)) * trace.clock_rate >= usual * 5e8
     return "hold" if paced else ""
 
