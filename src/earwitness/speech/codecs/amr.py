@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
-from earwitness.options import Option
-from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, octet_aligned
+from earwitness.speech.codecs.amr_codec import PTIMES, AmrCodec, made, offered, options_of
+from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes
 from earwitness.speech.codecs.base import Codec, Decoder, Encoder
-from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
-from earwitness.speech.codecs.kind import CodecKind, Impairment, Offer
+from earwitness.speech.codecs.framewise import FramewiseDecoder
+from earwitness.speech.codecs.kind import CodecKind, Impairment
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 160
@@ -50,7 +49,7 @@ class _AmrEncoder:
         weakref.finalize(self, self._library.Encoder_Interface_exit, self._state)
 
     def encode(self, frame: Pcm) -> bytes:
-        samples, mode = checked_frame(frame, FRAME_SAMPLES, "AMR"), MODES.index(self._codec.kbps)
+        samples, mode = checked_frame(frame, FRAME_SAMPLES, "AMR"), self._codec.mode
         out = ctypes.create_string_buffer(FRAMES.frame_bytes(mode))
         self._library.Encoder_Interface_Encode(self._state, mode, samples.ctypes.data, out, 0)
         return out.raw
@@ -79,35 +78,21 @@ class _AmrDecoder(FramewiseDecoder):
 
 
 @dataclass(frozen=True)
-class Amr:
-    """AMR at 8 kHz; a frame every 20 ms. `kbps`: the mode that is sent; all are decoded.
+class Amr(AmrCodec):
+    """AMR at 8 kHz."""
 
-    `octet_aligned`: the packing that is sent, and that of payloads which could have either.
-    """
+    frame_types = FRAMES
+    modes = MODES
+    usual_kbps = 12.2
 
-    kbps: float = 12.2
-    octet_aligned: bool = False
+    kbps: float = usual_kbps
     payload_type: int = 102
-    packet_ms: int = 20
     name: str = "amr"
     encoding_name: str = "AMR"
     clock_rate: int = 8000
     sample_rate: int = 8000
     frame_samples: int = FRAME_SAMPLES
-    channels: int = 1
     lookahead_samples: int = 40
-
-    @property
-    def spec(self) -> str:
-        """`amr`, with the options that are not the default."""
-        options = [f"{self.kbps:g}"] if self.kbps != 12.2 else []
-        options += ["octet=1"] if self.octet_aligned else []
-        return specification(self.name, options, self.packet_ms)
-
-    @property
-    def fmtp(self) -> str:
-        """The packing, if it is not RFC 4867's default."""
-        return "octet-align=1" if self.octet_aligned else ""
 
     def encoder(self) -> Encoder:
         """A fresh encoder."""
@@ -116,29 +101,6 @@ class Amr:
     def decoder(self) -> Decoder:
         """A fresh decoder."""
         return _AmrDecoder()
-
-    def split(self, payload: bytes) -> list[bytes]:
-        """The frames of 20 ms, in either packing: speech, silence descriptors, and those without data."""
-        return FRAMES.frames(payload, octet_aligned=self.octet_aligned)
-
-    def pack(self, frames: Sequence[bytes]) -> bytes:
-        """One payload with these frames, which asks for no other mode."""
-        return FRAMES.payload(frames, octet_aligned=self.octet_aligned)
-
-    def samples_in(self, payload: bytes) -> int:
-        """160 samples a frame, of whatever type."""
-        return FRAME_SAMPLES * len(self.split(payload))
-
-
-def _make(options: Mapping[str, float]) -> Amr:
-    return Amr(kbps=float(options.get("kbps", 12.2)), octet_aligned=bool(options.get("octet", 0)))
-
-
-def _offered(offer: Offer) -> Amr | None:
-    if not offer.is_of(Amr()):
-        return None
-    number = Amr.payload_type if offer.payload_type is None else offer.payload_type
-    return Amr(octet_aligned=octet_aligned(offer), payload_type=number)
 
 
 _ENHANCED_FULL_RATE = Impairment(5.0, 10.0, "ITU-T G.113 Appendix I: GSM-EFR, which is AMR's mode of 12.2 kbit/s")
@@ -152,12 +114,12 @@ AMR_KIND = CodecKind(
     name="amr",
     summary="AMR, 12.2 kbit/s, or the rate given; octet=1: sends octet-aligned",
     usage="amr[:4.75-12.2][,octet=0|1][,ptime=20-120]",
-    make=_make,
+    make=partial(made, Amr()),
     look=Look("AMR", "grey", "dashed", "circle", "bars"),
-    options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),
+    options=options_of(Amr()),
     impairment=_impairment,
-    offered=_offered,
+    offered=partial(offered, Amr()),
     encoding_takes_ns=1_000_000,
     has_own_concealment=True,
-    ptimes=packet_times(20, 120, 20),
+    ptimes=PTIMES,
 )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
-from earwitness.options import Option
-from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes, octet_aligned
+from earwitness.speech.codecs.amr_codec import PTIMES, AmrCodec, made, offered, options_of
+from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes
 from earwitness.speech.codecs.base import Decoder, Encoder
-from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
-from earwitness.speech.codecs.kind import CodecKind, Offer
+from earwitness.speech.codecs.framewise import FramewiseDecoder
+from earwitness.speech.codecs.kind import CodecKind
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
 FRAME_SAMPLES = 320
@@ -60,7 +59,7 @@ class _AmrWbEncoder:
         weakref.finalize(self, self._library.E_IF_exit, self._state)
 
     def encode(self, frame: Pcm) -> bytes:
-        samples, mode = checked_frame(frame, FRAME_SAMPLES, "AMR-WB"), MODES.index(self._codec.kbps)
+        samples, mode = checked_frame(frame, FRAME_SAMPLES, "AMR-WB"), self._codec.mode
         out = ctypes.create_string_buffer(FRAMES.frame_bytes(mode))
         self._library.E_IF_encode(self._state, mode, samples.ctypes.data, out, 0)
         return out.raw
@@ -100,35 +99,21 @@ class _AmrWbDecoder(FramewiseDecoder):
 
 
 @dataclass(frozen=True)
-class AmrWb:
-    """AMR-WB at 16 kHz; a frame every 20 ms. `kbps`: the mode that is sent; all are decoded.
+class AmrWb(AmrCodec):
+    """AMR-WB at 16 kHz."""
 
-    `octet_aligned`: the packing that is sent, and that of payloads which could have either.
-    """
+    frame_types = FRAMES
+    modes = MODES
+    usual_kbps = 12.65
 
-    kbps: float = 12.65
-    octet_aligned: bool = False
+    kbps: float = usual_kbps
     payload_type: int = 103
-    packet_ms: int = 20
     name: str = "amr-wb"
     encoding_name: str = "AMR-WB"
     clock_rate: int = 16000
     sample_rate: int = 16000
     frame_samples: int = FRAME_SAMPLES
-    channels: int = 1
     lookahead_samples: int = 94
-
-    @property
-    def spec(self) -> str:
-        """`amr-wb`, with the options that are not the default."""
-        options = [f"{self.kbps:g}"] if self.kbps != 12.65 else []
-        options += ["octet=1"] if self.octet_aligned else []
-        return specification(self.name, options, self.packet_ms)
-
-    @property
-    def fmtp(self) -> str:
-        """The packing, if it is not RFC 4867's default."""
-        return "octet-align=1" if self.octet_aligned else ""
 
     def encoder(self) -> Encoder:
         """A fresh encoder."""
@@ -138,38 +123,15 @@ class AmrWb:
         """A fresh decoder."""
         return _AmrWbDecoder()
 
-    def split(self, payload: bytes) -> list[bytes]:
-        """The frames of 20 ms, in either packing: speech, silence descriptors, and those without data."""
-        return FRAMES.frames(payload, octet_aligned=self.octet_aligned)
-
-    def pack(self, frames: Sequence[bytes]) -> bytes:
-        """One payload with these frames, which asks for no other mode."""
-        return FRAMES.payload(frames, octet_aligned=self.octet_aligned)
-
-    def samples_in(self, payload: bytes) -> int:
-        """320 samples a frame, of whatever type."""
-        return FRAME_SAMPLES * len(self.split(payload))
-
-
-def _make(options: Mapping[str, float]) -> AmrWb:
-    return AmrWb(kbps=float(options.get("kbps", 12.65)), octet_aligned=bool(options.get("octet", 0)))
-
-
-def _offered(offer: Offer) -> AmrWb | None:
-    if not offer.is_of(AmrWb()):
-        return None
-    number = AmrWb.payload_type if offer.payload_type is None else offer.payload_type
-    return AmrWb(octet_aligned=octet_aligned(offer), payload_type=number)
-
 
 AMR_WB_KIND = CodecKind(
     name="amr-wb",
     summary="AMR-WB (G.722.2), 12.65 kbit/s, or the rate given; octet=1: sends octet-aligned",
     usage="amr-wb[:6.6-23.85][,octet=0|1][,ptime=20-120]",
-    make=_make,
+    make=partial(made, AmrWb()),
     look=Look("AMR-WB", "blue", "dotted", "circle", "slashes"),
-    options=(Option("kbps", MODES, bare=True), Option("octet", (0, 1))),
-    offered=_offered,
+    options=options_of(AmrWb()),
+    offered=partial(offered, AmrWb()),
     encoding_takes_ns=2_000_000,
-    ptimes=packet_times(20, 120, 20),
+    ptimes=PTIMES,
 )
