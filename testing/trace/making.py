@@ -100,6 +100,8 @@ LINKS: dict[str, tuple[int, Callable[[bytes, int], bytes]]] = {
     "qinq": (1, lambda packet, kind: bytes(12) + struct.pack(">HHHHH", 0x88A8, 3, 0x8100, 7, kind) + packet),
     "cooked": (113, lambda packet, kind: bytes(14) + struct.pack(">H", kind) + packet),
     "cooked2": (276, lambda packet, kind: struct.pack(">H", kind) + bytes(18) + packet),
+    "cooked sent": (113, lambda packet, kind: b"\0\4" + bytes(12) + struct.pack(">H", kind) + packet),
+    "cooked2 sent": (276, lambda packet, kind: struct.pack(">H", kind) + bytes(8) + b"\4" + bytes(9) + packet),
     "null": (0, lambda packet, kind: struct.pack("<I", 2 if kind == 0x0800 else 30) + packet),
     "loop": (108, lambda packet, kind: struct.pack(">I", 2 if kind == 0x0800 else 24) + packet),
 }

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from earwitness.ear.listen import choose_stream
 from earwitness.trace.capture import Capture, parse_capture
 from earwitness.trace.directions import direction
 from earwitness.trace.report import choose_streams, time_streams
 from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.talks import talks
 from earwitness.trace.timing import summarise
-from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, frames, invite, pcap, rtp_stream, together
 
 BACK: dict[str, Any] = {"source": PHONE, "destination": SERVER}
 MS = 1_000_000
@@ -97,3 +98,20 @@ def test_the_direction_is_seen_from_the_capturing_phone() -> None:
     ]
     alone = read(received)
     assert direction(alone, alone.streams[0]) == "unknown"
+
+
+@pytest.mark.parametrize("version", ["cooked", "cooked2"])
+def test_a_cooked_capture_says_the_direction_whatever_the_arrivals_look_like(version: str) -> None:
+    scattered = np.random.default_rng(1).uniform(0, 60, 100)
+    sent = rtp_stream("." * 100, ssrc=1, delay_ms=lambda i: float(scattered[i]))
+    received = rtp_stream("." * 90, ssrc=2, **BACK)
+    packets = sorted([*frames(sent, f"{version} sent"), *frames(received, version)])
+    capture = parse_capture(pcap(packets, link=version))
+    assert [direction(capture, stream) for stream in capture.streams] == ["sent", "received"]
+    assert choose_stream(capture).heard.ssrc == 2
+    alone = parse_capture(pcap(sent, link=version))
+    assert direction(alone, alone.streams[0]) == "received"
+    # A router's capture has every packet twice, once each way.
+    both = sorted([*frames(sent, version), *frames(sent, f"{version} sent")], key=lambda frame: frame[0])
+    routed = parse_capture(pcap(both, link=version))
+    assert direction(routed, routed.streams[0]) == "unknown"

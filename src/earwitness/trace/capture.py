@@ -91,8 +91,8 @@ def read_capture(
     `clock` names the clock of the capture's times (default: a name unique to the file). Give two captures the same name
     only if one clock stamped both. `ports`, `ssrc`, `payload_types`, `clock_rate`, `srtp_keys`: see
     `StreamOptions`. `resume` reads on after damage in a pcap (see `parse_records`).
-    Raises `InputError` if the file cannot be read or is not a capture, or if no key given opens a stream; damage inside
-    it becomes `problems`.
+    Raises `InputError` if the file cannot be read or is not a capture, or if a key is given and the extra `srtp` is
+    missing; damage inside it becomes `problems`.
     """
     options = StreamOptions(ports, ssrc, payload_types or {}, clock_rate, srtp_keys)
     tally = Tally()

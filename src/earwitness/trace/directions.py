@@ -18,13 +18,15 @@ a softphone's own clock scatters by a few milliseconds at most."""
 def direction(capture: Capture, stream: RtpStream) -> str:
     """`received` or `sent`, seen from where the capture was made; `unknown` if nothing tells.
 
-    A capture at a phone shows its own packets leaving evenly, so the direction whose arrivals scatter much more around
-    their RTP timestamps is the one it received. If both are even, it is the one towards the end that answers SIP
-    requests sooner, because the other's answers take an additional round trip. Without SIP, or
-    with one direction alone, nothing tells.
+    A Linux cooked capture says it of every packet. Otherwise a capture at a phone shows its own packets leaving evenly,
+    so the direction whose arrivals scatter much more around their RTP timestamps is the one it received. If both are
+    even, it is the one towards the end that answers SIP requests sooner, because the other's answers take an additional
+    round trip. Without SIP, or with one direction alone, nothing tells.
     """
     back = opposite(capture, stream)
-    here = None if back is None else captured_at_receiver(capture, stream, back)
+    if back is None:
+        return {1: SENT, -1: RECEIVED}.get(stream.way, UNKNOWN_DIRECTION)
+    here = captured_at_receiver(capture, stream, back)
     return UNKNOWN_DIRECTION if here is None else RECEIVED if here else SENT
 
 
@@ -54,6 +56,8 @@ def opposite(capture: Capture, stream: RtpStream) -> RtpStream | None:
 
 def captured_at_receiver(capture: Capture, first: RtpStream, back: RtpStream) -> bool | None:
     """Whether the capture was made at the end that receives `first`, whose other direction is `back`; None: unknown."""
+    if first.way != back.way:
+        return first.way < back.way
     scatter = _scatter_ms(first), _scatter_ms(back)
     if max(scatter) < max(_CLEARLY * min(scatter), _JITTER_MS):
         here, there = (_answers_within_ns(capture, address) for address in (first.flow.destination, first.flow.source))

@@ -37,11 +37,13 @@ class Encryption:
 
     `kind`: `SRTP`, or empty. `basis`: `sdp`, `dtls`, `zrtp` or `randomness` (of the payload); empty if nothing suggests
     encryption. `doubt`: what speaks against it or leaves it open, as a clause; empty if there is no doubt.
+    `refused`: that the user's keys opened nothing, as a clause; empty if none was given.
     """
 
     kind: str = ""
     basis: str = ""
     doubt: str = ""
+    refused: str = ""
 
     @property
     def certain(self) -> bool:
@@ -59,13 +61,11 @@ NOT_ENCRYPTED = Encryption()
 
 def no_sound(stream: object, encryption: Encryption) -> InputError:
     """The error for whoever wants to hear an encrypted stream; `{srtp_key}` is the setting that gives its key."""
-    return InputError(
-        "decoding",
-        stream,
-        f"{encryption} (known by {_BASES[encryption.basis]})",
-        "give the key with {srtp_key}",
-        related=("srtp_key",),
-    )
+    happened, remedy = f"{encryption} (known by {_BASES[encryption.basis]})", "give the key with {srtp_key}"
+    if encryption.refused:
+        happened += f", and {encryption.refused}"
+        remedy = "give the key of the end that sent the stream, with its suite, in {srtp_key}"
+    return InputError("decoding", stream, happened, remedy, related=("srtp_key",))
 
 
 _BASES = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from earwitness.arrays import I32, I64, U8, Bool
+from earwitness.arrays import I8, I32, I64, U8, Bool
 from earwitness.errors import InputError
 from earwitness.trace.bytewindow import window
 from earwitness.trace.encryption import key_exchange_among
@@ -93,7 +93,7 @@ class _Kept:
     def __init__(self, name: str) -> None:
         self._name = name
         self._bytes = bytearray()
-        self._columns: list[tuple[I64, I32, I32, I64, I32, I64]] = []
+        self._columns: list[tuple[I64, I32, I32, I64, I32, I64, I8]] = []
         self._count = self._cut = 0
 
     def add(self, found: Datagrams, before: int) -> None:
@@ -118,11 +118,13 @@ class _Kept:
             start = total + np.cumsum(captured, dtype=np.int64) - captured
             content, ends = found.data.tobytes(), (found.start + captured).tolist()
             self._bytes += b"".join([content[a:b] for a, b in zip(found.start.tolist(), ends, strict=True)])
-        self._columns.append((start, captured, found.length, found.time_ns, found.flow, before + found.record))
+        self._columns.append(
+            (start, captured, found.length, found.time_ns, found.flow, before + found.record, found.way)
+        )
 
     def datagrams(self) -> Datagrams:
         """All datagrams, without flows and problems."""
-        names = ("start", "captured", "length", "time_ns", "flow", "record")
+        names = ("start", "captured", "length", "time_ns", "flow", "record", "way")
         columns = {}
         for i, name in enumerate(names):
             columns[name] = np.concatenate([column[i] for column in self._columns])

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from earwitness.arrays import I64
+from earwitness.arrays import I8, I64
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange, encryption_of
 from earwitness.trace.extend import extend, extend_sequence
@@ -20,7 +20,7 @@ from earwitness.trace.payload_types import codec_name, main_payload_type
 from earwitness.trace.redundancy import block_types, primary_encoding
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.sdp import MediaDescription
-from earwitness.trace.srtp import Decrypted, open_stream
+from earwitness.trace.srtp import open_stream
 from earwitness.trace.srtp_keys import SrtpKey
 
 _VIDEO_CLOCK = 90_000
@@ -68,6 +68,8 @@ class RtpStream:
     guessed: tuple[str, ...] = ()
     sections: tuple[MediaDescription, ...] = ()
     """All media descriptions of the capture."""
+    way: int = 0
+    """1 if the capturing machine sent it, -1 if it received it, 0 if the capture does not tell."""
 
     @cached_property
     def encryption(self) -> Encryption:
@@ -95,10 +97,7 @@ class RtpStream:
 
 @dataclass(frozen=True, eq=False)
 class CaptureFacts:
-    """What the rest of a capture says about a stream, and what became of the keys given for it.
-
-    `decrypted` collects the attempts to decrypt; mutable.
-    """
+    """What the rest of a capture says about a stream."""
 
     found: Datagrams
     headers: RtpHeaders
@@ -108,7 +107,6 @@ class CaptureFacts:
     source: str
     exchanges: Mapping[Flow, KeyExchange]
     sections: tuple[MediaDescription, ...]
-    decrypted: list[Decrypted] = field(default_factory=list)
 
 
 def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
@@ -132,7 +130,7 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     trace = _trace(around, members, known, notes, timestamp, sequence)
     encryption: Encryption | None = None
     if around.exchanges or around.options.srtp_keys or any(section.encrypted for section in around.sections):
-        trace, encryption, result = open_stream(
+        trace, encryption, _ = open_stream(
             trace,
             flow,
             found,
@@ -141,8 +139,6 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
             exchanges=around.exchanges,
             keys=around.options.srtp_keys,
         )
-        if result is not None:
-            around.decrypted.append(result)
     hidden = encryption is not None and encryption.certain
     inside = () if hidden else block_types(trace)
     if inside:
@@ -164,7 +160,13 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         known_encryption=encryption,
         guessed=known.doubts,
         sections=around.sections,
+        way=_way(found.way[members]),
     )
+
+
+def _way(ways: I8) -> int:
+    """The way of all packets, (n,); 0 if they differ: a router's capture has each packet both ways."""
+    return int(ways[0]) if bool((ways == ways[0]).all()) else 0
 
 
 def _known(around: CaptureFacts, members: I64, flow: Flow, timestamp: I64, sequence: I64) -> tuple[Meaning, int]:

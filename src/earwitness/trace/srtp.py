@@ -14,7 +14,6 @@ from typing import Protocol
 import numpy as np
 
 from earwitness.arrays import I32, I64, Bool
-from earwitness.errors import InputError
 from earwitness.extras import missing, need
 from earwitness.trace.encryption import Encryption, KeyExchange, encryption_of
 from earwitness.trace.link_layer import Datagrams, Flow
@@ -64,6 +63,12 @@ class Decrypted:
         source = "in the capture's SDP" if self.keys[0].from_sdp else "given"
         line = f"decrypted with the key {source} ({self.keys[0].suite})"
         return f"{line}; {total - count} of {total} packets were not: {left}" if left else line
+
+    @property
+    def refusal(self) -> str:
+        """That no packet could be decrypted, as a clause."""
+        cut = f", {self.cut} cut by the snap length" if self.cut else ""
+        return f"no packet authenticates with the key given ({self.refused} tried{cut})"
 
     def applied(self, trace: Trace) -> Trace:
         """The trace with the decrypted payloads; its rows are those given to `decrypt_stream`, in the same order."""
@@ -134,20 +139,9 @@ def open_stream(
         result = decrypt_stream(found, rows, candidates)
         if result.keys:
             return result.applied(trace), Encryption(), result
-        note += f"; {result.note}" if note else ""
+        note += f"; {result.note}" if note else result.note if keys else ""
+        encryption = replace(encryption, refused=result.refusal if keys else "")
     return replace(trace, notes=(*trace.notes, note)) if note else trace, encryption, result
-
-
-def check_keys(results: Sequence[Decrypted], keys: Sequence[SrtpKey], source: str) -> None:
-    """Raise `InputError` if none of the keys given by the user opened any packet of a capture's streams."""
-    given = [key for key in keys if not key.from_sdp]
-    if not given or any(not key.from_sdp for result in results for key in result.keys):
-        return
-    cut, refused = sum(result.cut for result in results), sum(result.refused for result in results)
-    happened = f"no packet authenticates with the key given ({refused} tried"
-    happened += f", {cut} cut by the snap length)" if cut else ")"
-    remedy = "give the key of the end that sent the stream, with its suite, in {srtp_key}"
-    raise InputError("decrypting", source, happened, remedy, field="srtp_key")
 
 
 # -- receivers ------------------------------------------------------------------------------------------------------

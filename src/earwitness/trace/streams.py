@@ -17,7 +17,6 @@ from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.rtp_stream import CaptureFacts, RtpStream, StreamOptions, build_stream
 from earwitness.trace.sdp import SipMessage
-from earwitness.trace.srtp import check_keys
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
@@ -42,7 +41,7 @@ def find_streams(
 ) -> tuple[tuple[RtpStream, ...], list[CaptureProblem]]:
     """The RTP streams among datagrams, the one with the most packets first.
 
-    Raises InputError only for keys of the options that open no stream.
+    Raises InputError only if the options give a key and the extra `srtp` is missing.
     """
     described = descriptions(sip)
     rows = np.flatnonzero(headers.looks_right)
@@ -94,7 +93,6 @@ def find_streams(
         sections=tuple(one.section for one in described),
     )
     streams = tuple(build_stream(around, members) for members in ordered[:MAX_STREAMS])
-    check_keys(around.decrypted, options.srtp_keys, source)
     if call_of:
         firsts = (int(members[0]) for members in ordered[:MAX_STREAMS])
         streams = tuple(replace(one, call=call_of[first]) for one, first in zip(streams, firsts, strict=True))
