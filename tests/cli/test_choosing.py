@@ -15,6 +15,7 @@ from earwitness.speech.codecs.base import encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
 from earwitness.trace.rtp import RtpPacket
+from testing.trace.encrypted import encrypted, inline, master_key
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
 SPOKEN = "allison-10s"
@@ -103,3 +104,17 @@ def test_a_capture_without_rtp_says_what_it_holds(tmp_path: Path) -> None:
     for said in (refused("hear", path), refused("timing", path)):
         assert "4 packets but no RTP stream" in said
         assert "choose another" not in said
+
+
+def test_a_wrong_key_gives_the_timing_and_says_why_there_is_no_sound(tmp_path: Path) -> None:
+    pytest.importorskip("pylibsrtp")
+    path, key = tmp_path / "secret.pcap", master_key()
+    path.write_bytes(pcap(encrypted(spoken(0, 1, 4000)[:200], key)))
+    (timed,) = run("timing", path, "--srtp-key", inline(master_key(seed=3)))
+    assert (timed["packets_received"], timed["jitter_max_ms"]) == (200, 0)
+    assert any("200 did not authenticate" in note for note in timed["notes"])
+    assert "no packet authenticates with the key given (200 tried)" in refused(
+        "hear", path, "--srtp-key", inline(master_key(seed=3))
+    )
+    (heard,) = run("hear", path, "--srtp-key", inline(key), "--buffer", "fixed:60")
+    assert heard["sound_from"] == "packets"
