@@ -106,6 +106,10 @@ class HeldBack:
         except MalformedFrame:
             return self._decoder.conceal()
 
+    def comfort(self) -> Pcm | None:
+        """Unused: PJMEDIA does not know pauses."""
+        return None
+
     def recoverable(self, next_frame: int) -> int:
         """None, see `recover`."""
         return 0

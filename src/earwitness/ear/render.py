@@ -39,7 +39,8 @@ def render(
     comfort: ComfortNoise | None = None,
 ) -> Rendered:
     """Decode what a buffer returned, in playing order; stretch what plays faster or slower, conceal what is missing.
-    With `comfort`, pauses with known background noise (RFC 3389) are filled with it."""
+    With `comfort`, pauses with known background noise (RFC 3389, or the codec's silence descriptors) are filled with
+    it."""
     pieces: list[Pcm] = []
     malformed: list[int] = []
     frame, ticks = played.frame, played.frames.stream.frame_ticks
@@ -56,6 +57,10 @@ def render(
             continue
         if kind[begin] == _PLAIN:
             pieces.append(_decode_run(frame[begin:end].tolist(), decoder, concealer, malformed))
+        elif kind[begin] in (CONCEAL, PAUSE) and comfort is not None and (noise := _noise(end - begin, decoder)):
+            # After a silence descriptor nothing is missing, as far as a phone can know.
+            concealer.pause(end - begin)
+            pieces += noise
         elif kind[begin] == CONCEAL:
             pieces.append(concealer.missing(end - begin, _frame_after_gap(trace, played, end)))
         elif kind[begin] == PAUSE:
@@ -73,6 +78,14 @@ def render(
             else:
                 pieces.append(stretch(natural, (end - begin) * samples, rate))
     return Rendered(np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int16), tuple(malformed))
+
+
+def _noise(count: int, decoder: FrameDecoder) -> list[Pcm]:
+    """`count` frames of the codec's own comfort noise; none if the last frame was no silence descriptor."""
+    pieces: list[Pcm] = []
+    while len(pieces) < count and (made := decoder.comfort()) is not None:
+        pieces.append(made)
+    return pieces
 
 
 def _frame_after_gap(trace: Trace, played: Replay, end: int) -> int | None:

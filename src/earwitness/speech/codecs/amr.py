@@ -67,6 +67,8 @@ class _AmrDecoder(FramewiseDecoder):
     def _into(self, frame: bytes, address: int) -> str:
         if problem := FRAMES.problem(frame):
             return problem
+        kind = frame[0] >> 3 & 15
+        self._pausing = kind == SID or (kind == NO_DATA and self._pausing)
         self._library.Decoder_Interface_Decode(self._state, frame, address, 0)
         return ""
 

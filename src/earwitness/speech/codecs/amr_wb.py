@@ -76,7 +76,6 @@ class _AmrWbDecoder(FramewiseDecoder):
         super().__init__("AMR-WB", FRAME_SAMPLES)
         self._library = _decoders()
         self._state = self._library.D_IF_init()
-        self._pausing = False
         weakref.finalize(self, self._library.D_IF_exit, self._state)
 
     def _into(self, frame: bytes, address: int) -> str:

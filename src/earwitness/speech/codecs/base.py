@@ -60,6 +60,15 @@ class Decoder(Protocol):
 
 
 @runtime_checkable
+class PausingDecoder(Protocol):
+    """A decoder that continues the background noise which a silence descriptor described (DTX)."""
+
+    def comfort(self) -> Pcm | None:
+        """One frame of that noise; None if the last frame decoded was speech."""
+        ...
+
+
+@runtime_checkable
 class Codec(Protocol):
     """A codec and its RTP properties (RFC 3551, RFC 5574, RFC 7587). Codecs are immutable values."""
 

@@ -13,11 +13,16 @@ from earwitness.speech.codecs.base import MalformedFrame, most_frames
 
 
 class FramewiseDecoder(ABC):
-    """A decoder of frames of `frame_samples` samples each, whose library takes one frame at a time."""
+    """A decoder of frames of `frame_samples` samples each, whose library takes one frame at a time.
+
+    `_pausing`: whether the last frame was a silence descriptor, or belonged to the pause after one; for codecs that
+    have any, whose `conceal` then continues the noise.
+    """
 
     def __init__(self, codec: str, frame_samples: int) -> None:
         self._codec = codec
         self._frame_samples = frame_samples
+        self._pausing = False
 
     @abstractmethod
     def _into(self, frame: bytes, address: int) -> str:
@@ -40,6 +45,10 @@ class FramewiseDecoder(ABC):
     def conceal(self) -> Pcm | None:
         """See `Decoder`; None, unless a codec has its own."""
         return None
+
+    def comfort(self) -> Pcm | None:
+        """See `PausingDecoder`."""
+        return self.conceal() if self._pausing else None
 
     def recover(self, next_frame: bytes) -> Pcm | None:
         """See `Decoder`; None: no in-band FEC."""

@@ -67,6 +67,7 @@ class _G729Decoder(FramewiseDecoder):
         size = len(frame)
         if size not in (FRAME_BYTES, SID_BYTES):
             return f"a frame has {FRAME_BYTES} bytes, a silence descriptor {SID_BYTES}"
+        self._pausing = size == SID_BYTES
         self._library.bcg729Decoder(self._state, frame, size, 0, int(size == SID_BYTES), 0, address)
         return ""
 
