@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from earwitness.archive.dataset import Dataset
 from earwitness.cli.main import app
 from earwitness.ear.buffers import buffer as buffer_named
-from earwitness.ear.played import play
+from earwitness.ear.played import play, received
 from earwitness.replay.blame import blame
 from earwitness.replay.whatif import what_if
 from earwitness.replay.whatif_calls import find_directions, hear_direction
@@ -105,5 +105,5 @@ def test_what_if_agrees_with_the_ear_and_with_blame(tmp_path: Path, buffer: str)
         assert found.mos_lqo == row["mos_lqo"]
         assert found.figures == figures
         ear = buffer_named(buffer)
-        played = play(heard.trace, of, ear, audio_delay_ns=heard.audio_delay_ns)
+        played = play(received(heard.trace, of, ear), ear, audio_delay_ns=heard.audio_delay_ns)
         assert played.figures() == figures

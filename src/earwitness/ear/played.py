@@ -209,21 +209,18 @@ def received(trace: Trace, codec: Codec, ear: JitterBuffer, repair: Trace | None
 
 
 def play(
-    trace: Trace,
-    codec: Codec,
+    here: Received,
     buffer: JitterBuffer,
     *,
     source: FrameBytes | None = None,
     clock_ns: Sequence[int] | I64 | None = None,
-    repair: Trace | None = None,
     audio_delay_ns: int = 0,
     round_trip_ms: float | None = None,
 ) -> Played:
-    """What a buffer makes of a trace, without decoding it. Arguments and errors are those of `ear.hear`.
+    """What a buffer makes of a trace `received` for it, without decoding it. Other arguments: as for `ear.hear`.
 
     `source`: the frames' bytes, only for buffers that use loudness; without it they take no frame for quiet.
     """
-    here = received(trace, codec, buffer, repair)
     quiet = quiet_frames(here.frames, source) if buffer.wants_levels and source is not None else ()
     done = replay(here.trace, here.frames, buffer, clock_ns, quiet)
     return Played(

@@ -77,7 +77,7 @@ def _by_timestamps(
 ) -> StreamEstimate:
     """The estimate of a stream whose packets cannot be read."""
     trace, stand_in = timed(stream.trace, stream.codec)
-    played = play(trace, stand_in, ear, round_trip_ms=round_trip_of(capture, stream))
+    played = play(received(trace, stand_in, ear), ear, round_trip_ms=round_trip_of(capture, stream))
     rated = estimate_played(played, stand_in, _NETWORK_ALONE if codec is None else codec.spec)
     if codec is not None:
         return StreamEstimate(ear.spec, played, rated)
@@ -88,17 +88,14 @@ def _by_timestamps(
 def played_stream(capture: Capture, chosen: Chosen, ear: JitterBuffer) -> Played:
     """What the buffer makes of the chosen stream, without decoding it. Raises EarwitnessError."""
     stream, codec = chosen.heard, chosen.codec
-    repair = repair_of(capture, stream)
-    here = received(stream.trace, codec, ear, repair)
+    here = received(stream.trace, codec, ear, repair_of(capture, stream))
     clock: I64 | None = clock_of_phone(chosen) if ear.follows_phone_clock else None
     readable = ear.wants_levels and is_whole(here.trace)
     return play(
-        stream.trace,
-        codec,
+        here,
         ear,
         source=frame_bytes(here.trace, here.frames) if readable else None,
         clock_ns=clock,
-        repair=repair,
         audio_delay_ns=audio_delay_ns(here.trace, here.frames, codec, ear.concealment),
         round_trip_ms=round_trip_of(capture, stream),
     )
