@@ -84,8 +84,8 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
                 if sent != codec:
                     notes.append(f"{direction}: sent in packets of {sent.packet_ms:g} ms, not {codec.packet_ms:g}")
                     row = replace(row, codec=sent.spec)
-                row, trouble = with_quality(row, placed, heard, said, sent, trace)
-                row = with_extra_scores(row, placed, heard, said, trace, notes)
+                row, trouble = with_quality(row, placed, heard, said, sent)
+                row = with_extra_scores(row, placed, heard, said, sent, trace, notes)
             row = with_recording(row, placed, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble

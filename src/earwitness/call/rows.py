@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,14 +18,12 @@ from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.self_check import complaint
 from earwitness.ear import Heard, buffer
-from earwitness.ear.burst import burst_ratio
 from earwitness.errors import EarwitnessError
 from earwitness.facts import finite
 from earwitness.phone.linphone import recording_name
-from earwitness.score.emodel import e_model
-from earwitness.score.impairments import NoFactors
 from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listening_quality, loopback
+from earwitness.score.played import rate_played
 from earwitness.score.scorers import extra_scores
 from earwitness.score.verdict import verdict
 from earwitness.speech.codecs.base import Codec
@@ -103,9 +100,7 @@ def with_timing(row: Row, placed: PlacedCall, trace: Trace, clock_error_ms: floa
     )
 
 
-def with_quality(
-    row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace
-) -> tuple[Row, str]:
+def with_quality(row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec) -> tuple[Row, str]:
     """The row with the columns of the ear and the scorers, and why a scorer refused, if one did."""
     row = replace(
         row,
@@ -114,15 +109,8 @@ def with_quality(
         concealed_ratio=heard.shares["concealed_ratio"],
         mouth_to_ear_ms=finite(heard.mouth_to_ear_mean_ms),
     )
-    effective_loss = min(1.0, (row.loss_ratio or 0.0) + (row.late_ratio or 0.0))
-    with suppress(NoFactors):
-        model = e_model(
-            codec.spec,
-            loss_ratio=effective_loss,
-            mouth_to_ear_ms=row.mouth_to_ear_ms or 0.0,
-            burst_ratio=burst_ratio(heard, trace),
-        )
-        row = replace(row, mos_cqe=model.mos_cqe, r_factor=model.r)
+    rated = rate_played(heard, codec)
+    row = replace(row, mos_cqe=rated.mos_cqe, r_factor=rated.r_factor)
     if spoken is None:
         return row, "scoring with PESQ: the reference is missing; give the reference speech"
     try:
@@ -145,7 +133,7 @@ def with_quality(
 
 
 def with_extra_scores(
-    row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, trace: Trace, notes: list[str]
+    row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace, notes: list[str]
 ) -> Row:
     """The row with the figures of the plan's additional scorers; one that refuses adds a note."""
     if not placed.plan.scorers:
@@ -158,7 +146,8 @@ def with_extra_scores(
         trace=trace,
         loss_ratio=row.loss_ratio,
         late_ratio=row.late_ratio,
-        burst_ratio=burst_ratio(heard, trace),
+        discarded_ratio=heard.shares["discarded_ratio"],
+        burst_ratio=rate_played(heard, codec).burst_ratio,
         concealed_ratio=row.concealed_ratio,
         mouth_to_ear_ms=row.mouth_to_ear_ms,
     )

@@ -92,10 +92,16 @@ def blame(asked: BlameOptions) -> None:
     The call is replayed with one cause removed after another. Each part is the difference between two successive
     scores, so the parts add up to the whole loss. For a data set, tables and a figure are written too.
     """
+    from earwitness.errors import InputError
+
     needs("blame", "report")
     if asked.calls_or_capture.is_file():
         _one(asked)
         return
+    for name in ("to", "codec", "stream", "port", "ssrc", "payload_type", "srtp_key"):
+        if getattr(asked, name) is not None:
+            happened, remedy = "it chooses among the streams of a capture, and this is a data set", "leave it out"
+            raise InputError("blaming", asked.calls_or_capture, happened, remedy, field=name)
     from earwitness.report.blame import report_blame
 
     with work_on(asked.workers, asked.cluster, asked.keys) as executor, progress_bar() as bar:

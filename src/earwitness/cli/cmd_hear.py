@@ -15,7 +15,7 @@ from earwitness.cli.common import JsonFlag, needs, output, print_records, progre
 from earwitness.cli.options import taking
 
 _BASES = {"sent": "", "rtt/2": " *"}
-_SHARES = ("late", "lost", "concealed", "stretched")
+_SHARES = ("late", "lost", "discarded", "concealed", "stretched")
 
 
 def register(app: typer.Typer) -> None:
@@ -138,8 +138,7 @@ def hear(asked: HearOptions) -> None:
         return
     progress.print(f"heard: {heard[0].why}", markup=False, soft_wrap=True)
     _show(records, asked.as_published, asked.scorer or ())
-    if heard[0].doubt:
-        output.print(heard[0].doubt, markup=False)
+    _say(records)
 
 
 def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Sequence[str]) -> None:
@@ -148,14 +147,21 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Seq
     from earwitness.score.scorers import scorer as scorer_named
 
     # With --as-published, the printed score is already that one.
+    wide = any(one["mos_lqo_wb"] is not None for one in records)
     study_reads = not as_published and any(one["mos_lqo_as_published"] is not None for one in records)
     table = Table(box=None, pad_edge=False)
     further = [kind for name in dict.fromkeys(scorers) if not (kind := scorer_named(name)).column]
-    headings = ("buffer", "MOS-LQO", *["as published"] * study_reads, *(kind.heading for kind in further))
+    headings = (
+        "buffer",
+        "MOS-LQO",
+        *["wideband"] * wide,
+        *["as published"] * study_reads,
+        *(kind.heading for kind in further),
+    )
     for heading in (*headings, "LQE est.", "codec", "mouth to ear", *_SHARES, "sound"):
         table.add_column(heading)
     for one in records:
-        scores = [one["mos_lqo"], *[one["mos_lqo_as_published"]] * study_reads]
+        scores = [one["mos_lqo"], *[one["mos_lqo_wb"]] * wide, *[one["mos_lqo_as_published"]] * study_reads]
         table.add_row(
             str(one["buffer"]),
             *("-" if score is None else f"{score:.2f}" for score in scores),
@@ -184,6 +190,24 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Seq
             " header says (docs/ear.md)",
             markup=False,
         )
+
+
+def _say(records: Sequence[Mapping[str, Any]]) -> None:
+    """What is doubtful about the figures, and why one is missing; with the buffer's name unless it holds for all."""
+    estimates = [
+        {"estimate": one["estimate"]["estimate_doubt"]} | {"no estimate": one["estimate"]["estimate_refused"]}
+        for one in records
+    ]
+    told = [
+        {"": one["doubt"], "scored": one["sound_note"], "not scored": one["score_refused"], **each}
+        for one, each in zip(records, estimates, strict=True)
+    ]
+    for kind in told[0]:
+        for said in dict.fromkeys(one[kind] for one in told if one[kind]):
+            whose = [str(record["buffer"]) for record, one in zip(records, told, strict=True) if one[kind] == said]
+            about = ", ".join(whose) if len(whose) < len(records) else ""
+            line = ": ".join(filter(None, (about, kind, said)))
+            output.print(line, markup=False, soft_wrap=True)
 
 
 def _figure(value: float | None, digits: int) -> str:

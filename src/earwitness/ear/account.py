@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import I64, Bool
 from earwitness.ear.base import CONCEAL, PAUSE, Fate
-from earwitness.ear.frames import Frames
 from earwitness.ear.replay import Replay
-from earwitness.ear.span import QUIET_NS, room_for_packets
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.series import ticks_ns
 
@@ -19,9 +17,6 @@ FATES = tuple(Fate)
 """A fate code is an index into this."""
 
 CODE = {fate: code for code, fate in enumerate(FATES)}
-
-_LARGEST_HOLE = 3000
-"""Larger jumps of the sequence number are a restart, not a loss (RFC 3550 A.1, MAX_DROPOUT)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,56 +194,3 @@ def _silent(trace: Trace, played: Replay) -> Bool:
     silent |= unsure & between & (step > 1) & (counted == step) & (played.end > played.start) & ~sent_here
     silent |= unsure & ~between & ~sent_here
     return silent
-
-
-def inferred_losses(trace: Trace) -> tuple[I64, I64]:
-    """Sequence numbers missing between those in the trace, and their likely timestamps.
-
-    A capture made only at the receiver shows a lost packet as a gap. If the gaps are larger than the arrivals leave
-    time for, the largest are not losses but leaps of the numbering. Returns two (h,) int64 arrays.
-    """
-    sequence, first = np.unique(trace.sequence, return_index=True)
-    hole, at = _holes(trace, sequence)
-    if not len(at):
-        empty = np.zeros(0, dtype=np.int64)
-        return empty, empty
-    step = _usual_step(trace)
-    count = hole[at]
-    nth = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count) + 1
-    return np.repeat(sequence[at], count) + nth, np.repeat(trace.timestamp[first][at], count) + nth * step
-
-
-def frames_in_each(trace: Trace, frames: Frames, inferred: int) -> int:
-    """Frames in each of the packets that `inferred_losses` finds: as many as in most packets, but no more than there
-    was time for."""
-    came = trace.arrived_ns[trace.arrived]
-    span_ns = int(came.max()) - int(came.min()) if len(came) else 0
-    most = (span_ns + QUIET_NS) // (frames.stream.frame_ns * max(1, inferred))
-    return max(1, min(frames.usual_count, most))
-
-
-def leapt_over(trace: Trace) -> int:
-    """Sequence numbers in the gaps that `inferred_losses` ignores because there was no time for them."""
-    sequence = np.unique(trace.sequence)
-    hole = np.diff(sequence) - 1
-    believed, at = _holes(trace, sequence)
-    return int(hole[(hole > 0) & (hole < _LARGEST_HOLE)].sum() - believed[at].sum())
-
-
-def _holes(trace: Trace, sequence: I64) -> tuple[I64, I64]:
-    """The lengths of the gaps between distinct sequence numbers, and which of them are losses."""
-    hole = np.diff(sequence) - 1
-    at = np.flatnonzero((hole > 0) & (hole < _LARGEST_HOLE))
-    most = _LARGEST_HOLE + room_for_packets(trace)
-    if int(hole[at].sum()) > most:
-        smallest = at[np.argsort(hole[at], kind="stable")]
-        at = np.sort(smallest[: int(np.searchsorted(np.cumsum(hole[smallest]), most, side="right"))])
-    return hole, at
-
-
-def _usual_step(trace: Trace) -> int:
-    """The most frequent timestamp difference between consecutive packets, ticks."""
-    sequence, first = np.unique(trace.sequence, return_index=True)
-    step = np.diff(trace.timestamp[first])[np.diff(sequence) == 1]
-    values, counts = np.unique(step[step > 0], return_counts=True)
-    return int(values[np.argmax(counts)]) if len(values) else 0

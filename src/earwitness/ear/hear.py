@@ -39,7 +39,6 @@ class Heard(Played):
     origin_ns: int
     codec: str
     """Its specification; of several codecs in turn, their names joined by `+`."""
-    concealment: str
     lookahead_ns: int
     """The main codec's look-ahead, ns."""
     remade: bool = False
@@ -103,6 +102,7 @@ def hear(
         trace=trace,
         played=played,
         account=account(trace, played, rendered.malformed),
+        malformed=rendered.malformed,
         audio_delay_ns=joined.delay * 1_000_000_000 // frames.sample_rate,
         lookahead_ns=codec.lookahead_samples * 1_000_000_000 // codec.sample_rate,
         round_trip_ms=round_trip_ms,

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import I64
-from earwitness.ear.account import CODE, FATES, Account, frames_in_each, inferred_losses, spoken_ns
+from earwitness.ear.account import CODE, FATES, Account, spoken_ns
 from earwitness.ear.base import Fate
+from earwitness.ear.losses import frames_in_each, inferred_losses
 from earwitness.ear.replay import Replay
 from earwitness.trace.model import UNKNOWN, Trace
 

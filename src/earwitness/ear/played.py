@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import F64, I64, Bool
-from earwitness.ear.account import Account, account, frames_in_each, inferred_losses, leapt_over, spoken_ns
+from earwitness.ear.account import Account, account, spoken_ns
 from earwitness.ear.base import Fate, JitterBuffer
 from earwitness.ear.frames import Frames, frames_of
 from earwitness.ear.kind import Foreseeing
 from earwitness.ear.ledger import ledger_table
 from earwitness.ear.levels import quiet_frames
+from earwitness.ear.losses import frames_in_each, inferred_losses, leapt_over
 from earwitness.ear.payload import FrameBytes
 from earwitness.ear.redundancy import recovered
 from earwitness.ear.replay import Replay, replay
@@ -42,6 +43,10 @@ class Played:
     trace: Trace = field(repr=False)
     played: Replay = field(repr=False)
     account: Account = field(repr=False)
+    concealment: str
+    """How missing speech is concealed: one of `earwitness.ear.conceal.CONCEALMENTS`."""
+    malformed: tuple[int, ...] = ()
+    """The frames that the decoder refused; they were concealed. Known only where the stream is decoded."""
     audio_delay_ns: int = 0
     """Delay added after the buffer by decoder and concealment, ns."""
     round_trip_ms: float | None = None
@@ -70,6 +75,11 @@ class Played:
         if skipped := leapt_over(self.trace):
             notes.append(
                 f"{skipped} sequence numbers were skipped in too short a time for them to be losses; not counted"
+            )
+        if self.malformed:
+            notes.append(
+                f"the decoder refused {len(self.malformed)} of {len(self.played.frames)} frames (of another codec, or"
+                " encrypted?); they are concealed, and count as discarded"
             )
         return tuple(notes)
 
@@ -170,10 +180,12 @@ class Played:
 
     @cached_property
     def discarded(self) -> Bool:
-        """The packets that arrived with speech of which nothing was played, (n,)."""
+        """The packets that arrived with speech of which the buffer played nothing, (n,); what the decoder refused, it
+        played."""
         frames = self.played.frames
         played = np.zeros(len(self.trace), dtype=np.int64)
         np.add.at(played, frames.packet, self.account.pull >= 0)
+        played[frames.packet[list(self.malformed)]] += 1
         return np.asarray(self.trace.arrived & (frames.count > 0) & (played == 0))
 
 
@@ -225,6 +237,7 @@ def play(
     done = replay(here.trace, here.frames, buffer, clock_ns, quiet)
     return Played(
         buffer=buffer.spec,
+        concealment=buffer.concealment,
         trace=here.trace,
         played=done,
         account=account(here.trace, done),

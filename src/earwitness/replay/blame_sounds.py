@@ -12,11 +12,12 @@ from itertools import pairwise
 import numpy as np
 
 from earwitness.arrays import F64, I64, Bool, Pcm
-from earwitness.ear.account import CODE, inferred_losses
+from earwitness.ear.account import CODE
 from earwitness.ear.base import PAUSE, Fate
 from earwitness.ear.conceal import Silence
 from earwitness.ear.decoding import StreamDecoder
 from earwitness.ear.hear import Heard
+from earwitness.ear.losses import inferred_losses
 from earwitness.ear.payload import frame_bytes
 from earwitness.ear.render import render
 from earwitness.ear.replay import Replay

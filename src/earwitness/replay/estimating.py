@@ -15,18 +15,13 @@ from earwitness.ear.payload import frame_bytes, is_whole
 from earwitness.ear.played import Played, play, received
 from earwitness.ear.timed import timed
 from earwitness.errors import EarwitnessError
-from earwitness.score.estimate import Estimate, estimate
-from earwitness.score.voip_metrics import fates_of
+from earwitness.score.estimate import Estimate
+from earwitness.score.played import NETWORK_ALONE, estimate_played
 from earwitness.speech.codecs.base import Codec
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import opposite
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import talks
-
-_NETWORK_ALONE = "g711u"
-"""The codec without an impairment of its own, whose concealment is average."""
-_UNSEEN = 0.005
-"""Share of speech interrupted without a missing packet, from which on an estimate by missing packets is in doubt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +73,7 @@ def _by_timestamps(
     """The estimate of a stream whose packets cannot be read."""
     trace, stand_in = timed(stream.trace, stream.codec)
     played = play(received(trace, stand_in, ear), ear, round_trip_ms=round_trip_of(capture, stream))
-    rated = estimate_played(played, stand_in, _NETWORK_ALONE if codec is None else codec.spec)
+    rated = estimate_played(played, stand_in, NETWORK_ALONE if codec is None else codec.spec)
     if codec is not None:
         return StreamEstimate(ear.spec, played, rated)
     doubt = f"the codec is not known here, so it is rated as G.711: the network's part alone ({why})"
@@ -99,49 +94,6 @@ def played_stream(capture: Capture, chosen: Chosen, ear: JitterBuffer) -> Played
         audio_delay_ns=audio_delay_ns(here.trace, here.frames, codec, ear.concealment),
         round_trip_ms=round_trip_of(capture, stream),
     )
-
-
-def estimate_played(played: Played, codec: Codec, rated_as: str = "") -> Estimate:
-    """The E-model's estimate of what a buffer made of a stream (`earwitness.score.estimate`).
-
-    `rated_as`: the codec whose factors count, by default its own. Without factors it is rated as G.711 with its losses
-    concealed, and that is said.
-    """
-    spec = rated_as or codec.spec
-    rated = _estimate(played, codec, spec)
-    if rated.mos_lqe is not None or spec == _NETWORK_ALONE or not rated.metrics.packets:
-        return rated
-    doubt = f"no E-model factors of {spec} are known, so it is rated as G.711: the network's part alone"
-    found = _estimate(played, codec, _NETWORK_ALONE)
-    return replace(found, codec=spec, doubt="; ".join(filter(None, (doubt, found.doubt))))
-
-
-def _estimate(played: Played, codec: Codec, spec: str) -> Estimate:
-    trace, frames = played.trace, played.played.frames
-    packet_ms = float(frames.packet_ns[frames.count > 0].mean()) / 1e6 if bool((frames.count > 0).any()) else 20.0
-    ends_ms = played.end_system_delay_ms
-    whole_ms = played.mouth_to_ear_mean_ms
-    known = played.mouth_to_ear_basis != "fastest packet" and whole_ms == whole_ms
-    rated = estimate(
-        fates_of(trace.sequence, trace.arrived, played.discarded),
-        packet_ms,
-        spec,
-        network_delay_ms=max(0.0, whole_ms - ends_ms) if known else None,
-        end_system_delay_ms=ends_ms if ends_ms == ends_ms else None,
-        round_trip_ms=played.round_trip_ms,
-    )
-    if len(played.played.frames.codecs) > 1:
-        several = f"the codec changes; rated as {codec.name}"
-        rated = replace(rated, doubt="; ".join(filter(None, (rated.doubt, several))))
-    shares = played.shares
-    unseen = shares["concealed_ratio"] - shares["lost_ratio"] - shares["late_ratio"] - shares["discarded_ratio"]
-    if unseen < _UNSEEN:
-        return rated
-    emptied = (
-        f"{unseen:.1%} of the speech was concealed although its packets were played later, because the buffer ran"
-        " empty: the E-model does not see that"
-    )
-    return replace(rated, doubt="; ".join(filter(None, (rated.doubt, emptied))))
 
 
 def estimate_streams(

@@ -13,10 +13,10 @@ import numpy as np
 from earwitness.ear.hear import Heard
 from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.errors import EarwitnessError
-from earwitness.replay.estimating import estimate_played
 from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listening_quality as score_listening
 from earwitness.score.pesq import PesqScore, samples_as_published
+from earwitness.score.played import estimate_played
 from earwitness.score.scorers import extra_scores, scorer
 from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import resample, write_wav
@@ -58,7 +58,7 @@ class Scored:
     @property
     def doubt(self) -> str:
         """Why this may differ from what the phone heard, in one line; empty if there is no reason for doubt."""
-        doubts = [*self.doubts, *self.heard.notes, *self.sound_notes]
+        doubts = [*self.doubts, *self.heard.notes]
         if self.capture_missed is not None and self.capture_missed >= MISSED_TOO_MUCH:
             doubts.append(
                 f"the capture lacks {self.capture_missed:.0%} of the packets that the phone reported (RTCP) as"
@@ -86,6 +86,7 @@ class Scored:
             "score_refused": self.refused,
             "capture_missed_ratio": self.capture_missed,
             "doubt": self.doubt,
+            "sound_note": "; ".join(self.sound_notes),
             **heard.figures(),
             "sound_from": "reference" if heard.remade else "packets",
             "from_red": heard.from_red,
@@ -132,7 +133,7 @@ def score_of(heard: Heard, reference: Speech, flow: str = "") -> Scored:
         score = score_listening(said, heard.audio, heard.sample_rate)
     except ScorerRefused as error:
         return Scored(heard, flow, None, None, error.reason)
-    notes = tuple(filter(None, (reference.note, score.resampled)))
+    notes = tuple(filter(None, (reference.note, score.resampled and f"resampled: {score.resampled}")))
     return Scored(heard, flow, score.pesq, score.mos_lqo_wb, "", sound_notes=notes)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import pandas as pd
 
 from earwitness.ear.buffers import buffer as buffer_named
-from earwitness.ear.burst import burst_ratio
 from earwitness.errors import EarwitnessError
 from earwitness.events import Event, Listener, Progress, ignore
 from earwitness.replay.hearing import score_of
@@ -25,7 +23,7 @@ from earwitness.replay.whatif_calls import DIRECTION_COLUMNS, find_directions, h
 from earwitness.replay.whatif_journal import Record
 from earwitness.replay.whatif_summary import summarise_whatif
 from earwitness.score.emodel import e_model, mos_cqe_of_r, r_of_mos
-from earwitness.score.impairments import NoFactors
+from earwitness.score.played import rate_played
 
 DEFAULT_BUFFERS = (
     *(f"fixed:{ms}" for ms in (40, 60, 80, 100, 120, 160, 200, 240, 300, 400)),
@@ -153,14 +151,7 @@ def replay_scored(task: ReplayTask) -> Record:
     record |= {name: scored[name] for name in COLUMNS if name in scored and name not in record}
     record["refused"] = scored["score_refused"]
     if delay_ms == delay_ms:
-        with suppress(NoFactors):
-            model = e_model(
-                codec.spec,
-                loss_ratio=min(1.0, scored["lost_ratio"] + scored["late_ratio"]),
-                mouth_to_ear_ms=max(0.0, delay_ms),
-                burst_ratio=burst_ratio(heard, heard.trace),
-            )
-            record["mos_cqe"] = model.mos_cqe
+        record["mos_cqe"] = rate_played(heard, codec).mos_cqe
         if scored["mos_lqo"] is not None:
             record["mos_cqe_heard"] = conversational(scored["mos_lqo"], max(0.0, delay_ms))
     return record

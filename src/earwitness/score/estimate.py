@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from earwitness.errors import InputError
 from earwitness.score.emodel import EModel, e_model
-from earwitness.score.voip_metrics import GMIN, UNAVAILABLE, VoipMetrics, burst_ratio_of, voip_metrics
+from earwitness.score.voip_metrics import VoipMetrics, burst_ratio_of, voip_metrics
 
 MOST_LOSS, MOST_BURST_RATIO = 0.2, 8.0
 """G.107 (table 3) gives the E-model for loss up to 20 % and burst ratios up to 8."""
@@ -74,18 +74,6 @@ class Estimate:
             "estimate_refused": self.reason,
         }
 
-    def block(self) -> dict[str, int]:
-        """The fields of RFC 3611's VoIP metrics block, as integers in its units."""
-        return {
-            **self.metrics.block(),
-            "round_trip_delay": min(65535, round(self.round_trip_ms or 0.0)),
-            "end_system_delay": min(65535, round(self.end_system_ms or 0.0)),
-            "gmin": GMIN,
-            "r_factor": UNAVAILABLE if self.r_factor is None else round(self.r_factor),
-            "mos_lq": UNAVAILABLE if self.mos_lqe is None else round(10.0 * self.mos_lqe),
-            "mos_cq": UNAVAILABLE if self.mos_cqe is None else round(10.0 * self.mos_cqe),
-        }
-
 
 def estimate(
     fates: NDArray[np.integer],
@@ -116,8 +104,10 @@ def estimate(
     ):
         raise ValueError("packet_ms is above 0, and delays are not negative")
     metrics, bursty = voip_metrics(fates, packet_ms), burst_ratio_of(fates)
+    # G.107 (table 3) begins at random loss; losses more regular than that are no better for it.
+    rated_burst = max(1.0, bursty)
     delay, basis = _delay(network_delay_ms, end_system_delay_ms, round_trip_ms)
-    listening, talking, reason = _rated(metrics, bursty, codec, delay, concealed)
+    listening, talking, reason = _rated(metrics, rated_burst, codec, delay, concealed)
     return Estimate(
         codec=codec,
         metrics=metrics,

@@ -40,8 +40,10 @@ class Evidence:
     """Packets that never arrived, 0..1."""
     late_ratio: float | None = None
     """Packets that arrived too late to play, 0..1."""
+    discarded_ratio: float | None = None
+    """Packets that arrived but were not played, for the buffer was full or shortened, 0..1."""
     burst_ratio: float | None = None
-    """BurstR of both (G.107 3.5)."""
+    """BurstR of all three (G.107 3.5)."""
     concealed_ratio: float | None = None
     """Share of speech that was concealed, 0..1."""
     mouth_to_ear_ms: float | None = None

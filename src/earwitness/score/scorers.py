@@ -28,12 +28,12 @@ def _mos_lqo_wb(evidence: Evidence) -> float:
 def _mos_cqe(evidence: Evidence) -> float:
     if not evidence.codec or evidence.mouth_to_ear_ms is None:
         raise ScorerRefused("sound alone tells nothing of codec, loss and delay", "score a call", "the E-model")
-    lost = (evidence.loss_ratio or 0.0) + (evidence.late_ratio or 0.0)
+    lost = (evidence.loss_ratio or 0.0) + (evidence.late_ratio or 0.0) + (evidence.discarded_ratio or 0.0)
     rated = e_model(
         evidence.codec,
         loss_ratio=min(1.0, lost),
         mouth_to_ear_ms=max(0.0, evidence.mouth_to_ear_ms),
-        burst_ratio=evidence.burst_ratio or 1.0,
+        burst_ratio=max(1.0, evidence.burst_ratio or 1.0),
     )
     return rated.mos_cqe
 

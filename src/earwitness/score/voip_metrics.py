@@ -1,8 +1,8 @@
 """Bursts and gaps of lost and discarded packets, in the terms of RTCP XR's VoIP metrics. Source: RFC 3611 4.7.
 
-RFC 3611 has two ways to them. Section 4.7.2 defines a burst; `voip_metrics` counts by that definition. Appendix A.2
-gives an algorithm that phones run packet by packet; `transitions` gives what it counts. They differ by at most one
-burst: A.2 files a burst or an isolated loss only when the next one begins, and begins as if a burst had just ended.
+RFC 3611 has two ways to them: 4.7.2 defines a burst, and Appendix A.2 gives an algorithm for phones. Here the
+definition counts. The two differ by at most one burst: A.2 files a burst or an isolated loss only when the next one
+begins, and begins as if a burst had just ended.
 """
 
 from __future__ import annotations
@@ -18,11 +18,6 @@ RECEIVED, LOST, DISCARDED = 0, 1, 2
 """The fate of a packet: played, never arrived, or arrived but not played (too late, or the buffer was full)."""
 GMIN = 16
 """Packets received in a row that end a burst (RFC 3611 4.7.2 recommends 16)."""
-MAX_DROPOUT = 3000
-"""A larger step of the sequence number is a jump of the sender's numbering, not loss (RFC 3550 A.1)."""
-UNAVAILABLE = 127
-"""A rating that is not known, in a report block (RFC 3611 4.7.5)."""
-_MOST_MS = 65535
 
 
 @dataclass(frozen=True)
@@ -43,63 +38,6 @@ class VoipMetrics:
     gap_duration_ms: float
     bursts: int
     gaps: int
-
-    def block(self) -> dict[str, int]:
-        """The fields as a report block has them: ratios times 256, at most 255; whole ms."""
-        parts = {
-            "loss_rate": self.loss_rate,
-            "discard_rate": self.discard_rate,
-            "burst_density": self.burst_density,
-            "gap_density": self.gap_density,
-        }
-        times = {"burst_duration": self.burst_duration_ms, "gap_duration": self.gap_duration_ms}
-        return {
-            **{name: min(255, int(256.0 * ratio)) for name, ratio in parts.items()},
-            **{name: min(_MOST_MS, int(milliseconds)) for name, milliseconds in times.items()},
-        }
-
-
-@dataclass(frozen=True)
-class Transitions:
-    """What the algorithm of RFC 3611 Appendix A.2 counts.
-
-    States: 1 received in a gap, 2 received in a burst, 3 missing in a burst, 4 missing alone in a gap. `c13` counts
-    steps from 1 to 3, and so on; c31 = c13 and c32 = c23.
-    """
-
-    c11: int
-    c13: int
-    c14: int
-    c22: int
-    c23: int
-    c33: int
-    lost: int
-    discarded: int
-
-    @property
-    def total(self) -> int:
-        """ctotal."""
-        return self.c11 + self.c14 + 2 * self.c13 + self.c22 + 2 * self.c23 + self.c33
-
-    def metrics(self, packet_ms: float) -> VoipMetrics | None:
-        """The figures that A.2 derives; None before the first burst, where it divides by zero."""
-        if not self.c13:
-            return None
-        p32 = self.c23 / (self.c13 + self.c23 + self.c33)
-        p23 = 1.0 if self.c22 + self.c23 < 1 else 1.0 - self.c22 / (self.c22 + self.c23)
-        in_gaps = self.c11 + self.c14
-        gap_ms = (in_gaps + self.c13) * packet_ms / self.c13
-        return VoipMetrics(
-            packets=self.total,
-            loss_rate=self.lost / self.total,
-            discard_rate=self.discarded / self.total,
-            burst_density=p23 / (p23 + p32),
-            gap_density=self.c14 / in_gaps if in_gaps else 0.0,
-            burst_duration_ms=self.total * packet_ms / self.c13 - gap_ms,
-            gap_duration_ms=gap_ms,
-            bursts=self.c13,
-            gaps=self.c13,
-        )
 
 
 def voip_metrics(fates: NDArray[np.integer], packet_ms: float, gmin: int = GMIN) -> VoipMetrics:
@@ -133,26 +71,6 @@ def voip_metrics(fates: NDArray[np.integer], packet_ms: float, gmin: int = GMIN)
     )
 
 
-def transitions(fates: NDArray[np.integer], gmin: int = GMIN) -> Transitions:
-    """What RFC 3611 Appendix A.2 counts when it is run over these packets. Raises `ValueError` for other fates."""
-    missing = _missing(fates)
-    received = np.diff(missing, prepend=-1) - 1  # "pkt": received since the last missing one, at each missing one
-    begins = received >= gmin
-    at = np.flatnonzero(begins)
-    before = np.diff(at, prepend=0)  # "lost": how many are missing in the group that ended there
-    inside = received[~begins]
-    return Transitions(
-        c11=int(received[begins].sum()),
-        c13=int(np.count_nonzero(before != 1)),
-        c14=int(np.count_nonzero(before == 1)),
-        c22=int((inside[inside > 0] - 1).sum()),
-        c23=int(np.count_nonzero(inside > 0)),
-        c33=int(np.count_nonzero(inside == 0)),
-        lost=int(np.count_nonzero(fates == LOST)),
-        discarded=int(np.count_nonzero(fates == DISCARDED)),
-    )
-
-
 def burst_ratio_of(fates: NDArray[np.integer]) -> float:
     """ITU-T G.107 BurstR: mean length of runs of missing packets over that under random loss, 1 / (1 - ratio); 1 if
     none or all are missing."""
@@ -163,24 +81,22 @@ def burst_ratio_of(fates: NDArray[np.integer]) -> float:
     return len(missing) / runs * (1.0 - len(missing) / len(fates))
 
 
-def fates_of(sequence: I64, arrived: Bool, discarded: Bool) -> NDArray[np.int8]:
+def fates_of(sequence: I64, arrived: Bool, discarded: Bool, lost: I64) -> NDArray[np.int8]:
     """The fate of each packet in order of sequence, from (n,) extended sequence numbers in any order.
 
-    Numbers missing between two that are there are lost packets; a step of more than `MAX_DROPOUT` is a jump of the
-    numbering. Of duplicates, the best fate counts.
+    `lost` (k - 1,): packets lost after each of the k distinct numbers but the last; the numbers alone do not tell. Of
+    duplicates, the best fate counts.
     """
     order = np.argsort(sequence, kind="stable")
-    numbers = sequence[order]
     fate = np.where(~arrived[order], LOST, np.where(discarded[order], DISCARDED, RECEIVED))
     # A received packet beats a discarded one, and that a lost one.
     rank = np.array([0, 2, 1])[fate]
-    distinct, first = np.unique(numbers, return_index=True)
-    best = np.array([RECEIVED, DISCARDED, LOST])[np.minimum.reduceat(rank, first)] if len(first) else fate
-    steps = np.diff(distinct, prepend=distinct[:1] - 1)
-    steps[steps > MAX_DROPOUT] = 1
-    places = np.cumsum(steps) - 1
-    found = np.full(int(places[-1]) + 1 if len(places) else 0, LOST, dtype=np.int8)
-    found[places] = best
+    distinct, first = np.unique(sequence[order], return_index=True)
+    if not len(distinct):
+        return np.zeros(0, dtype=np.int8)
+    places = np.concatenate(([0], np.cumsum(lost + 1)))
+    found = np.full(int(places[-1]) + 1, LOST, dtype=np.int8)
+    found[places] = np.array([RECEIVED, DISCARDED, LOST])[np.minimum.reduceat(rank, first)]
     return found
 
 

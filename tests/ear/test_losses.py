@@ -1,0 +1,58 @@
+"""Which gaps in the sequence numbers were lost packets: those for which the timestamps leave room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earwitness.ear import hear
+from earwitness.ear.losses import inferred_losses, leapt_over, lost_between
+from earwitness.score.played import estimate_played
+from earwitness.speech.codecs.registry import codec
+from earwitness.trace.model import LOST, Trace
+from testing.ear.traces import trace_of, voice
+
+G711 = codec("g711u")
+
+
+def captured(trace: Trace) -> Trace:
+    """As a capture at the receiver has it: without the packets that never came."""
+    return replace(trace.take(trace.arrived_ns != LOST), sent_ns=trace.arrived_ns[trace.arrived_ns != LOST])
+
+
+def skipping(trace: Trace, after: int, numbers: int) -> Trace:
+    """The sender skips sequence numbers, and its timestamps do not."""
+    return replace(trace, sequence=trace.sequence + np.where(np.arange(len(trace)) > after, numbers, 0))
+
+
+@pytest.mark.parametrize("numbers", [1, 500, 2500])
+def test_numbers_that_the_sender_skipped_were_no_speech(numbers: int) -> None:
+    trace = captured(skipping(trace_of(G711, voice(4.0)), 90, numbers))
+    assert lost_between(trace).sum() == 0
+    assert leapt_over(trace) == numbers
+    heard = hear(trace, G711, "fixed:60")
+    assert heard.shares["lost_ratio"] == 0
+    assert any(f"{numbers} sequence numbers were skipped" in note for note in heard.notes)
+    rated = estimate_played(heard, G711)
+    assert (rated.metrics.loss_rate, rated.metrics.packets) == (0, len(trace))
+
+
+@given(st.sets(st.integers(1, 98), max_size=60), st.sampled_from(["g711u", "gsm:ptime=60", "opus:24000,ptime=10"]))
+def test_every_lost_packet_is_counted_where_it_was(lost: set[int], spec: str) -> None:
+    of = codec(spec)
+    whole = trace_of(of, voice(100 * of.packet_ms / 1000, of.sample_rate), lost=sorted(lost))
+    missing = np.flatnonzero(whole.arrived_ns == LOST)
+    sequence, timestamp = inferred_losses(captured(whole))
+    order = np.argsort(whole.sequence[missing])
+    assert sequence.tolist() == whole.sequence[missing][order].tolist()
+    assert timestamp.tolist() == whole.timestamp[missing][order].tolist()
+
+
+def test_lost_packets_and_a_pause_are_told_apart_by_their_numbers() -> None:
+    trace = captured(trace_of(G711, voice(4.0), lost=(60, 61), pauses=[(80, 120)]))
+    assert lost_between(trace).sum() == 2
+    assert leapt_over(trace) == 0
