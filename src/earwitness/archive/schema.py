@@ -197,7 +197,10 @@ class Row:
         "ITU-T P.862.1",
     )
     mos_cqe: float | None = _column(
-        "Conversational quality estimated by the E-model", "MOS 1..4.5", "ITU-T G.107, G.113"
+        "Conversational quality estimated by the E-model from codec, lost, late and discarded packets, and delay; null for"
+        " a codec without factors",
+        "MOS 1..4.5",
+        "ITU-T G.107, G.113",
     )
     r_factor: float | None = _column("Transmission rating factor R of the E-model", "R 0..100", "ITU-T G.107")
     verdict: str = _column(
