@@ -197,8 +197,8 @@ class Row:
         "ITU-T P.862.1",
     )
     mos_cqe: float | None = _column(
-        "Conversational quality estimated by the E-model from codec, lost, late and discarded packets, and delay; null for"
-        " a codec without factors",
+        "Conversational quality estimated by the E-model from codec, lost, late and discarded packets, and delay; null"
+        " for a codec without factors",
         "MOS 1..4.5",
         "ITU-T G.107, G.113",
     )
