@@ -99,20 +99,15 @@ def hear(
         codec=frames.names,
         buffer=ear.spec,
         concealment=way,
-        trace=trace,
+        here=here,
         played=played,
         account=account(trace, played, rendered.malformed),
         malformed=rendered.malformed,
         audio_delay_ns=joined.delay * 1_000_000_000 // frames.sample_rate,
         lookahead_ns=codec.lookahead_samples * 1_000_000_000 // codec.sample_rate,
         round_trip_ms=round_trip_ms,
-        leap_s=here.leap_s,
-        breaks=here.breaks,
-        recovery=here.recovery,
         remade=isinstance(source, Remade),
         placing=source.doubt if isinstance(source, Remade) else "",
-        from_red=here.from_red,
-        from_fec=here.from_fec,
     )
 
 

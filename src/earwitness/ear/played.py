@@ -32,15 +32,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@dataclass(frozen=True, eq=False)
+class Received:
+    """A trace as a phone has it, ready for a buffer: lost packets recovered, and breaks of its numbering mended."""
+
+    trace: Trace
+    frames: Frames
+    leap_s: float
+    """Excess of RTP timestamp time over arrival time, if it is too large for a call (see `span`), s."""
+    breaks: tuple[str, ...]
+    """Where the sender's numbering broke (`earwitness.trace.timeline`), one sentence each."""
+    recovery: tuple[str, ...]
+    """What was recovered from redundancy (`earwitness.ear.redundancy`), one sentence each."""
+    from_red: int
+    """Lost packets recovered from RED (RFC 2198) ..."""
+    from_fec: int
+    """... and from FEC packets."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Played:
-    """What a phone's jitter buffer made of one direction of a call.
-
-    `trace` is as the phone has it: lost packets recovered from redundancy, and breaks of the sender's numbering mended.
-    """
+    """What a phone's jitter buffer made of one direction of a call, as `here` says that the phone received it."""
 
     buffer: str
-    trace: Trace = field(repr=False)
+    here: Received = field(repr=False)
     played: Replay = field(repr=False)
     account: Account = field(repr=False)
     concealment: str
@@ -52,25 +67,20 @@ class Played:
     round_trip_ms: float | None = None
     """Median round trip to the sender by RTCP, if known: half of it is the network's part of a delay that a capture at
     one end cannot show."""
-    leap_s: float = 0.0
-    """Excess of RTP timestamp time over arrival time, if it is too large for a call (see `span`), s."""
-    breaks: tuple[str, ...] = ()
-    """Where the sender's numbering broke (`earwitness.trace.timeline`), one sentence each; the trace is mended."""
-    recovery: tuple[str, ...] = ()
-    """What was recovered from redundancy (`earwitness.ear.redundancy`), one sentence each."""
-    from_red: int = 0
-    """Lost packets recovered from RED (RFC 2198) ..."""
-    from_fec: int = 0
-    """... and from FEC packets."""
+
+    @property
+    def trace(self) -> Trace:
+        """The packets, as in `here`."""
+        return self.here.trace
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What in the packets is not heard, or is implausible and makes the results doubtful."""
-        notes: list[str] = [*self.breaks, *self.recovery, *self.played.frames.doubts]
-        if self.leap_s:
+        notes: list[str] = [*self.here.breaks, *self.here.recovery, *self.played.frames.doubts]
+        if self.here.leap_s:
             notes.append(
-                f"the RTP timestamps leap over {self.leap_s:.0f} s in which nothing arrived; delays derived from them"
-                " are unreliable"
+                f"the RTP timestamps leap over {self.here.leap_s:.0f} s in which nothing arrived; delays derived from"
+                " them are unreliable"
             )
         if skipped := leapt_over(self.trace):
             notes.append(
@@ -189,19 +199,6 @@ class Played:
         return np.asarray(self.trace.arrived & (frames.count > 0) & (played == 0))
 
 
-@dataclass(frozen=True, eq=False)
-class Received:
-    """A trace as a phone has it, ready for a buffer."""
-
-    trace: Trace
-    frames: Frames
-    leap_s: float
-    breaks: tuple[str, ...]
-    recovery: tuple[str, ...]
-    from_red: int
-    from_fec: int
-
-
 def received(trace: Trace, codec: Codec, ear: JitterBuffer, repair: Trace | None = None) -> Received:
     """Recover, mend and divide a trace into frames; `repair`: a stream of its own with FEC for this one.
 
@@ -238,16 +235,11 @@ def play(
     return Played(
         buffer=buffer.spec,
         concealment=buffer.concealment,
-        trace=here.trace,
+        here=here,
         played=done,
         account=account(here.trace, done),
         audio_delay_ns=audio_delay_ns,
         round_trip_ms=round_trip_ms,
-        leap_s=here.leap_s,
-        breaks=here.breaks,
-        recovery=here.recovery,
-        from_red=here.from_red,
-        from_fec=here.from_fec,
     )
 
 
