@@ -31,12 +31,11 @@ def test_a_clear_call_is_the_e_model_s_best() -> None:
 def test_lost_and_discarded_packets_cost_the_same(fate: int) -> None:
     packets = lossy(20, fate)
     found = estimate(packets, 20.0, "gsm", network_delay_ms=100.0, end_system_delay_ms=80.0)
-    expected = e_model("gsm", loss_ratio=0.05, mouth_to_ear_ms=180.0, burst_ratio=burst_ratio_of(packets))
+    assert found.burst_ratio == burst_ratio_of(packets) < 1  # rated as random losses, where G.107's range begins
+    expected = e_model("gsm", loss_ratio=0.05, mouth_to_ear_ms=180.0)
     assert found.r_factor == pytest.approx(expected.r)
     assert found.mos_cqe == pytest.approx(expected.mos_cqe)
-    assert found.mos_lqe == pytest.approx(
-        e_model("gsm", loss_ratio=0.05, mouth_to_ear_ms=0.0, burst_ratio=burst_ratio_of(packets)).mos_cqe
-    )
+    assert found.mos_lqe == pytest.approx(e_model("gsm", loss_ratio=0.05, mouth_to_ear_ms=0.0).mos_cqe)
     assert (found.metrics.loss_rate, found.metrics.discard_rate)[fate == DISCARDED] == pytest.approx(0.05)
 
 
