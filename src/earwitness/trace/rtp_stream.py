@@ -9,11 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from earwitness.arrays import I8, I64
+from earwitness.trace.descriptions import Descriptions, Near
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange, encryption_of
 from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link_layer import Datagrams, Flow
-from earwitness.trace.meaning import Description, Meaning, meaning, meanings, speech_numbers
+from earwitness.trace.meaning import Meaning, meaning, meanings, speech_numbers
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.one_clock import clocks_of, in_one_clock
 from earwitness.trace.payload_types import codec_name, main_payload_type
@@ -101,7 +102,7 @@ class CaptureFacts:
 
     found: Datagrams
     headers: RtpHeaders
-    described: Sequence[Description]
+    described: Descriptions
     options: StreamOptions
     clock: str
     source: str
@@ -124,7 +125,8 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     flow = found.flows[int(found.flow[members[0]])]
     timestamp = extend(headers.timestamp[members], 32)
     sequence = extend_sequence(headers.sequence[members].astype(np.int64), timestamp)
-    known, main = _known(around, members, flow, timestamp, sequence)
+    near = around.described.near(flow, int(times[0]))
+    known, main = _known(around, members, near, timestamp, sequence)
     if around.options.clock_rate is not None:
         notes.append(f"RTP clock {around.options.clock_rate} Hz set by option")
     trace = _trace(around, members, known, notes, timestamp, sequence)
@@ -140,11 +142,11 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
             keys=around.options.srtp_keys,
         )
     hidden = encryption is not None and encryption.certain
+    guesses: tuple[str, ...] = ()
     inside = () if hidden else block_types(trace)
     if inside:
-        options = around.options.payload_types
-        more = meanings(inside, flow, around.described, options, int(times[0]))
-        trace = replace(trace, formats={**more, **trace.formats})
+        more, guesses = meanings(inside, near, around.options.payload_types)
+        trace = replace(trace, formats={**more, **trace.formats}, notes=(*trace.notes, *guesses))
     primary = primary_encoding(trace) if known.main.role == "redundancy" and not hidden else None
     video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
     # No codec of speech has the clock of video (RFC 3551 5).
@@ -158,7 +160,7 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         known.codec_from,
         media="video" if video else "repair" if known.main.role == "repair" else "audio",
         known_encryption=encryption,
-        guessed=known.doubts,
+        guessed=(*known.doubts, *guesses),
         sections=around.sections,
         way=_way(found.way[members]),
     )
@@ -169,7 +171,7 @@ def _way(ways: I8) -> int:
     return int(ways[0]) if bool((ways == ways[0]).all()) else 0
 
 
-def _known(around: CaptureFacts, members: I64, flow: Flow, timestamp: I64, sequence: I64) -> tuple[Meaning, int]:
+def _known(around: CaptureFacts, members: I64, near: Near, timestamp: I64, sequence: I64) -> tuple[Meaning, int]:
     """What the payload types mean, and which is that of the speech: the most frequent one that carries any."""
     headers, options = around.headers, around.options
     payload_type = headers.payload_type[members]
@@ -177,21 +179,11 @@ def _known(around: CaptureFacts, members: I64, flow: Flow, timestamp: I64, seque
     present = np.flatnonzero(counts).tolist()
     main = present[0] if len(present) == 1 else main_payload_type(payload_type)
     if len(present) > 1:
-        time_ns = int(around.found.time_ns[members[0]])
-        spoken = speech_numbers(present, flow, around.described, options.payload_types, time_ns)
+        spoken = speech_numbers(present, near, options.payload_types)
         main = max(spoken, key=lambda number: int(counts[number]), default=main)
-    known = meaning(
-        main,
-        present,
-        flow,
-        around.described,
-        options.payload_types,
-        options.clock_rate,
-        timestamp,
-        sequence,
-        around.found.time_ns[members],
-    )
-    return known, main
+    times = around.found.time_ns[members]
+    rate = options.clock_rate
+    return meaning(main, present, near, options.payload_types, rate, timestamp, sequence, times), main
 
 
 def _trace(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import I64
 from earwitness.trace.bytewindow import codes
+from earwitness.trace.descriptions import Descriptions
 from earwitness.trace.encryption import key_exchanges
 from earwitness.trace.link_layer import Datagrams
-from earwitness.trace.meaning import descriptions
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.rtp_stream import CaptureFacts, RtpStream, StreamOptions, build_stream
@@ -43,7 +43,7 @@ def find_streams(
 
     Raises InputError only if the options give a key and the extra `srtp` is missing.
     """
-    described = descriptions(sip)
+    described = Descriptions(sip)
     rows = np.flatnonzero(headers.looks_right)
     if options.ssrc is not None:
         rows = rows[headers.ssrc[rows] == options.ssrc]
@@ -52,7 +52,7 @@ def find_streams(
         rows = rows[np.array(chosen, dtype=bool)[found.flow[rows]]] if chosen else rows
     calls = _call_numbers(found, rows, sip)
     number, distinct = codes((calls << 48) | (found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
-    problems: list[CaptureProblem] = []
+    problems = described.problems()
     count = len(distinct)
     if count > MOST_SOURCES:
         detail = f"{count} sources of RTP-like packets; only the {MOST_SOURCES} with the most packets are examined"
@@ -60,8 +60,7 @@ def find_streams(
         rows, number, count = _with_most(rows, number)
     groups = _groups(number, count)
 
-    announced_ports = {one.section.port for one in described}
-    announced = [bool(options.ports) or flow.destination_port in announced_ports for flow in found.flows]
+    announced = [bool(options.ports) or flow.destination_port in described.ports for flow in found.flows]
     accepted: dict[int, list[I64]] = {}
     others: dict[int, list[I64]] = {}
     for group in groups:
@@ -90,7 +89,7 @@ def find_streams(
         clock=clock,
         source=source,
         exchanges=key_exchanges(found),
-        sections=tuple(one.section for one in described),
+        sections=described.sections,
     )
     streams = tuple(build_stream(around, members) for members in ordered[:MAX_STREAMS])
     if call_of:
