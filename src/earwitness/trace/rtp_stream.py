@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from earwitness.arrays import I8, I64
+from earwitness.arrays import I8, I32, I64
 from earwitness.trace.descriptions import Descriptions, Near
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange, encryption_of
@@ -27,6 +27,8 @@ from earwitness.trace.srtp_keys import SrtpKey
 _VIDEO_CLOCK = 90_000
 _ALL_TWICE = 1.9
 """Packets for each distinct one, from which on a capture is called doubled ..."""
+_MISFITS = 16
+"""One padding count in so many that does not fit shows that there is no padding: damage is rarer, ciphertext is not."""
 _LEAST, _FIRST = 6, 64
 """... from this many on; if the first ones are not, all need not be looked at."""
 
@@ -142,6 +144,8 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
             keys=around.options.srtp_keys,
         )
     hidden = encryption is not None and encryption.certain
+    if hidden:
+        trace = _unclipped(trace, headers.padding[members], found.captured[members] - headers.payload_at[members])
     guesses: tuple[str, ...] = ()
     inside = () if hidden else block_types(trace)
     if inside:
@@ -191,6 +195,8 @@ def _trace(
 ) -> Trace:
     found, headers = around.found, around.headers
     size, at = headers.payload_size[members], headers.payload_at[members]
+    if _is_no_padding(headers.padding[members]):
+        size = size + np.maximum(headers.padding[members], 0)
     captured = np.clip(found.captured[members] - at, 0, size).astype(np.int32)
     trace = Trace(
         sequence=sequence,
@@ -212,6 +218,23 @@ def _trace(
         trace = in_one_clock(trace, clocks_of(trace))
     doubled = _doubled(trace)
     return replace(trace, notes=(*trace.notes, doubled)) if doubled else trace
+
+
+def _is_no_padding(padding: I32) -> bool:
+    """Whether the padding counts (n,) of a stream are the last bytes of SRTP, of which many do not fit."""
+    wrong = int(np.count_nonzero(padding < 0))
+    return wrong > 0 and wrong * _MISFITS >= int(np.count_nonzero(padding))
+
+
+def _unclipped(trace: Trace, padding: I32, held: I32) -> Trace:
+    """An encrypted trace with its payloads to their ends: no byte of them is a padding count. `held` (n,): the bytes
+    captured from where they begin."""
+    counted = np.maximum(padding, 0)
+    if trace.payloads is None or not counted.any() or _is_no_padding(padding):
+        return trace
+    size = trace.size + counted
+    captured = np.clip(held, 0, size).astype(np.int32)
+    return replace(trace, size=size, payloads=replace(trace.payloads, captured=captured))
 
 
 def _doubled(trace: Trace) -> str:
