@@ -103,7 +103,7 @@ class Descriptions:
         if len(here) == MOST_AT_A_PORT:
             self._left_out += 1
             return None
-        one = Description(section, _comparable(section.address))
+        one = Description(section, comparable(section.address))
         here.append(one)
         by_value[key] = one
         for number, encoding in section.encodings.items():
@@ -173,8 +173,8 @@ def _by_time(described: Description, time_ns: int) -> tuple[bool, int]:
     return time < 0, -time
 
 
-def _comparable(address: str) -> str:
-    """An address as flows write it; empty if it cannot be compared."""
+def comparable(address: str) -> str:
+    """An address of SDP as flows write it; empty if it cannot be compared."""
     try:
         known = ipaddress.ip_address(address)
     except ValueError:
