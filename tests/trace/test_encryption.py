@@ -195,11 +195,23 @@ def test_a_profile_of_either_end_says_that_rtp_is_encrypted(profile: str) -> Non
 def test_a_key_in_plain_rtp_counts_unless_the_other_end_has_none() -> None:
     offer, plain = invite(said(HERE, "RTP/AVP", [KEY])), answered(said(THERE, "RTP/AVP"))
     accepted = answered(said(THERE, "RTP/AVP", [KEY]))
-    assert verdict(offer, *SECRET[:3]) == ("SRTP", "sdp", "")
     assert verdict(offer, accepted, *SECRET[:3]) == ("SRTP", "sdp", "")
     assert verdict(offer, plain, *SECRET[:3]) == ("", "", "")
     assert verdict(offer, plain, *clear()) == ("", "", "")
     assert verdict(offer, plain, *SECRET) == ("SRTP", "randomness", "")
+
+
+@pytest.mark.parametrize("end", [HERE, THERE])
+def test_a_key_in_plain_rtp_whose_answer_was_not_captured_is_an_offer(end: tuple[int, str]) -> None:
+    offer = invite(said(end, "RTP/AVP", [KEY]))
+    assert verdict(offer, *SECRET) == ("SRTP", "sdp", "")
+    assert verdict(offer, *clear()) == ("", "", "")
+    unanswered = ("SRTP", "sdp", "it was offered, and nothing shows whether it was accepted")
+    assert verdict(offer, *SECRET[:3]) == unanswered
+    # Where both ends have the same port, one end's offer is not the other's answer.
+    at_both: list[Datagram] = [replace(one, source=(SERVER[0], 4000)) for one in SECRET[:3]]
+    same = invite(said((4000, end[1]), "RTP/AVP", [KEY]))
+    assert verdict(same, *at_both) == unanswered
 
 
 def test_ends_that_contradict_each_other_are_a_doubt_that_the_payload_resolves() -> None:
