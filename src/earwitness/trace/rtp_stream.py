@@ -21,7 +21,7 @@ from earwitness.trace.payload_types import codec_name, main_payload_type
 from earwitness.trace.redundancy import block_types, primary_encoding
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.sdp import MediaDescription
-from earwitness.trace.srtp import open_stream
+from earwitness.trace.srtp import Attempts, open_stream
 from earwitness.trace.srtp_keys import SrtpKey
 
 _VIDEO_CLOCK = 90_000
@@ -110,6 +110,9 @@ class CaptureFacts:
     source: str
     exchanges: Mapping[Flow, KeyExchange]
     sections: tuple[MediaDescription, ...]
+    attempts: Attempts
+    encrypted: bool
+    """Whether any description says that RTP is encrypted."""
 
 
 def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
@@ -133,7 +136,7 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         notes.append(f"RTP clock {around.options.clock_rate} Hz set by option")
     trace = _trace(around, members, known, notes, timestamp, sequence)
     encryption: Encryption | None = None
-    if around.exchanges or around.options.srtp_keys or any(section.encrypted for section in around.sections):
+    if around.exchanges or around.options.srtp_keys or around.encrypted:
         trace, encryption, _ = open_stream(
             trace,
             flow,
@@ -142,6 +145,7 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
             sections=around.sections,
             exchanges=around.exchanges,
             keys=around.options.srtp_keys,
+            attempts=around.attempts,
         )
     hidden = encryption is not None and encryption.certain
     if hidden:

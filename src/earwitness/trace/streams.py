@@ -18,6 +18,7 @@ from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.rtp_stream import CaptureFacts, RtpStream, StreamOptions, build_stream
 from earwitness.trace.sdp import SipMessage
+from earwitness.trace.srtp import Attempts
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
@@ -85,6 +86,8 @@ def find_streams(
         source=source,
         exchanges=key_exchanges(found),
         sections=described.sections,
+        attempts=Attempts(),
+        encrypted=any(section.encrypted for section in described.sections),
     )
     return tuple(_built(around, one) for one in ordered[:MAX_STREAMS]), problems
 
