@@ -332,8 +332,8 @@ def test_beyond_the_attempts_it_is_said_and_a_key_that_fits_at_once_is_still_use
     assert not decrypt_stream(udp, rows, in_sdp(2, 3), attempts).opened.any()
     result = decrypt_stream(udp, rows, in_sdp(2), attempts)
     assert result.note == (
-        "none of its 60 packets could be decrypted: 60 did not authenticate; not all keys in the SDP were tried, because"
-        " too many fit nothing"
+        "none of its 60 packets could be decrypted: 60 did not authenticate; not all keys in the SDP were tried,"
+        " because too many fit nothing"
     )
     assert decrypt_stream(udp, rows, in_sdp(2, 1), attempts).opened.all()
 
