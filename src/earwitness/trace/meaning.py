@@ -25,6 +25,7 @@ _HOLD_NS = 2_000_000_000
 _SURE_NS = 1_000_000_000
 _CONTRADICTED_NS = 5_000_000_000
 """From here on any other clock contradicts; from `_SURE_NS` on, one of those in use that is steadily measured."""
+_UNSURE = ("unknown", "guessed")
 _FIXED_CLOCKS = {"g722": 8000, "opus": 48000}
 """Clocks that RFC 3551 4.5.2 and RFC 7587 4.1 fix, whatever an rtpmap says."""
 
@@ -35,6 +36,7 @@ class Meaning:
 
     `codec_from` says how that is known: `option`, `sdp`, `static`, `guessed` or `unknown`. `doubts`: what was guessed.
     `section`: the description of the stream's ports that has its main payload type, else the likeliest of its ends'.
+    `main_number`: the payload type of `main`; `unsure`: those whose meaning is unknown or guessed.
     """
 
     main: Encoding
@@ -42,6 +44,8 @@ class Meaning:
     formats: Mapping[int, Encoding]
     doubts: tuple[str, ...]
     section: MediaDescription | None
+    main_number: int
+    unsure: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,12 @@ def meaning(
         if contradicted and span_ns < _CONTRADICTED_NS:
             contradicted = span_ns >= _SURE_NS and _is_steady(measured, timestamp, sequence, times)
     encoding, codec_from, doubts = _with_clock(main, known, clock_rate, measured, contradicted, span_ns)
-    beside, more = meanings((number for number in present if number != main), near, options)
+    others = [number for number in present if number != main]
+    beside, more = meanings(others, near, options)
     formats = {main: encoding, **beside}
-    return Meaning(encoding, codec_from, formats, (*doubts, *more), _section(main, near))
+    unsure = {number for number in others if _known(number, near, options).codec_from in _UNSURE}
+    unsure |= {main} if codec_from in _UNSURE else set()
+    return Meaning(encoding, codec_from, formats, (*doubts, *more), _section(main, near), main, frozenset(unsure))
 
 
 def _section(main: int, near: Near) -> MediaDescription | None:

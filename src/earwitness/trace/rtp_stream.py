@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from earwitness.arrays import I8, I32, I64
+from earwitness.trace.by_form import by_form
 from earwitness.trace.descriptions import Descriptions, Near
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange, encryption_of
@@ -25,6 +26,13 @@ from earwitness.trace.srtp import Attempts, open_stream
 from earwitness.trace.srtp_keys import SrtpKey
 
 _VIDEO_CLOCK = 90_000
+_OPUS = Encoding("opus", 48_000, 2)
+"""The only codec of telephones with this clock."""
+_ROLE_MEDIA = {"video": "video", "event": "events", "repair": "repair"}
+_UNPACED = {
+    "events": "it carries telephone events only ({}), which have no pace: jitter and delay variation say nothing",
+    "repair": "it carries repair data only ({}), which has no pace: jitter and delay variation say nothing",
+}
 _ALL_TWICE = 1.9
 """Packets for each distinct one, from which on a capture is called doubled ..."""
 _MISFITS = 16
@@ -55,7 +63,8 @@ class RtpStream:
 
     `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
     empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
-    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video` or `repair`. `guessed`: what about it.
+    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video`, or `events` or `repair` if it has nothing
+    else (telephone events, RFC 4733; FEC or retransmissions on an SSRC of their own). `guessed`: what about it.
     """
 
     trace: Trace
@@ -150,15 +159,17 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     hidden = encryption is not None and encryption.certain
     if hidden:
         trace = _unclipped(trace, headers.padding[members], found.captured[members] - headers.payload_at[members])
+    if known.unsure and not hidden:
+        trace, known = _by_form(trace, known)
     guesses: tuple[str, ...] = ()
     inside = () if hidden else block_types(trace)
     if inside:
-        more, guesses = meanings(inside, near, around.options.payload_types)
-        trace = replace(trace, formats={**more, **trace.formats}, notes=(*trace.notes, *guesses))
+        trace, guesses = _with_inside(trace, inside, *meanings(inside, near, around.options.payload_types))
     primary = primary_encoding(trace) if known.main.role == "redundancy" and not hidden else None
-    video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
-    # No codec of speech has the clock of video (RFC 3551 5).
-    video = video or (not known.main.name and known.main.clock_rate == _VIDEO_CLOCK)
+    media = _media(known)
+    if media in _UNPACED:
+        guesses = (*guesses, _UNPACED[media].format(known.main.name))
+        trace = replace(trace, notes=(*trace.notes, guesses[-1]))
     return RtpStream(
         trace,
         flow,
@@ -166,12 +177,42 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         codec_name(primary or known.main),
         primary or known.main,
         known.codec_from,
-        media="video" if video else "repair" if known.main.role == "repair" else "audio",
+        media=media,
         known_encryption=encryption,
         guessed=(*known.doubts, *guesses),
         sections=around.sections,
         way=_way(found.way[members]),
     )
+
+
+def _by_form(trace: Trace, known: Meaning) -> tuple[Trace, Meaning]:
+    """The trace and its meaning, with what the form of its packets tells of payload types not surely known."""
+    told = by_form(trace, known)
+    if told is known:
+        return trace, known
+    kept = tuple(note for note in trace.notes if note not in known.doubts or note in told.doubts)
+    new = tuple(doubt for doubt in told.doubts if doubt not in kept)
+    return replace(trace, formats=told.formats, notes=(*kept, *new)), told
+
+
+def _with_inside(
+    trace: Trace, inside: Sequence[int], more: Mapping[int, Encoding], guesses: tuple[str, ...]
+) -> tuple[Trace, tuple[str, ...]]:
+    """The trace with the meanings of the payload types inside its RED, and what was guessed about them."""
+    first = inside[0]
+    if first not in more and first not in trace.formats and trace.clock_rate == _OPUS.clock_rate:
+        more = {**more, first: _OPUS}
+        guesses = (*guesses, f"payload type {first}, inside RED, guessed to be opus/48000 by its clock")
+    return replace(trace, formats={**more, **trace.formats}, notes=(*trace.notes, *guesses)), guesses
+
+
+def _media(known: Meaning) -> str:
+    """What a stream carries."""
+    if known.main.role in _ROLE_MEDIA:
+        return _ROLE_MEDIA[known.main.role]
+    # No codec of speech has the clock of video (RFC 3551 5).
+    unnamed_video = not known.main.name and known.main.clock_rate == _VIDEO_CLOCK
+    return "video" if unnamed_video or (known.section is not None and known.section.media == "video") else "audio"
 
 
 def _way(ways: I8) -> int:
