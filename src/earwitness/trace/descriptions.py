@@ -128,6 +128,8 @@ class Descriptions:
         here = self._at.get(flow.destination_port, [])
         if flow.source_port != flow.destination_port:
             here = here + self._at.get(flow.source_port, [])
+        if not here:
+            return Near(flow, (), (), self._elsewhere)
         received, sent = (flow.destination, flow.destination_port), (flow.source, flow.source_port)
         calls = {
             (call, one.section.media) for one in here if one.is_at(*received) or one.is_at(*sent) for call in one.calls

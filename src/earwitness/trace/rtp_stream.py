@@ -63,8 +63,8 @@ class RtpStream:
 
     `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
     empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
-    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video`, or `events` or `repair` if it has nothing
-    else (telephone events, RFC 4733; FEC or retransmissions on an SSRC of their own). `guessed`: what about it.
+    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video`, `events` (nothing but telephone events,
+    RFC 4733) or `repair` (FEC or retransmissions on an SSRC of their own). `guessed`: what about it.
     """
 
     trace: Trace
