@@ -270,6 +270,25 @@ def test_behind_nat_the_port_alone_is_said_to_be_what_was_gone_by() -> None:
         assert (stream.codec, stream.codec_from, stream.doubts) == ("ilbc", "sdp", ())
 
 
+def test_a_candidate_of_ice_is_an_end_like_any_other() -> None:
+    """The default address is a relay's; the media take the direct way (RFC 8839)."""
+    lines = (
+        "m=audio 49170 UDP/TLS/RTP/SAVPF 97\r\nc=IN IP4 203.0.113.9\r\na=rtpmap:97 iLBC/8000\r\n"
+        "a=candidate:1 1 UDP 2130706431 192.0.2.2 5000 typ host\r\n"
+        "a=candidate:1 2 UDP 2130706430 192.0.2.2 5001 typ host\r\n"
+        "a=candidate:2 1 UDP 1694498815 203.0.113.9 49170 typ relay raddr 192.0.2.2 rport 5000\r\na=candidate:3 1\r\n"
+    )
+    capture = read([described(lines, "192.0.2.2"), *rtp_stream("." * 60, payload_type=97, **FAR)])
+    assert capture.sdp[0].candidates == (("192.0.2.2", 5000),)
+    stream = only(capture)
+    assert (stream.codec, stream.codec_from, stream.guessed) == ("ilbc", "sdp", ())
+    assert stream.encryption.basis == "sdp"
+    # Where nothing but a candidate's port is the stream's, its address is named.
+    elsewhere = lines.replace("192.0.2.2 5000", "192.168.1.9 5000")
+    stream = only(read([described(elsewhere, "192.0.2.2"), *rtp_stream("." * 60, payload_type=97, **FAR)]))
+    assert "as SDP for 192.168.1.9:5000 says" in stream.guessed[0]
+
+
 def test_the_same_port_of_another_host_gives_way_to_the_right_one() -> None:
     right = described("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 speex/16000\r\n", PHONE[0])
     wrong = [

@@ -29,8 +29,9 @@ class Description:
     """One distinct media description of a capture, when it was sent (ns), and in which calls (Call-IDs)."""
 
     section: MediaDescription
-    address: str = ""
-    """As flows write it; empty if the SDP has no address to compare: a name, none, or that of an old hold (0.0.0.0)."""
+    places: frozenset[tuple[str, int]]
+    """Addresses as flows write them, and ports; an address is empty if it cannot be compared: a name, none, or that of
+    an old hold (0.0.0.0)."""
     times: list[int] = field(default_factory=list)
     calls: set[str] = field(default_factory=set)
 
@@ -41,7 +42,7 @@ class Description:
 
     def is_at(self, address: str, port: int) -> bool:
         """Whether it describes this end of a flow."""
-        return port == self.section.port and self.address in ("", address)
+        return (address, port) in self.places or ("", port) in self.places
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Near:
     sure: Sequence[Description]
     by_port: Sequence[Description]
     elsewhere: dict[tuple[str, int], Counter[Encoding]]
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The flow's ports, that of the receiver first."""
+        return self.flow.destination_port, self.flow.source_port
 
     def others(self, number: int) -> tuple[Encoding, ...]:
         """What a payload type means on other ports: of the flow's hosts first, the most frequent meaning first."""
@@ -72,7 +78,6 @@ class Descriptions:
         self._elsewhere: dict[tuple[str, int], Counter[Encoding]] = {}
         self._left_out = 0
         self._gather(sip)
-        self.sections = tuple(one.section for here in self._at.values() for one in here)
 
     def _gather(self, sip: Iterable[SipMessage]) -> None:
         by_value: dict[object, Description] = {}
@@ -85,29 +90,32 @@ class Descriptions:
                 one = by_identity[id(section)]
                 if one is None:
                     continue
-                if len(one.times) < _MOST_TIMES:
-                    one.times.append(message.time_ns)
+                # Of too many times, the last is kept all the same: it may be the one in force.
+                one.times[_MOST_TIMES - 1 :] = [message.time_ns]
                 if message.call_id and message.call_id not in one.calls and len(one.calls) < _MOST_CALLS:
                     one.calls.add(message.call_id)
                     self._in_call.setdefault((message.call_id, section.media), []).append(one)
         for one in by_value.values():
             one.times.sort()
+        self.sections = tuple(one.section for one in by_value.values())
 
     def _kept(self, section: MediaDescription, by_value: dict[object, Description]) -> Description | None:
         """The description with this content; None if its port has too many."""
         where = (section.media, section.address, section.port, section.payload_types, section.profile)
-        key = (where, section.crypto, tuple(section.encodings.items()))
+        key = (where, section.crypto, section.candidates, tuple(section.encodings.items()))
         if key in by_value:
             return by_value[key]
-        here = self._at.setdefault(section.port, [])
-        if len(here) == MOST_AT_A_PORT:
+        one = Description(section, frozenset((comparable(address), port) for address, port in section.places))
+        if len(self._at.setdefault(section.port, [])) >= MOST_AT_A_PORT:
             self._left_out += 1
             return None
-        one = Description(section, comparable(section.address))
-        here.append(one)
         by_value[key] = one
+        for port in {port for _, port in one.places}:
+            here = self._at.setdefault(port, [])
+            if len(here) < MOST_AT_A_PORT:
+                here.append(one)
         for number, encoding in section.encodings.items():
-            for address in {one.address, ""}:
+            for address in {comparable(section.address), ""}:
                 counts = self._elsewhere.setdefault((address, number), Counter())
                 if encoding in counts or len(counts) < _MOST_MEANINGS:
                     counts[encoding] += 1
@@ -127,7 +135,10 @@ class Descriptions:
         """
         here = self._at.get(flow.destination_port, [])
         if flow.source_port != flow.destination_port:
-            here = here + self._at.get(flow.source_port, [])
+            more = (
+                one for one in self._at.get(flow.source_port, []) if not one.section.has_port(flow.destination_port)
+            )
+            here = [*here, *more]
         if not here:
             return Near(flow, (), (), self._elsewhere)
         received, sent = (flow.destination, flow.destination_port), (flow.source, flow.source_port)
@@ -136,7 +147,7 @@ class Descriptions:
         }
         ranked: list[tuple[int, tuple[bool, int], Description]] = []
         for one in here:
-            to_port = one.section.port == flow.destination_port
+            to_port = one.section.has_port(flow.destination_port)
             if one.is_at(*received):
                 rank = 0
             elif to_port and any((call, one.section.media) in calls for call in one.calls):

@@ -207,10 +207,10 @@ def _claim(flow: Flow, sections: Sequence[MediaDescription]) -> _Claim:
 
 def _said(sections: Sequence[MediaDescription], end: tuple[str, int], other: tuple[str, int]) -> _Claim:
     """What one end (address, port) says about the RTP that it receives."""
-    address, port = end
-    here = [section for section in sections if section.port == port]
+    _, port = end
+    here = [section for section in sections if section.has_port(port)]
     # Behind NAT an end has another address in SDP, but not that of the other end.
-    here = [one for one in here if one.address == address] or [one for one in here if (one.address, port) != other]
+    here = [one for one in here if end in one.places] or [one for one in here if other not in one.places]
     if not here:
         return _Claim.NONE
     if any("SAVP" in section.profile for section in here):

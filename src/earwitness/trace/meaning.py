@@ -156,7 +156,8 @@ def _known(number: int, near: Near, options: Mapping[int, Encoding]) -> _Known:
     at_port = [one.section for one in near.by_port if number in one.section.encodings]
     if at_port:
         choices = tuple(dict.fromkeys(_fixed(one.encodings[number]) for one in at_port))
-        other = f"{at_port[0].address}:{at_port[0].port}".replace("{", "").replace("}", "")
+        address, port = next(one for one in at_port[0].places if one[1] in near.ports)
+        other = f"{address}:{port}".replace("{", "").replace("}", "")
         assumed = f"taken to be {{}}, as SDP for {other} says: the port is this stream's, the address is not"
         return _Known(choices, "sdp", assumed)
     others = tuple(dict.fromkeys(map(_fixed, near.others(number))))

@@ -136,8 +136,8 @@ def sdp_keys(sections: Sequence[MediaDescription], flow: Flow) -> tuple[SrtpKey,
     """
 
     def distance(section: MediaDescription) -> tuple[bool, bool, bool]:
-        at_source = section.port == flow.source_port
-        near = at_source or section.port == flow.destination_port
+        at_source = section.has_port(flow.source_port)
+        near = at_source or section.has_port(flow.destination_port)
         return not at_source, not near, section.address not in (flow.source, flow.destination)
 
     found: dict[tuple[str, bytes, int], SrtpKey] = {}
