@@ -189,6 +189,18 @@ def test_bundled_audio_is_audio_although_the_section_of_video_comes_first() -> N
     assert [(one.codec, one.media) for one in streams] == [("opus", "audio"), ("x-new", "video"), ("g711a", "audio")]
 
 
+def test_the_video_of_another_host_on_the_same_port_makes_no_video_of_audio() -> None:
+    other = described("m=video 4000 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n", "10.7.0.1")
+    stream = only(read([other, *rtp_stream("." * 60, payload_type=96, clock_rate=16000)]))
+    assert (stream.codec, stream.codec_from, stream.media) == ("", "unknown", "audio")
+
+
+def test_a_guess_stays_one_where_its_clock_is_set() -> None:
+    stream = only(read(rtp_stream("." * 60, payload_type=97), clock_rate=16000))
+    assert (stream.codec_from, stream.trace.clock_rate) == ("guessed", 16000)
+    assert stream.doubts == ("payload type 97 guessed to be speex/8000 (its clock is set by option)",)
+
+
 # -- whose SDP it is ----------------------------------------------------------------------------------------------
 
 ILBC = "m=audio {} RTP/AVP 97\r\na=rtpmap:97 iLBC/8000\r\n"

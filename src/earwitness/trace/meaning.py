@@ -98,12 +98,15 @@ def meaning(
     formats = {main: encoding, **beside}
     unsure = {number for number in others if _known(number, near, options).codec_from in _UNSURE}
     unsure |= {main} if codec_from in _UNSURE else set()
-    return Meaning(encoding, codec_from, formats, (*doubts, *more), _section(main, near), main, frozenset(unsure))
+    return Meaning(
+        encoding, codec_from, formats, (*doubts, *more), _section(main, near, codec_from), main, frozenset(unsure)
+    )
 
 
-def _section(main: int, near: Near) -> MediaDescription | None:
+def _section(main: int, near: Near, codec_from: str) -> MediaDescription | None:
     """The description that a stream belongs to: with BUNDLE (RFC 8843), several have its port."""
-    for one in (*near.sure, *near.by_port):
+    assumed = near.by_port if codec_from == "sdp" else ()
+    for one in (*near.sure, *assumed):
         if main in one.section.payload_types:
             return one.section
     kinds = {one.section.media for one in near.sure}
