@@ -23,9 +23,14 @@ def call_numbers(found: Datagrams, rows: I64, sip: Sequence[SipMessage]) -> I64:
     other leg of one call through a server that leaves the media to the phones: there the stream goes on, and is one.
     """
     calls: dict[tuple[str, int], dict[str, int]] = {}
+    places: dict[int, tuple[str, int]] = {}
     for message in sip:
         for section in message.media:
-            seen = calls.setdefault((comparable(section.address), section.port), {})
+            # Messages with the same SDP share one value.
+            place = places.get(id(section))
+            if place is None:
+                place = places[id(section)] = (comparable(section.address), section.port)
+            seen = calls.setdefault(place, {})
             if len(seen) < _MOST_CALLS:
                 seen.setdefault(message.call_id, message.time_ns)
     number = np.zeros(len(rows), dtype=np.int64)
