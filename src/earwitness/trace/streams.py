@@ -61,7 +61,8 @@ def find_streams(
         rows, calls, number, count = _with_most(rows, calls, number)
     sources = [_Source(rows[group], int(calls[group[0]])) for group in _groups(number, count)]
 
-    announced = [bool(options.ports) or flow.destination_port in described.ports for flow in found.flows]
+    ports = described.ports
+    announced = [bool(options.ports) or flow.destination_port in ports for flow in found.flows]
     accepted: dict[int, list[_Source]] = {}
     others: dict[int, list[_Source]] = {}
     for one in sources:
