@@ -126,6 +126,8 @@ CARRIERS: dict[str, Wrap] = {
     "geneve options": lambda p: ethernet(
         udp(struct.pack(">BBHI", 2, 0, ethertype(p), 42 << 8) + bytes.fromhex("0102030100000000") + p, 6081)
     ),
+    "lisp": lambda p: ethernet(udp(struct.pack(">II", 0x80000007, 1) + p, 4341, 4341)),
+    "lisp with locators": lambda p: ethernet(udp(struct.pack(">II", 0xC0000007, 1) + p, 4341)),
     "gtp": lambda p: ethernet(udp(gtp(p), 2152, 2152)),
     "gtp sequence": lambda p: ethernet(udp(gtp(p, 0x32), 2152, 2152)),
     "gtp session": lambda p: ethernet(udp(_pdu_session(p), 2152, 2152)),

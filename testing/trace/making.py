@@ -173,6 +173,21 @@ def invite(datagram_media: str, time_ns: int = START_NS - 10**9) -> Datagram:
     return Datagram(time_ns, (head + body).encode(), ("10.8.0.2", 5060), ("10.8.0.1", 5060))
 
 
+def described(
+    media: str,
+    host: str = "10.8.0.2",
+    *,
+    to: str = "10.8.0.1",
+    call: str = "abc",
+    first: str = "INVITE sip:7@10.8.0.1 SIP/2.0",
+    time_ns: int = START_NS - 10**9,
+) -> Datagram:
+    """A SIP message from a host with its session description, in a call (Call-ID) of one's choice."""
+    body = f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n{media}"
+    head = f"{first}\r\nCall-ID: {call}\r\nCSeq: 1 INVITE\r\nContent-Type: application/sdp\r\n\r\n"
+    return Datagram(time_ns, (head + body).encode(), (host, 5060), (to, 5060))
+
+
 def trace(sent_ns: np.ndarray, arrived_ns: np.ndarray, *, sent_clock: str = "one", arrived_clock: str = "one") -> Trace:
     """A trace of packets 20 ms apart from their times (n,) int64, rows in order of arrival."""
     n = len(sent_ns)

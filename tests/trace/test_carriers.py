@@ -153,7 +153,7 @@ def test_a_nest_without_end_is_given_up_and_told() -> None:
     assert "500 packets with carriers nested too deeply; skipped" in [p.detail for p in capture.problems]
 
 
-CARRIERS_PORTS = (4789, 8472, 6081, 2152, 1701, 37008, 3478, 4500, 1194, 5060)
+CARRIERS_PORTS = (4789, 8472, 4341, 6081, 2152, 1701, 37008, 3478, 4500, 1194, 5060)
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,6 +21,7 @@ from earwitness.trace.gather import gather
 from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Trace
 from earwitness.trace.rtp import RtpPacket
+from earwitness.trace.timing import summarise
 from testing.ear.redundancy import trace_of_packets
 from testing.trace.encrypted import (
     capture_of,
@@ -121,6 +122,39 @@ def test_the_parity_of_g729_and_the_last_bit_of_ilbc_are_what_their_standards_sa
     assert appearance_of(trace_of(ilbc, Encoding("iLBC", 8000))) == (Appearance.CLEAR, False)
 
 
+def padded(seed: int, payload_bytes: int = 100, every: int = 5, count: int = 300) -> list[Datagram]:
+    """A stream of ciphertext in which every fifth header says that there is padding, as WebRTC's do."""
+    rng = np.random.default_rng(seed)
+    packets = [RtpPacket(111, i, 960 * i, 7, rng.bytes(payload_bytes)) for i in range(count)]
+    wire = [bytes(packet) for packet in packets]
+    marked = [bytes([data[0] | 0x20]) + data[1:] if i % every == 0 else data for i, data in enumerate(wire)]
+    return [Datagram(START_NS + i * 20_000_000, data) for i, data in enumerate(marked)]
+
+
+OPUS = "m=audio 4000 {} 111\r\na=rtpmap:111 opus/48000/2\r\n"
+
+
+@pytest.mark.parametrize("size", [20, 100, 250, 1200])
+@pytest.mark.parametrize("profile", ["UDP/TLS/RTP/SAVPF", "RTP/AVP"])
+def test_the_last_byte_of_srtp_is_no_count_of_padding(profile: str, size: int) -> None:
+    """Neither where the SDP says that it is SRTP, nor where only the counts show that they are none."""
+    (stream,) = capture_of([invite(OPUS.format(profile)), *padded(3, size)]).streams
+    assert summarise(stream.trace).packets_lost == 0
+    if profile != "RTP/AVP" or size < 250:
+        assert set(stream.trace.size.tolist()) == {size}
+    assert stream.trace.payloads is not None
+    assert stream.trace.payloads.captured.tolist() == stream.trace.size.tolist()
+
+
+def test_the_padding_of_clear_rtp_is_no_payload_though_a_packet_is_damaged() -> None:
+    rng = np.random.default_rng(4)
+    wire = [bytes(RtpPacket(0, i, 160 * i, 7, rng.bytes(160), padding=4 * (i % 5 == 0))) for i in range(200)]
+    wire[50] = wire[50][:-1] + b"\xff"
+    (stream,) = capture_of([Datagram(START_NS + i * 20_000_000, data) for i, data in enumerate(wire)]).streams
+    assert len(stream.trace) == 200
+    assert np.flatnonzero(stream.trace.size != 160).tolist() == [50]
+
+
 # -- what is said -------------------------------------------------------------------------------------------------
 
 
@@ -161,11 +195,23 @@ def test_a_profile_of_either_end_says_that_rtp_is_encrypted(profile: str) -> Non
 def test_a_key_in_plain_rtp_counts_unless_the_other_end_has_none() -> None:
     offer, plain = invite(said(HERE, "RTP/AVP", [KEY])), answered(said(THERE, "RTP/AVP"))
     accepted = answered(said(THERE, "RTP/AVP", [KEY]))
-    assert verdict(offer, *SECRET[:3]) == ("SRTP", "sdp", "")
     assert verdict(offer, accepted, *SECRET[:3]) == ("SRTP", "sdp", "")
     assert verdict(offer, plain, *SECRET[:3]) == ("", "", "")
     assert verdict(offer, plain, *clear()) == ("", "", "")
     assert verdict(offer, plain, *SECRET) == ("SRTP", "randomness", "")
+
+
+@pytest.mark.parametrize("end", [HERE, THERE])
+def test_a_key_in_plain_rtp_whose_answer_was_not_captured_is_an_offer(end: tuple[int, str]) -> None:
+    offer = invite(said(end, "RTP/AVP", [KEY]))
+    assert verdict(offer, *SECRET) == ("SRTP", "sdp", "")
+    assert verdict(offer, *clear()) == ("", "", "")
+    unanswered = ("SRTP", "sdp", "it was offered, and nothing shows whether it was accepted")
+    assert verdict(offer, *SECRET[:3]) == unanswered
+    # Where both ends have the same port, one end's offer is not the other's answer.
+    at_both: list[Datagram] = [replace(one, source=(SERVER[0], 4000)) for one in SECRET[:3]]
+    same = invite(said((4000, end[1]), "RTP/AVP", [KEY]))
+    assert verdict(same, *at_both) == unanswered
 
 
 def test_ends_that_contradict_each_other_are_a_doubt_that_the_payload_resolves() -> None:

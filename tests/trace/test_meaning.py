@@ -11,7 +11,7 @@ from earwitness.trace.capture import Capture, parse_capture
 from earwitness.trace.rtp import RtpPacket
 from earwitness.trace.rtp_stream import RtpStream, StreamOptions
 from earwitness.trace.timing import summarise
-from testing.trace.making import START_NS, Datagram, invite, pcap, rtp_stream
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, described, invite, pcap, rtp_stream, together
 
 S = 1_000_000_000
 
@@ -68,6 +68,21 @@ def test_a_clock_that_the_timestamps_contradict_is_doubted() -> None:
     stream = only(read([described, *rtp_stream("." * 300, payload_type=97, clock_rate=8000)]))
     assert "advance at about 8000 Hz" in stream.doubts[0]
     assert only(read([described, *rtp_stream("." * 300, payload_type=97, clock_rate=16000)])).doubts == ()
+
+
+@pytest.mark.parametrize(("packets", "doubted"), [(40, False), (60, True), (200, True)])
+def test_a_clock_that_is_steadily_another_is_doubted_from_one_second_on(packets: int, doubted: bool) -> None:
+    stream = only(read(rtp_stream("." * packets, payload_type=9, clock_rate=16000)))
+    assert [one for one in stream.doubts if "advance at about 16000 Hz" in one] == list(stream.doubts)
+    assert bool(stream.doubts) == doubted
+
+
+def test_a_queue_that_drains_at_twice_the_pace_is_no_other_clock() -> None:
+    """A second and a half of speech held up, then sent at twice its pace: at the end of it the clock seems doubled."""
+    late = rtp_stream("." * 100, delay_ms=lambda i: max(0, 1500 - 10 * i))
+    assert only(read(late)).doubts == ()
+    # Filling, as slowly: half of it.
+    assert only(read(rtp_stream("." * 100, delay_ms=lambda i: min(20 * i, 900)))).doubts == ()
 
 
 def test_packets_of_changing_length_are_no_contradiction() -> None:
@@ -160,3 +175,154 @@ def test_video_is_video_by_its_section_or_its_codec() -> None:
     unknown = invite("m=video 4000 RTP/AVP 96\r\na=rtpmap:96 X-NEW/90000\r\n")
     assert only(read([unknown, *rtp_stream("." * 10, payload_type=96, clock_rate=90000)])).media == "video"
     assert only(read(rtp_stream("." * 10))).media == "audio"
+
+
+def test_bundled_audio_is_audio_although_the_section_of_video_comes_first() -> None:
+    bundled = invite(
+        "m=video 4000 RTP/AVP 96\r\na=rtpmap:96 X-NEW/90000\r\n"
+        "m=audio 4000 RTP/AVP 111 0\r\na=rtpmap:111 opus/48000/2\r\n"
+    )
+    audio = rtp_stream("." * 30, payload_type=111, clock_rate=48000)
+    video = rtp_stream("." * 20, payload_type=96, clock_rate=90000, ssrc=5)
+    unnamed = rtp_stream("." * 10, payload_type=8, ssrc=6)
+    streams = read(together([bundled], audio, video, unnamed)).streams
+    assert [(one.codec, one.media) for one in streams] == [("opus", "audio"), ("x-new", "video"), ("g711a", "audio")]
+
+
+def test_the_video_of_another_host_on_the_same_port_makes_no_video_of_audio() -> None:
+    other = described("m=video 4000 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n", "10.7.0.1")
+    stream = only(read([other, *rtp_stream("." * 60, payload_type=96, clock_rate=16000)]))
+    assert (stream.codec, stream.codec_from, stream.media) == ("", "unknown", "audio")
+
+
+def test_a_guess_stays_one_where_its_clock_is_set() -> None:
+    stream = only(read(rtp_stream("." * 60, payload_type=97), clock_rate=16000))
+    assert (stream.codec_from, stream.trace.clock_rate) == ("guessed", 16000)
+    assert stream.doubts == ("payload type 97 guessed to be speex/8000 (its clock is set by option)",)
+
+
+# -- whose SDP it is ----------------------------------------------------------------------------------------------
+
+ILBC = "m=audio {} RTP/AVP 97\r\na=rtpmap:97 iLBC/8000\r\n"
+FAR: dict[str, Any] = {"source": ("192.0.2.1", 3000), "destination": ("192.0.2.2", 5000)}
+
+
+def test_the_sdp_of_other_ports_is_a_guess_and_said_to_be() -> None:
+    media = rtp_stream("." * 100, payload_type=97, **FAR)
+    stream = only(read([invite(ILBC.format(9000)), *media]))
+    assert (stream.codec, stream.codec_from) == ("ilbc", "guessed")
+    assert stream.doubts == (
+        "payload type 97 guessed to be iLBC/8000, as SDP for other ports says (its timestamps agree)",
+    )
+    assert set(stream.doubts) <= set(stream.trace.notes)
+
+
+def test_the_sdp_of_other_ports_counts_for_nothing_where_the_timestamps_contradict_it() -> None:
+    other = invite("m=audio 9000 RTP/AVP 98\r\na=rtpmap:98 opus/48000/2\r\n")
+    stream = only(read([other, *rtp_stream("." * 100, payload_type=98, clock_rate=8000, **FAR)]))
+    assert (stream.codec, stream.codec_from, stream.trace.clock_rate) == ("", "unknown", 8000)
+    assert summarise(stream.trace).pdv_max_ms == pytest.approx(0, abs=0.01)
+    # Of several meanings, that whose clock it is.
+    more = described("m=audio 9002 RTP/AVP 98\r\na=rtpmap:98 speex/8000\r\n", "192.0.2.9", call="other")
+    stream = only(read([other, other, more, *rtp_stream("." * 100, payload_type=98, clock_rate=8000, **FAR)]))
+    assert (stream.codec, stream.codec_from) == ("speex", "guessed")
+    assert "among other meanings" in stream.doubts[0]
+
+
+def test_a_type_guessed_beside_the_main_one_is_said_to_be_guessed() -> None:
+    other = invite("m=audio 9000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n")
+    media = [*rtp_stream("." * 40, **FAR), *rtp_stream("..", payload_type=101, start_ns=START_NS + S, **FAR)]
+    stream = only(read([other, *media]))
+    assert stream.codec_from == "static"
+    assert stream.trace.formats[101].role == "event"
+    assert stream.doubts == (
+        "payload type 101 guessed to be telephone-event/8000, as SDP for other ports says (unconfirmed)",
+    )
+
+
+def test_a_type_guessed_inside_red_is_said_to_be_guessed() -> None:
+    ours = described("m=audio 5000 RTP/AVP 63\r\na=rtpmap:63 red/8000\r\n", "192.0.2.2", call="red")
+    media = rtp_stream("." * 60, payload_type=63, payload=b"\x61" + bytes(20), **FAR)
+    stream = only(read([ours, invite(ILBC.format(9000)), *media]))
+    assert (stream.codec, stream.codec_from) == ("ilbc", "sdp")
+    assert any("97 guessed to be iLBC" in doubt for doubt in stream.doubts)
+
+
+def test_of_three_hundred_calls_each_has_the_codec_of_its_own_sdp() -> None:
+    """Number 97 is Speex in the first two hundred, iLBC in the rest."""
+    packets: list[Datagram] = []
+    for call in range(300):
+        here, there = f"10.1.{call // 250}.{call % 250 + 1}", f"10.2.{call // 250}.{call % 250 + 1}"
+        lines = "m=audio {} RTP/AVP 97\r\n" + f"a=rtpmap:97 {'speex' if call < 200 else 'iLBC'}/8000\r\n"
+        at = START_NS + call * S // 10
+        offer = described(lines.format(10_000 + call), here, to=there, call=f"c{call}", time_ns=at - 50_000_000)
+        reply = described(lines.format(20_000 + call), there, to=here, call=f"c{call}", time_ns=at - 40_000_000)
+        ends: dict[str, Any] = {"source": (there, 20_000 + call), "destination": (here, 10_000 + call)}
+        packets += [offer, reply, *rtp_stream("." * (5 + call // 10), payload_type=97, start_ns=at, ssrc=call, **ends)]
+    capture = read(together(packets))
+    found = {(one.ssrc >= 200, one.codec, one.codec_from, one.doubts) for one in capture.streams}
+    assert found == {(False, "speex", "sdp", ()), (True, "ilbc", "sdp", ())}
+
+
+def test_behind_nat_the_port_alone_is_said_to_be_what_was_gone_by() -> None:
+    inside = described(ILBC.format(5000), "192.168.1.5", to="192.0.2.1")
+    stream = only(read([inside, *rtp_stream("." * 60, payload_type=97, **FAR)]))
+    assert (stream.codec, stream.codec_from) == ("ilbc", "sdp")
+    assert stream.doubts == (
+        "payload type 97 taken to be iLBC/8000, as SDP for 192.168.1.5:5000 says: the port is this stream's, the"
+        " address is not (its timestamps agree)",
+    )
+    # The answer of the other end, in the same call, is at this flow: then the offer is the receiver's, wherever it is.
+    speex = "m=audio {} RTP/AVP 97\r\na=rtpmap:97 speex/8000\r\n"
+    reply = described("m=audio 3000 RTP/AVP 96\r\na=rtpmap:96 iLBC/8000\r\n", "192.0.2.1")
+    for port in (5000, 7000):
+        strange = described(speex.format(5000), "10.9.9.9", call="another")
+        inside = described(ILBC.format(port), "192.168.1.5", to="192.0.2.1")
+        stream = only(read([inside, reply, strange, *rtp_stream("." * 60, payload_type=97, **FAR)]))
+        assert (stream.codec, stream.codec_from, stream.doubts) == ("ilbc", "sdp", ())
+
+
+def test_a_candidate_of_ice_is_an_end_like_any_other() -> None:
+    """The default address is a relay's; the media take the direct way (RFC 8839)."""
+    lines = (
+        "m=audio 49170 UDP/TLS/RTP/SAVPF 97\r\nc=IN IP4 203.0.113.9\r\na=rtpmap:97 iLBC/8000\r\n"
+        "a=candidate:1 1 UDP 2130706431 192.0.2.2 5000 typ host\r\n"
+        "a=candidate:1 2 UDP 2130706430 192.0.2.2 5001 typ host\r\n"
+        "a=candidate:2 1 UDP 1694498815 203.0.113.9 49170 typ relay raddr 192.0.2.2 rport 5000\r\na=candidate:3 1\r\n"
+    )
+    capture = read([described(lines, "192.0.2.2"), *rtp_stream("." * 60, payload_type=97, **FAR)])
+    assert capture.sdp[0].candidates == (("192.0.2.2", 5000),)
+    stream = only(capture)
+    assert (stream.codec, stream.codec_from, stream.guessed) == ("ilbc", "sdp", ())
+    assert stream.encryption.basis == "sdp"
+    # Where nothing but a candidate's port is the stream's, its address is named.
+    elsewhere = lines.replace("192.0.2.2 5000", "192.168.1.9 5000")
+    stream = only(read([described(elsewhere, "192.0.2.2"), *rtp_stream("." * 60, payload_type=97, **FAR)]))
+    assert "as SDP for 192.168.1.9:5000 says" in stream.guessed[0]
+
+
+def test_the_same_port_of_another_host_gives_way_to_the_right_one() -> None:
+    right = described("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 speex/16000\r\n", PHONE[0])
+    wrong = [
+        described("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 iLBC/8000\r\n", f"10.7.0.{n}", call=f"c{n}", time_ns=START_NS)
+        for n in range(1, 9)
+    ]
+    media = rtp_stream("." * 60, payload_type=96, clock_rate=16000)
+    stream = only(read([right, *wrong, *media]))
+    assert (stream.codec, stream.trace.clock_rate, stream.doubts) == ("speex-wb", 16000, ())
+    stream = only(read([*wrong, *media]))
+    assert (stream.codec, stream.codec_from, stream.trace.clock_rate) == ("", "unknown", 16000)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "phone.example.org", ""])
+def test_an_address_that_cannot_be_compared_is_the_flows(address: str) -> None:
+    lines = described(ILBC.format(4000), address)
+    stream = only(read([Datagram(lines.time_ns, lines.payload, PHONE, SERVER), *rtp_stream("." * 60, payload_type=97)]))
+    assert (stream.codec, stream.codec_from, stream.doubts) == ("ilbc", "sdp", ())
+
+
+def test_a_flood_of_descriptions_of_one_port_is_bounded_and_counted() -> None:
+    flood = [described(f"m=audio 4000 RTP/AVP 97\r\na=rtpmap:97 x{n}/8000\r\n", call=f"c{n}") for n in range(300)]
+    capture = read([*flood, *rtp_stream("." * 60, payload_type=97)])
+    assert capture.streams[0].codec_from == "sdp"
+    assert any("44 audio descriptions" in problem.detail for problem in capture.problems)

@@ -96,6 +96,13 @@ def test_a_cut_packet_keeps_the_blocks_that_were_captured() -> None:
     assert blocks.captured.tolist() == [160, 200 - 5 - 160]
 
 
+def test_as_many_blocks_are_read_as_the_offset_reaches_back_at_48_khz() -> None:
+    reach = ((1 << 14) - 1) // 960
+    blocks = blocks_of(red((111, 0, b"now"), *((111, 960 * age, bytes([age])) for age in range(reach, 0, -1))))
+    assert blocks.offset.tolist() == [960 * age for age in range(reach, -1, -1)]
+    assert not len(blocks.malformed)
+
+
 def test_a_header_without_an_end_is_malformed() -> None:
     endless = bytes([0x80, 0, 0, 0]) * (MOST_BLOCKS + 1)
     assert blocks_of(endless, red((0, 0, b"x"))).malformed.tolist() == [0]

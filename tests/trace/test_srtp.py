@@ -16,10 +16,10 @@ from earwitness.errors import InputError
 from earwitness.speech.codecs.base import encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.encryption import no_sound
-from earwitness.trace.link_layer import Flow
+from earwitness.trace.link_layer import Datagrams, Flow
 from earwitness.trace.rtp import RtpPacket
 from earwitness.trace.sdp import MediaDescription, parse_sdp
-from earwitness.trace.srtp import decrypt_stream, open_stream
+from earwitness.trace.srtp import Attempts, decrypt_stream, open_stream
 from earwitness.trace.srtp_counter import CounterMode
 from earwitness.trace.srtp_keys import SUITES, SrtpKey, sdp_keys, srtp_keys
 from testing.ear.traces import voice
@@ -302,6 +302,53 @@ def test_a_call_with_its_keys_in_the_sdp_is_heard_without_being_given_any() -> N
         assert trace.payloads is not None
         assert trace.notes[-1] == f"decrypted with the key in the capture's SDP ({SUITE})"
         assert [trace.payloads[i] for i in range(60)] == clear
+
+
+def in_sdp(*seeds: int, elsewhere: bool = False) -> tuple[SrtpKey, ...]:
+    return tuple(SrtpKey(SUITE, master_key(seed=seed), from_sdp=True, elsewhere=elsewhere) for seed in seeds)
+
+
+def after_a_wrap() -> Datagrams:
+    protect = protector(KEY)
+    for index in range(0, 1 << 16, 20_000):
+        protect(rtp_of([b"x"], sequence=index)[0])
+    sent = [protect(packet) for packet in rtp_of([bytes([i]) * 40 for i in range(60)], sequence=1 << 16)]
+    return capture_of([Datagram(START_NS + i * 20_000_000, packet) for i, packet in enumerate(sent)]).udp
+
+
+def test_keys_of_other_ports_are_tried_twice_each_and_only_the_streams_own_over_wraps() -> None:
+    found, rows, attempts = after_a_wrap(), np.arange(60), Attempts()
+    whole = attempts.left
+    assert not decrypt_stream(found, rows, in_sdp(1, *range(50, 80), elsewhere=True), attempts).opened.any()
+    assert whole - attempts.left == 2 * 31
+    assert decrypt_stream(found, rows, in_sdp(1), attempts).opened.all()
+    assert not decrypt_stream(found, rows, in_sdp(1), Attempts(3)).opened.any()
+    # The user's are tried whatever it takes.
+    assert decrypt_stream(found, rows, srtp_keys(inline(KEY)), Attempts(0)).opened.all()
+
+
+def test_beyond_the_attempts_it_is_said_and_a_key_that_fits_at_once_is_still_used() -> None:
+    udp, rows, attempts = capture_of(encrypted(call(), KEY)).udp, np.arange(60), Attempts(200)
+    assert not decrypt_stream(udp, rows, in_sdp(2, 3), attempts).opened.any()
+    result = decrypt_stream(udp, rows, in_sdp(2), attempts)
+    assert result.note == (
+        "none of its 60 packets could be decrypted: 60 did not authenticate; not all keys in the SDP were tried,"
+        " because too many fit nothing"
+    )
+    assert decrypt_stream(udp, rows, in_sdp(2, 1), attempts).opened.all()
+
+
+def test_a_capture_shares_its_attempts_among_its_streams() -> None:
+    """Eight keys for each stream, none of which fits: over a thousand attempts each."""
+    sent = encrypted(call(), KEY)[:4]
+    packets: list[Datagram] = []
+    for number in range(45):
+        lines = [f"{n} {SUITE} {inline(master_key(seed=9 * number + n))}" for n in range(2, 10)]
+        packets.append(invite(sdp(4000 + 2 * number, crypto=lines)))
+        packets += [replace(one, destination=(PHONE[0], 4000 + 2 * number)) for one in sent]
+    capture = capture_of(packets)
+    gave_up = ["not all keys" in stream.trace.notes[-1] for stream in capture.streams]
+    assert (gave_up[0], gave_up[-1], len(gave_up)) == (False, True, 45)
 
 
 def test_a_key_in_the_sdp_that_fits_nothing_leaves_the_stream_encrypted() -> None:

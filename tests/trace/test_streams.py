@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from earwitness.ear.listen import choose_stream
+from earwitness.errors import InputError
 from earwitness.trace.capture import Capture, parse_capture, read_capture
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import UNKNOWN
 from earwitness.trace.payload_types import main_payload_type
 from earwitness.trace.problem import ProblemKind
+from earwitness.trace.rtp import RtpPacket
 from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.sdp import parse_sdp
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
@@ -175,3 +179,88 @@ def test_the_codec_of_a_stream_in_red_is_that_inside_it_whose_number_no_header_h
     (stream,) = parse_capture(pcap([described, *sent])).streams
     assert (stream.codec, stream.trace.clock_rate) == ("opus", 48000)
     assert {number: one.name for number, one in stream.trace.formats.items()} == {63: "red", 111: "opus"}
+
+
+# -- by the form of the packets -----------------------------------------------------------------------------------
+
+
+def in_red(*, inner: int, step: int, depth: int = 1, lost: int = 0) -> list[Datagram]:
+    """A stream in RED, without SDP; every `lost`-th packet is missing."""
+    rng = random.Random(inner)
+    packets = red_stream([rng.randbytes(40) for _ in range(100)], inner=inner, step=step, depth=depth)
+    sent = [Datagram(START_NS + i * 20_000_000, bytes(packet)) for i, packet in enumerate(packets)]
+    return [datagram for i, datagram in enumerate(sent) if not lost or i % lost]
+
+
+@pytest.mark.parametrize("lost", [0, 4])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("inner", "step", "codec"), [(111, 960, "opus"), (0, 160, "g711u"), (96, 160, "red")])
+def test_red_that_no_sdp_names_is_guessed_from_its_form(
+    inner: int, step: int, codec: str, depth: int, lost: int
+) -> None:
+    (stream,) = read(in_red(inner=inner, step=step, depth=depth, lost=lost)).streams
+    assert (stream.codec, stream.codec_from, stream.trace.clock_rate) == (codec, "guessed", 50 * step)
+    assert stream.trace.formats[63].role == "redundancy"
+    assert f"packets have the form of RED (RFC 2198) of type {inner}" in stream.doubts[0]
+    assert set(stream.doubts) <= set(stream.trace.notes)
+    assert not any("63 guessed to be opus" in note or "63 unknown" in note for note in stream.trace.notes)
+
+
+def test_red_beside_the_codec_in_it_is_recognised() -> None:
+    described = invite("m=audio 4000 RTP/AVP 111\r\na=rtpmap:111 opus/48000/2\r\n")
+    bare = rtp_stream("." * 50, payload_type=111, clock_rate=48000, ssrc=0xABCD, sequence=900, timestamp=0)
+    late = [replace(one, time_ns=one.time_ns + 1_000_000_000) for one in in_red(inner=111, step=960)]
+    shifted = [
+        replace(one, payload=one.payload[:4] + struct.pack(">I", 48_000 + 960 * i) + one.payload[8:])
+        for i, one in enumerate(late)
+    ]
+    (stream,) = read([described, *bare, *shifted]).streams
+    assert (stream.codec, stream.codec_from, stream.payload_type) == ("opus", "sdp", 111)
+    assert stream.trace.formats[63].name == "red"
+    assert len(stream.doubts) == 1
+
+
+@pytest.mark.parametrize("first", [None, 0x80 | 111, 111, 0])
+def test_other_payloads_are_not_taken_for_red(first: int | None) -> None:
+    rng = random.Random(3)
+    payloads = [rng.randbytes(60) for _ in range(200)]
+    if first is not None:
+        payloads = [bytes([first]) + payload[1:] for payload in payloads]
+    sent = rtp_stream("." * 200, payload_type=100)
+    media = [replace(one, payload=one.payload[:12] + data) for one, data in zip(sent, payloads, strict=True)]
+    (stream,) = read(media).streams
+    assert (stream.codec, stream.codec_from) == ("", "unknown")
+
+
+def events(payload_type: int = 101) -> list[Datagram]:
+    """A digit held for a second: the timestamp is that of its beginning."""
+    return [
+        Datagram(
+            START_NS + i * 20_000_000,
+            bytes(RtpPacket(payload_type, i, 8000, 77, struct.pack(">BBH", 5, 10, (i + 1) * 160), i == 0)),
+        )
+        for i in range(50)
+    ]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_stream_of_telephone_events_alone_is_no_audio_and_says_so(named: bool) -> None:
+    described = invite("m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n")
+    speech = rtp_stream("." * 40, ssrc=1)
+    capture = read(together([described] if named else [], events(), speech))
+    alone, voice = capture.streams
+    assert (alone.media, voice.media) == ("events", "audio")
+    assert (alone.codec, alone.codec_from) == ("telephone-event", "sdp" if named else "guessed")
+    assert any("jitter and delay variation say nothing" in doubt for doubt in alone.doubts)
+    assert choose_stream(capture).heard.ssrc == 1
+    with pytest.raises(InputError, match="no stream of audio"):
+        choose_stream(read(events()))
+
+
+def test_repair_on_an_ssrc_of_its_own_is_no_audio_and_says_so() -> None:
+    described = invite("m=audio 4000 RTP/AVP 0 118\r\na=rtpmap:118 flexfec/8000\r\n")
+    repair = rtp_stream("." * 25, ssrc=5, payload_type=118, payload=bytes(30))
+    capture = read(together([described], rtp_stream("." * 20, ssrc=1), repair))
+    assert [(one.ssrc, one.media) for one in capture.streams] == [(5, "repair"), (1, "audio")]
+    assert any("repair data only (flexfec)" in doubt for doubt in capture.streams[0].doubts)
+    assert choose_stream(capture).heard.ssrc == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,18 @@ from earwitness.trace.report import choose_streams, time_streams
 from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.talks import talks
 from earwitness.trace.timing import summarise
-from testing.trace.making import PHONE, SERVER, START_NS, Datagram, frames, invite, pcap, rtp_stream, together
+from testing.trace.making import (
+    PHONE,
+    SERVER,
+    START_NS,
+    Datagram,
+    described,
+    frames,
+    invite,
+    pcap,
+    rtp_stream,
+    together,
+)
 
 BACK: dict[str, Any] = {"source": PHONE, "destination": SERVER}
 MS = 1_000_000
@@ -85,6 +97,68 @@ def test_a_second_call_on_the_same_ports_is_another_call(ssrc: int) -> None:
     capture = read([*first, again, *second])
     assert [(len(stream.trace), stream.call) for stream in capture.streams] == [(60, 1), (40, 0)]
     assert [len(talk.trace) for talk in talks(capture.streams)] == [60, 40]
+
+
+def two_legs() -> list[Datagram]:
+    """The signalling of a server between two phones that send their media to each other: each leg has a Call-ID, and
+    the answer comes early on one, two seconds later on the other."""
+    near, far = "m=audio 4000 RTP/AVP 0\r\n", "m=audio 20848 RTP/AVP 0\r\n"
+    ends: dict[str, str] = {"host": PHONE[0], "to": "10.8.0.9"}
+    answer: dict[str, str] = {"host": SERVER[0], "to": "10.8.0.9"}
+    return [
+        described(near, call="a", time_ns=START_NS - 3 * 10**9, **ends),
+        described(near, call="b", time_ns=START_NS - 3 * 10**9 + 10**7, **ends),
+        described(far, call="b", first="SIP/2.0 183 Progress", time_ns=START_NS - 10**7, **answer),
+        described(far, call="a", first="SIP/2.0 200 OK", time_ns=later(100), **answer),
+    ]
+
+
+def test_two_legs_of_one_call_do_not_divide_its_streams() -> None:
+    media = together(rtp_stream("." * 500, ssrc=1), rtp_stream("." * 499, ssrc=2, **BACK))
+    for signalling in (two_legs(), two_legs()[2:]):
+        capture = read(together(signalling, media))
+        assert [(one.ssrc, len(one.trace), one.call) for one in capture.streams] == [(1, 500, 0), (2, 499, 0)]
+        assert not capture.problems
+
+
+def test_the_same_ssrc_in_a_second_call_is_no_other_ssrc() -> None:
+    calls = [
+        described("m=audio 4000 RTP/AVP 0\r\n", call=name, time_ns=later(at)) for name, at in (("a", -50), ("b", 75))
+    ]
+    first, second = rtp_stream("." * 50, ssrc=1), rtp_stream("." * 40, ssrc=1, start_ns=later(100))
+    capture = read(together(calls, first, second))
+    assert [(len(one.trace), one.call) for one in capture.streams] == [(50, 0), (40, 1)]
+    assert not capture.problems
+    # A stray one of the second call is a stray of that call only.
+    capture = read(together(calls, first, second, rtp_stream("....", ssrc=2, start_ns=later(110))))
+    assert [problem.detail.split(": ")[1] for problem in capture.problems] == [
+        "1 more SSRCs with 4 packets besides the 40 of 0x00000001, at the same time"
+    ]
+    assert [any("more SSRCs" in note for note in one.trace.notes) for one in capture.streams] == [False, True, True]
+
+
+def test_each_stream_has_the_note_of_its_own_flow_and_the_capture_one_line() -> None:
+    packets = []
+    for flow in range(40):
+        ends: dict[str, Any] = {"source": ("10.9.0.1", 5000 + 2 * flow)}
+        packets += [rtp_stream("." * 8, ssrc=2 * flow, **ends), rtp_stream("....", ssrc=2 * flow + 1, **ends)]
+    capture = read(together(*packets))
+    (problem,) = capture.problems
+    assert problem.detail.startswith("40 flows or calls have several SSRCs; the first is 10.9.0.1:")
+    for timing in time_streams(capture, capture.streams[:3]):
+        own = [note for note in timing.notes if f"{timing.stream.flow}: 1 more SSRCs" in note]
+        assert own
+        assert len(timing.notes) == 2
+
+
+def test_a_flood_of_sources_in_two_calls_on_one_port_is_bounded() -> None:
+    calls = [
+        described("m=audio 4000 RTP/AVP 0\r\n", call=name, time_ns=later(at)) for name, at in (("a", -50), ("b", 75))
+    ]
+    flood = [replace(rtp_stream(".", ssrc=n)[0], time_ns=START_NS + n * 1000) for n in range(17_000)]
+    late = rtp_stream("." * 40, ssrc=99_999, start_ns=later(100))
+    capture = read([*calls, *flood, *late])
+    assert (capture.streams[0].ssrc, capture.streams[0].call, len(capture.streams)) == (99_999, 1, 256)
 
 
 def test_the_direction_is_seen_from_the_capturing_phone() -> None:

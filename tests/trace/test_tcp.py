@@ -155,7 +155,7 @@ def test_sip_over_tls_is_named() -> None:
     hello = b"\x16\x03\x01\x00\x64" + bytes(100)
     data = b"\x17\x03\x03\x01\x00" + bytes(256)
     capture = read([*segments(hello + data * 4, [105, 261, 261, 261, 261], ends=ends), *call()])
-    assert [stream.codec_from for stream in capture.streams] != ["sdp"]
+    assert [(stream.codec, stream.codec_from) for stream in capture.streams] == [("opus", "guessed")]
     (problem,) = capture.problems
     assert problem.kind == ProblemKind.UNSUPPORTED
     assert problem.detail.startswith("SIP over TLS on port 5061: 5 packets, cannot be read; ")

@@ -23,6 +23,7 @@ UNREAD = {
     "Wi-Fi aggregates (A-MSDU)": (105, wifi(PACKET, 0x01, quality=True)[:24] + b"\x80\0" + bytes(14) + llc(PACKET)),
     "GRE protocol 0x9999": (1, ethernet(gre(ENCRYPTED, 0x9999))),
     "L2TPv3 (not Ethernet)": (1, ethernet(ip(struct.pack(">I", 5) + ENCRYPTED, 115))),
+    "EtherIP of an unknown version": (1, ethernet(ip(b"\x40\0" + ENCRYPTED, 97))),
     "compressed IP (IPComp)": (1, ethernet(ip(ENCRYPTED, 108))),
     "PPP with compressed headers": (9, b"\xff\x03\x00\x2d" + ENCRYPTED),
 }
@@ -77,6 +78,13 @@ def test_without_rtp_it_is_told_what_there_is_instead() -> None:
     assert problem.detail == (
         "16 packets but no RTP stream; there are 4 of TCP, 4 of UDP (to port 53), 2 of ARP, 1 of LLDP, and more"
     )
+
+
+@pytest.mark.parametrize(("link", "family"), [("null", "<I"), ("loop", ">I")])
+def test_another_address_family_of_a_loopback_is_told(link: str, family: str) -> None:
+    frames = [(START_NS + i, struct.pack(family, 7) + b"abcdefgh") for i in range(10)]
+    (problem,) = parse_capture(pcap(frames, link=link)).problems
+    assert problem.detail == "10 packets but no RTP stream; there are 10 of another address family"
 
 
 def test_many_kinds_that_are_not_read_are_a_short_list() -> None:

@@ -193,23 +193,24 @@ def encryption_of(
 
 def _claim(flow: Flow, sections: Sequence[MediaDescription]) -> _Claim:
     """What the SDP of both ends says about a flow."""
-    said = [
-        _said(sections, flow.destination, flow.destination_port),
-        _said(sections, flow.source, flow.source_port),
-    ]
+    received, sent = (flow.destination, flow.destination_port), (flow.source, flow.source_port)
+    said = [_said(sections, received, sent), _said(sections, sent, received)]
     known = {one for one in said if one is not _Claim.NONE}
     if not known:
         return _Claim.NONE
-    if _Claim.PLAIN not in known:
-        return _Claim.AGREED
-    # A key in RTP/AVP is an offer to whoever understands it: an answer without one declines it.
-    return _Claim.OFFERED if _Claim.AGREED in known else _Claim.PLAIN
+    if _Claim.PLAIN in known:
+        # A key in RTP/AVP is an offer to whoever understands it: an answer without one declines it.
+        return _Claim.OFFERED if _Claim.AGREED in known else _Claim.PLAIN
+    # An answer with a key accepts it; without the answer, it remains an offer.
+    return _Claim.AGREED if _Claim.AGREED in known or _Claim.NONE not in said else _Claim.OFFERED
 
 
-def _said(sections: Sequence[MediaDescription], address: str, port: int) -> _Claim:
-    """What one end says about the RTP that it receives."""
-    here = [section for section in sections if section.port == port]
-    here = [section for section in here if section.address == address] or here
+def _said(sections: Sequence[MediaDescription], end: tuple[str, int], other: tuple[str, int]) -> _Claim:
+    """What one end (address, port) says about the RTP that it receives."""
+    _, port = end
+    here = [section for section in sections if section.has_port(port)]
+    # Behind NAT an end has another address in SDP, but not that of the other end.
+    here = [one for one in here if end in one.places] or [one for one in here if other not in one.places]
     if not here:
         return _Claim.NONE
     if any("SAVP" in section.profile for section in here):

@@ -126,7 +126,11 @@ def _bsd(walk: Walk, cursor: Cursor, *, host_order: bool) -> None:
         family = np.where(family > 0xFFFF, family.byteswap(), family)
     cursor = cursor.skip(4)
     walk.split(Layer.IPV4, cursor, family == 2)
-    walk.split(Layer.IPV6, cursor, np.isin(family, _LOOPBACK_IPV6))
+    six = np.isin(family, _LOOPBACK_IPV6)
+    walk.split(Layer.IPV6, cursor, six)
+    others = int(np.count_nonzero((family != 2) & ~six))
+    if others:
+        walk.other["another address family"] += others
 
 
 def by_version(walk: Walk, cursor: Cursor) -> None:

@@ -26,7 +26,7 @@ class ProblemKind(StrEnum):
     NO_RTP = "no_rtp"
     """Packets, but no RTP stream."""
     STRAY_SSRC = "stray_ssrc"
-    """A second, much smaller RTP stream on the same flow."""
+    """Several RTP streams on one flow in one call, at the same time or one after the other."""
 
 
 @dataclass(frozen=True)

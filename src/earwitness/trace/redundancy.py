@@ -21,8 +21,9 @@ from earwitness.trace.model import Payloads, Trace
 from earwitness.trace.payload_types import STATIC
 from earwitness.trace.rtp import HEADER_BYTES, MalformedPacket, RtpPacket
 
-MOST_BLOCKS = 16
-"""Blocks read per RED packet; 14 bits of timestamp offset reach no further back than 15 packets of 20 ms at 48 kHz."""
+MOST_BLOCKS = 18
+"""Blocks read per RED packet: one more than the packets of 20 ms at 48 kHz that 14 bits of timestamp offset reach back.
+Slower clocks reach further (102 packets at 8 kHz), but nobody sends as much; a packet with more counts as malformed."""
 _EXAMINED = 256
 """Packets examined to find what a RED stream carries."""
 _FIXED = struct.Struct(">BBHII")

@@ -153,9 +153,14 @@ def time_streams(
                 rtt_p50_ms=delay_statistics(rtts).p50_ms,
                 direction=seen[stream],
                 notes=(
-                    *dict.fromkeys((*stream.trace.notes, *filter(None, (str(stream.encryption),)))),
-                    *here.timeline.notes,
-                    *(str(problem) for problem in capture.problems),
+                    *dict.fromkeys(
+                        (
+                            *stream.trace.notes,
+                            *filter(None, (str(stream.encryption),)),
+                            *here.timeline.notes,
+                            *(str(problem) for problem in capture.problems),
+                        )
+                    ),
                 ),
             )
         )

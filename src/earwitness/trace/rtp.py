@@ -96,9 +96,11 @@ class RtpPacket:
 class RtpHeaders:
     """The headers of many packets; arrays of shape (n,).
 
-    `looks_right` marks the rows that are well-formed RTP: version 2, not RTCP, and everything the header announces fits
-    within the packet. `payload_at` is an offset into the UDP payload; `payload_size` is the size on the wire without
-    padding, if the padding count was captured.
+    `looks_right` marks the rows that are well-formed RTP: version 2, not RTCP, and everything that the header announces
+    before the payload fits within the packet. `payload_at` is an offset into the UDP payload; `payload_size` is the
+    size on the wire without padding, if the padding count was captured and fits. `padding` is that count, -1 where it
+    does not fit, 0 without padding. In SRTP the last byte is ciphertext or tag, so a count that does not fit is no
+    reason to reject a packet, and one that fits may be chance.
     """
 
     looks_right: Bool
@@ -109,6 +111,7 @@ class RtpHeaders:
     ssrc: I64
     payload_at: I32
     payload_size: I32
+    padding: I32
 
 
 def is_rtcp(second_byte: U8) -> Bool:
@@ -135,13 +138,14 @@ def parse_headers(data: U8, start: I64, captured: I32, length: I32) -> RtpHeader
         size[rows] += 4 + 4 * words
     right &= size <= length
     payload = np.maximum(length - size, 0)
+    padding = np.zeros(len(start), dtype=np.int32)
     padded = right & ((first & 0x20) != 0)
     if padded.any():
         # The count is the last byte, which is available only if the whole packet was captured.
         rows = np.flatnonzero(padded & (captured == length))
         count = window(data, start[rows] + captured[rows] - 1, 1)[:, 0].astype(np.int32)
-        right[rows[(count == 0) | (count > payload[rows])]] = False
-        payload[rows] = np.maximum(payload[rows] - count, 0)
+        padding[rows] = np.where((count > 0) & (count <= payload[rows]), count, -1)
+        payload[rows] -= np.maximum(padding[rows], 0)
     return RtpHeaders(
         looks_right=right,
         payload_type=(second & 0x7F).astype(np.uint8),
@@ -151,4 +155,5 @@ def parse_headers(data: U8, start: I64, captured: I32, length: I32) -> RtpHeader
         ssrc=big_endian(fixed, 8, 4).astype(np.int64),
         payload_at=size,
         payload_size=payload.astype(np.int32),
+        padding=padding,
     )

@@ -8,24 +8,35 @@ from functools import cached_property
 
 import numpy as np
 
-from earwitness.arrays import I8, I64
+from earwitness.arrays import I8, I32, I64
+from earwitness.trace.by_form import by_form
+from earwitness.trace.descriptions import Descriptions, Near
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange, encryption_of
 from earwitness.trace.extend import extend, extend_sequence
 from earwitness.trace.link_layer import Datagrams, Flow
-from earwitness.trace.meaning import Description, Meaning, meaning, meanings, speech_numbers
+from earwitness.trace.meaning import Meaning, meaning, meanings, speech_numbers
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
 from earwitness.trace.one_clock import clocks_of, in_one_clock
 from earwitness.trace.payload_types import codec_name, main_payload_type
 from earwitness.trace.redundancy import block_types, primary_encoding
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.sdp import MediaDescription
-from earwitness.trace.srtp import open_stream
+from earwitness.trace.srtp import Attempts, open_stream
 from earwitness.trace.srtp_keys import SrtpKey
 
 _VIDEO_CLOCK = 90_000
+_OPUS = Encoding("opus", 48_000, 2)
+"""The only codec of telephones with this clock."""
+_ROLE_MEDIA = {"video": "video", "event": "events", "repair": "repair"}
+_UNPACED = {
+    "events": "it carries telephone events only ({}), which have no pace: jitter and delay variation say nothing",
+    "repair": "it carries repair data only ({}), which has no pace: jitter and delay variation say nothing",
+}
 _ALL_TWICE = 1.9
 """Packets for each distinct one, from which on a capture is called doubled ..."""
+_MISFITS = 16
+"""One padding count in so many that does not fit shows that there is no padding: damage is rarer, ciphertext is not."""
 _LEAST, _FIRST = 6, 64
 """... from this many on; if the first ones are not, all need not be looked at."""
 
@@ -52,7 +63,8 @@ class RtpStream:
 
     `trace.arrived_ns` is when the capture saw each packet. `codec` is Earwitness's name for it (`g711u`, `gsm` ...),
     empty if unknown; `codec_from` is the source of that knowledge: `option`, `sdp`, `static`, `guessed`, or `unknown`.
-    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video` or `repair`. `guessed`: what about it.
+    `call`: which of the calls on its ports, from 0. `media`: `audio`, `video`, `events` (nothing but telephone events,
+    RFC 4733) or `repair` (FEC or retransmissions on an SSRC of their own). `guessed`: what about it.
     """
 
     trace: Trace
@@ -101,12 +113,15 @@ class CaptureFacts:
 
     found: Datagrams
     headers: RtpHeaders
-    described: Sequence[Description]
+    described: Descriptions
     options: StreamOptions
     clock: str
     source: str
     exchanges: Mapping[Flow, KeyExchange]
     sections: tuple[MediaDescription, ...]
+    attempts: Attempts
+    encrypted: bool
+    """Whether any description says that RTP is encrypted."""
 
 
 def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
@@ -124,12 +139,13 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     flow = found.flows[int(found.flow[members[0]])]
     timestamp = extend(headers.timestamp[members], 32)
     sequence = extend_sequence(headers.sequence[members].astype(np.int64), timestamp)
-    known, main = _known(around, members, flow, timestamp, sequence)
+    near = around.described.near(flow, int(times[0]))
+    known, main = _known(around, members, near, timestamp, sequence)
     if around.options.clock_rate is not None:
         notes.append(f"RTP clock {around.options.clock_rate} Hz set by option")
     trace = _trace(around, members, known, notes, timestamp, sequence)
     encryption: Encryption | None = None
-    if around.exchanges or around.options.srtp_keys or any(section.encrypted for section in around.sections):
+    if around.exchanges or around.options.srtp_keys or around.encrypted:
         trace, encryption, _ = open_stream(
             trace,
             flow,
@@ -138,17 +154,22 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
             sections=around.sections,
             exchanges=around.exchanges,
             keys=around.options.srtp_keys,
+            attempts=around.attempts,
         )
     hidden = encryption is not None and encryption.certain
+    if hidden:
+        trace = _unclipped(trace, headers.padding[members], found.captured[members] - headers.payload_at[members])
+    if known.unsure and not hidden:
+        trace, known = _by_form(trace, known)
+    guesses: tuple[str, ...] = ()
     inside = () if hidden else block_types(trace)
     if inside:
-        options = around.options.payload_types
-        more = meanings(inside, flow, around.described, options, int(times[0]))
-        trace = replace(trace, formats={**more, **trace.formats})
+        trace, guesses = _with_inside(trace, inside, *meanings(inside, near, around.options.payload_types))
     primary = primary_encoding(trace) if known.main.role == "redundancy" and not hidden else None
-    video = known.main.role == "video" or (known.section is not None and known.section.media == "video")
-    # No codec of speech has the clock of video (RFC 3551 5).
-    video = video or (not known.main.name and known.main.clock_rate == _VIDEO_CLOCK)
+    media = _media(known)
+    if media in _UNPACED:
+        guesses = (*guesses, _UNPACED[media].format(known.main.name))
+        trace = replace(trace, notes=(*trace.notes, guesses[-1]))
     return RtpStream(
         trace,
         flow,
@@ -156,12 +177,42 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         codec_name(primary or known.main),
         primary or known.main,
         known.codec_from,
-        media="video" if video else "repair" if known.main.role == "repair" else "audio",
+        media=media,
         known_encryption=encryption,
-        guessed=known.doubts,
+        guessed=(*known.doubts, *guesses),
         sections=around.sections,
         way=_way(found.way[members]),
     )
+
+
+def _by_form(trace: Trace, known: Meaning) -> tuple[Trace, Meaning]:
+    """The trace and its meaning, with what the form of its packets tells of payload types not surely known."""
+    told = by_form(trace, known)
+    if told is known:
+        return trace, known
+    kept = tuple(note for note in trace.notes if note not in known.doubts or note in told.doubts)
+    new = tuple(doubt for doubt in told.doubts if doubt not in kept)
+    return replace(trace, formats=told.formats, notes=(*kept, *new)), told
+
+
+def _with_inside(
+    trace: Trace, inside: Sequence[int], more: Mapping[int, Encoding], guesses: tuple[str, ...]
+) -> tuple[Trace, tuple[str, ...]]:
+    """The trace with the meanings of the payload types inside its RED, and what was guessed about them."""
+    first = inside[0]
+    if first not in more and first not in trace.formats and trace.clock_rate == _OPUS.clock_rate:
+        more = {**more, first: _OPUS}
+        guesses = (*guesses, f"payload type {first}, inside RED, guessed to be opus/48000 by its clock")
+    return replace(trace, formats={**more, **trace.formats}, notes=(*trace.notes, *guesses)), guesses
+
+
+def _media(known: Meaning) -> str:
+    """What a stream carries."""
+    if known.main.role in _ROLE_MEDIA:
+        return _ROLE_MEDIA[known.main.role]
+    # No codec of speech has the clock of video (RFC 3551 5).
+    unnamed_video = not known.main.name and known.main.clock_rate == _VIDEO_CLOCK
+    return "video" if unnamed_video or (known.section is not None and known.section.media == "video") else "audio"
 
 
 def _way(ways: I8) -> int:
@@ -169,7 +220,7 @@ def _way(ways: I8) -> int:
     return int(ways[0]) if bool((ways == ways[0]).all()) else 0
 
 
-def _known(around: CaptureFacts, members: I64, flow: Flow, timestamp: I64, sequence: I64) -> tuple[Meaning, int]:
+def _known(around: CaptureFacts, members: I64, near: Near, timestamp: I64, sequence: I64) -> tuple[Meaning, int]:
     """What the payload types mean, and which is that of the speech: the most frequent one that carries any."""
     headers, options = around.headers, around.options
     payload_type = headers.payload_type[members]
@@ -177,21 +228,11 @@ def _known(around: CaptureFacts, members: I64, flow: Flow, timestamp: I64, seque
     present = np.flatnonzero(counts).tolist()
     main = present[0] if len(present) == 1 else main_payload_type(payload_type)
     if len(present) > 1:
-        time_ns = int(around.found.time_ns[members[0]])
-        spoken = speech_numbers(present, flow, around.described, options.payload_types, time_ns)
+        spoken = speech_numbers(present, near, options.payload_types)
         main = max(spoken, key=lambda number: int(counts[number]), default=main)
-    known = meaning(
-        main,
-        present,
-        flow,
-        around.described,
-        options.payload_types,
-        options.clock_rate,
-        timestamp,
-        sequence,
-        around.found.time_ns[members],
-    )
-    return known, main
+    times = around.found.time_ns[members]
+    rate = options.clock_rate
+    return meaning(main, present, near, options.payload_types, rate, timestamp, sequence, times), main
 
 
 def _trace(
@@ -199,6 +240,8 @@ def _trace(
 ) -> Trace:
     found, headers = around.found, around.headers
     size, at = headers.payload_size[members], headers.payload_at[members]
+    if _is_no_padding(headers.padding[members]):
+        size = size + np.maximum(headers.padding[members], 0)
     captured = np.clip(found.captured[members] - at, 0, size).astype(np.int32)
     trace = Trace(
         sequence=sequence,
@@ -220,6 +263,23 @@ def _trace(
         trace = in_one_clock(trace, clocks_of(trace))
     doubled = _doubled(trace)
     return replace(trace, notes=(*trace.notes, doubled)) if doubled else trace
+
+
+def _is_no_padding(padding: I32) -> bool:
+    """Whether the padding counts (n,) of a stream are the last bytes of SRTP, of which many do not fit."""
+    wrong = int(np.count_nonzero(padding < 0))
+    return wrong > 0 and wrong * _MISFITS >= int(np.count_nonzero(padding))
+
+
+def _unclipped(trace: Trace, padding: I32, held: I32) -> Trace:
+    """An encrypted trace with its payloads to their ends: no byte of them is a padding count. `held` (n,): the bytes
+    captured from where they begin."""
+    counted = np.maximum(padding, 0)
+    if trace.payloads is None or not counted.any() or _is_no_padding(padding):
+        return trace
+    size = trace.size + counted
+    captured = np.clip(held, 0, size).astype(np.int32)
+    return replace(trace, size=size, payloads=replace(trace.payloads, captured=captured))
 
 
 def _doubled(trace: Trace) -> str:

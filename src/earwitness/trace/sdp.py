@@ -26,6 +26,7 @@ _MOST_TEXT = 256
 """Characters kept of a name or address."""
 _MOST_TYPES = 128
 _MOST_KEYS = 8
+_MOST_CANDIDATES = 32
 _MOST_PARTS = 32
 _BOUNDARY = re.compile(r'boundary="?([^";\s]{1,70})', re.IGNORECASE)
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
@@ -45,6 +46,7 @@ class MediaDescription:
 
     `profile`: its transport (`RTP/AVP`, `RTP/SAVP` ...); `crypto`: its `a=crypto` lines (RFC 4568), without the name.
     `direction`: `sendrecv`, `sendonly`, `recvonly` or `inactive` (RFC 8866 6.7), of the section or else of the session.
+    `candidates`: further addresses and ports that its RTP may use (ICE, RFC 8839 5.1).
     """
 
     address: str
@@ -56,6 +58,16 @@ class MediaDescription:
     profile: str = "RTP/AVP"
     crypto: tuple[str, ...] = ()
     direction: str = "sendrecv"
+    candidates: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def places(self) -> tuple[tuple[str, int], ...]:
+        """All addresses and ports that its RTP may use."""
+        return ((self.address, self.port), *self.candidates)
+
+    def has_port(self, port: int) -> bool:
+        """Whether its RTP may use this port, of any address."""
+        return self.port == port or any(port == one for _, one in self.candidates)
 
     @property
     def encrypted(self) -> bool:
@@ -204,6 +216,7 @@ class _Section:
     ptime_ms: int | None = None
     crypto: list[str] = field(default_factory=list)
     direction: str = "sendrecv"
+    candidates: dict[tuple[str, int], None] = field(default_factory=dict)
 
     @staticmethod
     def of(value: str, address: str) -> _Section:
@@ -235,6 +248,12 @@ class _Section:
             self.ptime_ms = _number(rest) or None
         elif name == "crypto" and len(self.crypto) < _MOST_KEYS:
             self.crypto.append(rest.strip()[:_MOST_TEXT])
+        elif name == "candidate" and len(self.candidates) < _MOST_CANDIDATES:
+            # Foundation, component (1 is RTP), transport, priority, address, port.
+            words = rest.split(maxsplit=6)
+            port = _number(words[5]) if len(words) > 5 and words[1] == "1" else None
+            if port is not None and 0 < port < 65536:
+                self.candidates[words[4][:_MOST_TEXT], port] = None
 
     def done(self) -> MediaDescription:
         encodings = {
@@ -250,6 +269,7 @@ class _Section:
             self.profile,
             tuple(self.crypto),
             self.direction,
+            tuple(place for place in self.candidates if place != (self.address, self.port)),
         )
 
 

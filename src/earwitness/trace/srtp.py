@@ -35,13 +35,29 @@ _STEP = 0x7000
 """Sequence numbers stepped over at a time to turn libsrtp's rollover counter; half a cycle would be ambiguous."""
 
 
+@dataclass
+class Attempts:
+    """What is left to spend on trying the keys in a capture's SDP, in packets given to libsrtp, so that a flood of keys
+    and streams costs seconds. Mutable: one for a capture."""
+
+    left: int = 50_000
+
+    def spend(self, key: SrtpKey, rollovers: int) -> bool:
+        """Whether a key may be tried; the user's always may."""
+        if key.from_sdp:
+            # A wrap takes two packets or three.
+            self.left -= 1 + 2 * rollovers
+        return self.left >= 0 or not key.from_sdp
+
+
 @dataclass(frozen=True, eq=False)
 class Decrypted:
     """The packets of one stream after decryption; arrays (n,), by the rows given.
 
     `payloads`: the decrypted ones, each with its RTP header before it in the buffer; `captured` is 0 where `opened` is
     False. `size`: payload bytes without tag and padding. `keys`: those that opened packets. Of the others, `cut` were
-    cut by the snap length, `long` are longer than libsrtp takes, and `refused` authenticate with no key.
+    cut by the snap length, `long` are longer than libsrtp takes, and `refused` authenticate with no key. `gave_up`: not
+    all keys were tried, because others of the capture took too many attempts.
     """
 
     payloads: Payloads
@@ -51,6 +67,7 @@ class Decrypted:
     cut: int
     long: int
     refused: int
+    gave_up: bool = False
 
     @property
     def note(self) -> str:
@@ -58,6 +75,8 @@ class Decrypted:
         total, count = len(self.opened), int(np.count_nonzero(self.opened))
         reasons = ((self.refused, "did not authenticate"), (self.cut, "were cut"), (self.long, "are too long"))
         left = ", ".join(f"{number} {reason}" for number, reason in reasons if number)
+        if self.gave_up:
+            left += "; not all keys in the SDP were tried, because too many fit nothing"
         if not count:
             return f"none of its {total} packets could be decrypted: {left}"
         source = "in the capture's SDP" if self.keys[0].from_sdp else "given"
@@ -75,8 +94,10 @@ class Decrypted:
         return replace(trace, payloads=self.payloads, size=self.size, notes=(*trace.notes, self.note))
 
 
-def decrypt_stream(found: Datagrams, rows: I64, keys: Sequence[SrtpKey]) -> Decrypted:
+def decrypt_stream(found: Datagrams, rows: I64, keys: Sequence[SrtpKey], attempts: Attempts | None = None) -> Decrypted:
     """Decrypt the packets of one SRTP stream: those of `found` at `rows` (n,), in order of arrival.
+
+    `attempts`: left for its capture; default: those of a whole one.
 
     Each distinct packet is decrypted once, with whichever key authenticates it. Needs the extra `srtp`; raises
     `InputError` without it, never for what a packet holds.
@@ -88,7 +109,9 @@ def decrypt_stream(found: Datagrams, rows: I64, keys: Sequence[SrtpKey]) -> Decr
     data = found.data.data
     bounds = zip(start.tolist(), captured.tolist(), (whole & fits).tolist(), strict=True)
     packets = [bytes(data[at : at + size]) if usable else b"" for at, size, usable in bounds]
-    opened, used = _opened([packet for packet in dict.fromkeys(packets) if len(packet) > HEADER_BYTES], keys)
+    attempts = Attempts() if attempts is None else attempts
+    distinct = [packet for packet in dict.fromkeys(packets) if len(packet) > HEADER_BYTES]
+    opened, used = _opened(distinct, keys, attempts)
 
     clear = Payloads.of([opened.get(packet, b"") for packet in packets])
     right = clear.captured > 0
@@ -109,6 +132,7 @@ def decrypt_stream(found: Datagrams, rows: I64, keys: Sequence[SrtpKey]) -> Decr
         int(np.count_nonzero(~whole)),
         int(np.count_nonzero(whole & ~fits)),
         refused,
+        attempts.left < 0 and refused > 0,
     )
 
 
@@ -121,13 +145,14 @@ def open_stream(
     sections: Sequence[MediaDescription] = (),
     exchanges: Mapping[Flow, KeyExchange] | None = None,
     keys: Sequence[SrtpKey] = (),
+    attempts: Attempts | None = None,
 ) -> tuple[Trace, Encryption, Decrypted | None]:
     """Recognise whether a stream is encrypted, and decrypt it if a key is at hand.
 
     `rows` (n,) are its packets among `found`, in the order of the trace's rows; `keys` those given by the user, tried
-    before the SDP's, also on a stream that does not look encrypted. Returns the trace, with a note, and decrypted as
-    far as possible; whether its sound is still hidden; and what decryption was tried. Raises `InputError` if the user
-    gives a key and the extra `srtp` is not installed.
+    before the SDP's, also on a stream that does not look encrypted; `attempts`: as in `decrypt_stream`. Returns the
+    trace, with a note, and decrypted as far as possible; whether its sound is still hidden; and what decryption was
+    tried. Raises `InputError` if the user gives a key and the extra `srtp` is not installed.
     """
     encryption = encryption_of(trace, flow, sections, exchanges)
     candidates = (*keys, *(sdp_keys(sections, flow) if encryption.kind else ()))
@@ -136,7 +161,7 @@ def open_stream(
     if candidates and not keys and missing("srtp"):
         note += "; its key is in the SDP, and pip install 'earwitness[srtp]' decrypts it"
     elif candidates:
-        result = decrypt_stream(found, rows, candidates)
+        result = decrypt_stream(found, rows, candidates, attempts)
         if result.keys:
             return result.applied(trace), Encryption(), result
         note += f"; {result.note}" if note else result.note if keys else ""
@@ -147,13 +172,15 @@ def open_stream(
 # -- receivers ------------------------------------------------------------------------------------------------------
 
 
-def _opened(packets: list[bytes], keys: Sequence[SrtpKey]) -> tuple[dict[bytes, bytes], tuple[SrtpKey, ...]]:
+def _opened(
+    packets: list[bytes], keys: Sequence[SrtpKey], attempts: Attempts
+) -> tuple[dict[bytes, bytes], tuple[SrtpKey, ...]]:
     """The decrypted form of each packet that can be decrypted, and the keys used, in order of first use."""
     opened: dict[bytes, bytes] = {}
     used: dict[SrtpKey, None] = {}
     for _ in range(_MOST_TURNS):
         packets = [packet for packet in packets if packet not in opened]
-        begun = _begun(packets, keys)
+        begun = _begun(packets, keys, attempts)
         if begun is None:
             break
         first, key, session = begun
@@ -171,15 +198,26 @@ class _Receiver(Protocol):
     def unprotect(self, packet: bytes) -> bytes: ...
 
 
-def _begun(packets: list[bytes], keys: Sequence[SrtpKey]) -> tuple[int, SrtpKey, _Receiver] | None:
-    """Where decryption can begin: a packet's index, its key, and a receiver that expects it."""
-    examined = sorted({0, 1, len(packets) // 4, len(packets) // 2, len(packets) - 1} & set(range(len(packets))))
-    for rollovers in (range(1), range(1, _MOST_ROLLOVERS + 1)):
-        for index in examined:
-            for key in keys:
-                for rollover in rollovers:
-                    if _unprotected(_receiver(key, packets[index], rollover), key, packets[index]):
-                        return index, key, _receiver(key, packets[index], rollover)
+def _begun(packets: list[bytes], keys: Sequence[SrtpKey], attempts: Attempts) -> tuple[int, SrtpKey, _Receiver] | None:
+    """Where decryption can begin: a packet's index, its key, and a receiver that expects it.
+
+    A key of other ports seldom fits: it is tried on the first packet and the last, and without earlier wraps.
+    """
+    if not packets:
+        return None
+    ends = {0, len(packets) - 1}
+    examined = sorted(ends | ({1, len(packets) // 4, len(packets) // 2} & set(range(len(packets)))))
+    here = [key for key in keys if not key.elsewhere]
+    plans = [(index, range(1), keys if index in ends else here) for index in examined]
+    plans += [(index, range(1, _MOST_ROLLOVERS + 1), here) for index in sorted(ends)]
+    for index, rollovers, tried in plans:
+        for key in tried:
+            for rollover in rollovers:
+                # What fits usually fits at once.
+                if (index or rollover or key.elsewhere) and not attempts.spend(key, rollover):
+                    break
+                if _unprotected(_receiver(key, packets[index], rollover), key, packets[index]):
+                    return index, key, _receiver(key, packets[index], rollover)
     return None
 
 

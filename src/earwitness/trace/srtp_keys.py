@@ -48,12 +48,16 @@ _UNSUITED = ("UNENCRYPTED_SRTP", "UNAUTHENTICATED_SRTP")
 
 @dataclass(frozen=True)
 class SrtpKey:
-    """A master key with its salt, its suite, and the length of the MKI in packets. Its bytes are never printed."""
+    """A master key with its salt, its suite, and the length of the MKI in packets. Its bytes are never printed.
+
+    `elsewhere`: the SDP has it for other ports than the stream's.
+    """
 
     suite: str
     key: bytes = field(repr=False)
     mki_bytes: int = 0
     from_sdp: bool = False
+    elsewhere: bool = field(default=False, compare=False)
 
     def wire(self, packet: bytes) -> bytes:
         """A packet as libsrtp takes it: without the MKI, which precedes the tag, or ends the packet with AEAD."""
@@ -132,8 +136,8 @@ def sdp_keys(sections: Sequence[MediaDescription], flow: Flow) -> tuple[SrtpKey,
     """
 
     def distance(section: MediaDescription) -> tuple[bool, bool, bool]:
-        at_source = section.port == flow.source_port
-        near = at_source or section.port == flow.destination_port
+        at_source = section.has_port(flow.source_port)
+        near = at_source or section.has_port(flow.destination_port)
         return not at_source, not near, section.address not in (flow.source, flow.destination)
 
     found: dict[tuple[str, bytes, int], SrtpKey] = {}
@@ -146,7 +150,8 @@ def sdp_keys(sections: Sequence[MediaDescription], flow: Flow) -> tuple[SrtpKey,
             except InputError:
                 continue
             for key in keys:
-                found.setdefault((key.suite, key.key, key.mki_bytes), replace(key, from_sdp=True))
+                known = replace(key, from_sdp=True, elsewhere=distance(section)[1])
+                found.setdefault((key.suite, key.key, key.mki_bytes), known)
         if len(found) >= MOST_KEYS:
             break
     return tuple(found.values())[:MOST_KEYS]

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import I64
 from earwitness.trace.bytewindow import codes
+from earwitness.trace.call_numbers import call_numbers
+from earwitness.trace.descriptions import Descriptions
 from earwitness.trace.encryption import key_exchanges
 from earwitness.trace.link_layer import Datagrams
-from earwitness.trace.meaning import descriptions
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.rtp_stream import CaptureFacts, RtpStream, StreamOptions, build_stream
 from earwitness.trace.sdp import SipMessage
+from earwitness.trace.srtp import Attempts
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
 MOST_SOURCES = 16_384
 """SSRCs per flow examined; random data that looks like RTP can have a new SSRC in every packet."""
 _MIN_PACKETS = 3
-_MOST_CALLS = 1000
 _OVERLAP_NS = 200_000_000
 """Packets of an old SSRC may still arrive after the first one of a new."""
 _NEAR = 16
@@ -43,45 +44,40 @@ def find_streams(
 
     Raises InputError only if the options give a key and the extra `srtp` is missing.
     """
-    described = descriptions(sip)
+    described = Descriptions(sip)
     rows = np.flatnonzero(headers.looks_right)
     if options.ssrc is not None:
         rows = rows[headers.ssrc[rows] == options.ssrc]
     if options.ports:
         chosen = [flow.source_port in options.ports or flow.destination_port in options.ports for flow in found.flows]
         rows = rows[np.array(chosen, dtype=bool)[found.flow[rows]]] if chosen else rows
-    calls = _call_numbers(found, rows, sip)
+    calls = call_numbers(found, rows, sip)
     number, distinct = codes((calls << 48) | (found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
-    problems: list[CaptureProblem] = []
+    problems = described.problems()
     count = len(distinct)
     if count > MOST_SOURCES:
         detail = f"{count} sources of RTP-like packets; only the {MOST_SOURCES} with the most packets are examined"
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
-        rows, number, count = _with_most(rows, number)
-    groups = _groups(number, count)
+        rows, calls, number, count = _with_most(rows, calls, number)
+    sources = [_Source(rows[group], int(calls[group[0]])) for group in _groups(number, count)]
 
-    announced_ports = {one.section.port for one in described}
-    announced = [bool(options.ports) or flow.destination_port in announced_ports for flow in found.flows]
-    accepted: dict[int, list[I64]] = {}
-    others: dict[int, list[I64]] = {}
-    for group in groups:
-        members = rows[group]
-        flow = int(found.flow[members[0]])
-        sound = announced[flow] or _is_continuous(headers.sequence[members].astype(np.int64))
-        (accepted if sound else others).setdefault(flow, []).append(members)
-
-    for flow, members_list in others.items():
+    ports = described.ports
+    announced = [bool(options.ports) or flow.destination_port in ports for flow in found.flows]
+    accepted: dict[int, list[_Source]] = {}
+    others: dict[int, list[_Source]] = {}
+    for one in sources:
+        flow = int(found.flow[one.rows[0]])
+        sound = announced[flow] or _is_continuous(headers.sequence[one.rows].astype(np.int64))
+        (accepted if sound else others).setdefault(flow, []).append(one)
+    for flow, more in others.items():
         if flow in accepted:
-            accepted[flow].extend(members_list)
-    for members_list in accepted.values():
-        members_list.sort(key=len, reverse=True)
-        if len(members_list) > 1:
-            problems.append(_several(found, headers, members_list))
-    ordered = sorted((m for members_list in accepted.values() for m in members_list), key=len, reverse=True)
+            accepted[flow].extend(more)
+    lines = [line for here in accepted.values() for line in _said_of_several(found, headers, here)]
+    problems += _strays(lines)
+    ordered = sorted((one for here in accepted.values() for one in here), key=lambda one: -len(one.rows))
     if len(ordered) > MAX_STREAMS:
         detail = f"{len(ordered)} RTP streams; only the {MAX_STREAMS} with the most packets are read"
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
-    call_of = dict(zip(rows.tolist(), calls.tolist(), strict=True)) if calls.any() else {}
     around = CaptureFacts(
         found=found,
         headers=headers,
@@ -90,22 +86,36 @@ def find_streams(
         clock=clock,
         source=source,
         exchanges=key_exchanges(found),
-        sections=tuple(one.section for one in described),
+        sections=described.sections,
+        attempts=Attempts(),
+        encrypted=any(section.encrypted for section in described.sections),
     )
-    streams = tuple(build_stream(around, members) for members in ordered[:MAX_STREAMS])
-    if call_of:
-        firsts = (int(members[0]) for members in ordered[:MAX_STREAMS])
-        streams = tuple(replace(one, call=call_of[first]) for one, first in zip(streams, firsts, strict=True))
-    return streams, problems
+    return tuple(_built(around, one) for one in ordered[:MAX_STREAMS]), problems
 
 
-def _with_most(rows: I64, number: NDArray[np.int32]) -> tuple[I64, NDArray[np.int32], int]:
+@dataclass
+class _Source:
+    """One SSRC on one flow in one call: its packets' rows (n,), and what is said about it. Mutable, local."""
+
+    rows: I64
+    call: int
+    note: str = ""
+
+
+def _built(around: CaptureFacts, one: _Source) -> RtpStream:
+    stream = build_stream(around, one.rows)
+    if one.note:
+        stream = replace(stream, trace=replace(stream.trace, notes=(*stream.trace.notes, one.note)))
+    return replace(stream, call=one.call) if one.call else stream
+
+
+def _with_most(rows: I64, calls: I64, number: NDArray[np.int32]) -> tuple[I64, I64, NDArray[np.int32], int]:
     """Only the rows of the `MOST_SOURCES` groups with the most packets, renumbered."""
     most = np.sort(np.argsort(-np.bincount(number), kind="stable")[:MOST_SOURCES])
     renumbered = np.full(int(number.max()) + 1, -1, dtype=np.int32)
     renumbered[most] = np.arange(len(most), dtype=np.int32)
     keep = renumbered[number] >= 0
-    return rows[keep], renumbered[number[keep]], len(most)
+    return rows[keep], calls[keep], renumbered[number[keep]], len(most)
 
 
 def _groups(number: np.ndarray, count: int) -> list[I64]:
@@ -116,31 +126,24 @@ def _groups(number: np.ndarray, count: int) -> list[I64]:
     return np.split(order, np.searchsorted(number[order], np.arange(1, count)))
 
 
-def _call_numbers(found: Datagrams, rows: I64, sip: Sequence[SipMessage]) -> I64:
-    """Which call of those on its ports each datagram belongs to, (n,): 0 for the first.
-
-    A second call may use the ports, and even the SSRC, of a first one; its SDP has another Call-ID.
-    """
-    calls: dict[tuple[str, int], dict[str, int]] = {}
-    for message in sip:
-        for section in message.media:
-            seen = calls.setdefault((section.address, section.port), {})
-            if len(seen) < _MOST_CALLS:
-                seen.setdefault(message.call_id, message.time_ns)
-    number = np.zeros(len(rows), dtype=np.int64)
-    reused = {place: sorted(seen.values())[1:] for place, seen in calls.items() if len(seen) > 1}
-    if not reused:
-        return number
-    for flow, ends in enumerate(found.flows):
-        begins = reused.get((ends.destination, ends.destination_port)) or reused.get((ends.source, ends.source_port))
-        if begins:
-            mine = found.flow[rows] == flow
-            number[mine] = np.searchsorted(np.array(begins), found.time_ns[rows[mine]], side="right")
-    return number
+def _said_of_several(found: Datagrams, headers: RtpHeaders, sources: Sequence[_Source]) -> list[str]:
+    """A line for each call on a flow that has several SSRCs, noted with each of its sources too."""
+    if len(sources) == 1:
+        return []
+    by_call: dict[int, list[_Source]] = {}
+    for one in sorted(sources, key=lambda one: -len(one.rows)):
+        by_call.setdefault(one.call, []).append(one)
+    lines = []
+    for here in by_call.values():
+        if len(here) > 1:
+            lines.append(_several(found, headers, [one.rows for one in here]))
+            for one in here:
+                one.note = str(CaptureProblem(ProblemKind.STRAY_SSRC, lines[-1]))
+    return lines
 
 
-def _several(found: Datagrams, headers: RtpHeaders, members: Sequence[I64]) -> CaptureProblem:
-    """Several SSRCs on one flow, the one with the most packets first: one after the other, or together."""
+def _several(found: Datagrams, headers: RtpHeaders, members: Sequence[I64]) -> str:
+    """Several SSRCs on one flow in one call, the one with the most packets first: one after the other, or together."""
     flow = found.flows[int(found.flow[members[0][0]])]
     others = sum(len(one) for one in members[1:])
     in_order = sorted(members, key=lambda one: int(found.time_ns[one].min()))
@@ -149,11 +152,18 @@ def _several(found: Datagrams, headers: RtpHeaders, members: Sequence[I64]) -> C
     apart = all(end <= begin + _OVERLAP_NS for end, begin in zip(ends, begins, strict=False))
     first = int(headers.ssrc[members[0][0]])
     how = "one after the other" if apart else "at the same time"
-    detail = (
+    return (
         f"{flow}: {len(members) - 1} more SSRCs with {others} packets besides the {len(members[0])} of 0x{first:08x},"
         f" {how}"
     )
-    return CaptureProblem(ProblemKind.STRAY_SSRC, detail)
+
+
+def _strays(lines: Sequence[str]) -> list[CaptureProblem]:
+    """What is said of the whole capture about flows with several SSRCs; each stream has the line of its flow."""
+    if not lines:
+        return []
+    detail = lines[0] if len(lines) == 1 else f"{len(lines)} flows or calls have several SSRCs; the first is {lines[0]}"
+    return [CaptureProblem(ProblemKind.STRAY_SSRC, detail)]
 
 
 def _is_continuous(sequence: I64) -> bool:

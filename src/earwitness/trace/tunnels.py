@@ -84,6 +84,8 @@ def etherip(walk: Walk, cursor: Cursor) -> None:
     cursor = long_enough(cursor, 2, SHORT_TUNNEL, walk.short)
     sound = window(walk.data, cursor.at, 1)[:, 0] >> 4 == 3
     walk.split(Layer.ETHERNET, cursor.skip(2), sound)
+    if not sound.all():
+        walk.unread["EtherIP of an unknown version"] += int(len(sound) - sound.sum())
 
 
 def l2tp_3(walk: Walk, cursor: Cursor) -> None:

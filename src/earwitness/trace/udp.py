@@ -1,9 +1,9 @@
-"""UDP (RFC 768), and the carriers over it: VXLAN, Geneve, GTP-U, L2TP, Teredo, TZSP, TURN.
+"""UDP (RFC 768), and the carriers over it: VXLAN, Geneve, LISP, GTP-U, L2TP, Teredo, TZSP, TURN.
 
 A port alone says nothing: whoever wants may send RTP to port 4789. A carrier is believed if its header has its form,
 and the first byte tells most of them from RTP, whose first two bits are 10 (as RFC 7983 does for STUN and TURN).
-Sources: RFC 7348 (VXLAN) and its group policy draft, RFC 8926 (Geneve), 3GPP TS 29.281 (GTP-U), RFC 2661 and 3931
-(L2TP), RFC 4380 (Teredo), RFC 8656 (TURN), and the TZSP of WLAN and MikroTik sniffers.
+Sources: RFC 7348 (VXLAN) and its group policy draft, RFC 8926 (Geneve), RFC 9300 (LISP), 3GPP TS 29.281 (GTP-U), RFC
+2661 and 3931 (L2TP), RFC 4380 (Teredo), RFC 8656 (TURN), and the TZSP of WLAN and MikroTik sniffers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from earwitness.trace.unread import name_ipsec, name_unread
 from earwitness.trace.walk import Cursor, DatagramRows, Layer, Walk
 
 _VXLAN, _GENEVE, _GTP, _L2TP, _TEREDO, _TZSP = (4789, 4790, 8472), (6081,), (2152,), (1701,), (3544,), (37008,)
-_IPSEC = (4500,)
+_IPSEC, _LISP = (4500,), (4341,)
 _MAX_EXTENSIONS = 8
 _MAX_TAGS = 16
 _KNOWN_INSIDE = (0x0800, 0x86DD, 0x8100, 0x88A8, 0x0806)
@@ -53,7 +53,7 @@ def _carried(walk: Walk, part: DatagramRows) -> None:
     cursor = part.cursor
     first = walk.data[np.minimum(cursor.at, len(walk.data) - 1)]
     kind = first >> 6
-    # RTP and most of what is neither has passed here: version 2 goes on only to a VXLAN port.
+    # RTP and most of what is neither has passed here: version 2 goes on only to a port of VXLAN or LISP.
     others = (kind != 2) & (cursor.captured >= 8)
     if others.any():
         channel_data(walk, part, others & (kind == 1))
@@ -72,6 +72,9 @@ def _carried(walk: Walk, part: DatagramRows) -> None:
     to_vxlan = _on(part, _VXLAN) & (cursor.captured >= 8)
     if to_vxlan.any():
         _vxlan(walk, cursor.only(to_vxlan))
+    to_lisp = _on(part, _LISP) & (cursor.captured >= 28)
+    if to_lisp.any():
+        _lisp(walk, cursor.only(to_lisp))
 
 
 def _on(part: DatagramRows, ports: tuple[int, ...]) -> Bool:
@@ -97,6 +100,17 @@ def _vxlan(walk: Walk, cursor: Cursor) -> None:
     inner = cursor.skip(8)
     walk.split(Layer.IP, inner, generic & (following <= 2))
     walk.split(Layer.ETHERNET, inner, (sound & ~generic) | (generic & (following == 3)))
+
+
+def _lisp(walk: Walk, cursor: Cursor) -> None:
+    """Eight bytes of flags, nonce and locators, then IP, whose length must fit: the first bits may be those of RTP."""
+    inner = cursor.skip(8)
+    head = window(walk.data, inner.at, 6)
+    version = head[:, 0] >> 4
+    four = (version == 4) & ((head[:, 0] & 0x0F) >= 5) & (big_endian(head, 2, 2) == inner.wire)
+    six = (version == 6) & (big_endian(head, 4, 2).astype(np.int64) + 40 == inner.wire)
+    walk.split(Layer.IPV4, inner, four)
+    walk.split(Layer.IPV6, inner, six)
 
 
 def _geneve(walk: Walk, cursor: Cursor) -> None:
@@ -194,4 +208,4 @@ _CARRIERS = ((_GENEVE, _geneve), (_GTP, _gtp), (_L2TP, _l2tp), (_TEREDO, _teredo
 
 _PORTS = np.zeros(65_536, dtype=bool)
 """Ports of carriers: one look tells most datagrams from them."""
-_PORTS[[*_VXLAN, *_IPSEC, *(port for ports, _ in _CARRIERS for port in ports)]] = True
+_PORTS[[*_VXLAN, *_LISP, *_IPSEC, *(port for ports, _ in _CARRIERS for port in ports)]] = True
