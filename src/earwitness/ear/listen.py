@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from earwitness.arrays import I64, Pcm
+from earwitness.arrays import Pcm
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
-from earwitness.ear.clock import playing_clock
+from earwitness.ear.clock import PhoneClock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
 from earwitness.errors import InputError
@@ -29,6 +29,8 @@ from earwitness.trace.talks import talks
 
 _PACKETS_ASKED = 101
 """Packets whose sample rate decides that of a stream."""
+_HANGING_UP_NS = 1_000_000_000
+"""For so long a phone may go on sending after a BYE that ends the call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +94,18 @@ def _refuse_encrypted(capture: Capture, stream: RtpStream) -> None:
         raise no_sound(f"{capture.source}, {stream.flow}", stream.encryption)
 
 
-def clock_of_phone(chosen: Chosen) -> I64 | None:
-    """The playing clock of the phone that heard, from the stream that it sent; None if that does not show it."""
-    if chosen.sent is None:
+def clock_of_phone(capture: Capture, chosen: Chosen) -> PhoneClock | None:
+    """The playing clock of the phone that heard, from the stream that it sent; None if that is not in the capture."""
+    if chosen.sent is None or not len(chosen.sent.trace):
         return None
-    takes_ns = kind_of(chosen.codec).encoding_takes_ns
-    clock = playing_clock(chosen.sent.trace, chosen.codec.packet_ms, takes_ns)
-    return clock if len(clock) and clock[0] <= np.max(chosen.trace.arrived_ns) else None
+    last_ns = int(chosen.sent.trace.arrived_ns.max())
+    byes = [
+        message.time_ns
+        for message in capture.sip
+        if message.method == "BYE" and chosen.heard.flow.destination in (message.source, message.destination)
+    ]
+    ended_ns = min((time_ns for time_ns in byes if time_ns > last_ns - _HANGING_UP_NS), default=None)
+    return PhoneClock(chosen.sent.trace, kind_of(chosen.codec).encoding_takes_ns, ended_ns)
 
 
 def round_trip_of(capture: Capture, stream: RtpStream) -> float | None:
@@ -166,7 +173,7 @@ def listen_to_capture(
     buffers use an exact clock. Raises InputError.
     """
     chosen = choose_stream(capture, to=to, codec=codec, stream=stream)
-    clock = clock_of_phone(chosen)
+    clock = clock_of_phone(capture, chosen)
     measured = round_trip_of(capture, chosen.heard)
     ears = [buffer_named(one) if isinstance(one, str) else one for one in buffers]
     return [

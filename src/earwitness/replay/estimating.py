@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from earwitness.arrays import I64
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.hear import audio_delay_ns
@@ -89,13 +88,12 @@ def played_stream(capture: Capture, chosen: Chosen, ear: JitterBuffer) -> Played
     """What the buffer makes of the chosen stream, without decoding it. Raises EarwitnessError."""
     stream, codec = chosen.heard, chosen.codec
     here = received(stream.trace, codec, ear, repair_of(capture, stream))
-    clock: I64 | None = clock_of_phone(chosen) if ear.follows_phone_clock else None
     readable = ear.wants_levels and is_whole(here.trace)
     return play(
         here,
         ear,
         source=frame_bytes(here.trace, here.frames) if readable else None,
-        clock_ns=clock,
+        clock_ns=clock_of_phone(capture, chosen) if ear.follows_phone_clock else None,
         audio_delay_ns=audio_delay_ns(here.trace, here.frames, codec, ear.concealment),
         round_trip_ms=round_trip_of(capture, stream),
     )
