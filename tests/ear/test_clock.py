@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def heard_by_phone(*others: list[Datagram]) -> Heard:
     return heard
 
 
-def sent(first: int, count: int, **changes: int) -> list[Datagram]:
+def sent(first: int, count: int, **changes: Any) -> list[Datagram]:
     """What the phone sent from packet `first` of the call on."""
     return rtp_stream(
         "." * count, ssrc=50, start_ns=START_NS + (first * 20 + 3) * MS, source=PHONE, destination=SERVER, **changes

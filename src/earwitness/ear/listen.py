@@ -19,7 +19,7 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
 from earwitness.trace.capture import Capture
-from earwitness.trace.directions import captured_at_receiver, opposite
+from earwitness.trace.directions import SENT, UNKNOWN_DIRECTION, opposite, opposite_among, seen
 from earwitness.trace.encryption import no_sound
 from earwitness.trace.model import Trace
 from earwitness.trace.report import choose_streams
@@ -68,22 +68,25 @@ def choose_stream(
         back = opposite(capture, first)
         _refuse_encrypted(capture, first)
         return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, "as asked"))
-    streams = talks(capture.streams)
-    if to is not None:
-        streams = tuple(one for one in streams if to in (one.flow.source, one.flow.destination))
+    whole = talks(capture.streams)
+    streams = [one for one in whole if to is None or to in (one.flow.source, one.flow.destination)]
     audio = sorted((one for one in streams if one.media == "audio"), key=lambda one: not one.codec)
     heard = [one for one in audio if to is None or one.flow.destination == to]
     if not heard:
         raise _nothing(capture, to)
     first = heard[0]
-    reason = f"to {to}" if to else "the audio with the most packets" if len(audio) > 1 else "the only audio"
-    back = next((one for one in audio if _opposite(first, one)), None)
+    largest = "the audio with the most packets"
+    if any(len(one.trace) > len(first.trace) for one in heard):
+        largest = "the audio of a known codec with the most packets"
+    reason = f"to {to}" if to else largest if len(audio) > 1 else "the only audio"
+    back = opposite_among(whole, first)
     if to is None and back is not None:
-        here = captured_at_receiver(capture, first, back)
+        told = seen(capture, first, back)
         reason = "the direction that the capturing phone received"
-        if here is None:
-            reason = "the audio with the most packets; nothing tells which direction the capturing phone received"
-        elif not here:
+        reason += f" (by its {told.basis})" if told.basis != "capture" else ""
+        if told.direction == UNKNOWN_DIRECTION:
+            reason = f"{largest}; nothing tells which direction the capturing phone received"
+        elif told.direction == SENT:
             first, back = back, first
     _refuse_encrypted(capture, first)
     return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, reason))
@@ -191,10 +194,6 @@ def listen_to_capture(
         )
         for ear in ears
     ]
-
-
-def _opposite(one: RtpStream, other: RtpStream) -> bool:
-    return one.flow.source == other.flow.destination and one.flow.destination == other.flow.source
 
 
 def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:

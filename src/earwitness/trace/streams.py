@@ -17,6 +17,7 @@ from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.rtp_stream import CaptureFacts, RtpStream, StreamOptions, build_stream
 from earwitness.trace.sdp import SipMessage
+from earwitness.trace.talks import MOST_OVERLAP_NS
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
@@ -24,8 +25,6 @@ MOST_SOURCES = 16_384
 """SSRCs per flow examined; random data that looks like RTP can have a new SSRC in every packet."""
 _MIN_PACKETS = 3
 _MOST_CALLS = 1000
-_OVERLAP_NS = 200_000_000
-"""Packets of an old SSRC may still arrive after the first one of a new."""
 _NEAR = 16
 """Steps of the sequence number that count as consecutive packets of one stream."""
 
@@ -146,7 +145,7 @@ def _several(found: Datagrams, headers: RtpHeaders, members: Sequence[I64]) -> C
     in_order = sorted(members, key=lambda one: int(found.time_ns[one].min()))
     ends = [int(found.time_ns[one].max()) for one in in_order]
     begins = [int(found.time_ns[one].min()) for one in in_order[1:]]
-    apart = all(end <= begin + _OVERLAP_NS for end, begin in zip(ends, begins, strict=False))
+    apart = all(end <= begin + MOST_OVERLAP_NS for end, begin in zip(ends, begins, strict=False))
     first = int(headers.ssrc[members[0][0]])
     how = "one after the other" if apart else "at the same time"
     detail = (
