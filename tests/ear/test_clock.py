@@ -16,7 +16,7 @@ from earwitness.replay.estimating import estimate_played
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.capture import parse_capture
 from testing.ear.traces import trace_of, voice
-from testing.trace.making import PHONE, SERVER, START_NS, Datagram, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
 
 MS = 1_000_000
 PACKETS = 400
@@ -74,8 +74,14 @@ def test_what_comes_after_the_end_of_the_call_is_neither_heard_nor_discarded() -
     assert (estimate_played(heard, codec("g711u")).mos_lqe or 0.0) > 4.4
 
 
-def test_a_bye_of_a_former_call_does_not_end_this_one() -> None:
-    assert heard_by_phone(sent(0, 200), [bye(START_NS + 1000 * MS)]).shares["played_ratio"] == 1.0
+def test_a_bye_of_a_former_or_of_another_call_does_not_end_this_one() -> None:
+    former = heard_by_phone(sent(0, 200), [bye(START_NS + 1000 * MS)])
+    assert former.account.frames_with(Fate.UNHEARD) == 0
+    waiting = bye(START_NS + 5000 * MS)
+    waiting = replace(waiting, payload=waiting.payload.replace(b"Call-ID: abc", b"Call-ID: xyz"))
+    known = invite(f"m=audio {PHONE[1]} RTP/AVP 0\r\n")
+    assert heard_by_phone(sent(0, 200), [known, waiting]).account.frames_with(Fate.UNHEARD) == 0
+    assert heard_by_phone(sent(0, 200), [waiting]).account.frames_with(Fate.UNHEARD) > 0
 
 
 def test_what_comes_while_the_sound_device_starts_is_not_heard() -> None:

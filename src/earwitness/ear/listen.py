@@ -21,6 +21,7 @@ from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import SENT, UNKNOWN_DIRECTION, opposite, opposite_among, seen
 from earwitness.trace.encryption import no_sound
+from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Trace
 from earwitness.trace.report import choose_streams
 from earwitness.trace.rtcp import rtcp_round_trips
@@ -101,14 +102,22 @@ def clock_of_phone(capture: Capture, chosen: Chosen) -> PhoneClock | None:
     """The playing clock of the phone that heard, from the stream that it sent; None if that is not in the capture."""
     if chosen.sent is None or not len(chosen.sent.trace):
         return None
-    last_ns = int(chosen.sent.trace.arrived_ns.max())
-    byes = [
-        message.time_ns
-        for message in capture.sip
-        if message.method == "BYE" and chosen.heard.flow.destination in (message.source, message.destination)
-    ]
-    ended_ns = min((time_ns for time_ns in byes if time_ns > last_ns - _HANGING_UP_NS), default=None)
+    ended_ns = _ended_ns(capture, chosen.heard.flow, int(chosen.sent.trace.arrived_ns.max()))
     return PhoneClock(chosen.sent.trace, kind_of(chosen.codec).encoding_takes_ns, ended_ns)
+
+
+def _ended_ns(capture: Capture, flow: Flow, last_ns: int) -> int | None:
+    """When a BYE ended the call of a flow whose listener sent until `last_ns`; None if the capture has none."""
+    end = flow.destination, flow.destination_port
+    calls = {one.call_id for one in capture.sip if any((part.address, part.port) == end for part in one.media)}
+    ended = [
+        one.time_ns
+        for one in capture.sip
+        if one.method == "BYE"
+        and flow.destination in (one.source, one.destination)
+        and (not calls or not one.call_id or one.call_id in calls)
+    ]
+    return min((time_ns for time_ns in ended if time_ns > last_ns - _HANGING_UP_NS), default=None)
 
 
 def round_trip_of(capture: Capture, stream: RtpStream) -> float | None:
