@@ -45,7 +45,7 @@ def test_a_guess_is_told_as_one() -> None:
     assert timed[0].to_dict()["direction_from"] == "jitter"
     assert "received (by its jitter)" in choose_stream(capture).why
     assert (str(Seen("sent", "SIP")), str(Seen("sent", "capture")), str(Seen())) == (
-        "sent (by its SIP)",
+        "sent (by its answers to SIP)",
         "sent",
         "unknown",
     )

@@ -83,8 +83,7 @@ def choose_stream(
     back = opposite_among(whole, first)
     if to is None and back is not None:
         told = seen(capture, first, back)
-        reason = "the direction that the capturing phone received"
-        reason += f" (by its {told.basis})" if told.basis != "capture" else ""
+        reason = f"the direction that the capturing phone received{told.guessed}"
         if told.direction == UNKNOWN_DIRECTION:
             reason = f"{largest}; nothing tells which direction the capturing phone received"
         elif told.direction == SENT:

@@ -35,7 +35,12 @@ class Seen:
     basis: str = ""
 
     def __str__(self) -> str:
-        return self.direction if self.basis in ("", "capture") else f"{self.direction} (by its {self.basis})"
+        return self.direction + self.guessed
+
+    @property
+    def guessed(self) -> str:
+        """What a guess was made by, in brackets; empty if it is none."""
+        return {"jitter": " (by its jitter)", "SIP": " (by its answers to SIP)"}.get(self.basis, "")
 
     @property
     def reverse(self) -> Seen:
