@@ -84,6 +84,15 @@ def test_a_bye_of_a_former_or_of_another_call_does_not_end_this_one() -> None:
     assert heard_by_phone(sent(0, 200), [waiting]).account.frames_with(Fate.UNHEARD) > 0
 
 
+def test_what_the_capturing_phone_sent_is_not_played_by_the_jitter_of_what_it_received() -> None:
+    delay = np.random.default_rng(3).gamma(2.0, 18.0, PACKETS).tolist()
+    received = rtp_stream("." * PACKETS, start_ns=START_NS + 60 * MS, delay_ms=delay.__getitem__)
+    capture = parse_capture(pcap(together(received, sent(0, PACKETS)), nanoseconds=True))
+    (heard,) = listen_to_capture(capture, ["pjmedia"], to=SERVER[0])
+    assert heard.shares["played_ratio"] == 1.0
+    assert heard.shares["concealed_ratio"] == 0.0
+
+
 def test_what_comes_while_the_sound_device_starts_is_not_heard() -> None:
     heard = heard_by_phone(sent(10, PACKETS - 10))
     assert heard.account.frames_with(Fate.UNHEARD) == 2 * 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from earwitness.ear.listen import choose_stream
 from earwitness.trace import directions as module
-from earwitness.trace.capture import Capture, parse_capture
+from earwitness.trace.capture import Capture, parse_capture, read_capture
 from earwitness.trace.directions import Seen, directions, opposite
 from earwitness.trace.report import choose_streams, time_streams
 from earwitness.trace.series import arrivals
@@ -113,3 +114,12 @@ def test_a_known_codec_is_said_to_have_decided() -> None:
     assert "the audio of a known codec with the most packets" in choose_stream(capture).why
     capture = read(rtp_stream("." * 90, ssrc=2), rtp_stream("." * 50, ssrc=1, destination=(PHONE[0], 4020)))
     assert "the audio with the most packets" in choose_stream(capture).why
+
+
+@pytest.mark.published
+def test_published_captures_at_the_callee_are_heard_there(published: Path) -> None:
+    folder = published / "05-data/Sample-Raw-Data/Non-Tor/g711"
+    found = [read_capture(path) for path in sorted(folder.glob("*/*/callee/data/test_pcaps/*_0.pcap"))]
+    # The callee's own packets stall in one of them for a moment, by 60 ms.
+    heard = [choose_stream(capture).heard.flow.destination for capture in found if capture.streams]
+    assert heard == ["10.8.0.1"] * 5

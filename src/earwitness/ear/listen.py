@@ -98,8 +98,11 @@ def _refuse_encrypted(capture: Capture, stream: RtpStream) -> None:
 
 
 def clock_of_phone(capture: Capture, chosen: Chosen) -> PhoneClock | None:
-    """The playing clock of the phone that heard, from the stream that it sent; None if that is not in the capture."""
+    """The playing clock of the phone that heard, from the stream that it sent; None if that is not in the capture, or
+    was not captured at that phone: what has crossed a network shows no clock."""
     if chosen.sent is None or not len(chosen.sent.trace):
+        return None
+    if seen(capture, chosen.heard, chosen.sent).direction == SENT:
         return None
     ended_ns = _ended_ns(capture, chosen.heard.flow, int(chosen.sent.trace.arrived_ns.max()))
     return PhoneClock(chosen.sent.trace, kind_of(chosen.codec).encoding_takes_ns, ended_ns)
