@@ -13,7 +13,7 @@ from earwitness.trace.capture import Capture, parse_capture
 from earwitness.trace.directions import direction
 from earwitness.trace.report import choose_streams, time_streams
 from earwitness.trace.rtp_stream import StreamOptions
-from earwitness.trace.talks import talks
+from earwitness.trace.talks import talk_of, talks
 from earwitness.trace.timing import summarise
 from testing.trace.making import (
     PHONE,
@@ -159,6 +159,65 @@ def test_a_flood_of_sources_in_two_calls_on_one_port_is_bounded() -> None:
     late = rtp_stream("." * 40, ssrc=99_999, start_ns=later(100))
     capture = read([*calls, *flood, *late])
     assert (capture.streams[0].ssrc, capture.streams[0].call, len(capture.streams)) == (99_999, 1, 256)
+
+
+def changed(overlap: int, shift_ms: int = 7) -> Capture:
+    """A change of SSRC after 150 packets, of which the last `overlap` come after the first of the new SSRC."""
+    first = rtp_stream("." * 150, ssrc=1, timestamp=3_000_000)
+    start = later(150, shift_ms - 20 * overlap)
+    return read(together(first, rtp_stream("." * 150, ssrc=2, sequence=7, timestamp=5_000_000, start_ns=start)))
+
+
+@pytest.mark.parametrize("overlap", [1, 2, 9])
+def test_packets_of_the_old_ssrc_may_come_after_the_first_of_the_new(overlap: int) -> None:
+    capture = changed(overlap)
+    assert "one after the other" in str(capture.problems[0])
+    (talk,) = talks(capture.streams)
+    assert (np.diff(talk.trace.arrived_ns) >= 0).all()
+    found = summarise(talk.trace)
+    assert (found.packets_received, found.packets_lost, found.timestamp_jumps, found.holds) == (300, 0, 0, 0)
+    assert found.jitter_max_ms < 5.0
+    assert len(choose_stream(capture).heard.trace) == 300
+
+
+def test_a_network_that_reorders_at_the_change_loses_nothing() -> None:
+    for seed in range(3, 8):
+        delay = np.random.default_rng(seed).uniform(0, 90, 300).tolist()
+        first = rtp_stream("." * 150, ssrc=1, delay_ms=delay.__getitem__)
+        second = rtp_stream("." * 150, ssrc=2, start_ns=later(150), delay_ms=delay[150:].__getitem__)
+        (talk,) = talks(read(together(first, second)).streams)
+        found = summarise(talk.trace)
+        assert (found.packets_received + found.packets_duplicate, found.packets_lost) == (300, 0)
+
+
+def test_talkers_who_overlap_for_longer_are_apart() -> None:
+    assert len(talks(changed(14).streams)) == 2
+    assert len(talks(read(together(rtp_stream("." * 8, ssrc=1), rtp_stream("." * 90, ssrc=2))).streams)) == 2
+
+
+def test_a_stray_talker_in_between_does_not_divide_a_talk() -> None:
+    first, second = rtp_stream("." * 100, ssrc=1), rtp_stream("." * 100, ssrc=2, start_ns=later(100))
+    stray = rtp_stream("." * 30, ssrc=3, start_ns=later(30))
+    assert [len(talk.trace) for talk in talks(read(together(first, stray, second)).streams)] == [200, 30]
+
+
+@pytest.mark.parametrize(("changes", "said"), [(1, "changes once in"), (2, "changes 2 times in"), (11, " 11 times in")])
+def test_changes_are_counted_and_their_list_is_bounded(changes: int, said: str) -> None:
+    runs = [rtp_stream("." * 20, ssrc=100 + number, start_ns=later(20 * number)) for number in range(changes + 1)]
+    (talk,) = talks(read(together(*runs)).streams)
+    assert said in talk.doubts[0]
+    assert f"0x{100 + changes:08x}); heard" in talk.doubts[0]
+    assert len(talk.doubts[0]) < 200
+
+
+def test_the_talk_of_a_stream_is_the_one_that_it_is_a_part_of() -> None:
+    parts = [rtp_stream("." * 60, ssrc=1), rtp_stream("." * 40, ssrc=2, start_ns=later(60))]
+    within = rtp_stream("." * 50, ssrc=3, start_ns=later(10))
+    streams = {one.ssrc: one for one in read(together(*parts, within)).streams}
+    found = talk_of(list(streams.values()))
+    assert found[streams[1]] is found[streams[2]]
+    assert len(found[streams[1]].trace) == 100
+    assert found[streams[3]] is streams[3]
 
 
 def test_the_direction_is_seen_from_the_capturing_phone() -> None:

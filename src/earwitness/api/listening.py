@@ -75,7 +75,7 @@ def time_capture(
     read = _capture(capture)
     chosen = choose_streams(read, side=side, address=address, stream=None if stream is None else str(stream))
     found = time_streams(read, chosen, spike_threshold_ms=spike_threshold_ms)
-    estimates = estimate_streams(read, chosen, buffer)
+    estimates = estimate_streams(read, chosen, buffer, stream=stream)
     return pd.DataFrame(
         [{**one.to_dict(), "estimate": each.record()} for one, each in zip(found, estimates, strict=True)]
     )

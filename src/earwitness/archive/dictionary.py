@@ -101,7 +101,7 @@ at which they were played or due.
 | `due_ns` | integer | ns on the arrival clock | when it was, or would have been, due to be played |
 | `played_ns` | integer | ns on the arrival clock | when it was played; null if it was not |
 | `audio_ms` | number | ms | position of its start in the heard audio |
-| `fate` | text | | for a frame: played; stretched (faster or slower than spoken); late (arrived after its playout time); discarded (in time, but dropped by the buffer); duplicate; lost. For a gap: concealed; pause (the speaker was silent, nothing was missing) |
+| `fate` | text | | for a frame: played; stretched (faster or slower than spoken); late (arrived after its playout time); discarded (in time, but dropped by the buffer); unheard (came before the phone began to play or after it had ended); duplicate; lost. For a gap: concealed; pause (the speaker was silent, nothing was missing) |
 | `playout_delay_ms` | number | ms | played - arrived |
 | `delay_ms` | number | ms | played - spoken: mouth to ear without the codec's look-ahead |
 

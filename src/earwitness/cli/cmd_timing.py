@@ -85,7 +85,7 @@ def timing(asked: TimingOptions) -> None:
     used, it is reported on standard error, the others are timed, and the exit code is 2.
     """
     from earwitness.errors import InputError
-    from earwitness.replay.estimating import estimate_stream, estimate_streams
+    from earwitness.replay.estimating import estimate_streams
     from earwitness.trace.report import choose_streams, time_streams
     from earwitness.trace.selection import read_selected, selection
 
@@ -109,10 +109,7 @@ def timing(asked: TimingOptions) -> None:
             failed = True
             progress.print(f"earwitness: {error}", markup=False, soft_wrap=True)
             continue
-        if asked.stream is None:
-            estimates = estimate_streams(capture, streams, asked.buffer)
-        else:
-            estimates = [estimate_stream(capture, stream, asked.buffer) for stream in streams]
+        estimates = estimate_streams(capture, streams, asked.buffer, stream=asked.stream)
         if asked.json:
             pairs = zip(found, estimates, strict=True)
             print_records({**item.to_dict(), "estimate": each.record()} for item, each in pairs)
@@ -127,17 +124,19 @@ def _print(item: StreamTiming, estimated: StreamEstimate, as_published: bool) ->
     """The table of one stream."""
     from rich.table import Table
 
+    from earwitness.trace.directions import Seen
+
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
     for label, value, unit in _published_rows(item) if as_published else [*_rows(item), *_estimated_rows(estimated)]:
         table.add_row(label, value, unit)
-    said = f", {item.direction}" if item.direction != "unknown" else ""
+    said = f", {Seen(item.direction, item.direction_from)}" if item.direction != "unknown" else ""
     said += f", {item.stream.encryption}" if item.stream.encryption.certain else ""
     output.print(f"{item.capture}: {item.stream}{said}", markup=False, soft_wrap=True)
     output.print(table)
-    for note in item.notes:
+    for note in dict.fromkeys((*item.notes, *(() if as_published else estimated.notes))):
         progress.print(f"note: {note}", markup=False, soft_wrap=True)
 
 

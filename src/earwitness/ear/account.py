@@ -98,8 +98,8 @@ def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Ac
     """What happened to every frame, and what filled every pull.
 
     A frame that was not played is `lost` if it never arrived, `duplicate` if its sequence number had arrived before,
-    `late` if playing had passed it when it arrived, else `discarded` (by the buffer, by the end of the recording, or
-    because the decoder rejected it).
+    `unheard` if the phone did not play when it arrived, `late` if playing had passed it by then, else `discarded` (by
+    the buffer, by the end of the recording, or because the decoder rejected it).
     """
     frames = played.frames
     ticks = frames.stream.frame_ticks
@@ -127,6 +127,8 @@ def account(trace: Trace, played: Replay, malformed: tuple[int, ...] = ()) -> Ac
 
     fate = np.full(m, CODE[Fate.DISCARDED], dtype=np.int8)
     fate[missed] = CODE[Fate.LATE]
+    if bool(np.any(played.outside)):
+        fate[played.outside[frames.packet]] = CODE[Fate.UNHEARD]
     fate[duplicate] = CODE[Fate.DUPLICATE]
     fate[lost] = CODE[Fate.LOST]
     fate[was_played] = np.where(stretched_pull[pull[was_played]], CODE[Fate.STRETCHED], CODE[Fate.PLAYED])

@@ -41,6 +41,8 @@ class Fate(StrEnum):
     """Not a sent frame: a frame length of concealment where speech was missing."""
     PAUSE = "pause"
     """Not a sent frame: a frame length in which the speaker was silent and nothing was missing."""
+    UNHEARD = "unheard"
+    """Arrived before the phone began to play, or after it had ended; neither lost nor discarded (RFC 3611 4.7.1)."""
 
 
 @dataclass(frozen=True, slots=True)

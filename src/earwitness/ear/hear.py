@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
 from earwitness.ear.account import account
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
+from earwitness.ear.clock import Clock
 from earwitness.ear.comfort import ComfortNoise
 from earwitness.ear.conceal import Concealer, concealer
 from earwitness.ear.decoding import FrameDecoder, StreamDecoder
@@ -64,7 +61,7 @@ def hear(
     concealment: str | None = None,
     reference: Pcm | None = None,
     reference_offset: int = REFERENCE_OFFSET,
-    clock_ns: Sequence[int] | NDArray[np.int64] | None = None,
+    clock_ns: Clock | None = None,
     repair: Trace | None = None,
     round_trip_ms: float | None = None,
     seed: int = 0,

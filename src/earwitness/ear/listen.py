@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from earwitness.arrays import I64, Pcm
+from earwitness.arrays import Pcm
 from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
-from earwitness.ear.clock import playing_clock
+from earwitness.ear.clock import PhoneClock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
 from earwitness.errors import InputError
@@ -19,8 +19,9 @@ from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
 from earwitness.trace.capture import Capture
-from earwitness.trace.directions import captured_at_receiver, opposite
+from earwitness.trace.directions import SENT, UNKNOWN_DIRECTION, opposite, opposite_among, seen
 from earwitness.trace.encryption import no_sound
+from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Trace
 from earwitness.trace.report import choose_streams
 from earwitness.trace.rtcp import rtcp_round_trips
@@ -29,6 +30,8 @@ from earwitness.trace.talks import talks
 
 _PACKETS_ASKED = 101
 """Packets whose sample rate decides that of a stream."""
+_HANGING_UP_NS = 1_000_000_000
+"""For so long a phone may go on sending after a BYE that ends the call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,22 +69,24 @@ def choose_stream(
         back = opposite(capture, first)
         _refuse_encrypted(capture, first)
         return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, "as asked"))
-    streams = talks(capture.streams)
-    if to is not None:
-        streams = tuple(one for one in streams if to in (one.flow.source, one.flow.destination))
+    whole = talks(capture.streams)
+    streams = [one for one in whole if to is None or to in (one.flow.source, one.flow.destination)]
     audio = sorted((one for one in streams if one.media == "audio"), key=lambda one: not one.codec)
     heard = [one for one in audio if to is None or one.flow.destination == to]
     if not heard:
         raise _nothing(capture, to)
     first = heard[0]
-    reason = f"to {to}" if to else "the audio with the most packets" if len(audio) > 1 else "the only audio"
-    back = next((one for one in audio if _opposite(first, one)), None)
+    largest = "the audio with the most packets"
+    if any(len(one.trace) > len(first.trace) for one in heard):
+        largest = "the audio of a known codec with the most packets"
+    reason = f"to {to}" if to else largest if len(audio) > 1 else "the only audio"
+    back = opposite_among(whole, first)
     if to is None and back is not None:
-        here = captured_at_receiver(capture, first, back)
-        reason = "the direction that the capturing phone received"
-        if here is None:
-            reason = "the audio with the most packets; nothing tells which direction the capturing phone received"
-        elif not here:
+        told = seen(capture, first, back)
+        reason = f"the direction that the capturing phone received{told.guessed}"
+        if told.direction == UNKNOWN_DIRECTION:
+            reason = f"{largest}; nothing tells which direction the capturing phone received"
+        elif told.direction == SENT:
             first, back = back, first
     _refuse_encrypted(capture, first)
     return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, reason))
@@ -92,13 +97,29 @@ def _refuse_encrypted(capture: Capture, stream: RtpStream) -> None:
         raise no_sound(f"{capture.source}, {stream.flow}", stream.encryption)
 
 
-def clock_of_phone(chosen: Chosen) -> I64 | None:
-    """The playing clock of the phone that heard, from the stream that it sent; None if that does not show it."""
-    if chosen.sent is None:
+def clock_of_phone(capture: Capture, chosen: Chosen) -> PhoneClock | None:
+    """The playing clock of the phone that heard, from the stream that it sent; None if that is not in the capture, or
+    was not captured at that phone: what has crossed a network shows no clock."""
+    if chosen.sent is None or not len(chosen.sent.trace):
         return None
-    takes_ns = kind_of(chosen.codec).encoding_takes_ns
-    clock = playing_clock(chosen.sent.trace, chosen.codec.packet_ms, takes_ns)
-    return clock if len(clock) and clock[0] <= np.max(chosen.trace.arrived_ns) else None
+    if seen(capture, chosen.heard, chosen.sent).direction == SENT:
+        return None
+    ended_ns = _ended_ns(capture, chosen.heard.flow, int(chosen.sent.trace.arrived_ns.max()))
+    return PhoneClock(chosen.sent.trace, kind_of(chosen.codec).encoding_takes_ns, ended_ns)
+
+
+def _ended_ns(capture: Capture, flow: Flow, last_ns: int) -> int | None:
+    """When a BYE ended the call of a flow whose listener sent until `last_ns`; None if the capture has none."""
+    end = flow.destination, flow.destination_port
+    calls = {one.call_id for one in capture.sip if any((part.address, part.port) == end for part in one.media)}
+    ended = [
+        one.time_ns
+        for one in capture.sip
+        if one.method == "BYE"
+        and flow.destination in (one.source, one.destination)
+        and (not calls or not one.call_id or one.call_id in calls)
+    ]
+    return min((time_ns for time_ns in ended if time_ns > last_ns - _HANGING_UP_NS), default=None)
 
 
 def round_trip_of(capture: Capture, stream: RtpStream) -> float | None:
@@ -166,7 +187,7 @@ def listen_to_capture(
     buffers use an exact clock. Raises InputError.
     """
     chosen = choose_stream(capture, to=to, codec=codec, stream=stream)
-    clock = clock_of_phone(chosen)
+    clock = clock_of_phone(capture, chosen)
     measured = round_trip_of(capture, chosen.heard)
     ears = [buffer_named(one) if isinstance(one, str) else one for one in buffers]
     return [
@@ -184,10 +205,6 @@ def listen_to_capture(
         )
         for ear in ears
     ]
-
-
-def _opposite(one: RtpStream, other: RtpStream) -> bool:
-    return one.flow.source == other.flow.destination and one.flow.destination == other.flow.source
 
 
 def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.arrays import F64, I64, Bool
+from earwitness.arrays import F64, Bool
 from earwitness.ear.account import Account, account, spoken_ns
 from earwitness.ear.base import Fate, JitterBuffer
+from earwitness.ear.clock import Clock
 from earwitness.ear.frames import Frames, frames_of
 from earwitness.ear.kind import Foreseeing
 from earwitness.ear.ledger import ledger_table
@@ -76,7 +76,7 @@ class Played:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What in the packets is not heard, or is implausible and makes the results doubtful."""
-        notes: list[str] = [*self.here.breaks, *self.here.recovery, *self.played.frames.doubts]
+        notes: list[str] = [*self.here.breaks, *self.here.recovery, *self.played.frames.doubts, *self.played.notes]
         if self.here.leap_s:
             notes.append(
                 f"the RTP timestamps leap over {self.here.leap_s:.0f} s in which nothing arrived; delays derived from"
@@ -149,14 +149,15 @@ class Played:
     def shares(self) -> dict[str, float]:
         """Shares, each 0..1.
 
-        Of the frames sent (known, or inferred from gaps in the sequence numbers; without duplicates): `played_ratio`,
-        `late_ratio`, `lost_ratio`, `discarded_ratio`, which sum to 1. Of the playing time outside the speaker's pauses:
-        `concealed_ratio`, `stretched_ratio`. Of all playing time: `pause_ratio`.
+        Of the frames sent (known, or inferred from gaps in the sequence numbers; without duplicates, and without those
+        that came while the phone did not play): `played_ratio`, `late_ratio`, `lost_ratio`, `discarded_ratio`, which
+        sum to 1. Of the playing time outside the speaker's pauses: `concealed_ratio`, `stretched_ratio`. Of all playing
+        time: `pause_ratio`.
         """
         counted = self.account
         inferred = len(inferred_losses(self.trace)[0])
         inferred *= frames_in_each(self.trace, self.played.frames, inferred)
-        sent = len(counted.fate) - counted.frames_with(Fate.DUPLICATE) + inferred
+        sent = len(counted.fate) - counted.frames_with(Fate.DUPLICATE, Fate.UNHEARD) + inferred
         speech = counted.pulls_from(Fate.PLAYED, Fate.STRETCHED, Fate.CONCEALED)
         return {
             "played_ratio": _ratio(counted.frames_with(Fate.PLAYED, Fate.STRETCHED), sent),
@@ -196,7 +197,8 @@ class Played:
         played = np.zeros(len(self.trace), dtype=np.int64)
         np.add.at(played, frames.packet, self.account.pull >= 0)
         played[frames.packet[list(self.malformed)]] += 1
-        return np.asarray(self.trace.arrived & (frames.count > 0) & (played == 0))
+        unplayed = self.trace.arrived & (frames.count > 0) & (played == 0)
+        return np.asarray(unplayed & ~self.played.outside if len(self.played.outside) else unplayed)
 
 
 def received(trace: Trace, codec: Codec, ear: JitterBuffer, repair: Trace | None = None) -> Received:
@@ -222,7 +224,7 @@ def play(
     buffer: JitterBuffer,
     *,
     source: FrameBytes | None = None,
-    clock_ns: Sequence[int] | I64 | None = None,
+    clock_ns: Clock | None = None,
     audio_delay_ns: int = 0,
     round_trip_ms: float | None = None,
 ) -> Played:

@@ -40,7 +40,7 @@ class Ideal:
 
     def __init__(self, heard: Heard, reference: Pcm, offset: int) -> None:
         trace, frames = heard.trace, heard.played.frames
-        keep = np.flatnonzero(heard.account.fate != CODE[Fate.DUPLICATE])
+        keep = np.flatnonzero(~np.isin(heard.account.fate, [CODE[Fate.DUPLICATE], CODE[Fate.UNHEARD]]))
         if not len(keep):
             raise ScorerRefused("all packets with speech are repeats", "see that the packets are of one call")
         self._trace, self._frames = trace, frames

@@ -39,14 +39,14 @@ def one_way_delay_ms(trace: Trace) -> F64:
     return delay
 
 
-def relative_delay_ms(trace: Trace) -> F64:
+def relative_delay_ms(trace: Trace, here: ArrivalSeries | None = None) -> F64:
     """Delay of each packet that arrived, up to an unknown constant, ms, (k,) in order of arrival.
 
     Relative to the sending time if it is known, on any clock; otherwise relative to the RTP timestamp on the joined
     timeline, assuming that the sender paced its packets by its sampling clock; then only of the packets that carry
-    speech, each once. Drift between the two clocks is included.
+    speech, each once. Drift between the two clocks is included. `here`: its arrivals, if known.
     """
-    return _relative(trace)[0]
+    return _relative(trace, here)[0]
 
 
 def delay_variation_ms(trace: Trace, here: ArrivalSeries | None = None) -> F64:

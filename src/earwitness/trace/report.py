@@ -39,6 +39,8 @@ class StreamTiming:
     """Median round trip to the stream's sender, from RTCP in the capture; NaN if there is none."""
     direction: str
     """Seen from where the capture was made: `received`, `sent` or `unknown`."""
+    direction_from: str
+    """What tells it: `capture`, or guessed by `jitter` or `SIP` (`earwitness.trace.directions`); empty if unknown."""
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class StreamTiming:
             "codecs": [codec_name(one) or "?" for _, one in sorted(stream.trace.formats.items())],
             "media": stream.media,
             "direction": self.direction,
+            "direction_from": self.direction_from,
             "encrypted": stream.encryption.kind if stream.encryption.certain else "",
             "doubt": "; ".join(stream.doubts),
             **self.timing.to_dict(),
@@ -138,10 +141,10 @@ def time_streams(
 ) -> list[StreamTiming]:
     """The timing of these streams of a capture, by every definition."""
     trips = rtcp_round_trips(capture)
-    seen = directions(capture)
+    series = {stream: arrivals(stream.trace) for stream in streams}
+    seen = directions(capture, streams, series)
     found = []
-    for stream in streams:
-        here = arrivals(stream.trace)
+    for stream, here in series.items():
         rtts = np.array([trip.rtt_ms for trip in trips if trip.answered_by == stream.flow.source])
         found.append(
             StreamTiming(
@@ -151,7 +154,8 @@ def time_streams(
                 published=as_published(here),
                 wireshark=wireshark_figures(stream.trace, capture.started_ns, here.timeline),
                 rtt_p50_ms=delay_statistics(rtts).p50_ms,
-                direction=seen[stream],
+                direction=seen[stream].direction,
+                direction_from=seen[stream].basis,
                 notes=(
                     *dict.fromkeys(
                         (

@@ -19,6 +19,7 @@ from earwitness.trace.rtp import RtpHeaders
 from earwitness.trace.rtp_stream import CaptureFacts, RtpStream, StreamOptions, build_stream
 from earwitness.trace.sdp import SipMessage
 from earwitness.trace.srtp import Attempts
+from earwitness.trace.talks import MOST_OVERLAP_NS
 
 MAX_STREAMS = 256
 """Streams returned per capture; the rest are counted but skipped."""
@@ -149,7 +150,7 @@ def _several(found: Datagrams, headers: RtpHeaders, members: Sequence[I64]) -> s
     in_order = sorted(members, key=lambda one: int(found.time_ns[one].min()))
     ends = [int(found.time_ns[one].max()) for one in in_order]
     begins = [int(found.time_ns[one].min()) for one in in_order[1:]]
-    apart = all(end <= begin + _OVERLAP_NS for end, begin in zip(ends, begins, strict=False))
+    apart = all(end <= begin + MOST_OVERLAP_NS for end, begin in zip(ends, begins, strict=False))
     first = int(headers.ssrc[members[0][0]])
     how = "one after the other" if apart else "at the same time"
     return (
