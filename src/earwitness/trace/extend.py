@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from earwitness.arrays import I64, Bool
+from earwitness.trace.steps import usual_step
 
 MAX_DROPOUT = 3000
 """RFC 3550 A.1: a larger jump ahead is not loss but a restart, if the next packets agree."""
 MAX_MISORDER = 100
-"""RFC 3550 A.1: a larger step back is not reordering but a restart, if the next packets agree."""
+"""RFC 3550 A.1: a larger step back is not reordering but a restart, if the next packets and the timestamps agree."""
 
 
 def extend(values: I64, bits: int) -> I64:
@@ -34,26 +37,38 @@ def extend_sequence(sequence: I64, timestamp: I64 | None = None) -> I64:
     """RTP sequence numbers (n,) in order of arrival, extended over wraps, strays and restarts.
 
     With the extended timestamps (n,), also restarts a little below the old numbers: an older packet has an older
-    timestamp, but after a restart numbers go back while time goes on.
+    timestamp, but after a restart numbers go back while time goes on. And a packet that comes late by any number of
+    packets keeps its number, because its timestamp is that of its place.
 
-    A single packet far from its neighbours is a stray: it becomes very old, so that it counts as neither loss nor
-    progress. Two or more consecutive packets at a distant number are a restart: the numbering continues upwards, so
-    that no number occurs twice.
+    A single packet far from its neighbours is a stray: it becomes a second copy of the packet with the highest number
+    so far, so that it counts as neither loss nor progress. Two or more consecutive packets at a distant number are a
+    restart: the numbering continues upwards, so that no number occurs twice.
     """
     extended = extend(sequence, 16)
     step = extended[1:] - extended[:-1]
     anew = _restarts_near(step, timestamp)
-    jumps = np.flatnonzero((step > MAX_DROPOUT) | (step < -MAX_MISORDER) | anew) + 1
-    if not len(jumps):
+    far = (step > MAX_DROPOUT) | (step < -MAX_MISORDER) | anew
+    if not far.any():
         return extended
-    begins = [0, *jumps.tolist()]
-    ends = [*jumps.tolist(), len(sequence)]
+    # A packet far away is alone if the next one is near the one before it, so that one begins anew as well.
+    alone = far[:-1] & (np.abs(step[1:]) > MAX_MISORDER)
+    alone &= (step[1:] + step[:-1] >= -MAX_MISORDER) & (step[1:] + step[:-1] <= MAX_DROPOUT)
+    if timestamp is not None:
+        far &= ~_in_place(extended, timestamp, far, alone) | anew
+    far[1:] |= alone & far[:-1]
+    jumps = (np.flatnonzero(far) + 1).tolist()
+    return _renumbered(sequence, extended, jumps, anew) if jumps else extended
+
+
+def _renumbered(sequence: I64, extended: I64, jumps: list[int], anew: Bool) -> I64:
+    """The numbers (n,) with the stretches between the jumps, or single strays, moved."""
+    ends = [*jumps, len(sequence)]
     highest = int(extended[: ends[0]].max())
-    for begin, end in zip(begins[1:], ends[1:], strict=True):
+    for begin, end in pairwise(ends):
         ahead = ((int(sequence[begin]) - highest + 0x8000) & 0xFFFF) - 0x8000
         near = -MAX_MISORDER <= ahead <= MAX_DROPOUT and not anew[begin - 1]
         if not near and end - begin == 1:
-            extended[begin] = highest + (ahead - 0x10000 if ahead > 0 else ahead)
+            extended[begin] = highest
             continue
         if not near and ahead < 0:
             ahead += 0x10000
@@ -61,6 +76,45 @@ def extend_sequence(sequence: I64, timestamp: I64 | None = None) -> I64:
         highest = max(highest, int(extended[begin:end].max()))
     lowest = int(extended.min())
     return extended if lowest >= 0 else extended + -(lowest // 0x10000) * 0x10000
+
+
+def _in_place(extended: I64, timestamp: I64, far: Bool, alone: Bool) -> Bool:
+    """Steps (n - 1,) that are far, but to a packet with the timestamp of its place: an outage, or a late packet.
+
+    A late packet's timestamp is between those of the packets around its number, or as old as its number is at the usual
+    step. A sender that begins anew with the same numbers and timestamps does not go on with the old ones; so one packet
+    in the next hundred must, or those before it did, or it fills a hole.
+    """
+    at = np.flatnonzero(far) + 1
+    by, ticks = extended[at] - extended[at - 1], timestamp[at] - timestamp[at - 1]
+    usual = usual_step(extended, timestamp)
+    paced = np.abs(ticks - by * usual) <= np.maximum(usual, np.abs(ticks) // 4) if usual else np.zeros(len(at), bool)
+    # The packets that advance the number are in order, but for those alone at a distant one.
+    strays = np.concatenate(([False], alone, [False]))
+    highest = np.maximum.accumulate(np.where(strays[: len(extended)], extended.min(), extended))
+    leading = np.flatnonzero(highest[1:] > highest[:-1]) + 1
+    leading = np.concatenate(([0], leading))
+    above = np.searchsorted(extended[leading], extended[at])
+    upper = leading[np.minimum(above, len(leading) - 1)]
+    lower = leading[np.maximum(above - 1, 0)]
+    known = extended[upper] == extended[at]
+    fits = np.where(known, timestamp[upper] == timestamp[at], timestamp[lower] <= timestamp[at])
+    fits &= (above > 0) & (above < len(leading)) & (timestamp[at] <= timestamp[upper]) & (ticks < 0)
+    soon = np.minimum(at + MAX_MISORDER, len(extended) - 1)
+    goes_on = highest[soon] > highest[at - 1]
+    last = len(extended) - at
+    goes_on |= (last <= MAX_MISORDER) & ~known | (last == 1)
+    found = (by > 0) & paced
+    back = (by < 0) & (paced | fits)
+    found |= back & goes_on
+    # The last packets of a copy that lags behind: nothing follows with the old numbers.
+    lags = np.flatnonzero(back & ~goes_on)
+    lags = lags[lags > 0]
+    gap = extended[at[lags]] - extended[at[lags - 1]]
+    found[lags] = found[lags - 1] & (by[lags - 1] < 0) & (gap > 0) & (gap <= MAX_MISORDER)
+    result = np.zeros(len(far), dtype=bool)
+    result[at[found] - 1] = True
+    return result
 
 
 def _restarts_near(step: I64, timestamp: I64 | None) -> Bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from earwitness.arrays import F64, I64, Bool
 from earwitness.trace.model import Trace
 from earwitness.trace.roles import speech_rows
-from earwitness.trace.steps import steps
+from earwitness.trace.steps import steps, usual_step
 from earwitness.trace.timeline import Timeline, timeline
 
 NAN = float("nan")
@@ -124,15 +124,10 @@ def arrivals(trace: Trace) -> ArrivalSeries:
 
 
 def _packet_ticks(sequence: I64, timestamp: I64, counts: Bool, clock_rate: int) -> int:
-    """The typical timestamp step between consecutive sequence numbers; 20 ms if none can be observed."""
+    """The usual timestamp step (`steps.usual_step`); 20 ms if none can be observed."""
     if not counts.all():
         sequence, timestamp = sequence[counts], timestamp[counts]
-    step = steps(timestamp)[steps(sequence) == 1]
-    step = step[step > 0]
-    if not len(step):
-        return clock_rate // 50 or 1
-    middle = len(step) // 2
-    return max(1, int(np.partition(step, middle)[middle]))
+    return usual_step(sequence, timestamp) or max(1, clock_rate // 50)
 
 
 def runs(flags: NDArray[Any]) -> I64:

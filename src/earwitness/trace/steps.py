@@ -25,3 +25,27 @@ def most_frequent(values: I64) -> int | None:
         return int(np.argmax(np.bincount(values)))
     found, counts = np.unique(values, return_counts=True)
     return int(found[np.argmax(counts)])
+
+
+def usual_step(sequence: I64, timestamp: I64) -> int | None:
+    """The usual timestamp step between consecutive sequence numbers, ticks, from (n,) packets in order of arrival.
+
+    Over the first copy of each packet, in sequence order: the most frequent step; where none makes up a quarter (a
+    sender that reads its timestamps from a clock), the median. None if no two consecutive packets arrived.
+    """
+    apart = steps(sequence)
+    if not bool((apart > 0).all()):
+        sequence, first = np.unique(sequence, return_index=True)
+        timestamp, apart = timestamp[first], steps(sequence)
+    step = steps(timestamp)[apart == 1]
+    step = step[step > 0]
+    if not len(step):
+        return None
+    # Nearly always one step is that of more than half of the packets; then it is known without counting them all.
+    middle = int(step[len(step) // 2])
+    if int(np.count_nonzero(step == middle)) * 2 > len(step):
+        return middle
+    usual = most_frequent(step)
+    if usual is not None and int(np.count_nonzero(step == usual)) * 4 >= len(step):
+        return usual
+    return int(np.partition(step, len(step) // 2)[len(step) // 2])

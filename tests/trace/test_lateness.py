@@ -1,0 +1,58 @@
+"""Packets that come late, again or astray: counted as what they are, with the delay that they had."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from earwitness.trace.timeline import timeline
+from earwitness.trace.timing import summarise
+from testing.trace.numbering import received
+
+N = 500
+NUMBER = np.arange(N)
+
+
+@pytest.mark.parametrize(("packet_ms", "late_ms"), [(20, 3000), (10, 1200), (5, 600), (20, 8000)])
+@pytest.mark.parametrize("rows", [[100], [100, 101], [30, 100, 400]])
+def test_late_packets_are_late_and_neither_lost_nor_a_restart(packet_ms: int, late_ms: int, rows: list[int]) -> None:
+    late = np.isin(NUMBER, rows)
+    found = summarise(received(NUMBER, NUMBER * packet_ms * 8, NUMBER * packet_ms + late * late_ms))
+    assert (found.packets_expected, found.packets_received, found.packets_duplicate) == (N, N, 0)
+    assert (found.sequence_restarts, found.timestamp_jumps, found.holds) == (0, 0, 0)
+    assert found.pdv_max_ms == pytest.approx(late_ms)
+    assert found.packets_reordered == len(rows)
+
+
+@pytest.mark.parametrize("rows", [[100, 200, 300], [*range(N)]])
+def test_second_copies_that_come_seconds_later_are_duplicates(rows: list[int]) -> None:
+    number = np.concatenate([NUMBER, rows])
+    arrived = np.concatenate([NUMBER * 20, np.array(rows) * 20 + 3000])
+    found = summarise(received(number, number * 160, arrived))
+    assert (found.packets_lost, found.packets_received, found.packets_duplicate) == (0, N, len(rows))
+    assert (found.sequence_restarts, found.timestamp_jumps, found.pdv_max_ms) == (0, 0, 0.0)
+
+
+def test_a_capture_whose_clock_was_set_back_loses_nothing() -> None:
+    trace = received(NUMBER, NUMBER * 160, NUMBER * 20 - np.where(NUMBER >= 250, 3000, 0))
+    found = summarise(trace)
+    assert (found.packets_lost, found.packets_received, found.packets_duplicate) == (0, N, 0)
+    assert found.sequence_restarts == 0
+
+
+@pytest.mark.parametrize("off", [20_000, -5000, -200])
+def test_a_stray_number_is_neither_loss_nor_progress(off: int) -> None:
+    found = summarise(received(30_000 + NUMBER + np.where(NUMBER == 50, off, 0), NUMBER * 160, NUMBER * 20))
+    # The true number of that packet did not arrive.
+    assert (found.packets_expected, found.packets_lost, found.packets_duplicate) == (N, 1, 1)
+    assert found.sequence_restarts == 0
+    assert found.pdv_max_ms == 0.0
+
+
+def test_a_late_packet_belongs_to_the_part_of_its_number() -> None:
+    """Here from before a jump of the timestamps, after which it comes."""
+    timestamp = NUMBER * 160 + np.where(NUMBER >= 250, 2**30, 0)
+    trace = received(NUMBER, timestamp, NUMBER * 20 + np.where(NUMBER == 248, 400, 0))
+    assert timeline(trace).jumps == 1
+    found = summarise(trace)
+    assert (found.packets_lost, found.pdv_max_ms) == (0, 400.0)
