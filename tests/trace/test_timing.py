@@ -18,8 +18,8 @@ from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.series import quantiles, runs
 from earwitness.trace.timeline import usual_step
 from earwitness.trace.timing import summarise
+from testing.trace import numbering
 from testing.trace.making import Datagram, pcap, rtp_stream, trace
-from testing.trace.numbering import received
 
 PORTS = StreamOptions(ports={4000})
 
@@ -215,7 +215,7 @@ def test_the_estimate_has_no_drift_over_a_long_call() -> None:
 )
 def test_the_usual_step_is_the_most_frequent_one_or_the_median(steps: list[int], usual: int) -> None:
     timestamp = 10_000 + np.cumsum([0, *steps])
-    trace = received(np.arange(len(timestamp)), timestamp, np.arange(len(timestamp)) * 20)
+    trace = numbering.received(np.arange(len(timestamp)), timestamp, np.arange(len(timestamp)) * 20)
     assert usual_step(trace) == usual
     # Copies between the packets and a late packet hide no step.
     rows = np.concatenate([np.arange(len(timestamp)), [0]])
