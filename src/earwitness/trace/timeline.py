@@ -40,6 +40,7 @@ class Timeline:
     - `renumber`: to add to its sequence number, so that a restart leaves no hole in the joined numbering.
     - `restarts`: breaks at which the sequence numbers begin anew; `jumps`: at which only the timestamps leap; `holds`:
       at which the sender stood still and its timestamps with it, for `hold_ns` in all.
+    - `remarks`: what else the reader of the figures should know of the numbering, one sentence each.
     """
 
     part: I64
@@ -50,6 +51,7 @@ class Timeline:
     jumps: int = 0
     holds: int = 0
     hold_ns: int = 0
+    remarks: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -69,7 +71,7 @@ class Timeline:
                 f"the sender stood still {_times(self.holds)} (on hold?), {self.hold_ns / 1e9:.1f} s in all; counted as"
                 " a pause"
             )
-        return tuple(said)
+        return (*said, *self.remarks)
 
 
 def timeline(trace: Trace, speech: Bool | None = None) -> Timeline:
