@@ -56,3 +56,20 @@ def test_a_late_packet_belongs_to_the_part_of_its_number() -> None:
     assert timeline(trace).jumps == 1
     found = summarise(trace)
     assert (found.packets_lost, found.pdv_max_ms) == (0, 400.0)
+
+
+@pytest.mark.parametrize("happens", ["restart", "jump", "hold"])
+def test_packets_that_overtake_each_other_after_a_break_are_of_one_part(happens: str) -> None:
+    after = NUMBER >= 250
+    sequence = NUMBER + np.where(after & (happens == "restart"), 20_000, 0)
+    timestamp = NUMBER * 160 + np.where(after & (happens != "hold"), 2**30, 0)
+    came = NUMBER * 20.0 + np.where(after & (happens == "hold"), 5000, 0)
+    came[250:252] += 50
+    found = summarise(received(sequence, timestamp, came))
+    assert (found.sequence_restarts, found.timestamp_jumps, found.holds) == tuple(
+        int(happens == one) for one in ("restart", "jump", "hold")
+    )
+    assert (found.packets_received, found.packets_lost, found.packets_duplicate) == (N, 0, 0)
+    assert found.packets_reordered == 2
+    assert found.pdv_max_ms == pytest.approx(50, abs=1e-6)
+    assert found.talkspurts == (2 if happens == "hold" else 1)

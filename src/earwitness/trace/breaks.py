@@ -27,7 +27,11 @@ _LEAST_EVEN_NS, _LEAST_EVEN_HOLD_NS = 100_000_000, 1_000_000_000
 _LEAST_EVEN, _EVEN_NS = 4, 15_000_000
 """... at least this many on either side, within a tenth of the step and this."""
 _WATCHED, _LEAST_WATCHED = 25, 3
-"""Packets after a long gap, and how many are needed, to tell whether they come in a burst or paced by the sender."""
+"""Packets after a long gap, and how many are needed, to tell whether they come in a burst or paced by the sender ..."""
+_PACED, _CAUGHT_UP = 0.8, 0.25
+"""... which after a hold come at its pace or nearly (this), and in four times as long catch up no more than this."""
+_LONGEST_QUEUE_NS = 10_000_000_000
+"""No queue delays all packets evenly by more."""
 _MOST_NS = 1e18
 
 
@@ -123,10 +127,38 @@ def _kind(trace: Trace, late: I64, before: tuple[int, int], at: int, until: int,
             return ""  # the timestamps are as far ahead as the numbers: packets are missing, or come later
         # Timestamps ahead of the clock: the packets before may all have been late, and caught up here.
         low, high = before
-        return kind if low - int(late[at]) >= least and high - low < -step // 2 else ""
-    after = steps(trace.arrived_ns[at : min(at + _WATCHED, until)])
-    paced = len(after) >= _LEAST_WATCHED and float(np.median(after)) * trace.clock_rate >= usual * 5e8
-    return "hold" if paced else ""
+        late_before = low - int(late[at]) >= least and high - low < -step // 2
+        return kind if late_before and _ahead(trace, at, step, usual) else ""
+    return "hold" if _paced(trace, late, at, until, usual) else ""
+
+
+def _paced(trace: Trace, late: I64, at: int, until: int, usual: int) -> bool:
+    """Whether the packets from `at` up to `until` come as the sender paces them: what a stall held back comes faster.
+
+    By the mean over many packets, because they may come in clumps; and over a time longer than the gap, because a queue
+    may drain slowly.
+    """
+    last = min(at + _WATCHED, until) - 1
+    if last - at < _LEAST_WATCHED:
+        return False
+    took = int(trace.arrived_ns[last] - trace.arrived_ns[at]) * trace.clock_rate
+    if took < _PACED * 1e9 * min(usual * (last - at), int(trace.timestamp[last] - trace.timestamp[at])):
+        return False
+    step = int(late[at] - late[at - 1])
+    far = min(until, at + max(_WATCHED, 4 * step * trace.clock_rate // (usual * 1_000_000_000)))
+    return int(late[at] - late[at:far].min()) <= step * _CAUGHT_UP
+
+
+def _ahead(trace: Trace, at: int, step: int, usual: int) -> bool:
+    """Whether timestamps that step ahead of the arrivals before packet `at` leapt, rather than the sender being silent.
+
+    In a pause arrivals and timestamps both go on, and a queue may drain meanwhile, so that the packets before it were
+    late. A leap needs no time.
+    """
+    gone = int(trace.arrived_ns[at] - trace.arrived_ns[at - 1]) * trace.clock_rate / 1e9
+    if -step < LEAST_BREAK_NS:
+        return gone <= (int(trace.sequence[at] - trace.sequence[at - 1]) + 1) * usual
+    return -step > _LONGEST_QUEUE_NS or int(trace.timestamp[at] - trace.timestamp[at - 1]) > 2 * gone
 
 
 def _small_breaks(trace: Trace, late: I64, usual: int) -> Iterator[Break]:
@@ -152,7 +184,7 @@ def _small_breaks(trace: Trace, late: I64, usual: int) -> Iterator[Break]:
         # Of the step only what the arrivals' own unevenness cannot explain.
         leapt = in_talkspurt and not 0 < ticks <= 2 * usual and uneven * 2 <= abs(size)
         even = uneven <= min(abs(size) // 10, _EVEN_NS)
-        if (even or leapt) and (size < 0 or ticks <= 0):
+        if (even or leapt) and (ticks <= 0 or (size < 0 and _ahead(trace, at, size, usual))):
             yield Break(at, "jump")
         elif even and size >= _LEAST_EVEN_HOLD_NS:
             yield Break(at, "hold")

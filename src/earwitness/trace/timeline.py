@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from earwitness.arrays import I64, Bool
 from earwitness.trace import steps
 from earwitness.trace.breaks import LEAST_BREAK_NS, Break, broken, find_breaks, lateness_ns
-from earwitness.trace.extend import MAX_DROPOUT
+from earwitness.trace.extend import MAX_DROPOUT, MAX_MISORDER
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.roles import speech_rows
 
@@ -96,8 +96,13 @@ def timeline(trace: Trace, speech: Bool | None = None) -> Timeline:
     stray, breaks = find_breaks(at.take(leads), late[leads])
     kept = leads[~stray]
     joined = _Joined(at.take(kept), late[kept], breaks)
-    # Every other packet belongs to the part in which its number falls.
+    # Every other packet belongs to the part in which its number falls, or, between two, to that of its timestamp.
     mine = np.maximum(np.searchsorted(at.sequence[kept], here.sequence, side="right") - 1, 0)
+    following = np.minimum(mine[rows] + 1, len(kept) - 1)
+    between = joined.part[following] != joined.part[mine[rows]]
+    between[leads] = False
+    nearer = np.abs(late - late[kept[following]]) < np.abs(late - late[kept[mine[rows]]])
+    mine[rows[between & nearer]] += 1
     astray = np.zeros(n, dtype=bool)
     astray[rows[leads[stray]]] = True
     astray[rows] |= _foreign(at, kept, mine[rows])
@@ -111,7 +116,7 @@ def timeline(trace: Trace, speech: Bool | None = None) -> Timeline:
         part,
         astray,
         shift,
-        joined.renumber[part],
+        joined.renumbered(here.sequence, part)[part],
         restarts=joined.count("restart"),
         jumps=joined.count("jump") + int(astray.sum()),
         holds=joined.count("hold"),
@@ -195,7 +200,17 @@ class _Joined:
                 added = int(before) + 1 - int(trace.sequence[begin])
             renumber.append(added)
         self.shift, self.renumber = np.array(shift, dtype=np.int64), np.array(renumber, dtype=np.int64)
+        self._begins = trace.sequence[edges[:-1]]
+        self._anew = np.array([False, *(one.kind == "restart" for one in breaks)])
         self._kinds = [one.kind for one in breaks]
+
+    def renumbered(self, sequence: I64, part: I64) -> I64:
+        """What to add to the numbers of each part (k,), for all packets (n,): of the first packets after a restart,
+        others than the first may have come first."""
+        lowest = self._begins.copy()
+        np.minimum.at(lowest, part, sequence)
+        early = np.where(self._anew, np.minimum(self._begins - lowest, MAX_MISORDER), 0)
+        return np.asarray(self.renumber + np.cumsum(early))
 
     def count(self, kind: str) -> int:
         """Breaks of this kind."""
