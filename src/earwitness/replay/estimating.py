@@ -20,6 +20,7 @@ from earwitness.score.voip_metrics import fates_of
 from earwitness.speech.codecs.base import Codec
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import opposite
+from earwitness.trace.roles import speech_rows
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import talks
 
@@ -58,6 +59,8 @@ def estimate_stream(capture: Capture, stream: RtpStream, buffer: str | JitterBuf
     ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
     if stream.media != "audio":
         return StreamEstimate(ear.spec, None, None, f"it carries {stream.media}")
+    if not speech_rows(stream.trace).any():
+        return StreamEstimate(ear.spec, None, None, "none of its packets carries speech")
     try:
         codec: Codec | None = codec_of_stream(stream)
         why = ""

@@ -64,8 +64,8 @@ def _settled(step: I64, apart: I64) -> Bool:
 def _full(step: I64, usual_ticks: int, other: Bool, payload_type: U8, size: I32) -> Bool:
     """Which of the `other` steps (k,) are of packets with speech, not of silence descriptors between pauses.
 
-    A longer packet is no smaller than the usual ones of its codec. Descriptors are, and come evenly too (every 160 ms in
-    AMR, 400 ms in Opus).
+    A longer packet is no smaller than the usual ones of its codec. Descriptors are, and come evenly too: every 160 ms
+    in AMR, 400 ms in Opus.
     """
     full = other & (step < usual_ticks)
     of, bytes_each = payload_type[:-1], size[:-1]

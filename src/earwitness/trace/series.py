@@ -39,6 +39,7 @@ def quantiles(values: F64, *shares: float) -> list[float]:
 
 
 _CHANGES = "the packet time changes within the stream; the one given is the most frequent"
+_NO_SPEECH = "none of its packets carries speech, so it has no jitter, delay variation or packet time of its own"
 _MOST_SECONDS = 1_000_000_000
 
 
@@ -115,6 +116,9 @@ def arrivals(trace: Trace) -> ArrivalSeries:
             first[np.unique(sequence, return_index=True)[1]] = True
             counts = counts & first
     time = _packet_time(here, sequence, timestamp, counts)
+    remarks = () if time.around is None else (_CHANGES,)
+    if n and not counts.any():
+        remarks = (_NO_SPEECH,)
     return ArrivalSeries(
         sequence=sequence,
         timestamp=timestamp,
@@ -126,7 +130,7 @@ def arrivals(trace: Trace) -> ArrivalSeries:
         clock_rate=trace.clock_rate,
         packet_ticks=time.usual,
         ticks_around=time.around,
-        timeline=found if time.around is None else replace(found, remarks=(_CHANGES,)),
+        timeline=replace(found, remarks=remarks) if remarks else found,
     )
 
 
