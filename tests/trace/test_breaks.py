@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from earwitness.trace.model import Trace
+from earwitness.trace.series import arrivals
 from earwitness.trace.timeline import timeline
 from earwitness.trace.timing import summarise
 from testing.trace.numbering import received
@@ -89,3 +90,40 @@ def test_a_hostile_stream_costs_time_in_proportion_to_its_length(every: int) -> 
 
     short = min(seconds(5_000) for _ in range(3))
     assert seconds(40_000) < 8 * 4 * short + 0.5
+
+
+@pytest.mark.parametrize("leap", [101, 500, 2900])
+def test_a_leap_of_the_numbers_that_takes_no_time_is_a_restart(leap: int) -> None:
+    found = summarise(received(NUMBER + np.where(NUMBER >= 250, leap, 0), NUMBER * 160, NUMBER * 20))
+    assert (found.sequence_restarts, found.packets_lost, found.packets_received) == (1, 0, 600)
+    assert (found.pdv_max_ms, found.jitter_max_ms, found.talkspurts) == (0.0, 0.0, 1)
+
+
+@pytest.mark.parametrize("lost", [101, 500, 2900])
+@pytest.mark.parametrize("clump", [1, 10])
+def test_an_outage_is_loss(lost: int, clump: int) -> None:
+    number = NUMBER + np.where(NUMBER >= 250, lost, 0)
+    trace = received(number, number * 160, np.ceil(number / clump) * clump * 20 + number % clump * 0.01)
+    found = summarise(trace)
+    assert (found.sequence_restarts, found.packets_lost) == (0, lost)
+    assert not arrivals(trace).timeline.notes
+
+
+def test_losses_without_time_are_counted_and_said() -> None:
+    """Of every five packets one was FEC, with the timestamp of the one before, and the capture lacks all of these."""
+    trace = received(NUMBER + NUMBER // 4, NUMBER * 160, NUMBER * 20)
+    assert summarise(trace).packets_lost == 149
+    assert "no time for 149 of the 149" in arrivals(trace).timeline.notes[0]
+    # Three packets of speech more are lost, one FEC packet among them.
+    fewer = trace.take(~np.isin(NUMBER, [102, 103, 104]))
+    assert summarise(fewer).packets_lost == 152
+    assert "no time for 149 of the 152" in arrivals(fewer).timeline.notes[0]
+
+
+def test_packets_lost_where_the_packet_time_changes_had_time() -> None:
+    length = np.where(NUMBER < 100, 60, 10)
+    begin = np.concatenate(([0], np.cumsum(length)[:-1]))
+    trace = received(NUMBER, begin * 8, begin)
+    kept = trace.take(~np.isin(NUMBER, [50, 51, 98, 99, 100, 101, 200, 201, 202]))
+    assert summarise(kept).packets_lost == 9
+    assert not any("no time" in note for note in arrivals(kept).timeline.notes)

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from earwitness.arrays import I64, Bool
-from earwitness.trace.extend import MAX_DROPOUT
+from earwitness.arrays import F64, I64, Bool
+from earwitness.trace.extend import MAX_DROPOUT, MAX_MISORDER
 from earwitness.trace.model import Trace
 from earwitness.trace.steps import steps, usual_step
 
@@ -32,6 +32,8 @@ _PACED, _CAUGHT_UP = 0.8, 0.25
 """... which after a hold come at its pace or nearly (this), and in four times as long catch up no more than this."""
 _LONGEST_QUEUE_NS = 10_000_000_000
 """No queue delays all packets evenly by more."""
+_CROWDED = 4
+"""Numbers skipped in this part of the time that they would take were never sent."""
 _MOST_NS = 1e18
 
 
@@ -59,7 +61,7 @@ def broken(trace: Trace, late: I64) -> bool:
         return False
     if bool((np.abs(steps(late)) >= _LEAST_EVEN_NS).any()):
         return True
-    return int(np.ptp(trace.sequence)) > MAX_DROPOUT and int(steps(trace.sequence).max()) > MAX_DROPOUT
+    return int(steps(trace.sequence).max()) > MAX_MISORDER
 
 
 def find_breaks(trace: Trace, late: I64) -> tuple[Bool, list[Break]]:
@@ -92,7 +94,9 @@ def find_breaks(trace: Trace, late: I64) -> tuple[Bool, list[Break]]:
 def _breaks(trace: Trace, late: I64, least: int, usual: int) -> Iterator[Break]:
     """The breaks of a stream without strays, in order of arrival."""
     skipped = steps(trace.sequence)
-    candidates = np.flatnonzero((np.abs(steps(late)) >= least) | (skipped > MAX_DROPOUT)) + 1
+    candidate = (np.abs(steps(late)) >= least) | (skipped > MAX_DROPOUT)
+    candidate |= _crowded(skipped, steps(trace.timestamp), steps(trace.arrived_ns) * (trace.clock_rate / 1e9), usual)
+    candidates = np.flatnonzero(candidate) + 1
     if not len(candidates):
         return
     edges = np.concatenate(([0], candidates))
@@ -118,6 +122,8 @@ def _kind(trace: Trace, late: I64, before: tuple[int, int], at: int, until: int,
     if skipped > MAX_DROPOUT:
         # During a long outage timestamps stay in step with the clock and with the packets sent; after a restart not.
         return "" if 0.5 * gone <= ticks <= 2 * gone and skipped * usual <= 2 * ticks else "restart"
+    if bool(_crowded(skipped, ticks, gone, usual)):
+        return "restart"
     # Where as many numbers are missing as there was time for, packets were lost, and only the timestamps leapt.
     kind = "jump" if skipped == 1 or abs(skipped * usual - gone) <= max(2 * usual, gone / 4) else "restart"
     if ticks < 0:
@@ -130,6 +136,11 @@ def _kind(trace: Trace, late: I64, before: tuple[int, int], at: int, until: int,
         late_before = low - int(late[at]) >= least and high - low < -step // 2
         return kind if late_before and _ahead(trace, at, step, usual) else ""
     return "hold" if _paced(trace, late, at, until, usual) else ""
+
+
+def _crowded(skipped: I64 | int, ticks: I64 | int, gone: F64 | float, usual: int) -> Bool:
+    """Whether so many numbers are skipped that neither timestamps nor arrivals leave time for a quarter of them."""
+    return np.asarray((skipped > MAX_MISORDER) & (skipped * usual > _CROWDED * np.maximum(ticks, gone)))
 
 
 def _paced(trace: Trace, late: I64, at: int, until: int, usual: int) -> bool:

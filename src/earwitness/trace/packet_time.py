@@ -51,6 +51,23 @@ def packet_time(sequence: I64, timestamp: I64, payload_type: U8, size: I32, cloc
     return PacketTime(known, around if first is None else around[np.searchsorted(sequence[first], sequence)])
 
 
+def without_time(sequence: I64, timestamp: I64, time: PacketTime) -> tuple[int, int]:
+    """How many numbers are missing between packets (n,) of any kind, and how many of these the timestamps leave no room
+    for: packets of a kind that takes no time (events, FEC), or numbers that were never sent."""
+    first, apart, step = consecutive(sequence, timestamp)
+    holes = np.flatnonzero(apart > 1)
+    if not len(holes):
+        return 0, 0
+    missing = apart[holes] - 1
+    each: int | I64 = time.usual
+    if time.around is not None:
+        around = time.around if first is None else time.around[first]
+        # Where the packet time changes, the packets missing may have had either.
+        each = np.minimum(around[holes], around[np.minimum(holes + 2, len(around) - 1)])
+    room = np.maximum((step[holes] + each // 2) // each - 1, 0)
+    return int(missing.sum()), int(np.maximum(missing - room, 0).sum())
+
+
 def _settled(step: I64, apart: I64) -> Bool:
     """The steps (k,) that are among `_FEWEST` equal ones between consecutive packets."""
     same = (step[1:] == step[:-1]) & (apart[1:] == 1) & (apart[:-1] == 1) & (step[1:] > 0)

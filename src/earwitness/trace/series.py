@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import F64, I64, Bool
 from earwitness.trace.model import Trace
-from earwitness.trace.packet_time import PacketTime, packet_time
+from earwitness.trace.packet_time import PacketTime, packet_time, without_time
 from earwitness.trace.roles import speech_rows
 from earwitness.trace.steps import steps
 from earwitness.trace.timeline import Timeline, timeline
@@ -40,6 +40,10 @@ def quantiles(values: F64, *shares: float) -> list[float]:
 
 _CHANGES = "the packet time changes within the stream; the one given is the most frequent"
 _NO_SPEECH = "none of its packets carries speech, so it has no jitter, delay variation or packet time of its own"
+_WITHOUT_TIME = (
+    "the timestamps leave no time for {} of the {} packets lost: they were of another kind (events, FEC), or the sender"
+    " skipped their numbers"
+)
 _MOST_SECONDS = 1_000_000_000
 
 
@@ -116,9 +120,13 @@ def arrivals(trace: Trace) -> ArrivalSeries:
             first[np.unique(sequence, return_index=True)[1]] = True
             counts = counts & first
     time = _packet_time(here, sequence, timestamp, counts)
-    remarks = () if time.around is None else (_CHANGES,)
-    if n and not counts.any():
-        remarks = (_NO_SPEECH,)
+    # Where packets that never arrived are rows of the trace, they were sent.
+    missing, timeless = without_time(sequence, timestamp, time) if len(here) == len(trace) else (0, 0)
+    remarks = tuple(filter(None, (
+        _CHANGES if time.around is not None else "",
+        _NO_SPEECH if n and not counts.any() else "",
+        _WITHOUT_TIME.format(timeless, missing) if timeless else "",
+    )))  # fmt: skip
     return ArrivalSeries(
         sequence=sequence,
         timestamp=timestamp,
