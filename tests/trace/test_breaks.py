@@ -127,3 +127,16 @@ def test_packets_lost_where_the_packet_time_changes_had_time() -> None:
     kept = trace.take(~np.isin(NUMBER, [50, 51, 98, 99, 100, 101, 200, 201, 202]))
     assert summarise(kept).packets_lost == 9
     assert not any("no time" in note for note in arrivals(kept).timeline.notes)
+
+
+@pytest.mark.parametrize("stalls", [2, 3])
+def test_stalls_that_let_packets_through_at_the_senders_pace_are_delay(stalls: int) -> None:
+    """As over Tor: what came before the next stall came evenly, and only the last one is caught up."""
+    queue = np.zeros(600)
+    for stall in range(stalls):
+        queue[100 + 30 * stall :] += 3000
+    queue[100 + 30 * stalls :] = np.maximum(3000.0 * stalls - 19 * np.arange(600 - 100 - 30 * stalls), 0)
+    trace = received(NUMBER, NUMBER * 160, NUMBER * 20 + queue)
+    found = summarise(trace)
+    assert (found.holds, found.timestamp_jumps) == (0, 0)
+    assert found.pdv_max_ms == 3000 * stalls

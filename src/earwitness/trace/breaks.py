@@ -26,10 +26,10 @@ _LEAST_EVEN_NS, _LEAST_EVEN_HOLD_NS = 100_000_000, 1_000_000_000
 """Smallest jump, and smallest hold, in a stream whose packets come evenly before and after it ..."""
 _LEAST_EVEN, _EVEN_NS = 4, 15_000_000
 """... at least this many on either side, within a tenth of the step and this."""
-_WATCHED, _LEAST_WATCHED = 25, 3
-"""Packets after a long gap, and how many are needed, to tell whether they come in a burst or paced by the sender ..."""
+_WATCHED, _LEAST_WATCHED, _MOST_WATCHED = 25, 3, 3000
+"""Packets after a long gap, how many are needed, and how many at most, to tell a stall from a hold ..."""
 _PACED, _CAUGHT_UP = 0.8, 0.25
-"""... which after a hold come at its pace or nearly (this), and in four times as long catch up no more than this."""
+"""... after which they come at the sender's pace or nearly, and in four times as long catch up no more than this."""
 _LONGEST_QUEUE_NS = 10_000_000_000
 """No queue delays all packets evenly by more."""
 _CROWDED = 4
@@ -79,9 +79,10 @@ def find_breaks(trace: Trace, late: I64) -> tuple[Bool, list[Break]]:
         kept = np.flatnonzero(~stray)
         at, late = trace.take(kept), late[kept]
     usual = usual_step(at.sequence, at.timestamp) or max(1, at.clock_rate // 50)
-    breaks = [*_breaks(at, late, least, usual)]
+    behind = _without_leaps(at, late, usual, least)
+    breaks = [*_breaks(at, late, behind, least, usual)]
     taken = {one.at for one in breaks}
-    breaks += [one for one in _small_breaks(at, late, usual) if one.at not in taken]
+    breaks += [one for one in _small_breaks(at, late, behind, usual) if one.at not in taken]
     breaks.sort(key=lambda one: one.at)
     edges = [0, *(one.at for one in breaks), len(late)]
     for begin, end in pairwise(edges):
@@ -91,7 +92,7 @@ def find_breaks(trace: Trace, late: I64) -> tuple[Bool, list[Break]]:
     return stray, sorted(breaks, key=lambda one: one.at)
 
 
-def _breaks(trace: Trace, late: I64, least: int, usual: int) -> Iterator[Break]:
+def _breaks(trace: Trace, late: I64, behind: I64, least: int, usual: int) -> Iterator[Break]:
     """The breaks of a stream without strays, in order of arrival."""
     skipped = steps(trace.sequence)
     candidate = (np.abs(steps(late)) >= least) | (skipped > MAX_DROPOUT)
@@ -103,16 +104,18 @@ def _breaks(trace: Trace, late: I64, least: int, usual: int) -> Iterator[Break]:
     lows, highs = np.minimum.reduceat(late, edges).tolist(), np.maximum.reduceat(late, edges).tolist()
     low, high = lows[0], highs[0]
     for number, (at, until) in enumerate(pairwise([*candidates.tolist(), len(late)]), start=1):
-        kind = _kind(trace, late, (low, high), at, until, usual, least)
+        kind = _kind(trace, late, (low, high), at, usual, least)
+        if kind == "hold" and not (_paced(trace, at, until, usual) and _stays(trace, behind, at, usual)):
+            kind = ""
         low, high = (lows[number], highs[number]) if kind else (min(low, lows[number]), max(high, highs[number]))
         if kind:
             yield Break(at, kind)
 
 
-def _kind(trace: Trace, late: I64, before: tuple[int, int], at: int, until: int, usual: int, least: int) -> str:
-    """What happened before packet `at`; empty if it was the network.
+def _kind(trace: Trace, late: I64, before: tuple[int, int], at: int, usual: int, least: int) -> str:
+    """What happened before packet `at`; empty if it was the network. A hold may still be a stall.
 
-    `before`: least and greatest lateness since the last break. `until`: the next packet that may begin a part.
+    `before`: least and greatest lateness since the last break.
     """
     step = int(late[at] - late[at - 1])
     elapsed = int(trace.arrived_ns[at] - trace.arrived_ns[at - 1])
@@ -135,7 +138,7 @@ def _kind(trace: Trace, late: I64, before: tuple[int, int], at: int, until: int,
         low, high = before
         late_before = low - int(late[at]) >= least and high - low < -step // 2
         return kind if late_before and _ahead(trace, at, step, usual) else ""
-    return "hold" if _paced(trace, late, at, until, usual) else ""
+    return "hold"
 
 
 def _crowded(skipped: I64 | int, ticks: I64 | int, gone: F64 | float, usual: int) -> Bool:
@@ -143,21 +146,32 @@ def _crowded(skipped: I64 | int, ticks: I64 | int, gone: F64 | float, usual: int
     return np.asarray((skipped > MAX_MISORDER) & (skipped * usual > _CROWDED * np.maximum(ticks, gone)))
 
 
-def _paced(trace: Trace, late: I64, at: int, until: int, usual: int) -> bool:
+def _paced(trace: Trace, at: int, until: int, usual: int) -> bool:
     """Whether the packets from `at` up to `until` come as the sender paces them: what a stall held back comes faster.
 
-    By the mean over many packets, because they may come in clumps; and over a time longer than the gap, because a queue
-    may drain slowly.
+    By the mean over many packets, because they may come in clumps.
     """
     last = min(at + _WATCHED, until) - 1
     if last - at < _LEAST_WATCHED:
         return False
     took = int(trace.arrived_ns[last] - trace.arrived_ns[at]) * trace.clock_rate
-    if took < _PACED * 1e9 * min(usual * (last - at), int(trace.timestamp[last] - trace.timestamp[at])):
-        return False
-    step = int(late[at] - late[at - 1])
-    far = min(until, at + max(_WATCHED, 4 * step * trace.clock_rate // (usual * 1_000_000_000)))
-    return int(late[at] - late[at:far].min()) <= step * _CAUGHT_UP
+    return took >= _PACED * 1e9 * min(usual * (last - at), int(trace.timestamp[last] - trace.timestamp[at]))
+
+
+def _stays(trace: Trace, behind: I64, at: int, usual: int) -> bool:
+    """Whether the lateness that begins with packet `at` stays: a queue drains, if slowly or after further stalls."""
+    step = int(behind[at] - behind[at - 1])
+    packets = 4 * step * trace.clock_rate // (usual * 1_000_000_000)
+    far = at + min(max(packets, _WATCHED), _MOST_WATCHED)
+    return int(behind[at] - behind[at:far].min()) <= step * _CAUGHT_UP
+
+
+def _without_leaps(trace: Trace, late: I64, usual: int, least: int) -> I64:
+    """The lateness, (n,) ns, as if no timestamps had leapt ahead: only a queue that drains makes it fall."""
+    step = steps(late)
+    lost_ns = (steps(trace.sequence) - 1).astype(np.float64) * (usual * 1e9 / trace.clock_rate)
+    leaps = np.where(step + np.clip(lost_ns, 0, _MOST_NS) <= -least, step, 0)
+    return np.concatenate((late[:1], late[1:] - np.cumsum(leaps)))
 
 
 def _ahead(trace: Trace, at: int, step: int, usual: int) -> bool:
@@ -172,7 +186,7 @@ def _ahead(trace: Trace, at: int, step: int, usual: int) -> bool:
     return -step > _LONGEST_QUEUE_NS or int(trace.timestamp[at] - trace.timestamp[at - 1]) > 2 * gone
 
 
-def _small_breaks(trace: Trace, late: I64, usual: int) -> Iterator[Break]:
+def _small_breaks(trace: Trace, late: I64, behind: I64, usual: int) -> Iterator[Break]:
     """Smaller breaks, in a stream that is so even on both sides that no network can have made them.
 
     Timestamps that run ahead by a step would mean that all packets before it were late by as much, and evenly so.
@@ -197,5 +211,5 @@ def _small_breaks(trace: Trace, late: I64, usual: int) -> Iterator[Break]:
         even = uneven <= min(abs(size) // 10, _EVEN_NS)
         if (even or leapt) and (ticks <= 0 or (size < 0 and _ahead(trace, at, size, usual))):
             yield Break(at, "jump")
-        elif even and size >= _LEAST_EVEN_HOLD_NS:
+        elif even and size >= _LEAST_EVEN_HOLD_NS and _stays(trace, behind, at, usual):
             yield Break(at, "hold")
