@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
-from earwitness.arrays import F64, I64, Bool
+from earwitness.arrays import I64, Bool
 from earwitness.trace.extend import MAX_DROPOUT, MAX_MISORDER
 from earwitness.trace.model import Trace
 from earwitness.trace.steps import steps, usual_step
@@ -78,11 +79,10 @@ def find_breaks(trace: Trace, late: I64) -> tuple[Bool, list[Break]]:
     if stray.any():
         kept = np.flatnonzero(~stray)
         at, late = trace.take(kept), late[kept]
-    usual = usual_step(at.sequence, at.timestamp) or max(1, at.clock_rate // 50)
-    behind = _without_leaps(at, late, usual, least)
-    breaks = [*_breaks(at, late, behind, least, usual)]
+    search = _Search(at, late, least)
+    breaks = [*search.breaks()]
     taken = {one.at for one in breaks}
-    breaks += [one for one in _small_breaks(at, late, behind, usual) if one.at not in taken]
+    breaks += [one for one in search.small_breaks() if one.at not in taken]
     breaks.sort(key=lambda one: one.at)
     edges = [0, *(one.at for one in breaks), len(late)]
     for begin, end in pairwise(edges):
@@ -92,124 +92,130 @@ def find_breaks(trace: Trace, late: I64) -> tuple[Bool, list[Break]]:
     return stray, sorted(breaks, key=lambda one: one.at)
 
 
-def _breaks(trace: Trace, late: I64, behind: I64, least: int, usual: int) -> Iterator[Break]:
-    """The breaks of a stream without strays, in order of arrival."""
-    skipped = steps(trace.sequence)
-    candidate = (np.abs(steps(late)) >= least) | (skipped > MAX_DROPOUT)
-    candidate |= _crowded(skipped, steps(trace.timestamp), steps(trace.arrived_ns) * (trace.clock_rate / 1e9), usual)
-    candidates = np.flatnonzero(candidate) + 1
-    if not len(candidates):
-        return
-    edges = np.concatenate(([0], candidates))
-    lows, highs = np.minimum.reduceat(late, edges).tolist(), np.maximum.reduceat(late, edges).tolist()
-    low, high = lows[0], highs[0]
-    for number, (at, until) in enumerate(pairwise([*candidates.tolist(), len(late)]), start=1):
-        kind = _kind(trace, late, (low, high), at, usual, least)
-        if kind == "hold" and not (_paced(trace, at, until, usual) and _stays(trace, behind, at, usual)):
-            kind = ""
-        low, high = (lows[number], highs[number]) if kind else (min(low, lows[number]), max(high, highs[number]))
-        if kind:
-            yield Break(at, kind)
+class _Search:
+    """The search for breaks in a stream without strays, with what few streams need, computed when it is."""
 
+    def __init__(self, trace: Trace, late: I64, least: int) -> None:
+        self.trace, self.late, self.least = trace, late, least
 
-def _kind(trace: Trace, late: I64, before: tuple[int, int], at: int, usual: int, least: int) -> str:
-    """What happened before packet `at`; empty if it was the network. A hold may still be a stall.
+    @cached_property
+    def usual(self) -> int:
+        """The usual timestamp step, ticks."""
+        return usual_step(self.trace.sequence, self.trace.timestamp) or max(1, self.trace.clock_rate // 50)
 
-    `before`: least and greatest lateness since the last break.
-    """
-    step = int(late[at] - late[at - 1])
-    elapsed = int(trace.arrived_ns[at] - trace.arrived_ns[at - 1])
-    ticks = int(trace.timestamp[at] - trace.timestamp[at - 1])
-    skipped = int(trace.sequence[at] - trace.sequence[at - 1])
-    gone = elapsed * trace.clock_rate / 1e9
-    if skipped > MAX_DROPOUT:
-        # During a long outage timestamps stay in step with the clock and with the packets sent; after a restart not.
-        return "" if 0.5 * gone <= ticks <= 2 * gone and skipped * usual <= 2 * ticks else "restart"
-    if bool(_crowded(skipped, ticks, gone, usual)):
-        return "restart"
-    # Where as many numbers are missing as there was time for, packets were lost, and only the timestamps leapt.
-    kind = "jump" if skipped == 1 or abs(skipped * usual - gone) <= max(2 * usual, gone / 4) else "restart"
-    if ticks < 0:
-        return kind
-    if step < 0:
-        if skipped > 1 and abs(ticks - skipped * usual) <= max(usual, ticks // 4):
-            return ""  # the timestamps are as far ahead as the numbers: packets are missing, or come later
-        # Timestamps ahead of the clock: the packets before may all have been late, and caught up here.
-        low, high = before
-        late_before = low - int(late[at]) >= least and high - low < -step // 2
-        return kind if late_before and _ahead(trace, at, step, usual) else ""
-    return "hold"
+    @cached_property
+    def behind(self) -> I64:
+        """The lateness, (n,) ns, as if no timestamps had leapt ahead: only a queue that drains makes it fall."""
+        step = steps(self.late)
+        lost_ns = (steps(self.trace.sequence) - 1).astype(np.float64) * (self.usual * 1e9 / self.trace.clock_rate)
+        leaps = np.where(step + np.clip(lost_ns, 0, _MOST_NS) <= -self.least, step, 0)
+        return np.concatenate((self.late[:1], self.late[1:] - np.cumsum(leaps)))
 
+    def breaks(self) -> Iterator[Break]:
+        """The breaks by more than a network delays, in order of arrival."""
+        late = self.late
+        skipped = steps(self.trace.sequence)
+        candidate = np.abs(steps(late)) >= self.least
+        if int(skipped.max()) > MAX_MISORDER:
+            candidate |= skipped > MAX_DROPOUT
+            many = np.flatnonzero(skipped > MAX_MISORDER)
+            gone = (self.trace.arrived_ns[many + 1] - self.trace.arrived_ns[many]) * (self.trace.clock_rate / 1e9)
+            ticks = self.trace.timestamp[many + 1] - self.trace.timestamp[many]
+            candidate[many] |= skipped[many] * self.usual > _CROWDED * np.maximum(ticks, gone)
+        candidates = np.flatnonzero(candidate) + 1
+        if not len(candidates):
+            return
+        edges = np.concatenate(([0], candidates))
+        lows, highs = np.minimum.reduceat(late, edges).tolist(), np.maximum.reduceat(late, edges).tolist()
+        low, high = lows[0], highs[0]
+        for number, (at, until) in enumerate(pairwise([*candidates.tolist(), len(late)]), start=1):
+            kind = self._kind(low, high, at, until)
+            low, high = (lows[number], highs[number]) if kind else (min(low, lows[number]), max(high, highs[number]))
+            if kind:
+                yield Break(at, kind)
 
-def _crowded(skipped: I64 | int, ticks: I64 | int, gone: F64 | float, usual: int) -> Bool:
-    """Whether so many numbers are skipped that neither timestamps nor arrivals leave time for a quarter of them."""
-    return np.asarray((skipped > MAX_MISORDER) & (skipped * usual > _CROWDED * np.maximum(ticks, gone)))
+    def _kind(self, low: int, high: int, at: int, until: int) -> str:
+        """What happened before packet `at`; empty if it was the network.
 
+        `low`, `high`: least and greatest lateness since the last break. `until`: the next packet that may begin a part.
+        """
+        step, ticks, skipped, gone = self._steps(at)
+        usual = self.usual
+        if skipped > MAX_DROPOUT:
+            # During a long outage timestamps keep in step with the clock and with the packets sent; after a restart not.
+            return "" if 0.5 * gone <= ticks <= 2 * gone and skipped * usual <= 2 * ticks else "restart"
+        if skipped > MAX_MISORDER and skipped * usual > _CROWDED * max(ticks, gone):
+            return "restart"
+        # Where as many numbers are missing as there was time for, packets were lost, and only the timestamps leapt.
+        kind = "jump" if skipped == 1 or abs(skipped * usual - gone) <= max(2 * usual, gone / 4) else "restart"
+        if ticks < 0:
+            return kind
+        if step < 0:
+            if skipped > 1 and abs(ticks - skipped * usual) <= max(usual, ticks // 4):
+                return ""  # the timestamps are as far ahead as the numbers: packets are missing, or come later
+            # Timestamps ahead of the clock: the packets before may all have been late, and caught up here.
+            late_before = low - int(self.late[at]) >= self.least and high - low < -step // 2
+            return kind if late_before and self._ahead(at, step) else ""
+        return "hold" if self._paced(at, until) and self._stays(at) else ""
 
-def _paced(trace: Trace, at: int, until: int, usual: int) -> bool:
-    """Whether the packets from `at` up to `until` come as the sender paces them: what a stall held back comes faster.
+    def _steps(self, at: int) -> tuple[int, int, int, float]:
+        """From the packet before `at`: of the lateness, ns; of the timestamp; of the number; of the clock, in ticks."""
+        trace, late = self.trace, self.late
+        gone = int(trace.arrived_ns[at] - trace.arrived_ns[at - 1]) * trace.clock_rate / 1e9
+        ticks, skipped = trace.timestamp[at] - trace.timestamp[at - 1], trace.sequence[at] - trace.sequence[at - 1]
+        return int(late[at] - late[at - 1]), int(ticks), int(skipped), gone
 
-    By the mean over many packets, because they may come in clumps.
-    """
-    last = min(at + _WATCHED, until) - 1
-    if last - at < _LEAST_WATCHED:
-        return False
-    took = int(trace.arrived_ns[last] - trace.arrived_ns[at]) * trace.clock_rate
-    return took >= _PACED * 1e9 * min(usual * (last - at), int(trace.timestamp[last] - trace.timestamp[at]))
+    def _paced(self, at: int, until: int) -> bool:
+        """Whether the packets from `at` up to `until` come as the sender paces them; what a stall held back comes
+        faster. By the mean over many packets, because they may come in clumps."""
+        trace, last = self.trace, min(at + _WATCHED, until) - 1
+        if last - at < _LEAST_WATCHED:
+            return False
+        took = int(trace.arrived_ns[last] - trace.arrived_ns[at]) * trace.clock_rate
+        return took >= _PACED * 1e9 * min(self.usual * (last - at), int(trace.timestamp[last] - trace.timestamp[at]))
 
+    def _stays(self, at: int) -> bool:
+        """Whether the lateness that begins with packet `at` stays: a queue drains, if slowly or after further stalls."""
+        behind = self.behind
+        step = int(behind[at] - behind[at - 1])
+        packets = 4 * step * self.trace.clock_rate // (self.usual * 1_000_000_000)
+        far = at + min(max(packets, _WATCHED), _MOST_WATCHED)
+        return int(behind[at] - behind[at:far].min()) <= step * _CAUGHT_UP
 
-def _stays(trace: Trace, behind: I64, at: int, usual: int) -> bool:
-    """Whether the lateness that begins with packet `at` stays: a queue drains, if slowly or after further stalls."""
-    step = int(behind[at] - behind[at - 1])
-    packets = 4 * step * trace.clock_rate // (usual * 1_000_000_000)
-    far = at + min(max(packets, _WATCHED), _MOST_WATCHED)
-    return int(behind[at] - behind[at:far].min()) <= step * _CAUGHT_UP
+    def _ahead(self, at: int, step: int) -> bool:
+        """Whether timestamps that step ahead of the arrivals before packet `at` leapt, rather than the sender being
+        silent. In a pause arrivals and timestamps both go on, and a queue may drain meanwhile, so that the packets
+        before it were late; a leap needs no time."""
+        _, ticks, skipped, gone = self._steps(at)
+        if -step < LEAST_BREAK_NS:
+            return gone <= (skipped + 1) * self.usual
+        return -step > _LONGEST_QUEUE_NS or ticks > 2 * gone
 
+    def small_breaks(self) -> Iterator[Break]:
+        """Smaller breaks, in a stream that is so even on both sides that no network can have made them.
 
-def _without_leaps(trace: Trace, late: I64, usual: int, least: int) -> I64:
-    """The lateness, (n,) ns, as if no timestamps had leapt ahead: only a queue that drains makes it fall."""
-    step = steps(late)
-    lost_ns = (steps(trace.sequence) - 1).astype(np.float64) * (usual * 1e9 / trace.clock_rate)
-    leaps = np.where(step + np.clip(lost_ns, 0, _MOST_NS) <= -least, step, 0)
-    return np.concatenate((late[:1], late[1:] - np.cumsum(leaps)))
-
-
-def _ahead(trace: Trace, at: int, step: int, usual: int) -> bool:
-    """Whether timestamps that step ahead of the arrivals before packet `at` leapt, rather than the sender being silent.
-
-    In a pause arrivals and timestamps both go on, and a queue may drain meanwhile, so that the packets before it were
-    late. A leap needs no time.
-    """
-    gone = int(trace.arrived_ns[at] - trace.arrived_ns[at - 1]) * trace.clock_rate / 1e9
-    if -step < LEAST_BREAK_NS:
-        return gone <= (int(trace.sequence[at] - trace.sequence[at - 1]) + 1) * usual
-    return -step > _LONGEST_QUEUE_NS or int(trace.timestamp[at] - trace.timestamp[at - 1]) > 2 * gone
-
-
-def _small_breaks(trace: Trace, late: I64, behind: I64, usual: int) -> Iterator[Break]:
-    """Smaller breaks, in a stream that is so even on both sides that no network can have made them.
-
-    Timestamps that run ahead by a step would mean that all packets before it were late by as much, and evenly so.
-    Within a talkspurt (no marker, RFC 3551 4.1) consecutive packets are a packet's time apart, so there some unevenness
-    is allowed. Timestamps that stay behind from `_LEAST_EVEN_HOLD_NS` on are longer than any change of route.
-    """
-    step = steps(late)
-    places = np.concatenate(([0], np.flatnonzero(np.abs(step) >= _LEAST_EVEN_NS) + 1, [len(late)]))
-    sizes = step[places[1:-1] - 1]
-    back = trace.timestamp[places[1:-1]] <= trace.timestamp[places[1:-1] - 1]
-    enough = np.minimum(steps(places)[:-1], steps(places)[1:]) >= _LEAST_EVEN
-    # Most large steps are the network's stalls, which can be neither.
-    for number in np.flatnonzero(((sizes < 0) | back | (sizes >= _LEAST_EVEN_HOLD_NS)) & enough).tolist():
-        last, at, until = places[number : number + 3].tolist()
-        size = int(sizes[number])
-        before, after = late[max(last, at - _WATCHED) : at], late[at : min(until, at + _WATCHED)]
-        uneven = max(int(np.ptp(before)), int(np.ptp(after)))
-        ticks = int(trace.timestamp[at] - trace.timestamp[at - 1])
-        in_talkspurt = trace.sequence[at] == trace.sequence[at - 1] + 1 and not trace.marker[at]
-        # Of the step only what the arrivals' own unevenness cannot explain.
-        leapt = in_talkspurt and not 0 < ticks <= 2 * usual and uneven * 2 <= abs(size)
-        even = uneven <= min(abs(size) // 10, _EVEN_NS)
-        if (even or leapt) and (ticks <= 0 or (size < 0 and _ahead(trace, at, size, usual))):
-            yield Break(at, "jump")
-        elif even and size >= _LEAST_EVEN_HOLD_NS and _stays(trace, behind, at, usual):
-            yield Break(at, "hold")
+        Timestamps that run ahead by a step would mean that all packets before it were late by as much, and evenly so.
+        Within a talkspurt (no marker, RFC 3551 4.1) consecutive packets are a packet's time apart, so there some
+        unevenness is allowed. Timestamps that stay behind from `_LEAST_EVEN_HOLD_NS` on are longer than any change of
+        route.
+        """
+        trace, late = self.trace, self.late
+        step = steps(late)
+        places = np.concatenate(([0], np.flatnonzero(np.abs(step) >= _LEAST_EVEN_NS) + 1, [len(late)]))
+        sizes = step[places[1:-1] - 1]
+        back = trace.timestamp[places[1:-1]] <= trace.timestamp[places[1:-1] - 1]
+        enough = np.minimum(steps(places)[:-1], steps(places)[1:]) >= _LEAST_EVEN
+        # Most large steps are the network's stalls, which can be neither.
+        for number in np.flatnonzero(((sizes < 0) | back | (sizes >= _LEAST_EVEN_HOLD_NS)) & enough).tolist():
+            last, at, until = places[number : number + 3].tolist()
+            before, after = late[max(last, at - _WATCHED) : at], late[at : min(until, at + _WATCHED)]
+            uneven = max(int(np.ptp(before)), int(np.ptp(after)))
+            size, ticks, skipped, _ = self._steps(at)
+            in_talkspurt = skipped == 1 and not trace.marker[at]
+            # Of the step only what the arrivals' own unevenness cannot explain.
+            leapt = in_talkspurt and not 0 < ticks <= 2 * self.usual and uneven * 2 <= abs(size)
+            even = uneven <= min(abs(size) // 10, _EVEN_NS)
+            if (even or leapt) and (ticks <= 0 or (size < 0 and self._ahead(at, size))):
+                yield Break(at, "jump")
+            elif even and size >= _LEAST_EVEN_HOLD_NS and self._stays(at):
+                yield Break(at, "hold")

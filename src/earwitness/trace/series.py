@@ -121,7 +121,8 @@ def arrivals(trace: Trace) -> ArrivalSeries:
             counts = counts & first
     time = _packet_time(here, sequence, timestamp, counts)
     # Where packets that never arrived are rows of the trace, they were sent.
-    missing, timeless = without_time(sequence, timestamp, time) if len(here) == len(trace) else (0, 0)
+    gapless = not n or (int(sequence[-1] - sequence[0]) == n - 1 and bool(advances.all()))
+    missing, timeless = (0, 0) if gapless or n < len(trace) else without_time(sequence, timestamp, time)
     remarks = tuple(filter(None, (
         _CHANGES if time.around is not None else "",
         _NO_SPEECH if n and not counts.any() else "",

@@ -92,8 +92,12 @@ def timeline(trace: Trace, speech: Bool | None = None) -> Timeline:
     if not broken(at, late):
         return Timeline(zero, zero.astype(bool), zero, zero)
     # What comes late, or again, begins nothing new: only packets that advance the sequence number tell of breaks.
-    leads = np.flatnonzero(np.diff(np.maximum.accumulate(at.sequence), prepend=at.sequence[0] - 1) > 0)
-    stray, breaks = find_breaks(at.take(leads), late[leads])
+    leads, ordered = np.arange(len(at)), bool((steps.steps(at.sequence) > 0).all())
+    if not ordered:
+        leads = np.flatnonzero(np.diff(np.maximum.accumulate(at.sequence), prepend=at.sequence[0] - 1) > 0)
+    stray, breaks = find_breaks(at if ordered else at.take(leads), late[leads])
+    if ordered and not breaks and not stray.any():
+        return Timeline(zero, zero.astype(bool), zero, zero)
     kept = leads[~stray]
     joined = _Joined(at.take(kept), late[kept], breaks)
     # Every other packet belongs to the part in which its number falls, or, between two, to that of its timestamp.
