@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from earwitness.trace.timeline import timeline
 from earwitness.trace.timing import summarise
@@ -73,3 +75,43 @@ def test_packets_that_overtake_each_other_after_a_break_are_of_one_part(happens:
     assert found.packets_reordered == 2
     assert found.pdv_max_ms == pytest.approx(50, abs=1e-6)
     assert found.talkspurts == (2 if happens == "hold" else 1)
+
+
+ROW = st.integers(0, N - 1)
+LATE = st.lists(st.tuples(ROW, st.integers(0, 8000)), max_size=6)
+NOTHING = (0, 0, 0, 0)
+EVENT = st.one_of(
+    st.just(NOTHING),
+    st.tuples(ROW, st.sampled_from([2**20, 2**31, -(2**20), 8000]), st.just(0), st.just(0)),
+    st.tuples(ROW, st.integers(0, 2**32 - 1), st.sampled_from([150, 2000, 20_000, 40_000, -5000]), st.just(0)),
+    st.tuples(ROW, st.just(0), st.just(0), st.sampled_from([3000, 60_000])),
+)
+
+
+@given(lost=st.sets(ROW, max_size=200), late=LATE, copies=LATE, event=EVENT, first=st.integers(0, 0xFFFF))
+@settings(max_examples=150, deadline=None)
+def test_no_more_packets_are_expected_than_were_sent(
+    lost: set[int],
+    late: list[tuple[int, int]],
+    copies: list[tuple[int, int]],
+    event: tuple[int, int, int, int],
+    first: int,
+) -> None:
+    """However late they come, and in how many copies, and whether the sender's timestamps jump, its numbers begin anew,
+    or it holds."""
+    begin, ticks, numbers, hold_ms = event
+    if numbers:
+        # Of several that come late over a restart, some may be taken for another one.
+        late, copies = late[:1], []
+    after = begin <= NUMBER
+    sequence, timestamp = first + NUMBER + after * numbers, NUMBER * 160 + after * ticks
+    came = NUMBER * 20.0 + after * hold_ms
+    kept = [row for row in range(N) if row not in lost]
+    rows = np.array([*kept, *(row for row, _ in copies)], dtype=int)
+    delay = np.array([*(dict(late).get(row, 0) for row in kept), *(ms for _, ms in copies)])
+    found = summarise(received(sequence[rows], timestamp[rows], came[rows] + delay))
+    assert found.packets_received + found.packets_duplicate == len(rows)
+    assert found.packets_expected <= N
+    distinct = len({*rows.tolist()})
+    # A packet that comes late over a break may be taken for a stray.
+    assert distinct - bool(ticks) * len(late + copies) <= found.packets_received <= distinct

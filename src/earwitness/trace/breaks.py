@@ -142,7 +142,7 @@ class _Search:
         step, ticks, skipped, gone = self._steps(at)
         usual = self.usual
         if skipped > MAX_DROPOUT:
-            # During a long outage timestamps keep in step with the clock and with the packets sent; after a restart not.
+            # During a long outage timestamps keep in step with clock and numbers; after a restart not.
             return "" if 0.5 * gone <= ticks <= 2 * gone and skipped * usual <= 2 * ticks else "restart"
         if skipped > MAX_MISORDER and skipped * usual > _CROWDED * max(ticks, gone):
             return "restart"
@@ -175,7 +175,7 @@ class _Search:
         return took >= _PACED * 1e9 * min(self.usual * (last - at), int(trace.timestamp[last] - trace.timestamp[at]))
 
     def _stays(self, at: int) -> bool:
-        """Whether the lateness that begins with packet `at` stays: a queue drains, if slowly or after further stalls."""
+        """Whether the lateness that begins with packet `at` stays; a queue drains, slowly or after further stalls."""
         behind = self.behind
         step = int(behind[at] - behind[at - 1])
         packets = 4 * step * self.trace.clock_rate // (self.usual * 1_000_000_000)

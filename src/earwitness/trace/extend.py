@@ -53,18 +53,28 @@ def extend_sequence(sequence: I64, timestamp: I64 | None = None) -> I64:
     # A packet far away is alone if the next one is near the one before it, so that one begins anew as well.
     alone = far[:-1] & (np.abs(step[1:]) > MAX_MISORDER)
     alone &= (step[1:] + step[:-1] >= -MAX_MISORDER) & (step[1:] + step[:-1] <= MAX_DROPOUT)
+    late = told_by = np.zeros(0, dtype=np.int64)
     if timestamp is not None:
-        far &= ~_in_place(extended, timestamp, far, alone) | anew
+        in_place, late, told_by = _in_place(extended, timestamp, far, alone)
+        far &= ~in_place | anew
     far[1:] |= alone & far[:-1]
     jumps = (np.flatnonzero(far) + 1).tolist()
-    return _renumbered(sequence, extended, jumps, anew) if jumps else extended
+    if not jumps:
+        return extended
+    return _renumbered(sequence, extended, jumps, anew, dict(zip(late.tolist(), told_by.tolist(), strict=True)))
 
 
-def _renumbered(sequence: I64, extended: I64, jumps: list[int], anew: Bool) -> I64:
-    """The numbers (n,) with the stretches between the jumps, or single strays, moved."""
-    ends = [*jumps, len(sequence)]
+def _renumbered(sequence: I64, plain: I64, jumps: list[int], anew: Bool, told: dict[int, int]) -> I64:
+    """The numbers (n,) with the stretches between the jumps, or single strays, moved; late packets that others `told`
+    of move with these."""
+    ends = sorted({*jumps, *told, len(sequence)})
+    extended = plain.copy()
     highest = int(extended[: ends[0]].max())
     for begin, end in pairwise(ends):
+        if begin in told:
+            extended[begin:end] += extended[told[begin]] - plain[told[begin]]
+            highest = max(highest, int(extended[begin:end].max()))
+            continue
         ahead = ((int(sequence[begin]) - highest + 0x8000) & 0xFFFF) - 0x8000
         near = -MAX_MISORDER <= ahead <= MAX_DROPOUT and not anew[begin - 1]
         if not near and end - begin == 1:
@@ -78,35 +88,34 @@ def _renumbered(sequence: I64, extended: I64, jumps: list[int], anew: Bool) -> I
     return extended if lowest >= 0 else extended + -(lowest // 0x10000) * 0x10000
 
 
-def _in_place(extended: I64, timestamp: I64, far: Bool, alone: Bool) -> Bool:
+def _in_place(extended: I64, timestamp: I64, far: Bool, alone: Bool) -> tuple[Bool, I64, I64]:
     """Steps (n - 1,) that are far, but to a packet with the timestamp of its place: an outage, or a late packet.
 
     A late packet's timestamp is between those of the packets around its number, or as old as its number is at the usual
     step. A sender that begins anew with the same numbers and timestamps does not go on with the old ones; so one packet
-    in the next hundred must, or those before it did, or it fills a hole.
+    in the next hundred must, or those before it did. Also returns the late packets whose place another packet tells,
+    (k,), and that packet of each.
     """
     at = np.flatnonzero(far) + 1
     by, ticks = extended[at] - extended[at - 1], timestamp[at] - timestamp[at - 1]
-    usual = usual_step(extended, timestamp)
-    paced = np.abs(ticks - by * usual) <= np.maximum(usual, np.abs(ticks) // 4) if usual else np.zeros(len(at), bool)
+    usual = usual_step(extended, timestamp) or 0
+    strays = np.concatenate(([False], alone, [False]))[: len(extended)]
+    plain = np.where(strays, extended.min(), extended)
     # The packets that advance the number are in order, but for those alone at a distant one.
-    strays = np.concatenate(([False], alone, [False]))
-    highest = np.maximum.accumulate(np.where(strays[: len(extended)], extended.min(), extended))
-    leading = np.flatnonzero(highest[1:] > highest[:-1]) + 1
-    leading = np.concatenate(([0], leading))
+    highest = np.maximum.accumulate(plain)
+    leading = np.concatenate(([0], np.flatnonzero(highest[1:] > highest[:-1]) + 1))
     above = np.searchsorted(extended[leading], extended[at])
     upper = leading[np.minimum(above, len(leading) - 1)]
-    lower = leading[np.maximum(above - 1, 0)]
-    known = extended[upper] == extended[at]
-    fits = np.where(known, timestamp[upper] == timestamp[at], timestamp[lower] <= timestamp[at])
-    fits &= (above > 0) & (above < len(leading)) & (timestamp[at] <= timestamp[upper]) & (ticks < 0)
-    soon = np.minimum(at + MAX_MISORDER, len(extended) - 1)
-    goes_on = highest[soon] > highest[at - 1]
-    last = len(extended) - at
-    goes_on |= (last <= MAX_MISORDER) & ~known | (last == 1)
-    found = (by > 0) & paced
-    back = (by < 0) & (paced | fits)
-    found |= back & goes_on
+    lower = np.where(extended[upper] == extended[at], upper, leading[np.maximum(above - 1, 0)])
+    inside = (above > 0) & (above < len(leading)) | (lower == upper)
+    between = (timestamp[lower] <= timestamp[at]) & (timestamp[at] <= timestamp[upper]) & (ticks < 0)
+    fits = inside & (between | _paced(extended[at] - extended[lower], timestamp[at] - timestamp[lower], usual))
+    paced = _paced(by, ticks, usual)
+    back = (by < 0) & paced | fits
+    soon = np.minimum(at + MAX_MISORDER, len(extended))
+    most = np.maximum.reduceat(np.append(plain, plain.min()), np.stack((at, soon), axis=1).reshape(-1))[::2]
+    goes_on = (most > extended[at - 1]) | (len(extended) - at <= MAX_MISORDER)
+    found = (by > 0) & paced | back & goes_on
     # The last packets of a copy that lags behind: nothing follows with the old numbers.
     lags = np.flatnonzero(back & ~goes_on)
     lags = lags[lags > 0]
@@ -114,7 +123,15 @@ def _in_place(extended: I64, timestamp: I64, far: Bool, alone: Bool) -> Bool:
     found[lags] = found[lags - 1] & (by[lags - 1] < 0) & (gap > 0) & (gap <= MAX_MISORDER)
     result = np.zeros(len(far), dtype=bool)
     result[at[found] - 1] = True
-    return result
+    told = found & fits
+    return result, at[told], lower[told]
+
+
+def _paced(numbers: I64, ticks: I64, usual: int) -> Bool:
+    """Whether timestamps are as far from each other, modulo 32 bits, as the numbers are at the usual step."""
+    ticks = ((ticks + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
+    near = np.abs(ticks - numbers * usual) <= np.maximum(usual, np.abs(ticks) // 4)
+    return np.asarray(near & (usual > 0))
 
 
 def _restarts_near(step: I64, timestamp: I64 | None) -> Bool:

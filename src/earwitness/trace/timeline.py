@@ -105,6 +105,7 @@ def timeline(trace: Trace, speech: Bool | None = None) -> Timeline:
     following = np.minimum(mine[rows] + 1, len(kept) - 1)
     between = joined.part[following] != joined.part[mine[rows]]
     between[leads] = False
+    between &= at.sequence[kept[following]] - at.sequence <= MAX_MISORDER
     nearer = np.abs(late - late[kept[following]]) < np.abs(late - late[kept[mine[rows]]])
     mine[rows[between & nearer]] += 1
     astray = np.zeros(n, dtype=bool)
