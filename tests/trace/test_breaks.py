@@ -140,3 +140,9 @@ def test_stalls_that_let_packets_through_at_the_senders_pace_are_delay(stalls: i
     found = summarise(trace)
     assert (found.holds, found.timestamp_jumps) == (0, 0)
     assert found.pdv_max_ms == 3000 * stalls
+
+
+def test_one_packet_that_advances_breaks_nothing() -> None:
+    """The other came again, ten seconds later."""
+    found = summarise(received([7, 7], [0, 0], [0, 10_000]))
+    assert (found.packets_received, found.packets_duplicate, found.timestamp_jumps) == (1, 1, 0)

@@ -15,7 +15,7 @@ import numpy as np
 from earwitness.arrays import I64, Bool
 from earwitness.trace.extend import MAX_DROPOUT, MAX_MISORDER
 from earwitness.trace.model import Trace
-from earwitness.trace.steps import steps, usual_step
+from earwitness.trace.steps import steps, usual_ticks
 
 LEAST_BREAK_NS = 2_000_000_000
 """Smaller steps of lateness are the network's ..."""
@@ -101,7 +101,7 @@ class _Search:
     @cached_property
     def usual(self) -> int:
         """The usual timestamp step, ticks."""
-        return usual_step(self.trace.sequence, self.trace.timestamp) or max(1, self.trace.clock_rate // 50)
+        return usual_ticks(self.trace.sequence, self.trace.timestamp) or max(1, self.trace.clock_rate // 50)
 
     @cached_property
     def behind(self) -> I64:
@@ -114,6 +114,8 @@ class _Search:
     def breaks(self) -> Iterator[Break]:
         """The breaks by more than a network delays, in order of arrival."""
         late = self.late
+        if len(late) < 2:
+            return
         skipped = steps(self.trace.sequence)
         candidate = np.abs(steps(late)) >= self.least
         if int(skipped.max()) > MAX_MISORDER:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from earwitness.arrays import I64, Bool
-from earwitness.trace.steps import usual_step
+from earwitness.trace.steps import usual_ticks
 
 MAX_DROPOUT = 3000
 """RFC 3550 A.1: a larger jump ahead is not loss but a restart, if the next packets agree."""
@@ -98,7 +98,7 @@ def _in_place(extended: I64, timestamp: I64, far: Bool, alone: Bool) -> tuple[Bo
     """
     at = np.flatnonzero(far) + 1
     by, ticks = extended[at] - extended[at - 1], timestamp[at] - timestamp[at - 1]
-    usual = usual_step(extended, timestamp) or 0
+    usual = usual_ticks(extended, timestamp) or 0
     strays = np.concatenate(([False], alone, [False]))[: len(extended)]
     plain = np.where(strays, extended.min(), extended)
     # The packets that advance the number are in order, but for those alone at a distant one.

@@ -27,7 +27,7 @@ def most_frequent(values: I64) -> int | None:
     return int(found[np.argmax(counts)])
 
 
-def usual_step(sequence: I64, timestamp: I64) -> int | None:
+def usual_ticks(sequence: I64, timestamp: I64) -> int | None:
     """The usual timestamp step between consecutive sequence numbers, ticks, from (n,) packets in order of arrival.
 
     Over the first copy of each packet, in sequence order (`usual`). None if no two consecutive packets arrived.

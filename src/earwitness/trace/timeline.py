@@ -178,8 +178,8 @@ def mended(trace: Trace) -> Trace:
 
 
 def usual_step(trace: Trace) -> int:
-    """The usual timestamp step between consecutive packets (`steps.usual_step`), ticks; 20 ms if there are none."""
-    return steps.usual_step(trace.sequence, trace.timestamp) or max(1, trace.clock_rate // 50)
+    """The usual timestamp step between consecutive packets (`steps.usual_ticks`), ticks; 20 ms if there are none."""
+    return steps.usual_ticks(trace.sequence, trace.timestamp) or max(1, trace.clock_rate // 50)
 
 
 class _Joined:
