@@ -32,7 +32,17 @@ class GridCodec:
 
     @property
     def described(self) -> str:
-        return f"a=rtpmap:{self.payload_type} {self.rtpmap}\r\n" if self.rtpmap else ""
+        told = ((self.payload_type, self.rtpmap), self.other)
+        return "".join(f"a=rtpmap:{number} {rtpmap}\r\n" for number, rtpmap in told if rtpmap)
+
+    @property
+    def other(self) -> tuple[int, str]:
+        """Another payload type of the same clock, with its rtpmap, to which a sender may switch."""
+        if self.clock_rate == 8000:
+            return (0 if self.payload_type == 8 else 8, "")
+        if self.clock_rate == 16000:
+            return (98, "speex/16000") if self.payload_type != 98 else (104, "AMR-WB/16000")
+        return (112, "opus/48000/2")
 
 
 CODECS = (
@@ -46,7 +56,7 @@ CODECS = (
     GridCodec("amr-wb", 104, 16000, 3.05, (20, 100), "AMR-WB/16000"),
     GridCodec("opus", 111, 48000, 3.0, (2.5, 10, 20, 40, 60, 120), "opus/48000/2"),
 )
-EVENTS = ("plain", "restart", "jump", "hold", "dtmf", "switch", "duplicate", "loss", "wrap", "pause")
+EVENTS = ("plain", "restart", "jump", "hold", "dtmf", "switch", "duplicate", "loss", "wrap", "pause", "ptime")
 CARRIED = (
     "vlan",
     "qinq",
@@ -163,7 +173,7 @@ def made(number: int, codec: GridCodec, packet_ms: float, event: str) -> Case:
                 sequence=one.sequence & 0xFFFF,
                 timestamp=one.timestamp & 0xFFFF_FFFF,
                 ssrc=case.ssrc,
-                payload=one.payload or payload,
+                payload=one.payload or payload * one.times,
                 marker=one.marker,
             )
         )
@@ -188,6 +198,8 @@ class _Sent:
     marker: bool = False
     joined: bool = True
     payload: bytes | None = None
+    times: int = 1
+    """How often the payload of a packet time is in it."""
 
 
 def _sent(codec: GridCodec, packet_ms: float, event: str) -> Iterator[_Sent]:
@@ -196,7 +208,7 @@ def _sent(codec: GridCodec, packet_ms: float, event: str) -> Iterator[_Sent]:
     sequence, timestamp, time_ms = 1000, 50_000, 0.0
     if event == "wrap":
         sequence, timestamp = 65_536 - _AT, 2**32 - _AT * ticks - ticks // 2
-    payload_type = codec.payload_type
+    payload_type, times = codec.payload_type, 1
     for index in range(PACKETS):
         marker, joined = index == 0, True
         if index == _AT:
@@ -209,21 +221,23 @@ def _sent(codec: GridCodec, packet_ms: float, event: str) -> Iterator[_Sent]:
             elif event == "pause":
                 timestamp, time_ms, marker = timestamp + 20 * ticks, time_ms + 20 * packet_ms, True
             elif event == "switch":
-                payload_type = 8 if codec.payload_type != 8 and codec.clock_rate == 8000 else payload_type
+                payload_type, _ = codec.other
+            elif event == "ptime":
+                times = 2
             elif event == "dtmf":
                 for count in range(10):
                     event_payload = struct.pack(">BBH", 5, 10, min(65_535, (count + 1) * ticks))
                     yield _Sent(time_ms, sequence, timestamp, _DTMF_TYPE, marker=count == 0, payload=event_payload)
                     sequence, time_ms = sequence + 1, time_ms + packet_ms
                 timestamp += 10 * ticks
-        yield _Sent(time_ms, sequence, timestamp, payload_type, marker, joined)
-        sequence, timestamp, time_ms = sequence + 1, timestamp + ticks, time_ms + packet_ms
+        yield _Sent(time_ms, sequence, timestamp, payload_type, marker, joined, times=times)
+        sequence, timestamp, time_ms = sequence + 1, timestamp + times * ticks, time_ms + times * packet_ms
 
 
 def described(case: Case) -> Datagram:
     """The INVITE of the receiver before the stream, which names its payload types."""
     (address, port), codec = case.destination, case.codec
-    types = dict.fromkeys((codec.payload_type, 8, _DTMF_TYPE))
+    types = dict.fromkeys((codec.payload_type, codec.other[0], _DTMF_TYPE))
     body = (
         f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
         f"m=audio {port} RTP/AVP {' '.join(map(str, types))}\r\n{codec.described}"

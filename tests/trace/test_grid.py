@@ -1,4 +1,4 @@
-"""290 generated streams against their construction, and against tshark where tshark is right."""
+"""Generated streams against their construction, and against tshark where tshark is right."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from earwitness.trace.capture import Capture, parse_capture
+from earwitness.trace.rtp import RtpPacket
 from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
 from testing.trace import grid, tshark
@@ -34,7 +35,17 @@ def test_the_grid_covers_the_product() -> None:
     found = grid.cases()
     assert {(case.carrier, case.event) for case in found} == set(product(grid.CARRIED, grid.EVENTS))
     assert len(found) == sum(len(codec.packet_times_ms) for codec in grid.CODECS) * len(grid.EVENTS) >= 100
-    assert len({case.name for case in found} | {case.number for case in found}) >= len(found)
+    assert len({(case.codec, case.packet_ms, case.event) for case in found}) == len(found)
+    assert sorted(case.number for case in found) == list(range(len(found)))
+
+
+def test_every_event_changes_the_stream() -> None:
+    """No case is another one under a second name."""
+    for case in grid.cases():
+        as_plain = grid.made(case.number, case.codec, case.packet_ms, "plain")
+        assert (case.datagrams == as_plain.datagrams) == (case.event == "plain"), case.name
+        types = {RtpPacket.parse(each.payload).payload_type for each in case.datagrams}
+        assert len(types) == (2 if case.event in ("switch", "dtmf") else 1), case.name
 
 
 @pytest.mark.parametrize("part", [0, 1])
@@ -48,6 +59,7 @@ def test_every_case_is_what_it_was_made_of(part: int) -> None:
         happened = (found.sequence_restarts, found.timestamp_jumps, found.holds)
         assert happened == tuple(int(case.event == event) for event in ("restart", "jump", "hold")), case.name
         assert (found.packets_lost, found.packets_duplicate) == (case.lost, case.duplicates), case.name
+        assert found.talkspurts == (2 if case.event in ("pause", "hold") else 1), case.name
         assert (found.clock_rate, found.packet_ms) == (case.codec.clock_rate, case.packet_ms), case.name
         series = case.jitter_ms()
         assert found.jitter_max_ms == pytest.approx(max(series), abs=1e-3), case.name

@@ -16,7 +16,9 @@ from earwitness.trace.model import LOST, Trace
 from earwitness.trace.pair import pair
 from earwitness.trace.rtp_stream import StreamOptions
 from earwitness.trace.series import quantiles, runs
+from earwitness.trace.timeline import usual_step
 from earwitness.trace.timing import summarise
+from testing.trace import numbering
 from testing.trace.making import Datagram, pcap, rtp_stream, trace
 
 PORTS = StreamOptions(ports={4000})
@@ -197,3 +199,25 @@ def test_the_estimate_has_no_drift_over_a_long_call() -> None:
     heard = trace(sent, sent + 50_000_000 + noise)
     exact = list(accumulate(np.abs(np.diff(noise[heard.sequence] / 1e6)), lambda j, d: j + (d - j) / 16, initial=0.0))
     assert jitter.jitter_ms(heard) == pytest.approx(np.array(exact), abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("steps", "usual"),
+    [
+        ([160] * 50, 160),
+        ([160] * 30 + [480] * 20, 160),
+        ([160] * 20 + [480] * 30, 480),
+        ([160, 4000] * 10 + [160], 160),
+        ([*range(120, 201)], 160),
+        ([-500, 160], 160),
+        ([-1, 0], 8000 // 50),
+    ],
+)
+def test_the_usual_step_is_the_most_frequent_one_or_the_median(steps: list[int], usual: int) -> None:
+    timestamp = 10_000 + np.cumsum([0, *steps])
+    trace = numbering.received(np.arange(len(timestamp)), timestamp, np.arange(len(timestamp)) * 20)
+    assert usual_step(trace) == usual
+    # Copies between the packets and a late packet hide no step.
+    rows = np.concatenate([np.arange(len(timestamp)), [0]])
+    twice = np.array([*np.repeat(rows, 2)[1:], 0])
+    assert usual_step(trace.take(twice)) == usual

@@ -19,6 +19,7 @@ from earwitness.score.played import NETWORK_ALONE, estimate_played
 from earwitness.speech.codecs.base import Codec
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import opposite_among
+from earwitness.trace.roles import speech_rows
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import ssrcs, talk_of
 
@@ -91,6 +92,8 @@ def estimate_streams(
 def _estimated(capture: Capture, stream: RtpStream, back: RtpStream | None, ear: JitterBuffer) -> StreamEstimate:
     if stream.media != "audio":
         return StreamEstimate(ear.spec, None, None, f"it carries {stream.media}")
+    if not speech_rows(stream.trace).any():
+        return StreamEstimate(ear.spec, None, None, "none of its packets carries speech")
     try:
         codec: Codec | None = codec_of_stream(stream)
         why = ""

@@ -31,9 +31,10 @@ def pauses_ms(trace: Trace | ArrivalSeries) -> F64:
     counted = here.counted
     if len(counted) < 2:
         return pauses
-    silent = steps(counted.timestamp) - steps(counted.sequence) * here.packet_ticks
+    each = counted.packet_ticks if counted.ticks_around is None else counted.ticks_around[1:]
+    silent = steps(counted.timestamp) - steps(counted.sequence) * each
     # Half a packet of tolerance: some senders read timestamps from a clock, so the steps are uneven.
-    silent = np.where(silent * 2 > here.packet_ticks, silent, 0)
+    silent = np.where(silent * 2 > each, silent, 0)
     silent[~counted.advances[1:]] = 0
     silent = silent * (1e3 / here.clock_rate)
     if counted is here:
@@ -62,7 +63,8 @@ def excess_gaps_ms(trace: Trace | ArrivalSeries) -> F64:
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     here = here.take(here.advances & here.counts)
     gap, step = steps(here.arrived_ns) / 1e6, steps(here.timestamp) * (1e3 / here.clock_rate)
-    excess = gap - np.maximum(step, here.packet_ms) + here.packet_ms
+    least = here.packet_ms if here.ticks_around is None else here.ticks_around[1:] * (1e3 / here.clock_rate)
+    excess = gap - np.maximum(step, least) + here.packet_ms
     return np.asarray(excess if here.timeline.whole else excess[~here.broken])
 
 

@@ -60,8 +60,8 @@ def _change_ms(here: ArrivalSeries) -> F64:
 def jitter_ms(trace: Trace | ArrivalSeries, *, every: bool = False) -> F64:
     """The jitter estimate after each packet that arrived, ms, (n,): J += (|D| - J) / 16, from 0 (RFC 3550 6.4.1).
 
-    Second copies and packets without speech leave the estimate as it is; with `every` they enter it too, as in the
-    published study's scripts.
+    Second copies and packets without speech leave the estimate as it is, and there is none (NaN) if nothing else
+    arrived; with `every` they enter it too, as in the published study's scripts.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
     if not len(here):
@@ -70,7 +70,7 @@ def jitter_ms(trace: Trace | ArrivalSeries, *, every: bool = False) -> F64:
         return np.concatenate(([0.0], _smoothed(np.abs(_change_ms(here)))))
     counted = here.counted
     if not len(counted):
-        return np.zeros(len(here))
+        return np.full(len(here), NAN)
     series = np.concatenate(([0.0], _smoothed(np.abs(_change_ms(counted)))))
     return np.asarray(series[np.maximum(np.cumsum(here.counts) - 1, 0)])
 

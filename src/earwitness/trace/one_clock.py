@@ -8,7 +8,7 @@ import numpy as np
 
 from earwitness.arrays import I64
 from earwitness.trace.model import Trace
-from earwitness.trace.steps import most_frequent
+from earwitness.trace.steps import usual
 
 CONVERTED = "timestamps of codecs with another RTP clock were converted to the main codec's"
 _MOST_EXACT = 2.0**53
@@ -33,8 +33,9 @@ def in_one_clock(trace: Trace, clock: I64) -> Trace:
     # Steps in the finest unit of all clocks, so that nothing is rounded before the end.
     unit = int(np.lcm.reduce(np.unique(clocks)))
     steps = step * (unit // clocks[1:])
+    lengths = {one: _packet_ticks(step, clocks, one) * (unit // one) for one in np.unique(clocks).tolist()}
     for at in np.flatnonzero(np.diff(clocks)).tolist():
-        length = _usual(step, clocks, int(clocks[at])) * (unit // int(clocks[at]))
+        length = lengths[int(clocks[at])]
         expected = length * int(trace.sequence[order[at + 1]] - trace.sequence[order[at]])
         either = (int(step[at]) * (unit // int(clocks[at])), int(steps[at]))
         nearest = min(either, key=lambda one: abs(one - expected))
@@ -50,10 +51,9 @@ def in_one_clock(trace: Trace, clock: I64) -> Trace:
     return replace(trace, timestamp=moved, notes=(*trace.notes, CONVERTED))
 
 
-def _usual(step: I64, clocks: I64, clock: int) -> int:
-    """The most frequent step between packets of this clock; 20 ms if there is none."""
-    here = step[(clocks[1:] == clock) & (clocks[:-1] == clock) & (step > 0)]
-    return most_frequent(here) or max(1, clock // 50)
+def _packet_ticks(step: I64, clocks: I64, clock: int) -> int:
+    """The usual step between packets of this clock; 20 ms if there is none."""
+    return usual(step[(clocks[1:] == clock) & (clocks[:-1] == clock)]) or max(1, clock // 50)
 
 
 def clocks_of(trace: Trace) -> I64:

@@ -28,8 +28,12 @@ def speech_rows(trace: Trace) -> Bool:
 def speech_types(trace: Trace) -> NDArray[np.bool_]:
     """Whether each payload type number carries speech in this trace, (128,)."""
     carries = np.ones(256, dtype=bool)
-    first = int(trace.payload_type[0]) if len(trace) else 0
-    if len(trace) and bool((trace.payload_type == first).all()):
+    if not len(trace):
+        return carries
+    first = int(trace.payload_type[0])
+    meant = trace.formats.get(first)
+    # Nearly every stream: one payload type, of speech as far as is known.
+    if (meant is None or meant.role in MEDIA_ROLES) and bool((trace.payload_type == first).all()):
         return carries
     carries[list(COMFORT_NOISE)] = False
     for number, encoding in trace.formats.items():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import F64, I64, Bool
 from earwitness.trace.model import Trace
+from earwitness.trace.packet_time import PacketTime, packet_time, without_time
 from earwitness.trace.roles import speech_rows
 from earwitness.trace.steps import steps
 from earwitness.trace.timeline import Timeline, timeline
@@ -37,6 +38,12 @@ def quantiles(values: F64, *shares: float) -> list[float]:
     return found
 
 
+_CHANGES = "the packet time changes within the stream; the one given is the most frequent"
+_NO_SPEECH = "none of its packets carries speech, so it has no jitter, delay variation or packet time of its own"
+_WITHOUT_TIME = (
+    "the timestamps leave no time for {} of the {} packets lost: they were of another kind (events, FEC), or the sender"
+    " skipped their numbers"
+)
 _MOST_SECONDS = 1_000_000_000
 
 
@@ -54,7 +61,8 @@ class ArrivalSeries:
     `sequence`, `timestamp`: on the joined timeline (`timeline`). `part`: the part of the sender's numbering; times of
     different parts are not comparable. `advances`: whether the packet's sequence number exceeds all before it (neither
     reordered nor a duplicate). `counts`: whether the packet's pace is the sender's: it carries speech, and is the first
-    copy.
+    copy. `ticks_around`: the packet time before each packet, ticks, where it changes within the stream; else None, and
+    `packet_ticks`, the usual one, holds for all.
     """
 
     sequence: I64
@@ -66,6 +74,7 @@ class ArrivalSeries:
     part: I64
     clock_rate: int
     packet_ticks: int
+    ticks_around: I64 | None
     timeline: Timeline
 
     def __len__(self) -> int:
@@ -84,7 +93,8 @@ class ArrivalSeries:
     def take(self, rows: Bool) -> ArrivalSeries:
         """Only these packets."""
         arrays = ("sequence", "timestamp", "arrived_ns", "marker", "advances", "counts", "part")
-        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
+        around = None if self.ticks_around is None else self.ticks_around[rows]
+        return replace(self, **{name: getattr(self, name)[rows] for name in arrays}, ticks_around=around)
 
     @property
     def broken(self) -> Bool:
@@ -109,6 +119,15 @@ def arrivals(trace: Trace) -> ArrivalSeries:
             first = np.zeros(n, dtype=bool)
             first[np.unique(sequence, return_index=True)[1]] = True
             counts = counts & first
+    time = _packet_time(here, sequence, timestamp, counts)
+    # Where packets that never arrived are rows of the trace, they were sent.
+    gapless = not n or (int(sequence[-1] - sequence[0]) == n - 1 and bool(advances.all()))
+    missing, timeless = (0, 0) if gapless or n < len(trace) else without_time(sequence, timestamp, time)
+    remarks = tuple(filter(None, (
+        _CHANGES if time.around is not None else "",
+        _NO_SPEECH if n and not counts.any() else "",
+        _WITHOUT_TIME.format(timeless, missing) if timeless else "",
+    )))  # fmt: skip
     return ArrivalSeries(
         sequence=sequence,
         timestamp=timestamp,
@@ -118,21 +137,22 @@ def arrivals(trace: Trace) -> ArrivalSeries:
         counts=counts,
         part=found.part,
         clock_rate=trace.clock_rate,
-        packet_ticks=_packet_ticks(sequence, timestamp, counts, trace.clock_rate),
-        timeline=found,
+        packet_ticks=time.usual,
+        ticks_around=time.around,
+        timeline=replace(found, remarks=remarks) if remarks else found,
     )
 
 
-def _packet_ticks(sequence: I64, timestamp: I64, counts: Bool, clock_rate: int) -> int:
-    """The typical timestamp step between consecutive sequence numbers; 20 ms if none can be observed."""
-    if not counts.all():
-        sequence, timestamp = sequence[counts], timestamp[counts]
-    step = steps(timestamp)[steps(sequence) == 1]
-    step = step[step > 0]
-    if not len(step):
-        return clock_rate // 50 or 1
-    middle = len(step) // 2
-    return max(1, int(np.partition(step, middle)[middle]))
+def _packet_time(trace: Trace, sequence: I64, timestamp: I64, counts: Bool) -> PacketTime:
+    """The packet time of the packets that count; around every packet (n,) that of the one before that counts."""
+    if counts.all():
+        return packet_time(sequence, timestamp, trace.payload_type, trace.size, trace.clock_rate)
+    found = packet_time(
+        sequence[counts], timestamp[counts], trace.payload_type[counts], trace.size[counts], trace.clock_rate
+    )
+    if found.around is None:
+        return found
+    return PacketTime(found.usual, found.around[np.maximum(np.cumsum(counts) - 1, 0)])
 
 
 def runs(flags: NDArray[Any]) -> I64:

@@ -25,3 +25,40 @@ def most_frequent(values: I64) -> int | None:
         return int(np.argmax(np.bincount(values)))
     found, counts = np.unique(values, return_counts=True)
     return int(found[np.argmax(counts)])
+
+
+def usual_ticks(sequence: I64, timestamp: I64) -> int | None:
+    """The usual timestamp step between consecutive sequence numbers, ticks, from (n,) packets in order of arrival.
+
+    Over the first copy of each packet, in sequence order (`usual`). None if no two consecutive packets arrived.
+    """
+    _, apart, step = consecutive(sequence, timestamp)
+    return usual(step[apart == 1])
+
+
+def consecutive(sequence: I64, timestamp: I64) -> tuple[I64 | None, I64, I64]:
+    """The first copy of each packet in sequence order, (m,) rows, or None if all (n,) are that; and the steps of the
+    sequence number and of the timestamp between these, (m - 1,) each."""
+    apart = steps(sequence)
+    if bool((apart > 0).all()):
+        return None, apart, steps(timestamp)
+    distinct, first = np.unique(sequence, return_index=True)
+    return first, steps(distinct), steps(timestamp[first])
+
+
+def usual(step: I64) -> int | None:
+    """The usual one of (n,) timestamp steps between consecutive packets; None if none is above 0.
+
+    The most frequent; where none makes up a quarter (a sender that reads its timestamps from a clock), the median.
+    """
+    if not len(step):
+        return None
+    # Nearly always one step is that of more than half of the packets; then it is known without counting them all.
+    middle = int(step[len(step) // 2])
+    if middle > 0 and int(np.count_nonzero(step == middle)) * 2 > len(step):
+        return middle
+    step = step[step > 0]
+    often = most_frequent(step)
+    if often is None or int(np.count_nonzero(step == often)) * 4 >= len(step):
+        return often
+    return int(np.partition(step, len(step) // 2)[len(step) // 2])
