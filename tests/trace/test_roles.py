@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from earwitness.replay.estimating import estimate_stream
+from earwitness.replay.estimating import estimate_streams
 from earwitness.trace.capture import parse_capture
 from earwitness.trace.report import time_streams
 from earwitness.trace.rtp import RtpPacket
@@ -37,7 +37,7 @@ def test_what_is_not_speech_has_no_jitter_and_that_is_said(
     assert all(math.isnan(figure) for figure in figures)
     assert (found.packets_received, found.packets_lost, found.jitter_final_units) == (50, 0, 0)
     assert any("carries speech" in note for note in timed.notes)
-    estimate = estimate_stream(capture, timed.stream, "fixed:60")
+    (estimate,) = estimate_streams(capture, [timed.stream], "fixed:60")
     assert (estimate.quality, bool(estimate.reason)) == (None, True)
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from earwitness.arrays import I64
 from earwitness.ear.repair import Added, Restoring, repairs_beside, repairs_within
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import LOST, UNKNOWN, Payloads, Trace
 from earwitness.trace.redundancy import RedBlocks, red_blocks, rows_of_role
+from earwitness.trace.steps import usual_ticks
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,8 @@ def _from_red(plain: Trace, blocks: RedBlocks, added: Added) -> tuple[int, int]:
     rows = rows[np.lexsort((plain.arrived_ns[rows], plain.timestamp[rows]))]
     known, first = np.unique(plain.timestamp[rows], return_index=True)
     rows = rows[first]
-    sequence, step = plain.sequence[rows], _usual_step(plain, rows)
+    sequence = plain.sequence[rows]
+    step = usual_ticks(sequence, plain.timestamp[rows]) or max(1, plain.clock_rate // 50)
 
     when = plain.timestamp[copies.row] - copies.offset
     arrived_ns = plain.arrived_ns[copies.row]
@@ -130,12 +131,6 @@ def _from_red(plain: Trace, blocks: RedBlocks, added: Added) -> tuple[int, int]:
         added.payload.append(data[begin : begin + int(copies.size[i])].tobytes())
     early = int(ahead[chosen].sum())
     return len(chosen) - early, early
-
-
-def _usual_step(plain: Trace, rows: I64) -> int:
-    """The usual difference between the timestamps of consecutive packets, ticks."""
-    step = np.diff(plain.timestamp[rows])[np.diff(plain.sequence[rows]) == 1]
-    return max(1, int(np.median(step))) if len(step) else max(1, plain.clock_rate // 50)
 
 
 def _joined(plain: Trace, added: Added) -> Trace:
