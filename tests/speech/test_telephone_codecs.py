@@ -283,13 +283,10 @@ def test_packets_of_every_length_hold_the_same_frames(name: str) -> None:
     kind = CODECS.get(name, "testing")
     said = spoken(of.sample_rate if of.sample_rate in (8000, 16000) else 16000, 1.2)
     heard = decode_packets(of, encode_packets(of, said))
-    for ms in (1, 7, 15, 33, 60) if kind.divisible else kind.ptimes:
-        if ms % (1000 * of.frame_samples / of.sample_rate) and not kind.divisible:
+    for ms in (1, 7, 15, 33, 60) if kind.grain else kind.ptimes:
+        if ms % (1000 * of.frame_samples / of.sample_rate) and not kind.grain:
             continue
-        frame = 8 if kind.divisible else of.frame_samples
-        longer = (
-            replace(of, packet_ms=int(ms), frame_samples=frame) if kind.divisible else replace(of, packet_ms=int(ms))
-        )
+        longer = replace(of, packet_ms=int(ms), **({"frame_samples": 8} if kind.grain else {}))
         payloads = encode_packets(longer, said)
         samples = int(ms) * of.sample_rate // 1000
         assert {longer.samples_in(payload) for payload in payloads} == {samples}

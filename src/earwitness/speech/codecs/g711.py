@@ -171,7 +171,7 @@ MU_LAW = CodecKind(
     impairment=_impairment,
     encoding_takes_ns=50_000,
     ptimes=PTIMES,
-    divisible=True,
+    grain=1,
 )
 A_LAW = CodecKind(
     name="g711a",
@@ -182,5 +182,5 @@ A_LAW = CodecKind(
     impairment=_impairment,
     encoding_takes_ns=50_000,
     ptimes=PTIMES,
-    divisible=True,
+    grain=1,
 )

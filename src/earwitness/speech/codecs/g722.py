@@ -123,5 +123,5 @@ G722_KIND = CodecKind(
     offered=_offered,
     encoding_takes_ns=200_000,
     ptimes=packet_times(1, 60, 1),
-    divisible=True,
+    grain=2,
 )

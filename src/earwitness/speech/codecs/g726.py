@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import lcm
 
 import numpy as np
 
@@ -137,9 +136,8 @@ class G726:
         return cut(payload, self.frame_bytes, self.frame_samples, self.sample_rate)
 
     def samples_in(self, payload: bytes) -> int:
-        """The code words that fill whole bytes."""
-        grain = lcm(8, self.bits)
-        return 8 * len(payload) // grain * (grain // self.bits)
+        """Whole groups of 8 code words, which fill whole bytes at every rate."""
+        return 8 * (len(payload) // self.bits)
 
 
 def _make(options: Mapping[str, float]) -> G726:
@@ -171,5 +169,5 @@ G726_KIND = CodecKind(
     offered=_offered,
     encoding_takes_ns=100_000,
     ptimes=packet_times(1, 60, 1),
-    divisible=True,
+    grain=8,
 )

@@ -86,8 +86,9 @@ class CodecKind:
     """Its decoder conceals missing frames by itself."""
     ptimes: tuple[float, ...] = (20.0,)
     """Packet times in ms that its RFC permits, and that its encoder makes."""
-    divisible: bool = False
-    """Its audio can be cut between any two samples, so that `dataclasses.replace(codec, frame_samples=n)` is valid."""
+    grain: int = 0
+    """Samples between which its audio can be cut: `dataclasses.replace(codec, frame_samples=n)` is valid for every
+    multiple of it. 0: it cannot be cut."""
     held_back_by_pjmedia: bool = False
     """PJMEDIA plays its frames one frame late, to recover a lost one from its successor."""
     rate_of: Callable[[bytes], int] | None = None

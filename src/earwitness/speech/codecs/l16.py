@@ -147,5 +147,5 @@ L16_KIND = CodecKind(
     offered=_offered,
     encoding_takes_ns=10_000,
     ptimes=packet_times(1, 60, 1),
-    divisible=True,
+    grain=1,
 )

@@ -66,7 +66,7 @@ def at_ptime(codec: Codec, ms: float) -> Codec:
         happened, remedy = f"{kind.name} has no packets of {ms:g} ms", f"use {_listed(kind.ptimes)} ms"
         raise InputError(_USING, repr(codec.spec), happened, remedy, field="ptime")
     changed: dict[str, Any] = {"packet_ms": int(ms) if ms == int(ms) else ms}
-    if kind.divisible:
+    if kind.grain:
         # 10 ms frames if they fit, else the longest that do.
         changed["frame_samples"] = gcd(round(codec.sample_rate * ms / 1000), codec.sample_rate // 100)
     remade: Codec = replace(codec, **changed)  # type: ignore[type-var]
