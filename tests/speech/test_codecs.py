@@ -289,6 +289,18 @@ def test_codecs_from_sdp() -> None:
             codec_from_rtpmap(*wrong)
 
 
+@pytest.mark.parametrize("name", CODEC_NAMES)
+def test_interleaved_channels_are_refused(name: str) -> None:
+    """RFC 3551 4.1: their samples or frames alternate, so that one decoder would make noise of them."""
+    of = codec(name)
+    usual = codec_from_rtpmap(of.encoding_name, of.clock_rate, 96, channels=of.channels)
+    assert (usual.name, usual.channels) == (name, of.channels)
+    if of.channels == 1:
+        with pytest.raises(InputError, match="it has 2 channels") as caught:
+            codec_from_rtpmap(of.encoding_name, of.clock_rate, 96, channels=2)
+        assert "\n" not in str(caught.value)
+
+
 def test_an_encoder_takes_whole_frames_of_16_bit_samples_only() -> None:
     for name in CODEC_NAMES:
         if why_not(name):

@@ -137,12 +137,10 @@ class _Dense(_Packing):
 def octet_aligned(offer: Offer) -> bool:
     """The packing that an offer describes.
 
-    Raises `InputError` for what is not decoded: several channels, interleaving, frames with checksums or sorted bits.
+    Raises `InputError` for what is not decoded: interleaving, frames with checksums or sorted bits.
     """
     names = ("interleaving", "crc", "robust-sorting")
     refused = [f"{name}={value}" for name in names if (value := offer.parameter(name)) not in (None, "0")]
-    if (offer.channels or 1) > 1:
-        refused.append(f"{offer.channels} channels")
     if refused:
         raise InputError(
             "decoding",

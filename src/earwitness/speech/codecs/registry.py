@@ -110,6 +110,8 @@ def codec_from_rtpmap(
         usual = kind.make({})
         found = kind.offered(offer) if kind.offered is not None else usual if offer.is_of(usual) else None
         if found is not None:
+            if found.channels == 1 and (channels or 1) > 1:
+                raise _interleaved(offer)
             return found
         known.append(f"{usual.encoding_name}/{usual.clock_rate}")
     raise InputError(
@@ -117,6 +119,17 @@ def codec_from_rtpmap(
         f"rtpmap {encoding_name or '-'}/{clock_rate or '-'} payload type {payload_type}",
         "not a codec that this program decodes" + "".join(f" (cannot be loaded: {one})" for one in listed.broken),
         f"known are {', '.join(dict.fromkeys(known))}; name the {{codec}}",
+        related=("codec",),
+    )
+
+
+def _interleaved(offer: Offer) -> InputError:
+    """Several channels of a codec that is mono here: as one channel their samples would be noise (RFC 3551 4.1)."""
+    return InputError(
+        "decoding",
+        f"{offer.encoding_name}/{offer.clock_rate or '-'}/{offer.channels}",
+        f"it has {offer.channels} channels, and is decoded as mono",
+        "capture a call of one channel",
         related=("codec",),
     )
 
