@@ -26,7 +26,8 @@ from earwitness.speech.codecs.base import (
 from earwitness.speech.codecs.g711 import compression, expansion
 from earwitness.speech.codecs.opus import has_fec
 from earwitness.speech.codecs.registry import CODEC_NAMES, at_ptime, codec, codec_from_rtpmap, kind_of
-from earwitness.speech.codecs.speex import PLAIN, SUBMODE_BITS, SpeexDecoder
+from earwitness.speech.codecs.speex import NARROWBAND
+from earwitness.speech.codecs.speex_codec import PLAIN, SUBMODE_BITS, SpeexDecoder
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import read_wav, resample
 from testing.speech.encodable import encodable, why_not
@@ -180,7 +181,7 @@ class TestSpeex:
     def test_the_plain_decoder_is_libspeex_but_for_the_order_of_its_sums(self, quality: int) -> None:
         of = codec(f"speex:{quality}")
         assert PLAIN.exists(), "see tools/build_native.py: it needs a C compiler and libspeex-dev"
-        plain, theirs = of.decoder(), SpeexDecoder(plain=False)
+        plain, theirs = of.decoder(), SpeexDecoder(NARROWBAND, plain=False)
         lost = np.random.default_rng(quality).random(200) < 0.1
         lost[120:135] = True
         wrong = []
@@ -195,7 +196,7 @@ class TestSpeex:
 
     @pytest.mark.parametrize("frame", [b"", b"\x7f" * 28, b"\x80" * 28])
     def test_what_is_no_frame_is_refused_by_both_decoders(self, frame: bytes) -> None:
-        for decoder in (codec("speex").decoder(), SpeexDecoder(plain=False)):
+        for decoder in (codec("speex").decoder(), SpeexDecoder(NARROWBAND, plain=False)):
             with pytest.raises(MalformedFrame):
                 decoder.decode(frame)
 

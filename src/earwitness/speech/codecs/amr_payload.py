@@ -19,6 +19,8 @@ FRAME_MS = 20
 NO_DATA = 15
 _GOOD = 0x04
 """The quality bit in a frame's first byte; without it the frame is damaged (RFC 4867 4.3.2)."""
+_MOST_SID_BITS = 40
+"""In a silence descriptor; all speech has more."""
 _NO_REQUEST = 15
 """Codec mode request: none."""
 _MOST_FRAMES = most_frames(FRAME_MS, 1000)
@@ -56,6 +58,16 @@ class FrameTypes:
         possible = [found for packing in packings if (found := self._unpacked(payload, packing)) is not None]
         likely = [frames for frames, clean in possible if clean] + [frames for frames, _ in possible]
         return likely[0][:_MOST_FRAMES] if likely else []
+
+    def modes_of(self, size: int, octet_aligned: Sequence[bool]) -> set[int]:
+        """The types of speech of which frames, as few as possible, fill a payload of `size` bytes in these packings."""
+        packings = [_Aligned() if aligned else _Dense() for aligned in octet_aligned]
+        speech = {kind: bits for kind, bits in self.bits.items() if bits > _MOST_SID_BITS}
+        for count in range(1, _MOST_FRAMES + 1):
+            fits = {kind for kind, bits in speech.items() if size in (one.size(count, bits) for one in packings)}
+            if fits:
+                return fits
+        return set()
 
     def payload(self, frames: Sequence[bytes], *, octet_aligned: bool) -> bytes:
         """A payload with these frames, without a mode request."""
@@ -114,6 +126,10 @@ class _Packing(ABC):
 
     request_bits: int
     entry_bits: int
+
+    def size(self, count: int, bits: int) -> int:
+        """Bytes of a payload with so many frames of `bits` bits."""
+        return -(-(self.request_bits + count * (self.entry_bits + self.padded(bits))) // 8)
 
     @abstractmethod
     def padded(self, size: int) -> int:
