@@ -244,6 +244,20 @@ def test_the_mode_of_codec2_is_said_or_seen() -> None:
         assert {len(payload) for payload in encode_packets(codec(f"codec2:{mode}"), spoken(8000, 1.0))} == {size}
 
 
+@pytest.mark.parametrize("size", [1, 5, 12, 14, 16, 60])
+def test_a_mode_of_codec2_that_is_neither_said_nor_seen_is_asked_for(size: int) -> None:
+    with pytest.raises(InputError, match=rf"packets of {size} bytes.*codec2:3200, codec2:2400") as caught:
+        codec_from_rtpmap("CODEC2", 8000, 100, payload_bytes=size)
+    assert "\n" not in str(caught.value)
+    assert codec_from_rtpmap("CODEC2", 8000, 100, fmtp="mode=1300", payload_bytes=size).spec == "codec2:1300"
+
+
+def test_payloads_of_another_mode_hold_nothing() -> None:
+    of = codec("codec2")
+    assert [len(frame) for frame in of.split(bytes(12))] == [6, 6]
+    assert (of.split(bytes(14)), of.samples_in(bytes(14))) == ([], 0)
+
+
 def test_names_in_sdp() -> None:
     for name, clock, number, ours in (
         ("G729", 8000, 18, "g729"),

@@ -16,7 +16,13 @@ from earwitness.extras import need
 from earwitness.looks import Look
 from earwitness.options import Option
 from earwitness.speech.codecs.base import Decoder, Encoder
-from earwitness.speech.codecs.framewise import FramewiseDecoder, check_whole_frames, cut, specification
+from earwitness.speech.codecs.framewise import (
+    FramewiseDecoder,
+    check_whole_frames,
+    cut_whole,
+    specification,
+    whole_frames,
+)
 from earwitness.speech.codecs.kind import CodecKind, Offer
 from earwitness.speech.codecs.native import checked_frame, declare, load
 
@@ -137,14 +143,11 @@ class Ilbc:
 
     def split(self, payload: bytes) -> list[bytes]:
         """Frames of 38 or 50 bytes; none if the payload is not a whole number of them, as the other mode's are."""
-        if len(payload) % self.frame_bytes:
-            return []
-        return cut(payload, self.frame_bytes, self.frame_samples, self.sample_rate)
+        return cut_whole(payload, self.frame_bytes, self.frame_samples, self.sample_rate)
 
     def samples_in(self, payload: bytes) -> int:
         """160 or 240 samples a frame."""
-        frames, left = divmod(len(payload), self.frame_bytes)
-        return 0 if left else self.frame_samples * frames
+        return self.frame_samples * whole_frames(payload, self.frame_bytes)
 
 
 def ilbc(frame_ms: int, payload_type: int = Ilbc.payload_type) -> Ilbc:
