@@ -12,12 +12,12 @@ from itertools import groupby
 from typing import Protocol
 
 import numpy as np
-import soxr
 
 from earwitness.arrays import Pcm
 from earwitness.ear.frames import Frames
 from earwitness.ear.payload import FrameBytes
 from earwitness.speech.codecs.base import MalformedFrame, PausingDecoder
+from earwitness.speech.wav import resample
 
 
 class FrameDecoder(Protocol):
@@ -152,8 +152,7 @@ class StreamDecoder:
         rate = self._rates[codec]
         if rate == self.sample_rate or not len(sound):
             return sound
-        made: Pcm = soxr.resample(sound, rate, self.sample_rate)
-        return _padded(made, len(sound) * self.sample_rate // rate)
+        return _padded(resample(sound, rate, self.sample_rate), len(sound) * self.sample_rate // rate)
 
 
 def _padded(sound: Pcm, size: int) -> Pcm:
