@@ -9,11 +9,11 @@ import pytest
 
 from earwitness.ear.buffers import buffer
 from earwitness.ear.hear import hear
-from earwitness.speech.codecs.base import decode_packets, packet_samples
+from earwitness.speech.codecs.base import decode_packets, packet_of, packet_samples
 from earwitness.speech.codecs.registry import CODEC_NAMES, codec, kind_of
 from testing.ear.payloads import trace_with
 from testing.ear.traces import packets, trace_of, voice
-from testing.speech.encodable import encodable
+from testing.speech.encodable import encodable, why_not
 
 MORE = ("g726:16,aal2=1", "amr:4.75,octet=1", "amr-wb:23.85", "l16:44100", "l16:8000,channels=2", "codec2:1300")
 
@@ -74,3 +74,16 @@ def test_a_long_hold_coarsens_the_grid_to_what_the_codec_permits(spec: str) -> N
     heard = hear(held, of, buffer("fixed:60"))
     assert heard.played.frames.codecs[0].frame_samples % kind_of(of).grain == 0
     assert heard.shares["lost_ratio"] == 0.0
+
+
+@pytest.mark.parametrize("spec", [*CUT, *(one for one in (*CODEC_NAMES, *MORE) if one not in ("opus", *CUT))])
+def test_packets_of_more_than_200_ms_are_told(spec: str) -> None:
+    if why_not(spec):
+        pytest.skip(why_not(spec))
+    of = codec(spec)
+    together = -(-3 * of.sample_rate // 10 // of.frame_samples)
+    encoder, said = of.encoder(), voice(12.0, of.sample_rate)
+    frames = [encoder.encode(said[at : at + of.frame_samples]) for at in range(0, len(said) - 5000, of.frame_samples)]
+    payloads = [packet_of(of, frames[at : at + together]) for at in range(0, len(frames) - together, together)]
+    heard = hear(trace_with(of, payloads, together * of.frame_samples), of, buffer("fixed:60"))
+    assert f"{len(payloads)} packets claim to hold more than 200 ms" in "; ".join(heard.notes)

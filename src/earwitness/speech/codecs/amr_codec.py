@@ -75,8 +75,8 @@ class AmrCodec(ABC):
         return self.frame_types.payload(frames, octet_aligned=self.octet_aligned)
 
     def samples_in(self, payload: bytes) -> int:
-        """As many samples a frame, of whatever type."""
-        return self.frame_samples * len(self.split(payload))
+        """As many samples a frame, of whatever type; one more frame than are decoded tells that there are too many."""
+        return self.frame_samples * self.frame_types.count(payload, octet_aligned=self.octet_aligned)
 
 
 def options_of(usual: AmrCodec) -> tuple[Option, ...]:

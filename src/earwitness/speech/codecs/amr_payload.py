@@ -24,6 +24,8 @@ _MOST_SID_BITS = 40
 _NO_REQUEST = 15
 """Codec mode request: none."""
 _MOST_FRAMES = most_frames(FRAME_MS, 1000)
+_MOST_READ = 2 * _MOST_FRAMES
+"""Frames in the longest payload that is read at all."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class FrameTypes:
             return "its quality bit says that it was damaged on the way"
         return ""
 
-    def frames(self, payload: bytes, *, octet_aligned: bool) -> list[bytes]:
-        """The frames in a payload; none if it cannot be one.
+    def frames(self, payload: bytes, *, octet_aligned: bool, most: int = _MOST_FRAMES) -> list[bytes]:
+        """The first `most` frames in a payload; none if it cannot be one, or has more than 20.
 
         The table of contents gives the length to the byte. If it contradicts `octet_aligned`, or bits that have to be 0
         are not, and the other packing fits, the payload has that one: SDP is often wrong about it.
@@ -57,7 +59,11 @@ class FrameTypes:
         packings = (_Aligned(), _Dense()) if octet_aligned else (_Dense(), _Aligned())
         possible = [found for packing in packings if (found := self._unpacked(payload, packing)) is not None]
         likely = [frames for frames, clean in possible if clean] + [frames for frames, _ in possible]
-        return likely[0][:_MOST_FRAMES] if likely else []
+        return likely[0][:most] if likely else []
+
+    def count(self, payload: bytes, *, octet_aligned: bool) -> int:
+        """The frames in a payload, which may be one more than are decoded: it claims to hold too many."""
+        return len(self.frames(payload, octet_aligned=octet_aligned, most=_MOST_FRAMES + 1))
 
     def modes_of(self, size: int, octet_aligned: Sequence[bool]) -> set[int]:
         """The types of speech of which frames, as few as possible, fill a payload of `size` bytes in these packings."""
@@ -87,6 +93,8 @@ class FrameTypes:
 
     def _unpacked(self, payload: bytes, packing: _Packing) -> tuple[list[bytes], bool] | None:
         """The frames in a payload of this packing, and whether all its padding is 0; None if its length is wrong."""
+        if len(payload) > packing.size(_MOST_READ, max(self.bits.values())):
+            return None
         total, stream = 8 * len(payload), int.from_bytes(payload, "big")
 
         def bits(at: int, count: int) -> int:
@@ -97,8 +105,7 @@ class FrameTypes:
             return None
         padding = bits(4, at - 4)
         while more:
-            # A packet has at most as many frames as bytes, so this ends.
-            if at + packing.entry_bits > total:
+            if at + packing.entry_bits > total or len(heads) == _MOST_READ:
                 return None
             entry, spare = divmod(bits(at, packing.entry_bits), 1 << (packing.entry_bits - 6))
             if entry >> 1 & 15 not in self.bits:
