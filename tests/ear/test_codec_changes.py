@@ -16,7 +16,7 @@ from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import Trace
-from testing.ear.traces import MS, trace_at, voice
+from testing.ear.traces import MS, decoder_of, trace_at, voice
 
 U, A, GSM = codec("g711u"), codec("g711a"), codec("gsm")
 OPUS, WIDE = codec("opus:24000"), codec("opus:24000,rate=16000")
@@ -185,3 +185,17 @@ def test_loss_around_the_change_is_concealed(lost: range) -> None:
         gap = heard.account.pulls_from(Fate.CONCEALED)
         assert gap * heard.played.frames.stream.frame_ns == len(lost) * 20 * MS
         assert np.abs(heard.audio).max() < 32768
+
+
+def test_what_is_left_of_a_concealed_frame_is_no_comfort_noise() -> None:
+    """A slot of 10 ms, for mu-law's sake, takes half of what Speex makes of a missing frame."""
+    speex = codec("speex")
+    trace = trace_at(speex, voice(1.0), (20,), changed=U).take(np.arange(45))
+    assert trace.payloads is not None
+    size = np.where(trace.payload_type == 0, 80, trace.size).astype(np.int32)
+    decoder = decoder_of(replace(trace, size=size, payloads=replace(trace.payloads, captured=size)), speex)
+    assert decoder.frame_samples == 80
+    decoder.decode_many([0, 1])
+    assert decoder.conceal() is not None
+    assert decoder.comfort() is None
+    assert decoder.conceal() is not None

@@ -155,6 +155,16 @@ def mu_law_packets(pcap: bytes) -> list[tuple[int, np.ndarray]]:
     return found
 
 
+@pytest.mark.parametrize("name", CODEC_NAMES)
+def test_a_frame_without_bytes_is_malformed_whatever_the_codec(name: str) -> None:
+    of = codec(name)
+    if name == "ilbc":
+        pytest.importorskip("av", reason="the extra codecs is not installed")
+    with pytest.raises(MalformedFrame):
+        of.decoder().decode(b"")
+    assert of.decoder().decode_many([]).shape == (0, of.frame_samples)
+
+
 class TestGsm:
     def test_frames_bear_the_signature(self) -> None:
         assert [payload[0] >> 4 for payload in encode_packets(codec("gsm"), spoken(codec("gsm"), 1.0))] == [0xD] * 50

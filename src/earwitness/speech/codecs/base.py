@@ -183,11 +183,6 @@ def packet_of(codec: Codec, frames: Sequence[bytes]) -> bytes:
     return codec.pack(frames) if isinstance(codec, PacksFrames) else b"".join(frames)
 
 
-def ptime_option(packet_ms: float, usual: float = 20) -> list[str]:
-    """The packet time as an option in a codec's `spec`, if it is not the usual one."""
-    return [f"ptime={packet_ms:g}"] if packet_ms != usual else []
-
-
 def encode_packets(codec: Codec, samples: Pcm) -> list[bytes]:
     """`samples` (n,) int16 at `codec.sample_rate` as RTP payloads from a new encoder, the last one padded with
     zeros."""

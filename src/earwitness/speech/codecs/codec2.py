@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +28,7 @@ from earwitness.speech.codecs.framewise import (
     whole_frames,
 )
 from earwitness.speech.codecs.kind import CodecKind, Offer
-from earwitness.speech.codecs.native import checked_frame, declare, load
+from earwitness.speech.codecs.native import checked_frame, declare, load, owned
 
 _NUMBERS = {3200: 0, 2400: 1, 1600: 2, 1400: 3, 1300: 4, 1200: 5, 700: 8}
 MODES = tuple(_NUMBERS)
@@ -96,8 +95,7 @@ class _Codec2Encoder:
 
     def __init__(self, codec: Codec2) -> None:
         self._library, self._codec = _library(), codec
-        self._state = self._library.codec2_create(_NUMBERS[codec.mode])
-        weakref.finalize(self, self._library.codec2_destroy, self._state)
+        self._state = owned(self, self._library.codec2_create(_NUMBERS[codec.mode]), self._library.codec2_destroy)
 
     def encode(self, frame: Pcm) -> bytes:
         # It takes its input as writable, so it gets a copy.
@@ -113,8 +111,7 @@ class _Codec2Decoder(FramewiseDecoder):
     def __init__(self, codec: Codec2) -> None:
         super().__init__("Codec2", codec.frame_samples)
         self._library, self._frame_bytes = _library(), codec.frame_bytes
-        self._state = self._library.codec2_create(_NUMBERS[codec.mode])
-        weakref.finalize(self, self._library.codec2_destroy, self._state)
+        self._state = owned(self, self._library.codec2_create(_NUMBERS[codec.mode]), self._library.codec2_destroy)
         self._chance, self._number = _chance(), 1
 
     def _into(self, frame: bytes, address: int) -> str:

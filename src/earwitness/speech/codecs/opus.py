@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -16,9 +15,10 @@ from earwitness.arrays import Pcm
 from earwitness.errors import EarwitnessError
 from earwitness.looks import Look
 from earwitness.options import Option
-from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame, ptime_option
+from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame
+from earwitness.speech.codecs.framewise import specification
 from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment, Offer
-from earwitness.speech.codecs.native import checked_frame, declare, load
+from earwitness.speech.codecs.native import checked_frame, declare, load, owned
 
 BITRATES = range(6000, 510_001)
 """bit/s."""
@@ -57,12 +57,11 @@ def _message(code: int) -> str:
     return str(_library().opus_strerror(code).decode())
 
 
-def _opened(state: int | None, code: int, what: str) -> int:
-    if code != 0 or not state:
+def _check_opened(code: int, what: str) -> None:
+    if code != 0:
         raise EarwitnessError(
             "opening", what, _message(code), "use one of the rates " + ", ".join(map(str, SAMPLE_RATES))
         )
-    return state
 
 
 class _OpusEncoder:
@@ -75,8 +74,8 @@ class _OpusEncoder:
         self._most_bytes = _MAX_FRAME_BYTES * (1 if codec.packet_ms <= 20 else 6)
         code = ctypes.c_int()
         state = library.opus_encoder_create(codec.sample_rate, 1, _APPLICATION_VOIP, ctypes.byref(code))
-        self._state = ctypes.c_void_p(_opened(state, code.value, "Opus encoder"))
-        weakref.finalize(self, library.opus_encoder_destroy, self._state)
+        _check_opened(code.value, "Opus encoder")
+        self._state = ctypes.c_void_p(owned(self, state, library.opus_encoder_destroy))
         settings = {
             _SET_BITRATE: codec.bitrate,
             _SET_COMPLEXITY: codec.complexity,
@@ -113,8 +112,8 @@ class _OpusDecoder:
         self._sample_rate, self._frame_samples = sample_rate, frame_samples
         code = ctypes.c_int()
         state = library.opus_decoder_create(sample_rate, 1, ctypes.byref(code))
-        self._state = ctypes.c_void_p(_opened(state, code.value, "Opus decoder"))
-        weakref.finalize(self, library.opus_decoder_destroy, self._state)
+        _check_opened(code.value, "Opus decoder")
+        self._state = ctypes.c_void_p(owned(self, state, library.opus_decoder_destroy))
 
     def decode(self, frame: bytes) -> Pcm:
         """Decode one packet of any duration."""
@@ -213,8 +212,7 @@ class Opus:
         options += [f"complexity={self.complexity}"] if self.complexity != 9 else []
         options += [f"loss={self.expected_loss_percent}"] if self.expected_loss_percent else []
         options += [f"rate={self.sample_rate}"] if self.sample_rate != 8000 else []
-        options += ptime_option(self.packet_ms)
-        return "opus:" + ",".join(options)
+        return specification(self.name, options, self.packet_ms)
 
     @property
     def frame_samples(self) -> int:
