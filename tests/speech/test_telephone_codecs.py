@@ -214,6 +214,7 @@ class TestL16:
         ("speex-wb", 4.01, 3.85),
         ("codec2", 2.68, None),
         ("codec2:3200", 3.00, None),
+        ("codec2:700", 1.84, None),
     ],
 )
 def test_the_ceiling_is_as_measured(spec: str, narrow: float, wide: float | None) -> None:

@@ -112,7 +112,7 @@ def _impairment(codec: Codec, _concealed: bool) -> Impairment | None:
 AMR_KIND = CodecKind(
     name="amr",
     summary="AMR, 12.2 kbit/s, or the rate given; octet=1: sends octet-aligned",
-    usage="amr[:4.75-12.2][,octet=0|1][,ptime=20-120]",
+    usage="amr[:4.75-12.2][,octet=0|1]",
     make=partial(made, Amr()),
     look=Look("AMR", "grey", "dashed", "circle", "bars"),
     options=options_of(Amr()),

@@ -123,7 +123,7 @@ class AmrWb(AmrCodec):
 AMR_WB_KIND = CodecKind(
     name="amr-wb",
     summary="AMR-WB (G.722.2), 12.65 kbit/s, or the rate given; octet=1: sends octet-aligned",
-    usage="amr-wb[:6.6-23.85][,octet=0|1][,ptime=20-120]",
+    usage="amr-wb[:6.6-23.85][,octet=0|1]",
     make=partial(made, AmrWb()),
     look=Look("AMR-WB", "blue", "dotted", "circle", "slashes"),
     options=options_of(AmrWb()),

@@ -74,7 +74,7 @@ class Codec(Protocol):
 
     @property
     def name(self) -> str:
-        """Earwitness's name: `g711u`, `g711a`, `gsm`, `speex`, `opus`."""
+        """Earwitness's name, as in `earwitness kinds codecs`: `g711u`, `amr-wb`."""
         ...
 
     @property
@@ -84,7 +84,7 @@ class Codec(Protocol):
 
     @property
     def encoding_name(self) -> str:
-        """As in SDP's rtpmap: PCMU, PCMA, GSM, speex, opus."""
+        """As in SDP's rtpmap: `PCMU`, `AMR-WB`."""
         ...
 
     @property
@@ -94,7 +94,7 @@ class Codec(Protocol):
 
     @property
     def clock_rate(self) -> int:
-        """RTP clock in Hz (48,000 for Opus, regardless of the audio's rate)."""
+        """RTP clock in Hz (48,000 for Opus and 8,000 for G.722, regardless of the audio's rate)."""
         ...
 
     @property

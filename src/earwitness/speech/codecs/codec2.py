@@ -217,8 +217,8 @@ def _offered(offer: Offer) -> Codec2 | None:
 
 CODEC2_KIND = CodecKind(
     name="codec2",
-    summary="Codec2, 2400 bit/s, or the mode given",
-    usage="codec2[:" + "|".join(map(str, MODES)) + "][,ptime=20-120]",
+    summary="Codec2, 2400 bit/s, or the mode given; packets of whole frames",
+    usage="codec2[:" + "|".join(map(str, MODES)) + "]",
     make=lambda options: codec2(int(options.get("mode", 2400))),
     look=Look("Codec2", "purple", "dash-dot", "cross", "backslashes"),
     options=(Option("mode", MODES, bare=True),),

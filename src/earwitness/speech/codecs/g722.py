@@ -116,7 +116,7 @@ def _offered(offer: Offer) -> G722 | None:
 G722_KIND = CodecKind(
     name="g722",
     summary="G.722 wideband, 64 kbit/s",
-    usage="g722[:ptime=1-60]",
+    usage="g722",
     make=lambda _options: G722(),
     look=Look("G.722", "orange", "long", "wedge", "backslashes"),
     offered=_offered,

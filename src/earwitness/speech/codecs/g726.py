@@ -159,7 +159,7 @@ def _offered(offer: Offer) -> G726 | None:
 G726_KIND = CodecKind(
     name="g726",
     summary="G.726 ADPCM, 32 kbit/s, or 16, 24 or 40; aal2=1: AAL2's packing",
-    usage="g726[:16|24|32|40][,aal2=0|1][,ptime=1-60]",
+    usage="g726[:16|24|32|40][,aal2=0|1]",
     make=_make,
     look=Look("G.726", "yellow", "solid", "square", "dots"),
     options=(Option("kbps", RATES, bare=True), Option("aal2", (0, 1))),

@@ -134,7 +134,7 @@ _IMPAIRMENT = Impairment(11.0, 19.0, "ITU-T G.113 Appendix I: G.729A with VAD")
 G729_KIND = CodecKind(
     name="g729",
     summary="G.729 Annex A, 8 kbit/s; decodes Annex B",
-    usage="g729[:ptime=10-120]",
+    usage="g729",
     make=lambda _options: G729(),
     look=Look("G.729", "black", "long-dot", "cross", "bars"),
     impairment=lambda _codec, _concealed: _IMPAIRMENT,

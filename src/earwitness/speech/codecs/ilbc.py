@@ -165,8 +165,8 @@ def _offered(offer: Offer) -> Ilbc | None:
 
 ILBC_KIND = CodecKind(
     name="ilbc",
-    summary="iLBC, frames of 30 ms (13.33 kbit/s) or 20 ms (15.2 kbit/s); it encodes where libilbc is",
-    usage="ilbc[:20|30][,ptime=20-120]",
+    summary="iLBC, frames of 30 ms (13.33 kbit/s) or 20 ms (15.2 kbit/s), whole ones in a packet; encodes with libilbc",
+    usage="ilbc[:20|30]",
     make=lambda options: ilbc(int(options.get("ms", 30))),
     look=Look("iLBC", "vermilion", "long", "diamond", "bars"),
     options=(Option("ms", tuple(FRAME_BYTES), bare=True),),

@@ -82,6 +82,7 @@ class CodecKind:
     """Earwitness's name: `g711u`, `opus`."""
     summary: str
     usage: str
+    """The name with its options, except `ptime`."""
     make: Callable[[Mapping[str, float]], Codec]
     """Creates the codec with these options; options that were not given are missing."""
     look: Look
@@ -107,3 +108,10 @@ class CodecKind:
     """PJMEDIA plays its frames one frame late, to recover a lost one from its successor."""
     remade_as: str = ""
     """Specification for re-encoding packets cut by a snap length; empty: the stream's own codec."""
+
+    @property
+    def usage_with_ptime(self) -> str:
+        """The usage with the packet times, which are an option of every codec."""
+        if len(self.ptimes) == 1:
+            return self.usage
+        return f"{self.usage}[{',' if '[' in self.usage else ':'}ptime={self.ptimes[0]:g}-{self.ptimes[-1]:g}]"

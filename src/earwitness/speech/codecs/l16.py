@@ -152,7 +152,7 @@ def _offered(offer: Offer) -> L16 | None:
 L16_KIND = CodecKind(
     name="l16",
     summary="L16, uncompressed, 256 kbit/s at 16 kHz; channels=2: stereo, mixed down",
-    usage="l16[:8000-48000][,channels=1|2][,ptime=1-60]",
+    usage="l16[:8000-48000][,channels=1|2]",
     make=_make,
     look=Look("L16", "green", "solid", "wedge", "crosses"),
     options=(Option("rate", RATES, bare=True), Option("channels", (1, 2))),

@@ -8,7 +8,15 @@ from functools import partial
 from earwitness.looks import Look
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment
-from earwitness.speech.codecs.speex_codec import OPTIONS, PTIMES, SUBMODE_BITS, Band, SpeexCodec, made, offered
+from earwitness.speech.codecs.speex_codec import (
+    OPTIONS,
+    PTIMES,
+    SUBMODE_BITS,
+    Band,
+    SpeexCodec,
+    speex_of,
+    speex_offered,
+)
 
 FRAME_SAMPLES = 160
 _QUALITY_OF_SUBMODE = {1: 0, 8: 1, 2: 2, 3: 3, 4: 5, 5: 8, 6: 9, 7: 10}
@@ -61,11 +69,11 @@ SPEEX = CodecKind(
     name="speex",
     summary="Speex narrowband, 11 kbit/s at quality 5",
     usage="speex[:QUALITY][,complexity=0-10]",
-    make=partial(made, Speex()),
+    make=partial(speex_of, Speex()),
     look=Look("Speex", "purple", "dotted", "diamond", "crosses"),
     options=OPTIONS,
     impairment=_impairment,
-    offered=partial(offered, Speex()),
+    offered=partial(speex_offered, Speex()),
     encoding_takes_ns=400_000,
     ptimes=PTIMES,
     has_own_concealment=True,

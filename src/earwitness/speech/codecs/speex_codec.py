@@ -251,13 +251,13 @@ def _lookahead(codec: type[SpeexCodec]) -> int:
     return sum(side.control(_GET_LOOKAHEAD) for side in sides)
 
 
-def made(usual: _Some, options: Mapping[str, float]) -> _Some:
+def speex_of(usual: _Some, options: Mapping[str, float]) -> _Some:
     """The usual codec with `OPTIONS`."""
     quality, complexity = options.get("quality", usual.quality), options.get("complexity", usual.complexity)
     return replace(usual, quality=int(quality), complexity=int(complexity))
 
 
-def offered(usual: _Some, offer: Offer) -> _Some | None:
+def speex_offered(usual: _Some, offer: Offer) -> _Some | None:
     """The codec of an offer, with the quality of most frames; None if it is another codec.
 
     Where the bytes do not tell, the size of a packet of one frame does.

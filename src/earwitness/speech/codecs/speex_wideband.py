@@ -10,7 +10,15 @@ from functools import partial
 
 from earwitness.looks import Look
 from earwitness.speech.codecs.kind import CodecKind, Offer
-from earwitness.speech.codecs.speex_codec import OPTIONS, PTIMES, SUBMODE_BITS, Band, SpeexCodec, made, offered
+from earwitness.speech.codecs.speex_codec import (
+    OPTIONS,
+    PTIMES,
+    SUBMODE_BITS,
+    Band,
+    SpeexCodec,
+    speex_of,
+    speex_offered,
+)
 
 FRAME_SAMPLES = 320
 HIGH_BAND_BITS = {0: 4, 1: 36, 2: 112, 3: 192, 4: 352}
@@ -59,14 +67,14 @@ class SpeexWideband(SpeexCodec):
 
 def _offered(offer: Offer) -> SpeexWideband | None:
     # A name without a clock is the narrowband codec's.
-    return None if offer.clock_rate is None else offered(SpeexWideband(), offer)
+    return None if offer.clock_rate is None else speex_offered(SpeexWideband(), offer)
 
 
 SPEEX_WIDEBAND = CodecKind(
     name="speex-wb",
     summary="Speex wideband, 27.8 kbit/s at quality 8",
-    usage="speex-wb[:QUALITY][,complexity=0-10][,ptime=20-120]",
-    make=partial(made, SpeexWideband()),
+    usage="speex-wb[:QUALITY][,complexity=0-10]",
+    make=partial(speex_of, SpeexWideband()),
     look=Look("Speex wideband", "sky", "dashed", "diamond", "grid"),
     options=OPTIONS,
     offered=_offered,
