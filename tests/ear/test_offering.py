@@ -16,17 +16,19 @@ from earwitness.ear.offering import offer_of
 from earwitness.ear.played import play, received
 from earwitness.errors import InputError
 from earwitness.replay.blame import blame
-from earwitness.replay.estimating import estimate_played
+from earwitness.replay.estimating import estimate_played, estimate_stream
 from earwitness.speech.codecs.base import encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
+from earwitness.trace.capture import parse_capture
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import Encryption
 from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Payloads, Trace
 from earwitness.trace.rtp_stream import RtpStream
 from testing.ear.payloads import trace_with
-from testing.ear.traces import trace_of
+from testing.ear.traces import START_NS, trace_of
+from testing.trace.making import Datagram, pcap
 
 FLOW = Flow("10.0.0.1", 4000, "10.0.0.2", 4002)
 SAID = speech("allison-10s").samples[: 3 * 8000]
@@ -75,6 +77,15 @@ def test_packets_of_encrypted_streams_show_nothing() -> None:
     stream = stream_of(trace_of(of, SAID), of.spec, encryption=Encryption("SRTP", "sdp"))
     assert stream.encryption.certain
     assert codec_of_stream(stream).spec == "speex"
+    of = codec("gsm")
+    fixed = stream_of(trace_of(of, SAID), of.spec, encryption=Encryption("SRTP", "sdp"))
+    empty = parse_capture(pcap([Datagram(START_NS, bytes(20), ("10.0.0.1", 53), ("10.0.0.2", 53))]))
+    doubts = []
+    for one in (stream, fixed):
+        found = estimate_stream(empty, one, "fixed:60").quality
+        assert found is not None
+        doubts.append("do not tell their bit rate: taken for speex" in found.doubt)
+    assert doubts == [True, False], "GSM has one rate"
 
 
 def test_red_shows_its_primary_blocks() -> None:

@@ -18,6 +18,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.score.estimate import Estimate, estimate
 from earwitness.score.voip_metrics import fates_of
 from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.registry import kind_of
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import opposite
 from earwitness.trace.rtp_stream import RtpStream
@@ -79,9 +80,12 @@ def _by_timestamps(
     trace, stand_in = timed(stream.trace, stream.codec)
     played = play(received(trace, stand_in, ear), ear, round_trip_ms=round_trip_of(capture, stream))
     rated = estimate_played(played, stand_in, _NETWORK_ALONE if codec is None else codec.spec)
-    if codec is not None:
+    if codec is not None and not kind_of(codec).options:
         return StreamEstimate(ear.spec, played, rated)
-    doubt = f"the codec is not known here, so it is rated as G.711: the network's part alone ({why})"
+    if codec is not None:
+        doubt = f"its packets are encrypted and do not tell their bit rate: taken for {codec.spec}"
+    else:
+        doubt = f"the codec is not known here, so it is rated as G.711: the network's part alone ({why})"
     return StreamEstimate(ear.spec, played, replace(rated, doubt="; ".join(filter(None, (doubt, rated.doubt)))))
 
 
