@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from earwitness.extras import NEEDED_FOR, extras
-from earwitness.speech.codecs.speex import PLAIN
+from earwitness.speech.codecs.speex_codec import PLAIN
 
 APT = "apt-get install -y --no-install-recommends"
 AGAIN = f"{sys.executable} -m pip install --force-reinstall --no-deps -e ."

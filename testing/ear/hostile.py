@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from earwitness.ear.clock import playing_clock
 from earwitness.ear.hear import Heard, hear
 from earwitness.ear.span import LEAST_PACKET_NS, QUIET_EACH_NS, QUIET_NS
 from earwitness.replay.blame_sounds import Ideal, reassembled, without_concealment
-from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_ticks
+from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_of, packet_ticks
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.bursts import bursts
 from earwitness.trace.clock import estimate_clock, on_one_clock
@@ -29,7 +30,11 @@ from earwitness.trace.timing import summarise
 from earwitness.trace.wireshark import wireshark_figures
 from testing.ear.traces import MS, START_NS, packets, voice
 
-CODECS = ("g711u", "g711a", "gsm", "speex", "opus:24000,fec=1", "opus:24000,rate=48000")
+CODECS = (
+    *("g711u", "g711a", "gsm", "speex", "opus:24000,fec=1", "opus:24000,rate=48000"),
+    *("g722", "g726", "g726:24", "g729", "amr", "amr-wb:6.6,octet=1", "codec2", "codec2:1300", "ilbc:20", "l16:11025"),
+    "speex-wb",
+)
 BUFFERS = (
     "fixed:0",
     "fixed:60",
@@ -39,6 +44,7 @@ BUFFERS = (
     "adaptive",
     "oracle:100",
 )
+ILBC = Path(__file__).parents[1] / "speech" / "data" / "ilbc-20ms.bin"
 CONCEALMENTS = ("silence", "repeat", "wsola", "codec", "fec", "pjmedia")
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
@@ -94,10 +100,13 @@ SENT: dict[str, Column] = {
 }
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def coded(name: str) -> list[bytes]:
-    """Packets of a buzz."""
+    """Packets of a buzz; of iLBC, of speech, since few machines have an encoder."""
     of = codec(name)
+    if of.name == "ilbc":
+        speech = ILBC.read_bytes()
+        return [speech[at : at + 38] for at in range(0, len(speech), 38)]
     return packets(of, voice(0.6, of.sample_rate))
 
 
@@ -108,6 +117,10 @@ PAYLOADS: dict[str, Callable[[int, str, Rng], list[bytes]]] = {
     "random": lambda n, _, r: [r.bytes(int(r.integers(0, 400))) for _ in range(n)],
     "one size": lambda n, _, r: [r.bytes(33) for _ in range(n)],
     "zeros": lambda n, _, r: [bytes(1400)] * n,
+    "ones": lambda n, _, r: [b"\xff" * int(r.integers(0, 1400)) for _ in range(n)],
+    "odd sizes": lambda n, name, r: [_resized(coded(name)[at % len(coded(name))], r) for at in range(n)],
+    "several frames": lambda n, name, r: [_together(name, at, int(r.integers(1, 20))) for at in range(n)],
+    "full": lambda n, _, r: [b"\xff" * int(r.integers(60_000, 65_536)) for _ in range(n)],
     "huge": lambda n, _, r: [bytes(int(r.integers(60_000, 65_536))) for _ in range(n)],
 }
 KEPT = ("all", "nothing", "no column", "some", "beyond", "negative")
@@ -116,12 +129,33 @@ FORMATS = {
     0: Encoding("PCMU", 8000),
     3: Encoding("GSM", 8000),
     8: Encoding("PCMA", 8000),
+    9: Encoding("G722", 8000),
+    18: Encoding("G729", 8000),
+    96: Encoding("nonesuch", 8000),
     97: Encoding("speex", 8000),
+    98: Encoding("speex", 16000),
     101: Encoding("telephone-event", 8000),
-    102: Encoding("nonesuch", 8000),
+    102: Encoding("AMR", 8000, 1, "mode-set=0,7"),
+    103: Encoding("AMR-WB", 16000, 1, "octet-align=1"),
+    104: Encoding("iLBC", 8000, 1, "mode=20"),
+    106: Encoding("G726-24", 8000),
+    107: Encoding("AAL2-G726-32", 8000),
+    108: Encoding("PCMU", 8000, 2),
+    109: Encoding("CODEC2", 8000),
+    110: Encoding("L16", 11025),
     111: Encoding("opus", 48000, 2),
     120: Encoding("opus", 48000, 2),
 }
+
+
+def _resized(payload: bytes, rng: Rng) -> bytes:
+    return (2 * payload)[: int(rng.integers(0, 2 * len(payload) + 1))]
+
+
+def _together(name: str, at: int, count: int) -> bytes:
+    of, payloads = codec(name), coded(name)
+    frames = [frame for i in range(count) for frame in of.split(payloads[(at + i) % len(payloads)])]
+    return packet_of(of, frames)
 
 
 def _flipped(payload: bytes, rng: Rng) -> bytes:

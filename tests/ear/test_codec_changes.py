@@ -16,7 +16,7 @@ from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import Trace
-from testing.ear.traces import MS, trace_at, voice
+from testing.ear.traces import MS, decoder_of, trace_at, voice
 
 U, A, GSM = codec("g711u"), codec("g711a"), codec("gsm")
 OPUS, WIDE = codec("opus:24000"), codec("opus:24000,rate=16000")
@@ -80,10 +80,9 @@ def test_every_state_is_kept_while_another_codec_plays() -> None:
     assert heard.codec == "gsm+g711u"
 
 
-def test_another_clock_and_another_rate_join_without_a_gap() -> None:
-    """Opus (48,000 Hz) goes on as A-law (8,000 Hz) under one SSRC; the audio keeps the higher rate."""
-    said = speech("allison-10s", 16000, seconds=8.0).samples
-    wide = trace_at(WIDE, said, (20,))
+def opus_then_a_law() -> Trace:
+    """Opus (48,000 Hz) that goes on as A-law (8,000 Hz) under one SSRC."""
+    wide = trace_at(WIDE, speech("allison-10s", 16000, seconds=8.0).samples, (20,))
     narrow = trace_at(A, speech("allison-10s", 8000, seconds=8.0).samples, (20,))
     n = len(wide)
     late = np.arange(n) >= 250
@@ -92,7 +91,7 @@ def test_another_clock_and_another_rate_join_without_a_gap() -> None:
     payloads = [narrow.payloads[row] if late[row] else wide.payloads[row] for row in range(n)]
     # RFC 7160 3.1: the steps after the change are in the new clock.
     step = np.where(late[1:], 160, 960)
-    mixed = replace(
+    return replace(
         wide,
         timestamp=wide.timestamp[0] + np.concatenate(([0], np.cumsum(step))),
         payload_type=np.where(late, 8, WIDE.payload_type).astype(np.uint8),
@@ -100,19 +99,35 @@ def test_another_clock_and_another_rate_join_without_a_gap() -> None:
         payloads=type(wide.payloads).of(payloads),
         formats={WIDE.payload_type: Encoding("opus", 48000, 2), 8: Encoding("PCMA", 8000)},
     )
+
+
+def test_another_clock_and_another_rate_join_without_a_gap() -> None:
+    """Opus (48,000 Hz) goes on as A-law (8,000 Hz) under one SSRC; the audio keeps the higher rate."""
+    said = speech("allison-10s", 16000, seconds=8.0).samples
+    mixed = opus_then_a_law()
     heard = hear(mixed, WIDE, "fixed:60")
     assert heard.codec == "opus+g711a"
     assert heard.sample_rate == 16000
     assert heard.shares["played_ratio"] == 1.0
     assert heard.shares["pause_ratio"] < 0.01
     assert heard.notes == ()
-    assert np.array_equal(heard.trace.timestamp, wide.timestamp)
+    assert len(set(np.diff(heard.trace.timestamp).tolist())) == 1
     # Hearing it again does not convert twice.
     assert in_main_clock(heard.trace, WIDE) is heard.trace
     assert heard.frame_delay_ms[:20] == pytest.approx(20 + 30 + 60 + 6.5)
     assert heard.frame_delay_ms[-20:] == pytest.approx(20 + 30 + 60)
     assert listening_quality(said, heard.audio, 16000).pesq.mos_lqo > 3.9
     assert blame(heard, WIDE, said).whole < 0.65
+
+
+def test_hearing_two_rates_again_gives_the_same_sound() -> None:
+    """Between losses the runs of one codec are short, and are converted one by one."""
+    mixed = opus_then_a_law()
+    arrived = mixed.arrived_ns.copy()
+    arrived[260:400:3] = np.iinfo(np.int64).min
+    lossy = mixed.with_arrivals(arrived)
+    once, *again = (hear(lossy, WIDE, "fixed:60").audio for _ in range(4))
+    assert all(np.array_equal(once, other) for other in again)
 
 
 def test_what_cannot_be_heard_is_counted_and_told() -> None:
@@ -170,3 +185,17 @@ def test_loss_around_the_change_is_concealed(lost: range) -> None:
         gap = heard.account.pulls_from(Fate.CONCEALED)
         assert gap * heard.played.frames.stream.frame_ns == len(lost) * 20 * MS
         assert np.abs(heard.audio).max() < 32768
+
+
+def test_what_is_left_of_a_concealed_frame_is_no_comfort_noise() -> None:
+    """A slot of 10 ms, for mu-law's sake, takes half of what Speex makes of a missing frame."""
+    speex = codec("speex")
+    trace = trace_at(speex, voice(1.0), (20,), changed=U).take(np.arange(45))
+    assert trace.payloads is not None
+    size = np.where(trace.payload_type == 0, 80, trace.size).astype(np.int32)
+    decoder = decoder_of(replace(trace, size=size, payloads=replace(trace.payloads, captured=size)), speex)
+    assert decoder.frame_samples == 80
+    decoder.decode_many([0, 1])
+    assert decoder.conceal() is not None
+    assert decoder.comfort() is None
+    assert decoder.conceal() is not None

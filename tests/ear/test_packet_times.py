@@ -48,7 +48,7 @@ def decoded(trace: Trace, of: Codec) -> np.ndarray:
     assert trace.payloads is not None
     decoder = of.decoder()
     payloads = [trace.payloads[row] for row in range(len(trace))]
-    whole = kind_of(of).divisible
+    whole = kind_of(of).grain > 0
     frames = payloads if whole else [frame for payload in payloads for frame in of.split(payload)]
     return np.concatenate([decoder.decode(frame) for frame in frames])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -100,6 +101,17 @@ def test_names_and_looks_tell_kinds_apart() -> None:
                 assert one.colour != other.colour
                 assert one.dash != other.dash
             assert (one.hatch, one.marker) != (other.hatch, other.marker)
+
+
+def test_usages_name_the_packet_times_of_each_codec() -> None:
+    usages = {kind.name: kind.usage_with_ptime for kind in CODECS.built_in}
+    assert all(usage.count("ptime=") == 1 for usage in usages.values())
+    assert usages["g711u"] == "g711u[:ptime=1-60]"
+    assert usages["opus"].endswith("][,ptime=2.5-120]")
+    for kind in CODECS.built_in:
+        for ms in kind.ptimes:
+            with suppress(InputError):
+                assert codec(f"{kind.name}:ptime={ms:g}").packet_ms == ms
 
 
 def test_every_path_has_words_and_a_place_in_reports() -> None:

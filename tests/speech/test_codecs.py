@@ -26,7 +26,8 @@ from earwitness.speech.codecs.base import (
 from earwitness.speech.codecs.g711 import compression, expansion
 from earwitness.speech.codecs.opus import has_fec
 from earwitness.speech.codecs.registry import CODEC_NAMES, at_ptime, codec, codec_from_rtpmap, kind_of
-from earwitness.speech.codecs.speex import PLAIN, SUBMODE_BITS, SpeexDecoder
+from earwitness.speech.codecs.speex import NARROWBAND
+from earwitness.speech.codecs.speex_codec import PLAIN, SUBMODE_BITS, SpeexDecoder
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import read_wav, resample
 from testing.speech.encodable import encodable, why_not
@@ -154,6 +155,16 @@ def mu_law_packets(pcap: bytes) -> list[tuple[int, np.ndarray]]:
     return found
 
 
+@pytest.mark.parametrize("name", CODEC_NAMES)
+def test_a_frame_without_bytes_is_malformed_whatever_the_codec(name: str) -> None:
+    of = codec(name)
+    if name == "ilbc":
+        pytest.importorskip("av", reason="the extra codecs is not installed")
+    with pytest.raises(MalformedFrame):
+        of.decoder().decode(b"")
+    assert of.decoder().decode_many([]).shape == (0, of.frame_samples)
+
+
 class TestGsm:
     def test_frames_bear_the_signature(self) -> None:
         assert [payload[0] >> 4 for payload in encode_packets(codec("gsm"), spoken(codec("gsm"), 1.0))] == [0xD] * 50
@@ -180,7 +191,7 @@ class TestSpeex:
     def test_the_plain_decoder_is_libspeex_but_for_the_order_of_its_sums(self, quality: int) -> None:
         of = codec(f"speex:{quality}")
         assert PLAIN.exists(), "see tools/build_native.py: it needs a C compiler and libspeex-dev"
-        plain, theirs = of.decoder(), SpeexDecoder(plain=False)
+        plain, theirs = of.decoder(), SpeexDecoder(NARROWBAND, plain=False)
         lost = np.random.default_rng(quality).random(200) < 0.1
         lost[120:135] = True
         wrong = []
@@ -195,7 +206,7 @@ class TestSpeex:
 
     @pytest.mark.parametrize("frame", [b"", b"\x7f" * 28, b"\x80" * 28])
     def test_what_is_no_frame_is_refused_by_both_decoders(self, frame: bytes) -> None:
-        for decoder in (codec("speex").decoder(), SpeexDecoder(plain=False)):
+        for decoder in (codec("speex").decoder(), SpeexDecoder(NARROWBAND, plain=False)):
             with pytest.raises(MalformedFrame):
                 decoder.decode(frame)
 
@@ -287,6 +298,18 @@ def test_codecs_from_sdp() -> None:
     for wrong in (("G723", 8000, 4), ("speex", 32000, 98), ("", None, 97), ("", None, 13)):
         with pytest.raises(InputError):
             codec_from_rtpmap(*wrong)
+
+
+@pytest.mark.parametrize("name", CODEC_NAMES)
+def test_interleaved_channels_are_refused(name: str) -> None:
+    """RFC 3551 4.1: their samples or frames alternate, so that one decoder would make noise of them."""
+    of = codec(name)
+    usual = codec_from_rtpmap(of.encoding_name, of.clock_rate, 96, channels=of.channels)
+    assert (usual.name, usual.channels) == (name, of.channels)
+    if of.channels == 1:
+        with pytest.raises(InputError, match="it has 2 channels") as caught:
+            codec_from_rtpmap(of.encoding_name, of.clock_rate, 96, channels=2)
+        assert "\n" not in str(caught.value)
 
 
 def test_an_encoder_takes_whole_frames_of_16_bit_samples_only() -> None:

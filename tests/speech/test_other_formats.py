@@ -21,6 +21,8 @@ from earwitness.speech.codecs.g711 import expansion
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
 from earwitness.speech.wav import decode_audio, decode_sound, read_sound, read_wav
+
+pytest.importorskip("av", reason="the extra codecs is not installed")
 from testing.speech.files import FORMATS, encoded, spoken
 
 SAID = speech("allison-10s").samples[8000:32000]

@@ -28,12 +28,13 @@ from earwitness.call.defaults import DEFAULT_BUFFER
 from earwitness.call.placed_call import PlacedCall
 from earwitness.call.rows import blank_row, with_extra_scores, with_quality, with_recording, with_timing
 from earwitness.ear import Heard, hear
+from earwitness.ear.offering import offer_of
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.facts import finite
 from earwitness.score.find import around_reference
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
-from earwitness.speech.codecs.registry import codec_from_rtpmap
+from earwitness.speech.codecs.registry import codec_offered
 from earwitness.speech.reference import speech as reference_speech
 from earwitness.speech.wav import resample, write_wav
 from earwitness.trace.capture import Capture, read_capture
@@ -124,17 +125,11 @@ def _codec(placed: PlacedCall, direction: str, captures: Mapping[str, Capture | 
         streams = heard_at.received_by(placed.party(LISTENER[direction]).address)
     if not streams:
         return planned, ""
-    encoding, payload_type = streams[0].encoding, streams[0].payload_type
-    rate = planned.sample_rate if encoding.name.lower() == planned.encoding_name.lower() else None
+    one = streams[0]
+    offer = offer_of(one.trace, one.payload_type, one.encoding, readable=not one.encryption.certain)
+    rate = planned.sample_rate if offer.encoding_name.lower() == planned.encoding_name.lower() else None
     try:
-        found = codec_from_rtpmap(
-            encoding.name,
-            encoding.clock_rate,
-            payload_type,
-            sample_rate=rate,
-            fmtp=encoding.fmtp,
-            channels=encoding.channels,
-        )
+        found = codec_offered(replace(offer, sample_rate=rate))
     except InputError as error:
         return planned, str(error)
     return found, ""

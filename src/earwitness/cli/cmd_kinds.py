@@ -10,7 +10,7 @@ from earwitness.cli import panels
 from earwitness.cli.common import JsonFlag, output, print_records, progress
 
 if TYPE_CHECKING:
-    from earwitness.plugins import Registry
+    from earwitness.plugins import Kind, Registry
 
 
 def register(app: typer.Typer) -> None:
@@ -48,13 +48,19 @@ def kinds(
             progress.print(f"kinds: the {registry.what} {broken}", markup=False, soft_wrap=True)
         if json:
             print_records(
-                {"kind": point, "name": kind.name, "usage": kind.usage, "summary": kind.summary, "package": package}
+                {"kind": point, "name": kind.name, "usage": _usage(kind), "summary": kind.summary, "package": package}
                 for kind, package in listed.kinds
             )
         for kind, package in listed.kinds:
-            table.add_row(registry.what, kind.usage, kind.summary, package or "built in")
+            table.add_row(registry.what, _usage(kind), kind.summary, package or "built in")
     if not json:
         output.print(table)
+
+
+def _usage(kind: Kind) -> str:
+    from earwitness.speech.codecs.kind import CodecKind
+
+    return kind.usage_with_ptime if isinstance(kind, CodecKind) else kind.usage
 
 
 def _registries() -> dict[str, Registry[Any]]:

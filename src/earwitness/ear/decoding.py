@@ -12,12 +12,14 @@ from itertools import groupby
 from typing import Protocol
 
 import numpy as np
-import soxr
 
 from earwitness.arrays import Pcm
 from earwitness.ear.frames import Frames
 from earwitness.ear.payload import FrameBytes
 from earwitness.speech.codecs.base import MalformedFrame, PausingDecoder
+from earwitness.speech.wav import resample
+
+_NOTHING: Pcm = np.zeros(0, dtype=np.int16)
 
 
 class FrameDecoder(Protocol):
@@ -69,14 +71,14 @@ class StreamDecoder:
             self._plain: list[bool] = (single & ~partial).tolist()
         self._now = 0
         self._open: dict[int, tuple[tuple[int, int], Pcm]] = {}
-        self._spare: Pcm = np.zeros(0, dtype=np.int16)
+        self._spare, self._spare_noise = _NOTHING, _NOTHING
 
     def decode_many(self, frames: Sequence[int]) -> Pcm:
         """See `FrameDecoder`."""
         source = self._source
         if not self._several:
             return self._decoders[0].decode_many([source(frame) for frame in frames])
-        self._spare = self._spare[:0]
+        self._spare, self._spare_noise = _NOTHING, _NOTHING
         pieces: list[Pcm] = []
         for codec, run in groupby(frames, self._codec.__getitem__):
             self._now = codec
@@ -107,23 +109,25 @@ class StreamDecoder:
 
     def conceal(self) -> Pcm | None:
         """See `FrameDecoder`."""
-        return self._one_frame(self._decoders[self._now].conceal)
+        made, self._spare = self._one_frame(self._decoders[self._now].conceal, self._spare)
+        return made
 
     def comfort(self) -> Pcm | None:
         """See `FrameDecoder`."""
         decoder = self._decoders[self._now]
-        return self._one_frame(decoder.comfort) if isinstance(decoder, PausingDecoder) else None
+        if not isinstance(decoder, PausingDecoder):
+            return None
+        made, self._spare_noise = self._one_frame(decoder.comfort, self._spare_noise)
+        return made
 
-    def _one_frame(self, make: Callable[[], Pcm | None]) -> Pcm | None:
-        """One frame of what a codec makes; if that is more at once, it is asked again when it is used up."""
-        spare = self._spare
+    def _one_frame(self, make: Callable[[], Pcm | None], spare: Pcm) -> tuple[Pcm | None, Pcm]:
+        """One frame of what a codec makes, and what is spare; it is asked again when that is used up."""
         while len(spare) < self.frame_samples:
             made = make()
             if made is None or not len(made):
-                return None
+                return None, spare
             spare = np.concatenate((spare, self._at_rate(made, self._now)))
-        self._spare = spare[self.frame_samples :]
-        return spare[: self.frame_samples]
+        return spare[: self.frame_samples], spare[self.frame_samples :]
 
     def recoverable(self, next_frame: int) -> int:
         """See `FrameDecoder`."""
@@ -152,8 +156,7 @@ class StreamDecoder:
         rate = self._rates[codec]
         if rate == self.sample_rate or not len(sound):
             return sound
-        made: Pcm = soxr.resample(sound, rate, self.sample_rate)
-        return _padded(made, len(sound) * self.sample_rate // rate)
+        return _padded(resample(sound, rate, self.sample_rate), len(sound) * self.sample_rate // rate)
 
 
 def _padded(sound: Pcm, size: int) -> Pcm:

@@ -47,9 +47,13 @@ class Held:
 
 
 def divisible(codec: Codec) -> bool:
-    """Whether a codec's audio can be cut between any two samples."""
+    """Whether a codec's audio can be cut, be it only every few samples."""
+    return _grain(codec) > 0
+
+
+def _grain(codec: Codec) -> int:
     kind = CODECS.find(codec.name)
-    return kind is not None and kind.divisible
+    return 0 if kind is None else kind.grain
 
 
 def held_by(trace: Trace, voices: StreamCodecs) -> Held:
@@ -147,8 +151,9 @@ def slot_ticks(trace: Trace, voices: StreamCodecs, held: Held) -> int:
         tens = _common(lengths, gcd(slot, usual), least, fine)
         fits = tens >= fine and lengths[0][0] % max(tens, 1) == 0
         slot = max(least, tens if fits else _common(lengths, slot, least, fine))
-    # Every codec has a whole number of samples in a slot.
-    grain = lcm(*(clock // gcd(clock, one) for one in rates.tolist()))
+    # Every codec has a whole number of samples in a slot, and of those between which it can be cut.
+    grains = [clock * max(1, _grain(codec)) for codec in voices.codecs]
+    grain = lcm(*(one // gcd(one, rate) for one, rate in zip(grains, rates.tolist(), strict=True)))
     return max(grain, slot // grain * grain)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -13,11 +12,12 @@ from earwitness.ear.base import JitterBuffer
 from earwitness.ear.buffers import buffer as buffer_named
 from earwitness.ear.clock import PhoneClock
 from earwitness.ear.hear import Heard, hear
+from earwitness.ear.offering import offer_of
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_named
-from earwitness.speech.codecs.registry import codec_from_rtpmap, kind_of
+from earwitness.speech.codecs.registry import codec_as_sent, codec_offered, kind_of
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import SENT, UNKNOWN_DIRECTION, opposite, opposite_among, seen
 from earwitness.trace.encryption import no_sound
@@ -28,8 +28,6 @@ from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import talks
 
-_PACKETS_ASKED = 101
-"""Packets whose sample rate decides that of a stream."""
 _HANGING_UP_NS = 1_000_000_000
 """For so long a phone may go on sending after a BYE that ends the call."""
 
@@ -209,36 +207,13 @@ def listen_to_capture(
 
 def codec_of_stream(stream: RtpStream, asked: str | None = None) -> Codec:
     """The codec asked for, else what SDP or the payload type of the stream says; raises InputError where unknown."""
-    encoding = stream.encoding
-    # A bare name of a codec whose packets have to be made again leaves open with what options they were made.
-    if asked is not None and (":" in asked or not kind_of(codec_named(asked)).remade_as):
+    if asked is not None and ":" in asked:
         return codec_named(asked)
-    sizes = stream.trace.size[stream.trace.payload_type == stream.payload_type]
-    known = partial(
-        codec_from_rtpmap,
-        asked or encoding.name,
-        encoding.clock_rate,
-        stream.payload_type,
-        fmtp=encoding.fmtp,
-        payload_bytes=int(np.argmax(np.bincount(sizes))) if len(sizes) else None,
-        channels=encoding.channels,
-    )
-    usual = known()
-    if not is_whole(stream.trace):
-        return remade_as(usual)
-    rate = _rate_of(stream, usual)
-    return known(sample_rate=rate) if rate > usual.sample_rate else usual
-
-
-def _rate_of(stream: RtpStream, codec: Codec) -> int:
-    """The sample rate that most of a stream's first packets need, Hz; 0 if they do not tell."""
-    trace, rate_of = stream.trace, kind_of(codec).rate_of
-    meaning = trace.formats.get(stream.payload_type)
-    if rate_of is None or trace.payloads is None or (meaning is not None and meaning.role != "speech"):
-        return 0
-    rows = np.flatnonzero((trace.payload_type == stream.payload_type) & (trace.size > 0))[:_PACKETS_ASKED]
-    rates = [rate_of(trace.payloads[row]) for row in rows.tolist()]
-    return int(np.median(rates)) if rates else 0
+    readable = not stream.encryption.certain
+    offer = offer_of(stream.trace, stream.payload_type, stream.encoding, readable=readable)
+    # A bare name leaves open with what options the packets were made.
+    found = codec_offered(offer) if asked is None else codec_as_sent(asked, offer)
+    return found if is_whole(stream.trace) else remade_as(found)
 
 
 def remade_as(codec: Codec) -> Codec:

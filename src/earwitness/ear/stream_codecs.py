@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from earwitness.arrays import I64
+from earwitness.ear.offering import offer_of
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec
-from earwitness.speech.codecs.registry import codec_from_rtpmap
+from earwitness.speech.codecs.kind import Offer
+from earwitness.speech.codecs.registry import codec_offered
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import Trace
 from earwitness.trace.one_clock import in_one_clock
@@ -68,8 +70,7 @@ def codecs_of(trace: Trace, codec: Codec) -> StreamCodecs:
             unheard.append(f"{packets}its meaning is not known")
             continue
         try:
-            size = int(np.argmax(np.bincount(trace.size[rows])))
-            found = _codec(meaning, number, codec, trace.formats.get(main), size)
+            found = _codec(offer_of(trace, number, meaning), meaning, codec, trace.formats.get(main))
         except InputError as error:
             unheard.append(f"{packets}{error.happened}")
             continue
@@ -82,20 +83,12 @@ def codecs_of(trace: Trace, codec: Codec) -> StreamCodecs:
     return StreamCodecs(tuple(codecs), of_packet, tuple(unheard))
 
 
-def _codec(meaning: Encoding, number: int, main: Codec, main_meaning: Encoding | None, payload_bytes: int) -> Codec:
+def _codec(offer: Offer, meaning: Encoding, main: Codec, main_meaning: Encoding | None) -> Codec:
     """The codec of a payload type besides the main one; the main codec itself if that has several numbers."""
     same = meaning.name.lower() == main.encoding_name.lower()
     if same and (main_meaning is None or meaning.fmtp == main_meaning.fmtp):
         return main
-    return codec_from_rtpmap(
-        meaning.name,
-        meaning.clock_rate,
-        number,
-        sample_rate=main.sample_rate if same else None,
-        fmtp=meaning.fmtp,
-        payload_bytes=payload_bytes,
-        channels=meaning.channels,
-    )
+    return codec_offered(replace(offer, sample_rate=main.sample_rate) if same else offer)
 
 
 def in_main_clock(trace: Trace, codec: Codec) -> Trace:

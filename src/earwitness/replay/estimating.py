@@ -17,6 +17,7 @@ from earwitness.errors import EarwitnessError
 from earwitness.score.estimate import Estimate
 from earwitness.score.played import NETWORK_ALONE, estimate_played
 from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.registry import kind_of
 from earwitness.trace.capture import Capture
 from earwitness.trace.directions import opposite_among
 from earwitness.trace.roles import speech_rows
@@ -121,11 +122,11 @@ def _by_timestamps(
     trace, stand_in = timed(stream.trace, stream.codec)
     played = play(received(trace, stand_in, ear), ear, round_trip_ms=round_trip_of(capture, stream))
     rated = estimate_played(played, stand_in, NETWORK_ALONE if codec is None else codec.spec)
-    doubts = (
-        []
-        if codec is not None
-        else [f"the codec is not known here, so it is rated as G.711: the network's part alone ({why})"]
-    )
+    doubts = []
+    if codec is None:
+        doubts.append(f"the codec is not known here, so it is rated as G.711: the network's part alone ({why})")
+    elif kind_of(codec).options:
+        doubts.append(f"its packets are encrypted and do not tell their bit rate: taken for {codec.spec}")
     if ear.wants_levels:
         doubts.append(f"the packets cannot be read, {_PAUSES_UNKNOWN}")
     return StreamEstimate(ear.spec, played, rated).doubted(*doubts)

@@ -18,8 +18,8 @@ class NoFactors(InputError):
 def impairment(codec_name: str, *, concealed: bool = True) -> Impairment:
     """The factors for a codec by its Earwitness name (`g711u`, `opus:24000,fec=1`).
 
-    Of the options only Opus's FEC matters. `concealed` matters only for G.711: G.113 gives both. Raises `NoFactors` for
-    a codec without factors, `InputError` for an unknown one.
+    `concealed` matters only for G.711: G.113 gives both. Raises `NoFactors` for a codec without factors, or without any
+    at its bit rate or quality, and `InputError` for an unknown one.
     """
     made = codec(codec_name)
     known = kind_of(made).impairment

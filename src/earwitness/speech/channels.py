@@ -3,6 +3,8 @@ unasked."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +41,8 @@ class ChannelChoice:
         self._samples = 0
         self._powers = np.zeros(channels)
         self._windows: list[F64] = []
+        self._waiting: list[NDArray[Any]] = []
+        self._waiting_samples = 0
         self.note = ""
         """Which channel it is, for people: empty for a sound of one channel."""
 
@@ -52,7 +56,10 @@ class ChannelChoice:
     def take(self, block: NDArray[np.int16] | F64) -> Pcm:
         """(n, channels) in 16-bit units to (n,) int16."""
         if self._compares:
-            self._compare(block)
+            self._waiting.append(block)
+            self._waiting_samples += len(block)
+            if self._waiting_samples >= self._window:
+                self._compare(whole_only=True)
         if self._channels == 1 or self._number:
             one = block[:, max(0, self._number - 1)]
             return np.ascontiguousarray(one) if block.dtype == np.int16 else to_int16(one)
@@ -63,6 +70,7 @@ class ChannelChoice:
         if self._channels == 1:
             return
         if self._compares:
+            self._compare(whole_only=False)
             if self._differ():
                 raise self._ambiguous()
             alike = "both" if self._channels == 2 else f"all {self._channels}"
@@ -70,8 +78,15 @@ class ChannelChoice:
         else:
             self.note = f"{self.channel} of {self._channels} channels"
 
-    def _compare(self, block: NDArray[np.int16] | F64) -> None:
-        """Add the powers of this block's windows: of the sound, and of what distinguishes the channels."""
+    def _compare(self, *, whole_only: bool) -> None:
+        """Add the powers of the windows that are waiting: of the sound, and of what distinguishes the channels.
+
+        Blocks may be of any length, so what is left of the last window waits for more, unless the sound has ended.
+        """
+        block = np.concatenate(self._waiting) if self._waiting else np.zeros((0, self._channels))
+        whole = len(block) - len(block) % self._window if whole_only else len(block)
+        self._waiting, self._waiting_samples = [block[whole:].copy()], len(block) - whole
+        block = block[:whole]
         if not len(block):
             return
         starts = np.arange(0, len(block), self._window)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import weakref
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -16,7 +15,7 @@ from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes
 from earwitness.speech.codecs.base import Codec, Decoder, Encoder
 from earwitness.speech.codecs.framewise import FramewiseDecoder
 from earwitness.speech.codecs.kind import CodecKind, Impairment
-from earwitness.speech.codecs.native import checked_frame, declare, load
+from earwitness.speech.codecs.native import checked_frame, declare, load, owned
 
 FRAME_SAMPLES = 160
 MODES = (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2)
@@ -45,8 +44,7 @@ class _AmrEncoder:
 
     def __init__(self, codec: Amr) -> None:
         self._library, self._codec = _library(), codec
-        self._state = self._library.Encoder_Interface_init(0)
-        weakref.finalize(self, self._library.Encoder_Interface_exit, self._state)
+        self._state = owned(self, self._library.Encoder_Interface_init(0), self._library.Encoder_Interface_exit)
 
     def encode(self, frame: Pcm) -> bytes:
         samples, mode = checked_frame(frame, FRAME_SAMPLES, "AMR"), self._codec.mode
@@ -61,8 +59,7 @@ class _AmrDecoder(FramewiseDecoder):
     def __init__(self) -> None:
         super().__init__("AMR", FRAME_SAMPLES)
         self._library = _library()
-        self._state = self._library.Decoder_Interface_init()
-        weakref.finalize(self, self._library.Decoder_Interface_exit, self._state)
+        self._state = owned(self, self._library.Decoder_Interface_init(), self._library.Decoder_Interface_exit)
 
     def _into(self, frame: bytes, address: int) -> str:
         if problem := FRAMES.problem(frame):
@@ -115,7 +112,7 @@ def _impairment(codec: Codec, _concealed: bool) -> Impairment | None:
 AMR_KIND = CodecKind(
     name="amr",
     summary="AMR, 12.2 kbit/s, or the rate given; octet=1: sends octet-aligned",
-    usage="amr[:4.75-12.2][,octet=0|1][,ptime=20-120]",
+    usage="amr[:4.75-12.2][,octet=0|1]",
     make=partial(made, Amr()),
     look=Look("AMR", "grey", "dashed", "circle", "bars"),
     options=options_of(Amr()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
@@ -74,8 +75,8 @@ class AmrCodec(ABC):
         return self.frame_types.payload(frames, octet_aligned=self.octet_aligned)
 
     def samples_in(self, payload: bytes) -> int:
-        """As many samples a frame, of whatever type."""
-        return self.frame_samples * len(self.split(payload))
+        """As many samples a frame, of whatever type; one more frame than are decoded tells that there are too many."""
+        return self.frame_samples * self.frame_types.count(payload, octet_aligned=self.octet_aligned)
 
 
 def options_of(usual: AmrCodec) -> tuple[Option, ...]:
@@ -89,8 +90,30 @@ def made(usual: _Some, options: Mapping[str, float]) -> _Some:
 
 
 def offered(usual: _Some, offer: Offer) -> _Some | None:
-    """The usual codec as SDP describes it; None if that is another codec. Raises `InputError` (`octet_aligned`)."""
+    """The codec as SDP describes it, in the mode that its packets show; None if that is another codec. Raises
+    `InputError` (`octet_aligned`)."""
     if not offer.is_of(usual):
         return None
-    number = usual.payload_type if offer.payload_type is None else offer.payload_type
-    return replace(usual, octet_aligned=octet_aligned(offer), payload_type=number)
+    codec = replace(usual, octet_aligned=octet_aligned(offer))
+    return offer.numbered(replace(codec, kbps=codec.modes[_mode(codec, offer)]))
+
+
+def _mode(codec: AmrCodec, offer: Offer) -> int:
+    """The mode of most frames; without any, the only one that a payload of this size or SDP permits, or the usual."""
+    frames = (frame for payload in offer.payloads for frame in codec.split(payload))
+    seen = Counter(kind for frame in frames if (kind := frame[0] >> 3 & 15) < len(codec.modes))
+    if seen:
+        return max(seen, key=lambda kind: (seen[kind], kind))
+    permitted = _mode_set(codec, offer)
+    for packings in ((codec.octet_aligned,), (False, True)):
+        fits = codec.frame_types.modes_of(offer.payload_bytes or 0, packings)
+        if len(one := permitted & fits) == 1:
+            return one.pop()
+    return permitted.pop() if len(permitted) == 1 else codec.mode
+
+
+def _mode_set(codec: AmrCodec, offer: Offer) -> set[int]:
+    """The modes that SDP permits (RFC 4867 8.1); all, if it says nothing that can be read."""
+    every = set(range(len(codec.modes)))
+    said = {word.strip() for word in (offer.parameter("mode-set") or "").split(",")}
+    return {mode for mode in every if str(mode) in said} or every

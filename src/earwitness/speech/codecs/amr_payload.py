@@ -19,9 +19,13 @@ FRAME_MS = 20
 NO_DATA = 15
 _GOOD = 0x04
 """The quality bit in a frame's first byte; without it the frame is damaged (RFC 4867 4.3.2)."""
+_MOST_SID_BITS = 40
+"""In a silence descriptor; all speech has more."""
 _NO_REQUEST = 15
 """Codec mode request: none."""
 _MOST_FRAMES = most_frames(FRAME_MS, 1000)
+_MOST_READ = 2 * _MOST_FRAMES
+"""Frames in the longest payload that is read at all."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,8 @@ class FrameTypes:
             return "its quality bit says that it was damaged on the way"
         return ""
 
-    def frames(self, payload: bytes, *, octet_aligned: bool) -> list[bytes]:
-        """The frames in a payload; none if it cannot be one.
+    def frames(self, payload: bytes, *, octet_aligned: bool, most: int = _MOST_FRAMES) -> list[bytes]:
+        """The first `most` frames in a payload; none if it cannot be one, or has more than 20.
 
         The table of contents gives the length to the byte. If it contradicts `octet_aligned`, or bits that have to be 0
         are not, and the other packing fits, the payload has that one: SDP is often wrong about it.
@@ -55,7 +59,21 @@ class FrameTypes:
         packings = (_Aligned(), _Dense()) if octet_aligned else (_Dense(), _Aligned())
         possible = [found for packing in packings if (found := self._unpacked(payload, packing)) is not None]
         likely = [frames for frames, clean in possible if clean] + [frames for frames, _ in possible]
-        return likely[0][:_MOST_FRAMES] if likely else []
+        return likely[0][:most] if likely else []
+
+    def count(self, payload: bytes, *, octet_aligned: bool) -> int:
+        """The frames in a payload, which may be one more than are decoded: it claims to hold too many."""
+        return len(self.frames(payload, octet_aligned=octet_aligned, most=_MOST_FRAMES + 1))
+
+    def modes_of(self, size: int, octet_aligned: Sequence[bool]) -> set[int]:
+        """The types of speech of which frames, as few as possible, fill a payload of `size` bytes in these packings."""
+        packings = [_Aligned() if aligned else _Dense() for aligned in octet_aligned]
+        speech = {kind: bits for kind, bits in self.bits.items() if bits > _MOST_SID_BITS}
+        for count in range(1, _MOST_FRAMES + 1):
+            fits = {kind for kind, bits in speech.items() if size in (one.size(count, bits) for one in packings)}
+            if fits:
+                return fits
+        return set()
 
     def payload(self, frames: Sequence[bytes], *, octet_aligned: bool) -> bytes:
         """A payload with these frames, without a mode request."""
@@ -75,6 +93,8 @@ class FrameTypes:
 
     def _unpacked(self, payload: bytes, packing: _Packing) -> tuple[list[bytes], bool] | None:
         """The frames in a payload of this packing, and whether all its padding is 0; None if its length is wrong."""
+        if len(payload) > packing.size(_MOST_READ, max(self.bits.values())):
+            return None
         total, stream = 8 * len(payload), int.from_bytes(payload, "big")
 
         def bits(at: int, count: int) -> int:
@@ -85,8 +105,7 @@ class FrameTypes:
             return None
         padding = bits(4, at - 4)
         while more:
-            # A packet has at most as many frames as bytes, so this ends.
-            if at + packing.entry_bits > total:
+            if at + packing.entry_bits > total or len(heads) == _MOST_READ:
                 return None
             entry, spare = divmod(bits(at, packing.entry_bits), 1 << (packing.entry_bits - 6))
             if entry >> 1 & 15 not in self.bits:
@@ -115,6 +134,10 @@ class _Packing(ABC):
     request_bits: int
     entry_bits: int
 
+    def size(self, count: int, bits: int) -> int:
+        """Bytes of a payload with so many frames of `bits` bits."""
+        return -(-(self.request_bits + count * (self.entry_bits + self.padded(bits))) // 8)
+
     @abstractmethod
     def padded(self, size: int) -> int:
         """Bits that a frame of `size` bits takes."""
@@ -137,12 +160,10 @@ class _Dense(_Packing):
 def octet_aligned(offer: Offer) -> bool:
     """The packing that an offer describes.
 
-    Raises `InputError` for what is not decoded: several channels, interleaving, frames with checksums or sorted bits.
+    Raises `InputError` for what is not decoded: interleaving, frames with checksums or sorted bits.
     """
     names = ("interleaving", "crc", "robust-sorting")
     refused = [f"{name}={value}" for name in names if (value := offer.parameter(name)) not in (None, "0")]
-    if (offer.channels or 1) > 1:
-        refused.append(f"{offer.channels} channels")
     if refused:
         raise InputError(
             "decoding",

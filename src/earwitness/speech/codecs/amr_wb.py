@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import weakref
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -16,7 +15,7 @@ from earwitness.speech.codecs.amr_payload import NO_DATA, FrameTypes
 from earwitness.speech.codecs.base import Decoder, Encoder
 from earwitness.speech.codecs.framewise import FramewiseDecoder
 from earwitness.speech.codecs.kind import CodecKind
-from earwitness.speech.codecs.native import checked_frame, declare, load
+from earwitness.speech.codecs.native import checked_frame, declare, load, owned
 
 FRAME_SAMPLES = 320
 MODES = (6.6, 8.85, 12.65, 14.25, 15.85, 18.25, 19.85, 23.05, 23.85)
@@ -55,8 +54,7 @@ class _AmrWbEncoder:
 
     def __init__(self, codec: AmrWb) -> None:
         self._library, self._codec = _encoders(), codec
-        self._state = self._library.E_IF_init()
-        weakref.finalize(self, self._library.E_IF_exit, self._state)
+        self._state = owned(self, self._library.E_IF_init(), self._library.E_IF_exit)
 
     def encode(self, frame: Pcm) -> bytes:
         samples, mode = checked_frame(frame, FRAME_SAMPLES, "AMR-WB"), self._codec.mode
@@ -75,8 +73,7 @@ class _AmrWbDecoder(FramewiseDecoder):
     def __init__(self) -> None:
         super().__init__("AMR-WB", FRAME_SAMPLES)
         self._library = _decoders()
-        self._state = self._library.D_IF_init()
-        weakref.finalize(self, self._library.D_IF_exit, self._state)
+        self._state = owned(self, self._library.D_IF_init(), self._library.D_IF_exit)
 
     def _into(self, frame: bytes, address: int) -> str:
         if problem := FRAMES.problem(frame):
@@ -126,7 +123,7 @@ class AmrWb(AmrCodec):
 AMR_WB_KIND = CodecKind(
     name="amr-wb",
     summary="AMR-WB (G.722.2), 12.65 kbit/s, or the rate given; octet=1: sends octet-aligned",
-    usage="amr-wb[:6.6-23.85][,octet=0|1][,ptime=20-120]",
+    usage="amr-wb[:6.6-23.85][,octet=0|1]",
     make=partial(made, AmrWb()),
     look=Look("AMR-WB", "blue", "dotted", "circle", "slashes"),
     options=options_of(AmrWb()),

@@ -74,7 +74,7 @@ class Codec(Protocol):
 
     @property
     def name(self) -> str:
-        """Earwitness's name: `g711u`, `g711a`, `gsm`, `speex`, `opus`."""
+        """Earwitness's name, as in `earwitness kinds codecs`: `g711u`, `amr-wb`."""
         ...
 
     @property
@@ -84,7 +84,7 @@ class Codec(Protocol):
 
     @property
     def encoding_name(self) -> str:
-        """As in SDP's rtpmap: PCMU, PCMA, GSM, speex, opus."""
+        """As in SDP's rtpmap: `PCMU`, `AMR-WB`."""
         ...
 
     @property
@@ -94,7 +94,7 @@ class Codec(Protocol):
 
     @property
     def clock_rate(self) -> int:
-        """RTP clock in Hz (48,000 for Opus, regardless of the audio's rate)."""
+        """RTP clock in Hz (48,000 for Opus and 8,000 for G.722, regardless of the audio's rate)."""
         ...
 
     @property
@@ -181,11 +181,6 @@ def frames_per_packet(codec: Codec) -> int:
 def packet_of(codec: Codec, frames: Sequence[bytes]) -> bytes:
     """One RTP payload with these frames, in order."""
     return codec.pack(frames) if isinstance(codec, PacksFrames) else b"".join(frames)
-
-
-def ptime_option(packet_ms: float, usual: float = 20) -> list[str]:
-    """The packet time as an option in a codec's `spec`, if it is not the usual one."""
-    return [f"ptime={packet_ms:g}"] if packet_ms != usual else []
 
 
 def encode_packets(codec: Codec, samples: Pcm) -> list[bytes]:

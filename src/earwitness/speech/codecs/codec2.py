@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,12 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
+from earwitness.errors import InputError
 from earwitness.looks import Look
 from earwitness.options import Option
 from earwitness.speech.codecs.base import Decoder, Encoder
-from earwitness.speech.codecs.framewise import FramewiseDecoder, check_whole_frames, cut, packet_times, specification
+from earwitness.speech.codecs.framewise import (
+    FramewiseDecoder,
+    check_whole_frames,
+    cut_whole,
+    packet_times,
+    specification,
+    whole_frames,
+)
 from earwitness.speech.codecs.kind import CodecKind, Offer
-from earwitness.speech.codecs.native import checked_frame, declare, load
+from earwitness.speech.codecs.native import checked_frame, declare, load, owned
 
 _NUMBERS = {3200: 0, 2400: 1, 1600: 2, 1400: 3, 1300: 4, 1200: 5, 700: 8}
 MODES = tuple(_NUMBERS)
@@ -88,8 +95,7 @@ class _Codec2Encoder:
 
     def __init__(self, codec: Codec2) -> None:
         self._library, self._codec = _library(), codec
-        self._state = self._library.codec2_create(_NUMBERS[codec.mode])
-        weakref.finalize(self, self._library.codec2_destroy, self._state)
+        self._state = owned(self, self._library.codec2_create(_NUMBERS[codec.mode]), self._library.codec2_destroy)
 
     def encode(self, frame: Pcm) -> bytes:
         # It takes its input as writable, so it gets a copy.
@@ -105,8 +111,7 @@ class _Codec2Decoder(FramewiseDecoder):
     def __init__(self, codec: Codec2) -> None:
         super().__init__("Codec2", codec.frame_samples)
         self._library, self._frame_bytes = _library(), codec.frame_bytes
-        self._state = self._library.codec2_create(_NUMBERS[codec.mode])
-        weakref.finalize(self, self._library.codec2_destroy, self._state)
+        self._state = owned(self, self._library.codec2_create(_NUMBERS[codec.mode]), self._library.codec2_destroy)
         self._chance, self._number = _chance(), 1
 
     def _into(self, frame: bytes, address: int) -> str:
@@ -171,12 +176,12 @@ class Codec2:
         return _Codec2Decoder(self)
 
     def split(self, payload: bytes) -> list[bytes]:
-        """Frames of the mode's bytes."""
-        return cut(payload, self.frame_bytes, self.frame_samples, self.sample_rate)
+        """Frames of the mode's bytes; none if the payload is not a whole number of them, as other modes' are."""
+        return cut_whole(payload, self.frame_bytes, self.frame_samples, self.sample_rate)
 
     def samples_in(self, payload: bytes) -> int:
         """160 or 320 samples a frame."""
-        return self.frame_samples * (len(payload) // self.frame_bytes)
+        return self.frame_samples * whole_frames(payload, self.frame_bytes)
 
 
 def frame_ms(mode: int) -> int:
@@ -193,14 +198,27 @@ def _offered(offer: Offer) -> Codec2 | None:
     if not offer.is_of(Codec2()):
         return None
     said = offer.parameter("mode") or offer.parameter("bitrate") or ""
-    mode = int(said) if said in map(str, MODES) else _BY_BYTES.get(offer.payload_bytes or 0, 2400)
-    return codec2(mode, Codec2.payload_type if offer.payload_type is None else offer.payload_type)
+    if said in map(str, MODES):
+        mode = int(said)
+    elif offer.payload_bytes is None:
+        mode = Codec2.mode
+    elif offer.payload_bytes in _BY_BYTES:
+        mode = _BY_BYTES[offer.payload_bytes]
+    else:
+        raise InputError(
+            "decoding",
+            "Codec2",
+            f"SDP says no mode, and its packets of {offer.payload_bytes} bytes may be of several",
+            "name its mode: {codec} " + ", ".join(f"codec2:{mode}" for mode in MODES),
+            related=("codec",),
+        )
+    return offer.numbered(codec2(mode))
 
 
 CODEC2_KIND = CodecKind(
     name="codec2",
-    summary="Codec2, 2400 bit/s, or the mode given",
-    usage="codec2[:" + "|".join(map(str, MODES)) + "][,ptime=20-120]",
+    summary="Codec2, 2400 bit/s, or the mode given; packets of whole frames",
+    usage="codec2[:" + "|".join(map(str, MODES)) + "]",
     make=lambda options: codec2(int(options.get("mode", 2400))),
     look=Look("Codec2", "purple", "dash-dot", "cross", "backslashes"),
     options=(Option("mode", MODES, bare=True),),

@@ -62,6 +62,17 @@ def cut(payload: bytes, frame_bytes: int, frame_samples: int, sample_rate: int) 
     return [payload[at : at + frame_bytes] for at in range(0, whole, frame_bytes)]
 
 
+def cut_whole(payload: bytes, frame_bytes: int, frame_samples: int, sample_rate: int) -> list[bytes]:
+    """As `cut`; none if the payload is not a whole number of frames, because then it is another mode's."""
+    return [] if len(payload) % frame_bytes else cut(payload, frame_bytes, frame_samples, sample_rate)
+
+
+def whole_frames(payload: bytes, frame_bytes: int) -> int:
+    """How many frames of `frame_bytes` fill a payload; 0 if something is left over."""
+    frames, left = divmod(len(payload), frame_bytes)
+    return 0 if left else frames
+
+
 def specification(name: str, options: Sequence[str], packet_ms: float, usual_ms: float = 20) -> str:
     """A codec's `spec`: its name, its options that are not the default, and its packet time if it is not the usual."""
     all_options = [*options, *([f"ptime={packet_ms:g}"] if packet_ms != usual_ms else [])]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
-from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame, most_frames, ptime_option
+from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFrame
+from earwitness.speech.codecs.framewise import cut, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Impairment
 from earwitness.speech.codecs.native import checked_frame
 
@@ -22,7 +23,7 @@ Bytes = NDArray[np.uint8]
 FRAME_SAMPLES = 80
 """10 ms: one G.711 frame as counted by PJMEDIA; a 20 ms packet has two of them."""
 
-PTIMES = tuple(float(ms) for ms in range(1, 61))
+PTIMES = packet_times(1, 60, 1)
 """RFC 3551 4.2 permits any; its table 1 has 20 ms as the default."""
 _MU_BIAS = 33
 _MU_CLIP = 8158
@@ -83,6 +84,8 @@ class _G711Coder:
         return coded.tobytes()
 
     def decode(self, frame: bytes) -> Pcm:
+        if not frame:
+            raise MalformedFrame("G.711", frame, "it is empty")
         samples: Pcm = expansion(self.law)[np.frombuffer(frame, dtype=np.uint8)]
         return samples
 
@@ -92,7 +95,8 @@ class _G711Coder:
         if len(together) != len(frames) * size:
             wrong = next(frame for frame in frames if len(frame) != size)
             raise MalformedFrame("G.711", wrong, f"a frame has {size} bytes")
-        return self.decode(together).reshape(len(frames), size)
+        samples: Pcm = expansion(self.law)[np.frombuffer(together, dtype=np.uint8)]
+        return samples.reshape(len(frames), size)
 
     def conceal(self) -> Pcm | None:
         return None
@@ -122,7 +126,7 @@ class G711:
     @property
     def spec(self) -> str:
         """The name, with the packet time if it is not 20 ms."""
-        return ":".join([self.name, *ptime_option(self.packet_ms)])
+        return specification(self.name, (), self.packet_ms)
 
     @property
     def encoding_name(self) -> str:
@@ -144,9 +148,7 @@ class G711:
 
     def split(self, payload: bytes) -> list[bytes]:
         """Frames of `frame_samples` bytes."""
-        size = self.frame_samples
-        whole = min(len(payload) - len(payload) % size, size * most_frames(size, self.sample_rate))
-        return [payload[at : at + size] for at in range(0, whole, size)]
+        return cut(payload, self.frame_samples, self.frame_samples, self.sample_rate)
 
     def samples_in(self, payload: bytes) -> int:
         """One a byte."""
@@ -171,7 +173,7 @@ MU_LAW = CodecKind(
     impairment=_impairment,
     encoding_takes_ns=50_000,
     ptimes=PTIMES,
-    divisible=True,
+    grain=1,
 )
 A_LAW = CodecKind(
     name="g711a",
@@ -182,5 +184,5 @@ A_LAW = CodecKind(
     impairment=_impairment,
     encoding_takes_ns=50_000,
     ptimes=PTIMES,
-    divisible=True,
+    grain=1,
 )

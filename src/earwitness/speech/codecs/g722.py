@@ -6,7 +6,6 @@ Its RTP clock is 8,000 Hz although it has 16,000 samples a second: an error in R
 from __future__ import annotations
 
 import ctypes
-import weakref
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,7 +16,7 @@ from earwitness.looks import Look
 from earwitness.speech.codecs.base import Decoder, Encoder
 from earwitness.speech.codecs.framewise import FramewiseDecoder, cut, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Offer
-from earwitness.speech.codecs.native import SPANDSP, checked_frame, declare, load
+from earwitness.speech.codecs.native import SPANDSP, checked_frame, declare, load, owned
 
 _BIT_RATE = 64_000
 
@@ -40,8 +39,8 @@ class _G722Encoder:
 
     def __init__(self, frame_samples: int) -> None:
         self._library, self._frame_samples = _library(), frame_samples
-        self._state = self._library.g722_encode_init(None, _BIT_RATE, 0)
-        weakref.finalize(self, self._library.g722_encode_free, self._state)
+        begun = self._library.g722_encode_init(None, _BIT_RATE, 0)
+        self._state = owned(self, begun, self._library.g722_encode_free)
 
     def encode(self, frame: Pcm) -> bytes:
         samples = checked_frame(frame, self._frame_samples, "G.722")
@@ -56,8 +55,8 @@ class _G722Decoder(FramewiseDecoder):
     def __init__(self, frame_samples: int) -> None:
         super().__init__("G.722", frame_samples)
         self._library = _library()
-        self._state = self._library.g722_decode_init(None, _BIT_RATE, 0)
-        weakref.finalize(self, self._library.g722_decode_free, self._state)
+        begun = self._library.g722_decode_init(None, _BIT_RATE, 0)
+        self._state = owned(self, begun, self._library.g722_decode_free)
 
     def _into(self, frame: bytes, address: int) -> str:
         if 2 * len(frame) != self._frame_samples:
@@ -111,17 +110,17 @@ def _offered(offer: Offer) -> G722 | None:
     rate = 8000 if offer.clock_rate == 16000 else offer.clock_rate
     if not replace(offer, clock_rate=rate).is_of(G722()):
         return None
-    return G722() if offer.payload_type is None else G722(payload_type=offer.payload_type)
+    return offer.numbered(G722())
 
 
 G722_KIND = CodecKind(
     name="g722",
     summary="G.722 wideband, 64 kbit/s",
-    usage="g722[:ptime=1-60]",
+    usage="g722",
     make=lambda _options: G722(),
     look=Look("G.722", "orange", "long", "wedge", "backslashes"),
     offered=_offered,
     encoding_takes_ns=200_000,
     ptimes=packet_times(1, 60, 1),
-    divisible=True,
+    grain=2,
 )

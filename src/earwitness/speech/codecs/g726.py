@@ -8,11 +8,9 @@ Payload type 2 was G.721, the same as 32 kbit/s, in RFC 1890.
 from __future__ import annotations
 
 import ctypes
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from math import lcm
 
 import numpy as np
 
@@ -22,7 +20,7 @@ from earwitness.options import Option
 from earwitness.speech.codecs.base import Decoder, Encoder
 from earwitness.speech.codecs.framewise import FramewiseDecoder, cut, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Offer
-from earwitness.speech.codecs.native import SPANDSP, checked_frame, declare, load
+from earwitness.speech.codecs.native import SPANDSP, checked_frame, declare, load, owned
 
 RATES = (16, 24, 32, 40)
 """Bit rates in kbit/s: 2 to 5 bits a sample."""
@@ -48,9 +46,7 @@ def _state(owner: object, codec: G726) -> int:
     """A libspandsp state, freed with `owner`."""
     library = _library()
     packing = _MOST_SIGNIFICANT_FIRST if codec.aal2 else _LEAST_SIGNIFICANT_FIRST
-    state: int = library.g726_init(None, 1000 * codec.kbps, _LINEAR, packing)
-    weakref.finalize(owner, library.g726_free, state)
-    return state
+    return owned(owner, library.g726_init(None, 1000 * codec.kbps, _LINEAR, packing), library.g726_free)
 
 
 class _G726Encoder:
@@ -137,9 +133,8 @@ class G726:
         return cut(payload, self.frame_bytes, self.frame_samples, self.sample_rate)
 
     def samples_in(self, payload: bytes) -> int:
-        """The code words that fill whole bytes."""
-        grain = lcm(8, self.bits)
-        return 8 * len(payload) // grain * (grain // self.bits)
+        """Whole groups of 8 code words, which fill whole bytes at every rate."""
+        return 8 * (len(payload) // self.bits)
 
 
 def _make(options: Mapping[str, float]) -> G726:
@@ -152,24 +147,24 @@ def _offered(offer: Offer) -> G726 | None:
         # The static type is G.721's; by name alone it is often written so, too.
         known = offer.payload_type == _STATIC if not offer.encoding_name else True
         fits = known and offer.clock_rate in (None, G726.clock_rate)
-        return G726(payload_type=offer.payload_type or _STATIC) if fits else None
+        return offer.numbered(G726(payload_type=_STATIC)) if fits else None
     for kbps in RATES:
         for aal2 in (False, True):
             codec = G726(kbps=kbps, aal2=aal2, payload_type=_DYNAMIC[kbps])
             if offer.is_of(codec):
-                return codec if offer.payload_type is None else replace(codec, payload_type=offer.payload_type)
+                return offer.numbered(codec)
     return None
 
 
 G726_KIND = CodecKind(
     name="g726",
     summary="G.726 ADPCM, 32 kbit/s, or 16, 24 or 40; aal2=1: AAL2's packing",
-    usage="g726[:16|24|32|40][,aal2=0|1][,ptime=1-60]",
+    usage="g726[:16|24|32|40][,aal2=0|1]",
     make=_make,
     look=Look("G.726", "yellow", "solid", "square", "dots"),
     options=(Option("kbps", RATES, bare=True), Option("aal2", (0, 1))),
     offered=_offered,
     encoding_takes_ns=100_000,
     ptimes=packet_times(1, 60, 1),
-    divisible=True,
+    grain=8,
 )

@@ -7,7 +7,6 @@ followed by silence until the next packet: the decoder makes comfort noise of it
 from __future__ import annotations
 
 import ctypes
-import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +17,7 @@ from earwitness.looks import Look
 from earwitness.speech.codecs.base import Decoder, Encoder, most_frames
 from earwitness.speech.codecs.framewise import FramewiseDecoder, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Impairment, Offer
-from earwitness.speech.codecs.native import checked_frame, declare, load
+from earwitness.speech.codecs.native import checked_frame, declare, load, owned
 
 FRAME_SAMPLES = 80
 FRAME_BYTES = 10
@@ -44,8 +43,8 @@ class _G729Encoder:
 
     def __init__(self) -> None:
         self._library = _library()
-        self._state = self._library.initBcg729EncoderChannel(0)
-        weakref.finalize(self, self._library.closeBcg729EncoderChannel, self._state)
+        begun = self._library.initBcg729EncoderChannel(0)
+        self._state = owned(self, begun, self._library.closeBcg729EncoderChannel)
 
     def encode(self, frame: Pcm) -> bytes:
         samples = checked_frame(frame, FRAME_SAMPLES, "G.729")
@@ -60,8 +59,8 @@ class _G729Decoder(FramewiseDecoder):
     def __init__(self) -> None:
         super().__init__("G.729", FRAME_SAMPLES)
         self._library = _library()
-        self._state = self._library.initBcg729DecoderChannel()
-        weakref.finalize(self, self._library.closeBcg729DecoderChannel, self._state)
+        begun = self._library.initBcg729DecoderChannel()
+        self._state = owned(self, begun, self._library.closeBcg729DecoderChannel)
 
     def _into(self, frame: bytes, address: int) -> str:
         size = len(frame)
@@ -127,7 +126,7 @@ def _offered(offer: Offer) -> G729 | None:
     named = offer.encoding_name.upper() in ("G729A", "G729AB")
     if not (named and offer.clock_rate in (None, G729.clock_rate)) and not offer.is_of(G729()):
         return None
-    return G729() if offer.payload_type is None else G729(payload_type=offer.payload_type)
+    return offer.numbered(G729())
 
 
 _IMPAIRMENT = Impairment(11.0, 19.0, "ITU-T G.113 Appendix I: G.729A with VAD")
@@ -135,7 +134,7 @@ _IMPAIRMENT = Impairment(11.0, 19.0, "ITU-T G.113 Appendix I: G.729A with VAD")
 G729_KIND = CodecKind(
     name="g729",
     summary="G.729 Annex A, 8 kbit/s; decodes Annex B",
-    usage="g729[:ptime=10-120]",
+    usage="g729",
     make=lambda _options: G729(),
     look=Look("G.729", "black", "long-dot", "cross", "bars"),
     impairment=lambda _codec, _concealed: _IMPAIRMENT,

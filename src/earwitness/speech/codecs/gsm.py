@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
 from earwitness.arrays import Pcm
 from earwitness.looks import Look
-from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame, most_frames, ptime_option
+from earwitness.speech.codecs.base import Decoder, Encoder
+from earwitness.speech.codecs.framewise import FramewiseDecoder, cut, packet_times, specification
 from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment
-from earwitness.speech.codecs.native import checked_frame, declare, load
+from earwitness.speech.codecs.native import checked_frame, declare, load, owned
 
 FRAME_SAMPLES = 160
 FRAME_BYTES = 33
 """33 octets: a 4-bit signature 0xD and 260 bits of parameters."""
-PTIMES = tuple(float(ms) for ms in range(20, 121, 20))
+PTIMES = packet_times(20, 120, 20)
 """Whole frames (RFC 3551 4.2)."""
-_MOST_BYTES = FRAME_BYTES * most_frames(FRAME_SAMPLES, 8000)
 
 
 @lru_cache(maxsize=1)
@@ -34,13 +30,12 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-class _GsmCoder:
-    """One libgsm state, an encoder or a decoder; freed with this object."""
+class _GsmEncoder:
+    """One libgsm encoder, freed with this object."""
 
     def __init__(self) -> None:
         self._library = _library()
-        self._state = self._library.gsm_create()
-        weakref.finalize(self, self._library.gsm_destroy, self._state)
+        self._state = owned(self, self._library.gsm_create(), self._library.gsm_destroy)
 
     def encode(self, frame: Pcm) -> bytes:
         frame = checked_frame(frame, FRAME_SAMPLES, "GSM")
@@ -48,24 +43,20 @@ class _GsmCoder:
         self._library.gsm_encode(self._state, frame.ctypes.data, out)
         return out.raw
 
-    def decode(self, frame: bytes) -> Pcm:
-        samples: Pcm = self.decode_many([frame])[0]
-        return samples
 
-    def decode_many(self, frames: Sequence[bytes]) -> Pcm:
-        out = np.empty((len(frames), FRAME_SAMPLES), dtype=np.int16)
-        address, stride, decode, state = out.ctypes.data, out.strides[0], self._library.gsm_decode, self._state
-        for index, frame in enumerate(frames):
-            # libgsm always reads 33 bytes, so the length is checked first.
-            if len(frame) != FRAME_BYTES or decode(state, frame, address + index * stride) != 0:
-                raise MalformedFrame("GSM", frame, f"a frame has {FRAME_BYTES} bytes and begins with the bits 1101")
-        return out
+class _GsmDecoder(FramewiseDecoder):
+    """One libgsm decoder, freed with this object."""
 
-    def conceal(self) -> Pcm | None:
-        return None
+    def __init__(self) -> None:
+        super().__init__("GSM", FRAME_SAMPLES)
+        library = _library()
+        self._state, self._decode = owned(self, library.gsm_create(), library.gsm_destroy), library.gsm_decode
 
-    def recover(self, next_frame: bytes) -> Pcm | None:
-        return None
+    def _into(self, frame: bytes, address: int) -> str:
+        # libgsm always reads 33 bytes, so the length is checked first.
+        if len(frame) != FRAME_BYTES or self._decode(self._state, frame, address) != 0:
+            return f"a frame has {FRAME_BYTES} bytes and begins with the bits 1101"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -86,20 +77,19 @@ class Gsm:
     @property
     def spec(self) -> str:
         """The name, with the packet time if it is not 20 ms."""
-        return ":".join([self.name, *ptime_option(self.packet_ms)])
+        return specification(self.name, (), self.packet_ms)
 
     def encoder(self) -> Encoder:
         """A fresh encoder."""
-        return _GsmCoder()
+        return _GsmEncoder()
 
     def decoder(self) -> Decoder:
         """A fresh decoder."""
-        return _GsmCoder()
+        return _GsmDecoder()
 
     def split(self, payload: bytes) -> list[bytes]:
         """Frames of 33 bytes (20 ms)."""
-        whole = min(len(payload) - len(payload) % FRAME_BYTES, _MOST_BYTES)
-        return [payload[at : at + FRAME_BYTES] for at in range(0, whole, FRAME_BYTES)]
+        return cut(payload, FRAME_BYTES, FRAME_SAMPLES, self.sample_rate)
 
     def samples_in(self, payload: bytes) -> int:
         """160 for each complete frame."""

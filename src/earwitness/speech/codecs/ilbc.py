@@ -7,7 +7,6 @@ scores 0.2 to 0.25 MOS-LQO below that of libilbc's. Debian has no libilbc; where
 from __future__ import annotations
 
 import ctypes
-import weakref
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,9 +15,15 @@ from earwitness.extras import need
 from earwitness.looks import Look
 from earwitness.options import Option
 from earwitness.speech.codecs.base import Decoder, Encoder
-from earwitness.speech.codecs.framewise import FramewiseDecoder, check_whole_frames, cut, specification
+from earwitness.speech.codecs.framewise import (
+    FramewiseDecoder,
+    check_whole_frames,
+    cut_whole,
+    specification,
+    whole_frames,
+)
 from earwitness.speech.codecs.kind import CodecKind, Offer
-from earwitness.speech.codecs.native import checked_frame, declare, load
+from earwitness.speech.codecs.native import checked_frame, declare, load, owned
 
 FRAME_BYTES = {20: 38, 30: 50}
 """Bytes in a frame by its ms. No payload that is decoded is a multiple of both."""
@@ -47,10 +52,10 @@ class _IlbcEncoder:
 
     def __init__(self, codec: Ilbc) -> None:
         self._library, self._codec = _library(), codec
-        self._state = ctypes.c_void_p()
-        self._library.WebRtcIlbcfix_EncoderCreate(ctypes.byref(self._state))
+        state = ctypes.c_void_p()
+        self._library.WebRtcIlbcfix_EncoderCreate(ctypes.byref(state))
+        self._state = owned(self, state.value, self._library.WebRtcIlbcfix_EncoderFree)
         self._library.WebRtcIlbcfix_EncoderInit(self._state, codec.frame_ms)
-        weakref.finalize(self, self._library.WebRtcIlbcfix_EncoderFree, self._state)
 
     def encode(self, frame: Pcm) -> bytes:
         samples = checked_frame(frame, self._codec.frame_samples, "iLBC")
@@ -137,19 +142,16 @@ class Ilbc:
 
     def split(self, payload: bytes) -> list[bytes]:
         """Frames of 38 or 50 bytes; none if the payload is not a whole number of them, as the other mode's are."""
-        if len(payload) % self.frame_bytes:
-            return []
-        return cut(payload, self.frame_bytes, self.frame_samples, self.sample_rate)
+        return cut_whole(payload, self.frame_bytes, self.frame_samples, self.sample_rate)
 
     def samples_in(self, payload: bytes) -> int:
         """160 or 240 samples a frame."""
-        frames, left = divmod(len(payload), self.frame_bytes)
-        return 0 if left else self.frame_samples * frames
+        return self.frame_samples * whole_frames(payload, self.frame_bytes)
 
 
-def ilbc(frame_ms: int, payload_type: int = Ilbc.payload_type) -> Ilbc:
+def ilbc(frame_ms: int) -> Ilbc:
     """iLBC with one frame of 20 or 30 ms in a packet."""
-    return Ilbc(frame_ms, payload_type, frame_ms)
+    return Ilbc(frame_ms, packet_ms=frame_ms)
 
 
 def _offered(offer: Offer) -> Ilbc | None:
@@ -158,15 +160,13 @@ def _offered(offer: Offer) -> Ilbc | None:
     # The packets know better than SDP; without either it is 30 ms (RFC 3952 5).
     sizes = [ms for ms, size in FRAME_BYTES.items() if offer.payload_bytes and offer.payload_bytes % size == 0]
     said = 20 if offer.parameter("mode") == "20" else 30
-    return ilbc(
-        sizes[0] if len(sizes) == 1 else said, Ilbc.payload_type if offer.payload_type is None else offer.payload_type
-    )
+    return offer.numbered(ilbc(sizes[0] if len(sizes) == 1 else said))
 
 
 ILBC_KIND = CodecKind(
     name="ilbc",
-    summary="iLBC, frames of 30 ms (13.33 kbit/s) or 20 ms (15.2 kbit/s); it encodes where libilbc is",
-    usage="ilbc[:20|30][,ptime=20-120]",
+    summary="iLBC, frames of 30 ms (13.33 kbit/s) or 20 ms (15.2 kbit/s), whole ones in a packet; encodes with libilbc",
+    usage="ilbc[:20|30]",
     make=lambda options: ilbc(int(options.get("ms", 30))),
     look=Look("iLBC", "vermilion", "long", "diamond", "bars"),
     options=(Option("ms", tuple(FRAME_BYTES), bare=True),),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from earwitness.looks import Look
 from earwitness.options import Option
 from earwitness.speech.codecs.base import Codec
+
+_Some = TypeVar("_Some", bound=Codec)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ ESTIMATED = "estimate by PESQ after the method of ITU-T P.834 (tools/derive_impa
 
 @dataclass(frozen=True)
 class Offer:
-    """A codec as described by SDP's `rtpmap` and `m=` lines, as far as they go."""
+    """A codec as described by SDP's `rtpmap` and `m=` lines, as far as they go, and as its packets show it."""
 
     encoding_name: str
     """Empty: known only by its payload type."""
@@ -42,6 +45,9 @@ class Offer:
     """The usual size of a payload, where it decides what `fmtp` leaves open (iLBC's mode)."""
     channels: int | None = None
     """Channels; None: not said, which means one."""
+    payloads: tuple[bytes, ...] = ()
+    """Some of its payloads, for codecs whose bytes tell how they were encoded. Each has its full size: what a snap
+    length cut is 0."""
 
     def parameter(self, name: str) -> str | None:
         """The value of a format parameter, ignoring case (RFC 8866 6.15); None if it is not given."""
@@ -50,6 +56,13 @@ class Offer:
             if key.strip().lower() == name:
                 return value.strip().lower()
         return None
+
+    def numbered(self, codec: _Some) -> _Some:
+        """The codec with the payload type of the offer, if that has one."""
+        if self.payload_type is None:
+            return codec
+        numbered: _Some = replace(codec, payload_type=self.payload_type)  # type: ignore[type-var]
+        return numbered
 
     def is_of(self, codec: Codec) -> bool:
         """Whether this is the codec: by its encoding name, ignoring case (RFC 8866 6.6), otherwise by its static
@@ -69,6 +82,7 @@ class CodecKind:
     """Earwitness's name: `g711u`, `opus`."""
     summary: str
     usage: str
+    """The name with its options, except `ptime`."""
     make: Callable[[Mapping[str, float]], Codec]
     """Creates the codec with these options; options that were not given are missing."""
     look: Look
@@ -76,8 +90,9 @@ class CodecKind:
     impairment: Callable[[Codec, bool], Impairment | None] | None = None
     """The E-model's factors of a codec of this kind, with or without concealment of losses; None: unknown."""
     offered: Callable[[Offer], Codec | None] | None = None
-    """The codec offered by another phone's SDP or by the payload type of its packets; the function returns None if it
-    is not of this kind. Default: the codec without options, if the offer matches it (`Offer.is_of`)."""
+    """The codec offered by another phone's SDP or by the payload type of its packets, at the bit rate or quality that
+    these show; the function returns None if it is not of this kind. Default: the codec without options, if the offer
+    matches it (`Offer.is_of`)."""
     most_payload: Callable[[Codec], int] | None = None
     """The largest payload of a packet in bytes, or its mean if that varies; None: that of `encode_packets`."""
     encoding_takes_ns: int = 0
@@ -86,11 +101,17 @@ class CodecKind:
     """Its decoder conceals missing frames by itself."""
     ptimes: tuple[float, ...] = (20.0,)
     """Packet times in ms that its RFC permits, and that its encoder makes."""
-    divisible: bool = False
-    """Its audio can be cut between any two samples, so that `dataclasses.replace(codec, frame_samples=n)` is valid."""
+    grain: int = 0
+    """Samples between which its audio can be cut: `dataclasses.replace(codec, frame_samples=n)` is valid for every
+    multiple of it. 0: it cannot be cut."""
     held_back_by_pjmedia: bool = False
     """PJMEDIA plays its frames one frame late, to recover a lost one from its successor."""
-    rate_of: Callable[[bytes], int] | None = None
-    """The sample rate that a packet needs, Hz, 0 if unknown, for codecs whose packets tell; None: the codec's own."""
     remade_as: str = ""
     """Specification for re-encoding packets cut by a snap length; empty: the stream's own codec."""
+
+    @property
+    def usage_with_ptime(self) -> str:
+        """The usage with the packet times, which are an option of every codec."""
+        if len(self.ptimes) == 1:
+            return self.usage
+        return f"{self.usage}[{',' if '[' in self.usage else ':'}ptime={self.ptimes[0]:g}-{self.ptimes[-1]:g}]"

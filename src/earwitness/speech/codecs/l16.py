@@ -15,6 +15,7 @@ from earwitness.speech.codecs.base import Decoder, Encoder, MalformedFrame
 from earwitness.speech.codecs.framewise import cut, packet_times, specification
 from earwitness.speech.codecs.kind import CodecKind, Offer
 from earwitness.speech.codecs.native import checked_frame
+from earwitness.speech.samples import to_int16
 
 RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
 _MOST_BYTES = 1400
@@ -43,8 +44,7 @@ class _L16Coder:
         if wrong is not None:
             raise MalformedFrame("L16", wrong, f"a frame of {self.frame_samples} samples has {size} bytes")
         samples = np.frombuffer(b"".join(frames), dtype=">i2").reshape(len(frames), self.frame_samples, self.channels)
-        mixed: Pcm = (samples[..., 0] if self.channels == 1 else samples.mean(axis=2)).astype(np.int16)
-        return mixed
+        return samples[..., 0].astype(np.int16) if self.channels == 1 else to_int16(samples.mean(axis=2))
 
     def conceal(self) -> Pcm | None:
         return None
@@ -57,8 +57,8 @@ class _L16Coder:
 class L16:
     """L16 at any rate; its RTP clock is its sample rate.
 
-    Packets have one frame of 20 ms, rounded down to whole samples; of 10 or 5 ms where 20 do not fit into one packet of
-    the network.
+    Packets have 20 ms, rounded down to whole samples; 10 or 5 ms where 20 do not fit into one packet of the network.
+    Raises `InputError` for other packet times that do not fit, or have no whole number of samples.
 
     `channels`: 2 decodes stereo, mixed down to one channel; sends the same in both. `frame_samples` may be any number.
     """
@@ -72,6 +72,18 @@ class L16:
     encoding_name: str = "L16"
     fmtp: str = ""
     lookahead_samples: int = 0
+
+    def __post_init__(self) -> None:
+        if self.packet_ms == _usual_ms(self.sample_rate, self.channels):
+            return
+        samples, rest = divmod(self.sample_rate * self.packet_ms, 1000)
+        size = 2 * self.channels * samples
+        if rest or size > _MOST_BYTES:
+            happened = f"at {self.sample_rate} Hz they have no whole number of samples"
+            if not rest:
+                happened = f"they have {size} bytes, more than the {_MOST_BYTES} that one packet of the network takes"
+            tried = f"making packets of {self.packet_ms:g} ms"
+            raise InputError(tried, self.name, happened, "choose another packet time", field="ptime")
 
     @property
     def spec(self) -> str:
@@ -140,12 +152,12 @@ def _offered(offer: Offer) -> L16 | None:
 L16_KIND = CodecKind(
     name="l16",
     summary="L16, uncompressed, 256 kbit/s at 16 kHz; channels=2: stereo, mixed down",
-    usage="l16[:8000-48000][,channels=1|2][,ptime=1-60]",
+    usage="l16[:8000-48000][,channels=1|2]",
     make=_make,
     look=Look("L16", "green", "solid", "wedge", "crosses"),
     options=(Option("rate", RATES, bare=True), Option("channels", (1, 2))),
     offered=_offered,
     encoding_takes_ns=10_000,
     ptimes=packet_times(1, 60, 1),
-    divisible=True,
+    grain=1,
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
+import weakref
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -33,6 +34,14 @@ def declare(library: ctypes.CDLL, function: str, result: object, *arguments: obj
     entry = getattr(library, function)
     entry.restype = result
     entry.argtypes = arguments
+
+
+def owned(owner: object, state: int | None, free: Callable[[int], object]) -> int:
+    """A library's state (an address), freed together with `owner`; raises `EarwitnessError` if there is none."""
+    if not state:
+        raise EarwitnessError("opening", "a codec", "its library gave no memory for it", "close other programs")
+    weakref.finalize(owner, free, state)
+    return state
 
 
 def checked_frame(frame: Pcm, samples: int, codec: str) -> Pcm:

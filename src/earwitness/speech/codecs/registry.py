@@ -66,7 +66,7 @@ def at_ptime(codec: Codec, ms: float) -> Codec:
         happened, remedy = f"{kind.name} has no packets of {ms:g} ms", f"use {_listed(kind.ptimes)} ms"
         raise InputError(_USING, repr(codec.spec), happened, remedy, field="ptime")
     changed: dict[str, Any] = {"packet_ms": int(ms) if ms == int(ms) else ms}
-    if kind.divisible:
+    if kind.grain:
         # 10 ms frames if they fit, else the longest that do.
         changed["frame_samples"] = gcd(round(codec.sample_rate * ms / 1000), codec.sample_rate // 100)
     remade: Codec = replace(codec, **changed)  # type: ignore[type-var]
@@ -103,20 +103,58 @@ def codec_from_rtpmap(
     `fmtp` and `payload_bytes`, the usual size of a payload, tell the mode of iLBC and Codec2 and the packing of AMR;
     `channels` as in the `rtpmap`.
     """
-    offer = Offer(encoding_name, clock_rate, payload_type, sample_rate, fmtp, payload_bytes, channels)
+    return codec_offered(Offer(encoding_name, clock_rate, payload_type, sample_rate, fmtp, payload_bytes, channels))
+
+
+def codec_offered(offer: Offer) -> Codec:
+    """The codec of an offer, with the bit rate or quality that its payloads show; raises `InputError`."""
     listed = CODECS.listed()
     known: list[str] = []
     for kind, _ in listed.kinds:
-        usual = kind.make({})
-        found = kind.offered(offer) if kind.offered is not None else usual if offer.is_of(usual) else None
+        found = _of_kind(kind, offer)
         if found is not None:
             return found
+        usual = kind.make({})
         known.append(f"{usual.encoding_name}/{usual.clock_rate}")
     raise InputError(
         "finding the codec of",
-        f"rtpmap {encoding_name or '-'}/{clock_rate or '-'} payload type {payload_type}",
+        f"rtpmap {offer.encoding_name or '-'}/{offer.clock_rate or '-'} payload type {offer.payload_type}",
         "not a codec that this program decodes" + "".join(f" (cannot be loaded: {one})" for one in listed.broken),
         f"known are {', '.join(dict.fromkeys(known))}; name the {{codec}}",
+        related=("codec",),
+    )
+
+
+def codec_as_sent(spec: str, offer: Offer) -> Codec:
+    """As `codec`; a bare name leaves open how its sender encoded, so then it is as the packets of `offer` show it."""
+    named = codec(spec)
+    if ":" in spec:
+        return named
+    # What SDP says of another codec counts for nothing.
+    if offer.encoding_name.lower() != named.encoding_name.lower():
+        offer = replace(offer, encoding_name=named.encoding_name, fmtp="", channels=None)
+    return _of_kind(kind_of(named), replace(offer, clock_rate=named.clock_rate)) or named
+
+
+def _of_kind(kind: CodecKind, offer: Offer) -> Codec | None:
+    """The codec of an offer, if it is of this kind."""
+    if kind.offered is not None:
+        found = kind.offered(offer)
+    else:
+        usual = kind.make({})
+        found = usual if offer.is_of(usual) else None
+    if found is not None and found.channels == 1 and (offer.channels or 1) > 1:
+        raise _interleaved(offer)
+    return found
+
+
+def _interleaved(offer: Offer) -> InputError:
+    """Several channels of a codec that is mono here: as one channel their samples would be noise (RFC 3551 4.1)."""
+    return InputError(
+        "decoding",
+        f"{offer.encoding_name}/{offer.clock_rate or '-'}/{offer.channels}",
+        f"it has {offer.channels} channels, and is decoded as mono",
+        "capture a call of one channel",
         related=("codec",),
     )
 
