@@ -16,7 +16,8 @@ from earwitness.ear.offering import offer_of
 from earwitness.ear.played import play, received
 from earwitness.errors import InputError
 from earwitness.replay.blame import blame
-from earwitness.replay.estimating import estimate_played, estimate_stream
+from earwitness.replay.estimating import estimate_streams
+from earwitness.score.played import estimate_played
 from earwitness.speech.codecs.base import encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
@@ -82,7 +83,8 @@ def test_packets_of_encrypted_streams_show_nothing() -> None:
     empty = parse_capture(pcap([Datagram(START_NS, bytes(20), ("10.0.0.1", 53), ("10.0.0.2", 53))]))
     doubts = []
     for one in (stream, fixed):
-        found = estimate_stream(empty, one, "fixed:60").quality
+        (estimated,) = estimate_streams(empty, [one], "fixed:60")
+        found = estimated.quality
         assert found is not None
         doubts.append("do not tell their bit rate: taken for speex" in found.doubt)
     assert doubts == [True, False], "GSM has one rate"

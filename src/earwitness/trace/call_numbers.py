@@ -39,24 +39,27 @@ def call_numbers(found: Datagrams, rows: I64, sip: Sequence[SipMessage]) -> I64:
     flow_of = found.flow[rows]
     order = np.argsort(flow_of, kind="stable")
     bounds = np.searchsorted(flow_of[order], np.arange(len(found.flows) + 1)).tolist()
+    index = {flow: number for number, flow in enumerate(found.flows)}
     for flow, ends in enumerate(found.flows):
         mine = order[bounds[flow] : bounds[flow + 1]]
         there = calls.get((ends.destination, ends.destination_port), {})
         back = calls.get((ends.source, ends.source_port), {})
-        if len(mine) > 1 and max(len(there), len(back)) > 1:
+        if len(mine) and max(len(there), len(back)) > 1:
             # A call begins with its offer, at whichever end that is.
             begun = dict(there)
             for call, time in back.items():
                 begun[call] = min(time, begun.get(call, time))
             times = found.time_ns[rows[mine]]
-            begins = _in_silence(np.array(sorted(begun.values())[1:], dtype=np.int64), np.sort(times))
+            other = index.get(ends.reversed, flow)
+            both = np.concatenate((times, found.time_ns[rows[order[bounds[other] : bounds[other + 1]]]]))
+            begins = _in_silence(np.array(sorted(begun.values())[1:], dtype=np.int64), np.sort(both))
             number[mine] = np.searchsorted(begins, times, side="right")
     return number
 
 
 def _in_silence(begins: I64, times: I64) -> I64:
-    """Those beginnings of calls, sorted, before which and after which a flow has packets, but none for a while around
-    it; `times` (n,) of its packets, sorted. Of several in one silence, the first."""
+    """Those beginnings of calls, sorted, before which and after which there are packets, but none for a while around
+    it; `times` (n,) of those in both directions, sorted. Of several in one silence, the first."""
     after = np.searchsorted(times, begins, side="right")
     inside = (after > 0) & (after < len(times))
     begins, after = begins[inside], after[inside]

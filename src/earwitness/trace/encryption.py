@@ -113,10 +113,9 @@ def key_exchanges(found: Datagrams) -> dict[Flow, KeyExchange]:
         begin = int(found.start[row])
         payload = found.data[begin : begin + int(found.captured[row])].tobytes()
         flow = found.flows[int(found.flow[row])]
-        back = Flow(flow.destination, flow.destination_port, flow.source, flow.source_port)
         what = _of_zrtp(payload) if payload[0] >> 4 == 1 and payload[4:8] == _ZRTP_COOKIE else _of_dtls(payload)
         seen[flow] |= what
-        seen[back] |= what
+        seen[flow.reversed] |= what
     return {flow: next(one for one in KeyExchange if one in what) for flow, what in seen.items() if what}
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earwitness.arrays import Bool
+from earwitness.arrays import I8, I64, Bool
 from earwitness.trace.bytewindow import big_endian, window
+from earwitness.trace.records import Records
 from earwitness.trace.walk import Cursor, Layer, Walk, long_enough
 
 SHORT_LINK = "packets too short for their link header; skipped"
@@ -51,6 +52,8 @@ _OTHER_ETHERTYPES = {
 _UNREAD_PPP = {0x00FD: "compressed PPP", 0x0053: "encrypted PPP", 0x0055: "encrypted PPP"}
 _COMPRESSED_HEADERS = dict.fromkeys((45, 47, 97, 99, 101, 103, 105), "PPP with compressed headers")
 _OTHER_PPP = {0xC021: "PPP link control", 0xC023: "PPP authentication", 0xC223: "PPP authentication"}
+_PACKET_TYPE_AT = {113: 1, 276: 10}
+"""Where the cooked headers have the (lower byte of the) packet type."""
 
 
 def by_ethertype(walk: Walk, cursor: Cursor, protocol: NDArray[Any]) -> None:
@@ -106,6 +109,25 @@ def cooked_2(walk: Walk, cursor: Cursor) -> None:
     """Linux cooked capture, version 2: 20 bytes, the first two the ethertype."""
     cursor = long_enough(cursor, 20, SHORT_LINK, walk.short)
     by_ethertype(walk, cursor.skip(20), big_endian(window(walk.data, cursor.at, 2), 0, 2))
+
+
+def ways(records: Records, numbers: I64) -> I8:
+    """`Datagrams.way`, (n,), from the packet type in Linux's cooked captures (LINKTYPE_LINUX_SLL and _SLL2).
+
+    `numbers` are those of the packets, counted from the first of these records; negative ones came earlier.
+    """
+    ways = np.zeros(len(numbers), dtype=np.int8)
+    if not any(link_type in _PACKET_TYPE_AT for link_type in records.link_types):
+        return ways
+    place = np.array([_PACKET_TYPE_AT.get(link_type, -1) for link_type in records.link_types])
+    rows = np.flatnonzero(numbers >= 0)
+    at = place[records.interface[numbers[rows]]]
+    rows, at = rows[at >= 0], at[at >= 0]
+    # Every datagram had its whole link header captured.
+    kind = window(records.data, records.start[numbers[rows]] + at, 1)[:, 0]
+    # To this host, to all, or to a group; sent by it. A packet between other hosts says nothing.
+    ways[rows] = np.select([kind <= 2, kind == 4], [-1, 1], 0)
+    return ways
 
 
 def bsd_host_order(walk: Walk, cursor: Cursor) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from earwitness.arrays import I8, I32, I64, U8, Bool
-from earwitness.trace.bytewindow import window
 from earwitness.trace.ethernet import (
     bsd_host_order,
     bsd_network_order,
@@ -28,6 +27,7 @@ from earwitness.trace.ethernet import (
     mpls,
     ppp,
     pppoe,
+    ways,
 )
 from earwitness.trace.flow_numbers import flow_numbers
 from earwitness.trace.fragments import Reassembler, reassemble
@@ -78,8 +78,6 @@ _READERS: dict[Layer, Callable[[Walk, Cursor], None]] = {
 }
 MOST_FLOWS = 65_536
 """Flows distinguished per file; a capture of ten thousand calls has fewer."""
-_PACKET_TYPE_AT = {113: 1, 276: 10}
-"""Where the cooked headers have the (lower byte of the) packet type."""
 _TOO_MANY = f"packets of flows beyond the first {MOST_FLOWS}; skipped"
 _MAX_DATAGRAM = 2**24
 _MOST_ROUNDS = 3
@@ -96,6 +94,11 @@ class Flow:
     destination: str
     destination_port: int
     transport: str = "UDP"
+
+    @property
+    def reversed(self) -> Flow:
+        """The other direction."""
+        return Flow(self.destination, self.destination_port, self.source, self.source_port, self.transport)
 
     def __str__(self) -> str:
         over = "" if self.transport == "UDP" else f" ({self.transport})"
@@ -299,29 +302,10 @@ def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: F
         time_ns=time_ns,
         flow=flow_of,
         record=record,
-        way=_ways(rebuilt.records, record),
+        way=ways(rebuilt.records, record),
         flows=(),
         problems=(),
     )
-
-
-def _ways(records: Records, numbers: I64) -> I8:
-    """As `Datagrams.way`, (n,), from the packet type in Linux's cooked captures (LINKTYPE_LINUX_SLL and _SLL2).
-
-    `numbers` are those of the packets, counted from the first of these records; negative ones came earlier.
-    """
-    ways = np.zeros(len(numbers), dtype=np.int8)
-    if not any(link_type in _PACKET_TYPE_AT for link_type in records.link_types):
-        return ways
-    place = np.array([_PACKET_TYPE_AT.get(link_type, -1) for link_type in records.link_types])
-    rows = np.flatnonzero(numbers >= 0)
-    at = place[records.interface[numbers[rows]]]
-    rows, at = rows[at >= 0], at[at >= 0]
-    # Every datagram had its whole link header captured.
-    kind = window(records.data, records.start[numbers[rows]] + at, 1)[:, 0]
-    # To this host, to all, or to a group; sent by it. A packet between other hosts says nothing.
-    ways[rows] = np.select([kind <= 2, kind == 4], [-1, 1], 0)
-    return ways
 
 
 def _text(address: bytes) -> str:
