@@ -150,7 +150,8 @@ def _why(capture: Capture, taken: RtpStream, reason: str) -> str:
 
 
 def _nothing(capture: Capture, to: str | None) -> InputError:
-    there = ", ".join(f"{one.flow}{' (video)' if one.media == 'video' else ''}" for one in capture.streams) or "none"
+    there = ", ".join(f"{one.flow}{'' if one.media == 'audio' else f' ({one.media})'}" for one in capture.streams)
+    there = there or "none"
     if to is not None:
         wanted = f"it has no stream of audio to {to} (streams: {there})"
         remedy = "name another address as {to}" if capture.streams else "give a capture of a call"
