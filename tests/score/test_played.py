@@ -63,3 +63,13 @@ def test_a_codec_without_factors_is_rated_as_g711_and_only_where_that_is_said() 
     heard = hear(trace_of(of, voice(2.0)), of, "fixed:60")
     assert rate_played(heard, of).mos_cqe is None
     assert "rated as G.711" in estimate_played(heard, of).doubt
+
+
+def test_packets_that_came_while_the_phone_did_not_play_are_in_no_rate() -> None:
+    trace = trace_of(G711, voice(4.0), lost=LOST)
+    ticks = int(trace.arrived_ns[0]) + 20_000_000 * np.arange(100)
+    heard = hear(trace, G711, "pjmedia", clock_ns=ticks)
+    assert 90 < int(heard.played.outside.sum()) < 110
+    rated = estimate_played(heard, G711)
+    assert rated.metrics.packets == len(trace) - int(heard.played.outside.sum())
+    assert rated.metrics.discard_rate < 0.05

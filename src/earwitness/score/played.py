@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from earwitness.ear.losses import lost_between
 from earwitness.ear.played import Played
 from earwitness.score.estimate import Estimate, estimate
@@ -34,12 +36,15 @@ def estimate_played(played: Played, codec: Codec, rated_as: str = "") -> Estimat
 def rate_played(played: Played, codec: Codec, rated_as: str = "") -> Estimate:
     """The same without a stand-in: no figure for a codec without factors."""
     trace, frames = played.trace, played.played.frames
+    unheard = played.played.outside
+    rows = np.flatnonzero(~unheard) if len(unheard) else np.arange(len(trace))
+    heard = trace.take(rows)
     packet_ms = float(frames.packet_ns[frames.count > 0].mean()) / 1e6 if bool((frames.count > 0).any()) else 20.0
     ends_ms = played.end_system_delay_ms
     whole_ms = played.mouth_to_ear_mean_ms
     known = played.mouth_to_ear_basis != "fastest packet" and whole_ms == whole_ms
     rated = estimate(
-        fates_of(trace.sequence, trace.arrived, played.discarded, lost_between(trace)),
+        fates_of(heard.sequence, heard.arrived, played.discarded[rows], lost_between(heard)),
         packet_ms,
         rated_as or codec.spec,
         network_delay_ms=max(0.0, whole_ms - ends_ms) if known else None,
