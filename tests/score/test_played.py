@@ -71,5 +71,6 @@ def test_packets_that_came_while_the_phone_did_not_play_are_in_no_rate() -> None
     heard = hear(trace, G711, "pjmedia", clock_ns=ticks)
     assert 90 < int(heard.played.outside.sum()) < 110
     rated = estimate_played(heard, G711)
-    assert rated.metrics.packets == len(trace) - int(heard.played.outside.sum())
+    assert rated.metrics.packets == len(trace) - int(heard.played.outside.sum()) - sum(row >= 100 for row in LOST)
+    assert rated.metrics.loss_rate * rated.metrics.packets == sum(row < 100 for row in LOST)
     assert rated.metrics.discard_rate < 0.05

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from earwitness.arrays import I64
 from earwitness.ear.losses import lost_between
 from earwitness.ear.played import Played
 from earwitness.score.estimate import Estimate, estimate
@@ -36,8 +37,7 @@ def estimate_played(played: Played, codec: Codec, rated_as: str = "") -> Estimat
 def rate_played(played: Played, codec: Codec, rated_as: str = "") -> Estimate:
     """The same without a stand-in: no figure for a codec without factors."""
     trace, frames = played.trace, played.played.frames
-    unheard = played.played.outside
-    rows = np.flatnonzero(~unheard) if len(unheard) else np.arange(len(trace))
+    rows = _played_rows(played)
     heard = trace.take(rows)
     packet_ms = float(frames.packet_ns[frames.count > 0].mean()) / 1e6 if bool((frames.count > 0).any()) else 20.0
     ends_ms = played.end_system_delay_ms
@@ -67,3 +67,12 @@ def rate_played(played: Played, codec: Codec, rated_as: str = "") -> Estimate:
         " empty: the E-model does not see that"
     )
     return replace(rated, doubt="; ".join(filter(None, (rated.doubt, emptied))))
+
+
+def _played_rows(played: Played) -> I64:
+    """The packets sent while the phone played, lost ones among them: from the first to the last that it could hear."""
+    trace, outside = played.trace, played.played.outside
+    inside = trace.sequence[trace.arrived & ~outside] if len(outside) else trace.sequence[:0]
+    if not len(inside):
+        return np.arange(len(trace))
+    return np.flatnonzero((trace.sequence >= inside.min()) & (trace.sequence <= inside.max()))
