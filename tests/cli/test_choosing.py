@@ -112,7 +112,8 @@ def test_a_wrong_key_gives_the_timing_and_says_why_there_is_no_sound(tmp_path: P
     path.write_bytes(pcap(encrypted(spoken(0, 1, 4000)[:200], key)))
     (timed,) = run("timing", path, "--srtp-key", inline(master_key(seed=3)))
     assert (timed["packets_received"], timed["jitter_max_ms"]) == (200, 0)
-    assert any("200 did not authenticate" in note for note in timed["notes"])
+    assert ["encrypted (SRTP)" in note for note in timed["notes"]] == [True]
+    assert "200 did not authenticate" in timed["notes"][0]
     assert "no packet authenticates with the key given (200 tried)" in refused(
         "hear", path, "--srtp-key", inline(master_key(seed=3))
     )

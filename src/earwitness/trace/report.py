@@ -17,7 +17,7 @@ from earwitness.trace.jitter import JitterStatistics, as_published
 from earwitness.trace.payload_types import codec_name
 from earwitness.trace.rtcp import rtcp_round_trips
 from earwitness.trace.rtp_stream import RtpStream
-from earwitness.trace.series import arrivals
+from earwitness.trace.series import ArrivalSeries, arrivals
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
 from earwitness.trace.wireshark import WiresharkFigures, wireshark_figures
 
@@ -156,16 +156,20 @@ def time_streams(
                 rtt_p50_ms=delay_statistics(rtts).p50_ms,
                 direction=seen[stream].direction,
                 direction_from=seen[stream].basis,
-                notes=(
-                    *dict.fromkeys(
-                        (
-                            *stream.trace.notes,
-                            *filter(None, (str(stream.encryption),)),
-                            *here.timeline.notes,
-                            *(str(problem) for problem in capture.problems),
-                        )
-                    ),
-                ),
+                notes=_notes(capture, stream, here),
             )
         )
     return found
+
+
+def _notes(capture: Capture, stream: RtpStream, here: ArrivalSeries) -> tuple[str, ...]:
+    """What a reader of the stream's figures should know, each once."""
+    encryption = str(stream.encryption)
+    # What became of a key stands behind it already.
+    told = any(note.startswith(encryption) for note in stream.trace.notes)
+    problems = (str(problem) for problem in capture.problems)
+    return tuple(
+        dict.fromkeys(
+            (*stream.trace.notes, *(() if told or not encryption else (encryption,)), *here.timeline.notes, *problems)
+        )
+    )
