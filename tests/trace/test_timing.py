@@ -221,3 +221,15 @@ def test_the_usual_step_is_the_most_frequent_one_or_the_median(steps: list[int],
     rows = np.concatenate([np.arange(len(timestamp)), [0]])
     twice = np.array([*np.repeat(rows, 2)[1:], 0])
     assert usual_step(trace.take(twice)) == usual
+
+
+@pytest.mark.parametrize("mean_ms", [0.01, 3.0, 80.0, 20_000.0])
+@pytest.mark.parametrize("packets", [1, 2, 256, 257, 258, 700])
+def test_the_last_estimate_is_the_last_of_the_series_whatever_came_before(packets: int, mean_ms: float) -> None:
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        # Half of the streams end with a calm stretch, in which the estimate falls slowly.
+        delay = rng.exponential(mean_ms, packets) * (rng.random(packets) < 0.3)
+        delay[packets // 2 :] *= seed % 2
+        found = made("." * packets, delay_ms=delay.tolist().__getitem__)
+        assert jitter.last_jitter_units(found) == jitter.jitter_units(found)[-1]

@@ -21,6 +21,8 @@ from earwitness.trace.steps import steps
 
 _KEPT = 15 / 16
 """Weight of the previous estimate when a packet arrives."""
+_FORGOTTEN_AFTER = 256
+"""Packets after which A.8's estimate hardly depends on what was before."""
 _BLOCK = 256
 _DECAY = _KEPT ** np.arange(_BLOCK)
 _GROWTH = _KEPT ** -np.arange(_BLOCK, dtype=np.float64) / 16
@@ -112,11 +114,22 @@ def jitter_units(trace: Trace | ArrivalSeries) -> I64:
 
 def last_jitter_units(trace: Trace | ArrivalSeries) -> int:
     """The last of `jitter_units`: what a report after the last packet would contain; 0 if nothing arrived."""
-    here = (arrivals(trace) if isinstance(trace, Trace) else trace).counted
-    state = 0
-    for change in _change_units(here):
+    changes = _change_units((arrivals(trace) if isinstance(trace, Trace) else trace).counted)
+    recent = changes[-_FORGOTTEN_AFTER:]
+    low = _state_after(recent, 0)
+    if len(recent) < len(changes):
+        # A greater state never becomes the smaller one. So if the least and the greatest state that are possible before
+        # the last packets lead to the same estimate, so does the real one.
+        high = _state_after(recent, 16 * max(changes[: -len(recent)]) + 8)
+        low = low if low >> 4 == high >> 4 else _state_after(changes, 0)
+    return low >> 4
+
+
+def _state_after(changes: list[int], state: int) -> int:
+    """A.8's state, 16 times the estimate, after these changes."""
+    for change in changes:
         state += change - ((state + 8) >> 4)
-    return state >> 4
+    return state
 
 
 def _change_units(here: ArrivalSeries) -> list[int]:
