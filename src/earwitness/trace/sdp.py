@@ -140,10 +140,13 @@ def parse_sip(
 ) -> SipMessage:
     """Parse as much of one SIP message as is there, its session description with `read_sdp`. Never raises."""
     text = payload.decode("utf-8", errors="replace")
-    head, _, body = text.replace("\r\n", "\n").partition("\n\n")
-    first, _, rest = head.partition("\n")
+    first, rest, body = text, "", ""
+    # A short snap length often leaves nothing but the first line.
+    if b"\n" in payload:
+        head, _, body = text.replace("\r\n", "\n").partition("\n\n")
+        first, _, rest = head.partition("\n")
     headers: dict[str, str] = {}
-    for name, value in _HEADER.findall(rest):
+    for name, value in _HEADER.findall(rest) if rest else ():
         key = name.lower()
         headers.setdefault(_COMPACT.get(key, key), value.strip())
     status, method = 0, first.partition(" ")[0]
