@@ -79,3 +79,5 @@ def test_what_if_rates_a_call_as_hear_does(tmp_path: Path) -> None:
 def test_blame_refuses_for_a_data_set_what_chooses_in_a_capture(tmp_path: Path, option: str) -> None:
     with pytest.raises(InputError, match="chooses among the streams of a capture"):
         CliRunner().invoke(app, ["blame", str(tmp_path), option, "1"], catch_exceptions=False)
+    with pytest.raises(InputError, match="there is none"):
+        CliRunner().invoke(app, ["blame", str(tmp_path / "no.pcap"), option, "1"], catch_exceptions=False)

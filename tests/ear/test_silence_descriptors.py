@@ -20,28 +20,25 @@ from testing.ear.traces import trace_of, voice
 Encode = Callable[[Pcm], bytes]
 
 
-def _amr() -> Encode:
-    library = amr._library()
-    state = library.Encoder_Interface_init(1)
+def _of_amr(encode: Callable[..., int], state: int, mode: int, further: int) -> Encode:
+    """Either library's encoder, `further` its last argument; a frame of no data is not sent."""
 
-    def encode(frame: Pcm) -> bytes:
+    def encoded(frame: Pcm) -> bytes:
         out = ctypes.create_string_buffer(64)
-        size = library.Encoder_Interface_Encode(state, 7, frame.ctypes.data, out, 0)
+        size = encode(state, mode, frame.ctypes.data, out, further)
         return b"" if out.raw[0] >> 3 & 15 == 15 else out.raw[:size]
 
-    return encode
+    return encoded
+
+
+def _amr() -> Encode:
+    library = amr._library()
+    return _of_amr(library.Encoder_Interface_Encode, library.Encoder_Interface_init(1), 7, 0)
 
 
 def _amr_wb() -> Encode:
     library = amr_wb._encoders()
-    state = library.E_IF_init()
-
-    def encode(frame: Pcm) -> bytes:
-        out = ctypes.create_string_buffer(64)
-        size = library.E_IF_encode(state, 2, frame.ctypes.data, out, 1)
-        return b"" if out.raw[0] >> 3 & 15 == 15 else out.raw[:size]
-
-    return encode
+    return _of_amr(library.E_IF_encode, library.E_IF_init(), 2, 1)
 
 
 def _g729() -> Encode:

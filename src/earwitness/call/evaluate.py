@@ -32,6 +32,7 @@ from earwitness.ear.offering import offer_of
 from earwitness.errors import EarwitnessError, InputError, Outcome
 from earwitness.facts import finite
 from earwitness.score.find import around_reference
+from earwitness.score.played import rate_played
 from earwitness.speech.codecs.base import Codec
 from earwitness.speech.codecs.registry import codec as codec_of
 from earwitness.speech.codecs.registry import codec_offered
@@ -85,8 +86,9 @@ def evaluate(placed: PlacedCall, folder: Path) -> CallRecord:
                 if sent != codec:
                     notes.append(f"{direction}: sent in packets of {sent.packet_ms:g} ms, not {codec.packet_ms:g}")
                     row = replace(row, codec=sent.spec)
-                row, trouble = with_quality(row, placed, heard, said, sent)
-                row = with_extra_scores(row, placed, heard, said, sent, trace, notes)
+                rated = rate_played(heard, sent)
+                row, trouble = with_quality(row, placed, heard, said, sent, rated)
+                row = with_extra_scores(row, placed, heard, said, rated, trace, notes)
             row = with_recording(row, placed, folder, spoken[direction], codec, notes)
             if trouble and outcome is Outcome.COMPLETED:
                 outcome, detail = Outcome.SCORER_REFUSED, trouble

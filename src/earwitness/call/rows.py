@@ -21,9 +21,9 @@ from earwitness.ear import Heard, buffer
 from earwitness.errors import EarwitnessError
 from earwitness.facts import finite
 from earwitness.phone.linphone import recording_name
+from earwitness.score.estimate import Estimate
 from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listening_quality, loopback
-from earwitness.score.played import rate_played
 from earwitness.score.scorers import extra_scores
 from earwitness.score.verdict import verdict
 from earwitness.speech.codecs.base import Codec
@@ -100,8 +100,11 @@ def with_timing(row: Row, placed: PlacedCall, trace: Trace, clock_error_ms: floa
     )
 
 
-def with_quality(row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec) -> tuple[Row, str]:
-    """The row with the columns of the ear and the scorers, and why a scorer refused, if one did."""
+def with_quality(
+    row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec, rated: Estimate
+) -> tuple[Row, str]:
+    """The row with the columns of the ear and the scorers, and why a scorer refused, if one did; `rated` as by
+    `earwitness.score.played`."""
     row = replace(
         row,
         playout_buffer=heard.buffer,
@@ -109,7 +112,6 @@ def with_quality(row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None,
         concealed_ratio=heard.shares["concealed_ratio"],
         mouth_to_ear_ms=finite(heard.mouth_to_ear_mean_ms),
     )
-    rated = rate_played(heard, codec)
     row = replace(row, mos_cqe=rated.mos_cqe, r_factor=rated.r_factor)
     if spoken is None:
         return row, "scoring with PESQ: the reference is missing; give the reference speech"
@@ -133,7 +135,7 @@ def with_quality(row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None,
 
 
 def with_extra_scores(
-    row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, codec: Codec, trace: Trace, notes: list[str]
+    row: Row, placed: PlacedCall, heard: Heard, spoken: Pcm | None, rated: Estimate, trace: Trace, notes: list[str]
 ) -> Row:
     """The row with the figures of the plan's additional scorers; one that refuses adds a note."""
     if not placed.plan.scorers:
@@ -147,7 +149,7 @@ def with_extra_scores(
         loss_ratio=row.loss_ratio,
         late_ratio=row.late_ratio,
         discarded_ratio=heard.shares["discarded_ratio"],
-        burst_ratio=rate_played(heard, codec).burst_ratio,
+        burst_ratio=rated.burst_ratio,
         concealed_ratio=row.concealed_ratio,
         mouth_to_ear_ms=row.mouth_to_ear_ms,
     )

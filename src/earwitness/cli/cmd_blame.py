@@ -99,7 +99,7 @@ def blame(asked: BlameOptions) -> None:
         _one(asked)
         return
     for name in ("to", "codec", "stream", "port", "ssrc", "payload_type", "srtp_key"):
-        if getattr(asked, name) is not None:
+        if asked.calls_or_capture.is_dir() and getattr(asked, name) is not None:
             happened, remedy = "it chooses among the streams of a capture, and this is a data set", "leave it out"
             raise InputError("blaming", asked.calls_or_capture, happened, remedy, field=name)
     from earwitness.report.blame import report_blame

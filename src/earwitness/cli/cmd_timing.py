@@ -109,19 +109,23 @@ def timing(asked: TimingOptions) -> None:
             failed = True
             progress.print(f"earwitness: {error}", markup=False, soft_wrap=True)
             continue
+        if asked.as_published and not asked.json:
+            for item in found:
+                _print(item, None)
+            continue
         estimates = estimate_streams(capture, streams, asked.buffer, stream=asked.stream)
         if asked.json:
             pairs = zip(found, estimates, strict=True)
             print_records({**item.to_dict(), "estimate": each.record()} for item, each in pairs)
             continue
         for item, each in zip(found, estimates, strict=True):
-            _print(item, each, asked.as_published)
+            _print(item, each)
     if failed:
         raise typer.Exit(2)
 
 
-def _print(item: StreamTiming, estimated: StreamEstimate, as_published: bool) -> None:
-    """The table of one stream."""
+def _print(item: StreamTiming, estimated: StreamEstimate | None) -> None:
+    """The table of one stream; without an estimate, as published."""
     from rich.table import Table
 
     from earwitness.trace.directions import Seen
@@ -130,13 +134,15 @@ def _print(item: StreamTiming, estimated: StreamEstimate, as_published: bool) ->
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
-    for label, value, unit in _published_rows(item) if as_published else [*_rows(item), *_estimated_rows(estimated)]:
+    for label, value, unit in (
+        _published_rows(item) if estimated is None else [*_rows(item), *_estimated_rows(estimated)]
+    ):
         table.add_row(label, value, unit)
     said = f", {Seen(item.direction, item.direction_from)}" if item.direction != "unknown" else ""
     said += f", {item.stream.encryption}" if item.stream.encryption.certain else ""
     output.print(f"{item.capture}: {item.stream}{said}", markup=False, soft_wrap=True)
     output.print(table)
-    for note in dict.fromkeys((*item.notes, *(() if as_published else estimated.notes))):
+    for note in dict.fromkeys((*item.notes, *(() if estimated is None else estimated.notes))):
         progress.print(f"note: {note}", markup=False, soft_wrap=True)
 
 

@@ -220,6 +220,8 @@ def _with_scorers(scored: Scored, scorers: Sequence[str], said: Speech | None) -
         trace=heard.trace,
         loss_ratio=heard.shares["lost_ratio"],
         late_ratio=heard.shares["late_ratio"],
+        discarded_ratio=heard.shares["discarded_ratio"],
+        burst_ratio=scored.estimate["burst_ratio"],
         concealed_ratio=heard.shares["concealed_ratio"],
         mouth_to_ear_ms=heard.mouth_to_ear_mean_ms if heard.mouth_to_ear_basis != "fastest packet" else None,
     )

@@ -107,14 +107,13 @@ def opposite_among(whole: Sequence[RtpStream], stream: RtpStream) -> RtpStream |
     """The other direction of a stream among talks: in the same call with its ports reversed, otherwise between the same
     addresses (asymmetric RTP); of several, at the same time and with the most packets."""
     flow = stream.flow
-    ends = flow.destination, flow.destination_port, flow.source, flow.source_port
     best: tuple[bool, bool, int] | None = None
     found: RtpStream | None = None
     for other in whole:
         there = other.flow
         if (there.source, there.destination) != (flow.destination, flow.source) or other.media != stream.media:
             continue
-        exact = (there.source, there.source_port, there.destination, there.destination_port) == ends
+        exact = there == flow.reversed
         if not len(other.trace) or (exact and other.call != stream.call):
             continue
         rank = exact, _overlap(stream, other), len(other.trace)
