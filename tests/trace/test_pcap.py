@@ -138,6 +138,6 @@ def test_guessed_and_proven_records_are_a_walks(sizes: list[int], order: str, na
     assert (len(tally), used, ended) == (0, len(data), False)
     chained = _chained(data, order, 262_144)
     assert chained is not None
-    assert chained.tolist() == walked.tolist()
+    assert chained[0].tolist() == walked.tolist()
     assert len(walked) == len(sizes)
     assert _chained(data[:-1], order, 262_144) is None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earwitness.trace.capture import parse_capture
-from earwitness.trace.sdp import SipMessage, looks_like_sip, parse_sdp, parse_sip
+from earwitness.trace.sdp import SipMessage, SipReader, looks_like_sip, parse_sdp
 from testing.trace import tshark
 from testing.trace.carrying import segment
 from testing.trace.making import START_NS, Datagram, pcap
@@ -29,7 +29,9 @@ def message(first: str, cseq: str, body: str = "", kind: str = "application/sdp"
 
 
 def read(payload: bytes) -> SipMessage:
-    return parse_sip(payload, 5, "10.8.0.2", "10.8.0.1", False)
+    found = SipReader().message(payload, 5, "10.8.0.2", "10.8.0.1", False)
+    assert found is not None
+    return found
 
 
 CALL = [

@@ -15,7 +15,7 @@ from earwitness.trace.capture import parse_capture
 from earwitness.trace.model import LOST, Trace
 from earwitness.trace.pair import pair
 from earwitness.trace.rtp_stream import StreamOptions
-from earwitness.trace.series import quantiles, runs
+from earwitness.trace.series import mean_and_deviation, quantiles, runs
 from earwitness.trace.timeline import usual_step
 from earwitness.trace.timing import summarise
 from testing.trace import numbering
@@ -83,6 +83,12 @@ def test_published_statistics_are_of_the_series_with_three_decimals() -> None:
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.floats(0, 1))
 def test_quantiles_are_numpys(values: list[float], share: float) -> None:
     assert quantiles(np.array(values), share)[0] == pytest.approx(float(np.quantile(values, share)), abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=2, max_size=3000))
+def test_mean_and_deviation_are_numpys(values: list[float]) -> None:
+    series = np.array(values)
+    assert mean_and_deviation(series) == (float(series.mean()), float(series.std(ddof=1)))
 
 
 def test_gaps_with_and_without_pauses() -> None:

@@ -53,7 +53,8 @@ def lateness_ns(trace: Trace) -> I64:
         return np.zeros(0, dtype=np.int64)
     ticks = (trace.timestamp - trace.timestamp[0]).astype(np.float64) * (1e9 / trace.clock_rate)
     arrived = (trace.arrived_ns - trace.arrived_ns[0]).astype(np.float64)
-    return np.asarray(np.clip(np.rint(arrived - ticks), -_MOST_NS, _MOST_NS), dtype=np.int64)
+    late = np.minimum(np.maximum(np.rint(arrived - ticks), -_MOST_NS), _MOST_NS)
+    return np.asarray(late, dtype=np.int64)
 
 
 def broken(trace: Trace, late: I64) -> bool:

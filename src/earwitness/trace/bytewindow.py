@@ -27,8 +27,7 @@ def window(data: U8, offsets: I64, width: int) -> U8:
 
 def big_endian(fields: U8, at: int, width: int) -> NDArray[Any]:
     """The unsigned big-endian integer in columns `at : at + width` (2, 4 or 8) of `fields` (n, m): (n,) native."""
-    column = np.ascontiguousarray(fields[:, at : at + width])
-    return column.view(f">u{width}")[:, 0].astype(f"u{width}")
+    return fields[:, at : at + width].view(f">u{width}")[:, 0].astype(f"u{width}")
 
 
 _MOST_COMPARED = 24
@@ -62,11 +61,9 @@ def _compared(values: NDArray[Any]) -> tuple[I64, I64] | None:
         if len(first) == _MOST_COMPARED:
             return None
         # A value in the middle is likely to be a frequent one, which leaves less for the next comparison.
-        same = rest == rest[len(rest) // 2]
-        mine = left[same]
+        other = rest != rest[len(rest) // 2]
+        mine, others = left[(~other).nonzero()[0]], other.nonzero()[0]
         number[mine] = len(first)
         first.append(int(mine[0]))
-        if len(mine) == len(left):
-            break
-        left, rest = left[~same], rest[~same]
+        left, rest = left[others], rest[others]
     return number, np.array(first, dtype=np.int64)

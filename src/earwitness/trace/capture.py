@@ -20,10 +20,8 @@ from earwitness.trace.rtp_stream import RtpStream, StreamOptions
 from earwitness.trace.sdp import (
     MOST_MESSAGE_BYTES,
     MediaDescription,
-    SdpReader,
     SipMessage,
-    looks_like_sip,
-    parse_sip,
+    SipReader,
 )
 from earwitness.trace.srtp_keys import SrtpKey
 from earwitness.trace.streams import find_streams
@@ -163,7 +161,7 @@ def _sip(found: Datagrams, headers: RtpHeaders) -> tuple[list[SipMessage], list[
     rows = np.flatnonzero(~headers.looks_right & (found.captured >= 8))
     rows = rows[sip_among(found.data, found.start[rows], found.captured[rows])]
     messages: list[SipMessage] = []
-    sections = SdpReader()
+    reader = SipReader()
     read = 0
     columns = (
         column[rows].tolist() for column in (found.start, found.captured, found.length, found.time_ns, found.flow)
@@ -171,10 +169,11 @@ def _sip(found: Datagrams, headers: RtpHeaders) -> tuple[list[SipMessage], list[
     for i, (begin, kept, length, time_ns, flow) in enumerate(zip(*columns, strict=True)):
         if len(messages) == _MAX_SIP or read > _MAX_SIP_BYTES:
             detail = f"{len(rows) - i} SIP messages after the first {len(messages)}; skipped"
-            return messages, [CaptureProblem(ProblemKind.UNSUPPORTED, detail), *sections.problems()]
+            return messages, [CaptureProblem(ProblemKind.UNSUPPORTED, detail), *reader.problems()]
         payload = found.data[begin : begin + min(kept, MOST_MESSAGE_BYTES)].tobytes()
-        if looks_like_sip(payload):
+        ends = found.flows[flow]
+        message = reader.message(payload, time_ns, ends.source, ends.destination, len(payload) < length)
+        if message is not None:
             read += len(payload)
-            ends, cut = found.flows[flow], len(payload) < length
-            messages.append(parse_sip(payload, time_ns, ends.source, ends.destination, cut, sections.read))
-    return messages, sections.problems()
+            messages.append(message)
+    return messages, reader.problems()

@@ -63,8 +63,8 @@ def delay_variation_ms(trace: Trace, here: ArrivalSeries | None = None) -> F64:
 
 def _relative(trace: Trace, series: ArrivalSeries | None = None) -> tuple[F64, I64, I64]:
     """The delay up to a constant, the part and the sequence number of each packet considered, (k,) each."""
-    here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
-    if len(here) and not (here.sent_ns == UNKNOWN).any():
+    if trace.sending_times_known:
+        here = trace.received
         return np.asarray((here.arrived_ns - here.sent_ns) / 1e6), np.zeros(len(here), np.int64), here.sequence
     counted = (arrivals(trace) if series is None else series).counted
     if not len(counted):
@@ -87,7 +87,8 @@ def ipdv_ms(trace: Trace) -> F64:
 
 def delay_statistics(delay_ms: F64) -> DelayStatistics:
     """Statistics of a delay series, (n,) ms; NaN entries are ignored."""
-    known = delay_ms[~np.isnan(delay_ms)]
+    missing = np.isnan(delay_ms)
+    known = delay_ms[~missing] if missing.any() else delay_ms
     if not len(known):
         return NO_DELAY
     least, median, p95, p99, most = quantiles(known, 0.0, 0.5, 0.95, 0.99, 1.0)

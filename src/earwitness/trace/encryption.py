@@ -96,6 +96,8 @@ def key_exchange_among(data: U8, at: I64, captured: I64 | I32) -> Bool:
     chosen = np.asarray(captured >= 13)
     # Among RTP, hardly any packet begins like this.
     few = np.flatnonzero(chosen & (window(data, at, 1)[:, 0] < 32))
+    if not len(few):
+        return np.zeros(len(chosen), dtype=bool)
     fields = window(data, at[few], 8)
     first = fields[:, 0]
     record = (first >= 20) & (first < 26) & (fields[:, 1] == 0xFE) & (fields[:, 2] >= 0xFC)
@@ -105,9 +107,12 @@ def key_exchange_among(data: U8, at: I64, captured: I64 | I32) -> Bool:
     return chosen
 
 
-def key_exchanges(found: Datagrams) -> dict[Flow, KeyExchange]:
-    """The key exchanges among a capture's datagrams, by flow, both directions of it. Never raises."""
-    rows = np.flatnonzero(key_exchange_among(found.data, found.start, found.captured))[:_MOST_EXAMINED]
+def key_exchanges(found: Datagrams, rows: I64 | None = None) -> dict[Flow, KeyExchange]:
+    """The key exchanges among a capture's datagrams, or among these rows, (n,), by flow, both directions of it.
+
+    Never raises."""
+    rows = np.arange(len(found)) if rows is None else rows
+    rows = rows[key_exchange_among(found.data, found.start[rows], found.captured[rows])][:_MOST_EXAMINED]
     seen: dict[Flow, set[KeyExchange]] = defaultdict(set)
     for row in rows.tolist():
         begin = int(found.start[row])

@@ -24,7 +24,10 @@ def extend(values: I64, bits: int) -> I64:
     if not len(values):
         return values.astype(np.int64)
     half, cycle = np.int64(1 << (bits - 1)), np.int64(1 << bits)
-    steps = (((values[1:] - values[:-1]) + half) & (cycle - 1)) - half
+    steps = values[1:] - values[:-1]
+    if len(steps) and -half <= int(steps.min()) and int(steps.max()) < half:
+        return values.astype(np.int64)
+    steps = ((steps + half) & (cycle - 1)) - half
     extended = np.empty(len(values), dtype=np.int64)
     extended[0] = values[0]
     np.cumsum(steps, out=extended[1:])
@@ -46,6 +49,8 @@ def extend_sequence(sequence: I64, timestamp: I64 | None = None) -> I64:
     """
     extended = extend(sequence, 16)
     step = extended[1:] - extended[:-1]
+    if not len(step) or (int(step.min()) >= 0 and int(step.max()) <= MAX_DROPOUT):
+        return extended
     anew = _restarts_near(step, timestamp)
     far = (step > MAX_DROPOUT) | (step < -MAX_MISORDER) | anew
     if not far.any():

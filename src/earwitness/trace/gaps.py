@@ -61,7 +61,8 @@ def excess_gaps_ms(trace: Trace | ArrivalSeries) -> F64:
     do not count as gaps. Its maximum is the column `gap_max_ms`.
     """
     here = arrivals(trace) if isinstance(trace, Trace) else trace
-    here = here.take(here.advances & here.counts)
+    forward = here.advances & here.counts
+    here = here if forward.all() else here.take(forward)
     gap, step = steps(here.arrived_ns) / 1e6, steps(here.timestamp) * (1e3 / here.clock_rate)
     least = here.packet_ms if here.ticks_around is None else here.ticks_around[1:] * (1e3 / here.clock_rate)
     excess = gap - np.maximum(step, least) + here.packet_ms

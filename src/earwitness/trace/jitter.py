@@ -21,8 +21,12 @@ from earwitness.trace.steps import steps
 
 _KEPT = 15 / 16
 """Weight of the previous estimate when a packet arrives."""
-_FORGOTTEN_AFTER = 256
-"""Packets after which A.8's estimate hardly depends on what was before."""
+_FORGOTTEN_AFTER = 64
+"""Packets after which A.8's estimate no longer depends on the doubt in the state before them, but for chance."""
+_ROUNDED = 25
+"""The most by which A.8's state, 16 times its estimate, differs from that in floating point: by half a unit of the
+state and one of the arrival at each packet, of which a sixteenth is forgotten at the next."""
+_MOST_UNITS = 2**31
 _BLOCK = 256
 _DECAY = _KEPT ** np.arange(_BLOCK)
 _GROWTH = _KEPT ** -np.arange(_BLOCK, dtype=np.float64) / 16
@@ -112,17 +116,26 @@ def jitter_units(trace: Trace | ArrivalSeries) -> I64:
     return np.array(states, dtype=np.int64) >> 4
 
 
-def last_jitter_units(trace: Trace | ArrivalSeries) -> int:
-    """The last of `jitter_units`: what a report after the last packet would contain; 0 if nothing arrived."""
-    changes = _change_units((arrivals(trace) if isinstance(trace, Trace) else trace).counted)
-    recent = changes[-_FORGOTTEN_AFTER:]
-    low = _state_after(recent, 0)
-    if len(recent) < len(changes):
+def last_jitter_units(trace: Trace | ArrivalSeries, estimate_ms: F64 | None = None) -> int:
+    """The last of `jitter_units`: what a report after the last packet would contain; 0 if nothing arrived.
+
+    `estimate_ms`: the `jitter_ms` of these packets, if known.
+    """
+    series = arrivals(trace) if isinstance(trace, Trace) else trace
+    here = series.counted
+    before = len(here) - 1 - _FORGOTTEN_AFTER
+    if before > 0 and here is series:
+        known = jitter_ms(series) if estimate_ms is None else estimate_ms
+        state = 16 * float(known[before]) * here.clock_rate / 1e3
         # A greater state never becomes the smaller one. So if the least and the greatest state that are possible before
         # the last packets lead to the same estimate, so does the real one.
-        high = _state_after(recent, 16 * max(changes[: -len(recent)]) + 8)
-        low = low if low >> 4 == high >> 4 else _state_after(changes, 0)
-    return low >> 4
+        if float(known.max()) * here.clock_rate < _MOST_UNITS:
+            recent = _change_units(here, before)
+            low = _state_after(recent, max(int(state) - _ROUNDED, 0))
+            high = _state_after(recent, int(state) + 1 + _ROUNDED)
+            if low >> 4 == high >> 4:
+                return low >> 4
+    return _state_after(_change_units(here), 0) >> 4
 
 
 def _state_after(changes: list[int], state: int) -> int:
@@ -132,16 +145,16 @@ def _state_after(changes: list[int], state: int) -> int:
     return state
 
 
-def _change_units(here: ArrivalSeries) -> list[int]:
-    """|D(i-1, i)| in RTP timestamp units, n - 1 of them."""
+def _change_units(here: ArrivalSeries, begin: int = 0) -> list[int]:
+    """|D(i-1, i)| in RTP timestamp units, from one packet to the next, from packet `begin` on."""
     if len(here) < 2:
         return []
-    seconds, rest = np.divmod(here.arrived_ns - here.arrived_ns[0], 1_000_000_000)
+    seconds, rest = np.divmod(here.arrived_ns[begin:] - here.arrived_ns[0], 1_000_000_000)
     arrival = seconds * here.clock_rate + rest * here.clock_rate // 1_000_000_000
     # The report field has 32 bits.
-    change = np.minimum(np.abs(steps(arrival - here.timestamp)), 0xFFFF_FFFF)
+    change = np.minimum(np.abs(steps(arrival - here.timestamp[begin:])), 0xFFFF_FFFF)
     if not here.timeline.whole:
-        change[here.broken] = 0
+        change[here.broken[begin:]] = 0
     return list(change.tolist())
 
 

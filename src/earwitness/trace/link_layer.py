@@ -208,7 +208,7 @@ def follow(records: Records, followed: Followed, wanted: Wanted | None = None, *
     parts = _innermost(walk.parts)
     followed.other["UDP"] += sum(len(part.cursor) for part in parts if part.transport == "UDP")
     if wanted is not None:
-        parts = [part.take(wanted(walk.data, part.cursor.at, part.cursor.captured)) for part in parts]
+        parts = [part.only(wanted(walk.data, part.cursor.at, part.cursor.captured)) for part in parts]
     return _joined(walk, rebuilt, parts, followed)
 
 
@@ -269,7 +269,7 @@ def _innermost(parts: list[DatagramRows]) -> list[DatagramRows]:
     )
     for part in parts:
         deepest[part.cursor.row] = np.maximum(deepest[part.cursor.row], part.depth)
-    return [part.take(deepest[part.cursor.row] == part.depth) for part in parts]
+    return [part.only(deepest[part.cursor.row] == part.depth) for part in parts]
 
 
 def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: Followed) -> Datagrams:
@@ -281,15 +281,13 @@ def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: F
         beyond = numbers < 0
         if beyond.any():
             followed.short[_TOO_MANY] += int(beyond.sum())
-            parts[i], numbers = part.take(~beyond), numbers[~beyond]
+            parts[i], numbers = part.only(~beyond), numbers[~beyond]
         numbered.append(numbers)
     empty = np.zeros(0, dtype=np.int64)
-    row, start, captured, wire = (
-        np.concatenate([getattr(part.cursor, name) for part in parts]) if parts else empty
-        for name in ("row", "at", "captured", "wire")
-    )
+    whole = joined([part.cursor for part in parts]) if parts else Cursor(empty, empty, empty, empty)
+    start, captured, wire = whole.at, whole.captured, whole.wire
     flow_of = np.concatenate(numbered) if numbered else empty.astype(np.int32)
-    time_ns, record = rebuilt.of_rows(row)
+    time_ns, record = rebuilt.of_rows(whole.row)
     if len(parts) > 1 or rebuilt.times:
         order = np.argsort(record, kind="stable")
         start, captured, wire, flow_of = start[order], captured[order], wire[order], flow_of[order]
@@ -319,8 +317,9 @@ def _known_flows(part: DatagramRows, firsts: I64, followed: Followed) -> I32:
     numbers = np.zeros(len(firsts), dtype=np.int32)
     ports = part.ports[firsts].tolist()
     suffix = part.transport.encode()
-    for i, (address, both) in enumerate(zip(part.addresses[firsts], ports, strict=True)):
-        ends = address.tobytes()
+    addresses = part.addresses[firsts].tobytes()
+    for i, both in enumerate(ports):
+        ends = addresses[2 * half * i : 2 * half * (i + 1)]
         key = ends + both.to_bytes(4, "big") + suffix
         number = followed.number.get(key, -1)
         if number < 0 and len(followed.flows) < MOST_FLOWS:

@@ -111,6 +111,21 @@ class Trace:
         return np.not_equal(self.arrived_ns, LOST)
 
     @property
+    def received(self) -> Trace:
+        """The packets that arrived: the trace itself if all did."""
+        arrived = self.arrived
+        return self if bool(arrived.all()) else self.take(arrived)
+
+    @property
+    def sending_times_known(self) -> bool:
+        """Whether packets arrived, and the sending times of all that did are known."""
+        # Nearly always all are known, or none.
+        if not len(self) or (self.sent_ns[0] == UNKNOWN and self.arrived_ns[0] != LOST):
+            return False
+        here = self.received
+        return len(here) > 0 and not bool((here.sent_ns == UNKNOWN).any())
+
+    @property
     def one_clock(self) -> bool:
         """Whether sent and arrival times come from the same clock, so that they can be subtracted."""
         return self.sent_clock == self.arrived_clock

@@ -30,7 +30,8 @@ class PacketTime:
 def packet_time(sequence: I64, timestamp: I64, payload_type: U8, size: I32, clock_rate: int) -> PacketTime:
     """The packet time of packets (n,) with speech, in order of arrival; 20 ms if none can be observed."""
     first, apart, step = consecutive(sequence, timestamp)
-    known = usual(step[apart == 1])
+    together = apart == 1
+    known = usual(step if together.all() else step[together])
     if known is None:
         return PacketTime(max(1, clock_rate // 50))
     if int(np.count_nonzero(step != known)) < _FEWEST:

@@ -38,6 +38,7 @@ _NEAR_S = 60
 _LOOK_AHEAD = 8
 _HOLE_BYTES = 2**12
 _CHAINED_UP_TO = 16 * 2**20
+_BLOCK_BYTES = 2**16
 
 
 class PcapReader:
@@ -62,29 +63,29 @@ class PcapReader:
         begin = 0 if offset else HEADER_BYTES
         chained = _chained(data, self._order, self._limit) if last and not offset else None
         if chained is not None:
-            offsets, used = chained, len(data)
+            (offsets, words), used = chained, len(data)
         else:
             walk = _Walk(data, offset, self._order, self._limit, self._unit_ns, self._resume, last, self._tally)
             offsets, used, self.ended = walk.run(begin, self._walked)
+            words = window(data, offsets, 16).view(self._order + "u4")
         self._held += len(offsets)
         if self._held > MOST_PACKETS and not last:
             self._tally.place(ProblemKind.UNSUPPORTED, TOO_LONG, offset + used)
             self.ended = True
         if last and not self._held and not len(self._tally):
             self._tally.place(ProblemKind.EMPTY, "a header but no packets", HEADER_BYTES)
-        return self._records(data, offsets, offset), used
+        return self._records(data, offsets, words, offset), used
 
-    def _records(self, data: U8, offsets: I64, base: int) -> Records:
-        fields = [(key, self._order + "u4") for key in ("seconds", "fraction", "captured", "length")]
-        header: NDArray[Any] = window(data, offsets, 16).view(np.dtype(fields))[:, 0]
-        seconds, fraction = header["seconds"].astype(np.int64), header["fraction"].astype(np.int64)
+    def _records(self, data: U8, offsets: I64, words: NDArray[Any], base: int) -> Records:
+        """The packets whose headers, (n, 4) words, begin at `offsets`; `base`: where the piece begins in the file."""
+        seconds, fraction, length = (words[:, column].astype(np.int64) for column in (0, 1, 3))
+        captured: I32 = words[:, 2].astype(np.int32)
         odd = fraction * self._unit_ns >= 1_000_000_000
         if odd.any():
             what = "packets with a fraction of a second that is a second or more; left out"
             self._tally.count(ProblemKind.BAD_TIME, what, int(odd.sum()), base + int(offsets[odd][0]))
-            offsets, header, seconds, fraction = offsets[~odd], header[~odd], seconds[~odd], fraction[~odd]
-        captured: I32 = header["captured"].astype(np.int32)
-        length: I64 = header["length"].astype(np.int64)
+            offsets, seconds, fraction = offsets[~odd], seconds[~odd], fraction[~odd]
+            captured, length = captured[~odd], length[~odd]
         lying = length < captured
         if lying.any():
             what = "packets with a wire length below their captured length; the captured length is used"
@@ -104,26 +105,41 @@ class PcapReader:
         )
 
 
-def _chained(data: U8, order: str, limit: int) -> I64 | None:
-    """The offset of every record in an undamaged file, found without a step per record; None if a walk is needed.
+def _chained(data: U8, order: str, limit: int) -> tuple[I64, NDArray[Any]] | None:
+    """The offset of every record in an undamaged file and its header's four words, found without a step per record;
+    None if a walk is needed.
 
     Candidates share the upper half of the first record's seconds, which stays the same for 18 hours. They are then
     verified: each record must end exactly where the next begins, the first at 24, the last at the end of the file.
     """
     if not 40 <= len(data) <= _CHAINED_UP_TO or not data[24:40].any():
         return None
-    high = 2 if order == "<" else 0
-    end = len(data) - 16 + high
-    alike = (data[24 + high : end + 1] == data[24 + high]) & (data[25 + high : end + 2] == data[25 + high])
-    offsets = np.flatnonzero(alike) + 24
+    offsets = _repeats(data, 26 if order == "<" else 24, len(data) - 40) + 24
     words = window(data, offsets, 16).view(order + "u4")
     likely = (words[:, 1] < 1_000_000_000) & (words[:, 2] <= limit)
     if not likely.all():
-        offsets, words = offsets[likely], words[likely]
+        rows = np.flatnonzero(likely)
+        offsets, words = offsets[rows], words.take(rows, axis=0)
     following = offsets + 16 + words[:, 2]
     if not len(offsets) or offsets[0] != 24 or following[-1] != len(data):
         return None
-    return offsets if bool((following[:-1] == offsets[1:]).all()) else None
+    return (offsets, words) if bool((following[:-1] == offsets[1:]).all()) else None
+
+
+def _repeats(data: U8, at: int, reach: int) -> I64:
+    """How far after `at` its two bytes occur again, up to `reach` bytes after it; the first of (k,) is 0."""
+    first, second = data[at], data[at + 1]
+    found = []
+    # Blocks that stay in the processor's cache are compared several times faster than the file at once.
+    same, follows = np.empty(_BLOCK_BYTES, dtype=bool), np.empty(_BLOCK_BYTES, dtype=bool)
+    for begin in range(at, at + reach + 1, _BLOCK_BYTES):
+        size = min(_BLOCK_BYTES, at + reach + 1 - begin)
+        one, other = same[:size], follows[:size]
+        np.equal(data[begin : begin + size], first, out=one)
+        np.equal(data[begin + 1 : begin + size + 1], second, out=other)
+        np.logical_and(one, other, out=one)
+        found.append(one.nonzero()[0] + (begin - at))
+    return np.concatenate(found)
 
 
 class _Walked:

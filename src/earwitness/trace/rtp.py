@@ -127,7 +127,7 @@ def parse_headers(data: U8, start: I64, captured: I32, length: I32) -> RtpHeader
     fixed = window(data, start, HEADER_BYTES)
     first, second = fixed[:, 0], fixed[:, 1]
     right = (captured >= HEADER_BYTES) & (first >> 6 == 2) & ~is_rtcp(second)
-    size = np.full(len(start), HEADER_BYTES, dtype=np.int32) + 4 * (first & 0x0F).astype(np.int32)
+    size = HEADER_BYTES + 4 * (first & 0x0F).astype(np.int32)
     extended = right & ((first & 0x10) != 0)
     if extended.any():
         rows = np.flatnonzero(extended)
@@ -148,12 +148,12 @@ def parse_headers(data: U8, start: I64, captured: I32, length: I32) -> RtpHeader
         payload[rows] -= np.maximum(padding[rows], 0)
     return RtpHeaders(
         looks_right=right,
-        payload_type=(second & 0x7F).astype(np.uint8),
+        payload_type=(second & 0x7F).astype(np.uint8, copy=False),
         marker=second >> 7 != 0,
-        sequence=big_endian(fixed, 2, 2).astype(np.int32),
-        timestamp=big_endian(fixed, 4, 4).astype(np.int64),
-        ssrc=big_endian(fixed, 8, 4).astype(np.int64),
+        sequence=fixed.view(">u2")[:, 1].astype(np.int32),
+        timestamp=fixed.view(">u4")[:, 1].astype(np.int64),
+        ssrc=fixed.view(">u4")[:, 2].astype(np.int64),
         payload_at=size,
-        payload_size=payload.astype(np.int32),
+        payload_size=payload.astype(np.int32, copy=False),
         padding=padding,
     )

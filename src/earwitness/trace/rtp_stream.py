@@ -224,10 +224,11 @@ def _known(around: CaptureFacts, members: I64, near: Near, timestamp: I64, seque
     """What the payload types mean, and which is that of the speech: the most frequent one that carries any."""
     headers, options = around.headers, around.options
     payload_type = headers.payload_type[members]
-    counts = np.bincount(payload_type, minlength=128)
-    present = np.flatnonzero(counts).tolist()
-    main = present[0] if len(present) == 1 else main_payload_type(payload_type)
-    if len(present) > 1:
+    main = main_payload_type(payload_type)
+    present = [main]
+    if bool((payload_type != main).any()):
+        counts = np.bincount(payload_type, minlength=128)
+        present = np.flatnonzero(counts).tolist()
         spoken = speech_numbers(present, near, options.payload_types)
         main = max(spoken, key=lambda number: int(counts[number]), default=main)
     times = around.found.time_ns[members]
@@ -242,7 +243,7 @@ def _trace(
     size, at = headers.payload_size[members], headers.payload_at[members]
     if _is_no_padding(headers.padding[members]):
         size = size + np.maximum(headers.padding[members], 0)
-    captured = np.clip(found.captured[members] - at, 0, size).astype(np.int32)
+    captured = np.minimum(np.maximum(found.captured[members] - at, 0), size)
     trace = Trace(
         sequence=sequence,
         timestamp=timestamp,

@@ -103,15 +103,30 @@ def looks_like_sip(payload: bytes) -> bool:
     return method in _METHODS and rest[:4].lower().startswith((b"sip:", b"sips", b"tel:", b"urn:"))
 
 
-class SdpReader:
-    """Parses the session descriptions in a capture. Identical ones share one value, and their number is limited."""
+class SipReader:
+    """Parses the SIP messages in a capture. Identical descriptions share one value, and their number is limited."""
 
     def __init__(self) -> None:
+        self._seen: dict[bytes, _Content] = {}
         self._known: dict[str, tuple[MediaDescription, ...]] = {}
         self._room = MOST_SECTIONS
         self._left_out = 0
 
-    def read(self, body: str) -> tuple[MediaDescription, ...]:
+    def message(
+        self, payload: bytes, time_ns: int, source: str, destination: str, truncated: bool
+    ) -> SipMessage | None:
+        """As much of one message as is there; None if the payload is something else. Never raises.
+
+        What is sent again, and all that a short snap length leaves alike, is parsed once.
+        """
+        content = self._seen.get(payload)
+        if content is None:
+            if not looks_like_sip(payload):
+                return None
+            content = self._seen[payload] = _content(payload, self._description)
+        return SipMessage(time_ns, source, destination, *content[:4], truncated, content[4])
+
+    def _description(self, body: str) -> tuple[MediaDescription, ...]:
         """The audio and video sections of one description."""
         media = self._known.get(body)
         if media is None:
@@ -130,15 +145,11 @@ class SdpReader:
         return [CaptureProblem(ProblemKind.UNSUPPORTED, detail)]
 
 
-def parse_sip(
-    payload: bytes,
-    time_ns: int,
-    source: str,
-    destination: str,
-    truncated: bool,
-    read_sdp: Callable[[str], Sequence[MediaDescription]] | None = None,
-) -> SipMessage:
-    """Parse as much of one SIP message as is there, its session description with `read_sdp`. Never raises."""
+_Content = tuple[str, int, str, tuple[MediaDescription, ...], int]
+"""Of a SIP message: method, status, Call-ID, media and CSeq."""
+
+
+def _content(payload: bytes, read_sdp: Callable[[str], Sequence[MediaDescription]]) -> _Content:
     text = payload.decode("utf-8", errors="replace")
     first, rest, body = text, "", ""
     # A short snap length often leaves nothing but the first line.
@@ -155,11 +166,11 @@ def parse_sip(
         status = int(code) if code.isascii() and code.isdigit() else 0
         method = headers.get("cseq", "").partition(" ")[2].strip()
     body = _description(body, headers.get("content-type", "")) if "m=" in body else ""
-    media = tuple((read_sdp or parse_sdp)(body)) if body else ()
+    media = tuple(read_sdp(body)) if body else ()
     cseq = headers.get("cseq", "").partition(" ")[0]
     call_id = headers.get("call-id", "")[:_MOST_TEXT]
     number = int(cseq) if cseq.isascii() and cseq.isdigit() and len(cseq) <= 10 else -1
-    return SipMessage(time_ns, source, destination, method[:_MOST_TEXT], status, call_id, media, truncated, number)
+    return method[:_MOST_TEXT], status, call_id, media, number
 
 
 def _description(body: str, content_type: str) -> str:

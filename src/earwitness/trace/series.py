@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -36,6 +37,19 @@ def quantiles(values: F64, *shares: float) -> list[float]:
         part = position - below
         found.append(high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part)
     return found
+
+
+def mean_and_deviation(values: F64) -> tuple[float, float]:
+    """The mean and the sample standard deviation (n - 1) of (n,) values, as numpy's to the last digit, but quicker.
+
+    The deviation of one value is 0; both are NaN if there are none.
+    """
+    n = len(values)
+    if n < 2:
+        return (float(values[0]), 0.0) if n else (NAN, NAN)
+    mean = float(np.add.reduce(values)) / n
+    off = values - mean
+    return mean, math.sqrt(float(np.add.reduce(off * off)) / (n - 1))
 
 
 _CHANGES = "the packet time changes within the stream; the one given is the most frequent"
@@ -104,7 +118,7 @@ class ArrivalSeries:
 
 def arrivals(trace: Trace) -> ArrivalSeries:
     """The packets that arrived."""
-    here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
+    here = trace.received
     speech = speech_rows(here)
     found = timeline(here, speech)
     sequence, timestamp = here.sequence, here.timestamp

@@ -53,7 +53,8 @@ def find_streams(
         chosen = [flow.source_port in options.ports or flow.destination_port in options.ports for flow in found.flows]
         rows = rows[np.array(chosen, dtype=bool)[found.flow[rows]]] if chosen else rows
     calls = call_numbers(found, rows, sip)
-    number, distinct = codes((calls << 48) | (found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
+    sources_of = (found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows]
+    number, distinct = codes(sources_of | (calls << 48) if calls.any() else sources_of)
     problems = described.problems()
     count = len(distinct)
     if count > MOST_SOURCES:
@@ -86,7 +87,7 @@ def find_streams(
         options=options,
         clock=clock,
         source=source,
-        exchanges=key_exchanges(found),
+        exchanges=key_exchanges(found, np.flatnonzero(~headers.looks_right)),
         sections=described.sections,
         attempts=Attempts(),
         encrypted=any(section.encrypted for section in described.sections),

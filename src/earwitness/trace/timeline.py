@@ -21,7 +21,7 @@ from earwitness.arrays import I64, Bool
 from earwitness.trace import steps
 from earwitness.trace.breaks import LEAST_BREAK_NS, Break, broken, find_breaks, lateness_ns
 from earwitness.trace.extend import MAX_DROPOUT, MAX_MISORDER
-from earwitness.trace.model import LOST, UNKNOWN, Trace
+from earwitness.trace.model import LOST, Trace
 from earwitness.trace.roles import speech_rows
 
 SEQUENCE_BREAK = 2 * MAX_DROPOUT
@@ -80,14 +80,14 @@ def timeline(trace: Trace, speech: Bool | None = None) -> Timeline:
     Judged by the sending times if all are known, otherwise by the arrivals. `speech`: `speech_rows` of the packets that
     arrived, if known.
     """
-    here = trace if bool(trace.arrived.all()) else trace.take(trace.arrived)
-    if len(here) and not (here.sent_ns == UNKNOWN).any():
+    here = trace.received
+    if here.sending_times_known:
         # Where the sending times are known, nothing of the network enters the judgement.
         here = replace(here, arrived_ns=here.sent_ns)
     n = len(here)
     zero = np.zeros(n, dtype=np.int64)
     rows = np.flatnonzero(speech_rows(here) if speech is None else speech)
-    at = here.take(rows) if len(rows) < n else here
+    at = here if len(rows) == n else here.take(rows)
     late = lateness_ns(at)
     if not broken(at, late):
         return Timeline(zero, zero.astype(bool), zero, zero)

@@ -15,11 +15,17 @@ import numpy as np
 from earwitness.arrays import F64
 from earwitness.trace import bursts as burst_series
 from earwitness.trace import gaps as gap_series
-from earwitness.trace.delay import NO_DELAY, DelayStatistics, delay_statistics, delay_variation_ms, one_way_delay_ms
+from earwitness.trace.delay import (
+    NO_DELAY,
+    DelayStatistics,
+    delay_statistics,
+    delay_variation_ms,
+    one_way_delay_ms,
+)
 from earwitness.trace.jitter import jitter_ms, last_jitter_units
 from earwitness.trace.loss import loss
-from earwitness.trace.model import UNKNOWN, Trace
-from earwitness.trace.series import NAN, ArrivalSeries, arrivals, quantiles
+from earwitness.trace.model import Trace
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, mean_and_deviation, quantiles
 
 SPIKE_MS = 150.0
 """The study's delay spike threshold."""
@@ -115,6 +121,7 @@ def summarise(
     counts = loss(trace, here)
     jitter = jitter_ms(here)
     least, lower, median, upper, jitter_p95, jitter_max = quantiles(jitter, 0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
+    mean, deviation = mean_and_deviation(jitter)
     gaps = gap_series.gaps_ms(here)
     pauses = gap_series.pauses_ms(here)
     without = np.maximum(gaps - pauses, 0.0)
@@ -122,7 +129,7 @@ def summarise(
     groups = burst_series.bursts(here, burst_within_ms)
     shares = groups.shares()
     burst_gap_p50, burst_gap_p95 = quantiles(groups.gaps_ms, 0.5, 0.95)
-    basis = "sent" if len(here) and not (trace.sent_ns[trace.arrived] == UNKNOWN).any() else "timestamp"
+    basis = "sent" if trace.sending_times_known else "timestamp"
     pdv = delay_statistics(delay_variation_ms(trace, here))
     duration_s = float(here.arrived_ns[-1] - here.arrived_ns[0]) / 1e9 if len(here) else 0.0
     delay: DelayStatistics = delay_statistics(one_way_delay_ms(trace)) if trace.one_clock else NO_DELAY
@@ -145,14 +152,14 @@ def summarise(
         packet_ms=here.packet_ms,
         talkspurts=int(np.count_nonzero(pauses)) + 1 if len(here) else 0,
         pauses_total_s=min(float(pauses.sum()) / 1e3, duration_s),
-        jitter_mean_ms=float(jitter.mean()) if len(jitter) else NAN,
+        jitter_mean_ms=mean,
         jitter_median_ms=median,
         jitter_p95_ms=jitter_p95,
         jitter_max_ms=jitter_max,
         jitter_range_ms=jitter_max - least,
         jitter_iqr_ms=upper - lower,
-        jitter_std_dev_ms=_deviation(jitter),
-        jitter_final_units=last_jitter_units(here),
+        jitter_std_dev_ms=deviation,
+        jitter_final_units=last_jitter_units(here, jitter),
         gap_mean_ms=float(gaps.mean()) if len(gaps) else NAN,
         gap_max_with_pauses_ms=_most(gaps),
         gap_max_without_pauses_ms=_most(without),
@@ -186,10 +193,3 @@ def summarise(
 def _most(values: F64) -> float:
     """The maximum, or NaN if there are no values."""
     return float(values.max()) if len(values) else NAN
-
-
-def _deviation(values: F64) -> float:
-    """Sample standard deviation, 0 for one value, NaN for none."""
-    if len(values) < 2:
-        return 0.0 if len(values) else NAN
-    return float(values.std(ddof=1))

@@ -23,7 +23,7 @@ def channel_data(walk: Walk, part: DatagramRows, chosen: Bool) -> None:
     """
     if not chosen.any():
         return
-    part = part.take(chosen)
+    part = part.only(chosen)
     head = window(walk.data, part.cursor.at, 5)
     length = big_endian(head, 2, 2).astype(np.int64)
     spare = part.cursor.wire - 4 - length
@@ -35,13 +35,13 @@ def indications(walk: Walk, part: DatagramRows, chosen: Bool) -> None:
     """Send and Data indications (RFC 8656 11): the DATA attribute is the datagram."""
     if not chosen.any():
         return
-    part = part.take(chosen)
+    part = part.only(chosen)
     head = window(walk.data, part.cursor.at, 8)
     kind = big_endian(head, 0, 2)
     sound = ((kind == SEND) | (kind == DATA)) & (big_endian(head, 4, 4) == COOKIE) & (part.cursor.captured >= 24)
     if not sound.any():
         return
-    part = part.take(sound)
+    part = part.only(sound)
     at = np.full(len(part.cursor), 20, dtype=np.int64)
     for _ in range(_MAX_ATTRIBUTES):
         field = window(walk.data, part.cursor.at + at, 5)
@@ -52,7 +52,7 @@ def indications(walk: Walk, part: DatagramRows, chosen: Bool) -> None:
         going = inside & ~found
         if not going.any():
             return
-        part, at = part.take(going), (at + 4 + (length + 3) // 4 * 4)[going]
+        part, at = part.only(going), (at + 4 + (length + 3) // 4 * 4)[going]
 
 
 def _unwrapped(walk: Walk, part: DatagramRows, width: int | np.ndarray, length: np.ndarray, chosen: Bool) -> None:
@@ -60,4 +60,4 @@ def _unwrapped(walk: Walk, part: DatagramRows, width: int | np.ndarray, length: 
     if chosen.any():
         cursor: Cursor = part.cursor.skip(width).within(length)
         inner = DatagramRows(cursor, part.addresses, part.ports, part.depth + 1, part.transport)
-        walk.parts.append(inner.take(chosen))
+        walk.parts.append(inner.only(chosen))

@@ -36,7 +36,8 @@ def udp(walk: Walk, cursor: Cursor, addresses: NDArray[Any]) -> None:
         cursor, addresses = cursor.take(enough), addresses[enough]
     fields = window(walk.data, cursor.at, 8)
     length = big_endian(fields, 4, 2).astype(np.int64)
-    length = np.where(length == 0, cursor.wire, length)
+    if not length.all():
+        length = np.where(length == 0, cursor.wire, length)
     good = length >= 8
     if not good.all():
         walk.short["packets with a UDP length under 8; skipped"] += int(len(good) - good.sum())
@@ -52,19 +53,20 @@ def _carried(walk: Walk, part: DatagramRows) -> None:
     """The carriers among datagrams."""
     cursor = part.cursor
     first = walk.data[np.minimum(cursor.at, len(walk.data) - 1)]
-    kind = first >> 6
     # RTP and most of what is neither has passed here: version 2 goes on only to a port of VXLAN or LISP.
-    others = (kind != 2) & (cursor.captured >= 8)
-    if others.any():
-        channel_data(walk, part, others & (kind == 1))
-        indications(walk, part, others & (first == 0))
-        name_unread(walk, part, first)
+    others = (first >> 6 != 2) & (cursor.captured >= 8)
+    rows = np.flatnonzero(others)
+    if len(rows):
+        few, begins = part.take(rows), first[rows]
+        channel_data(walk, few, begins >> 6 == 1)
+        indications(walk, few, begins == 0)
+        name_unread(walk, few, begins)
     marked = _PORTS[part.ports >> 16] | _PORTS[part.ports & 0xFFFF]
     if not marked.any():
         return
     ipsec = _on(part, _IPSEC)
     if ipsec.any():
-        name_ipsec(walk, part.take(ipsec))
+        name_ipsec(walk, part.only(ipsec))
     for ports, carrier in _CARRIERS:
         chosen = others & _on(part, ports)
         if chosen.any():

@@ -39,7 +39,8 @@ class Cursor:
 
     def only(self, chosen: Bool) -> Cursor:
         """As `take`, without a copy if all are chosen."""
-        return self if chosen.all() else self.take(chosen)
+        rows = chosen.nonzero()[0]
+        return self if len(rows) == len(chosen) else self.take(rows)
 
     def skip(self, width: NDArray[Any] | int) -> Cursor:
         """Advance past a header of this width: one width for all packets, or one each."""
@@ -104,13 +105,15 @@ class DatagramRows:
     depth: int = 0
     transport: str = "UDP"
 
-    def take(self, chosen: Bool) -> DatagramRows:
-        """Only the selected datagrams."""
-        if chosen.all():
-            return self
-        return DatagramRows(
-            self.cursor.take(chosen), self.addresses[chosen], self.ports[chosen], self.depth, self.transport
-        )
+    def only(self, chosen: Bool) -> DatagramRows:
+        """As `take`, without a copy if all are chosen."""
+        rows = chosen.nonzero()[0]
+        return self if len(rows) == len(chosen) else self.take(rows)
+
+    def take(self, rows: I64) -> DatagramRows:
+        """Only the datagrams in these rows, in their order."""
+        addresses = self.addresses.take(rows, axis=0)
+        return DatagramRows(self.cursor.take(rows), addresses, self.ports[rows], self.depth, self.transport)
 
 
 @dataclass
@@ -167,6 +170,6 @@ class Walk:
     def name(self, counts: Counter[str], numbers: NDArray[Any], names: dict[int, str], kind: str) -> None:
         """Count packets under the name of their protocol number (n,), or `kind` and the number in hexadecimal."""
         if len(numbers):
-            found, times = np.unique(numbers, return_counts=True)
-            for number, count in zip(found.tolist(), times.tolist(), strict=True):
-                counts[names.get(number) or f"{kind} 0x{number:04x}"] += count
+            times = np.bincount(numbers)
+            for number in np.flatnonzero(times).tolist():
+                counts[names.get(number) or f"{kind} 0x{number:04x}"] += int(times[number])
