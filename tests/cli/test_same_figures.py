@@ -84,6 +84,7 @@ def test_timing_hear_and_blame_agree(tmp_path: Path, spec: str, buffer: str, rtc
     timed = {record["ssrc"]: record for record in records("timing", capture, "--buffer", buffer)}[heard["ssrc"]]
     wanted = {name: heard[name] for name in FIGURES}
     assert heard["direction"] == timed["direction"] == "received"
+    assert heard["direction_from"] == timed["direction_from"]
     assert heard["mouth_to_ear_basis"] == ("rtt/2" if rtcp else "fastest packet")
     assert heard["lost_ratio"] > 0.01
     assert {name: blamed[name] for name in FIGURES} == wanted

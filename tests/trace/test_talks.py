@@ -10,9 +10,9 @@ import pytest
 
 from earwitness.ear.listen import choose_stream
 from earwitness.trace.capture import Capture, parse_capture
-from earwitness.trace.directions import direction
+from earwitness.trace.directions import opposite, seen
 from earwitness.trace.report import choose_streams, time_streams
-from earwitness.trace.rtp_stream import StreamOptions
+from earwitness.trace.rtp_stream import RtpStream, StreamOptions
 from earwitness.trace.talks import talk_of, talks
 from earwitness.trace.timing import summarise
 from testing.trace.making import (
@@ -218,6 +218,10 @@ def test_the_talk_of_a_stream_is_the_one_that_it_is_a_part_of() -> None:
     assert found[streams[1]] is found[streams[2]]
     assert len(found[streams[1]].trace) == 100
     assert found[streams[3]] is streams[3]
+
+
+def direction(capture: Capture, stream: RtpStream) -> str:
+    return seen(capture, stream, opposite(capture, stream)).direction
 
 
 def test_the_direction_is_seen_from_the_capturing_phone() -> None:

@@ -9,6 +9,7 @@ waits for them instead, and the time is recovered afterwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -88,6 +89,9 @@ class AdaptivePlayout:
         self._each = stream.frames_per_packet
         self._frame_ns = stream.frame_ns
         self._rate = stream.clock_rate
+        # A tick of RTP in ns as a fraction: whole for most clocks, and a division of large numbers is slow.
+        shared = math.gcd(1_000_000_000, stream.clock_rate)
+        self._ns_of_ticks, self._ticks_in_them = 1_000_000_000 // shared, stream.clock_rate // shared
         self._restart = _RESTART_SECONDS * stream.clock_rate
         self._late_run_most = round(settings.late_run_ms * 1e-3 * stream.clock_rate)
         self._most_ns = round(settings.most_ms * 1e6)
@@ -95,6 +99,7 @@ class AdaptivePlayout:
         self._slack_ns = round(settings.slack_ms * 1e6)
         self._spare_ns = round(settings.spare_ms * 1e6)
         self._far_ns = round(settings.stretch_ms * 1e6)
+        self._behind_ns = -self._far_ns
         self._pause_frames = round(settings.pause_ms * 1e6 / stream.frame_ns)
         self._delays = Delays(
             settings.worth_ms, settings.first_ms, settings.least_ms, settings.memory_s, stream.packet_ns
@@ -126,7 +131,10 @@ class AdaptivePlayout:
             self._held.clear()
             self._last_sequence = sequence - 1
             self._delays.restart()
-        self._delays.add(now_ns - (timestamp - self._origin) * 1_000_000_000 // self._rate)
+        spoken_ns = (timestamp - self._origin) * self._ns_of_ticks
+        if self._ticks_in_them > 1:
+            spoken_ns //= self._ticks_in_them
+        self._delays.add(now_ns - spoken_ns)
         start = self._next
         timestamp -= (timestamp - start) % ticks
         if timestamp >= start:
@@ -139,7 +147,7 @@ class AdaptivePlayout:
                 start = self._next
         held = self._held
         for index in range(frame, frame + count):
-            if timestamp >= start and timestamp not in held:
+            if timestamp not in held and timestamp >= start:
                 held[timestamp] = (index, sequence)
             timestamp += ticks
 
@@ -158,32 +166,41 @@ class AdaptivePlayout:
         self._now_ns = now_ns
         if self._stretched:
             return self._stretched.pop()
-        if not self._begun:
-            return PAUSE, 0, 0
         start = self._next
         here = self._held.get(start)
+        if here is None or self._resting:
+            return self._without(start, here)
+        spoken_ns = (start - self._origin) * self._ns_of_ticks
+        if self._ticks_in_them > 1:
+            spoken_ns //= self._ticks_in_them
+        excess = now_ns - spoken_ns - self._delays.target_ns
+        frame, sequence = here
+        if self._quiet and self._quiet[frame]:
+            if excess > self._spare_ns:
+                if excess > self._hurry_ns or self._in_long_pause():
+                    self._shorten(excess)
+                    return self._play()
+            elif excess < -self._slack_ns and self._in_long_pause():
+                return PAUSE, start, start
+            self._quiet_run += 1
+        else:
+            if not self._behind_ns <= excess <= self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
+                return self._stretched.pop()
+            self._quiet_run = 0
+        # By far the most frequent case: `_play` without repeated lookups.
+        del self._held[start]
+        self._last_sequence = sequence
+        end = self._next = self._played_to = start + self._ticks
+        return frame, start, end
+
+    def _without(self, start: int, here: tuple[int, int] | None) -> Pull:
+        """In a pause, or where the next frame is missing."""
         if here is None and not self._resting:
             self._resting = self._in_pause()
         if self._resting:
             return self._rest()
-        if here is None:
-            self._next = start + self._ticks
-            return CONCEAL, start, self._next
-        excess = now_ns - (start - self._origin) * 1_000_000_000 // self._rate - self._delays.target_ns
-        if self._quiet and self._quiet[here[0]]:
-            if excess > self._spare_ns and (excess > self._hurry_ns or self._in_long_pause()):
-                self._shorten(excess)
-            elif excess < -self._slack_ns and self._in_long_pause():
-                return PAUSE, start, start
-            return self._play()
-        if not -self._far_ns <= excess <= self._far_ns and self._stretch(*(_FASTER if excess > 0 else _SLOWER)):
-            return self._stretched.pop()
-        # Speech at normal speed, by far the most frequent case: `_play` without repeated lookups.
-        del self._held[start]
-        self._quiet_run = 0
-        self._last_sequence = here[1]
-        end = self._next = self._played_to = start + self._ticks
-        return here[0], start, end
+        self._next = start + self._ticks
+        return CONCEAL, start, self._next
 
     def _in_pause(self) -> bool:
         """Whether nothing is missing between the last frame played and the next one stored."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -9,7 +10,7 @@ from itertools import chain, islice
 import numpy as np
 
 from earwitness.arrays import I64, Bool
-from earwitness.ear.base import JitterBuffer, Playout, Pull
+from earwitness.ear.base import JitterBuffer, Playout
 from earwitness.ear.clock import Clock, PhoneClock, Ticks
 from earwitness.ear.frames import Frames, frame_arrivals
 from earwitness.ear.kind import Foreseeing
@@ -19,6 +20,8 @@ from earwitness.trace.model import LOST, Trace
 
 _BLOCK = 1 << 16
 """Ticks whose pulls are kept as objects, which need ten times the memory of plain numbers."""
+_NO_MORE = (2**63, 0, 0, 0, 0)
+"""A packet later than any tick."""
 _FEW_PACKETS = 2
 """So many packets outside of the phone's clock are not worth a note: they cross the first or the last of its own."""
 
@@ -74,8 +77,8 @@ def replay(
     foreseen = buffer.foresee(trace, frames, quiet) if isinstance(buffer, Foreseeing) else None
     playout: Playout = foreseen or buffer.open(stream, quiet)
     put, pull = playout.put, playout.pull
-    pulls: list[Pull] = []
-    take = pulls.append
+    pulls: list[int] = []
+    take = pulls.extend
     burst = stream.frames_per_packet
     tick_ns = stream.frame_ns * burst
     known = _given(clock_ns, trace, tick_ns, began_ns, times[-1], burst * stream.frame_ns)
@@ -87,15 +90,15 @@ def replay(
         ticks = (known.at_ns - began_ns).tolist()
         outside = _outside(trace, known)
     unheard = 0 if known is None else int(np.searchsorted(times, ticks[0]))
-    packets = islice(zip(times, first, timestamps, counts, sequences, strict=True), unheard, None)
-    packet = next(packets, None)
+    packets = chain(islice(zip(times, first, timestamps, counts, sequences, strict=True), unheard, None), (_NO_MORE,))
+    packet = next(packets)
     each = range(burst)
     tables: list[I64] = []
     for at in range(0, len(ticks), _BLOCK):
         for now in ticks[at : at + _BLOCK]:
-            while packet is not None and packet[0] <= now:
+            while packet[0] <= now:
                 put(*packet)
-                packet = next(packets, None)
+                packet = next(packets)
             for _ in each:
                 take(pull(now))
         tables.append(_numbers(pulls))
@@ -140,9 +143,9 @@ def _notes(known: Ticks, outside: int) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _numbers(pulls: list[Pull]) -> I64:
-    """The pulls as a (k, 3) array; empties the list."""
-    table = np.fromiter(chain.from_iterable(pulls), dtype=np.int64, count=3 * len(pulls)).reshape(-1, 3)
+def _numbers(pulls: list[int]) -> I64:
+    """The pulls, three numbers each, as a (k, 3) array; empties the list."""
+    table: I64 = np.frombuffer(struct.pack(f"{len(pulls)}q", *pulls), dtype=np.int64).reshape(-1, 3)
     pulls.clear()
     return table
 
@@ -156,12 +159,13 @@ def _own_clock(begin_ns: int, last_ns: int, tick_ns: int) -> list[int]:
     return list(range(begin_ns, max(last_ns, begin_ns) + tick_ns, tick_ns))
 
 
-def _until_drained(playout: Playout, last_ns: int, tick_ns: int, burst: int, pulls: list[Pull]) -> list[int]:
+def _until_drained(playout: Playout, last_ns: int, tick_ns: int, burst: int, pulls: list[int]) -> list[int]:
     """Keep pulling after the last arrival until the buffer is empty; returns the times of those ticks."""
     ticks: list[int] = []
     now = last_ns
     while not playout.drained and now - last_ns < LONGEST_NS:
         now += tick_ns
         ticks.append(now)
-        pulls.extend(playout.pull(now) for _ in range(burst))
+        for _ in range(burst):
+            pulls.extend(playout.pull(now))
     return ticks

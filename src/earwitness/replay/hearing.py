@@ -20,7 +20,7 @@ from earwitness.score.played import estimate_played
 from earwitness.score.scorers import extra_scores, scorer
 from earwitness.speech.reference import Speech, speech
 from earwitness.speech.wav import resample, write_wav
-from earwitness.trace.directions import direction
+from earwitness.trace.directions import opposite, seen
 from earwitness.trace.rtcp import missed_by_capture
 from earwitness.trace.selection import Selection, read_selected
 
@@ -48,6 +48,8 @@ class Scored:
     """What was done to the reference before it was compared: a channel taken, another rate."""
     direction: str = ""
     """Seen from where the capture was made: `received`, `sent` or `unknown`."""
+    direction_from: str = ""
+    """What tells the direction: the `capture`, or a guess by `jitter` or `SIP`."""
     estimate: Mapping[str, Any] = field(default_factory=dict)
     """Quality estimated from the packets alone (`earwitness.score.estimate`), by name."""
     capture_missed: float | None = None
@@ -76,6 +78,7 @@ class Scored:
             "flow": self.flow,
             "ssrc": f"0x{heard.trace.ssrc:08x}",
             "direction": self.direction,
+            "direction_from": self.direction_from,
             "why": self.why,
             "mos_lqo": None if score is None else score.mos_lqo,
             "pesq_raw": None if score is None else score.raw,
@@ -173,12 +176,14 @@ def hear_capture(
         stream=selected.stream,
         concealment=concealment,
     )
+    way = seen(read, chosen.heard, opposite(read, chosen.heard))
     about = partial(
         replace,
         flow=str(chosen.heard.flow),
         why=chosen.why,
         doubts=chosen.heard.doubts,
-        direction=direction(read, chosen.heard),
+        direction=way.direction,
+        direction_from=way.basis,
         capture_missed=missed_by_capture(read, chosen.heard),
     )
     estimates = [

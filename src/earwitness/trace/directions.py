@@ -48,11 +48,6 @@ class Seen:
         return Seen({RECEIVED: SENT, SENT: RECEIVED}.get(self.direction, UNKNOWN_DIRECTION), self.basis)
 
 
-def direction(capture: Capture, stream: RtpStream) -> str:
-    """`received` or `sent`, seen from where the capture was made; `unknown` if nothing tells (see `seen`)."""
-    return seen(capture, stream, opposite(capture, stream)).direction
-
-
 def seen(capture: Capture, stream: RtpStream, back: RtpStream | None, series: KnownArrivals | None = None) -> Seen:
     """The direction of a stream whose other direction is `back` (None: not in the capture), and what tells it.
 
