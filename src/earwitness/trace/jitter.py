@@ -27,6 +27,7 @@ _ROUNDED = 25
 """The most by which A.8's state, 16 times its estimate, differs from that in floating point: by half a unit of the
 state and one of the arrival at each packet, of which a sixteenth is forgotten at the next."""
 _MOST_UNITS = 2**31
+"""Thousandths of a unit: while no estimate is larger, no change needs more than the report's 32 bits."""
 _BLOCK = 256
 _DECAY = _KEPT ** np.arange(_BLOCK)
 _GROWTH = _KEPT ** -np.arange(_BLOCK, dtype=np.float64) / 16
