@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earwitness.ear.hear import hear
+from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.ear.redundancy import recovered
 from earwitness.speech.codecs.base import Codec, encode_packets
 from earwitness.speech.codecs.registry import codec
+from earwitness.trace.capture import parse_capture
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import LOST, Payloads, Trace
 from earwitness.trace.rtp import RtpPacket
 from testing.ear.redundancy import MS, payload_of_each, trace_of_packets
 from testing.ear.traces import voice
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, together
 from testing.trace.redundancy import flexfec, red, red_stream, ulpfec
 
 PCMU, OPUS = Encoding("PCMU", 8000), Encoding("opus", 48000, 2)
@@ -169,6 +172,29 @@ def test_lost_packets_come_back_from_a_stream_of_fec(wire: str, kinds: dict[str,
     assert found.trace.arrived_ns[row] == 1_000_000_000 + 81 * MS
     assert found.trace.timestamp[row] == 320
     assert not [note for note in found.notes if "assumption" in note]
+
+
+@pytest.mark.parametrize(("wire", "port", "ssrc"), [("ulpfec", 4002, 7), ("flexfec", 4000, 8)])
+def test_a_capture_has_fec_on_its_own_port_or_on_that_of_the_speech(wire: str, port: int, ssrc: int) -> None:
+    media = [RtpPacket(0, i, 160 * i, 7, payload) for i, payload in enumerate([bytes([i]) * 160 for i in range(50)])]
+    sent = [datagram(packet, i) for i, packet in enumerate(media) if i not in {7, 23}]
+    fec = [datagram(replace(packet, ssrc=ssrc), last, port) for last, packet in repairs(media, wire)]
+    offer = invite(
+        f"m=audio 4000 RTP/AVP 0 98\r\na=rtpmap:98 flexfec/8000\r\n"
+        f"m=audio {port if port != 4000 else 4004} RTP/AVP 97\r\na=rtpmap:97 ulpfec/8000\r\n"
+    )
+    capture = parse_capture(pcap([offer, *together(sent, fec)]))
+    assert choose_stream(capture).heard.payload_type == 0
+    (heard,) = listen_to_capture(capture, ["fixed:200"])
+    assert heard.here.from_fec == 2
+    # That of another stream, from another port of the same host, says nothing of this one.
+    other = [datagram(replace(packet, ssrc=9), last, 4002) for last, packet in repairs(media, "ulpfec")]
+    (unaided,) = listen_to_capture(parse_capture(pcap([offer, *together(sent, other)])), ["fixed:200"])
+    assert unaided.here.from_fec == 0
+
+
+def datagram(packet: RtpPacket, slot: int, port: int = PHONE[1]) -> Datagram:
+    return Datagram(START_NS + 20 * MS * slot, bytes(packet), (SERVER[0], SERVER[1] + port - PHONE[1]), (PHONE[0], port))
 
 
 def test_fec_between_the_packets_of_its_stream_is_used_and_no_speech() -> None:

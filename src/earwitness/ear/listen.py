@@ -127,9 +127,13 @@ def round_trip_of(capture: Capture, stream: RtpStream) -> float | None:
 
 
 def repair_of(capture: Capture, stream: RtpStream) -> Trace | None:
-    """The stream of FEC that has an SSRC of its own on the stream's flow (RFC 8627); None if there is none."""
+    """The stream of FEC for this one: on its flow with an SSRC of its own (RFC 8627), or between the same hosts on
+    ports of its own with the same SSRC (RFC 5109 7.2, 14.1); None if there is none."""
+    ends = stream.flow.source, stream.flow.destination
     for other in capture.streams:
-        if other.flow == stream.flow and other.ssrc != stream.ssrc and other.encoding.role == "repair":
+        same_flow, same_ssrc = other.flow == stream.flow, other.ssrc == stream.ssrc
+        beside = same_flow or ((other.flow.source, other.flow.destination) == ends and other.call == stream.call)
+        if other.encoding.role == "repair" and beside and same_flow != same_ssrc:
             return other.trace
     return None
 
