@@ -88,6 +88,17 @@ def test_the_packets_of_opus_tell_the_bit_rate_within_a_fifth(bitrate: int, opti
     assert found.sample_rate == (of.sample_rate if bitrate >= 12000 else 8000)
 
 
+@pytest.mark.parametrize("bitrate", [24000, 32000])
+@pytest.mark.parametrize("options", ["", ",ptime=60", ",rate=16000"])
+def test_the_packets_of_opus_tell_whether_they_carry_the_frame_before(bitrate: int, options: str) -> None:
+    with_copies, plain = codec(f"opus:{bitrate},fec=1,loss=5{options}"), codec(f"opus:{bitrate}{options}")
+    found: Any = codec_offered(offer_of(with_copies, packets(with_copies)))
+    assert found.fec
+    alone: Any = codec_offered(offer_of(plain, packets(plain), fmtp="useinbandfec=1"))
+    assert not alone.fec, "a receiver's wish is not what was sent"
+    assert impairment(found.spec).bpl > impairment(alone.spec).bpl
+
+
 @pytest.mark.parametrize("spec", ["amr:4.75", "speex:2", "speex:8", "opus:6000", "opus:12000"])
 def test_no_factors_are_known_of_rates_that_nobody_rated(spec: str) -> None:
     of = codec(spec)

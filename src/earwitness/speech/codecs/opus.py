@@ -259,6 +259,10 @@ _STUDY = "opus:48000,fec=1,complexity=0,loss=5"
 (this reproduces the first 45 bytes of its silent packets exactly). At 8 kHz, all that narrowband PESQ uses, mono at
 half the rate predicts its recordings equally well (RMSE 0.08 MOS-LQO with either) in a fifteenth of the time."""
 _ALIKE = 0.1
+_LEAST_COPIES = 0.1
+"""Share of packets with a copy of the frame before that shows in-band FEC: pauses have none, nor what is not SILK."""
+_FEC_LOSS = 5
+"""Percent of loss for which a sender with FEC is taken to code: packets do not show it, and the factors are for this."""
 _LEAST_RATED = 20_000
 """The lowest bit rate with the factors of 24 kbit/s: clean speech scores 0.03 less. Lower ones are not known."""
 _IMPAIRMENT = Impairment(0.0, 17.2, f"24 kbit/s: {ESTIMATED}")
@@ -281,7 +285,15 @@ def _offered(offer: Offer) -> Opus | None:
         return None
     rates = [rate for payload in offer.payloads if (rate := rate_of(payload))]
     sample_rate = offer.sample_rate or (int(median(rates)) if rates else Opus.sample_rate)
-    return offer.numbered(Opus(bitrate=_bitrate(offer.payloads), sample_rate=sample_rate))
+    copies = sum(map(has_fec, offer.payloads)) >= _LEAST_COPIES * len(offer.payloads) > 0
+    return offer.numbered(
+        Opus(
+            bitrate=_bitrate(offer.payloads),
+            fec=copies,
+            expected_loss_percent=_FEC_LOSS if copies else 0,
+            sample_rate=sample_rate,
+        )
+    )
 
 
 def _bitrate(payloads: Sequence[bytes]) -> int:
