@@ -194,7 +194,8 @@ def test_a_capture_has_fec_on_its_own_port_or_on_that_of_the_speech(wire: str, p
 
 
 def datagram(packet: RtpPacket, slot: int, port: int = PHONE[1]) -> Datagram:
-    return Datagram(START_NS + 20 * MS * slot, bytes(packet), (SERVER[0], SERVER[1] + port - PHONE[1]), (PHONE[0], port))
+    source = SERVER[0], SERVER[1] + port - PHONE[1]
+    return Datagram(START_NS + 20 * MS * slot, bytes(packet), source, (PHONE[0], port))
 
 
 def test_fec_between_the_packets_of_its_stream_is_used_and_no_speech() -> None:

@@ -262,7 +262,7 @@ _ALIKE = 0.1
 _LEAST_COPIES = 0.1
 """Share of packets with a copy of the frame before that shows in-band FEC: pauses have none, nor what is not SILK."""
 _FEC_LOSS = 5
-"""Percent of loss for which a sender with FEC is taken to code: packets do not show it, and the factors are for this."""
+"""Percent of loss for which a sender with FEC is taken to code; packets do not show it, and the factors are for 5 %."""
 _LEAST_RATED = 20_000
 """The lowest bit rate with the factors of 24 kbit/s: clean speech scores 0.03 less. Lower ones are not known."""
 _IMPAIRMENT = Impairment(0.0, 17.2, f"24 kbit/s: {ESTIMATED}")
