@@ -154,8 +154,8 @@ class _Search:
         if ticks < 0:
             return kind
         if step < 0:
-            if skipped > 1 and abs(ticks - skipped * usual) <= max(usual, ticks // 4):
-                return ""  # the timestamps are as far ahead as the numbers: packets are missing, or come later
+            if self._in_step(ticks, skipped):
+                return ""
             # Timestamps ahead of the clock: the packets before may all have been late, and caught up here.
             late_before = low - int(self.late[at]) >= self.least and high - low < -step // 2
             return kind if late_before and self._ahead(at, step) else ""
@@ -167,6 +167,10 @@ class _Search:
         gone = int(trace.arrived_ns[at] - trace.arrived_ns[at - 1]) * trace.clock_rate / 1e9
         ticks, skipped = trace.timestamp[at] - trace.timestamp[at - 1], trace.sequence[at] - trace.sequence[at - 1]
         return int(late[at] - late[at - 1]), int(ticks), int(skipped), gone
+
+    def _in_step(self, ticks: int, skipped: int) -> bool:
+        """Whether timestamps and numbers are equally far ahead: then packets are missing, or were overtaken."""
+        return skipped > 1 and abs(ticks - skipped * self.usual) <= max(self.usual, ticks // 4)
 
     def _paced(self, at: int, until: int) -> bool:
         """Whether the packets from `at` up to `until` come as the sender paces them; what a stall held back comes
@@ -218,7 +222,8 @@ class _Search:
             # Of the step only what the arrivals' own unevenness cannot explain.
             leapt = in_talkspurt and not 0 < ticks <= 2 * self.usual and uneven * 2 <= abs(size)
             even = uneven <= min(abs(size) // 10, _EVEN_NS)
-            if (even or leapt) and (ticks <= 0 or (size < 0 and self._ahead(at, size))):
+            ahead = size < 0 and not self._in_step(ticks, skipped) and self._ahead(at, size)
+            if (even or leapt) and (ticks <= 0 or ahead):
                 yield Break(at, "jump")
             elif even and size >= _LEAST_EVEN_HOLD_NS and self._stays(at):
                 yield Break(at, "hold")
