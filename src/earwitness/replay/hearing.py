@@ -15,6 +15,7 @@ from earwitness.ear.listen import choose_stream, listen_to_capture
 from earwitness.errors import EarwitnessError
 from earwitness.score.kind import Evidence, ScorerRefused
 from earwitness.score.listening import listening_quality as score_listening
+from earwitness.score.missing import missing_speech
 from earwitness.score.pesq import PesqScore, samples_as_published
 from earwitness.score.played import estimate_played
 from earwitness.score.scorers import extra_scores, scorer
@@ -46,6 +47,8 @@ class Scored:
     """What about the stream was guessed."""
     sound_notes: tuple[str, ...] = ()
     """What was done to the reference before it was compared: a channel taken, another rate."""
+    missing: str = ""
+    """What the sound lacks of the reference's speech, because it began later or ended earlier."""
     direction: str = ""
     """Seen from where the capture was made: `received`, `sent` or `unknown`."""
     direction_from: str = ""
@@ -60,7 +63,7 @@ class Scored:
     @property
     def doubt(self) -> str:
         """Why this may differ from what the phone heard, in one line; empty if there is no reason for doubt."""
-        doubts = [*self.doubts, *self.heard.notes]
+        doubts = [*self.doubts, *self.heard.notes, *filter(None, (self.missing,))]
         if self.capture_missed is not None and self.capture_missed >= MISSED_TOO_MUCH:
             doubts.append(
                 f"the capture lacks {self.capture_missed:.0%} of the packets that the phone reported (RTCP) as"
@@ -137,7 +140,8 @@ def score_of(heard: Heard, reference: Speech, flow: str = "") -> Scored:
     except ScorerRefused as error:
         return Scored(heard, flow, None, None, error.reason)
     notes = tuple(filter(None, (reference.note, score.resampled and f"resampled: {score.resampled}")))
-    return Scored(heard, flow, score.pesq, score.mos_lqo_wb, "", sound_notes=notes)
+    missing = missing_speech(said, heard.audio, heard.sample_rate, score.pesq.delay_ms)
+    return Scored(heard, flow, score.pesq, score.mos_lqo_wb, "", sound_notes=notes, missing=missing)
 
 
 def hear_capture(

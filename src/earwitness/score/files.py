@@ -10,6 +10,7 @@ from typing import Any
 from earwitness.errors import InputError
 from earwitness.score.kind import Evidence, figure
 from earwitness.score.listening import NARROW_RATE, WIDE_RATE, resampling, scored_rate
+from earwitness.score.missing import missing_speech
 from earwitness.score.pesq import check_length, pesq_nb, pesq_wb, samples_as_published
 from earwitness.score.scorers import scorer
 from earwitness.score.verdict import verdict
@@ -122,7 +123,10 @@ def score_files(
         degraded_activity=got_level.activity,
         verdict=judged.word,
         verdict_reason=judged.reason,
-        notes=tuple(f"{name}: {sound.note}" for name, sound in (("reference", said), ("degraded", got)) if sound.note),
+        notes=(
+            *(f"{name}: {sound.note}" for name, sound in (("reference", said), ("degraded", got)) if sound.note),
+            *filter(None, (missing_speech(spoken, heard, rate, None if narrow is None else narrow.delay_ms),)),
+        ),
         scores={kind.name: figure(kind, evidence) for kind in further},
     )
 
