@@ -11,7 +11,7 @@ import pytest
 
 from earwitness.ear.buffers import buffer
 from earwitness.ear.hear import hear
-from earwitness.ear.listen import codec_of_stream
+from earwitness.ear.listen import choose_stream, codec_of_stream
 from earwitness.ear.offering import offer_of
 from earwitness.ear.played import play, received
 from earwitness.errors import InputError
@@ -26,10 +26,11 @@ from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import Encryption
 from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Payloads, Trace
+from earwitness.trace.rtp import RtpPacket
 from earwitness.trace.rtp_stream import RtpStream
 from testing.ear.payloads import trace_with
 from testing.ear.traces import START_NS, trace_of
-from testing.trace.making import Datagram, pcap
+from testing.trace.making import Datagram, invite, pcap
 
 FLOW = Flow("10.0.0.1", 4000, "10.0.0.2", 4002)
 SAID = speech("allison-10s").samples[: 3 * 8000]
@@ -125,3 +126,17 @@ def test_what_a_snap_length_left_is_enough(kept: int) -> None:
     captured = np.minimum(trace.payloads.captured, kept).astype(np.int32)
     cut = replace(trace, payloads=Payloads(trace.payloads.data, trace.payloads.start, captured))
     assert codec_of_stream(stream_of(cut, of.spec)).spec == "amr:4.75"
+
+
+@pytest.mark.parametrize("kbps", [24, 32])
+def test_g726_under_the_wrong_name_is_heard_as_it_is_packed_and_said(kbps: int) -> None:
+    sent = codec(f"g726:{kbps},aal2=1")
+    packets = [RtpPacket(96, i, 160 * i, 7, payload) for i, payload in enumerate(encode_packets(sent, SAID))]
+    datagrams = [Datagram(START_NS + i * 20_000_000, bytes(packet)) for i, packet in enumerate(packets)]
+    offer = invite(f"m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 G726-{kbps}/8000\r\n")
+    capture = parse_capture(pcap([offer, *datagrams]))
+    chosen = choose_stream(capture)
+    assert chosen.codec == replace(sent, payload_type=96)  # type: ignore[type-var]
+    assert chosen.heard.doubts == (f"named G726-{kbps}, its packets are speech as AAL2-G726-{kbps}: decoded as that",)
+    asked = choose_stream(capture, codec=f"g726:{kbps},aal2=0")
+    assert (asked.codec.spec, asked.heard.doubts) == (codec(f"g726:{kbps}").spec, ())

@@ -49,7 +49,8 @@ def test_the_score_of_a_file_and_its_command_say_it(tmp_path: Path) -> None:
     write_wav(reference, said(), RATE)
     write_wav(degraded, said()[: 6 * RATE], RATE)
     found = score_files(reference, degraded)
-    assert found.mos_lqo is not None and found.mos_lqo < 3
+    assert found.mos_lqo is not None
+    assert found.mos_lqo < 3
     (note,) = found.notes
     assert "at its end" in note
     printed = subprocess.run(

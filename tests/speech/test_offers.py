@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +98,31 @@ def test_the_packets_of_opus_tell_whether_they_carry_the_frame_before(bitrate: i
     alone: Any = codec_offered(offer_of(plain, packets(plain), fmtp="useinbandfec=1"))
     assert not alone.fec, "a receiver's wish is not what was sent"
     assert impairment(found.spec).bpl > impairment(alone.spec).bpl
+
+
+@pytest.mark.parametrize("kbps", [16, 24, 32, 40])
+@pytest.mark.parametrize("packed", [0, 1])
+@pytest.mark.parametrize("named", [0, 1])
+@pytest.mark.parametrize("ptime", [10, 20, 30])
+def test_the_packets_of_g726_tell_the_packing_whatever_they_are_named(
+    kbps: int, packed: int, named: int, ptime: int
+) -> None:
+    sent, name = (codec(f"g726:{kbps},aal2={one},ptime={ptime}") for one in (packed, named))
+    found: Any = codec_offered(offer_of(name, packets(sent)))
+    assert found.aal2 == bool(packed)
+    assert codec_as_sent(f"g726:{kbps},aal2={named}", offer_of(name, packets(sent))) == codec(
+        f"g726:{kbps},aal2={named}"
+    ), "an option decides"
+    few: Any = codec_offered(offer_of(name, packets(sent)[:5]))
+    assert few.aal2 == bool(named)
+
+
+@pytest.mark.parametrize("kbps", [16, 24, 32, 40])
+@pytest.mark.parametrize("level", [0, 1, 3, 30, 300, 3000])
+def test_noise_in_g726_leaves_the_packing_as_it_is_named(kbps: int, level: int) -> None:
+    of = codec(f"g726:{kbps}")
+    noise = (np.random.default_rng(1).normal(0, 1, 24_000) * level).astype(np.int16)
+    assert codec_offered(offer_of(of, tuple(encode_packets(of, noise)))) == of
 
 
 @pytest.mark.parametrize("spec", ["amr:4.75", "speex:2", "speex:8", "opus:6000", "opus:12000"])

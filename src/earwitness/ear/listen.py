@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from earwitness.ear.offering import offer_of
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec
+from earwitness.speech.codecs.kind import Offer
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_as_sent, codec_offered, kind_of
 from earwitness.trace.capture import Capture
@@ -66,7 +67,7 @@ def choose_stream(
         (first,) = choose_streams(capture, stream=str(stream))
         back = opposite(capture, first)
         _refuse_encrypted(capture, first)
-        return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, "as asked"))
+        return _chosen(first, back, codec, _why(capture, first, "as asked"))
     whole = talks(capture.streams)
     streams = [one for one in whole if to is None or to in (one.flow.source, one.flow.destination)]
     audio = sorted((one for one in streams if one.media == "audio"), key=lambda one: not one.codec)
@@ -87,7 +88,18 @@ def choose_stream(
         elif told.direction == SENT:
             first, back = back, first
     _refuse_encrypted(capture, first)
-    return Chosen(first, back, codec_of_stream(first, codec), _why(capture, first, reason))
+    return _chosen(first, back, codec, _why(capture, first, reason))
+
+
+def _chosen(stream: RtpStream, back: RtpStream | None, asked: str | None, why: str) -> Chosen:
+    """With a doubt if the packets are those of another codec than they are named."""
+    codec = codec_of_stream(stream, asked)
+    if asked is None:
+        named = codec_offered(Offer(stream.encoding.name, stream.encoding.clock_rate, stream.payload_type))
+        if named.name == codec.name and named.encoding_name != codec.encoding_name:
+            said = f"named {named.encoding_name}, its packets are speech as {codec.encoding_name}: decoded as that"
+            stream = replace(stream, guessed=(*stream.guessed, said))
+    return Chosen(stream, back, codec, why)
 
 
 def _refuse_encrypted(capture: Capture, stream: RtpStream) -> None:
