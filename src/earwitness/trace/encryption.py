@@ -110,7 +110,8 @@ def key_exchange_among(data: U8, at: I64, captured: I64 | I32) -> Bool:
 def key_exchanges(found: Datagrams, rows: I64 | None = None) -> dict[Flow, KeyExchange]:
     """The key exchanges among a capture's datagrams, or among these rows, (n,), by flow, both directions of it.
 
-    Never raises."""
+    Never raises.
+    """
     rows = np.arange(len(found)) if rows is None else rows
     rows = rows[key_exchange_among(found.data, found.start[rows], found.captured[rows])][:_MOST_EXAMINED]
     seen: dict[Flow, set[KeyExchange]] = defaultdict(set)
