@@ -24,7 +24,7 @@ from earwitness.speech.codecs.base import (
     packet_ticks,
 )
 from earwitness.speech.codecs.g711 import compression, expansion
-from earwitness.speech.codecs.opus import has_fec
+from earwitness.speech.codecs.opus_packet import has_fec
 from earwitness.speech.codecs.registry import CODEC_NAMES, at_ptime, codec, codec_from_rtpmap, kind_of
 from earwitness.speech.codecs.speex import NARROWBAND
 from earwitness.speech.codecs.speex_codec import PLAIN, SUBMODE_BITS, SpeexDecoder

@@ -19,6 +19,7 @@ from earwitness.speech.codecs.base import Codec, Decoder, Encoder, MalformedFram
 from earwitness.speech.codecs.framewise import specification
 from earwitness.speech.codecs.kind import ESTIMATED, CodecKind, Impairment, Offer
 from earwitness.speech.codecs.native import checked_frame, declare, load, owned
+from earwitness.speech.codecs.opus_packet import has_fec, rate_of, samples_in
 
 BITRATES = range(6000, 510_001)
 """bit/s."""
@@ -31,10 +32,6 @@ _SET_BITRATE, _SET_COMPLEXITY, _SET_FEC, _SET_LOSS, _SET_DTX, _SET_SIGNAL = 4002
 _GET_LOOKAHEAD = 4027
 _SIGNAL_VOICE = 3001
 _MAX_FRAME_BYTES = 1275
-_LONGEST = 48
-"""Longest packet (120 ms) in units of 2.5 ms (RFC 6716 3.2.5)."""
-_DURATIONS = (*((4, 8, 16, 24) * 3), *((4, 8) * 2), *((1, 2, 4, 8) * 4))
-"""Frame duration of each configuration in units of 2.5 ms (RFC 6716 table 2)."""
 
 
 @lru_cache(maxsize=1)
@@ -154,33 +151,6 @@ class _OpusDecoder:
         if count < 0:
             raise MalformedFrame("Opus", packet or b"", _message(count))
         return out[:count]
-
-
-def samples_in(packet: bytes, sample_rate: int) -> int:
-    """Samples of audio in an Opus packet, by its first two bytes (RFC 6716 3.1, 3.2); 0 if it claims none, or more than
-    120 ms."""
-    if not packet:
-        return 0
-    head, frames = packet[0], 1
-    if head & 3 == 3:
-        frames = packet[1] & 63 if len(packet) > 1 else 0
-    elif head & 3:
-        frames = 2
-    duration = frames * _DURATIONS[head >> 3]
-    return duration * sample_rate // 400 if duration <= _LONGEST else 0
-
-
-def has_fec(packet: bytes) -> bool:
-    """Whether a mono packet of one frame carries the frame before it at a lower rate (LBRR, RFC 6716 4.2.4).
-
-    Only SILK and hybrid frames can. The SILK header's voice-activity bits, one per 20 ms, come first and the
-    LBRR flag follows; they are coded with probability 1/2, so they stand in the first byte as plain bits.
-    """
-    if len(packet) < 2 or packet[0] & 0x80 or packet[0] & 0x03:
-        return False
-    configuration = packet[0] >> 3
-    frames_of_20_ms = 1 if configuration >= 12 else max(1, (1, 1, 2, 3)[configuration & 3])
-    return bool((packet[1] >> (7 - frames_of_20_ms)) & 1)
 
 
 @dataclass(frozen=True)
@@ -320,15 +290,6 @@ def _impairment(codec: Codec, _concealed: bool) -> Impairment | None:
 
 def _most_payload(codec: Codec) -> int:
     return ceil(codec.bitrate * codec.packet_ms / 8000) if isinstance(codec, Opus) else 0
-
-
-def rate_of(packet: bytes) -> int:
-    """The sample rate for the bandwidth of a packet (RFC 6716 table 2): 8,000 Hz for narrowband, 16,000 for all above,
-    because that is as much as wideband PESQ hears; 0 for an empty packet."""
-    if not packet:
-        return 0
-    configuration = packet[0] >> 3
-    return 8000 if configuration < 4 or 16 <= configuration < 20 else 16000
 
 
 OPUS = CodecKind(
