@@ -57,3 +57,17 @@ def test_lost_packets_and_a_pause_are_told_apart_by_their_numbers() -> None:
     trace = captured(trace_of(G711, voice(4.0), lost=(60, 61), pauses=[(80, 120)]))
     assert lost_between(trace).sum() == 2
     assert leapt_over(trace) == 0
+
+
+@pytest.mark.parametrize("buffer", ["pjmedia", "fixed:20"])
+def test_late_speech_is_concealed_and_no_pause_wherever_the_timestamps_begin(buffer: str) -> None:
+    trace = captured(trace_of(G711, voice(4.0), first_timestamp=100_000))
+    chance = np.random.default_rng(1)
+    late = np.where(chance.random(len(trace)) < 0.3, chance.integers(5, 60, len(trace)) * 1_000_000, 0)
+    on_the_grid, beside_it = (
+        hear(replace(trace, timestamp=trace.timestamp + first).with_arrivals(trace.arrived_ns + late), G711, buffer)
+        for first in (0, 11)
+    )
+    assert on_the_grid.shares["late_ratio"] > 0.1
+    assert on_the_grid.shares["concealed_ratio"] > 0.1
+    assert beside_it.shares == pytest.approx(on_the_grid.shares)

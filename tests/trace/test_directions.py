@@ -15,7 +15,7 @@ from earwitness.trace.capture import Capture, parse_capture, read_capture
 from earwitness.trace.directions import Seen, directions, opposite
 from earwitness.trace.report import choose_streams, time_streams
 from earwitness.trace.series import arrivals
-from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, START_NS, Datagram, described, invite, pcap, rtp_stream, together
 
 BACK: dict[str, Any] = {"source": PHONE, "destination": SERVER}
 
@@ -123,3 +123,23 @@ def test_published_captures_at_the_callee_are_heard_there(published: Path) -> No
     # The callee's own packets stall in one of them for a moment, by 60 ms.
     heard = [choose_stream(capture).heard.flow.destination for capture in found if capture.streams]
     assert heard == ["10.8.0.1"] * 5
+
+
+@pytest.mark.parametrize(
+    ("near_ms", "far_ms", "known"), [(0.6, 0.2, False), (3, 5, False), (1, 90, True), (40, 140, True)]
+)
+def test_answers_tell_the_direction_only_where_one_end_is_clearly_slower(
+    near_ms: float, far_ms: float, known: bool
+) -> None:
+    """Programs take milliseconds to answer, at either end."""
+    here, there = "10.8.0.2", "10.8.0.1"
+    sip = [
+        described("", here, to=there, first="INVITE sip:a@b SIP/2.0", time_ns=START_NS),
+        described("", there, to=here, first="SIP/2.0 180 Ringing", time_ns=START_NS + round(far_ms * 1e6)),
+        described("", there, to=here, first="BYE sip:a@b SIP/2.0", time_ns=START_NS + 10**9),
+        described("", here, to=there, first="SIP/2.0 200 OK", time_ns=START_NS + 10**9 + round(near_ms * 1e6)),
+    ]
+    streams = rtp_stream("." * 50, ssrc=1), rtp_stream("." * 50, ssrc=2, source=PHONE, destination=SERVER)
+    capture = parse_capture(pcap(together(sip, *streams)))
+    told = {stream.ssrc: seen.direction for stream, seen in directions(capture).items()}
+    assert told == ({1: "received", 2: "sent"} if known else {1: "unknown", 2: "unknown"})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earwitness.trace.capture import parse_capture
-from earwitness.trace.rtcp import missed_by_capture, rtcp_round_trips
+from earwitness.trace.rtcp import missed_by_capture, round_trips_ms, rtcp_round_trips
 from testing.trace.making import START_NS, Datagram, pcap, rtp_stream
 
 PHONE, SERVER = ("10.8.0.2", 4001), ("10.8.0.1", 30001)
@@ -81,3 +81,21 @@ def test_without_a_report_about_the_stream_nothing_is_known_to_be_missed() -> No
 def test_malformed_reports_never_raise(payloads: list[bytes]) -> None:
     made = [Datagram(START_NS, payload, PHONE, SERVER) for payload in payloads]
     assert isinstance(rtcp_round_trips(parse_capture(pcap(made))), tuple)
+
+
+def test_each_stream_has_the_round_trips_of_its_own_rtcp() -> None:
+    """Two calls between the same hosts: only the first one's sender answers at its next port."""
+    first = rtp_stream("." * 60, ssrc=1, source=("10.8.0.1", 30000), destination=("10.8.0.2", 4000))
+    second = rtp_stream("." * 50, ssrc=2, source=("10.8.0.1", 31000), destination=("10.8.0.2", 5000))
+    answer = report(950, SERVER, ntp=5, echo=(77, 700))
+    capture = parse_capture(pcap(sorted([*first, *second, report(0, PHONE, ntp=77), answer], key=lambda d: d.time_ns)))
+    told = {stream.ssrc: round_trips_ms(capture, stream).round(1).tolist() for stream in capture.streams}
+    assert told == {1: [250.0], 2: []}
+
+
+def test_round_trips_from_a_port_of_no_stream_count_but_not_those_of_another_time() -> None:
+    stream = rtp_stream("." * 60, source=("10.8.0.1", 20848), destination=("10.8.0.2", 4000))
+    for late, found in ((0, [250.0]), (60_000, [])):
+        moved = [report(late, PHONE, ntp=77), report(late + 950, SERVER, ntp=5, echo=(77, 700))]
+        capture = parse_capture(pcap(sorted([*stream, *moved], key=lambda d: d.time_ns)))
+        assert round_trips_ms(capture, capture.streams[0]).round(1).tolist() == found

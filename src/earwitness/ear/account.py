@@ -186,7 +186,9 @@ def _silent(trace: Trace, played: Replay) -> Bool:
     step = trace.sequence[frames.packet[after_frame]] - trace.sequence[frames.packet[before_frame]]
     jump = frames.timestamp[after_frame] - frames.timestamp[before_frame]
     between = has_before & has_after
-    sent_here = (played.end > played.start) & np.isin(played.start, frames.timestamp)
+    # A buffer may place frames on a grid of its own, so a frame begins within the pull and not always with it.
+    begins = np.unique(frames.timestamp)
+    sent_here = np.searchsorted(begins, played.end) > np.searchsorted(begins, played.start)
     silent |= unsure & between & (step <= 1) & (jump != ticks)
     # Packets are missing around here; the pull may still lie in a pause if all of them are known.
     known = np.unique(trace.sequence)

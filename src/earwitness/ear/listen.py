@@ -25,7 +25,7 @@ from earwitness.trace.encryption import no_sound
 from earwitness.trace.link_layer import Flow
 from earwitness.trace.model import Trace
 from earwitness.trace.report import choose_streams
-from earwitness.trace.rtcp import rtcp_round_trips
+from earwitness.trace.rtcp import round_trips_ms
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import talks
 
@@ -134,8 +134,8 @@ def _ended_ns(capture: Capture, flow: Flow, last_ns: int) -> int | None:
 
 def round_trip_of(capture: Capture, stream: RtpStream) -> float | None:
     """The median round trip to the stream's sender by RTCP in the capture, ms; None if there is none."""
-    trips = [trip.rtt_ms for trip in rtcp_round_trips(capture) if trip.answered_by == stream.flow.source]
-    return float(np.median(trips)) if trips else None
+    trips = round_trips_ms(capture, stream)
+    return float(np.median(trips)) if len(trips) else None
 
 
 def repair_of(capture: Capture, stream: RtpStream) -> Trace | None:

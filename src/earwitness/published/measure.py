@@ -20,7 +20,7 @@ from earwitness.trace.capture import Capture, read_capture
 from earwitness.trace.jitter import jitter_ms, statistics
 from earwitness.trace.model import Trace
 from earwitness.trace.problem import ProblemKind
-from earwitness.trace.rtcp import rtcp_round_trips
+from earwitness.trace.rtcp import round_trips_ms
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.series import quantiles
 from earwitness.trace.timing import summarise
@@ -197,11 +197,11 @@ def _received_by_caller(capture: Capture, end: FoundEnd, doubts: list[Doubt]) ->
 
 def _with_timing(row: Row, capture: Capture, stream: RtpStream, *, as_published: bool) -> Row:
     """The row with the stream's timing; jitter is computed as in the study if `as_published`."""
-    trips = [trip.rtt_ms for trip in rtcp_round_trips(capture) if trip.answered_by == stream.flow.source]
+    trips = round_trips_ms(capture, stream)
     row = replace(
         row.with_timing(summarise(stream.trace, spike_threshold_ms=SPIKE_MS)),
         codec=stream.codec,
-        rtcp_rtt_ms=float(np.median(trips)) if trips else None,
+        rtcp_rtt_ms=float(np.median(trips)) if len(trips) else None,
     )
     if not as_published:
         return row

@@ -21,6 +21,8 @@ a softphone's packets leave with the ticks of its sound device, which scatter by
 _WINDOW_NS = 10_000_000_000
 """Scatter is taken within windows of this length, in which a sound device's clock drifts by less than 1 ms."""
 _LEAST_IN_WINDOW = 20
+_SLOWER_NS = 5_000_000
+"""Answers that take this much longer, and twice as long, come from the far end; programs differ by milliseconds."""
 
 KnownArrivals = Mapping[RtpStream, ArrivalSeries]
 """The arrivals of streams for which they are known already."""
@@ -51,11 +53,11 @@ class Seen:
 def seen(capture: Capture, stream: RtpStream, back: RtpStream | None, series: KnownArrivals | None = None) -> Seen:
     """The direction of a stream whose other direction is `back` (None: not in the capture), and what tells it.
 
-    A Linux cooked capture says it of every packet. Otherwise a capture at a phone shows its own packets leaving evenly,
-    so the direction whose arrivals scatter much more around their RTP timestamps is the one it received. If both are
-    even, it is the one towards the end that answers SIP requests sooner, because the other's answers take an additional
-    round trip. Without SIP, or with one direction alone, nothing tells. In a capture midway, at no phone, the last two
-    are wrong: `basis` says that they were guessed.
+    A Linux cooked capture says it of every packet. Otherwise a capture at a phone shows its own packets leaving
+    evenly, so the direction whose arrivals scatter much more around their RTP timestamps is the one it received. If
+    both are even, it is the one towards the end that answers SIP requests clearly sooner, because the other's answers
+    take an additional round trip. Without SIP, or with one direction alone, nothing tells. In a capture midway, at no
+    phone, the last two are wrong: `basis` says that they were guessed.
     """
     way, back_way = stream.way, 0 if back is None else back.way
     if way != back_way:
@@ -66,7 +68,7 @@ def seen(capture: Capture, stream: RtpStream, back: RtpStream | None, series: Kn
     if max(scatter) >= max(_CLEARLY * min(scatter), _JITTER_MS):
         return Seen(RECEIVED if scatter[0] >= scatter[1] else SENT, "jitter")
     here, there = (_answers_within_ns(capture, address) for address in (stream.flow.destination, stream.flow.source))
-    if here is None or there is None:
+    if here is None or there is None or abs(there - here) < max(_SLOWER_NS, min(here, there)):
         return Seen()
     return Seen(RECEIVED if here < there else SENT, "SIP")
 

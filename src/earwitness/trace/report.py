@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from earwitness.errors import InputError
 from earwitness.trace.capture import Capture
 from earwitness.trace.delay import delay_statistics
 from earwitness.trace.directions import directions
 from earwitness.trace.jitter import JitterStatistics, as_published
 from earwitness.trace.payload_types import codec_name
-from earwitness.trace.rtcp import rtcp_round_trips
+from earwitness.trace.rtcp import round_trips_ms, rtcp_round_trips
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.series import ArrivalSeries, arrivals
 from earwitness.trace.timing import SPIKE_MS, Timing, summarise
@@ -145,7 +143,7 @@ def time_streams(
     seen = directions(capture, streams, series)
     found = []
     for stream, here in series.items():
-        rtts = np.array([trip.rtt_ms for trip in trips if trip.answered_by == stream.flow.source])
+        rtts = round_trips_ms(capture, stream, trips)
         found.append(
             StreamTiming(
                 capture=capture.source,

@@ -9,11 +9,12 @@ directions take equally long, so it is called `half_rtt_ms`, never a one-way del
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from earwitness.arrays import F64
 from earwitness.trace.bytewindow import window
 from earwitness.trace.capture import Capture
 from earwitness.trace.link_layer import Flow
@@ -22,6 +23,8 @@ from earwitness.trace.rtp_stream import RtpStream
 _SENDER_REPORT, _RECEIVER_REPORT = 200, 201
 _MAX_REPORTS = 100_000
 """Reports read per capture; no capture of calls needs more."""
+_AROUND_NS = 10_000_000_000
+"""Reports come this long before a stream's first packet, or after its last, at most: twice their usual interval."""
 _MAX_COMPOUND = 32
 """RTCP packets read per datagram: a few are usual, but a 65 kB datagram may claim thousands."""
 
@@ -35,6 +38,8 @@ class RoundTrip:
     answered_by: str
     """Address of the end that replied."""
     rtt_ms: float
+    port: int = 0
+    """The port from which it replied."""
 
     @property
     def half_rtt_ms(self) -> float:
@@ -69,10 +74,34 @@ def rtcp_round_trips(capture: Capture) -> tuple[RoundTrip, ...]:
             rtt_ns = time_ns - asked - waited * 1_000_000_000 // 65_536
             # DLSR has a resolution of 15 us: a slightly negative result is rounding.
             if rtt_ns > -20_000:
-                found.append(RoundTrip(time_ns, flow.source, max(rtt_ns, 0) / 1e6))
+                found.append(RoundTrip(time_ns, flow.source, max(rtt_ns, 0) / 1e6, flow.source_port))
         if report.sent is not None:
             sent.setdefault((flow.source, report.sent), time_ns)
     return tuple(found)
+
+
+def round_trips_ms(capture: Capture, stream: RtpStream, trips: Sequence[RoundTrip] | None = None) -> F64:
+    """The round trips to the sender of a stream while it sent, ms, (k,): those of its own RTCP.
+
+    That comes from the stream's port or the next one (RFC 3550 11, RFC 5761); if none does, what comes from a port of
+    no other stream counts. `trips`: those of the capture, if known.
+    """
+    every = rtcp_round_trips(capture) if trips is None else trips
+    if not len(stream.trace):
+        return np.zeros(0)
+    begin, end = int(stream.trace.arrived_ns[0]), int(stream.trace.arrived_ns[-1])
+    source = stream.flow.source
+    near = [one for one in every if one.answered_by == source and begin - _AROUND_NS <= one.time_ns <= end + _AROUND_NS]
+    own = _rtcp_ports(stream)
+    mine = [one for one in near if one.port in own]
+    if not mine:
+        taken = {port for one in capture.streams if one.flow.source == source for port in _rtcp_ports(one)}
+        mine = [one for one in near if one.port not in taken]
+    return np.array([one.rtt_ms for one in mine], dtype=np.float64)
+
+
+def _rtcp_ports(stream: RtpStream) -> tuple[int, int]:
+    return stream.flow.source_port, stream.flow.source_port + 1
 
 
 def missed_by_capture(capture: Capture, stream: RtpStream) -> float | None:
