@@ -16,7 +16,6 @@ from earwitness.ear.offering import offer_of
 from earwitness.ear.payload import REFERENCE_OFFSET, is_whole
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import Codec
-from earwitness.speech.codecs.kind import Offer
 from earwitness.speech.codecs.registry import codec as codec_named
 from earwitness.speech.codecs.registry import codec_as_sent, codec_offered, kind_of
 from earwitness.trace.capture import Capture
@@ -95,7 +94,7 @@ def _chosen(stream: RtpStream, back: RtpStream | None, asked: str | None, why: s
     """With a doubt if the packets are those of another codec than they are named."""
     codec = codec_of_stream(stream, asked)
     if asked is None:
-        named = codec_offered(Offer(stream.encoding.name, stream.encoding.clock_rate, stream.payload_type))
+        named = codec_offered(offer_of(stream.trace, stream.payload_type, stream.encoding, readable=False))
         if named.name == codec.name and named.encoding_name != codec.encoding_name:
             said = f"named {named.encoding_name}, its packets are speech as {codec.encoding_name}: decoded as that"
             stream = replace(stream, guessed=(*stream.guessed, said))

@@ -16,7 +16,7 @@ import numpy as np
 
 from earwitness.arrays import F64, I64
 from earwitness.trace.model import Trace
-from earwitness.trace.series import NAN, ArrivalSeries, arrivals, quantiles
+from earwitness.trace.series import NAN, ArrivalSeries, arrivals, mean_and_deviation, quantiles
 from earwitness.trace.steps import steps
 
 _KEPT = 15 / 16
@@ -169,5 +169,5 @@ def statistics(series: F64) -> JitterStatistics:
     if not len(series):
         return JitterStatistics(NAN, NAN, NAN, NAN, NAN, NAN, 0)
     low, lower, median, upper, high = quantiles(series, 0.0, 0.25, 0.5, 0.75, 1.0)
-    spread = float(series.std(ddof=1)) if len(series) > 1 else 0.0
-    return JitterStatistics(float(series.mean()), median, high, high - low, upper - lower, spread, len(series))
+    mean, spread = mean_and_deviation(series)
+    return JitterStatistics(mean, median, high, high - low, upper - lower, spread, len(series))

@@ -150,6 +150,7 @@ _Content = tuple[str, int, str, tuple[MediaDescription, ...], int]
 
 
 def _content(payload: bytes, read_sdp: Callable[[str], Sequence[MediaDescription]]) -> _Content:
+    """What a message says, as far as it is there, its session description read by `read_sdp`. Never raises."""
     text = payload.decode("utf-8", errors="replace")
     first, rest, body = text, "", ""
     # A short snap length often leaves nothing but the first line.

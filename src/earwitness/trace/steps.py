@@ -21,14 +21,20 @@ def most_frequent(values: I64) -> int | None:
     """The value that occurs most in (n,) integers of at least 0, the smallest of several; None if there are none."""
     if not len(values):
         return None
-    # Nearly always one is more than half of them; then it is known without counting them all.
-    middle = int(values[len(values) // 2])
-    if int(np.count_nonzero(values == middle)) * 2 > len(values):
-        return middle
+    most = _most(values)
+    if most is not None:
+        return most
     if int(values.max()) < _COUNTED_UP_TO:
         return int(np.argmax(np.bincount(values)))
     found, counts = np.unique(values, return_counts=True)
     return int(found[np.argmax(counts)])
+
+
+def _most(values: I64) -> int | None:
+    """The value of more than half of (n,) integers, at least one; None if there is none. Nearly always there is, and
+    then it is known without counting them all."""
+    middle = int(values[len(values) // 2])
+    return middle if int(np.count_nonzero(values == middle)) * 2 > len(values) else None
 
 
 def usual_ticks(sequence: I64, timestamp: I64) -> int | None:
@@ -57,10 +63,9 @@ def usual(step: I64) -> int | None:
     """
     if not len(step):
         return None
-    # Nearly always one step is that of more than half of the packets; then it is known without counting them all.
-    middle = int(step[len(step) // 2])
-    if middle > 0 and int(np.count_nonzero(step == middle)) * 2 > len(step):
-        return middle
+    most = _most(step)
+    if most is not None and most > 0:
+        return most
     step = step[step > 0]
     often = most_frequent(step)
     if often is None or int(np.count_nonzero(step == often)) * 4 >= len(step):

@@ -15,13 +15,7 @@ import numpy as np
 from earwitness.arrays import F64
 from earwitness.trace import bursts as burst_series
 from earwitness.trace import gaps as gap_series
-from earwitness.trace.delay import (
-    NO_DELAY,
-    DelayStatistics,
-    delay_statistics,
-    delay_variation_ms,
-    one_way_delay_ms,
-)
+from earwitness.trace.delay import NO_DELAY, DelayStatistics, delay_statistics, delay_variation_ms, one_way_delay_ms
 from earwitness.trace.jitter import jitter_ms, last_jitter_units
 from earwitness.trace.loss import loss
 from earwitness.trace.model import Trace

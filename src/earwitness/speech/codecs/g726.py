@@ -1,7 +1,7 @@
 """G.726 ADPCM, 16 to 40 kbit/s, by libspandsp. Source: ITU-T G.726, RFC 3551 4.5.4.
 
 Two packings are in use: RFC 3551 puts the first code word into a byte's least significant bits, AAL2 (ITU-T I.366.2
-Annex E; `AAL2-G726-32` in SDP) into the most significant ones. The wrong one is noise, and many phones send AAL2's
+Annex E; `AAL2-G726-32` in SDP) into the most significant ones. The wrong one is noise, and some phones send AAL2's
 under the other's name; so of captured packets, that in which they are more like speech is taken.
 Payload type 2 was G.721, the same as 32 kbit/s, in RFC 1890.
 """
@@ -168,7 +168,7 @@ def _offered(offer: Offer) -> G726 | None:
 
 def _as_packed(codec: G726, payloads: Sequence[bytes]) -> G726:
     """The codec with the packing in which some of its payloads are clearly the more predictable, as speech is."""
-    # A snap length leaves zeros; no code word of G.726's is 0 throughout.
+    # A snap length leaves zeros; the few whole packets that end with one are not missed.
     whole = [payload for payload in payloads if payload and payload[-1]]
     other = replace(codec, aal2=not codec.aal2)
     (gain, energy), (other_gain, other_energy) = _predicted(codec, whole), _predicted(other, whole)
