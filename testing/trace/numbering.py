@@ -29,7 +29,7 @@ def received(
     n = len(order)
     ticks = extend(np.asarray(timestamp, dtype=np.int64)[order] & 0xFFFF_FFFF, 32)
     return Trace(
-        sequence=extend_sequence(np.asarray(sequence, dtype=np.int64)[order] & 0xFFFF, ticks),
+        sequence=extend_sequence(np.asarray(sequence, dtype=np.int64)[order] & 0xFFFF, ticks, arrived[order]),
         timestamp=ticks,
         payload_type=np.broadcast_to(np.asarray(payload_type, dtype=np.uint8), (n,))[order],
         marker=np.broadcast_to(np.asarray(marker, dtype=bool), (n,))[order],

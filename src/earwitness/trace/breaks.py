@@ -13,8 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from earwitness.arrays import I64, Bool
-from earwitness.trace.extend import MAX_DROPOUT, MAX_MISORDER
+from earwitness.trace.extend import MAX_DROPOUT
 from earwitness.trace.model import Trace
+from earwitness.trace.restart import MAX_MISORDER
 from earwitness.trace.steps import steps, usual_ticks
 
 LEAST_BREAK_NS = 2_000_000_000

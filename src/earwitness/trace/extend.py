@@ -7,12 +7,16 @@ from itertools import pairwise
 import numpy as np
 
 from earwitness.arrays import I64, Bool
-from earwitness.trace.steps import usual_ticks
+from earwitness.trace.restart import MAX_MISORDER, restarts_near
+from earwitness.trace.steps import steps, usual_ticks
 
 MAX_DROPOUT = 3000
 """RFC 3550 A.1: a larger jump ahead is not loss but a restart, if the next packets agree."""
-MAX_MISORDER = 100
-"""RFC 3550 A.1: a larger step back is not reordering but a restart, if the next packets and the timestamps agree."""
+
+_LEAST_NUMBERING = 10
+"""Packets in a row that begin a numbering, rather than come late."""
+_CLOSE = 3
+"""Packets that follow each other, but for one or two that are lost."""
 
 
 def extend(values: I64, bits: int) -> I64:
@@ -24,24 +28,25 @@ def extend(values: I64, bits: int) -> I64:
     if not len(values):
         return values.astype(np.int64)
     half, cycle = np.int64(1 << (bits - 1)), np.int64(1 << bits)
-    steps = values[1:] - values[:-1]
-    if len(steps) and -half <= int(steps.min()) and int(steps.max()) < half:
+    step = steps(values)
+    if len(step) and -half <= int(step.min()) and int(step.max()) < half:
         return values.astype(np.int64)
-    steps = ((steps + half) & (cycle - 1)) - half
+    step = ((step + half) & (cycle - 1)) - half
     extended = np.empty(len(values), dtype=np.int64)
     extended[0] = values[0]
-    np.cumsum(steps, out=extended[1:])
+    np.cumsum(step, out=extended[1:])
     extended[1:] += values[0]
     lowest = extended.min()
     return extended if lowest >= 0 else extended + (-lowest + cycle - 1) // cycle * cycle
 
 
-def extend_sequence(sequence: I64, timestamp: I64 | None = None) -> I64:
+def extend_sequence(sequence: I64, timestamp: I64 | None = None, arrived_ns: I64 | None = None) -> I64:
     """RTP sequence numbers (n,) in order of arrival, extended over wraps, strays and restarts.
 
-    With the extended timestamps (n,), also restarts a little below the old numbers: an older packet has an older
-    timestamp, but after a restart numbers go back while time goes on. And a packet that comes late by any number of
-    packets keeps its number, because its timestamp is that of its place.
+    With the extended timestamps (n,), also restarts a little below the old numbers: an older packet has the timestamp
+    of its place, but after a restart numbers go back while time goes on, or to other timestamps. And a packet that
+    comes late by any number of packets keeps its number, because its timestamp is that of its place. With the arrivals
+    (n,), ns, also a short clip that is sent again with the same numbers and timestamps.
 
     A single packet far from its neighbours is a stray: it becomes a second copy of the packet with the highest number
     so far, so that it counts as neither loss nor progress. Two or more consecutive packets at a distant number are a
@@ -51,7 +56,56 @@ def extend_sequence(sequence: I64, timestamp: I64 | None = None) -> I64:
     step = extended[1:] - extended[:-1]
     if not len(step) or (int(step.min()) >= 0 and int(step.max()) <= MAX_DROPOUT):
         return extended
-    anew = _restarts_near(step, timestamp)
+    same = step == 0 if timestamp is None else (step == 0) & (steps(timestamp) == 0)
+    if same.any():
+        # Copies right behind each other are one packet that came twice, wherever its number belongs.
+        once = np.concatenate(([True], ~same))
+        ticks = None if timestamp is None else timestamp[once]
+        numbers = extend_sequence(sequence[once], ticks, None if arrived_ns is None else arrived_ns[once])
+        return np.asarray(numbers[np.cumsum(once) - 1])
+    order = None if timestamp is None else _in_turn(extended, timestamp)
+    if order is None:
+        return _joined(sequence, extended, timestamp, arrived_ns)
+    result = np.empty(len(sequence), dtype=np.int64)
+    ticks = None if timestamp is None else timestamp[order]
+    result[order] = _joined(sequence[order], extend(sequence[order], 16), ticks, arrived_ns)
+    return result
+
+
+def _in_turn(extended: I64, timestamp: I64) -> I64 | None:
+    """The packets (n,) with those of an old numbering that come late, among the first of a new one, put before these;
+    None if there are none."""
+    before, here, after = extended[:-2], extended[1:-1], extended[2:]
+    lone = (np.abs(here - before) > MAX_MISORDER) & (np.abs(here - after) > MAX_MISORDER)
+    lone &= (after > before) & (after - before <= _CLOSE)
+    late = np.flatnonzero(lone) + 1
+    if not len(late):
+        return None
+    others = np.delete(np.arange(len(extended)), late)
+    usual = usual_ticks(extended, timestamp) or 0
+    place = np.arange(len(extended), dtype=np.float64)
+    for near in _neighbours(extended, others, late):
+        apart, ticks = extended[late] - extended[near], timestamp[late] - timestamp[near]
+        mine = (near < late) & (late - near <= MAX_MISORDER) & (np.abs(apart) <= MAX_MISORDER)
+        mine &= _paced(apart, ticks, usual)
+        place[late[mine]] = near[mine] + 0.5
+    order = np.argsort(place, kind="stable")
+    return None if bool((steps(order) == 1).all()) else order
+
+
+def _neighbours(extended: I64, among: I64, at: I64) -> tuple[I64, I64]:
+    """Of the packets `among` (k,), those with the next number that is no higher, and no lower, than that of each packet
+    `at` (m,); at the ends, both are the outermost."""
+    ordered = among[np.argsort(extended[among], kind="stable")]
+    above = np.searchsorted(extended[ordered], extended[at])
+    upper = ordered[np.minimum(above, len(ordered) - 1)]
+    return np.where(extended[upper] == extended[at], upper, ordered[np.maximum(above - 1, 0)]), upper
+
+
+def _joined(sequence: I64, extended: I64, timestamp: I64 | None, arrived_ns: I64 | None) -> I64:
+    """The numbers (n,), which are also given without wraps, over strays and restarts."""
+    step = extended[1:] - extended[:-1]
+    anew = np.zeros(len(step), dtype=bool) if timestamp is None else restarts_near(extended, timestamp, arrived_ns)
     far = (step > MAX_DROPOUT) | (step < -MAX_MISORDER) | anew
     if not far.any():
         return extended
@@ -61,6 +115,8 @@ def extend_sequence(sequence: I64, timestamp: I64 | None = None) -> I64:
     late = told_by = np.zeros(0, dtype=np.int64)
     if timestamp is not None:
         in_place, late, told_by = _in_place(extended, timestamp, far, alone)
+        begins_anew = anew[late - 1]
+        late, told_by = late[~begins_anew], told_by[~begins_anew]
         far &= ~in_place | anew
     far[1:] |= alone & far[:-1]
     jumps = (np.flatnonzero(far) + 1).tolist()
@@ -106,14 +162,14 @@ def _in_place(extended: I64, timestamp: I64, far: Bool, alone: Bool) -> tuple[Bo
     usual = usual_ticks(extended, timestamp) or 0
     strays = np.concatenate(([False], alone, [False]))[: len(extended)]
     plain = np.where(strays, extended.min(), extended)
-    # The packets that advance the number are in order, but for those alone at a distant one.
-    highest = np.maximum.accumulate(plain)
-    leading = np.concatenate(([0], np.flatnonzero(highest[1:] > highest[:-1]) + 1))
-    above = np.searchsorted(extended[leading], extended[at])
-    upper = leading[np.minimum(above, len(leading) - 1)]
-    lower = np.where(extended[upper] == extended[at], upper, leading[np.maximum(above - 1, 0)])
-    inside = (above > 0) & (above < len(leading)) | (lower == upper)
+    leading = _leading(plain, far)
+    lower, upper = _neighbours(extended, leading[~strays[leading]], at)
+    # A packet that advances the number is no neighbour of its own.
+    inside = (extended[lower] <= extended[at]) & (extended[at] <= extended[upper]) & (lower != at)
     between = (timestamp[lower] <= timestamp[at]) & (timestamp[at] <= timestamp[upper]) & (ticks < 0)
+    # Nor does anything fall between two numberings.
+    apart = extended[upper] - extended[lower]
+    between &= (apart <= MAX_DROPOUT) | _paced(apart, timestamp[upper] - timestamp[lower], usual)
     fits = inside & (between | _paced(extended[at] - extended[lower], timestamp[at] - timestamp[lower], usual))
     paced = _paced(by, ticks, usual)
     back = (by < 0) & paced | fits
@@ -132,18 +188,17 @@ def _in_place(extended: I64, timestamp: I64, far: Bool, alone: Bool) -> tuple[Bo
     return result, at[told], lower[told]
 
 
+def _leading(numbers: I64, far: Bool) -> I64:
+    """The packets, (k,) of n, that advance the number: of all so far, or since the last step that is `far` (n - 1,), if
+    there are so many since that they are no late ones."""
+    advance = np.concatenate(([True], steps(np.maximum.accumulate(numbers)) > 0))
+    stretch = np.concatenate(([0], np.cumsum(far)))
+    anew = np.concatenate(([True], steps(np.maximum.accumulate(numbers + (stretch << 40))) > 0))
+    return np.flatnonzero(advance | anew & (np.bincount(stretch)[stretch] >= _LEAST_NUMBERING))
+
+
 def _paced(numbers: I64, ticks: I64, usual: int) -> Bool:
     """Whether timestamps are as far from each other, modulo 32 bits, as the numbers are at the usual step."""
     ticks = ((ticks + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
     near = np.abs(ticks - numbers * usual) <= np.maximum(usual, np.abs(ticks) // 4)
     return np.asarray(near & (usual > 0))
-
-
-def _restarts_near(step: I64, timestamp: I64 | None) -> Bool:
-    """Steps (n - 1,) back by a little at which the numbering begins anew: two packets agree, and time goes on."""
-    if timestamp is None or len(step) < 2:
-        return np.zeros(len(step), dtype=bool)
-    back = (step < 0) & (step >= -MAX_MISORDER) & (timestamp[1:] > timestamp[:-1])
-    back[:-1] &= (step[1:] == 1) & (timestamp[2:] > timestamp[1:-1])
-    back[-1] = False
-    return np.asarray(back)

@@ -138,7 +138,7 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         notes.append("the capture's packets were not in time order; sorted")
     flow = found.flows[int(found.flow[members[0]])]
     timestamp = extend(headers.timestamp[members], 32)
-    sequence = extend_sequence(headers.sequence[members].astype(np.int64), timestamp)
+    sequence = extend_sequence(headers.sequence[members].astype(np.int64), timestamp, times)
     near = around.described.near(flow, int(times[0]))
     known, main = _known(around, members, near, timestamp, sequence)
     if around.options.clock_rate is not None:

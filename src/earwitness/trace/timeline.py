@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from earwitness.arrays import I64, Bool
 from earwitness.trace import steps
 from earwitness.trace.breaks import LEAST_BREAK_NS, Break, broken, find_breaks, lateness_ns
-from earwitness.trace.extend import MAX_DROPOUT, MAX_MISORDER
+from earwitness.trace.extend import MAX_DROPOUT
 from earwitness.trace.model import LOST, Trace
+from earwitness.trace.restart import MAX_MISORDER
 from earwitness.trace.roles import speech_rows
 
 SEQUENCE_BREAK = 2 * MAX_DROPOUT
@@ -105,8 +106,10 @@ def timeline(trace: Trace, speech: Bool | None = None) -> Timeline:
     following = np.minimum(mine[rows] + 1, len(kept) - 1)
     between = joined.part[following] != joined.part[mine[rows]]
     between[leads] = False
-    between &= at.sequence[kept[following]] - at.sequence <= MAX_MISORDER
     nearer = np.abs(late - late[kept[following]]) < np.abs(late - late[kept[mine[rows]]])
+    # Numbers that begin anew lie far from the old ones, whatever the timestamps do; else only the timestamps differ.
+    ahead, passed = at.sequence[kept[following]] - at.sequence, at.sequence - at.sequence[kept[mine[rows]]]
+    nearer = np.where(joined.anew[joined.part[following]], ahead < passed, nearer) & (ahead <= MAX_MISORDER)
     mine[rows[between & nearer]] += 1
     astray = np.zeros(n, dtype=bool)
     astray[rows[leads[stray]]] = True
@@ -136,12 +139,15 @@ def _foreign(trace: Trace, leads: I64, before: I64) -> Bool:
     """
     least = LEAST_BREAK_NS // 1_000_000 * trace.clock_rate // 1000
     low = trace.timestamp[leads[before]]
+    # What was sent before the first to arrive is older than that, by its time and perhaps a pause.
+    early = np.maximum(trace.sequence[leads[0]] - trace.sequence, 0)
+    if bool((early > 0).any()):
+        low = low - 2 * early * usual_step(trace)
     high = trace.timestamp[leads[np.minimum(before + 1, len(leads) - 1)]]
     # Where the timestamps leap back between the two, those on either side are near.
-    high = np.where(high < low, low, high)
+    high = np.where(high < trace.timestamp[leads[before]], trace.timestamp[leads[before]], high)
     foreign = (trace.timestamp < low - least) | (trace.timestamp > high + least)
     foreign[leads] = False
-    foreign[trace.sequence < trace.sequence[leads[0]]] = False
     behind = np.zeros(len(trace), dtype=bool)
     behind[1:] = trace.sequence[1:] <= np.maximum.accumulate(trace.sequence)[:-1]
     return np.asarray(foreign & behind)
@@ -205,17 +211,19 @@ class _Joined:
                 added = int(before) + 1 - int(trace.sequence[begin])
             renumber.append(added)
         self.shift, self.renumber = np.array(shift, dtype=np.int64), np.array(renumber, dtype=np.int64)
-        self._begins = trace.sequence[edges[:-1]]
-        self._anew = np.array([False, *(one.kind == "restart" for one in breaks)])
+        self._begins, self._ends = trace.sequence[edges[:-1]], trace.sequence[np.array(edges[1:]) - 1]
+        self.anew = np.array([False, *(one.kind == "restart" for one in breaks)])
         self._kinds = [one.kind for one in breaks]
 
     def renumbered(self, sequence: I64, part: I64) -> I64:
         """What to add to the numbers of each part (k,), for all packets (n,): of the first packets after a restart,
-        others than the first may have come first."""
-        lowest = self._begins.copy()
+        others than the first may have come first, and the last ones before it may come after it."""
+        lowest, highest = self._begins.copy(), self._ends.copy()
         np.minimum.at(lowest, part, sequence)
-        early = np.where(self._anew, np.minimum(self._begins - lowest, MAX_MISORDER), 0)
-        return np.asarray(self.renumber + np.cumsum(early))
+        np.maximum.at(highest, part, sequence)
+        beyond = np.minimum(self._begins - lowest, MAX_MISORDER)
+        beyond[1:] += np.minimum(highest - self._ends, MAX_MISORDER)[:-1]
+        return np.asarray(self.renumber + np.cumsum(np.where(self.anew, beyond, 0)))
 
     def count(self, kind: str) -> int:
         """Breaks of this kind."""
