@@ -110,8 +110,15 @@ def _joined(sequence: I64, extended: I64, timestamp: I64 | None, arrived_ns: I64
     if not far.any():
         return extended
     # A packet far away is alone if the next one is near the one before it, so that one begins anew as well.
-    alone = far[:-1] & (np.abs(step[1:]) > MAX_MISORDER)
-    alone &= (step[1:] + step[:-1] >= -MAX_MISORDER) & (step[1:] + step[:-1] <= MAX_DROPOUT)
+    to, back = step[:-1], step[1:]
+    alone = far[:-1] & (np.abs(back) > MAX_MISORDER) & (to + back >= -MAX_MISORDER) & (to + back <= MAX_DROPOUT)
+    # It need not be so far if what follows is what was due, unless its own numbering goes on.
+    lone = (to > MAX_MISORDER) & (back < -MAX_MISORDER) & (to + back > 0) & (to + back <= _CLOSE)
+    goes_on = np.abs(extended[2:] - extended[:-2]) <= MAX_MISORDER
+    lone[1:] &= ~goes_on[:-1]
+    lone[:-1] &= ~goes_on[1:]
+    alone |= lone
+    far[:-1] |= alone
     late = told_by = np.zeros(0, dtype=np.int64)
     if timestamp is not None:
         in_place, late, told_by = _in_place(extended, timestamp, far, alone)
@@ -122,10 +129,11 @@ def _joined(sequence: I64, extended: I64, timestamp: I64 | None, arrived_ns: I64
     jumps = (np.flatnonzero(far) + 1).tolist()
     if not jumps:
         return extended
-    return _renumbered(sequence, extended, jumps, anew, dict(zip(late.tolist(), told_by.tolist(), strict=True)))
+    told = dict(zip(late.tolist(), told_by.tolist(), strict=True))
+    return _renumbered(sequence, extended, jumps, anew, {*(np.flatnonzero(alone) + 1).tolist()}, told)
 
 
-def _renumbered(sequence: I64, plain: I64, jumps: list[int], anew: Bool, told: dict[int, int]) -> I64:
+def _renumbered(sequence: I64, plain: I64, jumps: list[int], anew: Bool, alone: set[int], told: dict[int, int]) -> I64:
     """The numbers (n,) with the stretches between the jumps, or single strays, moved; late packets that others `told`
     of move with these."""
     ends = sorted({*jumps, *told, len(sequence)})
@@ -138,7 +146,7 @@ def _renumbered(sequence: I64, plain: I64, jumps: list[int], anew: Bool, told: d
             continue
         ahead = ((int(sequence[begin]) - highest + 0x8000) & 0xFFFF) - 0x8000
         near = -MAX_MISORDER <= ahead <= MAX_DROPOUT and not anew[begin - 1]
-        if not near and end - begin == 1:
+        if end - begin == 1 and (not near or begin in alone):
             extended[begin] = highest
             continue
         if not near and ahead < 0:
