@@ -1,16 +1,19 @@
 """What payload types of no sure meaning are by the form of their packets: RED (RFC 2198), telephone events (RFC 4733).
 
-Heard as the codec in it, RED is noise, and events have no pace: both are worth a guess that is said to be one.
+Heard as the codec in it, RED is noise, and events have no pace: both are worth a guess that is said to be one. A guess
+that the packets contradict is none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from earwitness.arrays import I64
 from earwitness.trace.bytewindow import window
+from earwitness.trace.contradiction import contradiction
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.meaning import Meaning
 from earwitness.trace.model import Trace
@@ -25,10 +28,12 @@ _EVENT_BYTES, _MOST_EVENT, _RESERVED = 4, 16, 0x40
 """One event, digits to flash, and the bit that is 0 (RFC 4733 2.3, 3.2)."""
 
 
-def by_form(trace: Trace, known: Meaning) -> Meaning:
-    """The meaning of a stream's payload types, where those not surely known have the form of RED or of events.
+def by_form(trace: Trace, known: Meaning, encrypted: Callable[[], bool] = lambda: False) -> Meaning:
+    """The meaning of a stream's payload types, where those not surely known have the form of RED or of events, or
+    contradict what was guessed. `encrypted` tells whether the packets look encrypted, which is asked only where it
+    matters.
 
-    The meaning itself if none has.
+    The meaning itself if none does.
     """
     for number in sorted(known.unsure):
         rows = np.flatnonzero(trace.payload_type == number)[:_EXAMINED]
@@ -39,12 +44,18 @@ def by_form(trace: Trace, known: Meaning) -> Meaning:
         elif _are_events(trace, rows, number):
             form, encoding = "telephone events (RFC 4733)", Encoding("telephone-event", clock)
         else:
-            continue
+            guess = known.formats[number].name.lower() if number in known.formats else ""
+            why = contradiction(trace, rows, guess, encrypted)
+            if not why:
+                continue
+            form, encoding = "", Encoding("", clock)
         doubt = f"payload type {number} guessed to be {encoding.name}/{clock}: its packets have the form of {form}"
+        if not form:
+            doubt = f"payload type {number} unknown, with an RTP clock of {clock} Hz; not {guess}: {why}"
         doubts = tuple(one for one in known.doubts if not one.startswith(f"payload type {number} "))
         known = replace(known, formats={**known.formats, number: encoding}, doubts=(*doubts, doubt))
         if number == known.main_number:
-            known = replace(known, main=encoding, codec_from="guessed")
+            known = replace(known, main=encoding, codec_from="guessed" if form else "unknown")
     return known
 
 

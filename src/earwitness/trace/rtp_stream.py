@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -160,7 +160,10 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     if hidden:
         trace = _unclipped(trace, headers.padding[members], found.captured[members] - headers.payload_at[members])
     if known.unsure and not hidden:
-        trace, known = _by_form(trace, known)
+        sealed = encryption
+        trace, known = _by_form(
+            trace, known, lambda: bool((sealed or encryption_of(trace, flow, around.sections)).kind)
+        )
     guesses: tuple[str, ...] = ()
     inside = () if hidden else block_types(trace)
     if inside:
@@ -185,9 +188,9 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     )
 
 
-def _by_form(trace: Trace, known: Meaning) -> tuple[Trace, Meaning]:
+def _by_form(trace: Trace, known: Meaning, encrypted: Callable[[], bool]) -> tuple[Trace, Meaning]:
     """The trace and its meaning, with what the form of its packets tells of payload types not surely known."""
-    told = by_form(trace, known)
+    told = by_form(trace, known, encrypted)
     if told is known:
         return trace, known
     kept = tuple(note for note in trace.notes if note not in known.doubts or note in told.doubts)
