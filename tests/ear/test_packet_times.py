@@ -14,8 +14,11 @@ from earwitness.score.listening import listening_quality, loopback
 from earwitness.speech.codecs.base import Codec, decode_packets, encode_packets
 from earwitness.speech.codecs.registry import at_ptime, codec, kind_of
 from earwitness.speech.reference import speech
+from earwitness.trace.capture import parse_capture
 from earwitness.trace.model import Payloads, Trace
+from earwitness.trace.rtp import RtpPacket
 from testing.ear.traces import MS, packets, trace_at, trace_of, voice
+from testing.trace.making import START_NS, Datagram, pcap
 
 G711 = codec("g711u")
 SPECS = ("g711u", "g711a", "gsm", "speex", "opus:24000", "opus:24000,rate=48000")
@@ -228,3 +231,32 @@ def test_cut_packets_are_made_again_at_their_own_length() -> None:
 def test_the_playing_grid_of_g711(ptimes: tuple[float, ...], frame_ms: float) -> None:
     frames = frames_of(trace_at(G711, voice(1.0), ptimes), G711)
     assert frames.stream.frame_ns == frame_ms * MS
+
+
+@pytest.mark.parametrize("buffer", ["fixed:400", "oracle:400"])
+@pytest.mark.parametrize("sizes", [(1460, 588), (1461, 587)])
+def test_packets_that_fill_those_of_the_network_are_played_whole(sizes: tuple[int, int], buffer: str) -> None:
+    """As ffmpeg sends G.711: 2,048 samples at a time, in two packets whose lengths are no milliseconds."""
+    said = voice(32 * 2048 / 8000)
+    sound = b"".join(packets(G711, said))[: 32 * 2048]
+    payloads = [
+        sound[at : at + size]
+        for block in range(0, len(sound), 2048)
+        for at, size in ((block, sizes[0]), (block + sizes[0], sizes[1]))
+    ]
+    begins = np.cumsum([0, *map(len, payloads)])[:-1]
+    sent = [
+        Datagram(
+            START_NS + int(begin) // 2048 * 256 * MS,
+            bytes(RtpPacket(payload_type=0, sequence=i, timestamp=int(begin), ssrc=7, payload=payload)),
+        )
+        for i, (begin, payload) in enumerate(zip(begins, payloads, strict=True))
+    ]
+    (stream,) = parse_capture(pcap(sent)).streams
+    heard = hear(stream.trace, G711, buffer, concealment="silence")
+    assert heard.played.frames.stream.frame_ns == (500_000 if sizes[0] == 1460 else 125_000)
+    assert heard.notes == ()
+    assert heard.shares["played_ratio"] == 1.0
+    plain = G711.decoder().decode(sound)
+    begin = first_played(heard)
+    assert np.array_equal(heard.audio[begin : begin + len(plain)], plain)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from earwitness.arrays import Pcm
 from earwitness.ear.hear import hear
-from earwitness.ear.placing import COUNTED, UNCONFIRMED, reference_offset
+from earwitness.ear.placing import COUNTED, OTHER, UNCONFIRMED, reference_offset
 from earwitness.score.listening import listening_quality
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
@@ -18,8 +19,8 @@ from testing.ear.traces import trace_of
 SAID = speech("allison-10s").samples
 
 
-def cut(spec: str, first: int, kept: int = 42) -> Trace:
-    trace = trace_of(codec(spec), SAID, first_timestamp=first)
+def cut(spec: str, first: int, kept: int = 42, said: Pcm = SAID) -> Trace:
+    trace = trace_of(codec(spec), said, first_timestamp=first)
     assert trace.payloads is not None
     return replace(trace, payloads=replace(trace.payloads, captured=np.minimum(trace.payloads.captured, kept)))
 
@@ -33,7 +34,9 @@ def test_the_kept_bytes_place_a_stream_whatever_its_first_timestamp(spec: str, f
     assert (heard.remade, heard.notes) == (True, ())
 
 
-@pytest.mark.parametrize(("first", "said"), [(160, ""), (50_000, COUNTED), (4_000_000_000, UNCONFIRMED)])
+@pytest.mark.parametrize(
+    ("first", "said"), [(160, ""), (50_080, COUNTED), (50_559, UNCONFIRMED), (4_000_000_000, UNCONFIRMED)]
+)
 def test_what_nothing_confirms_is_said(first: int, said: str) -> None:
     of = codec("gsm")
     _, doubt = reference_offset(cut("gsm", first, 16), of, SAID, 160)
@@ -46,7 +49,19 @@ def test_what_nothing_confirms_is_said(first: int, said: str) -> None:
 
 def test_other_speech_than_the_reference_is_not_found_in_it() -> None:
     other = np.random.default_rng(2).integers(-3000, 3000, 80_000).astype(np.int16)
-    assert reference_offset(cut("g711u", 4_000_000_000), codec("g711u"), other, 160)[1] == UNCONFIRMED
+    assert reference_offset(cut("g711u", 4_000_000_000), codec("g711u"), other, 160)[1] == OTHER
+
+
+@pytest.mark.parametrize(
+    ("taps", "said"), [([0.7], ""), ([0.4, 0.5, 0.4], ""), ([0.1, 0.2, 0.4, 0.2, 0.1], "0.9"), ([1, -0.95], "changed")]
+)
+def test_kept_samples_of_a_changed_sound_place_a_stream(taps: list[float], said: str) -> None:
+    """A phone that resamples, or sets its level, sends other bytes; baresip's timestamps begin below 65,536."""
+    sent = np.convolve(SAID, taps, mode="same").astype(np.int16)
+    offset, doubt = reference_offset(cut("g711u", 50_559, 31, sent), codec("g711u"), SAID, 160)
+    assert said in doubt
+    assert bool(said) == bool(doubt)
+    assert abs(offset - 50_559) <= 1
 
 
 def test_packets_without_any_bytes_are_placed_by_habit() -> None:

@@ -20,7 +20,7 @@ from earwitness.speech.codecs.registry import CODECS
 from earwitness.trace.model import Trace
 
 _LEAST_MS = 1
-"""Shortest slot of a codec whose audio can be cut anywhere."""
+"""Shortest slot of a codec whose audio can be cut anywhere, unless many packets need a shorter one."""
 _USUAL_MS = 10
 """Its slot if the packets permit: as PJMEDIA counts G.711's frames."""
 _FINE_MS = 5
@@ -30,6 +30,8 @@ _RARE = 100
 _MOST_SLOTS, _MOST_SPARSE_SLOTS = 1 << 22, 1 << 17
 """Limit of the slots in the time of the arrivals: more than an hour of 1 ms ones, or 20 minutes of 10 ms ones if the
 packets fill less than one part in `_SPARSE` of it, whatever they claim."""
+_MOST_FINE_SLOTS = 1 << 20
+"""Limit of slots below 1 ms: those of nine minutes at 0.5 ms."""
 _SPARSE = 16
 
 
@@ -133,9 +135,10 @@ def slot_ticks(trace: Trace, voices: StreamCodecs, held: Held) -> int:
     """The slot in ticks of the trace's RTP clock; at least one packet must hold audio.
 
     The greatest common divisor of what the decoders yield at once, of the lengths of packets that can be cut anywhere,
-    and for these of 10 ms, unless that makes it shorter than 5 ms. A length that would make it shorter than 1 ms, or
-    shorter than 5 ms for the sake of a few packets after which the timestamps do not go on, is left out: such packets
-    end within a slot.
+    and for these of 10 ms, unless that makes it shorter than 5 ms. A length is left out if it would make the slot
+    shorter than 5 ms for the sake of a few packets after which the timestamps do not go on, or shorter than 1 ms, unless
+    many packets have it and the timestamps go on by it (a sender that fills the network's packets): packets of such a
+    length end within a slot.
     """
     clock = trace.clock_rate
     rates = np.array([codec.sample_rate for codec in voices.codecs])
@@ -145,29 +148,37 @@ def slot_ticks(trace: Trace, voices: StreamCodecs, held: Held) -> int:
     slot = gcd(*np.unique((held.unit * clock // rate)[whole]).tolist())
     length = np.where(some & ~whole, held.samples * clock // rate, 0)
     if bool(np.any(length)):
-        least = max(1, clock * _LEAST_MS // 1000, _least_ticks(trace, int(length.sum())))
+        held_ticks = int(length.sum())
         usual, fine = clock * _USUAL_MS // 1000, clock * _FINE_MS // 1000
-        lengths = _lengths(trace, length)
-        tens = _common(lengths, gcd(slot, usual), least, fine)
+        finest = max(1, _least_ticks(trace, held_ticks, _MOST_FINE_SLOTS))
+        least = max(1, clock * _LEAST_MS // 1000, _least_ticks(trace, held_ticks, _MOST_SLOTS))
+        lengths = _lengths(trace, length, min(finest, least), least, fine)
+        tens = _common(lengths, gcd(slot, usual))
         fits = tens >= fine and lengths[0][0] % max(tens, 1) == 0
-        slot = max(least, tens if fits else _common(lengths, slot, least, fine))
+        slot = max(min(finest, least), tens if fits else _common(lengths, slot))
+        if any(one % slot for one, worth in lengths if worth < least):
+            # Too long a call for that: the ends of packets within 1 ms are little, their ends within a packet are much.
+            slot = least
     # Every codec has a whole number of samples in a slot, and of those between which it can be cut.
     grains = [clock * max(1, _grain(codec)) for codec in voices.codecs]
     grain = lcm(*(one // gcd(one, rate) for one, rate in zip(grains, rates.tolist(), strict=True)))
     return max(grain, slot // grain * grain)
 
 
-def _least_ticks(trace: Trace, held: int) -> int:
-    """The shortest slot that the span of the arrivals permits, if packets hold this much; in ticks."""
+def _least_ticks(trace: Trace, held: int, most: int) -> int:
+    """The shortest slot of which the span of the arrivals has no more than this many, if packets hold that much; in
+    ticks."""
     came = trace.arrived_ns[trace.arrived]
     span_ns = min(int(came.max()) - int(came.min()), LONGEST_NS) if len(came) else 0
     span = span_ns * trace.clock_rate // 1_000_000_000
-    return span // (_MOST_SPARSE_SLOTS if held * _SPARSE < span else _MOST_SLOTS)
+    return span // (_MOST_SPARSE_SLOTS if held * _SPARSE < span else most)
 
 
-def _lengths(trace: Trace, length: I64) -> list[tuple[int, bool]]:
-    """The distinct lengths (n,) except 0, the most frequent first, and whether each is rare and without consequence:
-    the packets after those of this length do not begin where these end."""
+def _lengths(trace: Trace, length: I64, finest: int, least: int, fine: int) -> list[tuple[int, int]]:
+    """The distinct lengths (n,) except 0, the most frequent first, and the shortest slot that each is worth, ticks.
+
+    A length is rare and without consequence if the packets after those of this length do not begin where these end.
+    """
     order = np.argsort(trace.sequence, kind="stable")
     follows = np.diff(trace.sequence[order]) == 1
     goes_on = np.zeros(len(trace), dtype=np.bool_)
@@ -176,15 +187,20 @@ def _lengths(trace: Trace, length: I64) -> list[tuple[int, bool]]:
     found = []
     for at in np.argsort(-counts, kind="stable").tolist():
         rare = int(counts[at]) * _RARE < int(counts.sum())
-        found.append((int(values[at]), rare and not bool(np.any(goes_on[length == values[at]]))))
+        of_consequence = int(np.count_nonzero(goes_on[length == values[at]]))
+        if rare:
+            worth = least if of_consequence else fine
+        else:
+            worth = finest if of_consequence * 2 >= int(counts[at]) else least
+        found.append((int(values[at]), worth))
     return found
 
 
-def _common(lengths: list[tuple[int, bool]], slot: int, least: int, fine: int) -> int:
-    """The common divisor of `slot` (0: any) and these lengths, without those that would make it less than `least`, or
-    less than `fine` without need."""
-    for length, without_consequence in lengths:
-        if (together := gcd(slot, length)) >= (fine if without_consequence else least):
+def _common(lengths: list[tuple[int, int]], slot: int) -> int:
+    """The common divisor of `slot` (0: any) and these lengths, without those that would make it less than they are
+    worth."""
+    for length, worth in lengths:
+        if (together := gcd(slot, length)) >= worth:
             slot = together
     return slot
 
