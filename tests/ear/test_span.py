@@ -128,12 +128,12 @@ def test_a_packet_that_claims_seconds_of_speech(name: str) -> None:
     of = codec(name)
     trace = with_payloads(trace_of(of, voice(0.4)), [bytes(1400)] * 5 + [bytes(60_000)] * 15)
     frames = frames_of(trace, of)
-    assert frames.count.max() * frames.frame_samples <= 0.2 * of.sample_rate
+    assert frames.count.max() * frames.frame_samples <= 0.3 * of.sample_rate
     # GSM's frames do not begin with 0, which is not decoded but is split.
     for buffer in BUFFERS:
         heard = hear(trace, of, buffer)
         bounded(heard, 4.5)
-        assert any("more than 200 ms" in note for note in heard.notes)
+        assert any("more than 300 ms" in note for note in heard.notes)
 
 
 def test_packets_as_long_as_they_may_be_are_whole() -> None:

@@ -324,13 +324,13 @@ def test_an_encoder_takes_whole_frames_of_16_bit_samples_only() -> None:
 
 
 @pytest.mark.parametrize("name", ["g711u", "g711a", "gsm", "speex", "opus"])
-def test_of_one_packet_no_more_than_a_receiver_must_take_is_split(name: str) -> None:
-    """RFC 3551 4.2 asks for 200 ms; 60 kB of Speex's shortest frames would be half an hour."""
+def test_of_one_packet_no_more_than_300_ms_are_split(name: str) -> None:
+    """RFC 3551 4.2 asks for 200 ms, and ffmpeg sends 256; 60 kB of Speex's shortest frames would be half an hour."""
     of = codec(name)
     for payload in (bytes(60_000), b"\xff" * 60_000, bytes(range(256)) * 6):
         frames = of.split(payload)
-        assert len(frames) <= -(-of.sample_rate // (5 * of.frame_samples))
-        assert name == "opus" or sum(map(len, frames)) < 2000
+        assert len(frames) <= -(-of.sample_rate * 3 // (10 * of.frame_samples))
+        assert name == "opus" or sum(map(len, frames)) <= 2400
     whole = encode_packets(of, np.resize(np.arange(-900, 900, dtype=np.int16), 10 * of.frame_samples))
     together = b"".join(whole)
     if name not in ("opus", "speex"):

@@ -124,7 +124,9 @@ def _by_timestamps(
     rated = estimate_played(played, stand_in, NETWORK_ALONE if codec is None else codec.spec)
     doubts = []
     if codec is None:
-        doubts.append(f"the codec is not known here, so it is rated as G.711: the network's part alone ({why})")
+        doubts.append(
+            f"the packets cannot be decoded here, so they are rated as G.711: the network's part alone ({why})"
+        )
     elif kind_of(codec).options:
         doubts.append(f"its packets are encrypted and do not tell their bit rate: taken for {codec.spec}")
     if ear.wants_levels:

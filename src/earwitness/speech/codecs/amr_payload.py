@@ -51,7 +51,7 @@ class FrameTypes:
         return ""
 
     def frames(self, payload: bytes, *, octet_aligned: bool, most: int = _MOST_FRAMES) -> list[bytes]:
-        """The first `most` frames in a payload; none if it cannot be one, or has more than 20.
+        """The first `most` frames in a payload; none if it cannot be one, or has more than 30.
 
         The table of contents gives the length to the byte. If it contradicts `octet_aligned`, or bits that have to be 0
         are not, and the other packing fits, the payload has that one: SDP is often wrong about it.

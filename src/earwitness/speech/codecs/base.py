@@ -10,9 +10,9 @@ import numpy as np
 from earwitness.arrays import Pcm
 from earwitness.errors import EarwitnessError
 
-MOST_PACKET_MS = 200
-"""Maximum speech decoded per packet: as much as RFC 3551 4.2 asks a receiver to accept. A kilobyte of Speex's shortest
-frames claims to be half a minute."""
+MOST_PACKET_MS = 300
+"""Maximum speech decoded per packet: RFC 3551 4.2 asks a receiver to accept 200 ms, and ffmpeg sends G.726 by 256 ms. A
+kilobyte of Speex's shortest frames claims to be half a minute."""
 
 
 class MalformedFrame(EarwitnessError):
