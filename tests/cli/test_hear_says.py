@@ -81,3 +81,17 @@ def test_blame_refuses_for_a_data_set_what_chooses_in_a_capture(tmp_path: Path, 
         CliRunner().invoke(app, ["blame", str(tmp_path), option, "1"], catch_exceptions=False)
     with pytest.raises(InputError, match="there is none"):
         CliRunner().invoke(app, ["blame", str(tmp_path / "no.pcap"), option, "1"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("paused", [0, 100])
+def test_the_part_of_the_time_that_is_pauses_is_told(tmp_path: Path, paused: int) -> None:
+    """On hold, and with silence suppression, nothing is sent; the shares are of speech alone."""
+    payloads = encode_packets(codec("g711u"), voice(4.0))
+    places = [i + (i >= 100) * paused for i in range(len(payloads))]
+    packets = [RtpPacket(0, i, place * 160, 7, payloads[i]) for i, place in enumerate(places)]
+    path = tmp_path / "call.pcap"
+    sent = [Datagram(START_NS + at * 20 * MS, bytes(one)) for at, one in zip(places, packets, strict=True)]
+    path.write_bytes(pcap(sent))
+    said = hear(path, "--buffer", "fixed:60")
+    assert ("34% of the time is pauses" in said) == bool(paused)
+    assert ("pauses" in said) == bool(paused)

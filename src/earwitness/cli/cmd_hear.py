@@ -16,6 +16,8 @@ from earwitness.cli.options import taking
 
 _BASES = {"sent": "", "rtt/2": " *"}
 _SHARES = ("late", "lost", "discarded", "concealed", "stretched")
+_WORTH_SAYING = 0.05
+"""The least part of the time in pauses that is told; the time until the first packet plays is among it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -178,6 +180,13 @@ def _show(records: Sequence[Mapping[str, Any]], as_published: bool, scorers: Seq
         output.print("* with half of RTCP's round trip as the network's median delay", markup=False)
     if bases - set(_BASES):
         output.print("+ plus the minimum network delay, which a capture at one end cannot show", markup=False)
+    paused = max(float(one["pause_ratio"]) for one in records)
+    if paused >= _WORTH_SAYING:
+        output.print(
+            f"The shares are of speech: {paused:.0%} of the time is pauses, in which nothing was sent (silence"
+            " suppression, or on hold).",
+            markup=False,
+        )
     if any(one["sound_from"] == "reference" for one in records):
         output.print(
             "The packets are cut: their sound was made again from the reference, so it shows loss and delay alone.",
