@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +112,14 @@ def trace_at(
         payloads=Payloads.of(payloads),
         formats={one.payload_type: _encoding(one) for one in (codec, changed or codec)},
     )
+
+
+def by_clock(trace: Trace, noise_ms: float, *, drift: float = 0.0, seed: int = 3) -> Trace:
+    """The packets with timestamps that the sender read from a clock: uneven by up to `noise_ms`, and faster than its
+    samples by `drift`."""
+    since = (trace.timestamp - trace.timestamp.min()) * drift
+    noise = np.random.default_rng(seed).uniform(-noise_ms, noise_ms, len(trace)) * trace.clock_rate / 1000
+    return replace(trace, timestamp=trace.timestamp + np.rint(since + noise).astype(np.int64))
 
 
 def _encoding(codec: Codec) -> Encoding:

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from earwitness.ear import hear
+from earwitness.ear.account import CODE
 from earwitness.ear.adaptive import Adaptive
+from earwitness.ear.base import Fate
 from earwitness.ear.delays import Delays
+from earwitness.ear.played import play, received
 from earwitness.score.pesq import pesq_nb
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
@@ -98,3 +101,25 @@ def test_nobody_misses_fewer_frames_than_the_oracle(spec: str) -> None:
             missed = oracle.shares["late_ratio"] + oracle.shares["discarded_ratio"]
             assert oracle.mouth_to_ear_mean_ms <= fixed.mouth_to_ear_mean_ms + 20
             assert missed <= fixed.shares["late_ratio"] + 0.01
+
+
+@pytest.mark.parametrize("after_ms", [0.007, 300.0, 1000.0, 12_000.0])
+def test_second_copies_teach_nothing(after_ms: float) -> None:
+    c, ear = codec("gsm"), Adaptive()
+    jitter = np.random.default_rng(2).uniform(30, 60, 1400)
+    once = trace_of(c, voice(30.0), delay_ms=jitter, pauses=[(300, 340), (900, 960)])
+    again = np.flatnonzero(np.arange(len(once)) % 3 == 1)
+    copied = once.take(np.concatenate((np.arange(len(once)), again)))
+    later = copied.arrived_ns + np.where(np.arange(len(copied)) < len(once), 0, round(after_ms * MS))
+    first, other = (play(received(trace, c, ear), ear) for trace in (once, copied.with_arrivals(later)))
+    assert other.account.frames_with(Fate.DUPLICATE) == len(again)
+    assert other.figures() == pytest.approx(first.figures() | {"pause_ratio": other.shares["pause_ratio"]})
+
+
+def test_what_comes_late_for_the_first_time_teaches() -> None:
+    """Every tenth packet comes 100 ms late and is missed, until the buffer has learned to wait for it."""
+    c = codec("gsm")
+    delay = np.where(np.arange(1500) % 10 == 5, 130.0, 30.0)
+    late = hear(trace_of(c, spoken(30.0), delay_ms=delay), c, "adaptive").account.fate == CODE[Fate.LATE]
+    assert late[:250].any()
+    assert not late[-500:].any()

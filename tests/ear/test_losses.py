@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earwitness.ear import hear
+from earwitness.ear.base import Fate
 from earwitness.ear.losses import inferred_losses, leapt_over, lost_between
 from earwitness.score.played import estimate_played
 from earwitness.speech.codecs.registry import codec
 from earwitness.trace.model import LOST, Trace
-from testing.ear.traces import trace_of, voice
+from testing.ear.traces import trace_at, trace_of, voice
 
 G711 = codec("g711u")
 
@@ -71,3 +72,33 @@ def test_late_speech_is_concealed_and_no_pause_wherever_the_timestamps_begin(buf
     assert on_the_grid.shares["late_ratio"] > 0.1
     assert on_the_grid.shares["concealed_ratio"] > 0.1
     assert beside_it.shares == pytest.approx(on_the_grid.shares)
+
+
+@pytest.mark.parametrize("spec", ["fixed:60", "fixed:1000", "adaptive", "pjmedia"])
+@pytest.mark.parametrize("lost", [(49,), (250,), (48, 49, 250)])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_loss_at_the_edge_of_a_pause_conceals_no_more_than_was_lost(
+    spec: str, lost: tuple[int, ...], known: bool
+) -> None:
+    whole = trace_of(G711, voice(6.0), lost=lost, pauses=[(50, 250)])
+    heard = hear(whole if known else captured(whole), G711, spec)
+    assert heard.account.pulls_from(Fate.CONCEALED) == 2 * len(lost)
+    assert heard.account.pulls_from(Fate.PAUSE) >= 395
+    assert "ran empty" not in estimate_played(heard, G711).doubt
+
+
+@pytest.mark.parametrize("spec", ["fixed:60", "adaptive", "pjmedia"])
+def test_a_stall_of_the_network_beside_a_loss_is_no_pause(spec: str) -> None:
+    """What follows the lost packet comes 400 ms late, and the sender never paused."""
+    delay = np.full(200, 30.0)
+    delay[100:121] = 430.0 - 20.0 * np.arange(21)
+    heard = hear(captured(trace_of(G711, voice(4.0), delay_ms=delay, lost=(100,))), G711, spec)
+    assert heard.account.pulls_from(Fate.CONCEALED) > 20
+    assert heard.account.pulls_from(Fate.PAUSE) <= 14
+
+
+def test_where_longer_packets_may_have_been_lost_there_was_no_pause() -> None:
+    mixed = trace_at(G711, voice(4.0), (10, 20, 20, 30))
+    lacking = captured(mixed.take(np.arange(len(mixed)) != 83))
+    heard = hear(lacking, G711, "fixed:60")
+    assert heard.account.pulls_from(Fate.CONCEALED) == 3

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from earwitness.arrays import I64, Bool
 from earwitness.ear.base import CONCEAL, PAUSE, Fate
+from earwitness.ear.losses import frames_in_each, inferred_losses
 from earwitness.ear.replay import Replay
 from earwitness.trace.model import LOST, UNKNOWN, Trace
 from earwitness.trace.series import ticks_ns
@@ -189,12 +190,44 @@ def _silent(trace: Trace, played: Replay) -> Bool:
     # A buffer may place frames on a grid of its own, so a frame begins within the pull and not always with it.
     begins = np.unique(frames.timestamp)
     sent_here = np.searchsorted(begins, played.end) > np.searchsorted(begins, played.start)
-    silent |= unsure & between & (step <= 1) & (jump != ticks)
-    # Packets are missing around here; the pull may still lie in a pause if all of them are known.
-    known = np.unique(trace.sequence)
-    counted = np.searchsorted(known, trace.sequence[frames.packet[after_frame]]) - np.searchsorted(
-        known, trace.sequence[frames.packet[before_frame]]
-    )
-    silent |= unsure & between & (step > 1) & (counted == step) & (played.end > played.start) & ~sent_here
+    # Half a frame more or less is no pause, but a timestamp read from a clock.
+    silent |= unsure & between & (step <= 1) & (2 * np.abs(jump - ticks) >= ticks)
     silent |= unsure & ~between & ~sent_here
+    beside = np.flatnonzero(unsure & between & (step > 1))
+    if len(beside):
+        silent[beside] = _silent_beside_losses(trace, played, beside, before_frame[beside], after_frame[beside])
     return silent
+
+
+def _silent_beside_losses(trace: Trace, played: Replay, pulls: I64, before: I64, after: I64) -> Bool:
+    """Which of the pulls (p,), ascending, are in a pause although packets are missing between the frames played
+    `before` and `after` them.
+
+    A loss that is only inferred is taken to follow the packet before it, as in the ledger. The time that lost and known
+    frames leave is a pause, if all numbers are accounted for. Where the media waits, the missing frames come first,
+    then the pause; what it waits longer is none.
+    """
+    frames, ticks = played.frames, played.frames.stream.frame_ticks
+    lost, lost_timestamp = inferred_losses(trace)
+    each = frames_in_each(trace, frames, len(lost))
+    parts = lost_timestamp[:, None] + np.arange(each) * ticks
+    begins = np.unique(np.concatenate((frames.timestamp, parts.ravel())))
+    sent_here = np.searchsorted(begins, played.end[pulls]) > np.searchsorted(begins, played.start[pulls])
+
+    low, high = trace.sequence[frames.packet[before]], trace.sequence[frames.packet[after]]
+    known = np.unique(np.concatenate((trace.sequence, lost)))
+    accounted = np.searchsorted(known, high) - np.searchsorted(known, low) == high - low
+    inferred = np.searchsorted(lost, high) - np.searchsorted(lost, low)
+    begin, end = frames.timestamp[before] + ticks, frames.timestamp[after]
+    missing = np.searchsorted(begins, end) - np.searchsorted(begins, begin)
+    left = (end - begin) // ticks - missing
+    # The lost packets may have been as long as the longest.
+    pause = accounted & (left > inferred * (int(frames.count.max()) - each))
+
+    waits = played.end[pulls] == played.start[pulls]
+    gone = np.cumsum(waits | sent_here)
+    _, first, gap = np.unique(after, return_index=True, return_inverse=True)
+    nth = gone - (gone - (waits | sent_here))[first][gap]
+    waited_out = pause & (nth > missing) & (nth <= missing + left)
+    walked = accounted & (pause | (inferred == 0)) & ~sent_here
+    return np.asarray(np.where(waits, waited_out, walked))

@@ -107,6 +107,7 @@ class AdaptivePlayout:
         self._quiet = quiet
         self._held: dict[int, tuple[int, int]] = {}
         self._empty: set[int] = set()
+        self._came: set[int] = set()
         self._stretched: list[Pull] = []
         self._begun = False
         self._resting = True
@@ -122,6 +123,11 @@ class AdaptivePlayout:
         if not count:
             self._empty.add(sequence)
             return
+        came = self._came
+        if sequence in came:
+            # A second copy tells nothing of the network; a packet that comes late for the first time does.
+            return
+        came.add(sequence)
         ticks = self._ticks
         ahead = timestamp - self._next
         if not self._begun or not -self._restart <= ahead <= self._restart:

@@ -120,7 +120,8 @@ def _plan(trace: Trace, frames: Frames, quiet: Sequence[bool], delay_ns: float) 
     row = order[first]
     here = trace.arrived[frames.packet][row]
     slot = (timestamp - timestamp[0]) // ticks
-    begins = timestamp - timestamp[0]
+    # A frame beside the grid plays in the slot in which it begins, from the beginning of that.
+    begins = slot * ticks
     if stream.usual_count and stream.usual_count < stream.frames_per_packet:
         # A tick takes several packets at once, of which the last must have arrived when the first begins to play.
         begins = slot // stream.frames_per_packet * stream.frames_per_packet * ticks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from earwitness.arrays import F64, Bool
 from earwitness.ear.account import Account, account, spoken_ns
 from earwitness.ear.base import Fate, JitterBuffer
 from earwitness.ear.clock import Clock
+from earwitness.ear.clocked import beside_places
 from earwitness.ear.frames import Frames, frames_of
 from earwitness.ear.kind import Foreseeing
 from earwitness.ear.ledger import ledger_table
@@ -44,6 +45,8 @@ class Received:
     """Where the sender's numbering broke (`earwitness.trace.timeline`), one sentence each."""
     recovery: tuple[str, ...]
     """What was recovered from redundancy (`earwitness.ear.redundancy`), one sentence each."""
+    uneven: tuple[str, ...]
+    """What is said of timestamps beside the places of their packets (`earwitness.ear.clocked`), a sentence or none."""
     from_red: int
     """Lost packets recovered from RED (RFC 2198) ..."""
     from_fec: int
@@ -76,7 +79,8 @@ class Played:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What in the packets is not heard, or is implausible and makes the results doubtful."""
-        notes: list[str] = [*self.here.breaks, *self.here.recovery, *self.played.frames.doubts, *self.played.notes]
+        notes: list[str] = [*self.here.breaks, *self.here.uneven, *self.here.recovery]
+        notes += [*self.played.frames.doubts, *self.played.notes]
         if self.here.leap_s:
             notes.append(
                 f"the RTP timestamps leap over {self.here.leap_s:.0f} s in which nothing arrived; delays derived from"
@@ -216,7 +220,14 @@ def received(trace: Trace, codec: Codec, ear: JitterBuffer, repair: Trace | None
         # The oracle plans by timestamps alone; other buffers restart where timestamps leap.
         trace = without_leaps(trace)
     frames = frames_of(trace, codec)
-    return Received(trace, frames, leap_s, breaks, found.notes, found.from_red, found.from_fec)
+    beside = beside_places(trace, frames)
+    # The captured phone had the timestamps as they came, so its own buffer has them as well.
+    moved = beside.count > 0 and not ear.follows_phone_clock
+    if moved:
+        trace = replace(trace, timestamp=trace.timestamp + beside.shift)
+        frames = replace(frames, timestamp=frames.timestamp + beside.shift[frames.packet])
+    uneven = beside.said(moved)
+    return Received(trace, frames, leap_s, breaks, found.notes, uneven, found.from_red, found.from_fec)
 
 
 def play(
