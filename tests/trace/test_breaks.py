@@ -159,3 +159,13 @@ def test_one_packet_that_advances_breaks_nothing() -> None:
     """The other came again, ten seconds later."""
     found = summarise(received([7, 7], [0, 0], [0, 10_000]))
     assert (found.packets_received, found.packets_duplicate, found.timestamp_jumps) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("apart_ms", "holds"), [(20, 1), (0.1, 0)])
+def test_two_packets_at_the_end_are_after_a_hold_if_they_come_at_the_senders_pace(apart_ms: float, holds: int) -> None:
+    number = np.arange(30)
+    came = number * 20.0 + np.where(number >= 28, 5000, 0)
+    came[29] = came[28] + apart_ms
+    found = summarise(received(number, number * 160, came))
+    assert found.holds == holds
+    assert found.pdv_max_ms == pytest.approx(0 if holds else 5000)

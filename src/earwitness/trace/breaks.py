@@ -177,7 +177,8 @@ class _Search:
         """Whether the packets from `at` up to `until` come as the sender paces them; what a stall held back comes
         faster. By the mean over many packets, because they may come in clumps."""
         trace, last = self.trace, min(at + _WATCHED, until) - 1
-        if last - at < _LEAST_WATCHED:
+        # Of a stream that ends soon after, a stall would have held back more.
+        if last - at < (1 if until == len(self.late) else _LEAST_WATCHED):
             return False
         took = int(trace.arrived_ns[last] - trace.arrived_ns[at]) * trace.clock_rate
         return took >= _PACED * 1e9 * min(self.usual * (last - at), int(trace.timestamp[last] - trace.timestamp[at]))
