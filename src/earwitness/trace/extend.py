@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from earwitness.arrays import I64, Bool
-from earwitness.trace.restart import MAX_MISORDER, restarts_near
+from earwitness.trace.restart import MAX_MISORDER, neighbours, restarts_near
 from earwitness.trace.steps import steps, usual_ticks
 
 MAX_DROPOUT = 3000
@@ -84,22 +84,13 @@ def _in_turn(extended: I64, timestamp: I64) -> I64 | None:
     others = np.delete(np.arange(len(extended)), late)
     usual = usual_ticks(extended, timestamp) or 0
     place = np.arange(len(extended), dtype=np.float64)
-    for near in _neighbours(extended, others, late):
+    for near in neighbours(extended, others, late):
         apart, ticks = extended[late] - extended[near], timestamp[late] - timestamp[near]
         mine = (near < late) & (late - near <= MAX_MISORDER) & (np.abs(apart) <= MAX_MISORDER)
         mine &= _paced(apart, ticks, usual)
         place[late[mine]] = near[mine] + 0.5
     order = np.argsort(place, kind="stable")
     return None if bool((steps(order) == 1).all()) else order
-
-
-def _neighbours(extended: I64, among: I64, at: I64) -> tuple[I64, I64]:
-    """Of the packets `among` (k,), those with the next number that is no higher, and no lower, than that of each packet
-    `at` (m,); at the ends, both are the outermost."""
-    ordered = among[np.argsort(extended[among], kind="stable")]
-    above = np.searchsorted(extended[ordered], extended[at])
-    upper = ordered[np.minimum(above, len(ordered) - 1)]
-    return np.where(extended[upper] == extended[at], upper, ordered[np.maximum(above - 1, 0)]), upper
 
 
 def _joined(sequence: I64, extended: I64, timestamp: I64 | None, arrived_ns: I64 | None) -> I64:
@@ -171,7 +162,7 @@ def _in_place(extended: I64, timestamp: I64, far: Bool, alone: Bool) -> tuple[Bo
     strays = np.concatenate(([False], alone, [False]))[: len(extended)]
     plain = np.where(strays, extended.min(), extended)
     leading = _leading(plain, far)
-    lower, upper = _neighbours(extended, leading[~strays[leading]], at)
+    lower, upper = neighbours(extended, leading[~strays[leading]], at)
     # A packet that advances the number is no neighbour of its own.
     inside = (extended[lower] <= extended[at]) & (extended[at] <= extended[upper]) & (lower != at)
     between = (timestamp[lower] <= timestamp[at]) & (timestamp[at] <= timestamp[upper]) & (ticks < 0)

@@ -18,6 +18,8 @@ _LOOK_BACK = 4 * MAX_MISORDER
 """Packets before a step back among which its neighbours are."""
 _LEAST_CLIP, _MOST_OF_IT = 10, 0.8
 """Shortest clip, in packets, that is seen to be sent again, and the part of its packets that must arrive again."""
+_MOST_EXAMINED = 1 << 14
+"""Steps back that are examined one by one: a second's work, more than any sender makes."""
 _AS_SLOW = 0.5
 """A clip that is sent again takes this part of its first time at least; copies come in a burst."""
 
@@ -39,7 +41,11 @@ def restarts_near(extended: I64, timestamp: I64, arrived_ns: I64 | None = None) 
     if not len(rest):
         return anew
     usual = usual_ticks(extended, timestamp) or 0
+    # Nearly all are late, or second copies: these are told at once. Only the beginning of a clip may fit and be new.
+    fits = _fits(extended, timestamp, rest, usual) | _fits(extended, timestamp, rest + 1, usual)
     edges = np.flatnonzero((step < -MAX_MISORDER) | goes_on) + 1
+    first = extended[np.concatenate(([0], edges, rest[~fits]))]
+    rest = rest[~fits | np.isin(extended[rest], first)][:_MOST_EXAMINED]
     begins = np.concatenate(([0], edges))[np.searchsorted(edges, rest, side="right")]
     begin = 0
     for at, since in zip(rest.tolist(), begins.tolist(), strict=True):
@@ -52,6 +58,26 @@ def restarts_near(extended: I64, timestamp: I64, arrived_ns: I64 | None = None) 
             anew[at - 1] = True
             begin = at
     return anew
+
+
+def _fits(extended: I64, timestamp: I64, at: I64, usual: int) -> Bool:
+    """Whether packets `at` (k,) have the timestamps of their places among those that advance the number."""
+    leading = np.flatnonzero(np.diff(np.maximum.accumulate(extended), prepend=extended[0] - 1) > 0)
+    lower, upper = neighbours(extended, leading, at)
+    due_low = timestamp[lower] + (extended[at] - extended[lower]) * usual
+    due_high = timestamp[upper] + (extended[at] - extended[upper]) * usual
+    margin = np.where(extended[lower] == extended[at], 0, MAX_MISORDER * usual)
+    low, high = np.minimum(due_low, due_high) - margin, np.maximum(due_low, due_high) + margin
+    return np.asarray((low <= timestamp[at]) & (timestamp[at] <= high))
+
+
+def neighbours(extended: I64, among: I64, at: I64) -> tuple[I64, I64]:
+    """Of the packets `among` (k,), those with the next number that is no higher, and no lower, than that of each packet
+    `at` (m,); at the ends, both are the outermost."""
+    ordered = among[np.argsort(extended[among], kind="stable")]
+    above = np.searchsorted(extended[ordered], extended[at])
+    upper = ordered[np.minimum(above, len(ordered) - 1)]
+    return np.where(extended[upper] == extended[at], upper, ordered[np.maximum(above - 1, 0)]), upper
 
 
 def _contradicts(extended: I64, timestamp: I64, before: slice, at: int, usual: int) -> bool:
