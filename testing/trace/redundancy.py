@@ -19,12 +19,20 @@ def red(primary: Block, *redundant: Block) -> bytes:
 
 
 def red_stream(
-    payloads: Sequence[bytes], *, depth: int = 1, step: int = 160, inner: int = 0, outer: int = 63, first: int = 1000
+    payloads: Sequence[bytes],
+    *,
+    depth: int = 1,
+    step: int = 160,
+    inner: int = 0,
+    outer: int = 63,
+    first: int = 1000,
+    distance: int = 1,
 ) -> list[RtpPacket]:
-    """The RTP packets of a stream in RED, each with the `depth` packets before it."""
+    """The RTP packets of a stream in RED, each with the `depth` packets before it, or every `distance`th of them."""
     packets = []
     for i, payload in enumerate(payloads):
-        before = [(inner, step * age, payloads[i - age]) for age in range(depth, 0, -1) if i >= age]
+        ages = range(depth * distance, 0, -distance)
+        before = [(inner, step * age, payloads[i - age]) for age in ages if i >= age]
         content = red((inner, 0, payload), *before)
         packets.append(RtpPacket(outer, (first + i) & 0xFFFF, (step * i) & 0xFFFFFFFF, 0xABCD, content, i == 0))
     return packets

@@ -55,6 +55,17 @@ def test_lost_packets_come_back_from_red_byte_for_byte(depth: int, lost: set[int
         assert found.trace.arrived_ns[row] == 1_000_000_000 + carrier * 20 * MS
 
 
+@pytest.mark.parametrize(("depth", "distance"), [(1, 3), (1, 2), (2, 2)])
+def test_red_may_repeat_packets_from_further_back(depth: int, distance: int) -> None:
+    """So that a burst of losses spares the copies."""
+    payloads, lost = noise(40), {12, 13, 14, 25, 26}
+    packets = red_stream(payloads, depth=depth, distance=distance)
+    found = recovered(trace_of_packets(packets, RED, lost=lost))
+    back = {i for i in lost if any(i + distance * age not in lost for age in range(1, depth + 1))}
+    assert len(back) > 2
+    assert payload_of_each(found.trace) == {packets[i].sequence: payloads[i] for i in range(40) if i not in lost - back}
+
+
 def test_opus_in_red_sounds_as_without_loss_where_no_two_packets_were_lost() -> None:
     opus = codec("opus:24000")
     payloads = encode_packets(opus, voice(1.0))

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from earwitness.arrays import I64, Bool
 from earwitness.ear.repair import Added, Restoring, repairs_beside, repairs_within
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import LOST, UNKNOWN, Payloads, Trace
 from earwitness.trace.redundancy import RedBlocks, red_blocks, rows_of_role
-from earwitness.trace.steps import usual_ticks
+from earwitness.trace.steps import most_frequent, usual_ticks
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +113,11 @@ def _from_red(plain: Trace, blocks: RedBlocks, added: Added) -> tuple[int, int]:
     inside = ~same & (after > 0) & (after < len(known))
     low = sequence[np.maximum(after - 1, 0)]
     gap = sequence[np.minimum(after, len(known) - 1)] - low - 1
-    by_age = plain.sequence[copies.row] - copies.age
+    told = sequence[np.minimum(after, len(known) - 1)]
+    by_age = plain.sequence[copies.row] - _distance(copies.age, plain.sequence[copies.row] - told, same)
     by_time = low + np.clip(np.rint((when - known[np.maximum(after - 1, 0)]) / step), 1, np.maximum(gap, 1))
     number = np.where((by_age > low) & (by_age <= low + gap), by_age, by_time).astype(np.int64)
-    number = np.where(same, sequence[np.minimum(after, len(known) - 1)], number)
+    number = np.where(same, told, number)
     chosen = np.flatnonzero(ahead | (inside & (gap > 0)))
     chosen = chosen[np.lexsort((arrived_ns[chosen], number[chosen]))]
     chosen = chosen[np.unique(number[chosen], return_index=True)[1]]
@@ -131,6 +133,17 @@ def _from_red(plain: Trace, blocks: RedBlocks, added: Added) -> tuple[int, int]:
         added.payload.append(data[begin : begin + int(copies.size[i])].tobytes())
     early = int(ahead[chosen].sum())
     return len(chosen) - early, early
+
+
+def _distance(age: I64, apart: I64, known: Bool) -> I64:
+    """By how many numbers the packet that is repeated precedes the one with the copy, (k,): for each age of a block what
+    it is most often, by the copies of packets that are `known`; a sender may repeat those of three packets before alone.
+    """
+    found = age.copy()
+    for one in np.unique(age).tolist():
+        usual = most_frequent(apart[known & (age == one) & (apart > 0)])
+        found[age == one] = one if usual is None else usual
+    return found
 
 
 def _joined(plain: Trace, added: Added) -> Trace:
