@@ -102,3 +102,17 @@ def test_where_longer_packets_may_have_been_lost_there_was_no_pause() -> None:
     lacking = captured(mixed.take(np.arange(len(mixed)) != 83))
     heard = hear(lacking, G711, "fixed:60")
     assert heard.account.pulls_from(Fate.CONCEALED) == 3
+
+
+@pytest.mark.parametrize(("numbers", "ticks", "said"), [(2, 1, "leave no time"), (1, 0, "stand still"), (1, 1, "")])
+def test_what_makes_the_figures_doubtful_is_said_of_the_sound_too(numbers: int, ticks: int, said: str) -> None:
+    """A sender that counts by two, or whose timestamps stand still."""
+    trace = captured(trace_of(G711, voice(2.0)))
+    first = trace.sequence[0], trace.timestamp[0]
+    trace = replace(
+        trace,
+        sequence=first[0] + (trace.sequence - first[0]) * numbers,
+        timestamp=first[1] + (trace.timestamp - first[1]) * ticks,
+    )
+    notes = hear(trace, G711, "fixed:60").notes
+    assert any(said in note for note in notes) if said else notes == ()

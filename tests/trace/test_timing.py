@@ -15,7 +15,7 @@ from earwitness.trace.capture import parse_capture
 from earwitness.trace.model import LOST, Trace
 from earwitness.trace.pair import pair
 from earwitness.trace.rtp_stream import StreamOptions
-from earwitness.trace.series import mean_and_deviation, quantiles, runs
+from earwitness.trace.series import arrivals, mean_and_deviation, quantiles, runs
 from earwitness.trace.timeline import usual_step
 from earwitness.trace.timing import summarise
 from testing.trace import numbering
@@ -239,3 +239,11 @@ def test_the_last_estimate_is_the_last_of_the_series_whatever_came_before(packet
         delay[packets // 2 :] *= seed % 2
         found = made("." * packets, delay_ms=delay.tolist().__getitem__)
         assert jitter.last_jitter_units(found) == jitter.jitter_units(found)[-1]
+
+
+@pytest.mark.parametrize("step", [0, 160])
+def test_timestamps_that_stand_still_are_told(step: int) -> None:
+    number = np.arange(100)
+    still = numbering.received(number, number * step + 5000, number * 20)
+    told = any("stand still" in note for note in arrivals(still).timeline.notes)
+    assert told == (step == 0)

@@ -136,9 +136,9 @@ def slot_ticks(trace: Trace, voices: StreamCodecs, held: Held) -> int:
 
     The greatest common divisor of what the decoders yield at once, of the lengths of packets that can be cut anywhere,
     and for these of 10 ms, unless that makes it shorter than 5 ms. A length is left out if it would make the slot
-    shorter than 5 ms for the sake of a few packets after which the timestamps do not go on, or shorter than 1 ms, unless
-    many packets have it and the timestamps go on by it (a sender that fills the network's packets): packets of such a
-    length end within a slot.
+    shorter than 5 ms for the sake of a few packets after which the timestamps do not go on. So is one that would make
+    it shorter than 1 ms, unless many packets have it and the timestamps go on by it (a sender that fills the network's
+    packets). Packets of a length that is left out end within a slot.
     """
     clock = trace.clock_rate
     rates = np.array([codec.sample_rate for codec in voices.codecs])

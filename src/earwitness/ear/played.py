@@ -27,7 +27,8 @@ from earwitness.ear.stream_codecs import in_main_clock
 from earwitness.extras import need
 from earwitness.speech.codecs.base import Codec
 from earwitness.trace.model import Trace
-from earwitness.trace.timeline import mended, timeline
+from earwitness.trace.series import arrivals
+from earwitness.trace.timeline import mended
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,8 +213,9 @@ def received(trace: Trace, codec: Codec, ear: JitterBuffer, repair: Trace | None
     """
     found = recovered(trace, repair)
     trace = in_main_clock(found.trace, codec)
-    breaks = timeline(trace).notes
-    if breaks:
+    series = arrivals(trace)
+    breaks = (*replace(series.timeline, remarks=()).notes, *series.faults)
+    if not series.timeline.whole:
         trace = mended(trace)
     leap_s = leap_seconds(trace)
     if leap_s and isinstance(ear, Foreseeing):

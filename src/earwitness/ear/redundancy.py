@@ -136,8 +136,10 @@ def _from_red(plain: Trace, blocks: RedBlocks, added: Added) -> tuple[int, int]:
 
 
 def _distance(age: I64, apart: I64, known: Bool) -> I64:
-    """By how many numbers the packet that is repeated precedes the one with the copy, (k,): for each age of a block what
-    it is most often, by the copies of packets that are `known`; a sender may repeat those of three packets before alone.
+    """By how many numbers the packet that is repeated precedes the one with the copy, (k,).
+
+    For each age of a block what it is most often, by the copies of packets that are `known`: a sender may repeat only
+    what it sent three packets before.
     """
     found = age.copy()
     for one in np.unique(age).tolist():

@@ -58,6 +58,12 @@ _WITHOUT_TIME = (
     "the timestamps leave no time for {} of the {} packets lost: they were of another kind (events, FEC), or the sender"
     " skipped their numbers"
 )
+_STANDING = (
+    "the RTP timestamps stand still, so jitter, delay, late packets and pauses here are not the network's: there is"
+    " nothing to measure them by"
+)
+_LEAST_STANDING, _LEAST_STANDING_NS = 10, 1_000_000_000
+"""Packets with one timestamp, and the time over which they come: more than any picture takes."""
 _MOST_SECONDS = 1_000_000_000
 
 
@@ -76,7 +82,8 @@ class ArrivalSeries:
     different parts are not comparable. `advances`: whether the packet's sequence number exceeds all before it (neither
     reordered nor a duplicate). `counts`: whether the packet's pace is the sender's: it carries speech, and is the first
     copy. `ticks_around`: the packet time before each packet, ticks, where it changes within the stream; else None, and
-    `packet_ticks`, the usual one, holds for all.
+    `packet_ticks`, the usual one, holds for all. `faults`: of the remarks of the timeline, those that make figures of
+    loss or of time doubtful, one sentence each.
     """
 
     sequence: I64
@@ -90,6 +97,7 @@ class ArrivalSeries:
     packet_ticks: int
     ticks_around: I64 | None
     timeline: Timeline
+    faults: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sequence)
@@ -137,10 +145,14 @@ def arrivals(trace: Trace) -> ArrivalSeries:
     # Where packets that never arrived are rows of the trace, they were sent.
     gapless = not n or (int(sequence[-1] - sequence[0]) == n - 1 and bool(advances.all()))
     missing, timeless = (0, 0) if gapless or n < len(trace) else without_time(sequence, timestamp, time)
+    faults = tuple(filter(None, (
+        _WITHOUT_TIME.format(timeless, missing) if timeless else "",
+        _STANDING if _stands(timestamp, here.arrived_ns, counts) else "",
+    )))  # fmt: skip
     remarks = tuple(filter(None, (
         _CHANGES if time.around is not None else "",
         _NO_SPEECH if n and not counts.any() else "",
-        _WITHOUT_TIME.format(timeless, missing) if timeless else "",
+        *faults,
     )))  # fmt: skip
     return ArrivalSeries(
         sequence=sequence,
@@ -154,6 +166,19 @@ def arrivals(trace: Trace) -> ArrivalSeries:
         packet_ticks=time.usual,
         ticks_around=time.around,
         timeline=replace(found, remarks=remarks) if remarks else found,
+        faults=faults,
+    )
+
+
+def _stands(timestamp: I64, arrived_ns: I64, counts: Bool) -> bool:
+    """Whether all packets that count, many over a second and more, have one timestamp."""
+    if len(timestamp) < _LEAST_STANDING or timestamp[0] != timestamp[-1]:
+        return False
+    rows = np.flatnonzero(counts)
+    return (
+        len(rows) >= _LEAST_STANDING
+        and bool((timestamp[rows] == timestamp[rows[0]]).all())
+        and int(arrived_ns[rows[-1]] - arrived_ns[rows[0]]) >= _LEAST_STANDING_NS
     )
 
 
