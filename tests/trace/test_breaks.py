@@ -169,3 +169,26 @@ def test_two_packets_at_the_end_are_after_a_hold_if_they_come_at_the_senders_pac
     found = summarise(received(number, number * 160, came))
     assert found.holds == holds
     assert found.pdv_max_ms == pytest.approx(0 if holds else 5000)
+
+
+@pytest.mark.parametrize("between", [1, 2, 3, 6])
+@pytest.mark.parametrize("gaps_s", [(15, 15, 15, 15), (6, 6), (2.5, 40)])
+def test_packets_between_holds_end_none(gaps_s: tuple[float, ...], between: int) -> None:
+    """As those that keep a path through a NAT open (RFC 6263)."""
+    come = NUMBER[:500] * 20.0
+    for i, gap in enumerate(gaps_s):
+        come = come + np.where(NUMBER[:500] >= 230 + i * between, gap * 1000, 0)
+    found = summarise(received(NUMBER[:500], NUMBER[:500] * 160, come))
+    assert (found.holds, found.timestamp_jumps) == (len(gaps_s), 0)
+    assert found.held_s == pytest.approx(sum(gaps_s), abs=0.1)
+    assert (found.pdv_max_ms, found.jitter_max_ms) == (0.0, 0.0)
+
+
+def test_stalls_with_little_between_them_are_no_holds() -> None:
+    """What was held back comes at last."""
+    come = NUMBER * 20.0
+    come = np.where((NUMBER >= 250) & (come < 8000), 8000 + NUMBER * 0.1, come)
+    come = np.where((NUMBER >= 252) & (come < 11_500), 11_500 + NUMBER * 0.1, come)
+    found = summarise(received(NUMBER, NUMBER * 160, come))
+    assert (found.holds, found.timestamp_jumps) == (0, 0)
+    assert found.pdv_max_ms > 5000

@@ -39,6 +39,9 @@ _CROWDED = 4
 _MOST_NS = 1e18
 
 
+_PERHAPS = "perhaps a hold"
+
+
 @dataclass(frozen=True)
 class Break:
     """A break before packet `at`; `kind` is restart, jump or hold."""
@@ -132,14 +135,23 @@ class _Search:
         edges = np.concatenate(([0], candidates))
         lows, highs = np.minimum.reduceat(late, edges).tolist(), np.maximum.reduceat(late, edges).tolist()
         low, high = lows[0], highs[0]
+        perhaps: list[int] = []
         for number, (at, until) in enumerate(pairwise([*candidates.tolist(), len(late)]), start=1):
             kind = self._kind(low, high, at, until)
+            if kind == _PERHAPS:
+                perhaps.append(at)
+                kind = ""
+            else:
+                # Between holds one packet or a few may come, to keep a path through a NAT open (RFC 6263).
+                yield from (Break(one, "hold") for one in perhaps if kind == "hold")
+                perhaps.clear()
             low, high = (lows[number], highs[number]) if kind else (min(low, lows[number]), max(high, highs[number]))
             if kind:
                 yield Break(at, kind)
 
     def _kind(self, low: int, high: int, at: int, until: int) -> str:
-        """What happened before packet `at`; empty if it was the network.
+        """What happened before packet `at`; empty if it was the network, `_PERHAPS` if it was the same as before the next
+        packet that may begin a part, because too few lie between the two.
 
         `low`, `high`: least and greatest lateness since the last break. `until`: the next packet that may begin a part.
         """
@@ -160,6 +172,8 @@ class _Search:
             # Timestamps ahead of the clock: the packets before may all have been late, and caught up here.
             late_before = low - int(self.late[at]) >= self.least and high - low < -step // 2
             return kind if late_before and self._ahead(at, step) else ""
+        if step >= self.least and until < len(self.late) and until - at <= _LEAST_WATCHED:
+            return _PERHAPS
         return "hold" if self._paced(at, until) and self._stays(at) else ""
 
     def _steps(self, at: int) -> tuple[int, int, int, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from earwitness.trace.clock_back import forward_only
 from earwitness.trace.container import read_pieces, read_whole
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.gather import gather, sip_among
@@ -118,8 +119,9 @@ def _capture(
     held = gather(pieces, source)
     found = held.udp
     headers = parse_headers(found.data, found.start, found.captured, found.length)
+    found, clock_back = forward_only(found, headers)
     sip, left_out = _sip(found, headers)
-    streams, more = find_streams(found, headers, sip, options=options, clock=name, source=source)
+    streams, more = find_streams(found, headers, sip, options=options, clock=name, source=source, clock_back=clock_back)
     problems = [*tally.problems(), *found.problems, *left_out, *more]
     if held.packets and not streams:
         detail = f"{held.packets} packets but no RTP stream{_instead(held.contents, found, len(sip))}"

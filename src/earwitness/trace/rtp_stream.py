@@ -10,6 +10,7 @@ import numpy as np
 
 from earwitness.arrays import I8, I32, I64
 from earwitness.trace.by_form import by_form
+from earwitness.trace.clock_back import ClockBack
 from earwitness.trace.descriptions import Descriptions, Near
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange, encryption_of
@@ -122,6 +123,7 @@ class CaptureFacts:
     attempts: Attempts
     encrypted: bool
     """Whether any description says that RTP is encrypted."""
+    clock_back: ClockBack
 
 
 def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
@@ -173,6 +175,9 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     if media in _UNPACED:
         guesses = (*guesses, _UNPACED[media].format(known.main.name))
         trace = replace(trace, notes=(*trace.notes, guesses[-1]))
+    if back := around.clock_back.between(int(times[0]), int(times[-1])):
+        guesses = (*guesses, back)
+        trace = replace(trace, notes=(*trace.notes, back))
     return RtpStream(
         trace,
         flow,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from earwitness.arrays import I64
 from earwitness.trace.bytewindow import codes
 from earwitness.trace.call_numbers import call_numbers
+from earwitness.trace.clock_back import ClockBack
 from earwitness.trace.descriptions import Descriptions
 from earwitness.trace.encryption import key_exchanges
 from earwitness.trace.link_layer import Datagrams
@@ -40,6 +41,7 @@ def find_streams(
     options: StreamOptions,
     clock: str,
     source: str,
+    clock_back: ClockBack,
 ) -> tuple[tuple[RtpStream, ...], list[CaptureProblem]]:
     """The RTP streams among datagrams, the one with the most packets first.
 
@@ -91,6 +93,7 @@ def find_streams(
         sections=described.sections,
         attempts=Attempts(),
         encrypted=any(section.encrypted for section in described.sections),
+        clock_back=clock_back,
     )
     return tuple(_built(around, one) for one in ordered[:MAX_STREAMS]), problems
 
