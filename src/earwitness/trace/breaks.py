@@ -150,8 +150,8 @@ class _Search:
                 yield Break(at, kind)
 
     def _kind(self, low: int, high: int, at: int, until: int) -> str:
-        """What happened before packet `at`; empty if it was the network, `_PERHAPS` if it was the same as before the next
-        packet that may begin a part, because too few lie between the two.
+        """What happened before packet `at`; empty if it was the network. `_PERHAPS`: the same as before the next packet
+        that may begin a part, because too few lie between the two.
 
         `low`, `high`: least and greatest lateness since the last break. `until`: the next packet that may begin a part.
         """
