@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from earwitness.errors import InputError
 from earwitness.speech.codecs.g711 import expansion
-from earwitness.speech.wav import decode_audio, read_wav, resample, write_wav
+from earwitness.speech.wav import decode_audio, read_sound, read_wav, resample, write_wav
 
 SAMPLES = (8000 * np.sin(np.arange(8000) / 7.3)).astype(np.int16)
 
@@ -70,6 +70,17 @@ def test_mu_law_wav_decodes_as_the_standard_says(tmp_path: Path) -> None:
 def test_wider_samples_are_rounded(tmp_path: Path, subtype: str, within: int) -> None:
     soundfile.write(tmp_path / "a.wav", SAMPLES / 32768.0, 8000, subtype=subtype)
     assert np.abs(read_wav(tmp_path / "a.wav")[0].astype(int) - SAMPLES).max() <= within
+
+
+@pytest.mark.parametrize(("loudest", "said"), [(1.0, ""), (1.5, "beyond full scale")])
+def test_samples_beyond_full_scale_are_clipped_and_told(tmp_path: Path, loudest: float, said: str) -> None:
+    tone = loudest * np.sin(np.arange(8000) * 0.1)
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, tone, 8000, subtype="FLOAT")
+    found = read_sound(path)
+    assert said in found.note
+    assert bool(found.note) == bool(said)
+    assert int(found.samples.max()) == 32767
 
 
 @pytest.mark.parametrize(

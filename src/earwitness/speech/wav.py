@@ -32,6 +32,7 @@ MOST_RESAMPLED = 60_000_000
 LEAST_RATE, MOST_RATE = 1000, 768_000
 """Accepted sample rates, Hz."""
 MOST_CHANNELS = 1024
+_FULL_SCALE = 32768.5
 _NO_SOUND = 1e30 * 32768.0
 """Full scale is 32768; values above this are infinite, or the file is not audio."""
 _BLOCK_SAMPLES = 2**20
@@ -144,14 +145,18 @@ def _one_channel(
     """The channel asked for, of blocks of (n, channels) in 16-bit units."""
     choice = ChannelChoice(channels, rate, channel, name, field)
     found = bytearray()
+    beyond = 0
     for block in blocks:
         if block.dtype == np.float64:
             _check_samples(block, len(found) // 2, rate, name)
+            beyond += int(np.count_nonzero(np.abs(block) > _FULL_SCALE))
         found += choice.take(block).data
         if len(found) // 2 * channels > MOST_SAMPLES:
             raise _too_long(name, rate * channels)
     choice.finish()
-    return SoundFile(np.frombuffer(found, dtype=np.int16), rate, channels, choice.channel, choice.note)
+    clipped = f"{beyond} samples are beyond full scale: clipped" if beyond else ""
+    note = "; ".join(filter(None, (choice.note, clipped)))
+    return SoundFile(np.frombuffer(found, dtype=np.int16), rate, channels, choice.channel, note)
 
 
 class _Content(io.BytesIO):
