@@ -82,6 +82,11 @@ def wifi(packet: bytes, flags: int = 0x01, *, quality: bool = False, radiotap: b
     return (bytes.fromhex("0000080000000000") if radiotap else b"") + head + llc(packet)
 
 
+def _teredo(packet: bytes) -> bytes:
+    """The IPv6 packet that Teredo carries (RFC 4380)."""
+    return packet if packet[:1] >= b"\x60" else ip(packet, 4, ("2001::1", "2001::2"))
+
+
 def _pdu_session(packet: bytes) -> bytes:
     """GTP-U as in 5G: a PDU session container (type 0x85) of one word, and a second of two."""
     return gtp(packet, 0x34, (bytes([1, 0, 9, 0x85]), bytes([2, 0, 9, 0, 0, 0, 0, 0])), (0x85,))
@@ -137,7 +142,15 @@ CARRIERS: dict[str, Wrap] = {
     ),
     "l2tp 3": lambda p: ethernet(ip(struct.pack(">II", 5, 0) + ethernet(p), 115)),
     "l2tp 3 udp": lambda p: ethernet(udp(struct.pack(">HHI", 3, 0, 5) + ethernet(p), 1701, 1701)),
-    "teredo": lambda p: ethernet(udp(p if p[:1] >= b"\x60" else ip(p, 4, ("2001::1", "2001::2")), 3544, 3544)),
+    "teredo": lambda p: ethernet(udp(_teredo(p), 3544, 3544)),
+    "teredo origin": lambda p: ethernet(udp(bytes.fromhex("0000f33cc6ffffb3") + _teredo(p), 3544, 3544)),
+    "teredo authenticated": lambda p: ethernet(
+        udp(
+            bytes.fromhex("00010203") + bytes(2 + 3 + 8 + 1) + bytes.fromhex("0000f33cc6ffffb3") + _teredo(p),
+            3544,
+            3544,
+        )
+    ),
     "etherip": lambda p: ethernet(_eoip(p)),
     "tzsp": lambda p: ethernet(udp(bytes.fromhex("010000010b01aa0001") + ethernet(p), 37008)),
     "ipv6 outside": lambda p: ethernet(ip(p, 41 if p[:1] >= b"\x60" else 4, ("2001:db8::1", "2001:db8::2"))),

@@ -202,8 +202,14 @@ def _tzsp_tag(tag: U8) -> tuple[I64, Bool]:
 
 
 def _teredo(walk: Walk, cursor: Cursor) -> None:
-    """IPv6 as such; the authentication that may precede it is used when no data is sent."""
-    walk.split(Layer.IPV6, cursor, window(walk.data, cursor.at, 1)[:, 0] >> 4 == 6)
+    """IPv6, after optional authentication and origin indication (RFC 4380 5.1.1)."""
+    head = window(walk.data, cursor.at, 4)
+    first = big_endian(head, 0, 2)
+    width = np.where(first == 1, 13 + head[:, 2].astype(np.int64) + head[:, 3].astype(np.int64), 0)
+    cursor = cursor.skip(width)
+    first = big_endian(window(walk.data, cursor.at, 2), 0, 2)
+    cursor = cursor.skip(np.where((first == 0) & (cursor.captured >= 8), 8, 0))
+    walk.split(Layer.IPV6, cursor, (window(walk.data, cursor.at, 1)[:, 0] >> 4 == 6) & (cursor.captured > 0))
 
 
 _CARRIERS = ((_GENEVE, _geneve), (_GTP, _gtp), (_L2TP, _l2tp), (_TEREDO, _teredo), (_TZSP, _tzsp))
