@@ -19,6 +19,7 @@ from earwitness.trace.capture import parse_capture
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.model import LOST, Payloads, Trace
 from earwitness.trace.rtp import RtpPacket
+from earwitness.trace.rtp_stream import StreamOptions
 from testing.ear.redundancy import MS, payload_of_each, trace_of_packets
 from testing.ear.traces import voice
 from testing.trace.making import PHONE, SERVER, START_NS, Datagram, invite, pcap, together
@@ -198,6 +199,10 @@ def test_a_capture_has_fec_on_its_own_port_or_on_that_of_the_speech(wire: str, p
     assert choose_stream(capture).heard.payload_type == 0
     (heard,) = listen_to_capture(capture, ["fixed:200"])
     assert heard.here.from_fec == 2
+    assert choose_stream(capture).heard.doubts == ()
+    alone = parse_capture(pcap([offer, *together(sent, fec)]), options=StreamOptions(ssrc=7))
+    told = [doubt for doubt in choose_stream(alone).heard.doubts if "are left out" in doubt]
+    assert len(told) == (ssrc != 7)
     # That of another stream, from another port of the same host, says nothing of this one.
     other = [datagram(replace(packet, ssrc=9), last, 4002) for last, packet in repairs(media, "ulpfec")]
     (unaided,) = listen_to_capture(parse_capture(pcap([offer, *together(sent, other)])), ["fixed:200"])

@@ -178,6 +178,7 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
     if back := around.clock_back.between(int(times[0]), int(times[-1])):
         guesses = (*guesses, back)
         trace = replace(trace, notes=(*trace.notes, back))
+    guesses = (*guesses, *_without_repair(around, flow))
     return RtpStream(
         trace,
         flow,
@@ -191,6 +192,21 @@ def build_stream(around: CaptureFacts, members: I64) -> RtpStream:
         sections=around.sections,
         way=_way(found.way[members]),
     )
+
+
+def _without_repair(around: CaptureFacts, flow: Flow) -> tuple[str, ...]:
+    """That a stream's FEC is left out: one SSRC was asked for, and SDP says that FEC comes beside it, with another."""
+    wanted = around.options.ssrc
+    numbers = [number for one in around.sections for number, what in one.encodings.items() if what.role == "repair"]
+    if wanted is None or not numbers:
+        return ()
+    ends = [(one.source, one.destination) == (flow.source, flow.destination) for one in around.found.flows]
+    headers = around.headers
+    beside = headers.looks_right & np.array(ends, dtype=bool)[around.found.flow] & (headers.ssrc != wanted)
+    count = int(np.count_nonzero(beside & np.isin(headers.payload_type, numbers)))
+    if not count:
+        return ()
+    return (f"{count} packets of repair data (FEC) have another SSRC and are left out, because one was asked for",)
 
 
 def _by_form(trace: Trace, known: Meaning, encrypted: Callable[[], bool]) -> tuple[Trace, Meaning]:
