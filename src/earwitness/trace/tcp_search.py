@@ -28,6 +28,7 @@ _NEAR = 16
 _FAR = 8192
 """Packets that a hole can have cost: 2**20 bytes of speech."""
 _HEADER = 12
+_RTCP = range(200, 208)
 _PADDING = 64
 _BETWEEN = ((2, 1), (4, 4), (4, 1), (36, 4), (48, 4))
 """Bytes between a packet and the next one's header, and to how many the packet is padded: RFC 4571, ChannelData, RTSP,
@@ -48,7 +49,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class _Evidence:
-    """Of frames in a row: packets of known sources, steps by one packet or little more, and the first packet's type."""
+    """Of frames in a row: packets of known sources, steps by one packet or little more, and the first packet's type.
+
+    The type is -1 if the first packet's source is not known.
+    """
 
     known: int
     steps: int
@@ -57,7 +61,7 @@ class _Evidence:
 
 def fits_rtcp(head: bytes | bytearray, length: int) -> bool:
     """Whether the first bytes of a datagram of version 2 are RTCP."""
-    return len(head) >= 8 and 200 <= head[1] <= 207 and 4 * (head[2] << 8 | head[3]) + 4 <= length
+    return len(head) >= 8 and head[1] in _RTCP and 4 * (head[2] << 8 | head[3]) + 4 <= length
 
 
 def rtp_pairs(data: U8) -> I64:
@@ -110,7 +114,7 @@ def _follow(kind: Framing, data: bytearray, at: int, sources: Sources) -> _Evide
     """What the frames from a place on show; its own must be a packet of RTP or RTCP."""
     measure, seen = MEASURES[kind], dict[bytes, int]()
     trusted: set[bytes] = set()
-    known, steps, first = 0, 0, -1
+    known, steps, first = 0, 0, -2
     for _ in range(_MOST_UNITS):
         if known >= _ENOUGH_KNOWN or steps >= ENOUGH_STEPS or len(seen) > _MOST_SOURCES:
             break
@@ -132,10 +136,11 @@ def _follow(kind: Framing, data: bytearray, at: int, sources: Sources) -> _Evide
                 trusted.add(source)
             known += source in trusted
             seen[source] = number
-        elif first < 0 or unit.length:
+        elif first < -1 or unit.length:
             break
-        first = head[1] if first < 0 else first
-    return _Evidence(known, steps, first & 0x7F if not 200 <= first <= 207 else first)
+        if first < -1:
+            first = -1 if not known else head[1] if head[1] in _RTCP else head[1] & 0x7F
+    return _Evidence(known, steps, first)
 
 
 def _starts(kind: Framing, data: bytearray, place: int) -> list[int]:
