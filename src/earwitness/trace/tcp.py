@@ -20,6 +20,7 @@ from earwitness.trace.framings import LONGEST_FIRST_FRAME, Framing
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rebuilt import Packet, Rebuilt
 from earwitness.trace.sdp import SIP_BEGINNINGS
+from earwitness.trace.tcp_search import ENOUGH_STEPS, rtp_pairs
 from earwitness.trace.tcp_stream import Segment, TcpStream, ahead
 from earwitness.trace.turn import COOKIE
 from earwitness.trace.walk import DatagramRows, Segments, Walk
@@ -33,6 +34,8 @@ _MOST_TRIES = 8
 _FIRST_ROWS = 16
 """Segments at the beginning of a stream among which the first is looked for: they may have come out of order."""
 _FAR = 2**18
+_LOOKED_THROUGH = 2**14
+"""Bytes at the beginning of a direction that are looked through for frames if its first segment begins with none."""
 _TLS_PORT, _OPENVPN_PORT = 5061, 1194
 _SIP = np.array(sorted(int.from_bytes(word, "big") for word in SIP_BEGINNINGS), dtype=np.uint32)
 _CRLF = 0x0D0A
@@ -49,6 +52,8 @@ class Connections:
     """Payload segments on the port of SIP over TLS; `tls_seen`: some had the form of TLS."""
     tls_seen: bool = False
     holes: int = 0
+    late: int = 0
+    """Streams whose beginning the capture lacks."""
     held: int = 0
 
     def follow(self, walk: Walk, rebuilt: Rebuilt, *, last: bool) -> list[DatagramRows]:
@@ -83,6 +88,9 @@ class Connections:
         if self.holes:
             detail = f"{self.holes} places where segments of SIP or RTP over TCP are missing or cut; read around them"
             found.append(CaptureProblem(ProblemKind.FRAGMENTED, detail))
+        if self.late:
+            detail = f"{self.late} TCP streams with RTP begin before the capture; read from their first whole frame on"
+            found.append(CaptureProblem(ProblemKind.FRAGMENTED, detail))
         return found
 
     def _encrypted(self, walk: Walk, segments: Segments) -> None:
@@ -110,6 +118,8 @@ class Connections:
         number, firsts = flow_numbers(segments.addresses, segments.ports)
         chosen = np.zeros(len(firsts), dtype=bool)
         chosen[number[kinds > 0]] = True
+        midway = _midway(walk.data, segments, kinds, number, firsts)
+        chosen |= midway
         if not (chosen.any() or self.streams):
             return []
         keys = {i: _key(segments, int(firsts[i])) for i in range(len(firsts)) if self.streams or chosen[i]}
@@ -120,11 +130,13 @@ class Connections:
         done: list[tuple[bytes, Packet]] = []
         if len(rows):
             for group in np.split(rows, np.flatnonzero(np.diff(number[rows])) + 1):
-                done += self._stream(walk, rebuilt, segments, kinds, keys[int(number[group[0]])], group)
+                flow = int(number[group[0]])
+                # A flow that is searched has no beginning that its first segment shows.
+                done += self._stream(walk, rebuilt, segments, kinds, keys[flow], group, midway=bool(midway[flow]))
         return done
 
     def _stream(
-        self, walk: Walk, rebuilt: Rebuilt, segments: Segments, kinds: U8, key: bytes, rows: I64
+        self, walk: Walk, rebuilt: Rebuilt, segments: Segments, kinds: U8, key: bytes, rows: I64, *, midway: bool
     ) -> list[tuple[bytes, Packet]]:
         """Feed one stream its segments (rows of `segments`, in order)."""
         done: list[tuple[bytes, Packet]] = []
@@ -134,7 +146,7 @@ class Connections:
         at, sequence = 0, segments.sequence[rows].tolist()
         while at < len(rows):
             if stream is None:
-                begin = self._begin(kinds[rows[at:]], sequence[at:], key)
+                begin = self._begin(kinds[rows[at:]], sequence[at:], key, midway=midway)
                 if begin is None:
                     break
                 stream, rest = begin
@@ -164,9 +176,15 @@ class Connections:
                 done += self._end(oldest)
         return done
 
-    def _begin(self, kinds: U8, sequence: list[int], key: bytes) -> tuple[TcpStream, NDArray[Any]] | None:
-        """A stream that begins at the first of these segments with a known form, and which of them belong to it."""
-        known = np.flatnonzero(kinds)
+    def _begin(
+        self, kinds: U8, sequence: list[int], key: bytes, *, midway: bool
+    ) -> tuple[TcpStream, NDArray[Any]] | None:
+        """A stream that begins at the first of these segments with a known form, and which of them belong to it.
+
+        `midway`: at the first of all, if its form is unknown; frames are looked for in it.
+        """
+        midway = midway and not kinds[0]
+        known = np.arange(len(kinds)) if midway else np.flatnonzero(kinds)
         if not len(known) or self.tries[key] >= _MOST_TRIES:
             return None
         if len(self.tries) > MOST_STREAMS:
@@ -177,20 +195,45 @@ class Connections:
         near = known[(known < first + _FIRST_ROWS) & (distance[known] > -_FAR)]
         start = int(distance[near].min())
         belongs = ((distance >= start) & (distance < _FAR)) | (np.arange(len(kinds)) >= first)
-        return TcpStream(Framing(int(kinds[first])), (sequence[first] + start) % 0x100000000), belongs
+        return TcpStream(
+            Framing.NONE if midway else Framing(int(kinds[first])), (sequence[first] + start) % 0x100000000
+        ), belongs
 
     def _end(self, key: bytes) -> list[tuple[bytes, Packet]]:
         """Forget a stream; what it still gives."""
         stream = self.streams.pop(key)
         if stream.alive:
             stream.end()
-        self.holes += stream.holes
+        self.holes += stream.holes if stream.kind != Framing.NONE else 0
+        self.late += stream.began_late
         return [(key, packet) for packet in stream.found]
 
 
 def _key(segments: Segments, row: int) -> bytes:
     ends: bytes = segments.addresses[row].tobytes()
     return ends + int(segments.ports[row]).to_bytes(4, "big")
+
+
+def _midway(data: U8, segments: Segments, kinds: U8, number: NDArray[Any], firsts: NDArray[Any]) -> Bool:
+    """The flows whose first segment has no known form and whose first bytes hold several frames of RTP all the same."""
+    cursor = segments.cursor
+    found = np.zeros(len(firsts), dtype=bool)
+    order = np.argsort(number, kind="stable")
+    order = order[(cursor.captured[order] > 0) & (cursor.wire[order] > 0)]
+    if not len(order):
+        return found
+    flows, size = number[order], np.minimum(cursor.captured, cursor.wire)[order]
+    begins = np.flatnonzero(np.diff(flows, prepend=-1))
+    before = np.cumsum(size) - size
+    before -= np.repeat(before[begins], np.diff(begins, append=len(order)))
+    wanted = (before < _LOOKED_THROUGH) & (np.repeat(kinds[order[begins]], np.diff(begins, append=len(order))) == 0)
+    if not wanted.any():
+        return found
+    at, size, flows = cursor.at[order][wanted], size[wanted], flows[wanted]
+    pieces = [data[a : a + n] for a, n in zip(at.tolist(), size.tolist(), strict=True)]
+    pairs = rtp_pairs(np.concatenate(pieces))
+    of_flow = flows[np.searchsorted(np.cumsum(size), pairs, side="right")]
+    return np.asarray(np.bincount(of_flow, minlength=len(firsts)) >= ENOUGH_STEPS)
 
 
 def _kinds(data: U8, segments: Segments) -> U8:
