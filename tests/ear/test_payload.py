@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,33 +11,18 @@ from earwitness.ear.frames import frames_of
 from earwitness.ear.listen import listen_to_capture
 from earwitness.ear.payload import frame_bytes
 from earwitness.errors import InputError
-from earwitness.speech.codecs.base import encode_packets
 from earwitness.speech.codecs.registry import codec
 from earwitness.speech.reference import speech
-from earwitness.trace.capture import Capture, parse_capture
-from earwitness.trace.model import Trace
+from testing.ear.fragmented import captured_to, fragmented_call
 from testing.ear.traces import trace_of, voice
-from testing.trace.carrying import fragments as cut
-from testing.trace.making import pcap, rtp_stream, udp_packet
 
 G711 = codec("g711u")
 COUNT = 465
 
 
-def fragmented_call(kept: Callable[[int, int], bool]) -> Capture:
-    """A call whose packets came in two fragments each; `kept(packet, fragment)` chooses those in the capture."""
-    payloads = encode_packets(G711, speech("allison-10s", 8000).samples)[:COUNT]
-    frames = []
-    for i, (sent, payload) in enumerate(zip(rtp_stream("." * len(payloads)), payloads, strict=True)):
-        whole = udp_packet(replace(sent, payload=sent.payload[:12] + payload))
-        pieces = cut(whole[:4] + struct.pack(">H", i + 1) + whole[6:], 104)
-        frames += [(sent.time_ns + at, piece) for at, piece in enumerate(pieces) if kept(i, at)]
-    return parse_capture(pcap(frames))
-
-
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_lost_fragments_are_concealed_and_the_rest_is_heard_as_captured(with_reference: bool) -> None:
-    capture = fragmented_call(lambda packet, at: at == 0 or packet % 26 != 13)
+    capture = fragmented_call(lambda packet, at: at == 0 or packet % 26 != 13, COUNT)
     reference = speech("allison-10s", 8000).samples if with_reference else None
     (heard,) = listen_to_capture(capture, ["fixed:60"], reference=reference)
     assert not heard.remade
@@ -51,20 +33,13 @@ def test_lost_fragments_are_concealed_and_the_rest_is_heard_as_captured(with_ref
 
 
 def test_a_capture_without_later_fragments_is_refused_for_that_reason() -> None:
-    capture = fragmented_call(lambda _, at: at == 0)
+    capture = fragmented_call(lambda _, at: at == 0, COUNT)
     said = "the lack of their later fragments cut its packets to 84 of 160 payload bytes"
     with pytest.raises(InputError, match=said):
         listen_to_capture(capture, ["fixed:60"])
     (heard,) = listen_to_capture(capture, ["fixed:60"], reference=speech("allison-10s", 8000).samples)
     assert heard.remade
     assert heard.figures()["lost_ratio"] == 0
-
-
-def captured_to(trace: Trace, rows: slice, kept: int) -> Trace:
-    assert trace.payloads is not None
-    captured = trace.payloads.captured.copy()
-    captured[rows] = kept
-    return replace(trace, payloads=replace(trace.payloads, captured=captured))
 
 
 @pytest.mark.parametrize(

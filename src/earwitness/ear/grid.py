@@ -15,6 +15,8 @@ import numpy as np
 from earwitness.arrays import I64, Bool
 from earwitness.ear.span import LONGEST_NS
 from earwitness.ear.stream_codecs import StreamCodecs
+from earwitness.ear.timed import Timed
+from earwitness.ear.told_lengths import told_lengths
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_samples
 from earwitness.speech.codecs.registry import CODECS
 from earwitness.trace.model import Trace
@@ -84,6 +86,8 @@ def held_by(trace: Trace, voices: StreamCodecs) -> Held:
 
 def _samples(trace: Trace, rows: I64, codec: Codec) -> I64:
     """The samples in each of these packets."""
+    if isinstance(codec, Timed) and (told := told_lengths(trace, rows, codec.frame_samples)) is not None:
+        return told
     sizes: list[int] = trace.size[rows].tolist()
     if divisible(codec):
         # The size alone decides, so one payload of each size is measured.
@@ -136,9 +140,9 @@ def slot_ticks(trace: Trace, voices: StreamCodecs, held: Held) -> int:
 
     The greatest common divisor of what the decoders yield at once, of the lengths of packets that can be cut anywhere,
     and for these of 10 ms, unless that makes it shorter than 5 ms. A length is left out if it would make the slot
-    shorter than 5 ms for the sake of a few packets after which the timestamps do not go on, or shorter than 1 ms, unless
-    many packets have it and the timestamps go on by it (a sender that fills the network's packets): packets of such a
-    length end within a slot.
+    shorter than 5 ms for the sake of a few packets after which the timestamps do not go on. So is one that would make
+    it shorter than 1 ms, unless many packets have it and the timestamps go on by it (a sender that fills the network's
+    packets). Packets of a length that is left out end within a slot.
     """
     clock = trace.clock_rate
     rates = np.array([codec.sample_rate for codec in voices.codecs])
