@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from earwitness.cli.main import app
 from earwitness.errors import InputError
-from testing.trace.making import PHONE, SERVER, pcap, rtp_stream, together
+from testing.trace.making import PHONE, SERVER, invite, pcap, rtp_stream, together
 
 
 @pytest.fixture
@@ -69,3 +69,11 @@ def test_what_cannot_be_used_is_one_line_and_the_others_are_done(capture: Path, 
     assert isinstance(alone.exception, InputError)
     wrong = CliRunner().invoke(app, ["timing", str(capture), "--payload-type", "speex"])
     assert isinstance(wrong.exception, InputError)
+
+
+def test_an_estimate_that_wants_a_codec_names_the_option_that_takes_it(tmp_path: Path) -> None:
+    offer = invite("m=audio 4000 RTP/AVP 97\r\na=rtpmap:97 codec2/8000\r\n")
+    path = tmp_path / "codec2.pcap"
+    path.write_bytes(pcap([offer, *rtp_stream("." * 40, payload_type=97, payload=bytes(range(18)))]))
+    (record,) = [json.loads(line) for line in run(path, "--json").splitlines()]
+    assert "name its mode: hear --codec codec2:3200," in record["estimate"]["estimate_doubt"]

@@ -8,17 +8,19 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earwitness.trace import container, fragments
 from earwitness.trace.capture import Capture, parse_capture, read_capture
+from earwitness.trace.loss import loss
 from earwitness.trace.problem import ProblemKind
 from testing.trace import tshark
 from testing.trace.carrying import CARRIERS, ethernet, gre
 from testing.trace.carrying import fragments as cut
-from testing.trace.making import START_NS, invite, pcap, rtp_stream, udp_packet
+from testing.trace.making import START_NS, invite, pcap, rtp_stream, together, udp_packet
 from testing.trace.mutating import SIX
 
 LONG = "m=audio 4000 RTP/AVP 97\r\na=rtpmap:97 speex/8000\r\n" + "a=candidate:1 1 UDP 1 10.8.0.2 4000 typ host\r\n" * 40
@@ -88,23 +90,79 @@ def test_a_carriers_packets_are_cut_and_what_is_in_them_too() -> None:
     assert not capture.problems
 
 
-def test_what_is_missing_is_told_and_the_beginning_read() -> None:
+def test_a_datagram_that_lacks_a_fragment_did_not_arrive() -> None:
     sent = rtp_stream(".....", payload=BODY)
     frames = frames_of(numbered([(d.time_ns, udp_packet(d)) for d in sent]), 512)
     without_an_end = [pair for i, pair in enumerate(frames) if i != 3]
     capture = parse_capture(pcap(without_an_end))
     (problem,) = capture.problems
-    assert str(problem) == "fragmented: 1 first fragments of datagrams that are incomplete; read as far as they go"
+    assert str(problem) == "fragmented: 1 first fragments of datagrams of which others are missing"
     trace = capture.streams[0].trace
-    assert len(trace) == 5
-    assert trace.size.tolist() == [len(BODY)] * 5
+    assert trace.sequence.tolist() == [1001, 1002, 1003, 1004]
     assert trace.payloads is not None
-    assert trace.payloads.captured.tolist() == [3 * 512 - 8 - 12, *[len(BODY)] * 4]
+    assert trace.payloads.captured.tolist() == [len(BODY)] * 4
+    (note,) = trace.notes
+    assert note.startswith("1 packets count as not received: fragments")
     without_a_beginning = [pair for i, pair in enumerate(frames) if i != 4]
     capture = parse_capture(pcap(without_a_beginning))
     (problem,) = capture.problems
     assert str(problem) == "fragmented: 3 fragments of datagrams whose first fragment is missing; skipped"
     assert len(capture.streams[0].trace) == 4
+
+
+@pytest.mark.parametrize("carried", [False, True], ids=["plain", "in GRE"])
+def test_datagrams_whose_second_fragment_is_lost_count_as_lost(carried: bool) -> None:
+    sent = [(d.time_ns, udp_packet(d)) for d in rtp_stream("." * 50, payload=BODY)]
+    if carried:
+        sent = [(t, CARRIERS["gre"](packet)[14:]) for t, packet in sent]
+    frames = frames_of(numbered(sent), 1200)
+    lost = {11, 31, 33}
+    capture = parse_capture(pcap([pair for i, pair in enumerate(frames) if i not in lost]))
+    (stream,) = capture.streams
+    found = loss(stream.trace)
+    assert (found.received, found.expected, found.lost) == (47, 50, 3)
+    assert stream.trace.notes[-1].startswith("3 packets count as not received")
+    assert stream.trace.payloads is not None
+    assert set(stream.trace.payloads.captured.tolist()) == {len(BODY)}
+
+
+@pytest.mark.parametrize("snap_length", [262_144, 100])
+def test_without_any_later_fragment_the_capture_lacks_them_and_all_arrived(snap_length: int) -> None:
+    sent = [(d.time_ns, udp_packet(d)) for d in rtp_stream("." * 10, payload=BODY)]
+    first_ones = [pair for pair in frames_of(numbered(sent), 1200) if struct.unpack_from(">H", pair[1], 6)[0] == 0x2000]
+    (stream,) = parse_capture(pcap(first_ones, snap_length=snap_length)).streams
+    assert len(stream.trace) == 10
+    assert stream.trace.size.tolist() == [len(BODY)] * 10
+    assert stream.trace.payloads is not None
+    assert stream.trace.payloads.captured.tolist() == [min(1200, snap_length - 20) - 8 - 12] * 10
+    assert stream.trace.payloads.take(np.arange(2)).cut_by == "the lack of their later fragments"
+    assert stream.trace.notes[-1].startswith("10 packets came in fragments, of which the capture has only the first")
+
+
+def test_each_flow_tells_for_itself_which_datagrams_arrived() -> None:
+    whole = rtp_stream("." * 10, payload=BODY)
+    other = rtp_stream("." * 10, payload=BODY, ssrc=2, destination=("10.8.0.2", 4002))
+    frames = frames_of(numbered([(d.time_ns, udp_packet(d)) for d in together(whole, other)]), 1200)
+    # Of the second flow all later fragments are missing, of the first one that of the third datagram.
+    kept = [pair for i, pair in enumerate(frames) if i % 4 != 3 and i != 9]
+    streams = parse_capture(pcap(kept)).streams
+    assert {stream.flow.destination_port: len(stream.trace) for stream in streams} == {4000: 9, 4002: 10}
+
+
+def test_where_other_later_fragments_were_captured_none_of_the_incomplete_datagrams_arrived() -> None:
+    sent = [(d.time_ns, udp_packet(d)) for d in rtp_stream("." * 10, payload=BODY)]
+    frames = frames_of(numbered(sent), 512)
+    # Fragmented in four: the second is missing of one, all later ones of another, and the rest came unfragmented.
+    kept = [frames[0], *frames[2:5], *((t, p) for t, p in numbered(sent)[2:])]
+    (stream,) = parse_capture(pcap(kept)).streams
+    assert stream.trace.sequence.tolist() == list(range(1002, 1010))
+
+
+def test_a_request_that_lacks_a_fragment_is_read_as_far_as_it_goes() -> None:
+    pieces = cut(udp_packet(invite(LONG)), 504)
+    (read,) = parse_capture(pcap([(START_NS, piece) for piece in pieces[:-1]])).sip
+    assert read.truncated
+    assert read.media[0].encodings[97].name == "speex"
 
 
 def test_fragments_that_contradict_each_other_are_counted() -> None:
@@ -139,7 +197,7 @@ def test_fragments_of_several_pieces_of_a_file(tmp_path: Path, monkeypatch: pyte
         assert one.trace.arrived_ns.tolist() == other.trace.arrived_ns.tolist()
         assert one.trace.payloads is not None
         assert other.trace.payloads is not None
-        assert [one.trace.payloads[i] for i in range(40)] == [other.trace.payloads[i] for i in range(40)]
+        assert [one.trace.payloads[i] for i in range(39)] == [other.trace.payloads[i] for i in range(39)]
 
 
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +206,7 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     capture = parse_capture(pcap([(t, cut(packet, 512)[0]) for t, packet in packets]))
     assert len(capture.udp) == 100
     assert [str(p) for p in capture.problems][:1] == [
-        "fragmented: 100 first fragments of datagrams that are incomplete; read as far as they go"
+        "fragmented: 100 first fragments of datagrams of which others are missing"
     ]
 
 

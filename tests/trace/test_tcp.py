@@ -237,6 +237,17 @@ def test_a_lost_segment_costs_its_packets_and_is_told() -> None:
     assert "1 places where segments of SIP or RTP over TCP are missing or cut" in str(capture.problems[0])
 
 
+def test_a_packet_of_which_a_segment_is_missing_did_not_come_whole() -> None:
+    frames = framed_call("rfc 4571", 200)
+    sizes = [size for each in frames for size in (30, len(each) - 30)]
+    sent = segments(b"".join(frames), sizes, ends=RTP_ENDS, begin_ns=START_NS)
+    (stream,) = read(sent[:101] + sent[102:]).streams
+    assert stream.trace.sequence.tolist() == [1000 + i for i in range(200) if i != 50]
+    assert stream.trace.payloads is not None
+    assert set(stream.trace.payloads.captured.tolist()) == {len(BODY)}
+    assert any(note.startswith("1 packets count as not received") for note in stream.trace.notes)
+
+
 def test_a_capture_that_begins_in_mid_stream() -> None:
     frames = framed_call("rfc 4571", 60)
     sent = segments(b"".join(frames)[10:], [len(frames[0]) - 10, *cut_at_random(2000, 3, 99)], ends=RTP_ENDS)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from earwitness.trace.report import StreamTiming
     from earwitness.trace.wireshark import WiresharkFigures
 
+_NAMES = {"codec": "hear --codec"}
+"""Settings that estimates name and this command has no option for."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -113,7 +116,7 @@ def timing(asked: TimingOptions) -> None:
             for item in found:
                 _print(item, None)
             continue
-        estimates = estimate_streams(capture, streams, asked.buffer, stream=asked.stream)
+        estimates = estimate_streams(capture, streams, asked.buffer, stream=asked.stream, names=_NAMES)
         if asked.json:
             pairs = zip(found, estimates, strict=True)
             print_records({**item.to_dict(), "estimate": each.record()} for item, each in pairs)

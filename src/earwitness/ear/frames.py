@@ -11,6 +11,7 @@ from earwitness.arrays import I64, Bool
 from earwitness.ear.base import Stream
 from earwitness.ear.grid import Held, divisible, ends_within_slot, held_by, slot_ticks
 from earwitness.ear.stream_codecs import NONE, StreamCodecs, codecs_of
+from earwitness.ear.timed import Timed
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec
 from earwitness.speech.codecs.registry import at_ptime
@@ -155,7 +156,7 @@ def _for_grid(codec: Codec, size: int, units: I64, cut: bool) -> tuple[Codec, bo
         kept = codec if codec.frame_samples == size else replace(codec, frame_samples=size)  # type: ignore[type-var]
         return kept, True
     lengths = np.unique(units).tolist()
-    if lengths == [codec.frame_samples]:
+    if lengths == [codec.frame_samples] or isinstance(codec, Timed):
         return codec, False
     several = len(lengths) > 1
     wanted = size if several else int(lengths[0]) if lengths else size

@@ -15,6 +15,8 @@ import numpy as np
 from earwitness.arrays import I64, Bool
 from earwitness.ear.span import LONGEST_NS
 from earwitness.ear.stream_codecs import StreamCodecs
+from earwitness.ear.timed import Timed
+from earwitness.ear.told_lengths import told_lengths
 from earwitness.speech.codecs.base import MOST_PACKET_MS, Codec, packet_samples
 from earwitness.speech.codecs.registry import CODECS
 from earwitness.trace.model import Trace
@@ -84,6 +86,8 @@ def held_by(trace: Trace, voices: StreamCodecs) -> Held:
 
 def _samples(trace: Trace, rows: I64, codec: Codec) -> I64:
     """The samples in each of these packets."""
+    if isinstance(codec, Timed) and (told := told_lengths(trace, rows, codec.frame_samples)) is not None:
+        return told
     sizes: list[int] = trace.size[rows].tolist()
     if divisible(codec):
         # The size alone decides, so one payload of each size is measured.

@@ -13,12 +13,13 @@ from earwitness.ear.grid import divisible
 from earwitness.ear.placing import reference_offset
 from earwitness.errors import InputError
 from earwitness.speech.codecs.base import MalformedFrame
-from earwitness.trace.model import Trace
+from earwitness.trace.model import Payloads, Trace
 
 REFERENCE_OFFSET = 160
 """RTP timestamp, in samples, of the packet with the reference's first sample, for a phone that starts its file and its
 timestamps with the call (as PJSIP does, one 20 ms frame late)."""
 
+_SNAP_LENGTH = "a snap length"
 _DENSE = 4
 """A stream with more than this many slots per frame is not filled up (its timestamps restarted)."""
 
@@ -44,16 +45,22 @@ def frame_bytes(
     if is_whole(trace):
         return Captured(trace, frames)
     if reference is None:
-        have = "it has no payload bytes"
-        if trace.payloads is not None:
-            kept = int(np.max(trace.payloads.captured))
-            have = f"a snap length cut its packets to {kept} of {int(np.max(trace.size))} payload bytes"
+        have = "it has no payload bytes" if trace.payloads is None else _cut(trace, trace.payloads)
         remedy = "give the speech that was played as {reference}"
         raise InputError("decoding", trace.source or "the trace", have, remedy, related=("reference",))
     if len(frames.codecs) > 1:
-        happened = f"a snap length cut its packets, and its codec changes ({frames.names})"
+        by = trace.payloads.cut_by if trace.payloads is not None else ""
+        happened = f"{by or _SNAP_LENGTH} cut its packets, and its codec changes ({frames.names})"
         raise InputError("decoding", trace.source or "the trace", happened, "capture whole packets")
     return Remade(trace, frames, reference, offset)
+
+
+def _cut(trace: Trace, payloads: Payloads) -> str:
+    """What cut the payloads, of how many packets, and how much it left."""
+    rows = np.flatnonzero(payloads.captured < trace.size)
+    which = "its packets" if len(rows) == len(trace) else f"{len(rows)} of its {len(trace)} packets"
+    kept, size = int(np.max(payloads.captured[rows])), int(np.max(trace.size[rows]))
+    return f"{payloads.cut_by or _SNAP_LENGTH} cut {which} to {kept} of {size} payload bytes"
 
 
 def is_whole(trace: Trace) -> bool:

@@ -80,7 +80,9 @@ def _primary(trace: Trace, blocks: RedBlocks) -> Trace:
     start, captured = trace.payloads.start.copy(), trace.payloads.captured.copy()
     payload_type[first.row], size[first.row] = first.payload_type, first.size
     start[first.row], captured[first.row] = first.start, first.captured
-    return replace(trace, payload_type=payload_type, size=size, payloads=Payloads(trace.payloads.data, start, captured))
+    return replace(
+        trace, payload_type=payload_type, size=size, payloads=replace(trace.payloads, start=start, captured=captured)
+    )
 
 
 def _is_speech(trace: Trace, payload_type: int) -> bool:
@@ -176,7 +178,7 @@ def _joined(plain: Trace, added: Added) -> Trace:
         ssrc=plain.ssrc,
         sent_clock=plain.sent_clock,
         arrived_clock=plain.arrived_clock,
-        payloads=Payloads(np.concatenate([plain.payloads.data, new.data]), start, captured),
+        payloads=Payloads(np.concatenate([plain.payloads.data, new.data]), start, captured, plain.payloads.cut_by),
         source=plain.source,
         notes=plain.notes,
         formats=plain.formats,

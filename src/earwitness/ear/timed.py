@@ -17,7 +17,7 @@ from earwitness.trace.timeline import usual_step
 
 @dataclass(frozen=True)
 class Timed:
-    """Packets that each hold `frame_samples` of speech, in units of the RTP clock."""
+    """Packets of which most hold `frame_samples` of speech, in units of the RTP clock."""
 
     name: str
     clock_rate: int
@@ -60,7 +60,7 @@ class Timed:
         return InputError(tried, self.name, happened, "name the {codec}", related=("codec",))
 
     def samples_in(self, payload: bytes) -> int:
-        """The same for every packet that holds anything."""
+        """The same for every packet that holds anything: its content does not tell (`told_lengths`)."""
         return self.frame_samples if payload else 0
 
     def split(self, payload: bytes) -> list[bytes]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from earwitness.ear.base import JitterBuffer
@@ -13,7 +14,7 @@ from earwitness.ear.listen import Chosen, clock_of_phone, codec_of_stream, repai
 from earwitness.ear.payload import frame_bytes, is_whole
 from earwitness.ear.played import Played, play, received
 from earwitness.ear.timed import timed
-from earwitness.errors import EarwitnessError
+from earwitness.errors import EarwitnessError, InputError
 from earwitness.score.estimate import Estimate
 from earwitness.score.played import NETWORK_ALONE, estimate_played
 from earwitness.speech.codecs.base import Codec
@@ -24,6 +25,7 @@ from earwitness.trace.roles import speech_rows
 from earwitness.trace.rtp_stream import RtpStream
 from earwitness.trace.talks import ssrcs, talk_of
 
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 _PAUSES_UNKNOWN = "so the buffer does not know the pauses"
 
 
@@ -67,20 +69,28 @@ class StreamEstimate:
 
 
 def estimate_streams(
-    capture: Capture, streams: Sequence[RtpStream], buffer: str | JitterBuffer, *, stream: str | int | None = None
+    capture: Capture,
+    streams: Sequence[RtpStream],
+    buffer: str | JitterBuffer,
+    *,
+    stream: str | int | None = None,
+    names: Mapping[str, str] = _NO_NAMES,
 ) -> list[StreamEstimate]:
     """What a phone with this buffer would have made of streams of a capture: the same delays and shares as `hear`.
 
     One whose talker changes the SSRC is estimated over the whole talk, as `hear` hears it, and the doubt says so;
     `stream`: as the user gave it to `earwitness.trace.report.choose_streams`: what was named is estimated alone, as
     `hear --stream` hears it. Packets that cannot be read (encrypted, or of a codec that this program or machine does
-    not have) are taken to hold as much speech as their timestamps say. Raises InputError for an unknown buffer.
+    not have) are taken to hold as much speech as their timestamps say. `names`: what the user calls the settings that
+    reasons name (`InputError.named`). Raises InputError for an unknown buffer.
     """
     ear = buffer_named(buffer) if isinstance(buffer, str) else buffer
     talk = talk_of(capture.streams)
     every = tuple(dict.fromkeys(talk.values()))
     whole = {one: one if stream is not None else talk.get(one, one) for one in streams}
-    of_talk = {one: _estimated(capture, one, opposite_among(every, one), ear) for one in dict.fromkeys(whole.values())}
+    of_talk = {
+        one: _estimated(capture, one, opposite_among(every, one), ear, names) for one in dict.fromkeys(whole.values())
+    }
     found = []
     for one in streams:
         parts = [part for part in capture.streams if talk[part] is whole[one] is not part]
@@ -90,7 +100,9 @@ def estimate_streams(
     return found
 
 
-def _estimated(capture: Capture, stream: RtpStream, back: RtpStream | None, ear: JitterBuffer) -> StreamEstimate:
+def _estimated(
+    capture: Capture, stream: RtpStream, back: RtpStream | None, ear: JitterBuffer, names: Mapping[str, str]
+) -> StreamEstimate:
     if stream.media != "audio":
         return StreamEstimate(ear.spec, None, None, f"it carries {stream.media}")
     if not speech_rows(stream.trace).any():
@@ -99,7 +111,7 @@ def _estimated(capture: Capture, stream: RtpStream, back: RtpStream | None, ear:
         codec: Codec | None = codec_of_stream(stream)
         why = ""
     except EarwitnessError as error:
-        codec, why = None, str(error)
+        codec, why = None, _said(error, names)
     try:
         if codec is None or stream.encryption.certain:
             return _by_timestamps(capture, stream, ear, codec, why)
@@ -107,7 +119,11 @@ def _estimated(capture: Capture, stream: RtpStream, back: RtpStream | None, ear:
         pauses = "" if _levels_known(played, ear) else f"the packets are cut, {_PAUSES_UNKNOWN}"
         return StreamEstimate(ear.spec, played, estimate_played(played, codec)).doubted(pauses)
     except EarwitnessError as error:
-        return StreamEstimate(ear.spec, None, None, str(error))
+        return StreamEstimate(ear.spec, None, None, _said(error, names))
+
+
+def _said(error: EarwitnessError, names: Mapping[str, str]) -> str:
+    return str(error.named(names) if isinstance(error, InputError) else error)
 
 
 def _levels_known(played: Played, ear: JitterBuffer) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from earwitness.trace.ip import transport
-from earwitness.trace.rebuilt import Packet, Rebuilt
+from earwitness.trace.rebuilt import COMPLETE, FIRST_ALONE, WITH_A_HOLE, Packet, Rebuilt
 from earwitness.trace.walk import Cursor, Fragments, Walk
 
 MOST_WAITING = 16_384
@@ -27,7 +27,7 @@ _MOST_PARTS = 128
 _MOST_DATAGRAM = 65_535
 _TIMEOUT_NS = 30_000_000_000
 """A host gives up after 30 to 60 s; the identification may then mean another datagram."""
-INCOMPLETE = "first fragments of datagrams that are incomplete; read as far as they go"
+INCOMPLETE = "first fragments of datagrams of which others are missing"
 MISSING = "fragments of datagrams whose first fragment is missing; skipped"
 OVERLAPPING = "fragments that overlap or contradict others of their datagram; skipped"
 
@@ -46,6 +46,8 @@ class _Waiting:
     covered: int = 0
     furthest: int = 0
     held: int = 0
+    carrier_incomplete: bool = False
+    """Whether a fragment lay in a packet of which bytes are missing."""
 
     def content(self) -> tuple[bytes, int]:
         """The bytes from the first on as far as all were captured, and the length on the wire."""
@@ -55,6 +57,12 @@ class _Waiting:
                 whole += self.parts[offset][0]
         # What follows a beginning is not known; the header of what it carries tells its length.
         return bytes(whole), self.total if self.total >= 0 else _MOST_DATAGRAM
+
+    def made(self) -> int:
+        """How the packet was made, as in `rebuilt`."""
+        if self.covered == self.total:
+            return FIRST_ALONE if self.carrier_incomplete else COMPLETE
+        return WITH_A_HOLE if len(self.parts) > 1 else FIRST_ALONE
 
     def outdated_by(self, time_ns: int, offset: int, data: bytes, length: int) -> bool:
         """Whether a fragment belongs to a later datagram under the same number."""
@@ -104,6 +112,7 @@ class Reassembler:
             entry = before or self.waiting.setdefault(key, _Waiting(time_ns, record, protocol))
             if not self._take(entry, data, wire, offset, more):
                 continue
+            entry.carrier_incomplete |= rebuilt.incomplete(row)
             if offset == 0:
                 entry.protocol = protocol
             if entry.covered == entry.total:
@@ -162,7 +171,7 @@ class Reassembler:
 
 def _packet(entry: _Waiting) -> Packet:
     data, length = entry.content()
-    return Packet(data, max(length, len(data)), entry.time_ns, entry.record, entry.protocol)
+    return Packet(data, max(length, len(data)), entry.time_ns, entry.record, entry.protocol, entry.made())
 
 
 def reassemble(walk: Walk, rebuilt: Rebuilt, waiting: Reassembler, *, last: bool) -> bool:

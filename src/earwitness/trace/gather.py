@@ -93,7 +93,7 @@ class _Kept:
     def __init__(self, name: str) -> None:
         self._name = name
         self._bytes = bytearray()
-        self._columns: list[tuple[I64, I32, I32, I64, I32, I64, I8]] = []
+        self._columns: list[tuple[I64, I32, I32, I64, I32, I64, I8, I8]] = []
         self._count = self._cut = 0
 
     def add(self, found: Datagrams, before: int) -> None:
@@ -119,12 +119,12 @@ class _Kept:
             content, ends = found.data.tobytes(), (found.start + captured).tolist()
             self._bytes += b"".join([content[a:b] for a, b in zip(found.start.tolist(), ends, strict=True)])
         self._columns.append(
-            (start, captured, found.length, found.time_ns, found.flow, before + found.record, found.way)
+            (start, captured, found.length, found.time_ns, found.flow, before + found.record, found.way, found.made)
         )
 
     def datagrams(self) -> Datagrams:
         """All datagrams, without flows and problems."""
-        names = ("start", "captured", "length", "time_ns", "flow", "record", "way")
+        names = ("start", "captured", "length", "time_ns", "flow", "record", "way", "made")
         columns = {}
         for i, name in enumerate(names):
             columns[name] = np.concatenate([column[i] for column in self._columns])

@@ -112,6 +112,7 @@ class Datagrams:
     - The payload of datagram i is `data[start[i] : start[i] + captured[i]]`; `length` is its size on the wire.
     - `flow`: index into `flows`. `record`: the number in the capture, from 0, of the packet that completed it.
     - `way`: 1 if the capturing machine sent it, -1 if it received it, 0 if the capture does not tell.
+    - `made`: how it was made of fragments or segments, as `earwitness.trace.rebuilt` names it.
     """
 
     data: U8
@@ -122,6 +123,7 @@ class Datagrams:
     flow: I32
     record: I64
     way: I8
+    made: I8
     flows: tuple[Flow, ...]
     problems: tuple[CaptureProblem, ...]
 
@@ -288,10 +290,11 @@ def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: F
     start, captured, wire = whole.at, whole.captured, whole.wire
     flow_of = np.concatenate(numbered) if numbered else empty.astype(np.int32)
     time_ns, record = rebuilt.of_rows(whole.row)
+    made = rebuilt.made_of(whole.row)
     if len(parts) > 1 or rebuilt.times:
         order = np.argsort(record, kind="stable")
         start, captured, wire, flow_of = start[order], captured[order], wire[order], flow_of[order]
-        time_ns, record = time_ns[order], record[order]
+        time_ns, record, made = time_ns[order], record[order], made[order]
     return Datagrams(
         data=walk.data,
         start=start,
@@ -301,6 +304,7 @@ def _joined(walk: Walk, rebuilt: Rebuilt, parts: list[DatagramRows], followed: F
         flow=flow_of,
         record=record,
         way=ways(rebuilt.records, record),
+        made=made,
         flows=(),
         problems=(),
     )

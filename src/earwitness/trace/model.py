@@ -26,12 +26,14 @@ class Payloads:
     """The RTP payload bytes of a trace's packets, back to back.
 
     `data` (total,) uint8; packet i is `data[start[i] : start[i] + captured[i]]`. `captured[i]` is less than
-    the trace's `size[i]` if the snap length cut the packet, and 0 if no payload was kept.
+    the trace's `size[i]` if the snap length cut the packet, and 0 if no payload was kept. `cut_by`: what did, if it was
+    no snap length.
     """
 
     data: U8
     start: I64
     captured: I32
+    cut_by: str = ""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -42,7 +44,7 @@ class Payloads:
 
     def take(self, rows: I64) -> Payloads:
         """The payloads of these rows, sharing `data`."""
-        return Payloads(self.data, self.start[rows], self.captured[rows])
+        return replace(self, start=self.start[rows], captured=self.captured[rows])
 
     @staticmethod
     def of(payloads: Sequence[bytes]) -> Payloads:

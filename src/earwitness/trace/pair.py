@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def _within(payloads: Payloads | None, size: NDArray[Any]) -> Payloads | None:
     """Clip payloads to the packet's size: a packet changed on its way can be longer at one end than at the other."""
     if payloads is None:
         return None
-    return Payloads(payloads.data, payloads.start, np.minimum(payloads.captured, size).astype(np.int32))
+    return replace(payloads, captured=np.minimum(payloads.captured, size).astype(np.int32))
 
 
 def _payloads(sent: Trace, received: Trace, partner: I64, lost_rows: I64) -> Payloads | None:
@@ -152,4 +153,5 @@ def _payloads(sent: Trace, received: Trace, partner: I64, lost_rows: I64) -> Pay
         np.concatenate([first.data, second.data]),
         np.concatenate([start, lost_start]),
         np.concatenate([captured, lost_captured]),
+        first.cut_by or second.cut_by,
     )

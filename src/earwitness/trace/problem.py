@@ -22,7 +22,8 @@ class ProblemKind(StrEnum):
     UNSUPPORTED = "unsupported"
     """Packets of an unsupported link layer, carrier or block type; skipped."""
     FRAGMENTED = "fragmented"
-    """IP fragments or TCP segments of a datagram or message are missing: it is read as far as it goes, or skipped."""
+    """IP fragments or TCP segments of a datagram or message are missing: SIP is read as far as it goes; RTP was not
+    received, or is cut (`incomplete`)."""
     NO_RTP = "no_rtp"
     """Packets, but no RTP stream."""
     STRAY_SSRC = "stray_ssrc"

@@ -10,9 +10,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from earwitness.arrays import I64
+from earwitness.arrays import I8, I64
 from earwitness.trace.records import Records
 from earwitness.trace.walk import Cursor, Walk
+
+AS_CAPTURED, COMPLETE, FIRST_ALONE, WITH_A_HOLE = 0, 1, -1, -2
+"""A packet is that of a single record or whole in a stream; or put together from all its fragments; or the first of
+them, the only one captured; or others of them were captured too, but not all, or a TCP stream lacks a part of it.
+Below 0, bytes are missing that no snap length cut."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Packet:
     time_ns: int
     record: int
     protocol: int = 0
+    made: int = AS_CAPTURED
+    """How it was made of fragments or segments."""
 
 
 @dataclass
@@ -34,6 +41,7 @@ class Rebuilt:
     first: int
     times: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
 
     def when(self, row: int) -> tuple[int, int]:
         """The time of a row, and the number in the file of its packet."""
@@ -41,6 +49,11 @@ class Rebuilt:
         if row < count:
             return int(self.records.time_ns[row]), self.first + row
         return self.times[row - count], self.numbers[row - count]
+
+    def incomplete(self, row: int) -> bool:
+        """Whether a row's packet is a part of what was sent."""
+        count = len(self.records)
+        return row >= count and self.made[row - count] < AS_CAPTURED
 
     def append(self, walk: Walk, packets: list[Packet]) -> Cursor:
         """Give packets rows and put their bytes after the walk's: where each begins."""
@@ -51,8 +64,15 @@ class Rebuilt:
         walk.data = np.concatenate([walk.data, content])
         self.times += [packet.time_ns for packet in packets]
         self.numbers += [packet.record for packet in packets]
+        self.made += [packet.made for packet in packets]
         length = np.array([packet.length for packet in packets], dtype=np.int64)
         return Cursor(np.arange(count, count + len(packets), dtype=np.int64), at, sizes, length)
+
+    def made_of(self, rows: I64) -> I8:
+        """How the packets of rows (n,) were made."""
+        made = np.zeros(len(self.records) + len(self.made), dtype=np.int8)
+        made[len(self.records) :] = self.made
+        return made[rows]
 
     def of_rows(self, rows: I64) -> tuple[I64, I64]:
         """The times of rows (n,), and the packets' numbers counted from the first of the piece."""

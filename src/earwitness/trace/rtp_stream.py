@@ -15,6 +15,7 @@ from earwitness.trace.descriptions import Descriptions, Near
 from earwitness.trace.encoding import Encoding
 from earwitness.trace.encryption import NOT_ENCRYPTED, Encryption, KeyExchange, encryption_of
 from earwitness.trace.extend import extend, extend_sequence
+from earwitness.trace.incomplete import NOT_CAPTURED, first_alone, said_of_those_cut
 from earwitness.trace.link_layer import Datagrams, Flow
 from earwitness.trace.meaning import Meaning, meaning, meanings, speech_numbers
 from earwitness.trace.model import UNKNOWN, Payloads, Trace
@@ -268,6 +269,9 @@ def _trace(
     if _is_no_padding(headers.padding[members]):
         size = size + np.maximum(headers.padding[members], 0)
     captured = np.minimum(np.maximum(found.captured[members] - at, 0), size)
+    cut = first_alone(found, members)
+    if cut:
+        notes.append(said_of_those_cut(cut))
     trace = Trace(
         sequence=sequence,
         timestamp=timestamp,
@@ -279,7 +283,7 @@ def _trace(
         clock_rate=known.main.clock_rate,
         ssrc=int(headers.ssrc[members[0]]),
         arrived_clock=around.clock,
-        payloads=Payloads(found.data, found.start[members] + at, captured),
+        payloads=Payloads(found.data, found.start[members] + at, captured, NOT_CAPTURED if cut else ""),
         source=around.source,
         notes=(*notes, *known.doubts),
         formats=known.formats,

@@ -14,6 +14,7 @@ from earwitness.trace.call_numbers import call_numbers
 from earwitness.trace.clock_back import ClockBack
 from earwitness.trace.descriptions import Descriptions
 from earwitness.trace.encryption import key_exchanges
+from earwitness.trace.incomplete import counted, not_arrived, said_of_those_missing
 from earwitness.trace.link_layer import Datagrams
 from earwitness.trace.problem import CaptureProblem, ProblemKind
 from earwitness.trace.rtp import RtpHeaders
@@ -49,13 +50,17 @@ def find_streams(
     """
     described = Descriptions(sip)
     rows = np.flatnonzero(headers.looks_right)
+    missed = not_arrived(found, rows)
+    missing = rows[missed]
+    if len(missing):
+        rows = rows[~missed]
     if options.ssrc is not None:
         rows = rows[headers.ssrc[rows] == options.ssrc]
     if options.ports:
         chosen = [flow.source_port in options.ports or flow.destination_port in options.ports for flow in found.flows]
         rows = rows[np.array(chosen, dtype=bool)[found.flow[rows]]] if chosen else rows
     calls = call_numbers(found, rows, sip)
-    sources_of = (found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows]
+    sources_of = _sources(found, headers, rows)
     number, distinct = codes(sources_of | (calls << 48) if calls.any() else sources_of)
     problems = described.problems()
     count = len(distinct)
@@ -64,6 +69,10 @@ def find_streams(
         problems.append(CaptureProblem(ProblemKind.UNSUPPORTED, detail))
         rows, calls, number, count = _with_most(rows, calls, number)
     sources = [_Source(rows[group], int(calls[group[0]])) for group in _groups(number, count)]
+    if len(missing):
+        absent = counted(_sources(found, headers, missing))
+        for one in sources:
+            one.missing = absent[int(_sources(found, headers, one.rows[:1])[0])]
 
     ports = described.ports
     announced = [bool(options.ports) or flow.destination_port in ports for flow in found.flows]
@@ -105,12 +114,22 @@ class _Source:
     rows: I64
     call: int
     note: str = ""
+    missing: int = 0
+    """Packets of the source that did not arrive whole, in all calls."""
+
+
+def _sources(found: Datagrams, headers: RtpHeaders, rows: I64) -> I64:
+    """The flow and SSRC of datagrams, (n,), as one number."""
+    return np.asarray((found.flow[rows].astype(np.int64) << 32) | headers.ssrc[rows])
 
 
 def _built(around: CaptureFacts, one: _Source) -> RtpStream:
     stream = build_stream(around, one.rows)
-    if one.note:
-        stream = replace(stream, trace=replace(stream.trace, notes=(*stream.trace.notes, one.note)))
+    notes = [one.note] if one.note else []
+    if one.missing:
+        notes.append(said_of_those_missing(one.missing))
+    if notes:
+        stream = replace(stream, trace=replace(stream.trace, notes=(*stream.trace.notes, *notes)))
     return replace(stream, call=one.call) if one.call else stream
 
 

@@ -155,4 +155,4 @@ def _payloads(first: Trace, second: Trace) -> Payloads | None:
     if other.data is not one.data:
         data, start = np.concatenate((one.data, other.data)), other.start + len(one.data)
     captured = np.concatenate((one.captured, other.captured))
-    return Payloads(data, np.concatenate((one.start, start)), captured)
+    return Payloads(data, np.concatenate((one.start, start)), captured, one.cut_by or other.cut_by)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from earwitness.trace.framings import MEASURES, MOST_UNIT, Framing, Unit, looks_right
-from earwitness.trace.rebuilt import Packet
+from earwitness.trace.rebuilt import AS_CAPTURED, WITH_A_HOLE, Packet
 from earwitness.trace.tcp_search import RTP_FRAMINGS, Sources, find_frame, fits_rtcp
 
 _MOST_WAITING = 64
@@ -102,7 +102,7 @@ class TcpStream:
         distance = ahead(sequence, self.expected)
         if abs(distance) > _MOST_AHEAD:
             self._flush()
-            self._hole(_MOST_AHEAD, segment)
+            self._hole(_MOST_AHEAD, segment, WITH_A_HOLE)
             self.expected, distance = sequence, 0
         if distance > 0:
             self._waiting.append((sequence, segment))
@@ -150,7 +150,7 @@ class TcpStream:
         for sequence, segment in waiting:
             distance = ahead(sequence, self.expected)
             if distance > 0:
-                self._hole(distance, segment)
+                self._hole(distance, segment, WITH_A_HOLE)
                 self.expected, distance = sequence, 0
             self._in_order(distance, segment)
 
@@ -269,8 +269,10 @@ class TcpStream:
         self._buffer.clear()
         self._needed = 0
 
-    def _hole(self, missing: int, segment: Segment) -> None:
-        """Bytes that the capture lacks: the unit they are part of is read as far as it goes."""
+    def _hole(self, missing: int, segment: Segment, made: int = AS_CAPTURED) -> None:
+        """Bytes that the capture lacks: the unit they are part of is read as far as it goes.
+
+        `made` tells whether a snap length cut them off, or a segment is missing."""
         self._search(whole=True)
         self._trim(0)
         self.holes += 1
@@ -281,16 +283,16 @@ class TcpStream:
         elif isinstance(unit, Unit):
             beyond = unit.total - len(self._buffer) - missing
         if self._buffer and self._in_step:
-            self._cut_off(segment)
+            self._cut_off(segment, made)
         self._forget()
         self._skip, self._in_step = max(0, beyond), beyond >= 0
 
-    def _cut_off(self, segment: Segment) -> None:
+    def _cut_off(self, segment: Segment, made: int = AS_CAPTURED) -> None:
         """Emit the beginning of a unit whose rest is missing."""
         unit = self._measure(self._buffer, 0)
         if isinstance(unit, Unit) and unit.length:
             data = bytes(self._buffer[unit.start : unit.start + unit.length])
-            self._emit(Packet(data, unit.length, segment.time_ns, segment.record))
+            self._emit(Packet(data, unit.length, segment.time_ns, segment.record, made=made))
         elif unit is None and self.kind == Framing.SIP:
             self._emit(Packet(bytes(self._buffer), len(self._buffer) + 1, segment.time_ns, segment.record))
 
