@@ -45,6 +45,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (CODECS, BUFFERS, SCORERS, PATHS, PHONES
 MAY_LIST = {
     "published/calls_csv.py": "names that the published study gave its folders",
     "trace/appearance.py": "names of SDP and RFC 3551, below the codecs",
+    "trace/contradiction.py": "names of SDP and RFC 3551, below the codecs",
     "trace/meaning.py": "names of SDP and RFC 3551, below the codecs",
     "replay/whatif.py": "the buffers that are compared unless others are named",
     "report/reproduction/quality.py": "the order of the published figure",
@@ -52,6 +53,7 @@ MAY_LIST = {
 
 MAY_ASK = {
     "trace/appearance.py": "names of SDP and RFC 3551, below the codecs",
+    "trace/contradiction.py": "names of SDP and RFC 3551, below the codecs",
     "remote/session.py": "a command of the wire between two machines",
     "ear/conceal.py": "a concealment, which has a buffer's name",
     "ear/hear.py": "a concealment, which has a buffer's name",
